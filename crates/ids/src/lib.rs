@@ -8,6 +8,10 @@ use std::{fmt, str::FromStr};
 
 use uuid::Uuid;
 
+mod digest;
+
+pub use digest::{Digest, DigestError};
+
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// 128 bits in groups of five.
 const SUFFIX_LEN: usize = 26;
