@@ -1,1 +1,20 @@
+//! Content-addressed store: S3, or a directory on one machine.
+//!
+//! A blob is named by its SHA-256 and never changes. Both back ends speak one upload protocol: a
+//! signed URL to which the content is PUT once ([`Store::upload_url`]); S3 checks it by itself,
+//! the directory's is checked by [`UploadKey::verify`] and [`Store::put`]. Everything that is
+//! read through [`Store::get`], [`Store::read`] and [`Store::read_to`] is compared with its name.
+//!
+//! This crate does not know manifests, collects nothing, and reads no environment.
 
+mod directory;
+mod location;
+mod s3;
+mod store;
+mod upload;
+mod verify;
+
+pub use candlefish_ids::Digest;
+pub use location::{Options, open};
+pub use store::{Blob, Body, Error, Put, Store, body_of};
+pub use upload::{KeyError, Refused, Upload, UploadKey};

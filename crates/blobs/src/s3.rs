@@ -1,0 +1,220 @@
+//! Blobs in S3, as `<prefix>blobs/<digest>`.
+//!
+//! Uploads go to S3 itself by a presigned PUT: the checksum and the size are signed, so S3
+//! refuses other content, and `If-None-Match: *` makes a blob that is there stay as it is.
+
+use std::{fmt, time::Duration};
+
+use async_trait::async_trait;
+use aws_sdk_s3::{
+    Client,
+    config::{
+        BehaviorVersion, Region, RequestChecksumCalculation, retry::RetryConfig,
+        timeout::TimeoutConfig,
+    },
+    error::{ProvideErrorMetadata, SdkError},
+    presigning::PresigningConfig,
+    primitives::ByteStream,
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::BytesMut;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use crate::{
+    Blob, Body, Digest, Error, Options, Put, Store, Upload,
+    verify::{Verifier, verified},
+};
+
+/// HEADs at a time; S3 answers each in 10 to 50 ms.
+const HEADS: usize = 32;
+/// Puts through this process are held in memory; larger ones go by presigned URL.
+const PUT_BYTES: u64 = 64 * 1024 * 1024;
+
+pub(crate) struct Bucket {
+    client: Client,
+    name: String,
+    prefix: String,
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bucket(s3://{}/{})", self.name, self.prefix)
+    }
+}
+
+impl Bucket {
+    pub(crate) async fn open(bucket: &str, prefix: &str, options: Options) -> Self {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(2))
+            .read_timeout(Duration::from_secs(10))
+            .operation_attempt_timeout(Duration::from_secs(30))
+            .operation_timeout(Duration::from_mins(1))
+            .build();
+        let shared = aws_config::defaults(BehaviorVersion::latest())
+            .timeout_config(timeouts)
+            // Every call here may be repeated: content is named by its digest.
+            .retry_config(RetryConfig::standard().with_max_attempts(3))
+            .load()
+            .await;
+        let mut config = aws_sdk_s3::config::Builder::from(&shared)
+            // The digest is the checksum; a second one would have to be signed and sent as well.
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired);
+        if shared.region().is_none() {
+            let region = options.s3_region.unwrap_or_else(|| "us-east-1".to_owned());
+            config = config.region(Region::new(region));
+        }
+        if let Some(endpoint) = options.s3_endpoint {
+            config = config.endpoint_url(endpoint).force_path_style(true);
+        }
+        let prefix = match prefix.trim_matches('/') {
+            "" => String::new(),
+            prefix => format!("{prefix}/"),
+        };
+        Self {
+            client: Client::from_conf(config.build()),
+            name: bucket.to_owned(),
+            prefix,
+        }
+    }
+
+    fn key(&self, digest: &Digest) -> String {
+        format!("{}blobs/{digest}", self.prefix)
+    }
+
+    async fn size(&self, digest: Digest) -> Result<Option<u64>, Error> {
+        let head = self
+            .client
+            .head_object()
+            .bucket(&self.name)
+            .key(self.key(&digest));
+        match head.send().await {
+            Ok(head) => Ok(Some(bytes(head.content_length()))),
+            Err(error) if status(&error) == Some(404) => Ok(None),
+            Err(error) => Err(failed("look for", digest, error)),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Bucket {
+    async fn sizes(&self, digests: &[Digest]) -> Result<Vec<Option<u64>>, Error> {
+        stream::iter(digests.to_vec())
+            .map(|digest| self.size(digest))
+            .buffered(HEADS)
+            .try_collect()
+            .await
+    }
+
+    async fn get(&self, digest: &Digest) -> Result<Blob, Error> {
+        let get = self
+            .client
+            .get_object()
+            .bucket(&self.name)
+            .key(self.key(digest));
+        let got = match get.send().await {
+            Ok(got) => got,
+            Err(error) if status(&error) == Some(404) => {
+                return Err(Error::NotFound { digest: *digest });
+            }
+            Err(error) => return Err(failed("give", *digest, error)),
+        };
+        let size = bytes(got.content_length());
+        let pieces = stream::unfold(got.body, |mut body| async {
+            let piece = body.next().await?;
+            Some((piece.map_err(|e| Error::Body(Box::new(e))), body))
+        });
+        Ok(Blob {
+            size,
+            body: verified(*digest, size, Box::pin(pieces)),
+        })
+    }
+
+    async fn put(&self, digest: &Digest, size: u64, mut body: Body) -> Result<Put, Error> {
+        if size > PUT_BYTES {
+            return Err(Error::Large {
+                digest: *digest,
+                size,
+                limit: PUT_BYTES,
+            });
+        }
+        let mut verifier = Verifier::new(*digest, size);
+        let mut content = BytesMut::with_capacity(usize::try_from(size).unwrap_or_default());
+        while let Some(piece) = body.next().await {
+            let piece = piece?;
+            verifier.feed(&piece)?;
+            content.extend_from_slice(&piece);
+        }
+        verifier.finish()?;
+        let put = self
+            .client
+            .put_object()
+            .bucket(&self.name)
+            .key(self.key(digest))
+            .if_none_match("*")
+            .checksum_sha256(STANDARD.encode(digest.as_bytes()))
+            .body(ByteStream::from(content.freeze()));
+        match put.send().await {
+            Ok(_) => Ok(Put::Stored),
+            // 412: it is there. 409: another writer of the same content is ahead.
+            Err(error) if matches!(status(&error), Some(412 | 409)) => Ok(Put::Existed),
+            Err(error) => Err(failed("take", *digest, error)),
+        }
+    }
+
+    async fn upload_url(
+        &self,
+        digest: &Digest,
+        size: u64,
+        ttl: Duration,
+        _now: u64,
+    ) -> Result<Upload, Error> {
+        // S3 judges the time by its own clock, and signing takes this machine's: the database's
+        // has no say here.
+        let lifetime = PresigningConfig::expires_in(ttl).map_err(|e| Error::S3 {
+            act: "sign for",
+            digest: *digest,
+            source: Box::new(e),
+        })?;
+        let signed = self
+            .client
+            .put_object()
+            .bucket(&self.name)
+            .key(self.key(digest))
+            .if_none_match("*")
+            .checksum_sha256(STANDARD.encode(digest.as_bytes()))
+            .content_length(i64::try_from(size).unwrap_or(i64::MAX))
+            .presigned(lifetime)
+            .await
+            .map_err(|e| failed("sign for", *digest, e))?;
+        Ok(Upload {
+            url: signed.uri().to_owned(),
+            headers: signed
+                .headers()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+        })
+    }
+}
+
+fn bytes(length: Option<i64>) -> u64 {
+    length
+        .and_then(|n| u64::try_from(n).ok())
+        .unwrap_or_default()
+}
+
+fn status<E>(error: &SdkError<E>) -> Option<u16> {
+    error
+        .raw_response()
+        .map(|response| response.status().as_u16())
+}
+
+fn failed<E>(act: &'static str, digest: Digest, error: SdkError<E>) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    Error::S3 {
+        act,
+        digest,
+        source: Box::new(error),
+    }
+}

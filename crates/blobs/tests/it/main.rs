@@ -1,0 +1,136 @@
+//! The S3 back end against a server that others wrote.
+//!
+//! `cargo xtask test` starts one and names it in `CANDLEFISH_TEST_S3_ENDPOINT`, with the
+//! credentials it knows in AWS's variables (`test` and `test` for ministack).
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::{sync::Arc, time::Duration};
+
+use candlefish_blobs::{Digest, Error, Options, Put, Store, body_of, open};
+use sha2::Digest as _;
+
+fn digest(bytes: &[u8]) -> Digest {
+    Digest::from_bytes(sha2::Sha256::digest(bytes).into())
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test's only configuration")]
+fn endpoint() -> String {
+    std::env::var("CANDLEFISH_TEST_S3_ENDPOINT")
+        .expect("CANDLEFISH_TEST_S3_ENDPOINT names an S3 server: run `cargo xtask test`")
+}
+
+/// A bucket of this test's own.
+async fn bucket(name: &str) -> Arc<dyn Store> {
+    let bucket = format!("blobs-{name}-{}", std::process::id());
+    let endpoint = endpoint();
+    let created = reqwest::Client::new()
+        .put(format!("{endpoint}/{bucket}"))
+        .send()
+        .await
+        .unwrap();
+    assert!(created.status().is_success(), "{created:?}");
+    let options = Options {
+        s3_endpoint: Some(endpoint),
+        ..Options::default()
+    };
+    open(&format!("s3://{bucket}/sites"), options)
+        .await
+        .unwrap()
+}
+
+async fn upload(store: &dyn Store, name: &Digest, size: u64, content: &'static [u8]) -> u16 {
+    let upload = store
+        .upload_url(name, size, Duration::from_mins(15), 0)
+        .await
+        .unwrap();
+    let mut request = reqwest::Client::new().put(&upload.url).body(content);
+    for (key, value) in &upload.headers {
+        request = request.header(key, value);
+    }
+    let answer = request.send().await.unwrap();
+    answer.status().as_u16()
+}
+
+#[tokio::test]
+async fn a_blob_is_put_and_read_back() {
+    let store = bucket("put").await;
+    let (name, other) = (digest(b"hello"), digest(b"other"));
+    assert_eq!(store.exists(&[name]).await.unwrap(), [false]);
+    assert_eq!(
+        store.put(&name, 5, body_of("hello")).await.unwrap(),
+        Put::Stored
+    );
+    assert_eq!(
+        store.put(&name, 5, body_of("hello")).await.unwrap(),
+        Put::Existed
+    );
+    assert_eq!(store.sizes(&[other, name]).await.unwrap(), [None, Some(5)]);
+    assert_eq!(store.read(&name, 10).await.unwrap(), "hello");
+    assert_eq!(store.verify(&name).await.unwrap(), 5);
+    assert!(matches!(
+        store.get(&other).await,
+        Err(Error::NotFound { .. })
+    ));
+    let refused = store.put(&other, 5, body_of("hello")).await.unwrap_err();
+    assert!(matches!(refused, Error::Corrupt { .. }), "{refused}");
+    assert_eq!(store.exists(&[other]).await.unwrap(), [false]);
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(
+        store.read_to(&name, &dir.path().join("a/b")).await.unwrap(),
+        5
+    );
+    assert_eq!(std::fs::read(dir.path().join("a/b")).unwrap(), b"hello");
+    assert_eq!(store.local_path(&name), None);
+}
+
+#[tokio::test]
+async fn a_signed_url_takes_the_named_content_alone_and_once() {
+    let store = bucket("signed").await;
+    let name = digest(b"hello");
+    assert_eq!(
+        upload(&*store, &name, 5, b"jello").await,
+        400,
+        "another content"
+    );
+    assert_eq!(store.exists(&[name]).await.unwrap(), [false]);
+    assert_eq!(upload(&*store, &name, 5, b"hello").await, 200);
+    assert_eq!(
+        upload(&*store, &name, 5, b"hello").await,
+        412,
+        "it is there"
+    );
+    assert_eq!(store.read(&name, 10).await.unwrap(), "hello");
+}
+
+#[tokio::test]
+async fn what_must_be_sent_is_signed() {
+    let store = bucket("headers").await;
+    let name = digest(b"hello");
+    let upload = store
+        .upload_url(&name, 5, Duration::from_mins(15), 0)
+        .await
+        .unwrap();
+    let signed = upload.url.split("X-Amz-SignedHeaders=").nth(1).unwrap();
+    let signed = signed.split('&').next().unwrap();
+    for header in ["content-length", "if-none-match", "x-amz-checksum-sha256"] {
+        assert!(signed.contains(header), "{header} in {signed}");
+        assert!(
+            upload.headers.iter().any(|(key, _)| key == header),
+            "{header}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_is_a_fault_that_may_pass() {
+    let options = Options {
+        s3_endpoint: Some("http://127.0.0.1:9".to_owned()),
+        ..Options::default()
+    };
+    let store = open("s3://nowhere", options).await.unwrap();
+    let error = store.exists(&[digest(b"x")]).await.unwrap_err();
+    assert!(
+        matches!(error, Error::S3 { .. }) && error.is_transient(),
+        "{error}"
+    );
+}
