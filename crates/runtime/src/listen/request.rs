@@ -1,0 +1,216 @@
+//! What every call gets: a span in the caller's trace, a count and a latency by method and code.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use hyper::body::{Body, Frame, SizeHint};
+use opentelemetry::propagation::{Extractor, TextMapPropagator};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use tokio::time::Instant;
+use tonic::Code;
+use tower::{Layer, Service};
+use tracing::{Instrument, Span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+use crate::{identity::REQUEST_ID, metrics, trace};
+
+/// The method label of everything that is not gRPC, and of gRPC methods that nobody serves: a
+/// stranger must not choose label values.
+const PLAIN: &str = "http";
+const UNKNOWN: &str = "unknown";
+
+/// Observes the calls of a server.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestLayer;
+
+impl<S> Layer<S> for RequestLayer {
+    type Service = Observed<S>;
+
+    fn layer(&self, inner: S) -> Observed<S> {
+        Observed { inner }
+    }
+}
+
+/// A service under a [`RequestLayer`].
+#[derive(Debug, Clone)]
+pub struct Observed<S> {
+    inner: S,
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Observed<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    S::Future: Send + 'static,
+    S::Error: 'static,
+{
+    type Response = Response<ObservedBody<ResBody>>;
+    type Error = S::Error;
+    type Future =
+        Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send + 'static>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let grpc = is_grpc(request.headers());
+        let span = span(&request, grpc);
+        let observation = Observation::begin(grpc.then(|| request.uri().path().to_owned()));
+        let answer = {
+            let _entered = span.enter();
+            self.inner.call(request)
+        };
+        Box::pin(
+            async move {
+                let response = answer.await?;
+                Ok(observation.answered(response))
+            }
+            .instrument(span),
+        )
+    }
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(http::header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+struct Headers<'a>(&'a HeaderMap);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.to_str().ok()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        vec!["traceparent", "tracestate"]
+    }
+}
+
+fn span<B>(request: &Request<B>, grpc: bool) -> Span {
+    let path = request.uri().path();
+    let request_id = request
+        .headers()
+        .get(REQUEST_ID)
+        .and_then(|id| id.to_str().ok())
+        .unwrap_or_default();
+    let span = tracing::info_span!(
+        "request",
+        otel.name = if grpc {
+            path.trim_start_matches('/')
+        } else {
+            request.method().as_str()
+        },
+        otel.kind = "server",
+        method = path,
+        request.id = request_id,
+        trace_id = tracing::field::Empty,
+    );
+    let caller = TraceContextPropagator::new()
+        .extract_with_context(&opentelemetry::Context::new(), &Headers(request.headers()));
+    // Fails when the span is filtered out or started already: then there is no trace to continue.
+    if span.set_parent(caller).is_ok() {
+        span.record("trace_id", trace::trace_id(&span));
+    }
+    span
+}
+
+/// One call's measure: recorded once, when its answer ended or was dropped.
+#[derive(Debug)]
+struct Observation {
+    /// The gRPC path; none for plain HTTP.
+    method: Option<String>,
+    began: Instant,
+    code: Option<String>,
+}
+
+impl Observation {
+    fn begin(method: Option<String>) -> Self {
+        ::metrics::gauge!(metrics::REQUESTS_ACTIVE).increment(1);
+        Self {
+            method,
+            began: Instant::now(),
+            code: None,
+        }
+    }
+
+    fn answered<B>(mut self, response: Response<B>) -> Response<ObservedBody<B>> {
+        if self.method.is_none() {
+            self.code = Some(response.status().as_str().to_owned());
+        } else if !response.status().is_success() {
+            self.code = Some("HTTP".to_owned());
+        } else {
+            self.see(response.headers());
+        }
+        response.map(|body| ObservedBody {
+            body,
+            observation: self,
+        })
+    }
+
+    /// The status is in the headers of an answer without a message, else in the trailers.
+    fn see(&mut self, headers: &HeaderMap) {
+        if let Some(status) = headers.get("grpc-status") {
+            self.code = Some(format!("{:?}", Code::from_bytes(status.as_bytes())));
+        }
+    }
+}
+
+impl Drop for Observation {
+    fn drop(&mut self) {
+        // An answer that was dropped before its status: the caller went, or its deadline passed.
+        let code = self.code.take().unwrap_or_else(|| "Cancelled".to_owned());
+        let method = match self.method.take() {
+            None => PLAIN.to_owned(),
+            Some(_) if code == "Unimplemented" => UNKNOWN.to_owned(),
+            Some(path) => path.trim_start_matches('/').to_owned(),
+        };
+        ::metrics::gauge!(metrics::REQUESTS_ACTIVE).decrement(1);
+        ::metrics::histogram!(metrics::REQUEST_DURATION, "method" => method.clone())
+            .record(self.began.elapsed());
+        ::metrics::counter!(metrics::REQUESTS, "method" => method, "code" => code).increment(1);
+    }
+}
+
+/// An answer's body, watched for its end.
+#[derive(Debug)]
+pub struct ObservedBody<B> {
+    body: B,
+    observation: Observation,
+}
+
+impl<B> Body for ObservedBody<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(trailers) = frame.trailers_ref()
+            && self.observation.method.is_some()
+        {
+            self.observation.see(trailers);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

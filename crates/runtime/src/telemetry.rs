@@ -1,0 +1,218 @@
+//! Logs and traces of a process.
+//!
+//! Logs go to standard error, as JSON or for a terminal; a log line inside a request carries the
+//! request's trace id as a field of its span. Traces go to an OTLP collector when one is named;
+//! without one, trace ids are still made, so that logs and events of one request belong together.
+
+use std::{fmt, io::IsTerminal, str::FromStr, time::Duration};
+
+use opentelemetry::{KeyValue, trace::TracerProvider};
+use opentelemetry_otlp::WithExportConfig;
+use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
+use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::{config::Env, metrics};
+
+/// The exporter's own stack: traced, it would trace itself for ever.
+const EXPORTER_STACK: [&str; 6] = [
+    "h2",
+    "hyper",
+    "hyper_util",
+    "tonic",
+    "tower",
+    "opentelemetry",
+];
+/// A collector that does not answer costs spans, not the process.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// The text is neither `json` nor `text`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("must be json or text")]
+pub struct UnknownFormat;
+
+impl FromStr for Format {
+    type Err = UnknownFormat;
+
+    fn from_str(text: &str) -> Result<Self, UnknownFormat> {
+        match text {
+            "json" => Ok(Self::Json),
+            "text" => Ok(Self::Text),
+            _ => Err(UnknownFormat),
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Json => "json",
+            Self::Text => "text",
+        })
+    }
+}
+
+/// How a process tells what it does.
+#[derive(Debug, Clone)]
+pub struct TelemetryConfig {
+    /// `CANDLEFISH_LOG`: a filter such as `info,candlefish_messaging=debug`.
+    pub filter: String,
+    /// `CANDLEFISH_LOG_FORMAT`; text on a terminal, JSON elsewhere.
+    pub format: Format,
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`: where spans go, by gRPC.
+    pub otlp_endpoint: Option<String>,
+}
+
+impl TelemetryConfig {
+    /// Reads it; faults stay in `env`.
+    pub fn from_env(env: &mut Env) -> Self {
+        let filter = env
+            .optional("CANDLEFISH_LOG")
+            .unwrap_or_else(|| "info".to_owned());
+        if let Err(problem) = EnvFilter::try_new(&filter) {
+            env.fault("CANDLEFISH_LOG", problem);
+        }
+        let usual = if std::io::stderr().is_terminal() {
+            Format::Text
+        } else {
+            Format::Json
+        };
+        Self {
+            filter,
+            format: env.parse_or("CANDLEFISH_LOG_FORMAT", usual),
+            otlp_endpoint: env.optional("OTEL_EXPORTER_OTLP_ENDPOINT"),
+        }
+    }
+}
+
+/// Why telemetry cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The filter.
+    #[error("read the log filter")]
+    Filter(#[from] tracing_subscriber::filter::ParseError),
+    /// The exporter.
+    #[error("build the trace exporter")]
+    Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// A second start.
+    #[error("telemetry was started before in this process")]
+    Again(#[from] tracing_subscriber::util::TryInitError),
+}
+
+/// Running telemetry; shut it down last.
+#[derive(Debug)]
+pub struct Telemetry {
+    provider: SdkTracerProvider,
+}
+
+/// Starts logs, traces and metrics of the process. Once per process, inside a tokio runtime.
+pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry, Error> {
+    metrics::install();
+    let provider = provider(service, config)?;
+    let traces = tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer("candlefish"))
+        .with_filter(quiet(EnvFilter::new("info"), "off"));
+    let filter = quiet(EnvFilter::try_new(&config.filter)?, "warn");
+    let to_stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let logs = match config.format {
+        Format::Json => to_stderr
+            .json()
+            .flatten_event(true)
+            .with_filter(filter)
+            .boxed(),
+        Format::Text => to_stderr
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_filter(filter)
+            .boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(traces)
+        .with(logs)
+        .try_init()?;
+    Ok(Telemetry { provider })
+}
+
+fn provider(service: &'static str, config: &TelemetryConfig) -> Result<SdkTracerProvider, Error> {
+    let resource = Resource::builder()
+        .with_service_name(service)
+        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+        .with_attribute(KeyValue::new(
+            "service.instance.id",
+            std::process::id().to_string(),
+        ))
+        .build();
+    let mut provider = SdkTracerProvider::builder().with_resource(resource);
+    if let Some(endpoint) = &config.otlp_endpoint {
+        let exporter = opentelemetry_otlp::SpanExporter::builder()
+            .with_tonic()
+            .with_endpoint(endpoint)
+            .with_timeout(EXPORT_TIMEOUT)
+            .build()?;
+        provider = provider.with_batch_exporter(exporter);
+    }
+    Ok(provider.build())
+}
+
+/// Gives the exporter's stack the level `level` unless the filter speaks of it itself.
+fn quiet(filter: EnvFilter, level: &str) -> EnvFilter {
+    let spoken = filter.to_string();
+    EXPORTER_STACK
+        .iter()
+        .filter(|target| {
+            !spoken
+                .split(',')
+                .any(|part| part.split(['=', '[']).next() == Some(**target))
+        })
+        .filter_map(|target| format!("{target}={level}").parse().ok())
+        .fold(filter, EnvFilter::add_directive)
+}
+
+impl Telemetry {
+    /// Sends what is still to send, for at most [`EXPORT_TIMEOUT`].
+    pub async fn shutdown(self) {
+        // On the runtime's own thread the exporter would wait for itself and lose everything.
+        let ended = tokio::task::spawn_blocking(move || {
+            self.provider.shutdown_with_timeout(EXPORT_TIMEOUT)
+        });
+        match ended.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("the last spans were not sent: {error}"),
+            Err(error) => tracing::warn!("the last spans were not sent: {error}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exporters_stack_is_silent_unless_asked_for() {
+        let filter = quiet(EnvFilter::new("debug,h2=trace"), "off").to_string();
+        assert!(filter.contains("h2=trace"), "{filter}");
+        assert!(!filter.contains("h2=off"), "{filter}");
+        for target in ["hyper=off", "tonic=off", "tower=off", "opentelemetry=off"] {
+            assert!(filter.contains(target), "{filter}");
+        }
+    }
+
+    #[test]
+    fn a_bad_filter_and_a_bad_format_are_both_reported() {
+        let mut env = Env::from_pairs([
+            ("CANDLEFISH_LOG", "gateway=loudly"),
+            ("CANDLEFISH_LOG_FORMAT", "xml"),
+        ]);
+        TelemetryConfig::from_env(&mut env);
+        let faults = env.finish().unwrap_err().faults;
+        assert_eq!(faults.len(), 2, "{faults:?}");
+        assert_eq!(faults[1].problem, "must be json or text");
+    }
+}
