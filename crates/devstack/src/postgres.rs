@@ -1,0 +1,269 @@
+//! A private Postgres, and the databases, roles and schemas in it.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
+use tokio::io::AsyncWriteExt;
+
+use crate::install::is_root;
+use crate::output::Output;
+use crate::ports::Port;
+use crate::process::{Launch, Process};
+use crate::wait::wait_until;
+use crate::warden::Warden;
+
+/// Long enough for a recovery after `kill -9` on a slow disk.
+const READY_WITHIN: Duration = Duration::from_mins(1);
+
+/// The user that runs Postgres when we are root: Postgres refuses to run as root.
+const USER: &str = "postgres";
+
+/// Superuser of the private server.
+const SUPERUSER: &str = "postgres";
+
+/// A role that owns the one schema of its name, and has rights on nothing else.
+#[derive(Debug, Clone)]
+pub struct Account {
+    pub role: String,
+    pub password: String,
+}
+
+/// A private Postgres server: `fsync` on, loopback only, passwords asked.
+#[derive(Debug)]
+pub struct Postgres {
+    process: Arc<Process>,
+    programs: PathBuf,
+    port: Port,
+    password: String,
+}
+
+impl Postgres {
+    /// Starts the server on the data in `folder`, which is made when it is empty. As root the
+    /// server runs as `postgres`, who must be able to enter every folder above.
+    pub async fn start(
+        programs: &Path,
+        folder: &Path,
+        port: Port,
+        password: &str,
+        output: Output,
+        warden: Arc<Warden>,
+    ) -> Result<Self> {
+        let data = folder.join("data");
+        own_folder(folder)?;
+        if !data.join("PG_VERSION").exists() {
+            initialise(programs, folder, &data, password)?;
+        }
+        let mut launch = Launch::new(programs.join("postgres"));
+        let settings = [
+            format!("port={}", port.number()),
+            "listen_addresses=127.0.0.1".to_owned(),
+            "unix_socket_directories=".to_owned(),
+            "max_connections=300".to_owned(),
+            "fsync=on".to_owned(),
+            "log_min_messages=warning".to_owned(),
+            // A service that dies must not keep its lane locked for hours.
+            "tcp_keepalives_idle=10".to_owned(),
+        ];
+        launch.args = vec!["-D".to_owned(), data.display().to_string()];
+        for setting in settings {
+            launch.args.extend(["-c".to_owned(), setting]);
+        }
+        launch.env = vec![("LC_ALL".to_owned(), "C.UTF-8".to_owned())];
+        launch.user = is_root().then(|| USER.to_owned());
+        launch.stop = Signal::INT;
+        // At once, but with its own children ended by itself.
+        launch.abandon = "QUIT";
+        launch.quiet = true;
+        let postgres = Self {
+            process: Arc::new(Process::new("postgres", launch, output, warden)),
+            programs: programs.to_owned(),
+            port,
+            password: password.to_owned(),
+        };
+        postgres.restart().await?;
+        Ok(postgres)
+    }
+
+    /// Starts it again, after a stop or a kill, and waits until it takes connections.
+    pub async fn restart(&self) -> Result<()> {
+        self.process.start()?;
+        wait_until(READY_WITHIN, "Postgres", || async {
+            if let Some(status) = self.process.lost() {
+                // After a kill its last backends may hold the shared memory for a moment more.
+                let words = self.process.tail(5);
+                if !words.contains("shared memory block") {
+                    self.process.start().map_err(|error| format!("{error:#}"))?;
+                }
+                return Err(format!("{status}: {words}"));
+            }
+            self.answers().await
+        })
+        .await
+    }
+
+    async fn answers(&self) -> Result<(), String> {
+        let mut command = tokio::process::Command::new(self.programs.join("pg_isready"));
+        command.args(["-q", "-t", "2", "-h", "127.0.0.1", "-p"]);
+        command.arg(self.port.number().to_string());
+        let status = command.status().await.map_err(|error| error.to_string())?;
+        match status.code() {
+            Some(0) => Ok(()),
+            Some(1) => Err("it starts, and takes no connections yet".to_owned()),
+            _ => Err("no answer".to_owned()),
+        }
+    }
+
+    /// Makes `database` with a schema for each account, each owned by the account's role; nobody
+    /// else has rights on anything. Repeats change nothing.
+    pub async fn provision(&self, database: &str, accounts: &[Account]) -> Result<()> {
+        self.sql("postgres", &server_script(database, accounts))
+            .await?;
+        self.sql(database, &database_script(database, accounts))
+            .await
+    }
+
+    /// Runs a script as the superuser; stops at the first error.
+    pub async fn sql(&self, database: &str, script: &str) -> Result<()> {
+        let mut child = tokio::process::Command::new(self.programs.join("psql"))
+            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", "-"])
+            .arg(self.superuser_url(database))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("running psql")?;
+        let mut input = child.stdin.take().context("psql has no input")?;
+        input.write_all(script.as_bytes()).await?;
+        drop(input);
+        let out = child.wait_with_output().await?;
+        let words = String::from_utf8_lossy(&out.stderr);
+        ensure!(out.status.success(), "psql: {words}");
+        Ok(())
+    }
+
+    pub fn superuser_url(&self, database: &str) -> String {
+        self.url_of(SUPERUSER, &self.password, database)
+    }
+
+    pub fn url(&self, account: &Account, database: &str) -> String {
+        self.url_of(&account.role, &account.password, database)
+    }
+
+    fn url_of(&self, user: &str, password: &str, database: &str) -> String {
+        let port = self.port.number();
+        format!("postgres://{user}:{password}@127.0.0.1:{port}/{database}")
+    }
+
+    pub const fn process(&self) -> &Arc<Process> {
+        &self.process
+    }
+
+    /// Ends it at once, together with its backends, which a `kill -9` of the first process would
+    /// leave for a moment.
+    pub(crate) fn end(&self) -> Result<()> {
+        if self.process.is_running() {
+            self.process.thaw()?;
+            self.process.signal(Signal::QUIT)?;
+            self.process.wait()?;
+        }
+        self.process.kill()
+    }
+}
+
+fn server_script(database: &str, accounts: &[Account]) -> String {
+    let roles = accounts.iter().map(|Account { role, password }| {
+        format!(
+            "SELECT 'CREATE ROLE {role} LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') \\gexec\n\
+             ALTER ROLE {role} PASSWORD '{password}';\n"
+        )
+    });
+    let database = format!(
+        "SELECT 'CREATE DATABASE {database}' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{database}') \\gexec\n\
+         REVOKE ALL ON DATABASE {database} FROM PUBLIC;\n"
+    );
+    roles.chain([database]).collect()
+}
+
+fn database_script(database: &str, accounts: &[Account]) -> String {
+    let schemas = accounts.iter().map(|Account { role, .. }| {
+        format!(
+            "GRANT CONNECT ON DATABASE {database} TO {role};\n\
+             SELECT 'CREATE SCHEMA {role} AUTHORIZATION {role}' WHERE to_regnamespace('{role}') IS NULL \\gexec\n\
+             ALTER ROLE {role} IN DATABASE {database} SET search_path = {role};\n"
+        )
+    });
+    let closed = "REVOKE ALL ON SCHEMA public FROM PUBLIC;\n".to_owned();
+    [closed].into_iter().chain(schemas).collect()
+}
+
+/// Makes the folder, with the owner that the server runs as. A folder that somebody else made in
+/// a place where everybody may write is refused.
+fn own_folder(folder: &Path) -> Result<()> {
+    let owner = if is_root() {
+        user_id(USER)?
+    } else {
+        rustix::process::geteuid().as_raw()
+    };
+    if !folder.exists() {
+        fs::create_dir_all(folder)?;
+        chown(folder, Some(owner), None)?;
+    }
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+    let found = fs::metadata(folder)?.uid();
+    ensure!(
+        found == owner,
+        "{} belongs to user {found}, not to {owner}, who runs Postgres",
+        folder.display()
+    );
+    Ok(())
+}
+
+fn user_id(name: &str) -> Result<u32> {
+    let users = fs::read_to_string("/etc/passwd")?;
+    let line = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then(|| fields.nth(1))?
+    });
+    let id = line.with_context(|| format!("there is no user {name}"))?;
+    Ok(id.parse()?)
+}
+
+fn initialise(programs: &Path, folder: &Path, data: &Path, password: &str) -> Result<()> {
+    let secret = folder.join("superuser");
+    fs::write(&secret, password)?;
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600))?;
+    let mut launch = Launch::new(programs.join("initdb"));
+    launch.args = [
+        "--encoding=UTF8",
+        "--locale=C.UTF-8",
+        "--auth=scram-sha-256",
+        "--username=postgres",
+        "--no-instructions",
+        // Written through by the server's first checkpoint; an interrupted one is made again.
+        "--no-sync",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    launch.args.push(format!("--pwfile={}", secret.display()));
+    launch
+        .args
+        .extend(["-D".to_owned(), data.display().to_string()]);
+    if is_root() {
+        launch.user = Some(USER.to_owned());
+        chown(&secret, Some(user_id(USER)?), None)?;
+    }
+    let out = launch.command().output().context("running initdb")?;
+    fs::remove_file(&secret)?;
+    if !out.status.success() {
+        drop(fs::remove_dir_all(data));
+        bail!("initdb: {}", String::from_utf8_lossy(&out.stderr));
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! What is committed survives the death of the store.
+
+use std::time::Duration;
+
+use candlefish_devstack::{Stack, wait_until};
+
+#[tokio::test]
+async fn postgres_keeps_what_was_committed_before_it_was_killed() {
+    let stack = Stack::builder().replicas(0, 0, 0).start().await.unwrap();
+    let postgres = stack.postgres();
+    let make = "CREATE TABLE kept (id int); INSERT INTO kept VALUES (7);";
+    postgres.sql("candlefish", make).await.unwrap();
+    postgres.process().kill().unwrap();
+    assert!(postgres.sql("candlefish", "SELECT 1").await.is_err());
+    postgres.restart().await.unwrap();
+    let check = "DO $$ BEGIN ASSERT (SELECT id FROM kept) = 7; END $$;";
+    postgres.sql("candlefish", check).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_frozen_store_answers_again_after_the_thaw() {
+    let stack = Stack::builder().replicas(0, 0, 0).start().await.unwrap();
+    let nats = stack.nats();
+    nats.process().freeze().unwrap();
+    let frozen = tokio::time::timeout(Duration::from_millis(300), nats.ready()).await;
+    assert!(frozen.is_err());
+    nats.process().thaw().unwrap();
+    nats.ready().await.unwrap();
+    nats.wipe().unwrap();
+    assert!(!nats.process().is_running());
+    nats.restart().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_kept_folder_is_continued_by_the_next_stack_and_wiped_on_demand() {
+    let above = tempfile::tempdir().unwrap();
+    let folder = above.path().join("dev");
+    let begin = async || {
+        let stack = Stack::builder().replicas(0, 0, 0).keep_in(&folder);
+        stack.start().await.unwrap()
+    };
+    let first = begin().await;
+    let token = first.admin_token().to_owned();
+    let make = "CREATE TABLE kept (id int)";
+    first.postgres().sql("candlefish", make).await.unwrap();
+    first.stop().await.unwrap();
+
+    let second = begin().await;
+    assert_eq!(second.admin_token(), token);
+    let check = "SELECT * FROM kept";
+    second.postgres().sql("candlefish", check).await.unwrap();
+    drop(second);
+
+    let elsewhere = std::fs::canonicalize(folder.join("postgres")).unwrap();
+    assert!(Stack::wipe(&folder).unwrap());
+    assert!(!folder.exists());
+    assert!(!elsewhere.exists());
+    assert!(!Stack::wipe(&folder).unwrap());
+}
+
+#[tokio::test]
+async fn waiting_in_vain_names_what_and_the_last_status() {
+    let error = wait_until(Duration::from_millis(50), "the moon", async || {
+        Err::<(), _>("still half".to_owned())
+    });
+    let error = error.await.unwrap_err().to_string();
+    assert!(
+        error.contains("the moon") && error.contains("still half"),
+        "{error}"
+    );
+}
