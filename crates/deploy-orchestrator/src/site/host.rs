@@ -1,0 +1,137 @@
+//! Host names: the platform's for each environment and release, and an environment's own. Pure.
+//!
+//! Two hyphens part the names within a label, which no slug has, so no two things share a host:
+//!
+//! | host | serves |
+//! |---|---|
+//! | `docs.<domain>` | production of docs |
+//! | `staging--docs.<domain>` | another environment of docs |
+//! | `<26 characters>--docs.<domain>` | a preview, or a deployment's release, for good |
+
+use candlefish_ids::DeploymentId;
+
+/// The environment whose host is the site's name alone.
+pub(crate) const PRODUCTION: &str = "production";
+/// Of all labels and dots, as DNS limits it.
+const HOST_MAX: usize = 253;
+const LABEL_MAX: usize = 63;
+
+/// The platform's host for an environment.
+pub(crate) fn of_environment(site: &str, environment: &str, domain: &str) -> String {
+    if environment == PRODUCTION {
+        format!("{site}.{domain}")
+    } else {
+        format!("{environment}--{site}.{domain}")
+    }
+}
+
+/// The address of what a deployment staged, which never changes.
+pub(crate) fn of_deployment(site: &str, deployment: DeploymentId, domain: &str) -> String {
+    format!("{}--{site}.{domain}", deployment.suffix())
+}
+
+/// Where people see a host; `port` is the edges', 80 stays unsaid.
+pub(crate) fn url(host: &str, port: u16) -> String {
+    if port == 80 {
+        format!("http://{host}")
+    } else {
+        format!("http://{host}:{port}")
+    }
+}
+
+/// What a text lacks to be a host name of an environment's own.
+pub(super) fn check(host: &str, domain: &str) -> Result<(), &'static str> {
+    if host.is_empty() || host.len() > HOST_MAX {
+        return Err("must have 1 to 253 characters");
+    }
+    let labels: Vec<&str> = host.split('.').collect();
+    if !labels.iter().all(|label| is_label(label)) {
+        return Err(
+            "must be labels of a-z, 0-9 and -, 1 to 63 characters each, with dots between, in lower case",
+        );
+    }
+    if labels.len() < 2 {
+        return Err("must have a dot: a name alone reaches no edge");
+    }
+    if labels
+        .last()
+        .is_some_and(|label| label.bytes().all(|b| b.is_ascii_digit()))
+    {
+        return Err("must be a name, not an address");
+    }
+    let below = host
+        .strip_suffix(domain)
+        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    if below {
+        return Err("is below the platform's own domain, which names its hosts itself");
+    }
+    Ok(())
+}
+
+fn is_label(label: &str) -> bool {
+    (1..=LABEL_MAX).contains(&label.len())
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+        && label
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_environment_has_its_host() {
+        assert_eq!(
+            of_environment("docs", "production", "localhost"),
+            "docs.localhost"
+        );
+        assert_eq!(
+            of_environment("docs", "staging", "localhost"),
+            "staging--docs.localhost"
+        );
+        let deployment = "dep_01h455vb4pex5vsknk084sn02q".parse().unwrap();
+        assert_eq!(
+            of_deployment("docs", deployment, "localhost"),
+            "01h455vb4pex5vsknk084sn02q--docs.localhost"
+        );
+    }
+
+    #[test]
+    fn a_url_says_its_port_unless_it_is_the_usual_one() {
+        assert_eq!(url("docs.localhost", 8080), "http://docs.localhost:8080");
+        assert_eq!(url("docs.example.com", 80), "http://docs.example.com");
+    }
+
+    #[test]
+    fn a_host_of_ones_own_is_a_name_outside_the_platforms_domain() {
+        for good in [
+            "docs.example.com",
+            "xn--bcher-kva.example",
+            "a.b",
+            "notlocalhost.com",
+        ] {
+            assert_eq!(check(good, "localhost"), Ok(()), "{good}");
+        }
+        assert_eq!(check("mydocs.pages.example", "docs.pages.example"), Ok(()));
+        for (bad, why) in [
+            ("", "1 to 253"),
+            (&format!("{}.com", "a.".repeat(130)), "1 to 253"),
+            ("docs", "a dot"),
+            ("Docs.example.com", "lower case"),
+            ("docs..example.com", "labels"),
+            ("docs.example.com.", "labels"),
+            ("-docs.example.com", "labels"),
+            ("docs.example.com:8080", "labels"),
+            (&format!("{}.com", "a".repeat(64)), "labels"),
+            ("127.0.0.1", "not an address"),
+            ("docs.localhost", "below the platform"),
+            ("a.b.localhost", "below the platform"),
+        ] {
+            let message = check(bad, "localhost").unwrap_err();
+            assert!(message.contains(why), "{bad:?}: {message}");
+        }
+        assert!(check("pages.example", "pages.example").is_err());
+    }
+}
