@@ -1,0 +1,65 @@
+//! The one epoch of a schema: it rises when the database is not the one it was.
+//!
+//! After a restore to an earlier moment, numbers that were given out exist again with another
+//! meaning. Postgres then runs under another system identifier or on another timeline; a failover
+//! looks the same and costs only duplicates. The check reads both from the server itself, so every
+//! caller that grants, claims, routes or publishes by the epoch asks [`current`] first.
+
+use sqlx::{Connection, PgConnection};
+
+/// The epoch, after a check that the database is the one it was; bumps it when it is not.
+pub async fn current(conn: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"SELECT epoch, (r.system_identifier, r.timeline) IS DISTINCT FROM
+            (c.system_identifier, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)) AS "moved!"
+           FROM relay r, pg_control_system() c"#
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    if !row.moved {
+        return Ok(row.epoch);
+    }
+    tracing::warn!(
+        epoch = row.epoch,
+        "the database is another than before: beginning a new epoch"
+    );
+    bump(conn, row.epoch).await
+}
+
+/// Begins a new epoch above `seen`, unless one holds already; answers the epoch that holds. For a
+/// database that moved, and for a peer that turned out to be ahead of us: it has seen numbers that
+/// this database never gave.
+///
+/// What was stamped and not yet published gets new numbers: a peer may know the old ones by another
+/// fact.
+pub async fn bump(conn: &mut PgConnection, seen: i32) -> Result<i32, sqlx::Error> {
+    let mut tx = conn.begin().await?;
+    // The lock comes first, in a statement of its own: what a relay stamped until then must be
+    // visible to the next one.
+    let row = sqlx::query!("SELECT epoch, published_upto FROM relay FOR UPDATE")
+        .fetch_one(&mut *tx)
+        .await?;
+    if row.epoch > seen {
+        tx.commit().await?;
+        return Ok(row.epoch);
+    }
+    sqlx::query!(
+        "UPDATE outbox SET epoch = NULL, seq = NULL WHERE epoch = $1 AND seq > $2",
+        row.epoch,
+        row.published_upto
+    )
+    .execute(&mut *tx)
+    .await?;
+    let epoch = seen.saturating_add(1);
+    sqlx::query!(
+        "UPDATE relay SET epoch = $1, next_seq = 1, published_upto = 0,
+             system_identifier = c.system_identifier,
+             timeline = left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)
+         FROM pg_control_system() c",
+        epoch
+    )
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(epoch)
+}

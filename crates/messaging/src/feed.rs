@@ -1,0 +1,126 @@
+//! What a service offers about its own events, for its `FeedService`: where it stands, and events
+//! again from a number on.
+
+use candlefish_proto::event::{Envelope, HeadResponse, ReplayResponse};
+use prost::Message;
+use sqlx::PgConnection;
+
+use crate::epoch;
+
+/// The most events of one replay.
+pub const REPLAY_LIMIT: i32 = 1000;
+
+/// Why a feed cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database.
+    #[error("read the feed")]
+    Database(#[from] sqlx::Error),
+    /// A row.
+    #[error("the envelope of event {epoch}:{seq} is broken")]
+    Envelope {
+        /// Its epoch.
+        epoch: i32,
+        /// Its number.
+        seq: i64,
+        /// Why.
+        #[source]
+        source: prost::DecodeError,
+    },
+}
+
+/// Where the feed of `source` stands. Numbers that were stamped count, published or not: the bus
+/// may be down for long.
+pub async fn head(conn: &mut PgConnection, source: &str) -> Result<HeadResponse, Error> {
+    let epoch = epoch::current(&mut *conn).await?;
+    let seq = sqlx::query_scalar!(
+        "SELECT next_seq - 1 AS \"seq!\" FROM relay WHERE epoch = $1",
+        epoch
+    )
+    .fetch_optional(conn)
+    .await?
+    .unwrap_or(0);
+    Ok(HeadResponse {
+        source: source.to_owned(),
+        epoch,
+        seq,
+    })
+}
+
+/// Events from a number on, dense, at most `limit` (1 to 1000). A caller that knows numbers which
+/// were never given begins a new epoch: this database is older than what it published.
+pub async fn replay(
+    conn: &mut PgConnection,
+    asked: i32,
+    from_seq: i64,
+    limit: i32,
+) -> Result<ReplayResponse, Error> {
+    let mut epoch = epoch::current(&mut *conn).await?;
+    let next = sqlx::query_scalar!("SELECT next_seq FROM relay")
+        .fetch_one(&mut *conn)
+        .await?;
+    if asked > epoch || (asked == epoch && from_seq > next) {
+        tracing::warn!(
+            asked,
+            from_seq,
+            epoch,
+            next,
+            "a peer is ahead of us: beginning a new epoch"
+        );
+        // Above what the peer knows, so that it notices.
+        epoch = epoch::bump(&mut *conn, asked).await?;
+    }
+    let oldest_seq = sqlx::query_scalar!(
+        r#"SELECT coalesce(min(seq), (SELECT next_seq FROM relay)) AS "oldest!" FROM outbox WHERE epoch = $1"#,
+        epoch
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let events = if asked == epoch {
+        page(
+            conn,
+            epoch,
+            from_seq,
+            i64::from(limit.clamp(1, REPLAY_LIMIT)),
+        )
+        .await?
+    } else {
+        Vec::new()
+    };
+    Ok(ReplayResponse {
+        epoch,
+        events,
+        oldest_seq,
+    })
+}
+
+/// Stamped events of one epoch from `from_seq` on, in order.
+pub(crate) async fn page(
+    conn: &mut PgConnection,
+    epoch: i32,
+    from_seq: i64,
+    limit: i64,
+) -> Result<Vec<Envelope>, Error> {
+    let rows = sqlx::query!(
+        r#"SELECT seq AS "seq!", envelope FROM outbox
+           WHERE epoch = $1 AND seq >= $2 ORDER BY seq LIMIT $3"#,
+        epoch,
+        from_seq,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| stamped(epoch, row.seq, &row.envelope))
+        .collect()
+}
+
+fn stamped(epoch: i32, seq: i64, encoded: &[u8]) -> Result<Envelope, Error> {
+    let envelope =
+        Envelope::decode(encoded).map_err(|source| Error::Envelope { epoch, seq, source })?;
+    Ok(Envelope {
+        epoch,
+        seq,
+        ..envelope
+    })
+}

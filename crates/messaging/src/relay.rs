@@ -1,0 +1,315 @@
+//! Carries facts from the outbox to JetStream, one relay per schema at a time.
+//!
+//! The relay's row is a lease with a fence. Its holder, in turns: *stamps* every visible fact with
+//! the next dense number in one short transaction guarded by the fence; *publishes* in order with
+//! nothing locked, and waits for every acknowledgement; *advances* `published_upto`. It stamps on
+//! while the bus is down, so that the feed can replay. A holder that lost its lease unnoticed (a
+//! frozen process) can neither stamp nor advance; what it still publishes are duplicates.
+//!
+//! What it does not do: it deletes nothing, it never blocks a command, and it never trusts an
+//! acknowledgement to mean that a consumer will see the message.
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::PgPool;
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::streams::Stream;
+
+mod publish;
+mod store;
+
+/// How often the backlog is measured.
+const MEASURE: Duration = Duration::from_secs(1);
+
+/// What a relay is told.
+#[derive(Debug, Clone)]
+pub struct RelayConfig {
+    /// The schema's name among sources: `deploy`.
+    pub source: &'static str,
+    /// The stream that it publishes to, and creates.
+    pub stream: Stream,
+    /// How long a silent holder keeps the lease.
+    pub lease: Duration,
+    /// How often the holder looks for facts of other processes.
+    pub poll: Duration,
+    /// The most facts of one turn.
+    pub batch: i64,
+}
+
+impl RelayConfig {
+    /// The usual periods: lease 5 s, poll 75 ms, 256 facts a turn.
+    pub fn of(source: &'static str) -> Self {
+        Self {
+            source,
+            stream: Stream::of(source),
+            lease: Duration::from_secs(5),
+            poll: Duration::from_millis(75),
+            batch: 256,
+        }
+    }
+}
+
+/// Wakes the relay of this process after a commit; cheap to clone. Forgetting it costs a poll.
+#[derive(Debug, Clone, Default)]
+pub struct Nudge(Arc<Notify>);
+
+impl Nudge {
+    /// A nudge that wakes nobody until a relay is built from it.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// There are new facts.
+    pub fn nudge(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// One process's candidate for the relay of its schema.
+#[derive(Debug)]
+pub struct Relay {
+    pool: PgPool,
+    nats: async_nats::Client,
+    config: RelayConfig,
+    owner: String,
+    nudge: Nudge,
+}
+
+/// The lease that this process holds, and when it asked for it last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Lease {
+    fence: i64,
+    renewed: Instant,
+}
+
+/// What the publishing loop may do, as the stamping loop told it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Grant {
+    fence: i64,
+    epoch: i32,
+}
+
+/// Why a turn did not end well. Everything is tried again in the next one.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("ask the database")]
+    Database(#[from] sqlx::Error),
+    #[error("read a fact")]
+    Feed(#[from] crate::feed::Error),
+    #[error("hand facts to the bus")]
+    Publish(#[from] publish::Error),
+}
+
+impl Relay {
+    /// A relay for the schema that the pool's role works in.
+    pub fn new(pool: PgPool, nats: async_nats::Client, config: RelayConfig) -> Self {
+        let owner = Uuid::new_v4().to_string();
+        Self {
+            pool,
+            nats,
+            config,
+            owner,
+            nudge: Nudge::new(),
+        }
+    }
+
+    /// Uses a nudge that commands hold already.
+    #[must_use]
+    pub fn nudged_by(mut self, nudge: Nudge) -> Self {
+        self.nudge = nudge;
+        self
+    }
+
+    /// The handle that wakes this relay.
+    pub fn nudge(&self) -> Nudge {
+        self.nudge.clone()
+    }
+
+    /// Relays until the process stops, then sends what is committed and gives the lease back.
+    ///
+    /// Stamping and publishing are two loops, because a bus that hangs must not stop the numbers.
+    /// Neither is ever cancelled in the middle: a dropped `begin` would poison its connection.
+    pub async fn run(self, stopping: CancellationToken) {
+        let (tell, told) = watch::channel(None);
+        let (lease, ()) = tokio::join!(self.stamp(tell, stopping), self.publish(told));
+        if let Some(Lease { fence, .. }) = lease
+            && let Err(error) = store::release(&self.pool, &self.owner, fence).await
+        {
+            tracing::warn!("the relay's lease was not given back: {error}");
+        }
+    }
+
+    /// Holds the lease and stamps, until the process stops; answers the lease it holds then.
+    async fn stamp(
+        &self,
+        tell: watch::Sender<Option<Grant>>,
+        stopping: CancellationToken,
+    ) -> Option<Lease> {
+        let mut lease = None;
+        let mut measured = Instant::now();
+        loop {
+            // Read before the turn, so that what was committed before the stop is stamped after it.
+            let last = stopping.is_cancelled();
+            let more = match self.turn(&mut lease, &tell).await {
+                Ok(more) => more,
+                Err(error) => {
+                    log(&error);
+                    false
+                }
+            };
+            if lease.is_none() {
+                tell.send_if_modified(|grant| grant.take().is_some());
+            } else if measured.elapsed() > MEASURE {
+                measured = Instant::now();
+                self.measure().await;
+            }
+            match (more, last) {
+                (true, _) => {}
+                (false, true) => return lease,
+                (false, false) => self.rest(lease.is_some(), &stopping).await,
+            }
+        }
+    }
+
+    /// One turn: get or keep the lease, stamp. Answers whether more is waiting.
+    async fn turn(
+        &self,
+        lease: &mut Option<Lease>,
+        tell: &watch::Sender<Option<Grant>>,
+    ) -> Result<bool, Error> {
+        *lease = self.hold(lease.take()).await?;
+        let Some(Lease { fence, .. }) = *lease else {
+            return Ok(false);
+        };
+        let Some(stamped) = store::stamp(&self.pool, &self.owner, fence, self.config.batch).await?
+        else {
+            self.lost();
+            *lease = None;
+            return Ok(false);
+        };
+        let grant = Some(Grant {
+            fence,
+            epoch: stamped.epoch,
+        });
+        if stamped.rows > 0 || *tell.borrow() != grant {
+            tell.send_replace(grant);
+        }
+        Ok(stamped.rows == self.config.batch)
+    }
+
+    async fn hold(&self, lease: Option<Lease>) -> Result<Option<Lease>, sqlx::Error> {
+        let renewed = Instant::now();
+        let Some(held) = lease else {
+            let fence = store::acquire(&self.pool, &self.owner, self.config.lease).await?;
+            return Ok(fence.map(|fence| {
+                tracing::info!(
+                    source = self.config.source,
+                    fence,
+                    "this process relays now"
+                );
+                Lease { fence, renewed }
+            }));
+        };
+        if held.renewed.elapsed() < self.config.lease / 3 {
+            return Ok(Some(held));
+        }
+        if store::renew(&self.pool, &self.owner, held.fence, self.config.lease).await? {
+            return Ok(Some(Lease { renewed, ..held }));
+        }
+        self.lost();
+        Ok(None)
+    }
+
+    fn lost(&self) {
+        metrics::counter!("lease_losses_total", "lease" => "relay").increment(1);
+        tracing::warn!(source = self.config.source, "another process relays now");
+    }
+
+    async fn rest(&self, holds: bool, stopping: &CancellationToken) {
+        let pause = if holds {
+            self.config.poll
+        } else {
+            self.config.lease / 5
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.nudge.0.notified() => {}
+            () = stopping.cancelled() => {}
+        }
+    }
+
+    async fn measure(&self) {
+        match store::backlog(&self.pool).await {
+            Ok(backlog) => {
+                metrics::gauge!("queue_depth", "queue" => format!("outbox-{}", self.config.source))
+                    .set(f64::from(i32::try_from(backlog.facts).unwrap_or(i32::MAX)));
+                metrics::gauge!("outbox_lag_seconds", "source" => self.config.source)
+                    .set(backlog.lag_seconds);
+            }
+            Err(error) => tracing::warn!("the outbox was not measured: {error}"),
+        }
+    }
+
+    /// Publishes what was stamped under a grant, until the stamping loop is gone and nothing is
+    /// left, or the bus does not take it.
+    async fn publish(&self, mut told: watch::Receiver<Option<Grant>>) {
+        let mut owed = false;
+        loop {
+            let gone = if owed {
+                // Something waits for the bus: look again soon, or at once when more comes.
+                matches!(
+                    tokio::time::timeout(self.config.poll, told.changed()).await,
+                    Ok(Err(_))
+                )
+            } else {
+                told.changed().await.is_err()
+            };
+            let grant = *told.borrow_and_update();
+            owed = match self.publish_all(grant).await {
+                Ok(all) => !all,
+                Err(error) => {
+                    log(&error);
+                    true
+                }
+            };
+            if gone {
+                return;
+            }
+        }
+    }
+
+    /// Publishes batch after batch; answers whether nothing is left that this grant may publish.
+    async fn publish_all(&self, grant: Option<Grant>) -> Result<bool, Error> {
+        let Some(Grant { fence, epoch }) = grant else {
+            return Ok(true);
+        };
+        while crate::nats::is_connected(&self.nats) {
+            let batch = store::unpublished(&self.pool, epoch, self.config.batch).await?;
+            let Some(last) = batch.last().map(|envelope| envelope.seq) else {
+                return Ok(true);
+            };
+            let count = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+            publish::all(&self.nats, &self.config.stream, batch).await?;
+            if !store::advance(&self.pool, &self.owner, fence, epoch, last).await? {
+                // The stamping loop notices by itself, and says so once.
+                return Ok(true);
+            }
+            metrics::counter!("outbox_published_total", "source" => self.config.source)
+                .increment(count);
+        }
+        Ok(false)
+    }
+}
+
+fn log(error: &Error) {
+    let cause = std::error::Error::source(error)
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    tracing::warn!("relay: {error}: {cause}");
+}
