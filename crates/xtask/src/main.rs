@@ -1,1 +1,73 @@
-fn main() {}
+//! `cargo xtask`: the development commands, and the checks that CI runs.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command of the terminal; it has no telemetry"
+)]
+
+mod cargo;
+mod check;
+mod ci;
+mod prepare;
+mod test;
+mod tools;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// Development commands of Candlefish.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check everything that a machine can check without running the platform.
+    Check {
+        /// Only the checks whose names begin so.
+        only: Vec<String>,
+    },
+    /// Run all tests on private instances of Postgres, NATS and S3.
+    Test(test::Options),
+    /// What CI runs: check, test, and what needs more tools.
+    Ci,
+    /// Renew the stored data of checked queries (`.sqlx`).
+    Prepare {
+        /// Renew `proto/baseline.binpb` instead: what the next change of the API may not break.
+        /// Belongs to a release.
+        #[arg(long)]
+        baseline: bool,
+    },
+    /// Install the pinned helpers into the user's cache.
+    Tools,
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn run(command: Command) -> Result<()> {
+    let workspace = Workspace::find()?;
+    match command {
+        Command::Check { only } => check::run(&workspace, &only).await,
+        Command::Test(options) => test::run(&workspace, &options).await,
+        Command::Ci => ci::run(&workspace).await,
+        Command::Prepare { baseline } => prepare::run(&workspace, baseline).await,
+        Command::Tools => tools::install_all(&workspace),
+    }
+}

@@ -1,0 +1,136 @@
+//! The rules that a machine can check. Every one runs; all faults are shown at the end.
+
+use std::time::Instant;
+
+use anyhow::{Result, bail, ensure};
+
+use crate::workspace::Workspace;
+use crate::{cargo, tools};
+
+mod arrows;
+mod documents;
+mod files;
+mod manifests;
+mod migrations;
+pub(crate) mod queries;
+mod supply;
+
+type Outcome = Result<()>;
+
+/// The API as it was released: what a change may not break.
+pub(crate) const BASELINE: &str = "proto/baseline.binpb";
+
+/// Quick ones first: a fault of style need not wait for the compiler.
+const NAMES: [&str; 12] = [
+    "format",
+    "arrows",
+    "manifests",
+    "files",
+    "migrations",
+    "documents",
+    "licences",
+    "tls",
+    "proto",
+    "clippy",
+    "queries",
+    "rustdoc",
+];
+
+pub(crate) async fn run(workspace: &Workspace, only: &[String]) -> Result<()> {
+    let wanted = |name: &str| only.is_empty() || only.iter().any(|begin| name.starts_with(begin));
+    let chosen: Vec<_> = NAMES.into_iter().filter(|name| wanted(name)).collect();
+    ensure!(!chosen.is_empty(), "the checks are: {}", NAMES.join(", "));
+    let mut faults = Vec::new();
+    for name in &chosen {
+        let begun = Instant::now();
+        let outcome = one(workspace, name).await;
+        let seconds = begun.elapsed().as_secs_f64();
+        match outcome {
+            Ok(()) => eprintln!("  ✓ {name:<12} {seconds:6.1} s"),
+            Err(error) => {
+                eprintln!("  ✗ {name:<12} {seconds:6.1} s");
+                eprintln!("{error:#}\n");
+                faults.push(*name);
+            }
+        }
+    }
+    println!(
+        "{} passed, {} failed",
+        chosen.len() - faults.len(),
+        faults.len()
+    );
+    ensure!(
+        faults.is_empty(),
+        "these checks failed: {}",
+        faults.join(", ")
+    );
+    Ok(())
+}
+
+async fn one(workspace: &Workspace, name: &str) -> Outcome {
+    match name {
+        "format" => format(workspace),
+        "arrows" => arrows::check(workspace),
+        "manifests" => manifests::check(workspace),
+        "files" => files::check(workspace),
+        "migrations" => migrations::check(workspace),
+        "documents" => documents::check(workspace),
+        "licences" => supply::licences(workspace),
+        "tls" => supply::one_tls_stack(workspace),
+        "proto" => proto(workspace),
+        "clippy" => clippy(workspace),
+        "queries" => queries::check(workspace).await,
+        "rustdoc" => rustdoc(workspace),
+        other => bail!("no check is called {other}"),
+    }
+}
+
+fn format(workspace: &Workspace) -> Outcome {
+    let mut command = cargo::command(workspace);
+    command.args(["fmt", "--all", "--check"]);
+    cargo::run(command)
+}
+
+fn clippy(workspace: &Workspace) -> Outcome {
+    let mut command = cargo::command(workspace);
+    command.args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--quiet",
+    ]);
+    command.args(["--", "-D", "warnings"]);
+    cargo::run(command)
+}
+
+fn rustdoc(workspace: &Workspace) -> Outcome {
+    let mut command = cargo::command(workspace);
+    command.args([
+        "doc",
+        "--workspace",
+        "--no-deps",
+        "--document-private-items",
+    ]);
+    command.args(["--locked", "--quiet"]);
+    command.env("RUSTDOCFLAGS", "-D warnings");
+    cargo::run(command)
+}
+
+fn proto(workspace: &Workspace) -> Outcome {
+    let buf = tools::program("buf")?;
+    let call = |args: &[&str]| {
+        let mut command = std::process::Command::new(&buf);
+        command.args(args).current_dir(&workspace.root);
+        cargo::run(command)
+    };
+    call(&["lint"])?;
+    call(&["format", "--diff", "--exit-code"])?;
+    call(&["breaking", "--against", BASELINE])
+}
+
+/// Fails with a list, one fault a line, when there is one.
+fn faultless(faults: Vec<String>) -> Outcome {
+    ensure!(faults.is_empty(), "{}", faults.join("\n"));
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! `cargo xtask test`: all tests, on private instances of their own.
+//!
+//! Three runs, each with the runner's own summary: everything but the journeys by nextest (one
+//! process a test, so that two services' globals cannot meet), the examples in the docs, then the
+//! journeys of the package `e2e` by cargo (one process, so that they may share a stack).
+
+use std::process::Command;
+use std::sync::Arc;
+
+use anyhow::Result;
+use candlefish_devstack::{Output, S3, Stack, Warden};
+use clap::Args;
+
+use crate::workspace::Workspace;
+use crate::{cargo, tools};
+
+/// The bucket that tests of the S3 store use.
+const BUCKET: &str = "candlefish-test";
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Only the tests of these packages.
+    #[arg(short, long)]
+    package: Vec<String>,
+    /// Only the tests whose names contain one of these.
+    filter: Vec<String>,
+    /// Show what the tests print.
+    #[arg(long)]
+    show_output: bool,
+    /// Use the newer NATS server instead of the distribution's.
+    #[arg(long)]
+    newer_nats: bool,
+}
+
+impl Options {
+    /// Only these packages, on the newer NATS server.
+    pub(crate) fn newer_nats(packages: &[&str]) -> Self {
+        Self {
+            package: packages.iter().copied().map(str::to_owned).collect(),
+            newer_nats: true,
+            ..Self::everything()
+        }
+    }
+
+    pub(crate) const fn everything() -> Self {
+        Self {
+            package: Vec::new(),
+            filter: Vec::new(),
+            show_output: false,
+            newer_nats: false,
+        }
+    }
+}
+
+/// What tests find in their environment.
+struct Instances {
+    stack: Stack,
+    s3: S3,
+    variables: Vec<(&'static str, String)>,
+    // Last: it removes the folder that S3 writes to.
+    _warden: Arc<Warden>,
+    _folder: tempfile::TempDir,
+}
+
+pub(crate) async fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    let nextest = tools::program("cargo-nextest")?;
+    let instances = start(options).await?;
+    let outcome = all(workspace, options, &instances, nextest);
+    instances.s3.process().kill()?;
+    instances.stack.stop().await?;
+    outcome
+}
+
+async fn start(options: &Options) -> Result<Instances> {
+    let mut builder = Stack::builder().replicas(0, 0, 0);
+    let newer = tools::program("nats-server")?;
+    if options.newer_nats {
+        builder = builder.nats_server(newer.clone());
+    }
+    let stack = builder.start().await?;
+    let folder = tempfile::tempdir()?;
+    let warden = Arc::new(Warden::start()?);
+    warden.remove(folder.path())?;
+    let output = Output::Folder(folder.path().to_owned());
+    let ministack = tools::program("ministack")?;
+    let s3 = S3::start(ministack, folder.path(), output, Arc::clone(&warden)).await?;
+    s3.create_bucket(BUCKET).await?;
+    let mut variables = vec![
+        (
+            "CANDLEFISH_TEST_DATABASE_URL",
+            stack.postgres().superuser_url("postgres"),
+        ),
+        ("CANDLEFISH_TEST_NATS_URL", stack.nats().url()),
+        ("CANDLEFISH_TEST_S3_ENDPOINT", s3.endpoint()),
+        ("CANDLEFISH_TEST_S3_BUCKET", BUCKET.to_owned()),
+    ];
+    if options.newer_nats {
+        variables.push(("CANDLEFISH_TEST_NATS_SERVER", newer.display().to_string()));
+    }
+    Ok(Instances {
+        stack,
+        s3,
+        variables,
+        _warden: warden,
+        _folder: folder,
+    })
+}
+
+fn all(
+    workspace: &Workspace,
+    options: &Options,
+    instances: &Instances,
+    nextest: std::path::PathBuf,
+) -> Result<()> {
+    // The journeys run the services as programs, which no test target depends on.
+    let mut build = cargo::command(workspace);
+    build.args(["build", "--workspace", "--bins", "--locked", "--quiet"]);
+    cargo::run(build)?;
+
+    let journeys_only = options.package == ["e2e"];
+    if !journeys_only {
+        let mut command = Command::new(nextest);
+        cargo::without_ours(&mut command);
+        command.current_dir(&workspace.root);
+        command.args(["nextest", "run", "--locked", "--no-fail-fast"]);
+        if options.show_output {
+            command.arg("--no-capture");
+        }
+        packages(&mut command, options);
+        command.args(&options.filter);
+        with(&mut command, instances);
+        cargo::run(command)?;
+    }
+    if options.filter.is_empty() && !journeys_only {
+        let mut command = cargo::command(workspace);
+        command.args(["test", "--doc", "--locked", "--quiet", "--no-fail-fast"]);
+        packages(&mut command, options);
+        with(&mut command, instances);
+        cargo::run(command)?;
+    }
+    if options.package.is_empty() || options.package.iter().any(|name| name == "e2e") {
+        let mut command = cargo::command(workspace);
+        command.args([
+            "test",
+            "--package",
+            "e2e",
+            "--locked",
+            "--no-fail-fast",
+            "--",
+        ]);
+        if options.show_output {
+            command.arg("--nocapture");
+        }
+        command.args(&options.filter);
+        with(&mut command, instances);
+        cargo::run(command)?;
+    }
+    Ok(())
+}
+
+fn packages(command: &mut Command, options: &Options) {
+    if options.package.is_empty() {
+        command.arg("--workspace");
+    }
+    for package in options.package.iter().filter(|name| *name != "e2e") {
+        command.args(["--package", package]);
+    }
+}
+
+fn with(command: &mut Command, instances: &Instances) {
+    let variables = instances.variables.iter();
+    command.envs(variables.map(|(key, value)| (*key, value)));
+}

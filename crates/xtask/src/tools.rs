@@ -1,0 +1,116 @@
+//! Pinned helpers in the user's cache: the same ones on every machine, whatever is on `PATH`.
+//!
+//! Those from Python's registry come as wheels with the programs inside, in seconds; Docker's
+//! compose comes as a Go module and is built once, in minutes.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use candlefish_devstack::install;
+
+use crate::cargo;
+use crate::workspace::Workspace;
+
+const REQUIREMENTS: &str = include_str!("../requirements.txt");
+
+/// Debian's Python, not one that happens to be first on `PATH`.
+const PYTHON: &str = "/usr/bin/python3";
+
+const COMPOSE: &str = "github.com/docker/compose/v2/cmd";
+const COMPOSE_VERSION: &str = "v2.40.3";
+
+/// The folder of programs from Python's registry, installed when it is not there.
+pub(crate) fn python() -> Result<PathBuf> {
+    let folder = cache()?.join(format!("python-{:016x}", hash(REQUIREMENTS)));
+    let bin = folder.join("bin");
+    if folder.join("complete").exists() {
+        return Ok(bin);
+    }
+    eprintln!("xtask: installing helpers from Python's registry (about 10 s)");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    if !venv(&folder) {
+        install::packages(&["python3-venv"], &|text| eprintln!("xtask: {text}"))?;
+        ensure!(venv(&folder), "`{PYTHON} -m venv` fails");
+    }
+    let requirements = folder.join("requirements.txt");
+    fs::write(&requirements, REQUIREMENTS)?;
+    let mut pip = Command::new(bin.join("pip"));
+    pip.args(["install", "--quiet", "--disable-pip-version-check"]);
+    pip.args(["--no-deps", "--requirement"]).arg(&requirements);
+    cargo::run(pip)?;
+    fs::write(folder.join("complete"), "")?;
+    Ok(bin)
+}
+
+fn venv(folder: &Path) -> bool {
+    let mut command = Command::new(PYTHON);
+    command.args(["-m", "venv"]).arg(folder);
+    command.output().is_ok_and(|out| out.status.success())
+}
+
+/// One program from Python's registry.
+pub(crate) fn program(name: &str) -> Result<PathBuf> {
+    let program = python()?.join(name);
+    ensure!(program.is_file(), "{} is missing", program.display());
+    Ok(program)
+}
+
+/// Docker's compose, version 2: its own reader judges `docker-compose.yml`.
+pub(crate) fn compose() -> Result<PathBuf> {
+    let folder = cache()?.join(format!("compose-{COMPOSE_VERSION}"));
+    let program = folder.join("docker-compose");
+    if program.exists() {
+        return Ok(program);
+    }
+    eprintln!("xtask: building docker compose {COMPOSE_VERSION} (2 to 4 min, once)");
+    fs::create_dir_all(&folder)?;
+    // A module of its own: its replace directives forbid `go install`.
+    fs::write(folder.join("go.mod"), "module tools/compose\n\ngo 1.26\n")?;
+    let go = self::program("go")?;
+    let command = || {
+        let mut command = Command::new(&go);
+        command.current_dir(&folder);
+        command.envs([("GOTOOLCHAIN", "local"), ("GOFLAGS", "-mod=mod")]);
+        command
+    };
+    let mut get = command();
+    get.args(["get", "-tool", &format!("{COMPOSE}@{COMPOSE_VERSION}")]);
+    cargo::output(get)?;
+    let mut build = command();
+    build.args(["build", "-o", "docker-compose.new", COMPOSE]);
+    cargo::output(build)?;
+    fs::rename(folder.join("docker-compose.new"), &program)?;
+    Ok(program)
+}
+
+/// Everything that `check`, `test` and `ci` use.
+pub(crate) fn install_all(workspace: &Workspace) -> Result<()> {
+    install::Programs::install(&|text| eprintln!("xtask: {text}"))
+        .map_err(|error| error.context(workspace.root.display().to_string()))?;
+    let python = python()?;
+    let compose = compose()?;
+    println!("{}", python.display());
+    println!("{}", compose.display());
+    Ok(())
+}
+
+fn cache() -> Result<PathBuf> {
+    let set = |key| std::env::var_os(key).filter(|value| !value.is_empty());
+    let folder = set("XDG_CACHE_HOME").map(PathBuf::from);
+    let folder = folder.or_else(|| Some(Path::new(&set("HOME")?).join(".cache")));
+    let folder = folder.context("neither XDG_CACHE_HOME nor HOME is set")?;
+    let folder = folder.join("candlefish");
+    fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}
