@@ -1,0 +1,193 @@
+//! Blockers: typed reasons why a deployment is not moving.
+//!
+//! At most one of a kind stands for a deployment; `since` is kept while only its words change. A
+//! cleared one stays as the record of what kept the deployment, and for how long.
+
+use candlefish_clock::Moment;
+use candlefish_ids::DeploymentId;
+use candlefish_proto::deploy as pb;
+use jiff_sqlx::Timestamp;
+use sqlx::PgConnection;
+
+use crate::ctx::{read, shown, stored};
+
+/// What a deployment waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Lane,
+    Content,
+    Hold,
+    Timer,
+    Evidence,
+    Edge,
+    Quarantine,
+    Provider,
+}
+
+impl Kind {
+    const ALL: [Self; 8] = [
+        Self::Lane,
+        Self::Content,
+        Self::Hold,
+        Self::Timer,
+        Self::Evidence,
+        Self::Edge,
+        Self::Quarantine,
+        Self::Provider,
+    ];
+
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Lane => "lane",
+            Self::Content => "content",
+            Self::Hold => "hold",
+            Self::Timer => "timer",
+            Self::Evidence => "evidence",
+            Self::Edge => "edge",
+            Self::Quarantine => "quarantine",
+            Self::Provider => "provider",
+        }
+    }
+
+    /// A person has to act, so the deployment's deadline pauses.
+    pub(crate) const fn waits_for_a_person(self) -> bool {
+        matches!(self, Self::Hold | Self::Evidence | Self::Quarantine)
+    }
+
+    const fn shown(self) -> pb::blocker::Kind {
+        match self {
+            Self::Lane => pb::blocker::Kind::Lane,
+            Self::Content => pb::blocker::Kind::Content,
+            Self::Hold => pb::blocker::Kind::Hold,
+            Self::Timer => pb::blocker::Kind::Timer,
+            Self::Evidence => pb::blocker::Kind::Evidence,
+            Self::Edge => pb::blocker::Kind::Edge,
+            Self::Quarantine => pb::blocker::Kind::Quarantine,
+            Self::Provider => pb::blocker::Kind::Provider,
+        }
+    }
+}
+
+/// A blocker as a room states it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Blocker {
+    pub(crate) kind: Kind,
+    pub(crate) until: Option<Moment>,
+    /// Who can clear it: `time`, `platform`, or a role.
+    pub(crate) owner: &'static str,
+    pub(crate) message: String,
+    /// The command that clears it; empty when time alone does.
+    pub(crate) action: String,
+}
+
+/// Makes this the only standing blocker of a deployment; none clears all.
+pub(crate) async fn set(
+    conn: &mut PgConnection,
+    now: Moment,
+    deployment: DeploymentId,
+    blocker: Option<&Blocker>,
+) -> Result<(), sqlx::Error> {
+    let kind = blocker.map_or("", |blocker| blocker.kind.word());
+    sqlx::query!(
+        "UPDATE blocker SET cleared_at = $2
+         WHERE deployment_id = $1 AND cleared_at IS NULL AND kind <> $3",
+        deployment.uuid(),
+        stored(now) as _,
+        kind
+    )
+    .execute(&mut *conn)
+    .await?;
+    let Some(blocker) = blocker else { return Ok(()) };
+    sqlx::query!(
+        "INSERT INTO blocker (deployment_id, kind, since, until, owner, message, action)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (deployment_id, kind) WHERE cleared_at IS NULL DO UPDATE
+         SET until = excluded.until, message = excluded.message, action = excluded.action
+         WHERE (blocker.until, blocker.message) IS DISTINCT FROM (excluded.until, excluded.message)",
+        deployment.uuid(),
+        kind,
+        stored(now) as _,
+        blocker.until.map(stored) as _,
+        blocker.owner,
+        blocker.message,
+        blocker.action
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+struct Row {
+    kind: String,
+    since: Timestamp,
+    until: Option<Timestamp>,
+    owner: String,
+    message: String,
+    action: String,
+    cleared_at: Option<Timestamp>,
+}
+
+impl Row {
+    fn shown(self) -> pb::Blocker {
+        let kind = Kind::ALL.into_iter().find(|kind| kind.word() == self.kind);
+        pb::Blocker {
+            // A word that a newer release wrote reads as unspecified.
+            kind: kind.map_or(pb::blocker::Kind::Unspecified, Kind::shown).into(),
+            since: Some(shown(read(self.since))),
+            until: self.until.map(|at| shown(read(at))),
+            owner: self.owner,
+            message: self.message,
+            action: self.action,
+            cleared_at: self.cleared_at.map(|at| shown(read(at))),
+        }
+    }
+}
+
+/// Those that stand, of several deployments.
+pub(crate) async fn list_standing(
+    conn: &mut PgConnection,
+    deployments: &[DeploymentId],
+) -> Result<Vec<(DeploymentId, pb::Blocker)>, sqlx::Error> {
+    let ids: Vec<_> = deployments.iter().map(|id| id.uuid()).collect();
+    let rows = sqlx::query!(
+        r#"SELECT deployment_id, kind, since AS "since: Timestamp", until AS "until: Timestamp",
+                  owner, message, action
+           FROM blocker WHERE deployment_id = ANY($1) AND cleared_at IS NULL ORDER BY id"#,
+        &ids
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let blocker = Row {
+                kind: row.kind,
+                since: row.since,
+                until: row.until,
+                owner: row.owner,
+                message: row.message,
+                action: row.action,
+                cleared_at: None,
+            };
+            (DeploymentId::from_uuid(row.deployment_id), blocker.shown())
+        })
+        .collect())
+}
+
+/// The last 200 of a deployment, cleared ones too, oldest first.
+pub(crate) async fn list_all(
+    conn: &mut PgConnection,
+    deployment: DeploymentId,
+) -> Result<Vec<pb::Blocker>, sqlx::Error> {
+    let mut rows = sqlx::query_as!(
+        Row,
+        r#"SELECT kind, since AS "since: Timestamp", until AS "until: Timestamp",
+                  owner, message, action, cleared_at AS "cleared_at: Timestamp"
+           FROM blocker WHERE deployment_id = $1 ORDER BY id DESC LIMIT 200"#,
+        deployment.uuid()
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.reverse();
+    Ok(rows.into_iter().map(Row::shown).collect())
+}

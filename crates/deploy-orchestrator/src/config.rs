@@ -1,0 +1,151 @@
+//! The configuration: the only reader of the environment.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use candlefish_blobs::UploadKey;
+use candlefish_runtime::{config::Env, telemetry::TelemetryConfig};
+
+/// Everything that can be set, validated.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// gRPC and blob uploads.
+    pub listen: SocketAddr,
+    /// `/healthz`, `/readyz`, `/metrics`.
+    pub ops_listen: SocketAddr,
+    /// The role's own; its search path is the schema `deploy`.
+    pub database_url: String,
+    /// Connections of the pool.
+    pub database_connections: u32,
+    /// `nats://host:port`.
+    pub nats_url: String,
+    /// PEM file of this process's own key.
+    pub identity_key: PathBuf,
+    /// Directory of `<issuer>.pub.pem`.
+    pub trusted_keys: PathBuf,
+    /// `dir:/path` or `s3://bucket`.
+    pub blobs: String,
+    /// Another S3 than AWS's.
+    pub s3_endpoint: Option<String>,
+    /// Signs upload URLs of a directory.
+    pub upload_key: Option<UploadKey>,
+    /// Below which sites have their host names.
+    pub domain: String,
+    /// Where people reach the edges; 80 and 443 are left out of URLs.
+    pub site_port: u16,
+    /// How long a claim of a step holds without a sign of life.
+    pub lease: Duration,
+    /// How long a worker waits for a nudge before it looks.
+    pub poll: Duration,
+    /// How often deadlines and idle lanes are looked at.
+    pub sweep: Duration,
+    /// How often what the edges serve is compared with what should be live.
+    pub reconcile: Duration,
+    /// Deployments carried on at a time.
+    pub workers: usize,
+    /// Errors after which a step fails.
+    pub attempts: i32,
+    /// Lost workers after which a step is quarantined.
+    pub quarantine_after: i32,
+    /// How long an edge may lag behind before it is set aside.
+    pub edge_patience: Duration,
+    /// The same in a rollback or an undo.
+    pub edge_patience_hurried: Duration,
+    /// For one page of a verification.
+    pub fetch_timeout: Duration,
+    /// Telemetry.
+    pub telemetry: TelemetryConfig,
+}
+
+impl Config {
+    /// Reads and validates everything; all faults at once.
+    pub fn from_process() -> Result<Self, candlefish_runtime::config::Error> {
+        Self::read(Env::from_process())
+    }
+
+    /// Reads from an environment that a test may have made.
+    pub fn read(mut env: Env) -> Result<Self, candlefish_runtime::config::Error> {
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let upload_key = env.optional("CANDLEFISH_BLOB_SIGNING_KEY");
+        let upload_key = upload_key.and_then(|text| {
+            UploadKey::from_hex(&text)
+                .map_err(|error| env.fault("CANDLEFISH_BLOB_SIGNING_KEY", error))
+                .ok()
+        });
+        let config = Self {
+            listen: env.parse_required("CANDLEFISH_LISTEN").unwrap_or(any_port),
+            ops_listen: env.parse_required("CANDLEFISH_OPS_LISTEN").unwrap_or(any_port),
+            database_url: env.required("CANDLEFISH_DATABASE_URL"),
+            database_connections: env.parse_or("CANDLEFISH_DATABASE_CONNECTIONS", 20),
+            nats_url: env.required("CANDLEFISH_NATS_URL"),
+            identity_key: env.required("CANDLEFISH_IDENTITY_KEY").into(),
+            trusted_keys: env.required("CANDLEFISH_TRUSTED_KEYS").into(),
+            blobs: env.required("CANDLEFISH_BLOBS"),
+            s3_endpoint: env.optional("CANDLEFISH_S3_ENDPOINT"),
+            upload_key,
+            domain: env.optional("CANDLEFISH_DOMAIN").unwrap_or_else(|| "localhost".to_owned()),
+            site_port: env.parse_or("CANDLEFISH_SITE_PORT", 80),
+            lease: env.duration_ms_or("CANDLEFISH_LEASE_MS", 15_000),
+            poll: env.duration_ms_or("CANDLEFISH_POLL_MS", 250),
+            sweep: env.duration_ms_or("CANDLEFISH_SWEEP_MS", 5_000),
+            reconcile: env.duration_ms_or("CANDLEFISH_RECONCILE_MS", 60_000),
+            workers: env.parse_or("CANDLEFISH_WORKERS", 16),
+            attempts: env.parse_or("CANDLEFISH_STEP_ATTEMPTS", 8),
+            quarantine_after: env.parse_or("CANDLEFISH_QUARANTINE_AFTER", 6),
+            edge_patience: env.duration_ms_or("CANDLEFISH_EDGE_PATIENCE_MS", 30_000),
+            edge_patience_hurried: env.duration_ms_or("CANDLEFISH_EDGE_PATIENCE_HURRIED_MS", 3_000),
+            fetch_timeout: env.duration_ms_or("CANDLEFISH_FETCH_TIMEOUT_MS", 5_000),
+            telemetry: TelemetryConfig::from_env(&mut env),
+        };
+        if config.workers == 0 {
+            env.fault("CANDLEFISH_WORKERS", "must be at least 1");
+        }
+        if config.blobs.starts_with("dir:") && config.upload_key.is_none() {
+            env.fault("CANDLEFISH_BLOB_SIGNING_KEY", "is needed with a directory: 64 hex digits");
+        }
+        env.finish()?;
+        Ok(config)
+    }
+
+    /// Where people reach a host name.
+    pub fn url(&self, host: &str) -> String {
+        match self.site_port {
+            80 => format!("http://{host}"),
+            443 => format!("https://{host}"),
+            port => format!("http://{host}:{port}"),
+        }
+    }
+
+    /// How long to wait after the error of this attempt: doubled from a second, a minute at most.
+    pub fn backoff(&self, attempt: i32) -> Duration {
+        let doubled = 1_u64 << u32::try_from(attempt.clamp(0, 6)).unwrap_or(0);
+        Duration::from_secs(doubled).min(Duration::from_mins(1))
+    }
+
+    /// What `--check-config` prints: everything but secrets.
+    pub fn describe(&self) -> String {
+        let database = self.database_url.rsplit('@').next().unwrap_or_default();
+        format!(
+            "listen {}\nops_listen {}\ndatabase {database}\ndatabase_connections {}\nnats {}\n\
+             blobs {}\ndomain {}\nsite_port {}\nlease {:?}\npoll {:?}\nsweep {:?}\nreconcile {:?}\n\
+             workers {}\nattempts {}\nquarantine_after {}\nedge_patience {:?}\n\
+             edge_patience_hurried {:?}\nfetch_timeout {:?}\n",
+            self.listen,
+            self.ops_listen,
+            self.database_connections,
+            self.nats_url,
+            self.blobs,
+            self.domain,
+            self.site_port,
+            self.lease,
+            self.poll,
+            self.sweep,
+            self.reconcile,
+            self.workers,
+            self.attempts,
+            self.quarantine_after,
+            self.edge_patience,
+            self.edge_patience_hurried,
+            self.fetch_timeout,
+        )
+    }
+}

@@ -1,0 +1,118 @@
+//! Writing a new deployment: shared by the commands that accept one.
+//!
+//! Deployment, steps, blockers and event are one commit with the lane's choice; the caller is
+//! answered after it.
+
+use candlefish_clock::Moment;
+use candlefish_ids::{DeploymentId, ReleaseId};
+use sqlx::PgConnection;
+
+use super::{
+    Deployment, Error, event,
+    plan::{Kind, plan},
+    state::State,
+    store,
+};
+use crate::{
+    ctx::{Ctx, Tx},
+    lane::{self, store::Lane},
+    site::{Environment, strategy::Strategy},
+    step,
+};
+
+/// What the accepting commands differ in.
+#[derive(Debug, Clone)]
+pub(super) struct New<'a> {
+    pub(super) environment: &'a Environment,
+    pub(super) release_id: ReleaseId,
+    pub(super) kind: Kind,
+    pub(super) strategy: Strategy,
+    pub(super) actor: &'a str,
+    pub(super) reason: &'a str,
+    pub(super) retry_of: Option<DeploymentId>,
+    pub(super) leaves_release_id: Option<ReleaseId>,
+}
+
+/// Writes the deployment and lets the lane choose; answers its id. The lane is locked.
+pub(super) async fn accept(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    lane: &mut Lane,
+    id: DeploymentId,
+    new: New<'_>,
+) -> Result<(), Error> {
+    let now = tx.now();
+    let deployment = build(id, now, &new);
+    store::insert(tx, &deployment, &candlefish_runtime::trace::current_traceparent()).await?;
+    step::store::insert_plan(tx, id, &plan(new.kind, &new.strategy)).await?;
+    store::log(tx, now, id, 0, &format!("accepted from {}", new.actor)).await?;
+    let fact = event::created(&deployment, new.actor);
+    candlefish_messaging::outbox::append(tx, now, vec![fact]).await?;
+    lane::grant(ctx, tx, lane).await?;
+    tracing::info!(
+        deployment.id = %id, actor = new.actor, "a deployment to {} is accepted", deployment.place()
+    );
+    Ok(())
+}
+
+fn build(id: DeploymentId, now: Moment, new: &New<'_>) -> Deployment {
+    Deployment {
+        id,
+        site_id: new.environment.site_id,
+        site: new.environment.site.clone(),
+        environment_id: new.environment.id,
+        environment: new.environment.slug.clone(),
+        release_id: new.release_id,
+        kind: new.kind,
+        strategy: new.strategy.clone(),
+        policy: new.environment.policy.clone(),
+        state: State::Pending,
+        cause: String::new(),
+        message: String::new(),
+        fence: 0,
+        version: 1,
+        pinned: false,
+        weight: 0,
+        created_at: now,
+        created_by: new.actor.to_owned(),
+        deadline_at: None,
+        deadline_left: None,
+        previous_release_id: None,
+        retry_of: new.retry_of,
+        leaves_release_id: new.leaves_release_id,
+        superseded_by: None,
+        reason: new.reason.to_owned(),
+        target_confirmed: None,
+        // A deployment is one trace; its id names it, so that a log line leads there.
+        trace_id: id.uuid().simple().to_string(),
+        span_id: step::store::span_id(id.uuid()),
+    }
+}
+
+/// A release that an accepting command was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) commit: String,
+    /// Why this environment rejected it, while that stands.
+    pub(super) rejected: Option<String>,
+}
+
+/// The release, locked against being sealed or forgotten meanwhile; none when it is not the site's.
+pub(super) async fn share_release(
+    conn: &mut PgConnection,
+    environment: &Environment,
+    release: ReleaseId,
+) -> Result<Option<Wanted>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"SELECT r.commit,
+                  (SELECT j.reason FROM rejection j WHERE j.release_id = r.id
+                   AND j.environment_id = $3 AND j.cleared_at IS NULL LIMIT 1) AS rejected
+           FROM release r WHERE r.id = $1 AND r.site_id = $2 FOR SHARE OF r"#,
+        release.uuid(),
+        environment.site_id.uuid(),
+        environment.id.uuid()
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Wanted { commit: row.commit, rejected: row.rejected }))
+}

@@ -1,0 +1,162 @@
+//! One move of a locked deployment and everything that must follow from it, in the caller's
+//! transaction. Commands, steps and the lane all move a deployment through here and nowhere else.
+
+use candlefish_ids::DeploymentId;
+
+use super::{
+    Deployment, Error, event,
+    plan::Kind,
+    state::{Cause, Consequence, Event, State},
+    store,
+};
+use crate::{
+    blocker,
+    ctx::Tx,
+    lane::{order::SUPERSEDED_BEFORE_PINNED, store as lane_store, store::Lane},
+    release, step,
+};
+
+/// What moves a deployment, for the record.
+#[derive(Debug, Clone)]
+pub(crate) struct Change<'a> {
+    pub(crate) event: Event,
+    /// The principal, or `system`.
+    pub(crate) actor: &'a str,
+    /// In words, for the person who reads it; empty keeps the one before.
+    pub(crate) message: String,
+    /// The deployment that superseded or preempted it.
+    pub(crate) by: Option<DeploymentId>,
+}
+
+impl<'a> Change<'a> {
+    pub(crate) fn new(event: Event, actor: &'a str, message: impl Into<String>) -> Self {
+        Self { event, actor, message: message.into(), by: None }
+    }
+}
+
+/// Moves a deployment and writes what follows: undo steps, rejection, fence, blockers. The caller
+/// saves it ([`record`]) and lets the lane choose again when it ended.
+pub(crate) async fn apply(
+    tx: &mut Tx,
+    lane: &mut Lane,
+    deployment: &mut Deployment,
+    change: &Change<'_>,
+) -> Result<(), Error> {
+    let now = tx.now();
+    let (state, consequences) =
+        deployment.state.clone().decide(now, change.event, deployment.facts())?;
+    deployment.state = state;
+    if !change.message.is_empty() {
+        deployment.message.clone_from(&change.message);
+        store::log(tx, now, deployment.id, 0, &change.message).await?;
+    }
+    if let Event::Stops(cause) = change.event {
+        cause.word().clone_into(&mut deployment.cause);
+        deployment.superseded_by = change.by;
+        deployment.deadline_at = None;
+        deployment.deadline_left = None;
+    }
+    for consequence in consequences {
+        follow(tx, lane, deployment, consequence, &change.message).await?;
+    }
+    Ok(())
+}
+
+async fn follow(
+    tx: &mut Tx,
+    lane: &mut Lane,
+    deployment: &mut Deployment,
+    consequence: Consequence,
+    reason: &str,
+) -> Result<(), Error> {
+    let now = tx.now();
+    match consequence {
+        Consequence::Undo => {
+            lane_store::raise_fence(tx, lane).await?;
+            deployment.fence = lane.fence;
+            blocker::set(tx, now, deployment.id, None).await?;
+            if step::undo::begin(tx, deployment).await? == 0 {
+                Box::pin(undone(tx, lane, deployment)).await?;
+            }
+        }
+        Consequence::HandOver => {
+            lane_store::raise_fence(tx, lane).await?;
+            step::store::abandon_open(tx, now, deployment.id).await?;
+        }
+        Consequence::Reject => {
+            release::store::reject(
+                tx,
+                now,
+                deployment.environment_id,
+                deployment.release_id,
+                deployment.id,
+                reason,
+            )
+            .await?;
+        }
+        Consequence::End => {
+            blocker::set(tx, now, deployment.id, None).await?;
+            deployment.deadline_at = None;
+            deployment.deadline_left = None;
+            count_superseded(tx, lane, deployment).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Every undo step is done, or there was none.
+pub(crate) async fn undone(
+    tx: &mut Tx,
+    lane: &mut Lane,
+    deployment: &mut Deployment,
+) -> Result<(), Error> {
+    deployment.target_confirmed.get_or_insert(true);
+    let change = Change::new(Event::Undone, event::SYSTEM, "");
+    apply(tx, lane, deployment, &change).await
+}
+
+async fn count_superseded(
+    tx: &mut Tx,
+    lane: &mut Lane,
+    deployment: &Deployment,
+) -> Result<(), Error> {
+    let acted = deployment.state.acting().is_some();
+    if !acted || deployment.kind != Kind::Standard {
+        return Ok(());
+    }
+    let count = if deployment.cause == Cause::Superseded.word() {
+        (lane.superseded_in_row + 1).min(SUPERSEDED_BEFORE_PINNED)
+    } else {
+        0
+    };
+    if count != lane.superseded_in_row {
+        lane_store::save_superseded_in_row(tx, lane, count).await?;
+    }
+    Ok(())
+}
+
+/// Saves a moved deployment and tells the world, with the terminal event when it ended.
+pub(crate) async fn record(
+    tx: &mut Tx,
+    deployment: &mut Deployment,
+    before: &State,
+    actor: &str,
+) -> Result<(), Error> {
+    store::save(tx, deployment).await?;
+    let fact = event::changed(deployment, before, actor);
+    let now = tx.now();
+    candlefish_messaging::outbox::append(tx, now, vec![fact]).await?;
+    Ok(())
+}
+
+/// Moves and records in one go: for moves that come alone.
+pub(crate) async fn apply_and_record(
+    tx: &mut Tx,
+    lane: &mut Lane,
+    deployment: &mut Deployment,
+    change: Change<'_>,
+) -> Result<(), Error> {
+    let before = deployment.state.clone();
+    apply(tx, lane, deployment, &change).await?;
+    record(tx, deployment, &before, change.actor).await
+}

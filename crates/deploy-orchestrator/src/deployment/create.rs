@@ -1,0 +1,177 @@
+//! Accepting a deployment to an environment, or as a preview.
+
+use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId};
+use candlefish_proto::deploy as pb;
+use candlefish_runtime::{
+    identity::Caller,
+    refusal::{Code, Refusal},
+};
+
+use super::{
+    Error,
+    accept::{New, accept, share_release},
+    error::unknown_release,
+    plan::Kind,
+    view,
+};
+use crate::{
+    ctx::{Ctx, Tx},
+    idempotency::{self, Key, Reply},
+    lane::{self, store::Lane},
+    site::{self, Environment, store::NewEnvironment, strategy::Strategy},
+};
+
+/// A deployment to accept.
+#[derive(Debug, Clone)]
+pub(crate) struct Create {
+    pub(crate) site: String,
+    pub(crate) to: To,
+    pub(crate) release_id: ReleaseId,
+    pub(crate) strategy: Option<Strategy>,
+    pub(crate) reason: String,
+    /// Lift the hold with this reason; empty to leave it.
+    pub(crate) lift_hold: String,
+}
+
+/// Where it goes.
+#[derive(Debug, Clone)]
+pub(crate) enum To {
+    Environment(String),
+    /// An address of its own.
+    Preview,
+}
+
+/// Accepts a deployment; it is durable once this answers.
+pub(crate) async fn create(
+    ctx: &Ctx,
+    caller: &Caller,
+    key: Option<Key>,
+    cmd: Create,
+) -> Result<Reply<pb::Deployment>, Error> {
+    let id = DeploymentId::new();
+    let mut tx = ctx.begin().await.map_err(Error::Begin)?;
+    let (environment, mut lane) = match &cmd.to {
+        To::Environment(slug) => {
+            let environment = site::find_environment(&mut tx, &cmd.site, slug, caller)
+                .await
+                .map_err(Refusal::from)?;
+            let lane = lane::store::lock(&mut tx, environment.id).await?;
+            (environment, lane)
+        }
+        To::Preview => {
+            tx.read_clock().await?;
+            // The key is held before the preview's environment is made, so that a repeat makes none.
+            if let Some(before) = idempotency::replay(&mut tx, key.as_ref()).await? {
+                return Ok(Reply::replayed(before));
+            }
+            preview(&mut tx, caller, &cmd.site, id).await?
+        }
+    };
+    if matches!(cmd.to, To::Environment(_))
+        && let Some(before) = idempotency::replay(&mut tx, key.as_ref()).await?
+    {
+        return Ok(Reply::replayed(before));
+    }
+    let now = tx.now();
+    check(&mut tx, &environment, &cmd).await?;
+    if !cmd.lift_hold.is_empty() {
+        lift(&mut tx, caller, &environment, &cmd.lift_hold).await?;
+    }
+    let kind = if matches!(cmd.to, To::Preview) { Kind::Preview } else { Kind::Standard };
+    let new = New {
+        environment: &environment,
+        release_id: cmd.release_id,
+        kind,
+        strategy: cmd.strategy.unwrap_or_else(|| environment.policy.strategy.clone()),
+        actor: &caller.principal,
+        reason: &cmd.reason,
+        retry_of: None,
+        leaves_release_id: None,
+    };
+    accept(ctx, &mut tx, &mut lane, id, new).await?;
+    let answer = view::load(ctx, &mut tx, id).await?;
+    idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
+    ctx.commit(tx).await.map_err(Error::Commit)?;
+    Ok(Reply::new(answer))
+}
+
+/// Makes the environment of a preview; nobody else knows its lane yet.
+async fn preview(
+    tx: &mut Tx,
+    caller: &Caller,
+    site: &str,
+    id: DeploymentId,
+) -> Result<(Environment, Lane), Error> {
+    let now = tx.now();
+    let site = site::find(tx, site, caller).await.map_err(Refusal::from)?;
+    let environment_id = EnvironmentId::new();
+    let new = NewEnvironment {
+        id: environment_id,
+        site: site.id,
+        slug: &id.suffix(),
+        kind: site::Kind::Preview,
+        policy: &site::policy::Policy::default(),
+        created_by: &caller.principal,
+    };
+    site::store::insert_environment(tx, now, &new).await.map_err(site::Error::from).map_err(Refusal::from)?;
+    lane::store::insert(tx, environment_id).await?;
+    let lane = lane::store::lock(tx, environment_id).await?;
+    let environment = site::store::load_environment(tx, environment_id)
+        .await
+        .map_err(site::Error::from)
+        .map_err(Refusal::from)?;
+    Ok((environment, lane))
+}
+
+async fn check(tx: &mut Tx, environment: &Environment, cmd: &Create) -> Result<(), Error> {
+    if environment.kind == site::Kind::Preview && !matches!(cmd.to, To::Preview) {
+        let words = format!("{} belongs to a single preview", environment.place());
+        return Err(Refusal::new(Code::FailedPrecondition, "preview", &words)
+            .field("environment", words)
+            .into());
+    }
+    let wanted = share_release(tx, environment, cmd.release_id).await?;
+    let wanted = wanted.ok_or_else(|| unknown_release(cmd.release_id))?;
+    if let Some(reason) = wanted.rejected {
+        return Err(rejected(cmd.release_id, environment, &reason).into());
+    }
+    Ok(())
+}
+
+/// A release that hurt this environment goes there again only when a person cleared it.
+pub(super) fn rejected(release: ReleaseId, environment: &Environment, reason: &str) -> Refusal {
+    let place = environment.place();
+    Refusal::new(
+        Code::FailedPrecondition,
+        "release-rejected",
+        format!(
+            "{release} was rejected by {place}: {reason}. Clear it first: candlefish releases clear \
+             {release} --env {} --reason …",
+            environment.slug
+        ),
+    )
+    .field("release_id", format!("rejected by {place}"))
+}
+
+async fn lift(
+    tx: &mut Tx,
+    caller: &Caller,
+    environment: &Environment,
+    reason: &str,
+) -> Result<(), Error> {
+    if environment.hold.is_none() {
+        return Ok(());
+    }
+    let now = tx.now();
+    site::store::save_hold(tx, environment.id, None)
+        .await
+        .map_err(site::Error::from)
+        .map_err(Refusal::from)?;
+    let after = site::store::load_environment(tx, environment.id)
+        .await
+        .map_err(site::Error::from)
+        .map_err(Refusal::from)?;
+    let fact = site::event::lifted(&after, caller, reason);
+    candlefish_messaging::outbox::append(tx, now, vec![fact]).await?;
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! Why a command on a deployment can fail, and which code that is.
+
+use candlefish_ids::{DeploymentId, ReleaseId};
+use candlefish_runtime::{
+    database,
+    refusal::{Code, Refusal},
+};
+
+use super::{state::InvalidTransition, store};
+use crate::idempotency;
+
+/// Why a command on a deployment can fail.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("the transaction did not begin")]
+    Begin(#[source] sqlx::Error),
+    #[error("the transaction did not commit")]
+    Commit(#[source] sqlx::Error),
+    #[error(transparent)]
+    Sql(#[from] sqlx::Error),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Transition(#[from] InvalidTransition),
+    #[error(transparent)]
+    Outbox(#[from] candlefish_messaging::outbox::Error),
+    #[error(transparent)]
+    Idempotency(#[from] idempotency::Error),
+    /// What the caller reads is in it already.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+impl Error {
+    /// Another transaction held what this one needed, or the database was not there: look again.
+    pub(crate) fn is_contention(&self) -> bool {
+        self.sql().is_some_and(|error| database::code(error) == Code::Unavailable)
+    }
+
+    fn sql(&self) -> Option<&sqlx::Error> {
+        match self {
+            Self::Begin(error)
+            | Self::Commit(error)
+            | Self::Sql(error)
+            | Self::Store(store::Error::Sql(error))
+            | Self::Outbox(candlefish_messaging::outbox::Error::Database(error)) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// There is no such deployment for this caller.
+pub(crate) fn unknown(id: DeploymentId) -> Refusal {
+    Refusal::new(Code::NotFound, "deployment-unknown", format!("there is no deployment {id}"))
+}
+
+/// There is no such release for this caller.
+pub(crate) fn unknown_release(id: ReleaseId) -> Refusal {
+    Refusal::new(Code::InvalidArgument, "release-unknown", format!("there is no release {id}"))
+        .field("release_id", format!("no release {id} in this site"))
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Refused(refusal) => refusal,
+            Error::Idempotency(error) => error.into(),
+            Error::Transition(error) => Self::new(
+                Code::FailedPrecondition,
+                "state-forbids",
+                format!("not possible while it is {}", error.from),
+            ),
+            error => match error.sql() {
+                Some(sql) => database::refuse("move a deployment", sql),
+                None => {
+                    Self::new(Code::Internal, "internal", crate::step::worker::chain(&error))
+                }
+            },
+        }
+    }
+}
+
+impl From<Error> for tonic::Status {
+    fn from(error: Error) -> Self {
+        Refusal::from(error).into()
+    }
+}

@@ -1,0 +1,184 @@
+//! Rolling back by hand: a deployment of kind rollback, of content that already exists.
+//!
+//! It names the release that it leaves: when a rollback already left that one, the call answers that
+//! deployment, so that two people on call do not restore the bad one. What acts is preempted in this
+//! very transaction and its undo inherited. The environment is held afterwards.
+
+use candlefish_ids::{DeploymentId, ReleaseId};
+use candlefish_proto::deploy as pb;
+use candlefish_runtime::{
+    identity::Caller,
+    refusal::{Code, Refusal},
+};
+
+use super::{
+    Deployment, Error,
+    accept::{New, accept},
+    apply::{Change, apply_and_record},
+    plan::Kind,
+    state::{Cause, Event},
+    store, target, view,
+};
+use crate::{
+    ctx::{Ctx, Tx},
+    idempotency::{self, Key, Reply},
+    lane::{self, store::Lane},
+    release,
+    site::{self, Environment, Hold},
+};
+
+/// Where to go back to.
+#[derive(Debug, Clone)]
+pub(crate) struct RollBack {
+    pub(crate) site: String,
+    pub(crate) environment: String,
+    /// The release to leave, as the caller saw it; none for the one that is live now.
+    pub(crate) leaves: Option<ReleaseId>,
+    pub(crate) to: To,
+    pub(crate) reason: String,
+    /// Only say what would happen.
+    pub(crate) validate_only: bool,
+}
+
+/// What to go back to.
+#[derive(Debug, Clone)]
+pub(crate) enum To {
+    /// The newest that succeeded here before the one left.
+    Before,
+    Release(ReleaseId),
+    /// A commit, or at least 7 digits of it.
+    Commit(String),
+}
+
+/// Goes back, or says what that would mean.
+pub(crate) async fn roll_back(
+    ctx: &Ctx,
+    caller: &Caller,
+    key: Option<Key>,
+    cmd: RollBack,
+) -> Result<Reply<pb::Rollback>, Error> {
+    // What will be lost is told from manifests, which are not read inside the transaction.
+    let told = tell(ctx, caller, &cmd).await?;
+    if cmd.validate_only {
+        return Ok(Reply::new(told));
+    }
+    let id = DeploymentId::new();
+    let mut tx = ctx.begin().await.map_err(Error::Begin)?;
+    let found = find(&mut tx, caller, &cmd).await?;
+    let mut lane = lane::store::lock(&mut tx, found.id).await?;
+    if let Some(before) = idempotency::replay(&mut tx, key.as_ref()).await? {
+        return Ok(Reply::replayed(before));
+    }
+    let now = tx.now();
+    // Read again: the lane is ours only now.
+    let environment = reload(&mut tx, &found).await?;
+    let choice = target::choose(&mut tx, &environment, cmd.leaves, &cmd.to).await?;
+    if let Some(already) = choice.already {
+        let deployment = Some(view::load(ctx, &mut tx, already).await?);
+        let answer = pb::Rollback { deployment, already: true, ..told };
+        idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
+        ctx.commit(tx).await.map_err(Error::Commit)?;
+        return Ok(Reply::new(answer));
+    }
+    preempt(&mut tx, &mut lane, id, caller).await?;
+    hold(&mut tx, caller, &environment, id, &cmd.reason).await?;
+    let new = New {
+        environment: &environment,
+        release_id: choice.to,
+        kind: Kind::Rollback,
+        strategy: environment.policy.strategy.clone(),
+        actor: &caller.principal,
+        reason: &cmd.reason,
+        retry_of: None,
+        leaves_release_id: Some(choice.leaves),
+    };
+    accept(ctx, &mut tx, &mut lane, id, new).await?;
+    let deployment = Some(view::load(ctx, &mut tx, id).await?);
+    let answer = pb::Rollback { deployment, ..told };
+    idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
+    ctx.commit(tx).await.map_err(Error::Commit)?;
+    tracing::info!(
+        deployment.id = %id, actor = %caller.principal, release.id = %choice.to,
+        "{} goes back", environment.place()
+    );
+    Ok(Reply::new(answer))
+}
+
+/// What will not come back, and from where to where.
+async fn tell(ctx: &Ctx, caller: &Caller, cmd: &RollBack) -> Result<pb::Rollback, Error> {
+    let mut tx = ctx.begin().await.map_err(Error::Begin)?;
+    tx.read_clock().await?;
+    let environment = find(&mut tx, caller, cmd).await?;
+    let choice = target::choose(&mut tx, &environment, cmd.leaves, &cmd.to).await?;
+    let mut shown =
+        release::view::load_many(&mut tx, &[choice.leaves, choice.to]).await?;
+    drop(tx);
+    let (lost_path_count, lost_paths) = target::lost(ctx, choice.leaves, choice.to).await;
+    Ok(pb::Rollback {
+        deployment: None,
+        from: shown.get(&choice.leaves).cloned(),
+        to: shown.remove(&choice.to),
+        lost_path_count,
+        lost_paths,
+        already: choice.already.is_some(),
+    })
+}
+
+async fn find(tx: &mut Tx, caller: &Caller, cmd: &RollBack) -> Result<Environment, Error> {
+    let found = site::find_environment(tx, &cmd.site, &cmd.environment, caller).await;
+    let environment = found.map_err(Refusal::from)?;
+    if environment.kind == site::Kind::Preview {
+        let words = "a preview has no release before to go back to";
+        return Err(Refusal::new(Code::FailedPrecondition, "preview", words).into());
+    }
+    Ok(environment)
+}
+
+async fn reload(tx: &mut Tx, found: &Environment) -> Result<Environment, Error> {
+    let loaded = site::store::load_environment(tx, found.id).await;
+    Ok(loaded.map_err(site::Error::from).map_err(Refusal::from)?)
+}
+
+/// What acts ends at once; this rollback inherits its undo by writing the route itself.
+async fn preempt(
+    tx: &mut Tx,
+    lane: &mut Lane,
+    by: DeploymentId,
+    caller: &Caller,
+) -> Result<(), Error> {
+    let acting: Option<Deployment> = store::lock_acting(tx, lane.environment_id).await?;
+    let Some(mut acting) = acting else { return Ok(()) };
+    let message = format!("{by} of {} goes back", caller.principal);
+    let event = Event::Stops(Cause::Preempted);
+    let change = Change { by: Some(by), ..Change::new(event, &caller.principal, message) };
+    apply_and_record(tx, lane, &mut acting, change).await
+}
+
+/// A manual rollback sets a hold, so that no automation undoes it; one that stands stays.
+async fn hold(
+    tx: &mut Tx,
+    caller: &Caller,
+    environment: &Environment,
+    id: DeploymentId,
+    reason: &str,
+) -> Result<(), Error> {
+    if environment.hold.is_some() {
+        return Ok(());
+    }
+    let now = tx.now();
+    let reason = if reason.is_empty() { "rolled back by hand" } else { reason };
+    let hold = Hold {
+        since: now,
+        by: caller.principal.clone(),
+        reason: reason.to_owned(),
+        deployment_id: Some(id),
+    };
+    site::store::save_hold(tx, environment.id, Some(&hold))
+        .await
+        .map_err(site::Error::from)
+        .map_err(Refusal::from)?;
+    let after = reload(tx, environment).await?;
+    let fact = site::event::held(&after, caller);
+    candlefish_messaging::outbox::append(tx, now, vec![fact]).await?;
+    Ok(())
+}

@@ -1,0 +1,413 @@
+//! gRPC ↔ command, nothing else.
+
+use std::pin::Pin;
+
+use candlefish_ids::DeploymentId;
+use candlefish_proto::deploy::{
+    self as pb, deployment_service_server::DeploymentService,
+};
+use candlefish_runtime::{identity, identity::Caller, refusal::Refusal, tasks::Tasks};
+use futures_util::Stream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::{
+    Error,
+    advance::{self, Advance},
+    create::{self, Create},
+    error::unknown,
+    retry::{self, Retry},
+    roll_back::{self, RollBack},
+    stop::{self, Stop},
+    store::{self, Listing},
+    view, watch,
+};
+use crate::{
+    blocker,
+    ctx::{Ctx, shown},
+    field::Faults,
+    idempotency::Key,
+    page::{self, Filter, Page},
+    site::{self, strategy::Strategy},
+};
+
+const LOG_SIZES: page::Sizes = page::Sizes { default: 200, most: 1000 };
+/// Versions that a slow watcher may lag behind before the watch waits for it.
+const WATCH_BUFFER: usize = 4;
+
+/// The deployment service.
+#[derive(Debug, Clone)]
+pub(crate) struct Rpc {
+    ctx: Ctx,
+    tasks: Tasks,
+}
+
+impl Rpc {
+    pub(crate) fn new(ctx: Ctx, tasks: Tasks) -> Self {
+        Self { ctx, tasks }
+    }
+
+    /// A command that began is finished, whatever becomes of the caller's connection.
+    async fn complete<T: Send + 'static>(
+        &self,
+        command: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Status> {
+        let done = self.tasks.complete("command", command).await;
+        let done = done.map_err(|lost| Status::unavailable(lost.to_string()))?;
+        Ok(done?)
+    }
+
+    /// The deployment, if the caller may see it.
+    async fn find(&self, caller: &Caller, id: &str) -> Result<super::Deployment, Status> {
+        let mut faults = Faults::default();
+        let id = faults.id::<DeploymentId>("id", id);
+        let id = faults.finish_with(id)?;
+        let mut conn = self.ctx.pool.acquire().await.map_err(Error::from)?;
+        let found = store::find(&mut conn, id).await.map_err(Error::from)?;
+        let seen = found.filter(|deployment| caller.sees(&deployment.site));
+        Ok(seen.ok_or_else(|| unknown(id))?)
+    }
+}
+
+type Watching = Pin<Box<dyn Stream<Item = Result<pb::Deployment, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl DeploymentService for Rpc {
+    type WatchDeploymentStream = Watching;
+
+    async fn create_deployment(
+        &self,
+        request: Request<pb::CreateDeploymentRequest>,
+    ) -> Result<Response<pb::Deployment>, Status> {
+        let (caller, key, message) = taken(request, "CreateDeployment")?;
+        let cmd = Create::try_from(message)?;
+        let ctx = self.ctx.clone();
+        let reply =
+            self.complete(async move { create::create(&ctx, &caller, key, cmd).await }).await?;
+        Ok(reply.into_response())
+    }
+
+    async fn get_deployment(
+        &self,
+        request: Request<pb::GetDeploymentRequest>,
+    ) -> Result<Response<pb::Deployment>, Status> {
+        let caller = identity::caller(&request)?;
+        let found = self.find(&caller, &request.get_ref().id).await?;
+        let mut conn = self.ctx.pool.acquire().await.map_err(Error::from)?;
+        Ok(Response::new(view::whole(&self.ctx, &mut conn, &found).await?))
+    }
+
+    async fn list_deployments(
+        &self,
+        request: Request<pb::ListDeploymentsRequest>,
+    ) -> Result<Response<pb::ListDeploymentsResponse>, Status> {
+        let caller = identity::caller(&request)?;
+        let listing = self.listing(&caller, request.into_inner()).await?;
+        let (page, what) = listing;
+        let mut conn = self.ctx.pool.acquire().await.map_err(Error::from)?;
+        let rows = store::list(&mut conn, &what).await.map_err(Error::from)?;
+        let (rows, next_page_token) = page.cut(rows, |one| one.id);
+        let deployments = view::with_surroundings(&self.ctx, &mut conn, &rows).await?;
+        Ok(Response::new(pb::ListDeploymentsResponse { deployments, next_page_token }))
+    }
+
+    async fn watch_deployment(
+        &self,
+        request: Request<pb::WatchDeploymentRequest>,
+    ) -> Result<Response<Watching>, Status> {
+        let caller = identity::caller(&request)?;
+        let after = request.get_ref().after_version;
+        let found = self.find(&caller, &request.get_ref().id).await?;
+        let (sender, receiver) = mpsc::channel(WATCH_BUFFER);
+        let watching =
+            watch::run(self.ctx.clone(), found.id, after, sender, self.tasks.stopping());
+        self.tasks.spawn("watch", candlefish_runtime::tasks::Policy::Ignore, watching);
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn list_steps(
+        &self,
+        request: Request<pb::ListStepsRequest>,
+    ) -> Result<Response<pb::ListStepsResponse>, Status> {
+        let caller = identity::caller(&request)?;
+        let found = self.find(&caller, &request.get_ref().id).await?;
+        let mut conn = self.ctx.pool.acquire().await.map_err(Error::from)?;
+        let steps = view::steps(&mut conn, found.id).await.map_err(Error::from)?;
+        Ok(Response::new(pb::ListStepsResponse { steps }))
+    }
+
+    async fn list_logs(
+        &self,
+        request: Request<pb::ListLogsRequest>,
+    ) -> Result<Response<pb::ListLogsResponse>, Status> {
+        let caller = identity::caller(&request)?;
+        let message = request.into_inner();
+        let mut faults = Faults::default();
+        let filter = Filter::of("ListLogs").with(&message.id);
+        let page: Page<i64> =
+            Page::read(&mut faults, &filter, message.page_size, &message.page_token, LOG_SIZES);
+        faults.finish()?;
+        let found = self.find(&caller, &message.id).await?;
+        let after = page.after().copied().unwrap_or(0);
+        let mut conn = self.ctx.pool.acquire().await.map_err(Error::from)?;
+        let rows = store::list_log(&mut conn, found.id, after, page.limit())
+            .await
+            .map_err(Error::from)?;
+        let size = usize::try_from(page.size()).unwrap_or(0);
+        let more = rows.len() > size;
+        let rows = rows.get(..size.min(rows.len())).unwrap_or_default();
+        let last = rows.last().map_or(after, |(id, ..)| *id);
+        Ok(Response::new(pb::ListLogsResponse {
+            lines: rows
+                .iter()
+                .map(|(_, at, step_ord, message)| pb::LogLine {
+                    at: Some(shown(*at)),
+                    message: message.clone(),
+                    step_ord: *step_ord,
+                })
+                .collect(),
+            next_page_token: page.token(&last),
+            more,
+        }))
+    }
+
+    async fn list_blockers(
+        &self,
+        request: Request<pb::ListBlockersRequest>,
+    ) -> Result<Response<pb::ListBlockersResponse>, Status> {
+        let caller = identity::caller(&request)?;
+        let found = self.find(&caller, &request.get_ref().id).await?;
+        let mut conn = self.ctx.pool.acquire().await.map_err(Error::from)?;
+        let blockers = blocker::list_all(&mut conn, found.id).await.map_err(Error::from)?;
+        Ok(Response::new(pb::ListBlockersResponse { blockers }))
+    }
+
+    async fn cancel_deployment(
+        &self,
+        request: Request<pb::CancelDeploymentRequest>,
+    ) -> Result<Response<pb::Deployment>, Status> {
+        let (caller, key, message) = taken(request, "CancelDeployment")?;
+        self.stop(caller, key, &message.id, &message.reason, false).await
+    }
+
+    async fn abort_deployment(
+        &self,
+        request: Request<pb::AbortDeploymentRequest>,
+    ) -> Result<Response<pb::Deployment>, Status> {
+        let (caller, key, message) = taken(request, "AbortDeployment")?;
+        self.stop(caller, key, &message.id, &message.reason, true).await
+    }
+
+    async fn retry_deployment(
+        &self,
+        request: Request<pb::RetryDeploymentRequest>,
+    ) -> Result<Response<pb::Deployment>, Status> {
+        let (caller, key, message) = taken(request, "RetryDeployment")?;
+        let mut faults = Faults::default();
+        let id = faults.id("id", &message.id);
+        let reason = faults.optional_reason("reason", &message.reason);
+        let cmd = Retry { id: faults.finish_with(id)?, reason };
+        let ctx = self.ctx.clone();
+        let reply =
+            self.complete(async move { retry::retry(&ctx, &caller, key, cmd).await }).await?;
+        Ok(reply.into_response())
+    }
+
+    async fn advance_deployment(
+        &self,
+        request: Request<pb::AdvanceDeploymentRequest>,
+    ) -> Result<Response<pb::Deployment>, Status> {
+        let (caller, key, message) = taken(request, "AdvanceDeployment")?;
+        let mut faults = Faults::default();
+        let id = faults.id("id", &message.id);
+        let reason = faults.optional_reason("reason", &message.reason);
+        if message.step_ord < 1 {
+            faults.add("step_ord", "must name the step to leave, from 1");
+        }
+        let cmd = Advance { id: faults.finish_with(id)?, step_ord: message.step_ord, reason };
+        let ctx = self.ctx.clone();
+        let reply =
+            self.complete(async move { advance::advance(&ctx, &caller, key, cmd).await }).await?;
+        Ok(reply.into_response())
+    }
+
+    async fn create_rollback(
+        &self,
+        request: Request<pb::CreateRollbackRequest>,
+    ) -> Result<Response<pb::Rollback>, Status> {
+        let (caller, key, message) = taken(request, "CreateRollback")?;
+        let cmd = RollBack::try_from(message)?;
+        let ctx = self.ctx.clone();
+        let reply =
+            self.complete(async move { roll_back::roll_back(&ctx, &caller, key, cmd).await });
+        Ok(reply.await?.into_response())
+    }
+}
+
+impl Rpc {
+    async fn stop(
+        &self,
+        caller: Caller,
+        key: Option<Key>,
+        id: &str,
+        reason: &str,
+        aborts: bool,
+    ) -> Result<Response<pb::Deployment>, Status> {
+        let mut faults = Faults::default();
+        let id = faults.id("id", id);
+        let reason = faults.optional_reason("reason", reason);
+        let cmd = Stop { id: faults.finish_with(id)?, aborts, reason };
+        let ctx = self.ctx.clone();
+        let reply =
+            self.complete(async move { stop::stop(&ctx, &caller, key, cmd).await }).await?;
+        Ok(reply.into_response())
+    }
+
+    async fn listing(
+        &self,
+        caller: &Caller,
+        message: pb::ListDeploymentsRequest,
+    ) -> Result<(Page<DeploymentId>, Listing), Status> {
+        let mut faults = Faults::default();
+        let filter = Filter::of("ListDeployments")
+            .with(&message.site)
+            .with(&message.environment)
+            .with(message.state.to_be_bytes())
+            .with(&message.commit);
+        let page = Page::read(
+            &mut faults,
+            &filter,
+            message.page_size,
+            &message.page_token,
+            page::SIZES,
+        );
+        let state = state_word(&mut faults, message.state);
+        for (field, value) in [("environment", &message.environment), ("commit", &message.commit)] {
+            if message.site.is_empty() && !value.is_empty() {
+                faults.add("site", format!("must be named with `{field}`"));
+            }
+        }
+        let commit = faults.optional_commit("commit", &message.commit);
+        faults.finish()?;
+        let mut conn = self.ctx.pool.acquire().await.map_err(Error::from)?;
+        let mut listing = Listing {
+            only_sites: caller.sites.clone(),
+            state,
+            commit,
+            before: page.after().copied(),
+            limit: page.limit(),
+            ..Listing::default()
+        };
+        if !message.environment.is_empty() {
+            let found =
+                site::find_environment(&mut conn, &message.site, &message.environment, caller)
+                    .await
+                    .map_err(Refusal::from)?;
+            listing.environment = Some(found.id);
+        } else if !message.site.is_empty() {
+            let found = site::find(&mut conn, &message.site, caller).await;
+            listing.site = Some(found.map_err(Refusal::from)?.id);
+        }
+        Ok((page, listing))
+    }
+}
+
+/// Caller, key and message of a mutating call.
+fn taken<T: prost::Message>(
+    request: Request<T>,
+    method: &'static str,
+) -> Result<(Caller, Option<Key>, T), Status> {
+    let caller = identity::caller(&request)?;
+    let key = Key::of(request.metadata(), &caller, method, request.get_ref())?;
+    Ok((caller, key, request.into_inner()))
+}
+
+fn state_word(faults: &mut Faults, state: i32) -> &'static str {
+    use pb::deployment::State;
+    match State::try_from(state) {
+        Ok(State::Unspecified) => "",
+        Ok(State::Pending) => "pending",
+        Ok(State::Running) => "running",
+        Ok(State::Waiting) => "waiting",
+        Ok(State::Cancelling) => "cancelling",
+        Ok(State::Succeeded) => "succeeded",
+        Ok(State::Failed) => "failed",
+        Ok(State::Cancelled) => "cancelled",
+        Ok(State::Superseded) => "superseded",
+        Ok(State::RolledBack) => "rolled_back",
+        Err(_unknown) => {
+            faults.add("state", format!("must be a state of deployments, not {state}"));
+            ""
+        }
+    }
+}
+
+impl TryFrom<pb::CreateDeploymentRequest> for Create {
+    type Error = Refusal;
+
+    fn try_from(message: pb::CreateDeploymentRequest) -> Result<Self, Refusal> {
+        let mut faults = Faults::default();
+        let site = faults.site("site", &message.site);
+        let to = if message.preview {
+            if !message.environment.is_empty() {
+                faults.add("environment", "must be empty with `preview`");
+            }
+            if !message.lift_hold.is_empty() {
+                faults.add("lift_hold", "a preview is never held");
+            }
+            create::To::Preview
+        } else {
+            // A preview's environment has 26 characters; it is refused by what it is, not by length.
+            let slug = faults.slug(
+                "environment",
+                &message.environment,
+                crate::field::PREVIEW_SLUG_MAX,
+            );
+            create::To::Environment(slug)
+        };
+        let release_id = faults.id("release_id", &message.release_id);
+        let strategy = Strategy::read(&mut faults, "strategy", message.strategy.as_ref());
+        let reason = faults.optional_reason("reason", &message.reason);
+        let lift_hold = faults.optional_reason("lift_hold", &message.lift_hold);
+        Ok(Self {
+            release_id: faults.finish_with(release_id)?,
+            site,
+            to,
+            strategy,
+            reason,
+            lift_hold,
+        })
+    }
+}
+
+impl TryFrom<pb::CreateRollbackRequest> for RollBack {
+    type Error = Refusal;
+
+    fn try_from(message: pb::CreateRollbackRequest) -> Result<Self, Refusal> {
+        let mut faults = Faults::default();
+        let site = faults.site("site", &message.site);
+        let environment = faults.environment("environment", &message.environment);
+        let release = faults.optional_id("to_release_id", &message.to_release_id);
+        let leaves = faults.optional_id("leaves_release_id", &message.leaves_release_id);
+        let to = match (release, message.to_commit.as_str()) {
+            (Some(_), commit) if !commit.is_empty() => {
+                faults.add("to_commit", "must be empty with `to_release_id`");
+                roll_back::To::Before
+            }
+            (Some(release), _) => roll_back::To::Release(release),
+            (None, "") => roll_back::To::Before,
+            (None, commit) => roll_back::To::Commit(faults.commit_prefix("to_commit", commit)),
+        };
+        let reason = faults.optional_reason("reason", &message.reason);
+        faults.finish()?;
+        Ok(Self {
+            site,
+            environment,
+            leaves,
+            to,
+            reason,
+            validate_only: message.validate_only,
+        })
+    }
+}

@@ -1,0 +1,143 @@
+use candlefish_clock::ManualClock;
+use proptest::prelude::*;
+
+use super::*;
+
+const PLAIN: Facts = Facts { can_return: true, is_rollback: false };
+const CAUSES: [Cause; 9] = [
+    Cause::Cancelled,
+    Cause::Aborted,
+    Cause::Superseded,
+    Cause::Verification,
+    Cause::Verdict,
+    Cause::Deadline,
+    Cause::Preempted,
+    Cause::Edges,
+    Cause::Discarded,
+];
+
+fn now() -> Moment {
+    ManualClock::at_second(1000).now()
+}
+
+fn running(pivoted: bool) -> State {
+    let pivoted_at = pivoted.then(now);
+    State::Running(Acting { started_at: now(), pivoted_at, live_at: None })
+}
+
+fn ends_in(state: State, cause: Cause, facts: Facts) -> &'static str {
+    match state.decide(now(), Event::Stops(cause), facts).unwrap() {
+        (State::Cancelling { ends, .. }, consequences) => {
+            assert!(consequences.contains(&Consequence::Undo));
+            ends.word()
+        }
+        (State::Ended { outcome, .. }, consequences) => {
+            assert!(consequences.contains(&Consequence::End));
+            outcome.word()
+        }
+        other => panic!("{cause:?} led to {other:?}"),
+    }
+}
+
+#[test]
+fn before_the_pivot_the_cause_says_how_it_ends() {
+    for (cause, ends) in [
+        (Cause::Cancelled, "cancelled"),
+        (Cause::Aborted, "cancelled"),
+        (Cause::Superseded, "superseded"),
+        (Cause::Verification, "failed"),
+        (Cause::Deadline, "failed"),
+        (Cause::Edges, "failed"),
+        (Cause::Discarded, "failed"),
+        (Cause::Preempted, "cancelled"),
+    ] {
+        assert_eq!(ends_in(running(false), cause, PLAIN), ends, "{cause:?}");
+    }
+}
+
+#[test]
+fn after_the_pivot_every_cause_sends_traffic_back() {
+    for cause in CAUSES {
+        assert_eq!(ends_in(running(true), cause, PLAIN), "rolled_back", "{cause:?}");
+    }
+}
+
+#[test]
+fn with_no_release_to_go_back_to_it_ends_failed() {
+    let facts = Facts { can_return: false, ..PLAIN };
+    assert_eq!(ends_in(running(true), Cause::Cancelled, facts), "failed");
+}
+
+#[test]
+fn a_rollback_is_not_rolled_back_by_itself_but_by_a_person() {
+    let facts = Facts { is_rollback: true, ..PLAIN };
+    assert_eq!(ends_in(running(true), Cause::Verification, facts), "failed");
+    assert_eq!(ends_in(running(true), Cause::Cancelled, facts), "rolled_back");
+}
+
+#[test]
+fn only_what_blames_the_release_after_the_pivot_rejects_it() {
+    let rejects = |pivoted, cause| {
+        let (_, consequences) =
+            running(pivoted).decide(now(), Event::Stops(cause), PLAIN).unwrap();
+        consequences.contains(&Consequence::Reject)
+    };
+    assert!(rejects(true, Cause::Verdict));
+    assert!(rejects(true, Cause::Verification));
+    assert!(rejects(true, Cause::Aborted));
+    assert!(!rejects(true, Cause::Cancelled));
+    assert!(!rejects(true, Cause::Edges));
+    assert!(!rejects(false, Cause::Verification));
+}
+
+#[test]
+fn what_is_being_undone_yields_only_to_a_rollback() {
+    let (state, _) =
+        running(true).decide(now(), Event::Stops(Cause::Verdict), PLAIN).unwrap();
+    for cause in CAUSES {
+        let moved = state.clone().decide(now(), Event::Stops(cause), PLAIN);
+        assert_eq!(moved.is_ok(), cause == Cause::Preempted, "{cause:?}");
+    }
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        Just(Event::Granted),
+        Just(Event::Waits),
+        Just(Event::Resumes),
+        Just(Event::Pivots),
+        Just(Event::GoesLive),
+        Just(Event::Finishes),
+        Just(Event::Undone),
+        (0..CAUSES.len()).prop_map(|index| Event::Stops(CAUSES[index])),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn terminal_stays_terminal_and_ends_exactly_once(
+        events in prop::collection::vec(any_event(), 0..40),
+        can_return: bool,
+        is_rollback: bool,
+    ) {
+        let facts = Facts { can_return, is_rollback };
+        let mut state = State::Pending;
+        let mut ended = 0;
+        let mut pivoted = false;
+        for event in events {
+            let before = state.clone();
+            let Ok((next, consequences)) = state.decide(now(), event, facts) else {
+                state = before;
+                continue;
+            };
+            prop_assert!(!before.is_terminal(), "{before:?} moved by {event:?}");
+            ended += consequences.iter().filter(|&&c| c == Consequence::End).count();
+            prop_assert_eq!(next.is_terminal(), ended == 1);
+            // Once pivoted, always pivoted: nothing forgets that traffic moved.
+            prop_assert!(!pivoted || next.pivoted());
+            pivoted |= next.pivoted();
+            state = next;
+        }
+        prop_assert!(ended <= 1);
+    }
+}

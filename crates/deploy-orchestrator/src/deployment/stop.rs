@@ -1,0 +1,108 @@
+//! Cancel and abort: a person ends a deployment.
+//!
+//! The fence rises, open steps are abandoned and undo steps are ready in one transaction: no late
+//! worker can act any more. Before the pivot nothing has moved; from it on traffic goes back.
+
+use candlefish_ids::DeploymentId;
+use candlefish_proto::deploy as pb;
+use candlefish_runtime::{
+    identity::Caller,
+    refusal::{Code, Refusal},
+};
+
+use super::{
+    Deployment, Error,
+    apply::{Change, apply_and_record},
+    error::unknown,
+    state::{Cause, Event, State},
+    store, view,
+};
+use crate::{
+    ctx::{Ctx, Tx},
+    idempotency::{self, Key, Reply},
+    lane::{self, store::Lane},
+};
+
+/// Which of the two, and why.
+#[derive(Debug, Clone)]
+pub(crate) struct Stop {
+    pub(crate) id: DeploymentId,
+    /// As one that hurts: the release is rejected if it had traffic.
+    pub(crate) aborts: bool,
+    pub(crate) reason: String,
+}
+
+/// Ends a deployment.
+pub(crate) async fn stop(
+    ctx: &Ctx,
+    caller: &Caller,
+    key: Option<Key>,
+    cmd: Stop,
+) -> Result<Reply<pb::Deployment>, Error> {
+    let mut tx = ctx.begin().await.map_err(Error::Begin)?;
+    let (mut lane, mut deployment) = lock(&mut tx, caller, cmd.id).await?;
+    if let Some(before) = idempotency::replay(&mut tx, key.as_ref()).await? {
+        return Ok(Reply::replayed(before));
+    }
+    let now = tx.now();
+    let (cause, verb) = if cmd.aborts {
+        (Cause::Aborted, "aborted")
+    } else {
+        (Cause::Cancelled, "cancelled")
+    };
+    if deployment.state.is_terminal() || matches!(deployment.state, State::Cancelling { .. }) {
+        return Err(over(&deployment).into());
+    }
+    let message = match cmd.reason.as_str() {
+        "" => format!("{verb} by {}", caller.principal),
+        reason => format!("{verb} by {}: {reason}", caller.principal),
+    };
+    let change = Change::new(Event::Stops(cause), &caller.principal, message);
+    apply_and_record(&mut tx, &mut lane, &mut deployment, change).await?;
+    lane::grant(ctx, &mut tx, &mut lane).await?;
+    let answer = view::load(ctx, &mut tx, cmd.id).await?;
+    idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
+    ctx.commit(tx).await.map_err(Error::Commit)?;
+    tracing::info!(deployment.id = %cmd.id, actor = %caller.principal, "a deployment is {verb}");
+    Ok(Reply::new(answer))
+}
+
+/// Locks a deployment that the caller may see, its lane first.
+pub(crate) async fn lock(
+    tx: &mut Tx,
+    caller: &Caller,
+    id: DeploymentId,
+) -> Result<(Lane, Deployment), Error> {
+    let place = store::find_environment(tx, id).await?;
+    let (_, environment) = place.ok_or_else(|| unknown(id))?;
+    let lane = lane::store::lock(tx, environment).await?;
+    let deployment = store::lock(tx, id).await?;
+    let seen = deployment.filter(|deployment| caller.sees(&deployment.site));
+    Ok((lane, seen.ok_or_else(|| unknown(id))?))
+}
+
+/// The verb comes too late: says who was faster, when, and what works now.
+pub(super) fn over(deployment: &Deployment) -> Refusal {
+    let id = deployment.id;
+    let state = deployment.state.word().replace('_', " ");
+    let when = match &deployment.state {
+        State::Ended { at, .. } => format!(" since {:.0}", at.timestamp()),
+        _ => String::new(),
+    };
+    let why = match deployment.message.as_str() {
+        "" => String::new(),
+        words => format!(" ({words})"),
+    };
+    let verbs = if deployment.state.is_terminal() {
+        format!("to go back: candlefish rollback {}; to repeat it: candlefish retry {id}", deployment.place())
+    } else {
+        format!("it is being undone; to follow: candlefish watch {id}")
+    };
+    let reason = if deployment.state.is_terminal() { "terminal" } else { "cancelling" };
+    Refusal::new(
+        Code::FailedPrecondition,
+        reason,
+        format!("{id} is {state}{when}{why}: {verbs}"),
+    )
+    .metadata("state", deployment.state.word())
+}

@@ -1,0 +1,204 @@
+//! Which release a rollback leaves, and which comes back.
+
+use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId};
+use candlefish_manifest::{Limits, Manifest};
+use candlefish_runtime::refusal::{Code, Refusal};
+use sqlx::PgConnection;
+
+use super::{Error, roll_back::To};
+use crate::{
+    ctx::{Ctx, Tx},
+    route,
+    site::Environment,
+};
+
+/// At most this many lost paths are named.
+const NAMED: usize = 20;
+
+/// What a rollback is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Choice {
+    pub(super) leaves: ReleaseId,
+    pub(super) to: ReleaseId,
+    /// A rollback that has left that release already.
+    pub(super) already: Option<DeploymentId>,
+}
+
+/// Chooses; refuses when there is nothing to leave or nothing to go back to.
+pub(super) async fn choose(
+    tx: &mut Tx,
+    environment: &Environment,
+    leaves: Option<ReleaseId>,
+    to: &To,
+) -> Result<Choice, Error> {
+    let serving = find_serving(tx, environment.id).await?;
+    let place = environment.place();
+    let leaves = leaves.or(serving).ok_or_else(|| {
+        let words = format!("nothing is live on {place}: there is nothing to go back from");
+        Refusal::new(Code::FailedPrecondition, "nothing-live", words)
+    })?;
+    let asked = match to {
+        To::Before => None,
+        To::Release(release) => Some(find_release(tx, environment, *release).await?),
+        To::Commit(commit) => Some(find_commit(tx, environment, commit).await?),
+    };
+    let left = find_already(tx, environment.id, leaves).await?;
+    if let Some((already, went_to)) = left
+        && asked.is_none_or(|asked| asked == went_to)
+    {
+        return Ok(Choice { leaves, to: went_to, already: Some(already) });
+    }
+    let to = match asked {
+        Some(release) => release,
+        None => find_before(tx, environment.id, leaves).await?.ok_or_else(|| {
+            let words = format!(
+                "no release before {leaves} succeeded on {place} that is neither rejected nor left \
+                 by a rollback; name one: candlefish rollback {place} --to REL"
+            );
+            Refusal::new(Code::FailedPrecondition, "nothing-before", words)
+        })?,
+    };
+    if Some(to) == serving && to == leaves {
+        let words = format!("{to} is live on {place} already");
+        return Err(Refusal::new(Code::FailedPrecondition, "live-already", words).into());
+    }
+    Ok(Choice { leaves, to, already: None })
+}
+
+/// The release that visitors get: of what acts past its pivot, else the live one.
+async fn find_serving(
+    conn: &mut PgConnection,
+    environment: EnvironmentId,
+) -> Result<Option<ReleaseId>, sqlx::Error> {
+    let id = sqlx::query_scalar!(
+        r#"SELECT COALESCE(
+               (SELECT release_id FROM deployment WHERE environment_id = $1
+                AND state IN ('running', 'waiting', 'cancelling') AND pivoted_at IS NOT NULL),
+               (SELECT live_release_id FROM environment WHERE id = $1)) AS release_id"#,
+        environment.uuid()
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(id.map(ReleaseId::from_uuid))
+}
+
+/// A rollback that left this release and was not itself given up, since that was last made live.
+async fn find_already(
+    conn: &mut PgConnection,
+    environment: EnvironmentId,
+    leaves: ReleaseId,
+) -> Result<Option<(DeploymentId, ReleaseId)>, sqlx::Error> {
+    let row = sqlx::query!(
+        "SELECT r.id, r.release_id FROM deployment r
+         WHERE r.environment_id = $1 AND r.kind = 'rollback' AND r.leaves_release_id = $2
+           AND r.state IN ('pending', 'running', 'waiting', 'succeeded')
+           AND r.id > COALESCE(
+               (SELECT max(d.id::text)::uuid FROM deployment d
+                WHERE d.environment_id = $1 AND d.release_id = $2 AND d.pivoted_at IS NOT NULL),
+               '00000000-0000-0000-0000-000000000000'::uuid)
+         ORDER BY r.id DESC LIMIT 1",
+        environment.uuid(),
+        leaves.uuid()
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| (DeploymentId::from_uuid(row.id), ReleaseId::from_uuid(row.release_id))))
+}
+
+/// The newest release that succeeded here before the one left, neither rejected nor itself left.
+async fn find_before(
+    conn: &mut PgConnection,
+    environment: EnvironmentId,
+    leaves: ReleaseId,
+) -> Result<Option<ReleaseId>, sqlx::Error> {
+    let id = sqlx::query_scalar!(
+        "SELECT d.release_id FROM deployment d
+         WHERE d.environment_id = $1 AND d.state = 'succeeded' AND d.release_id <> $2
+           AND d.id < COALESCE(
+               (SELECT max(l.id::text)::uuid FROM deployment l
+                WHERE l.environment_id = $1 AND l.release_id = $2 AND l.pivoted_at IS NOT NULL),
+               'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
+           AND NOT EXISTS (
+               SELECT 1 FROM rejection j WHERE j.environment_id = $1
+               AND j.release_id = d.release_id AND j.cleared_at IS NULL)
+           AND NOT EXISTS (
+               SELECT 1 FROM deployment r WHERE r.environment_id = $1 AND r.kind = 'rollback'
+               AND r.leaves_release_id = d.release_id AND r.id > d.id
+               AND r.state NOT IN ('failed', 'cancelled', 'superseded', 'rolled_back'))
+         ORDER BY d.id DESC LIMIT 1",
+        environment.uuid(),
+        leaves.uuid()
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(id.map(ReleaseId::from_uuid))
+}
+
+async fn find_release(
+    conn: &mut PgConnection,
+    environment: &Environment,
+    release: ReleaseId,
+) -> Result<ReleaseId, Error> {
+    let found = sqlx::query_scalar!(
+        "SELECT id FROM release WHERE id = $1 AND site_id = $2 AND state = 'sealed'",
+        release.uuid(),
+        environment.site_id.uuid()
+    )
+    .fetch_optional(conn)
+    .await?;
+    found.map(ReleaseId::from_uuid).ok_or_else(|| {
+        let words = format!("{} has no sealed release {release}", environment.site);
+        Refusal::new(Code::InvalidArgument, "release-unknown", &words)
+            .field("to_release_id", words)
+            .into()
+    })
+}
+
+async fn find_commit(
+    conn: &mut PgConnection,
+    environment: &Environment,
+    commit: &str,
+) -> Result<ReleaseId, Error> {
+    let found = sqlx::query_scalar!(
+        "SELECT id FROM release
+         WHERE site_id = $1 AND commit >= $2 AND commit < $2 || 'g' AND state = 'sealed'
+         ORDER BY id DESC LIMIT 1",
+        environment.site_id.uuid(),
+        commit
+    )
+    .fetch_optional(conn)
+    .await?;
+    found.map(ReleaseId::from_uuid).ok_or_else(|| {
+        let words = format!("{} has no sealed release of commit {commit}", environment.site);
+        Refusal::new(Code::InvalidArgument, "commit-unknown", &words)
+            .field("to_commit", words)
+            .into()
+    })
+}
+
+/// How many paths of `from` the release `to` lacks, and the first of them. Manifests that cannot be
+/// read tell nothing: going back must not wait for a store.
+pub(super) async fn lost(ctx: &Ctx, from: ReleaseId, to: ReleaseId) -> (i32, Vec<String>) {
+    let (Some(from), Some(to)) = (load(ctx, from).await, load(ctx, to).await) else {
+        return (0, Vec::new());
+    };
+    let lost: Vec<&str> = from
+        .entries()
+        .iter()
+        .map(|entry| entry.path.as_str())
+        .filter(|path| to.get(path).is_none())
+        .collect();
+    let count = i32::try_from(lost.len()).unwrap_or(i32::MAX);
+    (count, lost.into_iter().take(NAMED).map(|path| format!("/{path}")).collect())
+}
+
+async fn load(ctx: &Ctx, release: ReleaseId) -> Option<Manifest> {
+    let mut conn = ctx.pool.acquire().await.ok()?;
+    let known = route::store::manifests(&mut conn, &[release]).await.ok()?;
+    drop(conn);
+    let digest = known.first()?.manifest.parse().ok()?;
+    let limits = Limits::default();
+    let most = u64::try_from(limits.manifest_bytes).unwrap_or(u64::MAX);
+    let bytes = ctx.blobs.read(&digest, most).await.ok()?;
+    Manifest::decode(&bytes, &limits).ok()
+}

@@ -1,0 +1,220 @@
+//! A deployment as the API shows it.
+
+use std::collections::HashMap;
+
+use candlefish_ids::{DeploymentId, ReleaseId};
+use candlefish_proto::deploy as pb;
+use jiff_sqlx::Timestamp;
+use sqlx::PgConnection;
+
+use super::{
+    Deployment, Error,
+    plan::{Kind, StepKind},
+    state::State,
+    store,
+};
+use crate::{
+    blocker,
+    config::Config,
+    ctx::{Ctx, read, shown, shown_duration},
+    release, route, step,
+};
+
+/// The deployment alone: without release, blockers, steps and addresses.
+pub(crate) fn bare(deployment: &Deployment) -> pb::Deployment {
+    let acting = deployment.state.acting();
+    let finished_at = match &deployment.state {
+        State::Ended { at, .. } => Some(shown(*at)),
+        _ => None,
+    };
+    let id = |id: Option<DeploymentId>| id.map(|id| id.to_string()).unwrap_or_default();
+    let release = |id: Option<ReleaseId>| id.map(|id| id.to_string()).unwrap_or_default();
+    pb::Deployment {
+        id: deployment.id.to_string(),
+        site: deployment.site.clone(),
+        environment: deployment.environment.clone(),
+        release_id: deployment.release_id.to_string(),
+        kind: kind(deployment.kind).into(),
+        strategy: Some((&deployment.strategy).into()),
+        state: state(&deployment.state).into(),
+        cause: deployment.cause.clone(),
+        message: deployment.message.clone(),
+        created_at: Some(shown(deployment.created_at)),
+        created_by: deployment.created_by.clone(),
+        started_at: acting.map(|acting| shown(acting.started_at)),
+        pivoted_at: acting.and_then(|acting| acting.pivoted_at).map(shown),
+        live_at: acting.and_then(|acting| acting.live_at).map(shown),
+        finished_at,
+        deadline_at: deployment.deadline_at.map(shown),
+        weight: deployment.weight,
+        previous_release_id: release(deployment.previous_release_id),
+        retry_of: id(deployment.retry_of),
+        leaves_release_id: release(deployment.leaves_release_id),
+        superseded_by: id(deployment.superseded_by),
+        reason: deployment.reason.clone(),
+        target_confirmed: deployment.target_confirmed,
+        trace_id: deployment.trace_id.clone(),
+        version: deployment.version,
+        ..pb::Deployment::default()
+    }
+}
+
+/// A whole deployment, with release, blockers and steps.
+pub(crate) async fn load(
+    ctx: &Ctx,
+    conn: &mut PgConnection,
+    id: DeploymentId,
+) -> Result<pb::Deployment, Error> {
+    let deployment = store::find(conn, id).await?;
+    let deployment = deployment.ok_or_else(|| super::error::unknown(id))?;
+    whole(ctx, conn, &deployment).await
+}
+
+/// A deployment that was read, with release, blockers and steps.
+pub(super) async fn whole(
+    ctx: &Ctx,
+    conn: &mut PgConnection,
+    deployment: &Deployment,
+) -> Result<pb::Deployment, Error> {
+    let mut all = with_surroundings(ctx, conn, std::slice::from_ref(deployment)).await?;
+    let mut one = all.pop().unwrap_or_else(|| bare(deployment));
+    one.steps = steps(conn, deployment.id).await?;
+    Ok(one)
+}
+
+/// Deployments with release and blockers, without steps.
+pub(super) async fn with_surroundings(
+    ctx: &Ctx,
+    conn: &mut PgConnection,
+    deployments: &[Deployment],
+) -> Result<Vec<pb::Deployment>, Error> {
+    let ids: Vec<_> = deployments.iter().map(|one| one.id).collect();
+    let mut releases: Vec<_> = deployments.iter().map(|one| one.release_id).collect();
+    releases.sort_unstable();
+    releases.dedup();
+    let releases = release::view::load_many(conn, &releases).await?;
+    let mut blockers: HashMap<DeploymentId, Vec<pb::Blocker>> = HashMap::new();
+    for (id, blocker) in blocker::list_standing(conn, &ids).await? {
+        blockers.entry(id).or_default().push(blocker);
+    }
+    Ok(deployments
+        .iter()
+        .map(|one| pb::Deployment {
+            release: releases.get(&one.release_id).cloned(),
+            blockers: blockers.remove(&one.id).unwrap_or_default(),
+            url: url(&ctx.config, one),
+            preview_url: ctx.config.url(&step::stage::preview_host(&ctx.config.domain, one)),
+            ..bare(one)
+        })
+        .collect())
+}
+
+fn url(config: &Config, deployment: &Deployment) -> String {
+    match deployment.kind {
+        Kind::Preview => {
+            config.url(&step::stage::preview_host(&config.domain, deployment))
+        }
+        Kind::Standard | Kind::Rollback => config.url(&route::default_host(
+            &config.domain,
+            &deployment.site,
+            &deployment.environment,
+        )),
+    }
+}
+
+fn kind(kind: Kind) -> pb::deployment::Kind {
+    match kind {
+        Kind::Standard => pb::deployment::Kind::Standard,
+        Kind::Rollback => pb::deployment::Kind::Rollback,
+        Kind::Preview => pb::deployment::Kind::Preview,
+    }
+}
+
+fn state(state: &State) -> pb::deployment::State {
+    use super::state::Outcome;
+    use pb::deployment::State as Shown;
+    match state {
+        State::Pending => Shown::Pending,
+        State::Running(_) => Shown::Running,
+        State::Waiting(_) => Shown::Waiting,
+        State::Cancelling { .. } => Shown::Cancelling,
+        State::Ended { outcome, .. } => match outcome {
+            Outcome::Succeeded => Shown::Succeeded,
+            Outcome::Failed => Shown::Failed,
+            Outcome::Cancelled => Shown::Cancelled,
+            Outcome::Superseded => Shown::Superseded,
+            Outcome::RolledBack => Shown::RolledBack,
+        },
+    }
+}
+
+fn step_kind(kind: StepKind) -> pb::step::Kind {
+    use pb::step::Kind as Shown;
+    match kind {
+        StepKind::Prepare => Shown::Prepare,
+        StepKind::Stage => Shown::Stage,
+        StepKind::VerifyCandidate => Shown::VerifyCandidate,
+        StepKind::Shift => Shown::Shift,
+        StepKind::Analyse => Shown::Analyse,
+        StepKind::Switch => Shown::Switch,
+        StepKind::VerifyLive => Shown::VerifyLive,
+        StepKind::Bake => Shown::Bake,
+        StepKind::Finish => Shown::Finish,
+        StepKind::Return => Shown::Return,
+        StepKind::Unstage => Shown::Unstage,
+    }
+}
+
+fn step_state(word: &str) -> pb::step::State {
+    use pb::step::State as Shown;
+    match word {
+        "pending" => Shown::Pending,
+        "ready" => Shown::Ready,
+        "running" => Shown::Running,
+        "done" => Shown::Done,
+        "failed" => Shown::Failed,
+        "abandoned" => Shown::Abandoned,
+        "quarantined" => Shown::Quarantined,
+        // A word that a newer release wrote.
+        _ => Shown::Unspecified,
+    }
+}
+
+/// The steps of a deployment, undo steps last.
+pub(super) async fn steps(
+    conn: &mut PgConnection,
+    deployment: DeploymentId,
+) -> Result<Vec<pb::Step>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT id, ord, kind, state, weight, interval_ms, undo_of, attempt, lost_leases, message,
+                  started_at AS "started_at: Timestamp", finished_at AS "finished_at: Timestamp",
+                  owner
+           FROM step WHERE deployment_id = $1 ORDER BY ord"#,
+        deployment.uuid()
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| pb::Step {
+            id: candlefish_ids::StepId::from_uuid(row.id).to_string(),
+            ord: row.ord,
+            kind: StepKind::from_word(&row.kind)
+                .map_or(pb::step::Kind::Unspecified, step_kind)
+                .into(),
+            state: step_state(&row.state).into(),
+            weight: row.weight,
+            interval: (row.interval_ms > 0).then(|| {
+                let millis = u64::try_from(row.interval_ms).unwrap_or(0);
+                shown_duration(std::time::Duration::from_millis(millis))
+            }),
+            undo: row.undo_of.is_some(),
+            attempts: row.attempt,
+            lost_leases: row.lost_leases,
+            started_at: row.started_at.map(|at| shown(read(at))),
+            finished_at: row.finished_at.map(|at| shown(read(at))),
+            message: row.message,
+            worker: row.owner.unwrap_or_default(),
+        })
+        .collect())
+}

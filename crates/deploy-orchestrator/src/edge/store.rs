@@ -1,0 +1,238 @@
+//! Every SQL string about edges, what they staged and what they applied.
+
+use candlefish_clock::Moment;
+use candlefish_ids::ReleaseId;
+use candlefish_proto::deploy as pb;
+use jiff_sqlx::Timestamp;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::{
+    ctx::{read, shown},
+    route::Written,
+};
+
+/// Without a word for so long an edge is silent, by the database's clock. In milliseconds.
+const LIVE_FOR_MS: i64 = 5_000;
+
+/// One report of an edge, as rows.
+#[derive(Debug, Default)]
+pub(crate) struct Report<'a> {
+    pub(crate) edge: &'a str,
+    pub(crate) boot: &'a str,
+    pub(crate) address: &'a str,
+    /// A stream begins: what the edge held before is forgotten and told anew.
+    pub(crate) first: bool,
+    pub(crate) held: &'a [pb::HeldRoute],
+    pub(crate) staged: &'a [(ReleaseId, bool, String)],
+    /// It applied everything that it had to, to join.
+    pub(crate) joins: bool,
+}
+
+/// Writes a report; heard now.
+pub(crate) async fn save(conn: &mut PgConnection, report: &Report<'_>) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO edge (id, boot, address, heard_at, joined_at)
+         VALUES ($1, $2, $3, clock(), CASE WHEN $5 THEN clock() END)
+         ON CONFLICT (id) DO UPDATE SET boot = $2, address = $3, heard_at = clock(),
+             joined_at = CASE WHEN $5 THEN COALESCE(edge.joined_at, clock())
+                              WHEN $4 THEN NULL ELSE edge.joined_at END,
+             failing_since = CASE WHEN $5 THEN NULL ELSE edge.failing_since END,
+             failing_reason = CASE WHEN $5 THEN '' ELSE edge.failing_reason END",
+        report.edge,
+        report.boot,
+        report.address,
+        report.first,
+        report.joins
+    )
+    .execute(&mut *conn)
+    .await?;
+    if report.first {
+        sqlx::query!("DELETE FROM edge_route WHERE edge_id = $1", report.edge)
+            .execute(&mut *conn)
+            .await?;
+        sqlx::query!("DELETE FROM edge_release WHERE edge_id = $1", report.edge)
+            .execute(&mut *conn)
+            .await?;
+    }
+    save_held(conn, report).await?;
+    save_staged(conn, report).await
+}
+
+async fn save_held(conn: &mut PgConnection, report: &Report<'_>) -> Result<(), sqlx::Error> {
+    if report.held.is_empty() {
+        return Ok(());
+    }
+    let hosts: Vec<String> = report.held.iter().map(|held| held.host.clone()).collect();
+    let epochs: Vec<i32> = report.held.iter().map(|held| held.epoch).collect();
+    let versions: Vec<i64> = report.held.iter().map(|held| held.version).collect();
+    sqlx::query!(
+        "INSERT INTO edge_route (edge_id, host, epoch, version)
+         SELECT $1, n.host, n.epoch, n.version
+         FROM unnest($2::text[], $3::int[], $4::bigint[]) AS n(host, epoch, version)
+         ON CONFLICT (edge_id, host) DO UPDATE
+         SET epoch = excluded.epoch, version = excluded.version",
+        report.edge,
+        &hosts,
+        &epochs,
+        &versions
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn save_staged(conn: &mut PgConnection, report: &Report<'_>) -> Result<(), sqlx::Error> {
+    if report.staged.is_empty() {
+        return Ok(());
+    }
+    let releases: Vec<Uuid> = report.staged.iter().map(|(release, ..)| release.uuid()).collect();
+    let staged: Vec<bool> = report.staged.iter().map(|(_, staged, _)| *staged).collect();
+    let errors: Vec<String> = report.staged.iter().map(|(.., error)| error.clone()).collect();
+    sqlx::query!(
+        "INSERT INTO edge_release (edge_id, release_id, staged, error, at)
+         SELECT $1, n.release_id, n.staged, n.error, clock()
+         FROM unnest($2::uuid[], $3::bool[], $4::text[]) AS n(release_id, staged, error)
+         ON CONFLICT (edge_id, release_id) DO UPDATE
+         SET staged = excluded.staged, error = excluded.error, at = excluded.at",
+        report.edge,
+        &releases,
+        &staged,
+        &errors
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// How far one edge follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Follower {
+    pub(crate) id: String,
+    pub(crate) address: String,
+    pub(crate) live: bool,
+    /// It applied every asked version.
+    pub(crate) applied: bool,
+    /// It has staged the asked release.
+    pub(crate) staged: bool,
+    /// Why it could not stage the asked release.
+    pub(crate) error: String,
+}
+
+/// How far every edge heard within a day follows, by id.
+pub(crate) async fn list_followers(
+    conn: &mut PgConnection,
+    now: Moment,
+    routes: &[Written],
+    release: ReleaseId,
+) -> Result<Vec<Follower>, sqlx::Error> {
+    let hosts: Vec<String> = routes.iter().map(|route| route.host.clone()).collect();
+    let epochs: Vec<i32> = routes.iter().map(|route| route.epoch).collect();
+    let versions: Vec<i64> = routes.iter().map(|route| route.version).collect();
+    let wanted = i64::try_from(routes.len()).unwrap_or(i64::MAX);
+    let rows = sqlx::query!(
+        r#"SELECT e.id, e.address,
+                  (e.joined_at IS NOT NULL AND e.failing_since IS NULL
+                   AND e.heard_at > $5::timestamptz - $6::bigint * interval '1 millisecond')
+                      AS "live!",
+                  (SELECT count(*) FROM unnest($1::text[], $2::int[], $3::bigint[])
+                                        AS t(host, epoch, version)
+                   JOIN edge_route r ON r.edge_id = e.id AND r.host = t.host
+                    AND (r.epoch, r.version) >= (t.epoch, t.version)) AS "applied!",
+                  COALESCE(s.staged, false) AS "staged!", COALESCE(s.error, '') AS "error!"
+           FROM edge e LEFT JOIN edge_release s ON s.edge_id = e.id AND s.release_id = $4
+           WHERE e.heard_at > $5::timestamptz - interval '1 day'
+           ORDER BY e.id"#,
+        &hosts,
+        &epochs,
+        &versions,
+        release.uuid(),
+        crate::ctx::stored(now) as _,
+        LIVE_FOR_MS
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Follower {
+            id: row.id,
+            address: row.address,
+            live: row.live,
+            applied: row.applied == wanted,
+            staged: row.staged,
+            error: row.error,
+        })
+        .collect())
+}
+
+/// Sets edges aside that did not follow in time.
+pub(crate) async fn set_aside(
+    conn: &mut PgConnection,
+    now: Moment,
+    edges: &[String],
+    reason: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE edge SET failing_since = $2, failing_reason = $3
+         WHERE id = ANY($1) AND failing_since IS NULL",
+        edges,
+        crate::ctx::stored(now) as _,
+        reason
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// An edge is set aside: the stream that has it checks whether it caught up.
+pub(crate) async fn is_set_aside(
+    conn: &mut PgConnection,
+    edge: &str,
+) -> Result<bool, sqlx::Error> {
+    let row = sqlx::query_scalar!(
+        r#"SELECT failing_since IS NOT NULL AS "aside!" FROM edge WHERE id = $1"#,
+        edge
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.unwrap_or(false))
+}
+
+/// All edges heard within a day, by id.
+pub(crate) async fn list(conn: &mut PgConnection) -> Result<Vec<pb::Edge>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT e.id, e.boot, e.address, e.heard_at AS "heard_at: Timestamp",
+                  e.joined_at IS NOT NULL AS "joined!", e.failing_since IS NOT NULL AS "failing!",
+                  e.failing_reason,
+                  e.heard_at > clock() - $1::bigint * interval '1 millisecond' AS "heard!",
+                  (SELECT count(*)::int FROM edge_release r WHERE r.edge_id = e.id AND r.staged)
+                      AS "staged_count!",
+                  (SELECT count(*)::int FROM edge_route r WHERE r.edge_id = e.id) AS "route_count!"
+           FROM edge e WHERE e.heard_at > clock() - interval '1 day' ORDER BY e.id"#,
+        LIVE_FOR_MS
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            use pb::edge::State;
+            let (state, message) = match (row.heard, row.failing, row.joined) {
+                (false, ..) => (State::Silent, "not heard for 5 s; may still serve".to_owned()),
+                (true, true, _) => (State::Failing, row.failing_reason),
+                (true, false, false) => (State::Joining, "applying what is current".to_owned()),
+                (true, false, true) => (State::Live, String::new()),
+            };
+            pb::Edge {
+                id: row.id,
+                state: state.into(),
+                address: row.address,
+                boot: row.boot,
+                heard_at: Some(shown(read(row.heard_at))),
+                message,
+                staged_count: row.staged_count,
+                route_count: row.route_count,
+            }
+        })
+        .collect())
+}

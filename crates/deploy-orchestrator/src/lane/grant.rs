@@ -1,0 +1,220 @@
+//! Lets a lane choose: what is superseded ends, what is due is granted, and what waits says why.
+//!
+//! Runs in every transaction that admits, ends or unblocks a deployment, with the lane locked.
+
+use std::collections::HashSet;
+
+use candlefish_ids::DeploymentId;
+
+use super::{
+    order::{self, Ancestry, Contender, Live, Picture, SUPERSEDED_BEFORE_PINNED, Superseded},
+    store::{self, Lane, Setting},
+};
+use crate::{
+    blocker::{self, Blocker},
+    ctx::{Ctx, Tx},
+    deployment::{
+        self, Error,
+        apply::{Change, apply, apply_and_record, record},
+        event::SYSTEM,
+        state::{Cause, Event},
+    },
+    step,
+};
+
+/// Pairs of (commit, ancestor) among the commits in question.
+struct Known(HashSet<(String, String)>);
+
+impl Ancestry for Known {
+    fn descends(&self, commit: &str, ancestor: &str) -> bool {
+        !commit.is_empty()
+            && !ancestor.is_empty()
+            && self.0.contains(&(commit.to_owned(), ancestor.to_owned()))
+    }
+}
+
+/// Lets the lane choose, until nothing follows from its choice.
+pub(crate) async fn grant(ctx: &Ctx, tx: &mut Tx, lane: &mut Lane) -> Result<(), Error> {
+    loop {
+        let setting = store::find_setting(tx, lane.environment_id).await?;
+        let (picture, ancestry) = picture(tx, lane, &setting).await?;
+        if picture.pending.is_empty() {
+            return Ok(());
+        }
+        let plan = order::plan(&picture, &ancestry);
+        for one in &plan.superseded {
+            supersede(tx, lane, one).await?;
+        }
+        if let Some(newer) = plan.undo_acting_for
+            && undo_acting(tx, lane, newer).await?
+        {
+            // Nothing had to be undone: the lane is free already.
+            continue;
+        }
+        if let Some(id) = plan.grant {
+            start(ctx, tx, lane, id).await?;
+        }
+        return explain(tx, lane, &setting).await;
+    }
+}
+
+async fn picture(
+    tx: &mut Tx,
+    lane: &Lane,
+    setting: &Setting,
+) -> Result<(Picture, Known), Error> {
+    let pending = store::list_pending(tx, lane.environment_id).await?;
+    let acting = store::find_acting(tx, lane.environment_id).await?;
+    let live = store::find_live(tx, lane.environment_id).await?.and_then(|live| {
+        Some(Live { deployment_id: live.deployment_id?, commit: live.commit })
+    });
+    let mut commits: Vec<String> = pending
+        .iter()
+        .map(|one| &one.commit)
+        .chain(acting.as_ref().map(|acting| &acting.contender.commit))
+        .chain(live.as_ref().map(|live| &live.commit))
+        .filter(|commit| !commit.is_empty())
+        .cloned()
+        .collect();
+    commits.sort_unstable();
+    commits.dedup();
+    let descents = if commits.len() < 2 {
+        Vec::new()
+    } else {
+        store::list_descents(tx, setting.site_id, &commits).await?
+    };
+    let picture = Picture {
+        order: setting.policy.order,
+        held: setting.hold.is_some(),
+        live,
+        acting,
+        pending,
+    };
+    Ok((picture, Known(descents.into_iter().collect())))
+}
+
+async fn supersede(tx: &mut Tx, lane: &mut Lane, one: &Superseded) -> Result<(), Error> {
+    let Some(mut ended) = deployment::store::lock(tx, one.id).await? else { return Ok(()) };
+    let message = if one.backwards {
+        format!("{} has a newer commit; to go back, roll back", one.by)
+    } else {
+        format!("{} has a newer commit", one.by)
+    };
+    let event = Event::Stops(Cause::Superseded);
+    let change = Change { by: Some(one.by), ..Change::new(event, SYSTEM, message) };
+    apply_and_record(tx, lane, &mut ended, change).await
+}
+
+/// Undoes what acts for a newer commit; true when it ended at once.
+async fn undo_acting(
+    tx: &mut Tx,
+    lane: &mut Lane,
+    newer: DeploymentId,
+) -> Result<bool, Error> {
+    let acting = deployment::store::lock_acting(tx, lane.environment_id).await?;
+    let Some(mut acting) = acting else { return Ok(true) };
+    let before = acting.state.clone();
+    let event = Event::Stops(Cause::Superseded);
+    let message = format!("{newer} has a newer commit");
+    let change = Change { by: Some(newer), ..Change::new(event, SYSTEM, message) };
+    apply(tx, lane, &mut acting, &change).await?;
+    record(tx, &mut acting, &before, SYSTEM).await?;
+    Ok(acting.state.is_terminal())
+}
+
+async fn start(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    lane: &mut Lane,
+    id: DeploymentId,
+) -> Result<(), Error> {
+    let now = tx.now();
+    let Some(mut granted) = deployment::store::lock(tx, id).await? else { return Ok(()) };
+    let before = granted.state.clone();
+    store::raise_fence(tx, lane).await?;
+    granted.fence = lane.fence;
+    granted.pinned |= lane.superseded_in_row >= SUPERSEDED_BEFORE_PINNED;
+    granted.deadline_at = Some(now.plus(granted.policy.deadline));
+    apply(tx, lane, &mut granted, &Change::new(Event::Granted, SYSTEM, "")).await?;
+    granted.message.clear();
+    blocker::set(tx, now, id, None).await?;
+    step::store::ready_next(tx, now, id).await?;
+    record(tx, &mut granted, &before, SYSTEM).await?;
+    tracing::info!(
+        deployment.id = %id, fence = lane.fence, "{} is granted its lane", granted.place()
+    );
+    // The grant is where a deployment begins to act: nobody waits for a poll.
+    ctx.nudges.steps.notify_waiters();
+    Ok(())
+}
+
+/// Every pending deployment says why it does not move.
+async fn explain(tx: &mut Tx, lane: &Lane, setting: &Setting) -> Result<(), Error> {
+    let now = tx.now();
+    let pending = store::list_pending(tx, lane.environment_id).await?;
+    let acting = store::find_acting(tx, lane.environment_id).await?;
+    for (place, one) in pending.iter().enumerate() {
+        let first = place.checked_sub(1).and_then(|before| pending.get(before));
+        let before = acting.as_ref().map(|acting| acting.contender.id).or(first.map(|one| one.id));
+        let blocker = why(one, place, before, setting);
+        blocker::set(tx, now, one.id, Some(&blocker)).await?;
+    }
+    Ok(())
+}
+
+fn why(
+    one: &Contender,
+    place: usize,
+    before: Option<DeploymentId>,
+    setting: &Setting,
+) -> Blocker {
+    if !one.sealed {
+        return Blocker {
+            kind: blocker::Kind::Content,
+            until: None,
+            owner: "deployer",
+            message: "the content of its release is not uploaded whole".to_owned(),
+            action: "candlefish deploy with the same content".to_owned(),
+        };
+    }
+    if let Some(hold) = &setting.hold {
+        return Blocker {
+            kind: blocker::Kind::Hold,
+            until: None,
+            owner: "approver",
+            message: format!("{} is held by {}: {}", setting.place, hold.by, hold.reason),
+            action: format!("candlefish hold lift {} --reason …", setting.place),
+        };
+    }
+    let message = match (place, before) {
+        (0, Some(acting)) => format!("{acting} acts on {}", setting.place),
+        (_, Some(acting)) => format!("{acting} acts on {}, and {place} wait before it", setting.place),
+        (_, None) => format!("{} grants it next", setting.place),
+    };
+    Blocker {
+        kind: blocker::Kind::Lane,
+        until: None,
+        owner: "platform",
+        message,
+        action: before.map(|acting| format!("candlefish watch {acting}")).unwrap_or_default(),
+    }
+}
+
+/// The content of a release is whole: what waited for it takes part in its lane from now on.
+///
+/// Comes after the seal's commit, one lane at a time; the sweep does the same should this be lost.
+pub(crate) async fn content_arrived(
+    ctx: &Ctx,
+    release: candlefish_ids::ReleaseId,
+) -> Result<(), Error> {
+    let mut conn = ctx.pool.acquire().await?;
+    let lanes = store::list_waiting_for_content(&mut conn, release).await?;
+    drop(conn);
+    for environment in lanes {
+        let mut tx = ctx.begin().await.map_err(Error::Begin)?;
+        let mut lane = store::lock(&mut tx, environment).await?;
+        grant(ctx, &mut tx, &mut lane).await?;
+        ctx.commit(tx).await.map_err(Error::Commit)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! Who may act next on a lane, and who has lost its reason to: a pure function of what is pending,
+//! acting and live.
+//!
+//! It is asked in every transaction that admits, ends or unblocks a deployment, and answers the same
+//! to the same picture, so that a lost wake-up costs time only.
+#![deny(clippy::wildcard_enum_match_arm)]
+
+use candlefish_ids::DeploymentId;
+
+use crate::{deployment::plan::Kind, site::policy::Order};
+
+#[cfg(test)]
+mod tests;
+
+/// After so many acting deployments superseded in a row the next counts as pinned, so that a busy
+/// branch still gets live.
+pub(crate) const SUPERSEDED_BEFORE_PINNED: i32 = 3;
+
+/// A deployment that waits for the lane or acts on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Contender {
+    pub(crate) id: DeploymentId,
+    pub(crate) kind: Kind,
+    /// Empty for content without a commit.
+    pub(crate) commit: String,
+    /// Rank by admission.
+    pub(crate) admission: i64,
+    /// Its content is whole.
+    pub(crate) sealed: bool,
+    /// No push supersedes it.
+    pub(crate) pinned: bool,
+}
+
+/// Who acts, and whether it can still be superseded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ActingNow {
+    pub(crate) contender: Contender,
+    pub(crate) pivoted: bool,
+    pub(crate) cancelling: bool,
+}
+
+/// What is live: its commit and the deployment that made it so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Live {
+    pub(crate) deployment_id: DeploymentId,
+    pub(crate) commit: String,
+}
+
+/// Everything the choice depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Picture {
+    pub(crate) order: Order,
+    pub(crate) held: bool,
+    pub(crate) live: Option<Live>,
+    pub(crate) acting: Option<ActingNow>,
+    /// By admission.
+    pub(crate) pending: Vec<Contender>,
+}
+
+/// Knows which commit descends from which.
+pub(crate) trait Ancestry {
+    /// `commit` has `ancestor` among its ancestors; false for equal ones and for unknown ones.
+    fn descends(&self, commit: &str, ancestor: &str) -> bool;
+}
+
+/// A deployment that ends because another took its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Superseded {
+    pub(crate) id: DeploymentId,
+    pub(crate) by: DeploymentId,
+    /// It asked for an older commit than what is live or acting: going back needs a rollback.
+    pub(crate) backwards: bool,
+}
+
+/// What the lane decides.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Plan {
+    /// Pending ones that end.
+    pub(crate) superseded: Vec<Superseded>,
+    /// The acting one is undone, for this newer one.
+    pub(crate) undo_acting_for: Option<DeploymentId>,
+    pub(crate) grant: Option<DeploymentId>,
+}
+
+/// Decides.
+pub(crate) fn plan(picture: &Picture, ancestry: &dyn Ancestry) -> Plan {
+    let ready: Vec<&Contender> = picture.pending.iter().filter(|one| one.sealed).collect();
+    let superseded: Vec<Superseded> = ready
+        .iter()
+        .filter(|one| one.kind == Kind::Standard && !one.pinned)
+        .filter_map(|one| superseded(one, &ready, picture, ancestry))
+        .collect();
+    let standing: Vec<&Contender> = ready
+        .into_iter()
+        .filter(|one| superseded.iter().all(|ended| ended.id != one.id))
+        .collect();
+    let undo_acting_for = undo_acting_for(picture, &standing, ancestry);
+    let grant = if picture.acting.is_none() { next(picture, &standing) } else { None };
+    Plan { superseded, undo_acting_for, grant }
+}
+
+fn next(picture: &Picture, standing: &[&Contender]) -> Option<DeploymentId> {
+    let rollback = standing.iter().find(|one| one.kind == Kind::Rollback);
+    let first = standing.iter().find(|_| !picture.held);
+    rollback.or(first).map(|one| one.id)
+}
+
+fn superseded(
+    one: &Contender,
+    ready: &[&Contender],
+    picture: &Picture,
+    ancestry: &dyn Ancestry,
+) -> Option<Superseded> {
+    let older_than = |commit: &str| ancestry.descends(commit, &one.commit);
+    if let Some(live) = picture.live.as_ref().filter(|live| older_than(&live.commit)) {
+        return Some(Superseded { id: one.id, by: live.deployment_id, backwards: true });
+    }
+    let acting = picture.acting.as_ref().filter(|acting| {
+        !acting.cancelling
+            && acting.contender.kind == Kind::Standard
+            && older_than(&acting.contender.commit)
+    });
+    if let Some(acting) = acting {
+        return Some(Superseded { id: one.id, by: acting.contender.id, backwards: true });
+    }
+    ready
+        .iter()
+        .rev()
+        .find(|other| {
+            other.kind == Kind::Standard && takes_place_of(other, one, picture.order, ancestry)
+        })
+        .map(|other| Superseded {
+            id: one.id,
+            by: other.id,
+            backwards: one.admission > other.admission,
+        })
+}
+
+/// Among pending ones, `newer` takes the place of `one`.
+fn takes_place_of(
+    newer: &Contender,
+    one: &Contender,
+    order: Order,
+    ancestry: &dyn Ancestry,
+) -> bool {
+    if newer.id == one.id {
+        return false;
+    }
+    let descends = ancestry.descends(&newer.commit, &one.commit);
+    let later = newer.admission > one.admission;
+    match order {
+        // One that descends follows those before it; a late older commit has no turn.
+        Order::Queue => descends && !later,
+        Order::Latest => descends || (later && !ancestry.descends(&one.commit, &newer.commit)),
+    }
+}
+
+fn undo_acting_for(
+    picture: &Picture,
+    standing: &[&Contender],
+    ancestry: &dyn Ancestry,
+) -> Option<DeploymentId> {
+    let acting = picture.acting.as_ref()?;
+    let open = !acting.pivoted
+        && !acting.cancelling
+        && !acting.contender.pinned
+        && acting.contender.kind == Kind::Standard;
+    // What the hold keeps from acting has no reason to stop what acts.
+    if !open || picture.held || picture.order == Order::Queue {
+        return None;
+    }
+    standing
+        .iter()
+        .rev()
+        .find(|one| {
+            one.kind == Kind::Standard
+                && takes_place_of(one, &acting.contender, picture.order, ancestry)
+        })
+        .map(|one| one.id)
+}

@@ -1,0 +1,161 @@
+use super::*;
+
+/// Commits named by letters; each letter descends from those before it, within a case.
+struct Alphabet;
+
+impl Ancestry for Alphabet {
+    fn descends(&self, commit: &str, ancestor: &str) -> bool {
+        let (Some(a), Some(b)) = (commit.chars().next(), ancestor.chars().next()) else {
+            return false;
+        };
+        a.is_lowercase() == b.is_lowercase() && a > b
+    }
+}
+
+fn id(admission: i64) -> DeploymentId {
+    DeploymentId::from_uuid(uuid::Uuid::from_u128(u128::try_from(admission).unwrap()))
+}
+
+fn push(admission: i64, commit: &str) -> Contender {
+    Contender {
+        id: id(admission),
+        kind: Kind::Standard,
+        commit: commit.to_owned(),
+        admission,
+        sealed: true,
+        pinned: false,
+    }
+}
+
+fn picture(order: Order, pending: Vec<Contender>) -> Picture {
+    Picture { order, held: false, live: None, acting: None, pending }
+}
+
+fn acting(contender: Contender, pivoted: bool) -> Option<ActingNow> {
+    Some(ActingNow { contender, pivoted, cancelling: false })
+}
+
+fn ended(plan: &Plan) -> Vec<(DeploymentId, DeploymentId)> {
+    plan.superseded.iter().map(|one| (one.id, one.by)).collect()
+}
+
+#[test]
+fn a_newer_commit_supersedes_what_waits_under_latest() {
+    let plan = plan(&picture(Order::Latest, vec![push(1, "a"), push(2, "b")]), &Alphabet);
+    assert_eq!(ended(&plan), [(id(1), id(2))]);
+    assert_eq!(plan.grant, Some(id(2)));
+}
+
+#[test]
+fn a_newer_commit_follows_what_waits_under_queue() {
+    let plan = plan(&picture(Order::Queue, vec![push(1, "a"), push(2, "b")]), &Alphabet);
+    assert_eq!(ended(&plan), []);
+    assert_eq!(plan.grant, Some(id(1)));
+}
+
+#[test]
+fn an_older_commit_that_comes_late_has_no_turn_under_either_order() {
+    for order in [Order::Latest, Order::Queue] {
+        let plan = plan(&picture(order, vec![push(1, "b"), push(2, "a")]), &Alphabet);
+        assert_eq!(ended(&plan), [(id(2), id(1))], "{order:?}");
+        assert!(plan.superseded[0].backwards);
+        assert_eq!(plan.grant, Some(id(1)));
+    }
+}
+
+#[test]
+fn an_ancestor_of_what_is_live_ends_at_once() {
+    let mut before = picture(Order::Queue, vec![push(3, "a")]);
+    before.live = Some(Live { deployment_id: id(1), commit: "b".to_owned() });
+    assert_eq!(ended(&plan(&before, &Alphabet)), [(id(3), id(1))]);
+}
+
+#[test]
+fn unrelated_and_commitless_ones_rank_by_admission() {
+    for (first, second) in [("a", "Z"), ("", ""), ("a", "")] {
+        let plan = plan(&picture(Order::Latest, vec![push(1, first), push(2, second)]), &Alphabet);
+        assert_eq!(ended(&plan), [(id(1), id(2))], "{first:?} {second:?}");
+    }
+}
+
+#[test]
+fn what_acts_is_undone_for_a_newer_commit_only_before_its_pivot() {
+    for (pivoted, undone) in [(false, Some(id(2))), (true, None)] {
+        let mut before = picture(Order::Latest, vec![push(2, "b")]);
+        before.acting = acting(push(1, "a"), pivoted);
+        let plan = plan(&before, &Alphabet);
+        assert_eq!(plan.undo_acting_for, undone);
+        assert_eq!(plan.grant, None);
+    }
+}
+
+#[test]
+fn a_push_supersedes_neither_a_rollback_nor_a_pinned_one() {
+    let mut rollback = push(1, "a");
+    rollback.kind = Kind::Rollback;
+    let mut pinned = push(1, "a");
+    pinned.pinned = true;
+    for first in [rollback, pinned] {
+        let mut before = picture(Order::Latest, vec![push(2, "b")]);
+        before.acting = acting(first.clone(), false);
+        assert_eq!(plan(&before, &Alphabet).undo_acting_for, None);
+        let pending = plan(&picture(Order::Latest, vec![first, push(2, "b")]), &Alphabet);
+        assert_eq!(ended(&pending), []);
+        assert_eq!(pending.grant, Some(id(1)));
+    }
+}
+
+#[test]
+fn a_hold_lets_only_a_rollback_pass() {
+    let mut before = picture(Order::Latest, vec![push(1, "a")]);
+    before.held = true;
+    assert_eq!(plan(&before, &Alphabet).grant, None);
+    let mut rollback = push(2, "");
+    rollback.kind = Kind::Rollback;
+    before.pending.push(rollback);
+    assert_eq!(plan(&before, &Alphabet).grant, Some(id(2)));
+}
+
+#[test]
+fn what_a_hold_keeps_back_does_not_stop_what_acts() {
+    let mut before = picture(Order::Latest, vec![push(2, "b")]);
+    before.acting = acting(push(1, "a"), false);
+    before.held = true;
+    assert_eq!(plan(&before, &Alphabet).undo_acting_for, None);
+}
+
+#[test]
+fn one_without_its_content_takes_no_part() {
+    let mut draft = push(2, "b");
+    draft.sealed = false;
+    let plan = plan(&picture(Order::Latest, vec![push(1, "a"), draft]), &Alphabet);
+    assert_eq!(ended(&plan), []);
+    assert_eq!(plan.grant, Some(id(1)));
+}
+
+#[test]
+fn a_rollback_goes_first() {
+    let mut rollback = push(2, "");
+    rollback.kind = Kind::Rollback;
+    let plan = plan(&picture(Order::Queue, vec![push(1, "a"), rollback]), &Alphabet);
+    assert_eq!(plan.grant, Some(id(2)));
+}
+
+#[test]
+fn every_lane_with_work_that_can_go_has_somebody_acting_after_the_grant() {
+    // All pictures of three pending pushes over three commits, both orders, with and without live.
+    for order in [Order::Latest, Order::Queue] {
+        for live in ["", "a", "b", "c"] {
+            for a in ["", "a", "b", "c", "Z"] {
+                for b in ["", "a", "b", "c", "Z"] {
+                    let mut before = picture(order, vec![push(2, a), push(3, b)]);
+                    before.live = (!live.is_empty())
+                        .then(|| Live { deployment_id: id(1), commit: live.to_owned() });
+                    let plan = plan(&before, &Alphabet);
+                    let left = 2 - plan.superseded.len();
+                    assert_eq!(plan.grant.is_some(), left > 0, "{before:?} {plan:?}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,307 @@
+//! Every SQL string about the lane's own row.
+
+use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId, SiteId};
+use sqlx::PgConnection;
+
+use super::order::{ActingNow, Contender};
+use crate::{
+    ctx::{Tx, stored},
+    deployment::{Deployment, plan::Kind},
+    site::policy::Policy,
+};
+
+/// A locked lane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lane {
+    pub(crate) environment_id: EnvironmentId,
+    pub(crate) fence: i64,
+    pub(crate) superseded_in_row: i32,
+}
+
+/// Locks a lane and then reads the clock: the beginning of every command.
+pub(crate) async fn lock(tx: &mut Tx, environment: EnvironmentId) -> Result<Lane, sqlx::Error> {
+    let row = sqlx::query!(
+        "SELECT fence, superseded_in_row FROM lane WHERE environment_id = $1 FOR UPDATE",
+        environment.uuid()
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    tx.read_clock().await?;
+    Ok(Lane {
+        environment_id: environment,
+        fence: row.fence,
+        superseded_in_row: row.superseded_in_row,
+    })
+}
+
+/// Raises the fence; what acted under the one before can act no more.
+pub(crate) async fn raise_fence(
+    conn: &mut PgConnection,
+    lane: &mut Lane,
+) -> Result<(), sqlx::Error> {
+    lane.fence = sqlx::query_scalar!(
+        "UPDATE lane SET fence = fence + 1 WHERE environment_id = $1 RETURNING fence",
+        lane.environment_id.uuid()
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(())
+}
+
+/// Counts acting deployments that were superseded in a row; zero begins anew.
+pub(crate) async fn save_superseded_in_row(
+    conn: &mut PgConnection,
+    lane: &mut Lane,
+    count: i32,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE lane SET superseded_in_row = $2 WHERE environment_id = $1",
+        lane.environment_id.uuid(),
+        count
+    )
+    .execute(conn)
+    .await?;
+    lane.superseded_in_row = count;
+    Ok(())
+}
+
+/// Makes the lane of a new environment.
+pub(crate) async fn insert(
+    conn: &mut PgConnection,
+    environment: EnvironmentId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!("INSERT INTO lane (environment_id) VALUES ($1)", environment.uuid())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// Locks a lane unless somebody holds it: for workers, who come again.
+pub(crate) async fn try_lock(
+    tx: &mut Tx,
+    environment: EnvironmentId,
+) -> Result<Option<Lane>, sqlx::Error> {
+    let row = sqlx::query!(
+        "SELECT fence, superseded_in_row FROM lane WHERE environment_id = $1
+         FOR UPDATE SKIP LOCKED",
+        environment.uuid()
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    tx.read_clock().await?;
+    Ok(Some(Lane {
+        environment_id: environment,
+        fence: row.fence,
+        superseded_in_row: row.superseded_in_row,
+    }))
+}
+
+/// What is live in an environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LiveRelease {
+    pub(crate) release_id: ReleaseId,
+    pub(crate) deployment_id: Option<DeploymentId>,
+    pub(crate) commit: String,
+}
+
+/// The live release of an environment; none before the first.
+pub(crate) async fn find_live(
+    conn: &mut PgConnection,
+    environment: EnvironmentId,
+) -> Result<Option<LiveRelease>, sqlx::Error> {
+    let row = sqlx::query!(
+        "SELECT r.id, e.live_deployment_id, r.commit
+         FROM environment e JOIN release r ON r.id = e.live_release_id WHERE e.id = $1",
+        environment.uuid()
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| LiveRelease {
+        release_id: ReleaseId::from_uuid(row.id),
+        deployment_id: row.live_deployment_id.map(DeploymentId::from_uuid),
+        commit: row.commit,
+    }))
+}
+
+/// The deployment's release is the environment's now.
+pub(crate) async fn set_live(tx: &mut Tx, deployment: &Deployment) -> Result<(), sqlx::Error> {
+    let now = tx.now();
+    sqlx::query!(
+        "UPDATE environment SET live_release_id = $2, live_deployment_id = $3, live_since = $4,
+             version = version + 1
+         WHERE id = $1",
+        deployment.environment_id.uuid(),
+        deployment.release_id.uuid(),
+        deployment.id.uuid(),
+        stored(now) as _
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// The release before is the environment's again, if the deployment had made its own so.
+pub(crate) async fn restore_live(tx: &mut Tx, deployment: &Deployment) -> Result<(), sqlx::Error> {
+    let now = tx.now();
+    let previous = deployment.previous_release_id.map(ReleaseId::uuid);
+    sqlx::query!(
+        "UPDATE environment SET live_release_id = $3, version = version + 1,
+             live_since = CASE WHEN $3::uuid IS NULL THEN NULL ELSE $4::timestamptz END,
+             live_deployment_id = (
+                 SELECT id FROM deployment
+                 WHERE environment_id = $1 AND release_id = $3 AND state = 'succeeded'
+                 ORDER BY id DESC LIMIT 1)
+         WHERE id = $1 AND live_deployment_id = $2",
+        deployment.environment_id.uuid(),
+        deployment.id.uuid(),
+        previous,
+        stored(now) as _
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Lanes where something is pending and nothing acts.
+pub(crate) async fn list_idle_with_pending(
+    conn: &mut PgConnection,
+) -> Result<Vec<EnvironmentId>, sqlx::Error> {
+    let ids = sqlx::query_scalar!(
+        "SELECT DISTINCT p.environment_id FROM deployment p
+         WHERE p.state = 'pending' AND NOT EXISTS (
+             SELECT 1 FROM deployment a WHERE a.environment_id = p.environment_id
+             AND a.state IN ('running', 'waiting', 'cancelling'))
+         LIMIT 200"
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(ids.into_iter().map(EnvironmentId::from_uuid).collect())
+}
+
+/// An environment's hold, as the lane and its blockers need it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hold {
+    pub(crate) by: String,
+    pub(crate) reason: String,
+}
+
+/// What the lane must know of its environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Setting {
+    pub(crate) policy: Policy,
+    pub(crate) hold: Option<Hold>,
+    /// `docs/production`.
+    pub(crate) place: String,
+    pub(crate) site_id: SiteId,
+}
+
+/// Reads what the lane must know of its environment.
+pub(crate) async fn find_setting(
+    conn: &mut PgConnection,
+    environment: EnvironmentId,
+) -> Result<Setting, sqlx::Error> {
+    let row = sqlx::query!(
+        "SELECT e.policy, e.hold_by, e.hold_reason, e.slug, s.slug AS site, s.id AS site_id
+         FROM environment e JOIN site s ON s.id = e.site_id WHERE e.id = $1",
+        environment.uuid()
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(Setting {
+        // A policy that cannot be read falls back to the defaults rather than stop the lane.
+        policy: serde_json::from_value(row.policy).unwrap_or_default(),
+        hold: row.hold_by.map(|by| Hold { by, reason: row.hold_reason.unwrap_or_default() }),
+        place: format!("{}/{}", row.site, row.slug),
+        site_id: SiteId::from_uuid(row.site_id),
+    })
+}
+
+/// What is pending on a lane, by admission.
+pub(crate) async fn list_pending(
+    conn: &mut PgConnection,
+    environment: EnvironmentId,
+) -> Result<Vec<Contender>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT d.id, d.kind, d.admission, d.pinned, r.commit, r.state = 'sealed' AS "sealed!"
+           FROM deployment d JOIN release r ON r.id = d.release_id
+           WHERE d.environment_id = $1 AND d.state = 'pending' ORDER BY d.admission"#,
+        environment.uuid()
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| {
+            Some(Contender {
+                id: DeploymentId::from_uuid(row.id),
+                kind: Kind::from_word(&row.kind)?,
+                commit: row.commit,
+                admission: row.admission,
+                sealed: row.sealed,
+                pinned: row.pinned,
+            })
+        })
+        .collect())
+}
+
+/// What acts on a lane.
+pub(crate) async fn find_acting(
+    conn: &mut PgConnection,
+    environment: EnvironmentId,
+) -> Result<Option<ActingNow>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"SELECT d.id, d.kind, d.admission, d.pinned, r.commit,
+                  d.pivoted_at IS NOT NULL AS "pivoted!", d.state = 'cancelling' AS "cancelling!"
+           FROM deployment d JOIN release r ON r.id = d.release_id
+           WHERE d.environment_id = $1 AND d.state IN ('running', 'waiting', 'cancelling')"#,
+        environment.uuid()
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.and_then(|row| {
+        let contender = Contender {
+            id: DeploymentId::from_uuid(row.id),
+            kind: Kind::from_word(&row.kind)?,
+            commit: row.commit,
+            admission: row.admission,
+            sealed: true,
+            pinned: row.pinned,
+        };
+        Some(ActingNow { contender, pivoted: row.pivoted, cancelling: row.cancelling })
+    }))
+}
+
+/// Which of these commits descend from which: pairs of (commit, ancestor).
+pub(crate) async fn list_descents(
+    conn: &mut PgConnection,
+    site: SiteId,
+    commits: &[String],
+) -> Result<Vec<(String, String)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT a.commit, n.ancestor AS "ancestor!"
+           FROM commit_ancestry a, unnest($2::text[]) AS n(ancestor)
+           WHERE a.site_id = $1 AND a.commit = ANY($2) AND n.ancestor <> a.commit
+             AND (n.ancestor = ANY(a.ancestors) OR n.ancestor = ANY(a.parents))"#,
+        site.uuid(),
+        commits
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.commit, row.ancestor)).collect())
+}
+
+/// Lanes where a deployment of this release is pending.
+pub(crate) async fn list_waiting_for_content(
+    conn: &mut PgConnection,
+    release: ReleaseId,
+) -> Result<Vec<EnvironmentId>, sqlx::Error> {
+    let ids = sqlx::query_scalar!(
+        "SELECT DISTINCT environment_id FROM deployment
+         WHERE release_id = $1 AND state = 'pending' ORDER BY environment_id",
+        release.uuid()
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(ids.into_iter().map(EnvironmentId::from_uuid).collect())
+}

@@ -1,0 +1,53 @@
+//! A lane as the API shows it: who acts, who waits, and why.
+
+use candlefish_proto::deploy as pb;
+
+use super::store;
+use crate::{
+    blocker,
+    ctx::{Ctx, shown},
+    deployment::Error,
+    site::Environment,
+};
+
+/// Ids enough for any page; a lane with more says so by its count in the environment.
+const SHOWN: usize = 100;
+
+/// Reads the lane of an environment that the caller may see.
+pub(crate) async fn read(ctx: &Ctx, environment: &Environment) -> Result<pb::Lane, Error> {
+    let mut conn = ctx.pool.acquire().await?;
+    let fence = sqlx::query_scalar!(
+        "SELECT fence FROM lane WHERE environment_id = $1",
+        environment.id.uuid()
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let mut pending = store::list_pending(&mut conn, environment.id).await?;
+    // Rollbacks go first; the sort keeps the rank by admission among the others.
+    pending.sort_by_key(|one| one.kind != crate::deployment::plan::Kind::Rollback);
+    let acting = store::find_acting(&mut conn, environment.id).await?;
+    let first = acting.as_ref().map(|acting| acting.contender.id);
+    let first = first.or(pending.first().map(|one| one.id));
+    let blockers = match first {
+        Some(id) => blocker::list_standing(&mut conn, &[id]).await?,
+        None => Vec::new(),
+    };
+    Ok(pb::Lane {
+        site: environment.site.clone(),
+        environment: environment.slug.clone(),
+        fence,
+        acting_deployment_id: environment.acting.map(|id| id.to_string()).unwrap_or_default(),
+        pending_deployment_ids: pending
+            .iter()
+            .take(SHOWN)
+            .map(|one| one.id.to_string())
+            .collect(),
+        blockers: blockers.into_iter().map(|(_, blocker)| blocker).collect(),
+        hold: environment.hold.as_ref().map(|hold| pb::Hold {
+            since: Some(shown(hold.since)),
+            by: hold.by.clone(),
+            reason: hold.reason.clone(),
+            deployment_id: hold.deployment_id.map(|id| id.to_string()).unwrap_or_default(),
+        }),
+    })
+}

@@ -1,0 +1,45 @@
+//! The deploy-orchestrator: owns sites, environments, lanes, releases, deployments, steps, routes
+//! and edges, in the Postgres schema `deploy`.
+//!
+//! Modules in reading order: what is deployed ([`site`], [`release`]), the act ([`deployment`],
+//! [`lane`], [`step`]), where it goes ([`route`], [`edge`], [`traffic`]), and what the rooms share
+//! ([`ctx`], [`idempotency`], [`page`]).
+
+mod config;
+mod ctx;
+mod wiring;
+
+mod site;
+
+mod release;
+
+mod deployment;
+
+mod blocker;
+
+mod lane;
+
+mod step;
+
+mod route;
+
+mod edge;
+
+mod traffic;
+
+mod queue;
+
+mod feed;
+
+mod poke;
+
+mod idempotency;
+
+mod page;
+
+mod field;
+
+mod upload;
+
+pub use config::Config;
+pub use wiring::{migrate, run};

@@ -1,0 +1,59 @@
+//! The route: what a host name serves.
+//!
+//! Rows of `deploy`, changed only in a transaction that holds the environment's lane, so that moving
+//! traffic has no side effect outside Postgres. A route's version only rises; one taken away stays as
+//! a row without releases. Edges follow by level: see [`table`] and the edge room.
+
+pub(crate) mod store;
+pub(crate) mod table;
+
+use candlefish_ids::ReleaseId;
+use serde::{Deserialize, Serialize};
+
+/// A release and its share of a route's traffic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Weighted {
+    pub(crate) release: ReleaseId,
+    /// SHA-256 of its manifest, in hex.
+    pub(crate) manifest: String,
+    /// Percent.
+    pub(crate) weight: i32,
+}
+
+/// A release whose assets stay reachable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Assets {
+    pub(crate) release: ReleaseId,
+    /// SHA-256 of its manifest, in hex.
+    pub(crate) manifest: String,
+}
+
+/// What a route is to serve from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Spec {
+    /// Weights sum to 100; empty takes the route away.
+    pub(crate) releases: Vec<Weighted>,
+    /// Newest first.
+    pub(crate) assets_of: Vec<Assets>,
+    /// Edges in `rolled_edges` serve the last release alone, all others the first alone.
+    pub(crate) rolling: bool,
+    pub(crate) rolled_edges: Vec<String>,
+    /// Traffic goes back: sticky visitors go back too.
+    pub(crate) returns: bool,
+}
+
+/// A version of a route that edges must reach.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Written {
+    pub(crate) host: String,
+    pub(crate) epoch: i32,
+    pub(crate) version: i64,
+}
+
+/// The host name that the platform gives an environment.
+pub(crate) fn default_host(domain: &str, site: &str, environment: &str) -> String {
+    match environment {
+        "production" => format!("{site}.{domain}"),
+        _ => format!("{environment}--{site}.{domain}"),
+    }
+}

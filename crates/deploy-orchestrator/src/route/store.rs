@@ -1,0 +1,153 @@
+//! Every SQL string about routes.
+
+use candlefish_ids::{EnvironmentId, ReleaseId};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{Assets, Spec, Weighted, Written};
+
+/// What a host belongs to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    /// None on a release's own address.
+    pub(crate) environment_id: Option<EnvironmentId>,
+    pub(crate) site: &'a str,
+    pub(crate) environment: &'a str,
+    pub(crate) noindex: bool,
+}
+
+/// Writes the routes of `hosts`, all alike; their versions rise. The caller holds the lane.
+pub(crate) async fn write(
+    conn: &mut PgConnection,
+    epoch: i32,
+    hosts: &[String],
+    place: Place<'_>,
+    spec: &Spec,
+) -> Result<Vec<Written>, sqlx::Error> {
+    let releases = serde_json::to_value(&spec.releases).expect("weights have only text keys");
+    let assets_of = serde_json::to_value(&spec.assets_of).expect("assets have only text keys");
+    let rows = sqlx::query!(
+        "INSERT INTO route (host, environment_id, site, environment, epoch, version, releases,
+                            assets_of, rolling, rolled_edges, noindex)
+         SELECT host, $2, $3, $4, $5, 1, $6, $7, $8, $9, $10 FROM unnest($1::text[]) AS n(host)
+         ON CONFLICT (host) DO UPDATE SET
+             environment_id = excluded.environment_id, site = excluded.site,
+             environment = excluded.environment, epoch = excluded.epoch,
+             version = route.version + 1, releases = excluded.releases,
+             assets_of = excluded.assets_of, rolling = excluded.rolling,
+             rolled_edges = excluded.rolled_edges, noindex = excluded.noindex,
+             generation = route.generation + $11, changed_in = pg_current_xact_id()
+         RETURNING host, epoch, version",
+        hosts,
+        place.environment_id.map(EnvironmentId::uuid),
+        place.site,
+        place.environment,
+        epoch,
+        releases,
+        assets_of,
+        spec.rolling,
+        &spec.rolled_edges,
+        place.noindex,
+        i32::from(spec.returns)
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Written { host: row.host, epoch: row.epoch, version: row.version })
+        .collect())
+}
+
+/// The manifests of releases, as routes name them: in the order asked, unknown ones left out.
+pub(crate) async fn manifests(
+    conn: &mut PgConnection,
+    releases: &[ReleaseId],
+) -> Result<Vec<Assets>, sqlx::Error> {
+    let ids: Vec<Uuid> = releases.iter().map(|id| id.uuid()).collect();
+    let rows = sqlx::query!("SELECT id, manifest_digest FROM release WHERE id = ANY($1)", &ids)
+        .fetch_all(conn)
+        .await?;
+    Ok(releases
+        .iter()
+        .filter_map(|release| {
+            let row = rows.iter().find(|row| row.id == release.uuid())?;
+            Some(Assets { release: *release, manifest: hex::encode(&row.manifest_digest) })
+        })
+        .collect())
+}
+
+/// The host names of an environment's own, besides the one that the platform gives it.
+pub(crate) async fn own_hosts(
+    conn: &mut PgConnection,
+    environment: EnvironmentId,
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "SELECT host FROM environment_host WHERE environment_id = $1 ORDER BY host",
+        environment.uuid()
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// A route as the edges get it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Row {
+    pub(crate) host: String,
+    pub(crate) environment_id: Option<EnvironmentId>,
+    pub(crate) site: String,
+    pub(crate) environment: String,
+    pub(crate) epoch: i32,
+    pub(crate) version: i64,
+    pub(crate) generation: i32,
+    pub(crate) releases: Vec<Weighted>,
+    pub(crate) assets_of: Vec<Assets>,
+    pub(crate) rolling: bool,
+    pub(crate) rolled_edges: Vec<String>,
+    pub(crate) noindex: bool,
+}
+
+/// Routes that changed since a snapshot (all of them without one), and the snapshot of this look.
+///
+/// By snapshot, not by a high-water mark: rows commit out of order, and a mark would skip the late.
+pub(crate) async fn changed_since(
+    conn: &mut PgConnection,
+    snapshot: Option<&str>,
+) -> Result<(Vec<Row>, String), sqlx::Error> {
+    let since = snapshot.unwrap_or("1:1:");
+    let rows = sqlx::query!(
+        r#"SELECT pg_current_snapshot()::text AS "snapshot!", r.host AS "host?", r.environment_id,
+                  r.site AS "site?", r.environment AS "environment?", r.epoch AS "epoch?",
+                  r.version AS "version?", r.generation AS "generation?",
+                  r.releases AS "releases?", r.assets_of AS "assets_of?",
+                  r.rolling AS "rolling?", r.rolled_edges AS "rolled_edges?",
+                  r.noindex AS "noindex?"
+           FROM (SELECT 1) AS always
+           LEFT JOIN route r
+             ON r.changed_in >= pg_snapshot_xmin($1::text::pg_snapshot)
+            AND NOT pg_visible_in_snapshot(r.changed_in, $1::text::pg_snapshot)"#,
+        since
+    )
+    .fetch_all(conn)
+    .await?;
+    let now = rows.first().map_or_else(|| since.to_owned(), |row| row.snapshot.clone());
+    let changed = rows
+        .into_iter()
+        .filter_map(|row| {
+            Some(Row {
+                host: row.host?,
+                environment_id: row.environment_id.map(EnvironmentId::from_uuid),
+                site: row.site?,
+                environment: row.environment?,
+                epoch: row.epoch?,
+                version: row.version?,
+                generation: row.generation?,
+                releases: serde_json::from_value(row.releases?).unwrap_or_default(),
+                assets_of: serde_json::from_value(row.assets_of?).unwrap_or_default(),
+                rolling: row.rolling?,
+                rolled_edges: row.rolled_edges?,
+                noindex: row.noindex?,
+            })
+        })
+        .collect();
+    Ok((changed, now))
+}

@@ -1,0 +1,233 @@
+//! `analyse`: watches one share of the traffic for an interval and judges it, as often as needed.
+//!
+//! The first good interval passes. A bad or empty one repeats at the same weight: two bad ones in a
+//! row fail the release, three empty ones leave it to the policy.
+
+use std::time::Duration;
+
+use candlefish_clock::Moment;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Step,
+    finish::words,
+    outcome::{Outcome, Wait},
+    verdict::{Counted, Verdict, judge},
+};
+use crate::{
+    blocker::{self, Blocker},
+    ctx::{Ctx, Tx},
+    deployment::{Deployment, Error, state::Cause},
+    route,
+    site::policy::OnNoEvidence,
+    traffic,
+};
+
+const BAD_IN_A_ROW: u32 = 2;
+const EMPTY_IN_A_ROW: u32 = 3;
+
+/// What an analysis knows between its turns.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Memory {
+    /// When the running interval began; 0 before the first.
+    #[serde(default)]
+    began_ms: i64,
+    #[serde(default)]
+    candidate: [i64; 2],
+    #[serde(default)]
+    stable: [i64; 2],
+    #[serde(default)]
+    bad: u32,
+    #[serde(default)]
+    empty: u32,
+    /// A person passed the wait.
+    #[serde(default)]
+    advanced: bool,
+    /// The policy waits for a person.
+    #[serde(default)]
+    stuck: bool,
+}
+
+/// One turn of `analyse`.
+pub(super) async fn turn(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    deployment: &Deployment,
+    step: &mut Step,
+) -> Result<Outcome, Error> {
+    let Some(previous) = deployment.previous_release_id else {
+        return Ok(Outcome::done("the first release here: nothing to compare with"));
+    };
+    let mut memory: Memory = serde_json::from_value(step.detail.clone()).unwrap_or_default();
+    if memory.advanced {
+        return Ok(Outcome::done("passed by a person"));
+    }
+    let now = tx.now();
+    let now_ms = now.timestamp().as_millisecond();
+    let host =
+        route::default_host(&ctx.config.domain, &deployment.site, &deployment.environment);
+    let candidate = traffic::store::sum(tx, &host, deployment.release_id).await?;
+    let stable = traffic::store::sum(tx, &host, previous).await?;
+    let interval_ms = i64::try_from(step.interval.as_millis()).unwrap_or(i64::MAX);
+    if memory.began_ms == 0 {
+        begin(&mut memory, now_ms, candidate.counted, stable.counted);
+        let forecast = forecast(deployment, step, stable.rate + candidate.rate);
+        return Ok(wait(now, step, &memory, step.interval, forecast));
+    }
+    let left_ms = memory.began_ms.saturating_add(interval_ms).saturating_sub(now_ms);
+    if left_ms > 0 && !memory.stuck {
+        let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(0));
+        return Ok(wait(now, step, &memory, left, step.message.clone()));
+    }
+    let seen = (
+        since(candidate.counted, memory.candidate),
+        since(stable.counted, memory.stable),
+    );
+    let sampled = [candidate.sampled_ms, stable.sampled_ms]
+        .into_iter()
+        .flatten()
+        .any(|at| at > memory.began_ms);
+    let verdict = judge(seen.0, seen.1, sampled, deployment.policy.min_requests);
+    let words = evidence(verdict, seen.0, seen.1);
+    begin(&mut memory, now_ms, candidate.counted, stable.counted);
+    Ok(conclude(now, deployment, step, memory, verdict, words))
+}
+
+fn begin(memory: &mut Memory, now_ms: i64, candidate: Counted, stable: Counted) {
+    memory.began_ms = now_ms;
+    memory.candidate = [candidate.requests, candidate.failed];
+    memory.stable = [stable.requests, stable.failed];
+}
+
+fn since(now: Counted, before: [i64; 2]) -> Counted {
+    let [requests, failed] = before;
+    Counted { requests: now.requests - requests, failed: now.failed - failed }
+}
+
+fn conclude(
+    now: Moment,
+    deployment: &Deployment,
+    step: &Step,
+    mut memory: Memory,
+    verdict: Verdict,
+    words: String,
+) -> Outcome {
+    match verdict {
+        Verdict::Pass => return Outcome::done(words),
+        Verdict::Fail => {
+            memory.bad += 1;
+            memory.empty = 0;
+            if memory.bad >= BAD_IN_A_ROW {
+                return Outcome::failed(Cause::Verdict, words);
+            }
+        }
+        Verdict::NotEnoughData | Verdict::ProviderDown => {
+            memory.empty += 1;
+            memory.bad = 0;
+            if memory.empty >= EMPTY_IN_A_ROW {
+                return without_evidence(deployment, step, memory, words);
+            }
+        }
+    }
+    wait(now, step, &memory, step.interval, words)
+}
+
+fn without_evidence(
+    deployment: &Deployment,
+    step: &Step,
+    mut memory: Memory,
+    words: String,
+) -> Outcome {
+    match deployment.policy.on_no_evidence {
+        OnNoEvidence::Advance => {
+            Outcome::done(format!("{words}; goes on by our own fetches (synthetic)"))
+        }
+        // Not a word against the release: it is not rejected.
+        OnNoEvidence::Return => Outcome::failed(Cause::Deadline, words),
+        OnNoEvidence::Wait => {
+            memory.stuck = true;
+            let detail = serde_json::to_value(&memory).unwrap_or_default();
+            Outcome::Wait(Wait {
+                again_in: step.interval,
+                on_edges: false,
+                silent: step.message == words,
+                blocker: Some(Blocker {
+                    kind: blocker::Kind::Evidence,
+                    until: None,
+                    owner: "deployer",
+                    message: format!("{words}; the policy waits for a person"),
+                    action: format!(
+                        "candlefish advance {} {} (goes on) or candlefish cancel {}",
+                        deployment.id, step.ord, deployment.id
+                    ),
+                }),
+                message: words,
+                detail,
+            })
+        }
+    }
+}
+
+fn wait(
+    now: Moment,
+    step: &Step,
+    memory: &Memory,
+    left: Duration,
+    message: String,
+) -> Outcome {
+    Outcome::Wait(Wait {
+        again_in: left,
+        on_edges: false,
+        silent: step.message == message && memory.began_ms != 0,
+        blocker: Some(Blocker {
+            kind: blocker::Kind::Timer,
+            until: Some(now.plus(left)),
+            owner: "time",
+            message: format!("watches {} % of the traffic for {}", step.weight, words(left)),
+            action: String::new(),
+        }),
+        message,
+        detail: serde_json::to_value(memory).unwrap_or_default(),
+    })
+}
+
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a forecast in whole seconds of rates and counts far below 2^52"
+)]
+fn forecast(deployment: &Deployment, step: &Step, rate: f64) -> String {
+    let share = f64::from(step.weight) / 100.0;
+    let needed = f64::from(deployment.policy.min_requests);
+    if rate * share <= 0.0 {
+        return format!(
+            "no traffic now: needs {needed} requests at {} %, or three intervals of {}",
+            step.weight,
+            words(step.interval)
+        );
+    }
+    let seconds = (needed / (rate * share)).ceil().max(step.interval.as_secs_f64());
+    format!(
+        "at {rate:.1} requests/s a judgement needs about {}",
+        words(Duration::from_secs(seconds as u64))
+    )
+}
+
+fn evidence(verdict: Verdict, candidate: Counted, stable: Counted) -> String {
+    let share = |counted: Counted| counted.failed_share() * 100.0;
+    let shares = format!(
+        "candidate {} requests, {:.1} % failed · stable {}, {:.1} %",
+        candidate.requests,
+        share(candidate),
+        stable.requests,
+        share(stable)
+    );
+    match verdict {
+        Verdict::Pass => shares,
+        Verdict::Fail => format!("fail: {shares}"),
+        Verdict::NotEnoughData => format!("not enough data: {shares}"),
+        Verdict::ProviderDown => "provider down: no edge sent traffic samples".to_owned(),
+    }
+}

@@ -1,0 +1,343 @@
+//! Carrying a deployment on: one transaction takes it over as many steps as can go at once.
+//!
+//! The lane's lock is the owner of everything inside the database. A step whose work is outside is
+//! claimed in the transaction that reaches it, worked on with nothing locked, and recorded in another
+//! transaction guarded by claim and fence: a late worker finds the claim gone and writes nothing.
+
+use candlefish_ids::{EnvironmentId, StepId};
+
+use super::{
+    Step, analyse, edges, finish,
+    outcome::{Outcome, Wait},
+    shift, stage, store,
+};
+use crate::{
+    blocker::{self, Blocker},
+    ctx::{Ctx, Tx},
+    deployment::{
+        self, Deployment, Error,
+        apply::{Change, apply, record, undone},
+        event::SYSTEM,
+        plan::StepKind,
+        state::{Cause, Event, State},
+    },
+    lane::{self, store::Lane},
+};
+
+/// A step that this worker claimed, to be worked on outside the database.
+#[derive(Debug, Clone)]
+pub(crate) struct Claimed {
+    pub(crate) environment_id: EnvironmentId,
+    pub(crate) deployment: Deployment,
+    pub(crate) step: Step,
+    pub(crate) claim: i64,
+}
+
+/// A deployment in the hands of one transaction.
+struct Hands<'a> {
+    ctx: &'a Ctx,
+    tx: &'a mut Tx,
+    lane: Lane,
+    deployment: Deployment,
+    before: State,
+    /// Something that people see changed.
+    changed: bool,
+    worker: &'a str,
+}
+
+/// Takes a due step's turn, and those that follow. Answers a claim when the deployment has come to a
+/// step whose work is outside.
+pub(crate) async fn turn(
+    ctx: &Ctx,
+    worker: &str,
+    due: store::Due,
+    edges_reported: bool,
+) -> Result<Option<Claimed>, Error> {
+    let mut tx = ctx.begin().await.map_err(Error::Begin)?;
+    let Some(lane) = lane::store::try_lock(&mut tx, due.environment_id).await? else {
+        return Ok(None);
+    };
+    let Some(deployment) = deployment::store::lock(&mut tx, due.deployment_id).await? else {
+        return Ok(None);
+    };
+    let now = tx.now();
+    if deployment.fence != lane.fence {
+        return Ok(None);
+    }
+    let Some(found) = store::lock_due(&mut tx, now, due.step_id, edges_reported).await? else {
+        return Ok(None);
+    };
+    let mut hands = Hands::new(ctx, &mut tx, lane, deployment, worker);
+    let claimed = if found.lost && found.step.lost_leases >= ctx.config.quarantine_after {
+        hands.quarantine(&found.step).await?;
+        None
+    } else if found.step.kind.is_outside() {
+        Some(hands.claim(found.step, found.lost).await?)
+    } else {
+        hands.go_on(found.step).await?
+    };
+    hands.close().await?;
+    ctx.commit(tx).await.map_err(Error::Commit)?;
+    Ok(claimed)
+}
+
+/// Records what a claimed step came to, and goes on. None when the claim was lost meanwhile.
+pub(crate) async fn record_outside(
+    ctx: &Ctx,
+    worker: &str,
+    claimed: &Claimed,
+    outcome: Result<Outcome, super::verify::Trouble>,
+) -> Result<Option<Claimed>, Error> {
+    let mut tx = ctx.begin().await.map_err(Error::Begin)?;
+    let lane = lane::store::lock(&mut tx, claimed.environment_id).await?;
+    let Some(deployment) = deployment::store::lock(&mut tx, claimed.deployment.id).await? else {
+        return Ok(None);
+    };
+    if deployment.fence != lane.fence {
+        tracing::info!(deployment.id = %deployment.id, "an outcome under an old fence is refused");
+        return Ok(None);
+    }
+    let held = store::lock_claimed(&mut tx, claimed.step.id, claimed.claim).await?;
+    let Some(step) = held else {
+        tracing::info!(deployment.id = %deployment.id, "an outcome without its claim is refused");
+        return Ok(None);
+    };
+    let mut hands = Hands::new(ctx, &mut tx, lane, deployment, worker);
+    let next = match outcome {
+        Ok(outcome) => match hands.take(step, outcome).await? {
+            Some(step) => hands.reach(step).await?,
+            None => None,
+        },
+        Err(trouble) => {
+            hands.try_again(&step, &trouble.to_string()).await?;
+            None
+        }
+    };
+    hands.close().await?;
+    ctx.commit(tx).await.map_err(Error::Commit)?;
+    Ok(next)
+}
+
+impl<'a> Hands<'a> {
+    fn new(
+        ctx: &'a Ctx,
+        tx: &'a mut Tx,
+        lane: Lane,
+        deployment: Deployment,
+        worker: &'a str,
+    ) -> Self {
+        let before = deployment.state.clone();
+        Self { ctx, tx, lane, deployment, before, changed: false, worker }
+    }
+
+    /// Goes on from a step inside the database as far as it can.
+    async fn go_on(&mut self, first: Step) -> Result<Option<Claimed>, Error> {
+        let mut step = first;
+        loop {
+            let outcome = self.act(&mut step).await?;
+            match self.take(step, outcome).await? {
+                None => return Ok(None),
+                Some(next) if next.kind.is_outside() => return self.claim(next, false).await.map(Some),
+                Some(next) => step = next,
+            }
+        }
+    }
+
+    /// Comes to a step: claims it or goes on.
+    async fn reach(&mut self, step: Step) -> Result<Option<Claimed>, Error> {
+        if step.kind.is_outside() {
+            return self.claim(step, false).await.map(Some);
+        }
+        self.go_on(step).await
+    }
+
+    /// One turn of a step inside the database.
+    async fn act(&mut self, step: &mut Step) -> Result<Outcome, Error> {
+        let (ctx, tx, deployment) = (self.ctx, &mut *self.tx, &mut self.deployment);
+        let (outcome, event) = match step.kind {
+            StepKind::Prepare => (finish::prepare(tx, deployment).await?, None),
+            StepKind::Stage => (stage::turn(ctx, tx, deployment, step).await?, None),
+            StepKind::Shift => shift::shift(ctx, tx, deployment, step).await?,
+            StepKind::Switch => shift::switch(ctx, tx, deployment, step).await?,
+            StepKind::Analyse => (analyse::turn(ctx, tx, deployment, step).await?, None),
+            StepKind::Bake => (finish::bake(tx, step), None),
+            StepKind::Finish => (Outcome::done(""), Some(Event::Finishes)),
+            StepKind::Return => (shift::back(ctx, tx, deployment, step).await?, None),
+            StepKind::Unstage => (stage::undo_turn(ctx, tx, deployment, step).await?, None),
+            StepKind::VerifyCandidate | StepKind::VerifyLive => {
+                unreachable!("a step whose work is outside is claimed, not acted on")
+            }
+        };
+        if let Some(event) = event {
+            self.move_by(event, "").await?;
+        }
+        Ok(outcome)
+    }
+
+    /// Writes an outcome; answers the next step when the deployment can go on at once.
+    async fn take(&mut self, step: Step, outcome: Outcome) -> Result<Option<Step>, Error> {
+        match outcome {
+            Outcome::Done { message } => self.done(step, &message).await,
+            Outcome::Wait(wait) => {
+                self.wait(&step, &wait).await?;
+                Ok(None)
+            }
+            Outcome::Failed { cause, message } => {
+                self.failed(&step, cause, message).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn done(&mut self, step: Step, message: &str) -> Result<Option<Step>, Error> {
+        let now = self.tx.now();
+        self.changed = true;
+        store::close(self.tx, now, &step, "done", message).await?;
+        let line = match message {
+            "" => step.kind.word().to_owned(),
+            found => format!("{}: {found}", step.kind.word()),
+        };
+        deployment::store::log(self.tx, now, self.deployment.id, step.ord, &line).await?;
+        blocker::set(self.tx, now, self.deployment.id, None).await?;
+        if step.is_undo {
+            let confirmed = edges::all_followed(&step);
+            let so_far = self.deployment.target_confirmed.unwrap_or(true);
+            self.deployment.target_confirmed = Some(so_far && confirmed);
+        }
+        if step.kind == StepKind::VerifyLive {
+            lane::store::set_live(self.tx, &self.deployment).await?;
+            self.move_by(Event::GoesLive, "").await?;
+        }
+        if self.deployment.state.is_terminal() {
+            return Ok(None);
+        }
+        if matches!(self.deployment.state, State::Waiting(_)) {
+            self.move_by(Event::Resumes, "").await?;
+        }
+        let next = store::ready_next(self.tx, now, self.deployment.id).await?;
+        if next.is_none() {
+            undone(self.tx, &mut self.lane, &mut self.deployment).await?;
+        }
+        Ok(next)
+    }
+
+    async fn wait(&mut self, step: &Step, wait: &Wait) -> Result<(), Error> {
+        let now = self.tx.now();
+        store::wait(self.tx, now, step, wait).await?;
+        if wait.silent {
+            return Ok(());
+        }
+        self.changed = true;
+        blocker::set(self.tx, now, self.deployment.id, wait.blocker.as_ref()).await?;
+        if matches!(self.deployment.state, State::Cancelling { .. }) {
+            return Ok(());
+        }
+        match &wait.blocker {
+            Some(blocker) => {
+                self.pause_deadline(blocker);
+                self.move_by(Event::Waits, "").await
+            }
+            None if matches!(self.deployment.state, State::Waiting(_)) => {
+                self.move_by(Event::Resumes, "").await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Waiting for a person does not eat the deadline.
+    fn pause_deadline(&mut self, blocker: &Blocker) {
+        let now = self.tx.now();
+        if blocker.kind.waits_for_a_person()
+            && let Some(deadline) = self.deployment.deadline_at.take()
+        {
+            self.deployment.deadline_left = Some(deadline.since(now));
+        }
+    }
+
+    async fn failed(&mut self, step: &Step, cause: Cause, message: String) -> Result<(), Error> {
+        let now = self.tx.now();
+        store::close(self.tx, now, step, "failed", &message).await?;
+        tracing::info!(
+            deployment.id = %self.deployment.id, step = step.kind.word(), cause = cause.word(),
+            "{} fails: {message}", self.deployment.place()
+        );
+        self.move_by(Event::Stops(cause), &message).await
+    }
+
+    async fn try_again(&mut self, step: &Step, why: &str) -> Result<(), Error> {
+        let now = self.tx.now();
+        self.changed = true;
+        if step.attempt + 1 >= self.ctx.config.attempts {
+            let words = format!("{}: {why}, {} times", step.kind.word(), step.attempt + 1);
+            return self.failed(step, Cause::Edges, words).await;
+        }
+        let again_in = self.ctx.config.backoff(step.attempt);
+        store::retry(self.tx, now, step, again_in, why).await?;
+        let blocker = Blocker {
+            kind: blocker::Kind::Provider,
+            until: Some(now.plus(again_in)),
+            owner: "platform",
+            message: format!("{why}; tried again"),
+            action: "candlefish edges".to_owned(),
+        };
+        blocker::set(self.tx, now, self.deployment.id, Some(&blocker)).await?;
+        self.move_by(Event::Waits, "").await
+    }
+
+    async fn claim(&mut self, mut step: Step, lost: bool) -> Result<Claimed, Error> {
+        let now = self.tx.now();
+        let lease = self.ctx.config.lease;
+        let claim = store::claim(self.tx, now, step.id, self.worker, lease, lost).await?;
+        if lost {
+            step.lost_leases += 1;
+            metrics::counter!("lease_losses_total").increment(1);
+        }
+        self.changed = true;
+        Ok(Claimed {
+            environment_id: self.lane.environment_id,
+            deployment: self.deployment.clone(),
+            step,
+            claim,
+        })
+    }
+
+    async fn quarantine(&mut self, step: &Step) -> Result<(), Error> {
+        let now = self.tx.now();
+        let message = format!("{} lost {} workers", step.kind.word(), step.lost_leases + 1);
+        store::quarantine(self.tx, step, &message).await?;
+        tracing::error!(deployment.id = %self.deployment.id, "a step is quarantined: {message}");
+        let id: StepId = step.id;
+        let blocker = Blocker {
+            kind: blocker::Kind::Quarantine,
+            until: None,
+            owner: "approver",
+            message,
+            action: format!("candlefish queues replay {id} --reason … or queues discard {id}"),
+        };
+        blocker::set(self.tx, now, self.deployment.id, Some(&blocker)).await?;
+        self.changed = true;
+        self.pause_deadline(&blocker);
+        if matches!(self.deployment.state, State::Cancelling { .. }) {
+            return Ok(());
+        }
+        self.move_by(Event::Waits, "").await
+    }
+
+    async fn move_by(&mut self, event: Event, message: &str) -> Result<(), Error> {
+        self.changed = true;
+        let change = Change::new(event, SYSTEM, message);
+        apply(self.tx, &mut self.lane, &mut self.deployment, &change).await
+    }
+
+    /// Saves what changed and lets the lane choose again when it is free.
+    async fn close(&mut self) -> Result<(), Error> {
+        if !self.changed {
+            return Ok(());
+        }
+        record(self.tx, &mut self.deployment, &self.before, SYSTEM).await?;
+        if self.deployment.state.is_terminal() {
+            lane::grant(self.ctx, self.tx, &mut self.lane).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,232 @@
+//! Waiting until every live edge has followed: shared by the steps that change routes.
+//!
+//! An edge that does not follow in time is set aside and named; it cannot keep a deployment, least of
+//! all a rollback, from ending.
+
+use std::time::Duration;
+
+use candlefish_clock::Moment;
+use serde_json::{Value, json};
+
+use super::{
+    Step,
+    outcome::{Outcome, Wait},
+};
+use crate::{
+    blocker::{self, Blocker},
+    config::Config,
+    ctx::Tx,
+    deployment::{Deployment, plan::Kind, state::Cause},
+    edge::{self, store::Follower},
+    route::Written,
+};
+
+/// A wait shorter than this is not worth a blocker.
+const NAMED_AFTER: Duration = Duration::from_secs(1);
+
+/// How the edges stand towards what was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Every live edge followed. Those that are not live are named.
+    Followed { live: usize, absent: Vec<String> },
+    /// Not yet; or it cannot be.
+    Not(Box<NotYet>),
+}
+
+/// Why the edges have not followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NotYet {
+    pub(crate) live: usize,
+    pub(crate) needed: usize,
+    /// Live edges that have not followed.
+    pub(crate) behind: Vec<String>,
+    /// The first reason of an edge that cannot, when all that are behind cannot.
+    pub(crate) refused: Option<String>,
+}
+
+/// Judges the followers; pure.
+pub(crate) fn judge(followers: &[Follower], needed: usize) -> Standing {
+    let live: Vec<&Follower> = followers.iter().filter(|one| one.live).collect();
+    let behind: Vec<&&Follower> = live.iter().filter(|one| !one.applied).collect();
+    if live.len() >= needed && behind.is_empty() {
+        let absent = followers.iter().filter(|one| !one.live).map(|one| one.id.clone()).collect();
+        return Standing::Followed { live: live.len(), absent };
+    }
+    let all_refuse = !behind.is_empty()
+        && behind.len() == live.len()
+        && behind.iter().all(|one| !one.error.is_empty());
+    Standing::Not(Box::new(NotYet {
+        live: live.len(),
+        needed,
+        refused: behind.first().filter(|_| all_refuse).map(|one| one.error.clone()),
+        behind: behind.iter().map(|one| one.id.clone()).collect(),
+    }))
+}
+
+/// What a step that writes routes remembers.
+pub(super) fn remember(step: &mut Step, now: Moment, written: &[Written]) {
+    let object = step.detail.as_object_mut().expect("a step's detail is an object");
+    object.insert("written".to_owned(), json!(written));
+    object.insert("written_at_ms".to_owned(), json!(now.timestamp().as_millisecond()));
+}
+
+/// The routes that a step wrote; empty before it did.
+pub(super) fn written(step: &Step) -> Vec<Written> {
+    step.detail
+        .get("written")
+        .and_then(|written| serde_json::from_value(written.clone()).ok())
+        .unwrap_or_default()
+}
+
+/// No edge was absent when the step was done.
+pub(super) fn all_followed(step: &Step) -> bool {
+    let absent = step.detail.get("absent").and_then(Value::as_array);
+    absent.is_none_or(Vec::is_empty)
+}
+
+fn waited(step: &Step, now: Moment) -> Duration {
+    let written_at = step.detail.get("written_at_ms").and_then(Value::as_i64);
+    let since = written_at.unwrap_or_else(|| now.timestamp().as_millisecond());
+    let waited = now.timestamp().as_millisecond().saturating_sub(since);
+    Duration::from_millis(u64::try_from(waited).unwrap_or(0))
+}
+
+/// Looks whether every live edge followed what the step wrote; none when they did, with the words to
+/// say so in `step.message`.
+pub(super) async fn await_followers(
+    config: &Config,
+    tx: &mut Tx,
+    deployment: &Deployment,
+    step: &mut Step,
+) -> Result<Option<Outcome>, sqlx::Error> {
+    let now = tx.now();
+    let routes = written(step);
+    let needed = usize::try_from(deployment.policy.min_edges).unwrap_or(1);
+    let followers =
+        edge::store::list_followers(tx, now, &routes, deployment.release_id).await?;
+    match judge(&followers, needed) {
+        Standing::Followed { live, absent } => {
+            let object = step.detail.as_object_mut().expect("a step's detail is an object");
+            object.insert("absent".to_owned(), json!(absent));
+            step.message = followed_words(deployment, live, &absent);
+            Ok(None)
+        }
+        Standing::Not(not) => still_waiting(config, tx, deployment, step, *not).await.map(Some),
+    }
+}
+
+fn followed_words(deployment: &Deployment, live: usize, absent: &[String]) -> String {
+    let edges = if live == 1 { "edge" } else { "edges" };
+    if absent.is_empty() {
+        return format!("{live} of {live} {edges}");
+    }
+    let stale = deployment.previous_release_id.map_or_else(String::new, |release| {
+        format!(", may still serve {release}")
+    });
+    format!(
+        "{live} of {} edges; {} unreachable{stale}",
+        live + absent.len(),
+        absent.join(", ")
+    )
+}
+
+async fn still_waiting(
+    config: &Config,
+    tx: &mut Tx,
+    deployment: &Deployment,
+    step: &Step,
+    not: NotYet,
+) -> Result<Outcome, sqlx::Error> {
+    let now = tx.now();
+    let waited = waited(step, now);
+    if let Some(error) = not.refused.filter(|_| !step.is_undo) {
+        return Ok(Outcome::failed(Cause::Verification, error));
+    }
+    let hurried = step.is_undo || deployment.kind == Kind::Rollback;
+    let patience =
+        if hurried { config.edge_patience_hurried } else { config.edge_patience };
+    if waited >= patience && !not.behind.is_empty() {
+        let reason = format!(
+            "did not follow {} within {} s",
+            deployment.id,
+            patience.as_secs()
+        );
+        edge::store::set_aside(tx, now, &not.behind, &reason).await?;
+        tracing::warn!(
+            deployment.id = %deployment.id, edges = ?not.behind, "edges are set aside: {reason}"
+        );
+    }
+    let message = if not.live < not.needed {
+        format!("{} live edges, {} needed", not.live, not.needed)
+    } else {
+        format!("waiting for {}", not.behind.join(", "))
+    };
+    let blocker = (waited >= NAMED_AFTER).then(|| Blocker {
+        kind: blocker::Kind::Edge,
+        until: None,
+        owner: "platform",
+        message: message.clone(),
+        action: "candlefish edges".to_owned(),
+    });
+    // An edge's report wakes the step at once; the poll only covers a report that another replica got.
+    let again_in = (waited / 4).clamp(Duration::from_millis(100), Duration::from_millis(500));
+    Ok(Outcome::Wait(Wait {
+        again_in,
+        on_edges: true,
+        silent: message == step.message && blocker.is_some() == (waited >= NAMED_AFTER + again_in),
+        message,
+        blocker,
+        detail: step.detail.clone(),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn follower(id: &str, live: bool, applied: bool, error: &str) -> Follower {
+        Follower {
+            id: id.to_owned(),
+            address: String::new(),
+            live,
+            applied,
+            staged: applied,
+            error: error.to_owned(),
+        }
+    }
+
+    #[test]
+    fn every_live_edge_must_follow_and_absent_ones_are_named() {
+        let followers = [
+            follower("edge-1", true, true, ""),
+            follower("edge-2", true, true, ""),
+            follower("edge-3", false, false, ""),
+        ];
+        let standing = judge(&followers, 1);
+        assert_eq!(
+            standing,
+            Standing::Followed { live: 2, absent: vec!["edge-3".to_owned()] }
+        );
+    }
+
+    #[test]
+    fn too_few_live_edges_are_not_enough_even_when_all_followed() {
+        let Standing::Not(not) = judge(&[follower("edge-1", true, true, "")], 2) else {
+            panic!("one edge is not two");
+        };
+        assert_eq!((not.live, not.needed, not.behind.len()), (1, 2, 0));
+        assert!(matches!(judge(&[], 1), Standing::Not(_)));
+    }
+
+    #[test]
+    fn a_refusal_counts_when_no_live_edge_could() {
+        let refused = |followers: &[Follower]| match judge(followers, 1) {
+            Standing::Not(not) => not.refused,
+            Standing::Followed { .. } => panic!("not followed"),
+        };
+        let bad = follower("edge-1", true, false, "/a.css is corrupt");
+        assert_eq!(refused(std::slice::from_ref(&bad)).as_deref(), Some("/a.css is corrupt"));
+        assert_eq!(refused(&[bad.clone(), follower("edge-2", true, true, "")]), None);
+        assert_eq!(refused(&[bad, follower("edge-2", true, false, "")]), None);
+    }
+}

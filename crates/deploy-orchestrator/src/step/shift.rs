@@ -1,0 +1,222 @@
+//! `shift` and `switch`: the release gets a share of the traffic, or all of it; and `return`, their
+//! undo: all traffic goes back to the release before.
+//!
+//! The act is a row of the route table, in this very transaction; then the step waits until every
+//! live edge has applied it.
+
+use serde_json::{Value, json};
+
+use super::{
+    Step,
+    edges::{await_followers, remember, written},
+    outcome::Outcome,
+};
+use crate::{
+    ctx::{Ctx, Tx},
+    deployment::{Deployment, Error, plan::StepKind, state::Event},
+    edge, lane,
+    route::{
+        self, Assets, Spec, Weighted,
+        store::{self as route_store, Place},
+    },
+};
+
+/// What one turn of a traffic step came to, and what it means for the deployment.
+pub(super) type Turn = (Outcome, Option<Event>);
+
+/// One turn of `shift`.
+pub(super) async fn shift(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    deployment: &mut Deployment,
+    step: &mut Step,
+) -> Result<Turn, Error> {
+    if deployment.previous_release_id.is_none() {
+        return Ok((Outcome::done("the first release here: nothing to share with"), None));
+    }
+    let mut event = None;
+    if written(step).is_empty() {
+        let spec = spec(tx, deployment, |previous, new| {
+            vec![(previous, 100 - step.weight), (Some(new), step.weight)]
+        })
+        .await?;
+        write(ctx, tx, deployment, step, spec).await?;
+        deployment.weight = step.weight;
+        event = Some(Event::Pivots);
+    }
+    Ok((follow(ctx, tx, deployment, step).await?, event))
+}
+
+/// One turn of `switch`, all at once or edge by edge.
+pub(super) async fn switch(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    deployment: &mut Deployment,
+    step: &mut Step,
+) -> Result<Turn, Error> {
+    let batch = step.detail.get("batch").and_then(Value::as_u64).unwrap_or(0);
+    let rolls = batch > 0 && deployment.previous_release_id.is_some();
+    if rolls && let Some(turn) = roll(ctx, tx, deployment, step, batch).await? {
+        return Ok(turn);
+    }
+    let mut event = None;
+    if step.detail.get("switched").is_none() {
+        let spec = spec(tx, deployment, |_, new| vec![(Some(new), 100)]).await?;
+        write(ctx, tx, deployment, step, spec).await?;
+        note(step, "switched", json!(true));
+        deployment.weight = 100;
+        event = Some(Event::Pivots);
+    }
+    Ok((follow(ctx, tx, deployment, step).await?, event))
+}
+
+/// One batch of a rolling switch; none when every live edge is switched.
+async fn roll(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    deployment: &mut Deployment,
+    step: &mut Step,
+    batch: u64,
+) -> Result<Option<Turn>, Error> {
+    if step.detail.get("switched").is_some() {
+        return Ok(None);
+    }
+    if !written(step).is_empty() {
+        let outcome = follow(ctx, tx, deployment, step).await?;
+        if !matches!(outcome, Outcome::Done { .. }) {
+            return Ok(Some((outcome, None)));
+        }
+    }
+    let mut rolled: Vec<String> = step
+        .detail
+        .get("rolled")
+        .and_then(|rolled| serde_json::from_value(rolled.clone()).ok())
+        .unwrap_or_default();
+    let now = tx.now();
+    let followers = edge::store::list_followers(tx, now, &[], deployment.release_id).await?;
+    let live: Vec<String> =
+        followers.into_iter().filter(|one| one.live).map(|one| one.id).collect();
+    let next: Vec<String> = live
+        .iter()
+        .filter(|edge| !rolled.contains(edge))
+        .take(usize::try_from(batch).unwrap_or(usize::MAX))
+        .cloned()
+        .collect();
+    // The last batch is the switch itself: then the route needs no list of edges any more.
+    let left = live.iter().filter(|edge| !rolled.contains(edge)).count();
+    if left <= next.len() {
+        return Ok(None);
+    }
+    rolled.extend(next);
+    let mut spec =
+        spec(tx, deployment, |previous, new| vec![(previous, 0), (Some(new), 100)]).await?;
+    spec.rolling = true;
+    spec.rolled_edges.clone_from(&rolled);
+    write(ctx, tx, deployment, step, spec).await?;
+    deployment.weight = percent(rolled.len(), live.len());
+    note(step, "rolled", json!(rolled));
+    Ok(Some((follow(ctx, tx, deployment, step).await?, Some(Event::Pivots))))
+}
+
+fn percent(part: usize, whole: usize) -> i32 {
+    i32::try_from(part * 100 / whole.max(1)).unwrap_or(100)
+}
+
+/// One turn of `return`: traffic is back on the release before, or the route is taken away.
+pub(super) async fn back(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    deployment: &mut Deployment,
+    step: &mut Step,
+) -> Result<Outcome, Error> {
+    if written(step).is_empty() {
+        let mut spec = spec(tx, deployment, |previous, _| vec![(previous, 100)]).await?;
+        spec.returns = true;
+        spec.assets_of = manifests(tx, &[deployment.release_id]).await?;
+        write(ctx, tx, deployment, step, spec).await?;
+        deployment.weight = 0;
+        lane::store::restore_live(tx, deployment).await?;
+    }
+    follow(ctx, tx, deployment, step).await
+}
+
+async fn follow(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    deployment: &Deployment,
+    step: &mut Step,
+) -> Result<Outcome, Error> {
+    let outcome = await_followers(&ctx.config, tx, deployment, step).await?;
+    Ok(outcome.unwrap_or_else(|| Outcome::done(step.message.clone())))
+}
+
+/// Releases and shares as a route wants them; a missing release before leaves its share out.
+async fn spec(
+    tx: &mut Tx,
+    deployment: &Deployment,
+    shares: impl FnOnce(
+        Option<candlefish_ids::ReleaseId>,
+        candlefish_ids::ReleaseId,
+    ) -> Vec<(Option<candlefish_ids::ReleaseId>, i32)>,
+) -> Result<Spec, Error> {
+    let wanted = shares(deployment.previous_release_id, deployment.release_id);
+    let ids: Vec<_> = wanted.iter().filter_map(|(release, _)| *release).collect();
+    let known = manifests(tx, &ids).await?;
+    let releases = wanted
+        .into_iter()
+        .filter_map(|(release, weight)| {
+            let one = known.iter().find(|one| Some(one.release) == release)?;
+            Some(Weighted { release: one.release, manifest: one.manifest.clone(), weight })
+        })
+        .collect();
+    let before: Vec<_> = deployment
+        .previous_release_id
+        .filter(|previous| *previous != deployment.release_id)
+        .into_iter()
+        .collect();
+    Ok(Spec { releases, assets_of: manifests(tx, &before).await?, ..Spec::default() })
+}
+
+async fn manifests(
+    tx: &mut Tx,
+    releases: &[candlefish_ids::ReleaseId],
+) -> Result<Vec<Assets>, sqlx::Error> {
+    if releases.is_empty() { Ok(Vec::new()) } else { route_store::manifests(tx, releases).await }
+}
+
+/// Writes the routes of all the environment's host names.
+async fn write(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    deployment: &Deployment,
+    step: &mut Step,
+    spec: Spec,
+) -> Result<(), Error> {
+    let epoch = candlefish_messaging::epoch::current(tx).await?;
+    let given =
+        route::default_host(&ctx.config.domain, &deployment.site, &deployment.environment);
+    let mut hosts = vec![given.clone()];
+    let own = route_store::own_hosts(tx, deployment.environment_id).await?;
+    hosts.extend(own.into_iter().filter(|host| *host != given));
+    let place = Place {
+        environment_id: Some(deployment.environment_id),
+        site: &deployment.site,
+        environment: &deployment.environment,
+        noindex: deployment.environment != "production",
+    };
+    let written = route_store::write(tx, epoch, &hosts, place, &spec).await?;
+    let now = tx.now();
+    remember(step, now, &written);
+    if matches!(step.kind, StepKind::Switch | StepKind::Shift | StepKind::Return) {
+        tracing::info!(
+            deployment.id = %deployment.id, step = step.kind.word(), weight = deployment.weight,
+            "traffic moves on {}", deployment.place()
+        );
+    }
+    Ok(())
+}
+
+fn note(step: &mut Step, key: &str, value: Value) {
+    let object = step.detail.as_object_mut().expect("a step's detail is an object");
+    object.insert(key.to_owned(), value);
+}

@@ -1,0 +1,102 @@
+//! `stage`: the release becomes reachable at its own address, on every live edge; and its undo.
+
+use super::{
+    Step,
+    edges::{await_followers, remember, written},
+    outcome::Outcome,
+};
+use crate::{
+    ctx::{Ctx, Tx},
+    deployment::{
+        Deployment, Error,
+        plan::Kind,
+        state::Cause,
+    },
+    edge,
+    route::{
+        Spec, Weighted,
+        store::{self as route_store, Place},
+    },
+};
+
+/// The host name of a deployment's own address.
+pub(crate) fn preview_host(domain: &str, deployment: &Deployment) -> String {
+    format!("{}--{}.{domain}", deployment.id.suffix(), deployment.site)
+}
+
+/// One turn of `stage`.
+pub(super) async fn turn(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    deployment: &Deployment,
+    step: &mut Step,
+) -> Result<Outcome, Error> {
+    if written(step).is_empty() {
+        if deployment.kind == Kind::Rollback
+            && let Some(message) = already_staged(tx, deployment).await?
+        {
+            return Ok(Outcome::done(message));
+        }
+        let manifests = route_store::manifests(tx, &[deployment.release_id]).await?;
+        let Some(release) = manifests.into_iter().next() else {
+            return Ok(Outcome::failed(Cause::Verification, "the release is gone"));
+        };
+        let releases =
+            vec![Weighted { release: release.release, manifest: release.manifest, weight: 100 }];
+        write(ctx, tx, deployment, step, Spec { releases, ..Spec::default() }).await?;
+    }
+    match await_followers(&ctx.config, tx, deployment, step).await? {
+        Some(outcome) => Ok(outcome),
+        None => Ok(Outcome::done(step.message.clone())),
+    }
+}
+
+/// One turn of the undo: the address is taken away.
+pub(super) async fn undo_turn(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    deployment: &Deployment,
+    step: &mut Step,
+) -> Result<Outcome, Error> {
+    if written(step).is_empty() {
+        write(ctx, tx, deployment, step, Spec::default()).await?;
+    }
+    match await_followers(&ctx.config, tx, deployment, step).await? {
+        Some(outcome) => Ok(outcome),
+        None => Ok(Outcome::done(step.message.clone())),
+    }
+}
+
+/// A rollback need not wait for an address of its own when every live edge has the content.
+async fn already_staged(
+    tx: &mut Tx,
+    deployment: &Deployment,
+) -> Result<Option<String>, sqlx::Error> {
+    let now = tx.now();
+    let followers = edge::store::list_followers(tx, now, &[], deployment.release_id).await?;
+    let live: Vec<_> = followers.iter().filter(|one| one.live).collect();
+    let needed = usize::try_from(deployment.policy.min_edges).unwrap_or(1);
+    let all = live.len() >= needed && live.iter().all(|one| one.staged);
+    Ok(all.then(|| format!("{} of {} edges had it", live.len(), live.len())))
+}
+
+async fn write(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    deployment: &Deployment,
+    step: &mut Step,
+    spec: Spec,
+) -> Result<(), Error> {
+    let epoch = candlefish_messaging::epoch::current(tx).await?;
+    let hosts = [preview_host(&ctx.config.domain, deployment)];
+    let place = Place {
+        environment_id: None,
+        site: &deployment.site,
+        environment: &deployment.environment,
+        noindex: true,
+    };
+    let written = route_store::write(tx, epoch, &hosts, place, &spec).await?;
+    let now = tx.now();
+    remember(step, now, &written);
+    Ok(())
+}

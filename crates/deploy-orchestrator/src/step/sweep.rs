@@ -1,0 +1,87 @@
+//! The sweep: deadlines that passed, and lanes that could grant. Everything else is prompt; this is
+//! what makes a lost wake-up cost seconds only.
+
+use candlefish_ids::{DeploymentId, EnvironmentId};
+use sqlx::PgConnection;
+use tokio_util::sync::CancellationToken;
+
+use super::worker::chain;
+use crate::{
+    ctx::Ctx,
+    deployment::{
+        self, Error,
+        apply::{Change, apply_and_record},
+        event::SYSTEM,
+        state::{Cause, Event},
+    },
+    lane,
+};
+
+/// Sweeps until `stopping`.
+pub(crate) async fn run(ctx: Ctx, stopping: CancellationToken) {
+    loop {
+        if let Err(error) = sweep(&ctx).await {
+            tracing::debug!(error = %chain(&error), "a sweep failed; the next one looks again");
+        }
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            () = tokio::time::sleep(ctx.config.sweep) => {}
+        }
+    }
+}
+
+async fn sweep(ctx: &Ctx) -> Result<(), Error> {
+    let mut conn = ctx.pool.acquire().await?;
+    let late = list_late(&mut conn).await?;
+    let idle = lane::store::list_idle_with_pending(&mut conn).await?;
+    drop(conn);
+    for (environment, deployment) in late {
+        end_late(ctx, environment, deployment).await?;
+    }
+    for environment in idle {
+        let mut tx = ctx.begin().await.map_err(Error::Begin)?;
+        let mut lane = lane::store::lock(&mut tx, environment).await?;
+        lane::grant(ctx, &mut tx, &mut lane).await?;
+        ctx.commit(tx).await.map_err(Error::Commit)?;
+    }
+    Ok(())
+}
+
+async fn end_late(
+    ctx: &Ctx,
+    environment: EnvironmentId,
+    id: DeploymentId,
+) -> Result<(), Error> {
+    let mut tx = ctx.begin().await.map_err(Error::Begin)?;
+    let mut lane = lane::store::lock(&mut tx, environment).await?;
+    let Some(mut deployment) = deployment::store::lock(&mut tx, id).await? else {
+        return Ok(());
+    };
+    let now = tx.now();
+    if deployment.deadline_at.is_none_or(|deadline| deadline > now)
+        || !deployment.state.holds_lane()
+    {
+        return Ok(());
+    }
+    let change = Change::new(Event::Stops(Cause::Deadline), SYSTEM, "its deadline passed");
+    apply_and_record(&mut tx, &mut lane, &mut deployment, change).await?;
+    lane::grant(ctx, &mut tx, &mut lane).await?;
+    ctx.commit(tx).await.map_err(Error::Commit)
+}
+
+async fn list_late(
+    conn: &mut PgConnection,
+) -> Result<Vec<(EnvironmentId, DeploymentId)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "SELECT environment_id, id FROM deployment
+         WHERE state IN ('running', 'waiting') AND deadline_at < (SELECT clock()) LIMIT 100"
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            (EnvironmentId::from_uuid(row.environment_id), DeploymentId::from_uuid(row.id))
+        })
+        .collect())
+}

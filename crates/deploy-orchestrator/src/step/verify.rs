@@ -1,0 +1,248 @@
+//! `verify_candidate` and `verify_live`: fetches pages as visitors get them, from every live edge,
+//! and compares digests. One lucky answer is not healthy: a candidate must pass again after settling.
+//!
+//! Nothing is locked while it fetches. A page that is not the release's fails the release; an edge
+//! that does not answer is the edge's fault, and is tried again.
+
+use std::{sync::Arc, time::Duration};
+
+use candlefish_manifest::{Digest, Limits, Manifest, digest_of};
+use futures_util::{StreamExt, stream};
+use reqwest::{StatusCode, header};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Step,
+    outcome::{Outcome, Wait},
+    stage::preview_host,
+};
+use crate::{
+    ctx::Ctx,
+    deployment::{
+        Deployment,
+        plan::{Kind, StepKind},
+        state::Cause,
+    },
+    edge, route,
+};
+
+/// All files of a site up to this size are fetched; of a larger one a sample of as many.
+const ALL_UP_TO: usize = 200;
+/// A look at what is live already, for the second look after settling.
+const SECOND_LOOK: usize = 20;
+/// Fetches at a time for one edge.
+const AT_A_TIME: usize = 8;
+
+/// What went wrong outside the release: the step is tried again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Trouble {
+    #[error("the database did not answer")]
+    Database(#[source] sqlx::Error),
+    #[error("the manifest of {release} could not be read: {words}")]
+    Manifest { release: candlefish_ids::ReleaseId, words: String },
+    #[error("{edge} did not answer for {path}: {words}")]
+    Edge { edge: String, path: String, words: String },
+    #[error("no live edge to fetch from")]
+    NoEdge,
+}
+
+/// Fetches and compares; holds no transaction.
+pub(super) async fn run(
+    ctx: &Ctx,
+    http: &reqwest::Client,
+    deployment: &Deployment,
+    step: &Step,
+) -> Result<Outcome, Trouble> {
+    let manifest = Arc::new(load_manifest(ctx, deployment).await?);
+    let passed_before = step.detail.get("passed").is_some();
+    let limit = if passed_before { SECOND_LOOK } else { ALL_UP_TO };
+    let wanted = sample(&manifest, limit, deployment.id.uuid().as_u128());
+    let host = match step.kind {
+        StepKind::VerifyCandidate => preview_host(&ctx.config.domain, deployment),
+        _ => route::default_host(&ctx.config.domain, &deployment.site, &deployment.environment),
+    };
+    let mut conn = ctx.pool.acquire().await.map_err(Trouble::Database)?;
+    let now = sqlx::query_scalar!(r#"SELECT clock() AS "at!: jiff_sqlx::Timestamp""#)
+        .fetch_one(&mut *conn)
+        .await
+        .map_err(Trouble::Database)?;
+    let followers =
+        edge::store::list_followers(&mut conn, crate::ctx::read(now), &[], deployment.release_id)
+            .await
+            .map_err(Trouble::Database)?;
+    drop(conn);
+    let live: Vec<_> = followers.into_iter().filter(|one| one.live).collect();
+    if live.is_empty() {
+        return Err(Trouble::NoEdge);
+    }
+    let redirects = manifest.entries().iter().any(|entry| entry.path == "_redirects");
+    for edge in &live {
+        let look = Look { http, edge: &edge.id, address: &edge.address, host: &host, redirects };
+        if let Some(fault) = look.fetch_all(&wanted).await? {
+            return Ok(Outcome::failed(Cause::Verification, fault));
+        }
+    }
+    let settles = step.kind == StepKind::VerifyCandidate
+        && deployment.kind != Kind::Preview
+        && !deployment.policy.settle.is_zero();
+    let words = format!("{} of {} files match", wanted.len(), manifest.entries().len());
+    if settles && !passed_before {
+        return Ok(settle(deployment.policy.settle, words));
+    }
+    let words = step.detail.get("passed").and_then(Value::as_str).map_or(words, str::to_owned);
+    Ok(Outcome::done(words))
+}
+
+fn settle(again_in: Duration, words: String) -> Outcome {
+    Outcome::Wait(Wait {
+        again_in,
+        on_edges: false,
+        message: format!("{words}; once more after settling"),
+        blocker: None,
+        detail: json!({ "passed": words }),
+        silent: false,
+    })
+}
+
+async fn load_manifest(ctx: &Ctx, deployment: &Deployment) -> Result<Manifest, Trouble> {
+    let release = deployment.release_id;
+    let unreadable = |words: String| Trouble::Manifest { release, words };
+    let mut conn = ctx.pool.acquire().await.map_err(Trouble::Database)?;
+    let known = route::store::manifests(&mut conn, &[release]).await.map_err(Trouble::Database)?;
+    drop(conn);
+    let digest: Digest = known
+        .first()
+        .ok_or_else(|| unreadable("no such release".to_owned()))?
+        .manifest
+        .parse()
+        .map_err(|error| unreadable(format!("{error}")))?;
+    let limits = Limits::default();
+    let most = u64::try_from(limits.manifest_bytes).unwrap_or(u64::MAX);
+    let bytes = ctx
+        .blobs
+        .read(&digest, most)
+        .await
+        .map_err(|error| unreadable(error.to_string()))?;
+    Manifest::decode(&bytes, &limits).map_err(|error| unreadable(error.to_string()))
+}
+
+/// One file to fetch and what it must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Wanted {
+    path: String,
+    digest: Digest,
+}
+
+/// The first page and a sample of the files, spread over the whole site; `seed` shifts it, so that
+/// repeated deployments look at other files.
+fn sample(manifest: &Manifest, limit: usize, seed: u128) -> Vec<Wanted> {
+    let entries = manifest.entries();
+    let served: Vec<_> = entries
+        .iter()
+        .filter(|entry| !matches!(entry.path.as_str(), "_redirects" | "_headers"))
+        .collect();
+    let count = served.len().min(limit);
+    let offset = usize::try_from(seed % 1009).unwrap_or(0);
+    let mut wanted: Vec<Wanted> = (0..count)
+        .filter_map(|place| {
+            let index = (place * served.len() / count.max(1) + offset) % served.len().max(1);
+            let index = if count == served.len() { place } else { index };
+            let entry = served.get(index)?;
+            Some(Wanted { path: entry.path.clone(), digest: entry.digest })
+        })
+        .collect();
+    if let Some(index) = entries.iter().find(|entry| entry.path == "index.html") {
+        wanted.insert(0, Wanted { path: String::new(), digest: index.digest });
+    } else {
+        // Its digest is of nothing: whatever answers, the first page is missing.
+        wanted.insert(0, Wanted { path: String::new(), digest: digest_of(b"") });
+    }
+    wanted
+}
+
+/// One edge, looked at as a visitor of one host.
+struct Look<'a> {
+    http: &'a reqwest::Client,
+    edge: &'a str,
+    address: &'a str,
+    host: &'a str,
+    /// The release has redirect rules, which may stand before a file.
+    redirects: bool,
+}
+
+impl Look<'_> {
+    /// Fetches all; the first fault, or none.
+    async fn fetch_all(&self, wanted: &[Wanted]) -> Result<Option<String>, Trouble> {
+        let mut answers =
+            stream::iter(wanted).map(|one| self.fetch(one)).buffered(AT_A_TIME);
+        while let Some(answer) = answers.next().await {
+            if let Some(fault) = answer? {
+                return Ok(Some(fault));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn fetch(&self, wanted: &Wanted) -> Result<Option<String>, Trouble> {
+        let trouble = |error: reqwest::Error| Trouble::Edge {
+            edge: self.edge.to_owned(),
+            path: format!("/{}", wanted.path),
+            words: error.to_string(),
+        };
+        let response = self
+            .http
+            .get(format!("http://{}/{}", self.address, encoded(&wanted.path)))
+            .header(header::HOST, self.host)
+            .header(header::ACCEPT_ENCODING, "identity")
+            .header("candlefish-probe", "verify")
+            .send()
+            .await
+            .map_err(trouble)?;
+        let status = response.status();
+        if status.is_redirection() && self.redirects {
+            return Ok(None);
+        }
+        if status == StatusCode::MISDIRECTED_REQUEST || status == StatusCode::SERVICE_UNAVAILABLE {
+            return Err(Trouble::Edge {
+                edge: self.edge.to_owned(),
+                path: format!("/{}", wanted.path),
+                words: format!("answered {status}"),
+            });
+        }
+        if status != StatusCode::OK {
+            return Ok(Some(self.fault(wanted, &format!("answered {status}"))));
+        }
+        let mut hash = Sha256::new();
+        let mut body = response.bytes_stream();
+        while let Some(chunk) = body.next().await {
+            hash.update(chunk.map_err(trouble)?);
+        }
+        let found: [u8; 32] = hash.finalize().into();
+        if found == *wanted.digest.as_bytes() {
+            Ok(None)
+        } else {
+            Ok(Some(self.fault(wanted, "answered other content than the release's")))
+        }
+    }
+
+    fn fault(&self, wanted: &Wanted, what: &str) -> String {
+        if wanted.path.is_empty() && wanted.digest == digest_of(b"") {
+            return format!("/ {what} on {}: the release has no index.html", self.edge);
+        }
+        format!("/{} {what} on {}", wanted.path, self.edge)
+    }
+}
+
+/// A path as a request carries it: everything but unreserved characters and `/` in percent.
+fn encoded(path: &str) -> String {
+    use std::fmt::Write as _;
+    path.bytes().fold(String::with_capacity(path.len()), |mut text, byte| {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/') {
+            text.push(char::from(byte));
+        } else {
+            write!(text, "%{byte:02X}").expect("a string takes all");
+        }
+        text
+    })
+}

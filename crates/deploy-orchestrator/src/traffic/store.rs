@@ -1,0 +1,85 @@
+//! Every SQL string about traffic.
+
+use candlefish_ids::ReleaseId;
+use candlefish_proto::deploy as pb;
+use jiff_sqlx::Timestamp;
+use sqlx::{PgConnection, PgPool};
+
+use crate::{ctx::read, step::verdict::Counted};
+
+/// Keeps a sample unless a newer one of the same boot is kept.
+pub(crate) async fn save(pool: &PgPool, sample: &pb::TrafficSample) -> Result<(), sqlx::Error> {
+    let mut conn = pool.acquire().await?;
+    for counters in &sample.counters {
+        let Ok(release) = counters.release_id.parse::<ReleaseId>() else { continue };
+        sqlx::query!(
+            "INSERT INTO traffic AS t (host, release_id, edge_id, boot, seq, requests,
+                 server_errors, lost_paths, client_errors, latency, at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, clock())
+             ON CONFLICT (host, release_id, edge_id, boot) DO UPDATE SET
+                 seq = excluded.seq, requests = excluded.requests,
+                 server_errors = excluded.server_errors, lost_paths = excluded.lost_paths,
+                 client_errors = excluded.client_errors, latency = excluded.latency,
+                 rate = (excluded.requests - t.requests)
+                      / GREATEST(EXTRACT(EPOCH FROM excluded.at - t.at)::float8, 0.1),
+                 at = excluded.at
+             WHERE t.seq < excluded.seq",
+            counters.host,
+            release.uuid(),
+            sample.edge,
+            sample.boot,
+            sample.seq,
+            counters.requests,
+            counters.server_errors,
+            counters.lost_paths,
+            counters.client_errors,
+            &counters.latency
+        )
+        .execute(&mut *conn)
+        .await?;
+    }
+    Ok(())
+}
+
+/// What was counted of a release on a host since ever, on all edges and boots.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Sum {
+    pub(crate) counted: Counted,
+    /// Requests per second, by samples of the last 5 s.
+    pub(crate) rate: f64,
+    /// The newest sample, in milliseconds of the database's clock.
+    pub(crate) sampled_ms: Option<i64>,
+}
+
+/// Sums the counters of one release on one host.
+pub(crate) async fn sum(
+    conn: &mut PgConnection,
+    host: &str,
+    release: ReleaseId,
+) -> Result<Sum, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"SELECT COALESCE(sum(requests), 0)::bigint AS "requests!",
+                  COALESCE(sum(server_errors + lost_paths), 0)::bigint AS "failed!",
+                  COALESCE(sum(rate) FILTER (WHERE at > (SELECT clock()) - interval '5 seconds'),
+                           0)::float8 AS "rate!",
+                  max(at) AS "at: Timestamp"
+           FROM traffic WHERE host = $1 AND release_id = $2"#,
+        host,
+        release.uuid()
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(Sum {
+        counted: Counted { requests: row.requests, failed: row.failed },
+        rate: row.rate,
+        sampled_ms: row.at.map(|at| read(at).timestamp().as_millisecond()),
+    })
+}
+
+/// Forgets counters that nothing has added to for a day; answers how many.
+pub(crate) async fn forget_old(pool: &PgPool) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query!("DELETE FROM traffic WHERE at < clock() - interval '1 day'")
+        .execute(pool)
+        .await?;
+    Ok(done.rows_affected())
+}

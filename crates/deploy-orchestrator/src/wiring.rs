@@ -1,0 +1,202 @@
+//! The only file that knows every room: builds, mounts, spawns.
+
+use std::sync::Arc;
+
+use candlefish_blobs::{Options, Store};
+use candlefish_messaging::{Relay, RelayConfig, retention};
+use candlefish_proto::{deploy, event};
+use candlefish_runtime::{
+    database,
+    identity::{Allow, Verifier, VerifyLayer},
+    listen,
+    ops::{self, Readiness},
+    process::Process,
+    tasks::{Policy, Tasks},
+};
+use sqlx::PgPool;
+use tokio::sync::Notify;
+use tonic::service::Routes;
+
+use crate::{
+    Config,
+    ctx::{Ctx, Nudges},
+    deployment, edge, feed, poke, queue, release,
+    route::table::Table,
+    site,
+    step::{
+        self,
+        worker::{EdgeNews, Worker},
+    },
+    traffic, upload,
+};
+
+/// The name of this process among issuers and audiences.
+const NAME: &str = "deploy-orchestrator";
+
+/// Why the process cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("connect to the database")]
+    Database(#[from] database::Error),
+    #[error("migrate the schema")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    #[error("the schema is behind: run `deploy-orchestrator migrate` first")]
+    Behind,
+    #[error("read the schema's version")]
+    Version(#[source] sqlx::Error),
+    #[error("connect to NATS")]
+    Nats(#[from] candlefish_messaging::nats::Error),
+    #[error("open the blob store")]
+    Blobs(#[source] candlefish_blobs::Error),
+    #[error("read the keys of our peers")]
+    Keys(#[from] candlefish_runtime::identity::KeyError),
+    #[error("open a port")]
+    Listen(#[from] listen::Error),
+    #[error("open the operations port")]
+    Ops(#[from] ops::Error),
+}
+
+/// Applies the migrations, under the migrator's advisory lock.
+pub async fn migrate(config: &Config) -> Result<(), Error> {
+    let pool = database::connect(&config.database_url, 2).await?;
+    migrator().run(&pool).await.map_err(Error::Migrate)
+}
+
+fn migrator() -> sqlx::migrate::Migrator {
+    let mut migrator = sqlx::migrate!();
+    // A replica of the release before must start on a schema that is one ahead.
+    migrator.set_ignore_missing(true);
+    migrator
+}
+
+/// Builds everything and serves until the process stops.
+pub async fn run(config: Config, process: &Process) -> Result<(), Error> {
+    let tasks = process.tasks();
+    let readiness = Readiness::new();
+    readiness.set("database", Err("not connected yet".to_owned()));
+    ops::serve(config.ops_listen, readiness.clone(), tasks.clone()).await?;
+    let listener = listen::bind(config.listen).await?;
+    let pool = database::connect(&config.database_url, config.database_connections).await?;
+    check_schema(&pool).await?;
+    readiness.set("database", Ok(()));
+    let nats = candlefish_messaging::nats::connect(NAME, &config.nats_url).await?;
+    let blobs = open_blobs(&config).await?;
+    let nudges = Nudges {
+        relay: candlefish_messaging::Nudge::new(),
+        steps: Arc::new(Notify::new()),
+        routes: Arc::new(Notify::new()),
+        watchers: Arc::new(Notify::new()),
+        poke: Arc::new(Notify::new()),
+    };
+    let ctx = Ctx { pool, config: Arc::new(config), blobs, nudges };
+    let routes = spawn(&ctx, &nats, &tasks)?;
+    let stopping = tasks.stopping();
+    tasks.try_spawn("main port", Policy::StopProcess, listen::serve(listener, routes, stopping));
+    tracing::info!(
+        listen = %ctx.config.listen, domain = %ctx.config.domain, blobs = %ctx.config.blobs,
+        "serving"
+    );
+    Ok(())
+}
+
+async fn check_schema(pool: &PgPool) -> Result<(), Error> {
+    let newest = migrator().iter().map(|migration| migration.version).max().unwrap_or(0);
+    let applied: Option<i64> =
+        sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
+            .fetch_one(pool)
+            .await
+            .map_err(|error| match error {
+                // No table: nothing was ever migrated.
+                sqlx::Error::Database(_) => Error::Behind,
+                error => Error::Version(error),
+            })?;
+    if applied.unwrap_or(0) < newest { Err(Error::Behind) } else { Ok(()) }
+}
+
+async fn open_blobs(config: &Config) -> Result<Arc<dyn Store>, Error> {
+    let options = Options {
+        upload_key: config.upload_key.clone(),
+        s3_endpoint: config.s3_endpoint.clone(),
+        s3_region: None,
+    };
+    candlefish_blobs::open(&config.blobs, options).await.map_err(Error::Blobs)
+}
+
+/// Starts the loops and mounts the services.
+fn spawn(ctx: &Ctx, nats: &async_nats::Client, tasks: &Tasks) -> Result<Routes, Error> {
+    let stopping = tasks.stopping();
+    let news = Arc::new(EdgeNews::default());
+    let table = Table::new(ctx.pool.clone(), Arc::clone(&ctx.nudges.routes), ctx.config.poll);
+    let seen = table.subscribe();
+    let edges = edge::rpc::Rpc {
+        ctx: ctx.clone(),
+        tasks: tasks.clone(),
+        routes: seen,
+        news: Arc::clone(&news),
+    };
+    let name = format!("{NAME}-{}", std::process::id());
+    let worker = Worker::new(ctx.clone(), &name, news, tasks.clone());
+    let relay = Relay::new(ctx.pool.clone(), nats.clone(), RelayConfig::of(feed::SOURCE))
+        .nudged_by(ctx.nudges.relay.clone());
+    let stop = Policy::StopProcess;
+    tasks.spawn("routes", stop, table.run(stopping.clone()));
+    tasks.spawn("worker", stop, worker.run(stopping.clone()));
+    tasks.spawn("sweep", stop, step::sweep::run(ctx.clone(), stopping.clone()));
+    tasks.spawn("relay", stop, relay.run(stopping.clone()));
+    tasks.spawn("traffic", stop, traffic::run(ctx.pool.clone(), nats.clone(), stopping.clone()));
+    tasks.spawn("poke", stop, poke::tell(ctx.clone(), nats.clone(), stopping.clone()));
+    let listening = poke::listen(ctx.nudges.clone(), nats.clone(), stopping.clone());
+    tasks.spawn("poked", stop, listening);
+    let kept = retention::RetentionConfig::default();
+    tasks.spawn("retention", stop, retention::run(ctx.pool.clone(), kept, stopping));
+    mount(ctx, tasks, edges)
+}
+
+fn mount(ctx: &Ctx, tasks: &Tasks, edges: edge::rpc::Rpc) -> Result<Routes, Error> {
+    let feed_service = "candlefish.event.v1.FeedService";
+    let watch_routes = "/candlefish.deploy.v1.EdgeService/WatchRoutes";
+    let verifier = Verifier::from_dir(
+        NAME,
+        &ctx.config.trusted_keys,
+        &[
+            ("gateway", Allow::none().public().service(feed_service)),
+            ("edge", Allow::none().method(watch_routes)),
+        ],
+    )?;
+    let identity = VerifyLayer::new(verifier);
+    let most = listen::MAX_MESSAGE_BYTES;
+    let mut routes = Routes::builder();
+    macro_rules! mount {
+        ($server:ty, $service:expr) => {
+            routes.add_service(
+                <$server>::new($service)
+                    .max_decoding_message_size(most)
+                    .max_encoding_message_size(most),
+            )
+        };
+    }
+    mount!(
+        deploy::site_service_server::SiteServiceServer<_>,
+        site::rpc::Rpc::new(ctx.clone(), tasks.clone())
+    );
+    mount!(
+        deploy::release_service_server::ReleaseServiceServer<_>,
+        release::rpc::Rpc::new(ctx.clone(), tasks.clone())
+    );
+    mount!(
+        deploy::deployment_service_server::DeploymentServiceServer<_>,
+        deployment::rpc::Rpc::new(ctx.clone(), tasks.clone())
+    );
+    mount!(deploy::edge_service_server::EdgeServiceServer<_>, edges);
+    mount!(
+        deploy::queue_service_server::QueueServiceServer<_>,
+        queue::rpc::Rpc { ctx: ctx.clone() }
+    );
+    mount!(
+        event::feed_service_server::FeedServiceServer<_>,
+        feed::Rpc { pool: ctx.pool.clone() }
+    );
+    let grpc = routes.routes().into_axum_router().layer(identity);
+    let all = grpc.merge(upload::router(ctx.clone()));
+    Ok(Routes::from(all))
+}
