@@ -8,8 +8,9 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use http_body_util::{BodyExt, Full};
+use hyper::Request;
 use hyper::client::conn::http1;
-use hyper::{HeaderMap, Method, Request, StatusCode};
+pub use hyper::{HeaderMap, Method, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 

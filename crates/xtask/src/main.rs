@@ -8,9 +8,12 @@
 mod cargo;
 mod check;
 mod ci;
+mod down;
 mod prepare;
 mod test;
 mod tools;
+mod traffic;
+mod up;
 mod workspace;
 
 use std::process::ExitCode;
@@ -30,6 +33,16 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Bring the whole platform up on this machine, with an example site that is live.
+    Up(up::Options),
+    /// Stop what `up` runs.
+    Down {
+        /// Remove its data too.
+        #[arg(long)]
+        wipe: bool,
+    },
+    /// Make visitors of a site, until Ctrl-C.
+    Traffic(traffic::Options),
     /// Check everything that a machine can check without running the platform.
     Check {
         /// Only the checks whose names begin so.
@@ -64,6 +77,9 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> Result<()> {
     let workspace = Workspace::find()?;
     match command {
+        Command::Up(options) => up::run(&workspace, &options).await,
+        Command::Down { wipe } => down::run(&workspace, wipe).await,
+        Command::Traffic(options) => traffic::run(&options).await,
         Command::Check { only } => check::run(&workspace, &only).await,
         Command::Test(options) => test::run(&workspace, &options).await,
         Command::Ci => ci::run(&workspace).await,

@@ -1,0 +1,44 @@
+//! `cargo xtask down`: stops what `up` runs, and forgets its data on demand.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use candlefish_devstack::{Stack, wait_until};
+
+use crate::cargo;
+use crate::up::lock::Lock;
+use crate::workspace::Workspace;
+
+/// Longer than an orderly stop takes.
+const STOPS_WITHIN: Duration = Duration::from_secs(90);
+
+pub(crate) async fn run(workspace: &Workspace, wipe: bool) -> Result<()> {
+    let folder = workspace.root.join(".dev");
+    if !folder.exists() {
+        println!("Nothing runs, and there is no data.");
+        return Ok(());
+    }
+    if let Some(pid) = Lock::holder(&folder)? {
+        let mut kill = Command::new("kill");
+        kill.args(["-TERM", &pid.to_string()]);
+        cargo::run(kill).context("asking `up` to stop")?;
+        wait_until(STOPS_WITHIN, "`up` stops", async || {
+            match Lock::holder(&folder) {
+                Ok(None) => Ok(()),
+                Ok(Some(_)) => Err(format!("process {pid} still stops its services")),
+                Err(error) => Err(format!("{error:#}")),
+            }
+        })
+        .await?;
+        println!("Stopped.");
+    } else {
+        println!("Nothing runs.");
+    }
+    if wipe {
+        let _lock = Lock::take(&folder)?;
+        Stack::wipe(&folder)?;
+        println!("Its data is gone; the next `cargo xtask up` begins anew.");
+    }
+    Ok(())
+}

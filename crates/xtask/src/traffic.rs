@@ -1,0 +1,238 @@
+//! `cargo xtask traffic SITE/ENV`: visitors. Some keep their cookies, some have none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use candlefish_devstack::http::{self, Answer};
+use clap::Args;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
+/// More than this at once means that the edges do not keep up; then visitors are left out.
+const MOST_AT_ONCE: usize = 200;
+
+/// Longer than this is an error for a visitor.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Which site, such as docs/production.
+    environment: String,
+    /// Requests a second.
+    #[arg(long, default_value_t = 50)]
+    rate: u32,
+    /// How long; until Ctrl-C when not given.
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// The edges to visit, in turn.
+    #[arg(long, default_values = ["127.0.0.1:8080", "127.0.0.1:8082"])]
+    edge: Vec<SocketAddr>,
+    /// The domain that sites are under.
+    #[arg(long, default_value = "localhost")]
+    domain: String,
+}
+
+/// What visitors got, since the start.
+#[derive(Debug, Default)]
+struct Tally {
+    requests: u64,
+    by_outcome: BTreeMap<String, u64>,
+    slowest: Duration,
+}
+
+struct Visit {
+    cookie: Option<usize>,
+    outcome: Result<Answer>,
+    took: Duration,
+}
+
+pub(crate) async fn run(options: &Options) -> Result<()> {
+    ensure!(options.rate > 0, "--rate must be at least 1");
+    let (site, environment) = options
+        .environment
+        .split_once('/')
+        .context("name it as SITE/ENV, such as docs/production")?;
+    let domain = &options.domain;
+    let host = if environment == "production" {
+        format!("{site}.{domain}")
+    } else {
+        format!("{environment}--{site}.{domain}")
+    };
+    eprintln!(
+        "{} requests a second to http://{host}; Ctrl-C stops",
+        options.rate
+    );
+    let end = options.seconds.map(Duration::from_secs);
+    let end = pin!(async move {
+        match end {
+            Some(after) => tokio::time::sleep(after).await,
+            None => std::future::pending().await,
+        }
+    });
+    let visitors = pin!(visit(options, &host));
+    tokio::select! {
+        visited = visitors => visited,
+        () = end => Ok(()),
+        interrupted = tokio::signal::ctrl_c() => interrupted.context("waiting for Ctrl-C"),
+    }
+}
+
+/// Requests at the rate, and a line of what came back every second.
+async fn visit(options: &Options, host: &str) -> Result<()> {
+    let mut paths = vec!["/".to_owned()];
+    let mut known: BTreeSet<String> = paths.iter().cloned().collect();
+    // Ten visitors who keep the cookie they were given; every second request is by one of them.
+    let mut cookies: Vec<Option<String>> = vec![None; 10];
+    let mut pending = FuturesUnordered::new();
+    let mut beat = tokio::time::interval(Duration::from_secs(1) / options.rate);
+    let mut report = tokio::time::interval(Duration::from_secs(1));
+    let begun = Instant::now();
+    let mut tally = Tally::default();
+    let mut number = 0_usize;
+    loop {
+        tokio::select! {
+            _ = beat.tick() => {
+                if pending.len() >= MOST_AT_ONCE {
+                    continue;
+                }
+                let path = paths.get(number % paths.len()).cloned().unwrap_or_default();
+                // In runs of seven, so that every visitor meets every edge.
+                let edge = options.edge.get(number / 7 % options.edge.len().max(1)).copied();
+                let edge = edge.context("--edge names no edge")?;
+                let visitor = number.is_multiple_of(2).then(|| (number / 2) % cookies.len());
+                let cookie = visitor.and_then(|visitor| cookies.get(visitor).cloned().flatten());
+                pending.push(one(edge, host, path, visitor, cookie));
+                number += 1;
+            }
+            Some(visit) = pending.next() => {
+                if let Ok(answer) = &visit.outcome {
+                    keep_cookie(&mut cookies, visit.cookie, answer);
+                    for path in links(answer) {
+                        if known.insert(path.clone()) {
+                            paths.push(path);
+                        }
+                    }
+                }
+                tally.add(&visit);
+            }
+            _ = report.tick() => {
+                if tally.requests > 0 {
+                    println!("{}", tally.line(begun.elapsed()));
+                }
+            }
+        }
+    }
+}
+
+async fn one(
+    edge: SocketAddr,
+    host: &str,
+    path: String,
+    visitor: Option<usize>,
+    cookie: Option<String>,
+) -> Visit {
+    let begun = Instant::now();
+    let mut headers = vec![("user-agent", "candlefish-traffic")];
+    if let Some(cookie) = &cookie {
+        headers.push(("cookie", cookie));
+    }
+    let outcome = http::get(edge, host, &path, &headers, PATIENCE).await;
+    Visit {
+        cookie: visitor,
+        outcome,
+        took: begun.elapsed(),
+    }
+}
+
+fn keep_cookie(cookies: &mut [Option<String>], visitor: Option<usize>, answer: &Answer) {
+    let given = answer
+        .headers
+        .get("set-cookie")
+        .and_then(|value| value.to_str().ok());
+    let pair = given.and_then(|given| given.split(';').next());
+    if let (Some(visitor), Some(pair)) = (visitor, pair)
+        && let Some(slot) = cookies.get_mut(visitor)
+    {
+        *slot = Some(pair.to_owned());
+    }
+}
+
+/// Paths of the same site that a page names.
+fn links(answer: &Answer) -> Vec<String> {
+    let kind = answer
+        .headers
+        .get("content-type")
+        .and_then(|value| value.to_str().ok());
+    if !kind.is_some_and(|kind| kind.starts_with("text/html")) {
+        return Vec::new();
+    }
+    let text = answer.text();
+    let after = text.split(" href=\"").chain(text.split(" src=\""));
+    let targets = after.filter_map(|rest| rest.split('"').next());
+    let own = targets.filter(|target| target.starts_with('/') && !target.starts_with("//"));
+    own.map(|target| target.split('#').next().unwrap_or_default().to_owned())
+        .collect()
+}
+
+impl Tally {
+    fn add(&mut self, visit: &Visit) {
+        let outcome = match &visit.outcome {
+            Ok(answer) => answer.status.as_u16().to_string(),
+            Err(error) => format!("no answer ({})", error.root_cause()),
+        };
+        self.requests += 1;
+        *self.by_outcome.entry(outcome).or_default() += 1;
+        self.slowest = self.slowest.max(visit.took);
+    }
+
+    fn line(&self, since: Duration) -> String {
+        let outcomes = self.by_outcome.iter();
+        let outcomes = outcomes.map(|(outcome, count)| format!("{outcome}: {count}"));
+        let outcomes: Vec<_> = outcomes.collect();
+        format!(
+            "{:>4} s  {:>6} requests   {}   slowest {:.0?}",
+            since.as_secs(),
+            self.requests,
+            outcomes.join("   "),
+            self.slowest
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candlefish_devstack::http::{HeaderMap, StatusCode};
+
+    use super::*;
+
+    fn page(body: &str, cookie: &str) -> Answer {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", "text/html".parse().unwrap());
+        headers.insert("set-cookie", cookie.parse().unwrap());
+        Answer {
+            status: StatusCode::OK,
+            headers,
+            body: body.to_owned().into(),
+        }
+    }
+
+    #[test]
+    fn visitors_follow_links_of_the_same_site_only() {
+        let body = r#"<a href="/guide/#top"> <a href="//other.org"> <script src="/a.js">"#;
+        let found = links(&page(body, "a=b"));
+        assert_eq!(found, ["/guide/", "/a.js"]);
+    }
+
+    #[test]
+    fn only_a_visitor_with_cookies_keeps_one() {
+        let mut cookies = vec![None, None];
+        let answer = page("", "split=7; Path=/");
+        keep_cookie(&mut cookies, None, &answer);
+        assert_eq!(cookies, [None, None]);
+        keep_cookie(&mut cookies, Some(1), &answer);
+        assert_eq!(cookies, [None, Some("split=7".to_owned())]);
+    }
+}

@@ -1,0 +1,180 @@
+//! `cargo xtask up`: the whole platform on this machine, with an example site that is live.
+
+use std::path::Path;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use candlefish_devstack::{Event, Stack, supervise};
+use clap::Args;
+use futures_util::future::{Either, select};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::cargo;
+use crate::workspace::Workspace;
+
+mod closing;
+pub(crate) mod lock;
+mod seed;
+
+use lock::Lock;
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// How many gateways.
+    #[arg(long, default_value_t = 1)]
+    gateways: u16,
+    /// How many orchestrators.
+    #[arg(long, default_value_t = 1)]
+    orchestrators: u16,
+    /// How many edges.
+    #[arg(long, default_value_t = 2)]
+    edges: u16,
+    /// Stop when everything is up and the site is live.
+    #[arg(long)]
+    once: bool,
+}
+
+pub(crate) async fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    let begun = Instant::now();
+    let folder = workspace.root.join(".dev");
+    let _lock = Lock::take(&folder)?;
+    candlefish_devstack::install::Programs::install(&say)?;
+    build(workspace)?;
+    let up = pin!(bring_up(workspace, options, &folder));
+    let stopping = pin!(asked_to_stop());
+    let stack = match select(up, stopping).await {
+        Either::Left((stack, _)) => stack?,
+        Either::Right(((), _)) => {
+            // Dropped half way: the warden ends what has begun.
+            say("stopped before everything was up");
+            return Ok(());
+        }
+    };
+    closing::show(&stack, workspace, begun.elapsed());
+    if !options.once {
+        watch_over(&stack).await?;
+    }
+    say("stopping; everything continues with the next `cargo xtask up`");
+    stop(stack).await
+}
+
+/// Restarts what is killed, and says what was on its way, until somebody asks to stop.
+async fn watch_over(stack: &Stack) -> Result<()> {
+    // One place for each process that may come back while the API is being asked.
+    let (restarted, seen) = mpsc::channel(16);
+    let supervised = supervise(stack, asked_to_stop(), move |event| {
+        tell(&event);
+        if let Event::Back { name, .. } = event {
+            // Full: the answer to an earlier one names the same deployments.
+            drop(restarted.try_send(name));
+        }
+    });
+    let told = seed::name_what_goes_on(stack, seen);
+    match select(pin!(supervised), pin!(told)).await {
+        Either::Left((ended, _)) => ended,
+        Either::Right(((), supervised)) => supervised.await,
+    }
+}
+
+/// Builds everything that runs as a process, with cargo's own progress.
+fn build(workspace: &Workspace) -> Result<()> {
+    say("building (the first time takes some minutes)");
+    let mut command = cargo::command(workspace);
+    command.args(["build", "--locked"]);
+    for package in ["gateway", "deploy-orchestrator", "edge", "candlefish-cli"] {
+        command.args(["--package", package]);
+    }
+    cargo::run(command)
+}
+
+async fn bring_up(workspace: &Workspace, options: &Options, folder: &Path) -> Result<Stack> {
+    let stack = Stack::builder()
+        .keep_in(folder)
+        .fixed_ports()
+        .console()
+        .replicas(options.gateways, options.orchestrators, options.edges)
+        .otlp_endpoint(otlp_endpoint())
+        .progress(say)
+        .start()
+        .await?;
+    seed::ensure(&stack, workspace).await?;
+    Ok(stack)
+}
+
+fn otlp_endpoint() -> Option<String> {
+    let value = std::env::var_os("OTEL_EXPORTER_OTLP_ENDPOINT")?;
+    value.into_string().ok().filter(|url| !url.is_empty())
+}
+
+/// A second Ctrl-C, or a second SIGTERM, does not wait for an orderly end.
+async fn stop(stack: Stack) -> Result<()> {
+    let stopping = pin!(stack.stop());
+    let impatient = pin!(asked_to_stop());
+    match select(stopping, impatient).await {
+        Either::Left((stopped, _)) => stopped,
+        Either::Right(((), _)) => {
+            say("killed");
+            Ok(())
+        }
+    }
+}
+
+async fn asked_to_stop() {
+    let kinds = [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ];
+    let mut signals: Vec<_> = kinds
+        .into_iter()
+        .filter_map(|kind| signal(kind).ok())
+        .collect();
+    let any = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
+    drop(futures_util::future::select_all(any).await);
+}
+
+fn tell(event: &Event) {
+    match event {
+        Event::Lost {
+            name,
+            pid,
+            status,
+            pause,
+        } if *pause > Duration::ZERO => {
+            say(&format!(
+                "{name} (pid {pid}) ended: {status}; starts again in {pause:.1?}"
+            ));
+        }
+        Event::Lost {
+            name, pid, status, ..
+        } => {
+            say(&format!(
+                "{name} (pid {pid}) ended: {status}; starting it again"
+            ));
+        }
+        Event::Back { name, pid, after } => {
+            say(&format!("{name} is back as pid {pid}, {after:.1?} later"));
+        }
+        Event::Failed { name, error } => say(&format!("{name} does not start: {error}")),
+    }
+}
+
+/// One line of our own, among those of the services.
+pub(crate) fn say(text: &str) {
+    eprintln!("xtask           | {text}");
+}
+
+fn binary(workspace: &Workspace, name: &str) -> Result<std::path::PathBuf> {
+    let own = std::env::current_exe()?;
+    let folder = own.parent().context("a program is in a folder")?;
+    let program = folder.join(name);
+    anyhow::ensure!(
+        program.is_file(),
+        "{name} is not in {}, although it was built in {}",
+        folder.display(),
+        workspace.root.display()
+    );
+    Ok(program)
+}

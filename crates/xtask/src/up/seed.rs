@@ -1,0 +1,125 @@
+//! The example site, made and deployed by `candlefish` itself: the path that everybody takes.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use candlefish_devstack::{Stack, http};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::{binary, say};
+use crate::workspace::Workspace;
+
+const SITE: &str = "docs";
+const ENVIRONMENTS: [&str; 2] = ["staging", "production"];
+const CONTEXT: &str = "dev";
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Makes what does not exist yet: the context, the site, its environments, a first release live
+/// in each.
+pub(super) async fn ensure(stack: &Stack, workspace: &Workspace) -> Result<()> {
+    let api = stack.gateway_url();
+    candlefish(
+        stack,
+        workspace,
+        &["login", "--api", &api, "--context", CONTEXT],
+    )?;
+    if get(stack, &format!("/v1/sites/{SITE}")).await?.is_none() {
+        let name = ["--name", "Example documentation"];
+        candlefish(
+            stack,
+            workspace,
+            &[&["sites", "create", SITE], &name[..]].concat(),
+        )?;
+    }
+    for environment in ENVIRONMENTS {
+        let place = format!("{SITE}/{environment}");
+        let path = format!("/v1/sites/{SITE}/environments/{environment}");
+        let found = get(stack, &path).await?;
+        if found.is_none() {
+            candlefish(stack, workspace, &["env", "create", &place])?;
+        }
+        let live = found
+            .as_ref()
+            .and_then(|found| found.get("live_release_id")?.as_str());
+        if live.is_none_or(str::is_empty) {
+            say(&format!("deploying the example to {place}"));
+            let folder = workspace.root.join("examples/docs-site/v1");
+            let folder = folder.to_str().context("the clone's path is not UTF-8")?;
+            let deploy = ["deploy", folder, "--site", SITE, "--env", environment];
+            candlefish(stack, workspace, &deploy)?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs `candlefish` as the bootstrap admin; the error has what it said.
+fn candlefish(stack: &Stack, workspace: &Workspace, args: &[&str]) -> Result<()> {
+    let mut command = Command::new(binary(workspace, "candlefish")?);
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .current_dir(&workspace.root);
+    command.env("CANDLEFISH_TOKEN", stack.admin_token());
+    if args.first() != Some(&"login") {
+        command.env("CANDLEFISH_API", stack.gateway_url());
+    }
+    let out = command.output().context("running candlefish")?;
+    let words = String::from_utf8_lossy(&out.stderr);
+    let args = args.join(" ");
+    ensure!(
+        out.status.success(),
+        "candlefish {args}: {}\n{words}",
+        out.status
+    );
+    Ok(())
+}
+
+/// What the API says; nothing for 404.
+async fn get(stack: &Stack, path: &str) -> Result<Option<Value>> {
+    let url = stack.gateway_url();
+    let address = url.trim_start_matches("http://");
+    let bearer = format!("Bearer {}", stack.admin_token());
+    let headers = [("authorization", bearer.as_str())];
+    let answer = http::get(address.parse()?, address, path, &headers, PATIENCE).await?;
+    if answer.status == http::StatusCode::NOT_FOUND {
+        return Ok(None);
+    }
+    let text = answer.text();
+    ensure!(
+        answer.status.is_success(),
+        "GET {path}: {} {text}",
+        answer.status
+    );
+    Ok(Some(serde_json::from_str(&text)?))
+}
+
+/// After each restart, which deployments are on their way. Ends with the channel.
+pub(super) async fn name_what_goes_on(stack: &Stack, mut restarted: mpsc::Receiver<String>) {
+    while let Some(name) = restarted.recv().await {
+        match acting(stack).await {
+            Ok(ids) if ids.is_empty() => {}
+            Ok(ids) => say(&format!(
+                "{name} restarted; on their way: {}",
+                ids.join(", ")
+            )),
+            Err(error) => say(&format!("{name} restarted; asking what goes on: {error:#}")),
+        }
+    }
+}
+
+async fn acting(stack: &Stack) -> Result<Vec<String>> {
+    let mut ids = Vec::new();
+    for state in ["STATE_RUNNING", "STATE_WAITING", "STATE_CANCELLING"] {
+        let found = get(stack, &format!("/v1/deployments?state={state}")).await?;
+        let found = found.unwrap_or_default();
+        let list = found.get("deployments").and_then(Value::as_array);
+        let own = list
+            .into_iter()
+            .flatten()
+            .filter_map(|one| one.get("id")?.as_str());
+        ids.extend(own.map(str::to_owned));
+    }
+    Ok(ids)
+}
