@@ -1,0 +1,171 @@
+use candlefish_blobs::{Options, body_of, open};
+use candlefish_manifest::{Entry, digest_of, guess_content_type};
+
+use super::*;
+
+struct Fixture {
+    dir: tempfile::TempDir,
+    store: Arc<dyn Store>,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let location = format!("dir:{}", dir.path().join("store").display());
+        let store = open(&location, Options::default()).await.unwrap();
+        Self { dir, store }
+    }
+
+    fn shelf(&self) -> Shelf {
+        let disk = Disk::open(&self.dir.path().join("state")).unwrap();
+        Shelf::new(Arc::clone(&self.store), disk, 1 << 20)
+    }
+
+    async fn put(&self, bytes: &[u8]) -> Digest {
+        let digest = digest_of(bytes);
+        let size = u64::try_from(bytes.len()).unwrap();
+        self.store
+            .put(&digest, size, body_of(bytes.to_vec()))
+            .await
+            .unwrap();
+        digest
+    }
+
+    async fn release(&self, files: &[(&str, &str)]) -> ReleaseRef {
+        let mut entries = Vec::new();
+        for (path, text) in files {
+            entries.push(Entry {
+                path: (*path).to_owned(),
+                digest: self.put(text.as_bytes()).await,
+                size: u64::try_from(text.len()).unwrap(),
+                content_type: guess_content_type(path),
+            });
+        }
+        let manifest = Manifest::build(entries, &Limits::default()).unwrap();
+        ReleaseRef {
+            id: ReleaseId::new(),
+            manifest: self.put(&manifest.encode()).await,
+        }
+    }
+
+    fn damage(&self, text: &str, with: &str) {
+        let path = self.store.local_path(&digest_of(text.as_bytes())).unwrap();
+        std::fs::write(path, with).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_release_is_staged_once_and_shares_its_content() {
+    let f = Fixture::new().await;
+    let shelf = f.shelf();
+    let first = f
+        .release(&[("index.html", "home"), ("a.css", "style")])
+        .await;
+    let second = f
+        .release(&[("index.html", "new home"), ("a.css", "style")])
+        .await;
+    let one = shelf.stage(first).await.unwrap();
+    assert!(Arc::ptr_eq(&one, &shelf.stage(first).await.unwrap()));
+    let two = shelf.stage(second).await.unwrap();
+    let content = |release: &Release| Arc::clone(&release.file("a.css").unwrap().content);
+    assert!(Arc::ptr_eq(&content(&one), &content(&two)));
+}
+
+#[tokio::test]
+async fn a_corrupt_blob_refuses_the_release_and_names_the_path() {
+    let f = Fixture::new().await;
+    let shelf = f.shelf();
+    let release = f
+        .release(&[("index.html", "home"), ("sub/page.html", "page")])
+        .await;
+    f.damage("page", "pagf");
+    let error = shelf.stage(release).await.unwrap_err().to_string();
+    assert!(
+        error.starts_with("sub/page.html: content of blob"),
+        "{error}"
+    );
+    f.damage("page", "pag");
+    let error = shelf.stage(release).await.unwrap_err().to_string();
+    assert!(error.starts_with("sub/page.html:"), "{error}");
+    assert!(shelf.get(release.id).is_none());
+    f.damage("page", "page");
+    assert!(shelf.stage(release).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_missing_blob_and_a_corrupt_manifest_are_named() {
+    let f = Fixture::new().await;
+    let shelf = f.shelf();
+    let release = f.release(&[("gone.html", "gone")]).await;
+    std::fs::remove_file(f.store.local_path(&digest_of(b"gone")).unwrap()).unwrap();
+    let error = shelf.stage(release).await.unwrap_err().to_string();
+    assert!(error.starts_with("gone.html: there is no blob"), "{error}");
+    let manifest = f.store.local_path(&release.manifest).unwrap();
+    std::fs::write(manifest, "candlefish-manifest 1\n").unwrap();
+    let error = shelf.stage(release).await.unwrap_err().to_string();
+    assert!(
+        error.contains(&format!("the manifest {}", release.manifest)),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_shared_blob_that_was_damaged_since_is_verified_again() {
+    let f = Fixture::new().await;
+    let shelf = f.shelf();
+    shelf
+        .stage(f.release(&[("a.css", "style")]).await)
+        .await
+        .unwrap();
+    let next = f.release(&[("a.css", "style"), ("b.css", "other")]).await;
+    f.damage("style", "stylf");
+    let error = shelf.stage(next).await.unwrap_err().to_string();
+    assert!(error.starts_with("a.css:"), "{error}");
+}
+
+#[tokio::test]
+async fn a_rule_that_is_not_understood_refuses_the_release() {
+    let f = Fixture::new().await;
+    let release = f.release(&[("_redirects", "/a /b\n/c /d 999\n")]).await;
+    let error = f.shelf().stage(release).await.unwrap_err().to_string();
+    assert!(
+        error.starts_with("line 2 of _redirects: status 999"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_staged_release_is_taken_up_again_without_reading_its_content() {
+    let f = Fixture::new().await;
+    let release = f.release(&[("index.html", "home")]).await;
+    f.shelf().stage(release).await.unwrap();
+    std::fs::remove_file(f.store.local_path(&release.manifest).unwrap()).unwrap();
+    let again = f.shelf();
+    assert!(again.stage(release).await.is_ok());
+    assert_eq!(again.keep_only(&HashSet::new()), [release.id]);
+    assert!(f.shelf().stage(release).await.is_err(), "no longer noted");
+}
+
+#[tokio::test]
+async fn compressed_forms_come_after_the_release() {
+    let f = Fixture::new().await;
+    let shelf = Arc::new(f.shelf());
+    let text = "candlefish ".repeat(500);
+    let release = shelf
+        .stage(f.release(&[("index.html", &text)]).await)
+        .await
+        .unwrap();
+    let content = &release.file("").unwrap().content;
+    assert!(!content.is_prepared());
+    let preparing = Arc::clone(&shelf).prepare_variants();
+    let prepared = async {
+        while !content.is_prepared() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = preparing => panic!("it never returns"),
+        () = prepared => {}
+    }
+    assert!(content.form(Encoding::Gzip).is_some());
+}

@@ -1,0 +1,231 @@
+//! The route: what a host name serves here.
+//!
+//! A route comes whole, with an (epoch, version) that only rises; an older one is refused. It is
+//! *held* once it is in the [`table`] that requests read and on disk. Between its coming and its
+//! being held, [`keeper`] stages its releases.
+//!
+//! This room never decides what a host serves; it only refuses to go back.
+
+pub(crate) mod keeper;
+pub(crate) mod table;
+
+use candlefish_ids::{Digest, ReleaseId};
+use candlefish_proto::deploy as pb;
+
+/// Which of two forms of a route is newer: by epoch, then by version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Version {
+    pub(crate) epoch: i32,
+    pub(crate) version: i64,
+}
+
+/// A release and where its content begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReleaseRef {
+    pub(crate) id: ReleaseId,
+    pub(crate) manifest: Digest,
+}
+
+/// A release and its percent of the traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Weighted {
+    pub(crate) release: ReleaseRef,
+    pub(crate) weight: u8,
+}
+
+/// What a host name serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) host: String,
+    pub(crate) version: Version,
+    /// Oldest first; empty when the route was taken away.
+    pub(crate) releases: Vec<Weighted>,
+    pub(crate) assets_of: Vec<ReleaseRef>,
+    /// `Some` while rolling: the edges that serve the last release alone.
+    pub(crate) rolled_edges: Option<Vec<String>>,
+    pub(crate) noindex: bool,
+    pub(crate) generation: i32,
+}
+
+/// Why a route of the orchestrator cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the route of {host:?} has no valid {field}")]
+pub(crate) struct Malformed {
+    host: String,
+    field: &'static str,
+}
+
+impl Route {
+    /// Reads what the orchestrator sent.
+    pub(crate) fn read(route: pb::Route) -> Result<Self, Malformed> {
+        let malformed = |field| Malformed {
+            host: route.host.clone(),
+            field,
+        };
+        let lower = !route.host.bytes().any(|b| b.is_ascii_uppercase());
+        if route.host.is_empty() || !lower {
+            return Err(malformed("host"));
+        }
+        let reference = |reference: &pb::ReleaseRef| {
+            Some(ReleaseRef {
+                id: reference.release_id.parse().ok()?,
+                manifest: reference.manifest_digest.parse().ok()?,
+            })
+        };
+        let weighted = |weighted: &pb::WeightedRelease| {
+            Some(Weighted {
+                release: reference(weighted.release.as_ref()?)?,
+                weight: u8::try_from(weighted.weight).ok().filter(|w| *w <= 100)?,
+            })
+        };
+        let releases: Option<Vec<_>> = route.releases.iter().map(weighted).collect();
+        let assets_of: Option<Vec<_>> = route.assets_of.iter().map(reference).collect();
+        Ok(Self {
+            releases: releases.ok_or_else(|| malformed("releases"))?,
+            assets_of: assets_of.ok_or_else(|| malformed("assets_of"))?,
+            version: Version {
+                epoch: route.epoch,
+                version: route.version,
+            },
+            rolled_edges: route.rolling.then_some(route.rolled_edges),
+            noindex: route.noindex,
+            generation: route.generation,
+            host: route.host,
+        })
+    }
+
+    /// As it is kept on disk.
+    pub(crate) fn write(&self) -> pb::Route {
+        let reference = |r: &ReleaseRef| pb::ReleaseRef {
+            release_id: r.id.to_string(),
+            manifest_digest: r.manifest.to_string(),
+        };
+        pb::Route {
+            host: self.host.clone(),
+            epoch: self.version.epoch,
+            version: self.version.version,
+            releases: self
+                .releases
+                .iter()
+                .map(|w| pb::WeightedRelease {
+                    release: Some(reference(&w.release)),
+                    weight: i32::from(w.weight),
+                })
+                .collect(),
+            assets_of: self.assets_of.iter().map(reference).collect(),
+            rolling: self.rolled_edges.is_some(),
+            rolled_edges: self.rolled_edges.clone().unwrap_or_default(),
+            noindex: self.noindex,
+            generation: self.generation,
+            ..pb::Route::default()
+        }
+    }
+
+    /// The releases without which this edge cannot serve it: those that get its traffic. A release
+    /// without a share must not keep a rollback from being applied.
+    pub(crate) fn needed(&self, edge: &str) -> Vec<ReleaseRef> {
+        match &self.rolled_edges {
+            Some(rolled) => {
+                let switched = rolled.iter().any(|id| id == edge);
+                let chosen = if switched {
+                    self.releases.last()
+                } else {
+                    self.releases.first()
+                };
+                chosen.map(|w| w.release).into_iter().collect()
+            }
+            None => self
+                .releases
+                .iter()
+                .filter(|w| w.weight > 0)
+                .map(|w| w.release)
+                .collect(),
+        }
+    }
+
+    /// All releases that it names, most urgent first.
+    pub(crate) fn named(&self) -> impl Iterator<Item = ReleaseRef> {
+        self.releases
+            .iter()
+            .map(|w| w.release)
+            .chain(self.assets_of.iter().copied())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn weighted(id: &str, weight: i32) -> pb::WeightedRelease {
+        pb::WeightedRelease {
+            release: Some(pb::ReleaseRef {
+                release_id: id.to_owned(),
+                manifest_digest: "ab".repeat(32),
+            }),
+            weight,
+        }
+    }
+
+    fn route(releases: Vec<pb::WeightedRelease>) -> pb::Route {
+        pb::Route {
+            host: "docs.localhost".to_owned(),
+            epoch: 1,
+            version: 2,
+            releases,
+            generation: 3,
+            noindex: true,
+            ..pb::Route::default()
+        }
+    }
+
+    #[test]
+    fn a_route_reads_back_as_it_was_written() {
+        let (a, b) = (ReleaseId::new().to_string(), ReleaseId::new().to_string());
+        let mut sent = route(vec![weighted(&a, 90), weighted(&b, 10)]);
+        sent.rolling = true;
+        sent.rolled_edges = vec!["edge-1".to_owned()];
+        sent.assets_of = vec![weighted(&a, 0).release.unwrap()];
+        let read = Route::read(sent.clone()).unwrap();
+        assert_eq!(read.write(), sent);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let id = ReleaseId::new().to_string();
+        let field = |route| Route::read(route).unwrap_err().field;
+        assert_eq!(field(route(vec![weighted("rel_x", 100)])), "releases");
+        assert_eq!(field(route(vec![weighted(&id, 101)])), "releases");
+        assert_eq!(field(route(vec![weighted(&id, -1)])), "releases");
+        let mut upper = route(vec![]);
+        upper.host = "Docs.localhost".to_owned();
+        assert_eq!(field(upper), "host");
+    }
+
+    #[test]
+    fn only_releases_with_traffic_here_are_needed() {
+        let ids = [ReleaseId::new(), ReleaseId::new()];
+        let texts = ids.map(|id| id.to_string());
+        let needed = |rolling: Option<&[&str]>, weights: [i32; 2]| {
+            let mut sent = route(vec![
+                weighted(&texts[0], weights[0]),
+                weighted(&texts[1], weights[1]),
+            ]);
+            sent.rolling = rolling.is_some();
+            sent.rolled_edges = rolling
+                .unwrap_or_default()
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            let route = Route::read(sent).unwrap();
+            route
+                .needed("edge-1")
+                .iter()
+                .map(|r| r.id)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(needed(None, [90, 10]), ids);
+        assert_eq!(needed(None, [100, 0]), [ids[0]]);
+        assert_eq!(needed(Some(&["edge-2"]), [100, 0]), [ids[0]]);
+        assert_eq!(needed(Some(&["edge-1"]), [100, 0]), [ids[1]]);
+    }
+}

@@ -1,0 +1,342 @@
+//! Brings routes from their coming to their being held.
+//!
+//! Level-triggered: it knows the newest route of each host that it was told, and after every event
+//! does what can be done: stage what is named, apply what is staged, forget what is no longer named.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use candlefish_ids::ReleaseId;
+use candlefish_proto::deploy as pb;
+use futures_util::{StreamExt as _, stream};
+use prost::Message as _;
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    ReleaseRef, Route,
+    table::{Host, Table},
+};
+use crate::{
+    disk::{self, Disk},
+    release::{Release, Shelf, shelf},
+    report::Report,
+    traffic::Traffic,
+};
+
+/// Releases staged at a time: a large one must not keep a small one waiting.
+const STAGING: usize = 4;
+/// The first pause after a failure; it doubles up to the second.
+const RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(15);
+/// What a release may take at the start, when content that should be here must come from a store
+/// that may be down.
+const RESTORE: Duration = Duration::from_secs(5);
+
+/// What it works with.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    pub(crate) edge: String,
+    pub(crate) shelf: Arc<Shelf>,
+    pub(crate) table: Arc<Table>,
+    pub(crate) traffic: Arc<Traffic>,
+    pub(crate) disk: Disk,
+    pub(crate) report: Arc<Report>,
+    state: State,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    held: HashMap<String, Route>,
+    waiting: HashMap<String, Route>,
+    failed: HashMap<ReleaseId, Failed>,
+    in_hand: HashSet<ReleaseId>,
+    staging: JoinSet<(ReleaseRef, Result<Arc<Release>, shelf::Error>)>,
+}
+
+#[derive(Debug)]
+struct Failed {
+    pause: Duration,
+    again_at: Instant,
+}
+
+impl Failed {
+    fn is_over(&self) -> bool {
+        self.again_at <= Instant::now()
+    }
+}
+
+impl Keeper {
+    pub(crate) fn new(
+        edge: String,
+        shelf: Arc<Shelf>,
+        table: Arc<Table>,
+        traffic: Arc<Traffic>,
+        disk: Disk,
+        report: Arc<Report>,
+    ) -> Self {
+        Self {
+            edge,
+            shelf,
+            table,
+            traffic,
+            disk,
+            report,
+            state: State::default(),
+        }
+    }
+
+    /// Takes up the routes of the last run; answers how many. What cannot be staged from the disk
+    /// is tried again later, and its host says so until then.
+    pub(crate) async fn restore(&mut self) -> Result<usize, disk::Error> {
+        let Some(bytes) = self.disk.read_routes()? else {
+            return Ok(0);
+        };
+        let kept = pb::WatchRoutesResponse::decode(bytes.as_slice()).unwrap_or_else(|error| {
+            tracing::error!(%error, "the routes on disk cannot be read: waiting for the orchestrator");
+            pb::WatchRoutesResponse::default()
+        });
+        let routes = read_all(kept.routes);
+        let named: HashMap<ReleaseId, ReleaseRef> = routes
+            .iter()
+            .flat_map(Route::named)
+            .map(|release| (release.id, release))
+            .collect();
+        let shelf = &self.shelf;
+        let staged: Vec<_> = stream::iter(named.into_values())
+            .map(|release| async move { (release, timeout(RESTORE, shelf.stage(release)).await) })
+            .buffer_unordered(STAGING)
+            .collect()
+            .await;
+        for (release, outcome) in staged {
+            let outcome = outcome.unwrap_or(Err(shelf::Error::Interrupted));
+            self.note(release, outcome);
+        }
+        let count = routes.len();
+        self.put(&routes);
+        for route in routes {
+            let here = route.needed(&self.edge).iter().all(|r| self.is_here(*r));
+            if here {
+                self.report.hold(&route.host, route.version);
+                self.state.held.insert(route.host.clone(), route);
+            } else {
+                self.state.waiting.insert(route.host.clone(), route);
+            }
+        }
+        Ok(count)
+    }
+
+    /// Works until `stopping`.
+    pub(crate) async fn run(
+        mut self,
+        mut incoming: mpsc::Receiver<Vec<pb::Route>>,
+        stopping: CancellationToken,
+    ) {
+        loop {
+            self.begin_staging();
+            self.apply().await;
+            let again_at = self.next_retry();
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                routes = incoming.recv() => match routes {
+                    Some(routes) => self.receive(read_all(routes)),
+                    None => return,
+                },
+                Some(done) = self.state.staging.join_next() => match done {
+                    Ok((release, outcome)) => self.staged(release, outcome),
+                    Err(error) => {
+                        tracing::error!(%error, "staging a release panicked");
+                        self.state.in_hand.clear();
+                    }
+                },
+                () = sleep_until(again_at.unwrap_or_else(Instant::now)), if again_at.is_some() => {}
+            }
+        }
+    }
+
+    /// When the next release is to be tried again. Those whose time has come were begun just now,
+    /// or nobody names them, or the end of another one will lead here again.
+    fn next_retry(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let failed = self.state.failed.values().map(|failed| failed.again_at);
+        failed.filter(|again_at| *again_at > now).min()
+    }
+
+    /// Takes in routes that are newer than what is known of their hosts.
+    fn receive(&mut self, routes: Vec<Route>) {
+        for route in routes {
+            let known = [
+                self.state.held.get(&route.host),
+                self.state.waiting.get(&route.host),
+            ];
+            let newest = known.into_iter().flatten().map(|r| r.version).max();
+            if newest.is_some_and(|version| version > route.version) {
+                tracing::warn!(
+                    route.host,
+                    version = ?route.version,
+                    held = ?newest,
+                    "refused a route older than the one held"
+                );
+            } else if newest != Some(route.version) {
+                self.state.waiting.insert(route.host.clone(), route);
+            }
+        }
+    }
+
+    /// Stages what is named and not here, what is waited for first.
+    fn begin_staging(&mut self) {
+        let wanted: Vec<ReleaseRef> = {
+            let state = &self.state;
+            let waiting = state
+                .waiting
+                .values()
+                .flat_map(|route| route.needed(&self.edge));
+            let named = state
+                .waiting
+                .values()
+                .chain(state.held.values())
+                .flat_map(Route::named);
+            waiting
+                .chain(named)
+                .filter(|release| state.failed.get(&release.id).is_none_or(Failed::is_over))
+                .filter(|release| self.shelf.get(release.id).is_none())
+                .collect()
+        };
+        for release in wanted {
+            if self.state.in_hand.len() >= STAGING {
+                return;
+            }
+            if self.state.in_hand.insert(release.id) {
+                let shelf = Arc::clone(&self.shelf);
+                self.state
+                    .staging
+                    .spawn(async move { (release, shelf.stage(release).await) });
+            }
+        }
+    }
+
+    fn staged(&mut self, release: ReleaseRef, outcome: Result<Arc<Release>, shelf::Error>) {
+        self.state.in_hand.remove(&release.id);
+        self.note(release, outcome);
+        // Held routes that name it get it now: as assets to fall back on, or at last.
+        let names = |route: &&Route| route.named().any(|named| named.id == release.id);
+        let routes: Vec<Route> = self.state.held.values().filter(names).cloned().collect();
+        self.put(&routes);
+    }
+
+    fn note(&mut self, release: ReleaseRef, outcome: Result<Arc<Release>, shelf::Error>) {
+        match outcome {
+            Ok(_) => {
+                self.state.failed.remove(&release.id);
+                self.report.staged(release.id);
+                tracing::info!(release.id = %release.id, "staged a release");
+            }
+            Err(error) => {
+                tracing::warn!(%error, release.id = %release.id, "a release could not be staged");
+                self.report.failed(release.id, &error.to_string());
+                let before = self.state.failed.get(&release.id);
+                let pause = before.map_or(RETRY, |f| (f.pause * 2).min(LONGEST_RETRY));
+                let again_at = Instant::now() + pause;
+                self.state
+                    .failed
+                    .insert(release.id, Failed { pause, again_at });
+            }
+        }
+    }
+
+    /// Applies what can be served: table first, then disk, then the word that it is held.
+    async fn apply(&mut self) {
+        let ready: Vec<String> = self
+            .state
+            .waiting
+            .values()
+            .filter(|route| route.needed(&self.edge).iter().all(|r| self.is_here(*r)))
+            .map(|route| route.host.clone())
+            .collect();
+        if ready.is_empty() {
+            return;
+        }
+        let routes: Vec<Route> = ready
+            .iter()
+            .filter_map(|host| self.state.waiting.remove(host))
+            .collect();
+        self.put(&routes);
+        for route in &routes {
+            tracing::info!(route.host, version = ?route.version, "serving a route");
+            self.state.held.insert(route.host.clone(), route.clone());
+        }
+        self.persist().await;
+        for route in routes {
+            self.report.hold(&route.host, route.version);
+        }
+        self.forget_unnamed();
+    }
+
+    fn is_here(&self, wanted: ReleaseRef) -> bool {
+        self.shelf
+            .get(wanted.id)
+            .is_some_and(|release| release.manifest == wanted.manifest)
+    }
+
+    fn put(&self, routes: &[Route]) {
+        let changed = routes
+            .iter()
+            .map(|route| {
+                let host = Host::of(route, &self.edge, &self.shelf, &self.traffic);
+                (route.host.as_str().into(), host)
+            })
+            .collect();
+        self.table.put(changed);
+    }
+
+    /// An edge that cannot write still serves what it was told: it would only start with older
+    /// routes, should the orchestrator be down as well.
+    async fn persist(&self) {
+        let routes = self.state.held.values().map(Route::write).collect();
+        let kept = pb::WatchRoutesResponse {
+            routes,
+            caught_up: false,
+        };
+        let disk = self.disk.clone();
+        let write = move || disk.write_routes(&kept.encode_to_vec());
+        match tokio::task::spawn_blocking(write).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the routes were not kept on disk"),
+            Err(error) => tracing::error!(%error, "the routes were not kept on disk"),
+        }
+    }
+
+    fn forget_unnamed(&mut self) {
+        let state = &mut self.state;
+        let named: HashSet<ReleaseId> = state
+            .held
+            .values()
+            .chain(state.waiting.values())
+            .flat_map(Route::named)
+            .map(|release| release.id)
+            .collect();
+        state.failed.retain(|id, _| named.contains(id));
+        self.shelf.keep_only(&named);
+        self.report.keep_only(&named);
+    }
+}
+
+fn read_all(routes: Vec<pb::Route>) -> Vec<Route> {
+    routes
+        .into_iter()
+        .filter_map(|route| match Route::read(route) {
+            Ok(route) => Some(route),
+            Err(error) => {
+                tracing::error!(%error, "a route of the orchestrator is left out");
+                None
+            }
+        })
+        .collect()
+}

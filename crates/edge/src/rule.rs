@@ -1,0 +1,23 @@
+//! The rules that a site brings: `_redirects` and `_headers`, a documented subset of Netlify's.
+//!
+//! Read once, when a release is staged. A line that is not understood refuses the release: a rule
+//! that silently does nothing is worse than a deployment that fails and says which line.
+
+mod header;
+mod pattern;
+mod redirect;
+
+pub(crate) use header::Headers;
+pub(crate) use redirect::{Action, Redirects};
+
+/// A line that is not understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line} of {file}: {why}")]
+pub(crate) struct Error {
+    pub(crate) file: &'static str,
+    pub(crate) line: usize,
+    pub(crate) why: String,
+}
+
+/// Rules of one file; more would make every request slow.
+const MAX_RULES: usize = 2_000;

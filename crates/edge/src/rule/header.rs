@@ -1,0 +1,160 @@
+//! `_headers`: a path, and below it, indented, `name: value` lines. All blocks that match count.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+use super::{Error, MAX_RULES, pattern::Pattern};
+
+const FILE: &str = "_headers";
+
+/// All blocks of a release, in their order.
+#[derive(Debug, Default)]
+pub(crate) struct Headers {
+    blocks: Vec<Block>,
+}
+
+#[derive(Debug)]
+struct Block {
+    path: Pattern,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Headers {
+    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+        let mut all = Self::default();
+        for (index, line) in text.lines().enumerate() {
+            let fault = |why: String| Error {
+                file: FILE,
+                line: index + 1,
+                why,
+            };
+            let indented = line.starts_with([' ', '\t']);
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            if !indented {
+                if all.blocks.len() == MAX_RULES {
+                    return Err(fault(format!("more than {MAX_RULES} paths")));
+                }
+                let path = Pattern::parse(line).map_err(|why| fault(why.to_owned()))?;
+                all.blocks.push(Block {
+                    path,
+                    headers: Vec::new(),
+                });
+                continue;
+            }
+            let header = parse_header(line).map_err(fault)?;
+            let block = all.blocks.last_mut();
+            let block = block.ok_or_else(|| fault("a header needs a path above it".to_owned()))?;
+            block.headers.push(header);
+        }
+        Ok(all)
+    }
+
+    /// Sets what the blocks for this path (decoded, without its first slash) say: the first value
+    /// of a name takes the place of ours, more of them are added.
+    pub(crate) fn apply(&self, path: &str, headers: &mut HeaderMap) {
+        let matching = self
+            .blocks
+            .iter()
+            .filter(|b| b.path.matches(path).is_some());
+        let mut set: Vec<&HeaderName> = Vec::new();
+        for (name, value) in matching.flat_map(|block| &block.headers) {
+            if set.contains(&name) {
+                headers.append(name, value.clone());
+            } else {
+                headers.insert(name, value.clone());
+                set.push(name);
+            }
+        }
+    }
+}
+
+fn parse_header(line: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = line.split_once(':').ok_or("a header needs a colon")?;
+    let parsed = HeaderName::try_from(name.trim());
+    let name = parsed.map_err(|error| format!("{:?} is no header name: {error}", name.trim()))?;
+    if is_ours(&name) {
+        return Err(format!("the edge sets {name} itself"));
+    }
+    let value = HeaderValue::from_str(value.trim());
+    let value =
+        value.map_err(|error| format!("{name} has a value that no header can carry: {error}"))?;
+    Ok((name, value))
+}
+
+/// Headers that say how the answer is sent, or who may keep it: a site's rule would break them.
+fn is_ours(name: &HeaderName) -> bool {
+    name.as_str().starts_with("candlefish")
+        || [
+            header::ACCEPT_RANGES,
+            header::AGE,
+            header::ALLOW,
+            header::CONNECTION,
+            header::CONTENT_ENCODING,
+            header::CONTENT_LENGTH,
+            header::CONTENT_RANGE,
+            header::DATE,
+            header::ETAG,
+            header::LOCATION,
+            header::SERVER,
+            header::SET_COOKIE,
+            header::TE,
+            header::TRAILER,
+            header::TRANSFER_ENCODING,
+            header::UPGRADE,
+            header::VARY,
+        ]
+        .contains(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_matching_blocks_count() {
+        let rules = Headers::parse(
+            "# all\n/*\n  X-Frame-Options: DENY\n  Link: </a>\n/assets/*\n\tcache-control: public, max-age=60\n  Link: </b>\n",
+        )
+        .unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert("cache-control", HeaderValue::from_static("ours"));
+        rules.apply("assets/x.css", &mut headers);
+        assert_eq!(headers["x-frame-options"], "DENY");
+        assert_eq!(headers["cache-control"], "public, max-age=60");
+        let links: Vec<_> = headers.get_all("link").iter().collect();
+        assert_eq!(links, ["</a>", "</b>"]);
+        let mut other = HeaderMap::new();
+        rules.apply("page", &mut other);
+        assert_eq!(other.len(), 2);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_with_its_line() {
+        for (rules, part) in [
+            (
+                "  A: b",
+                "line 1 of _headers: a header needs a path above it",
+            ),
+            (
+                "/a\n  nonsense",
+                "line 2 of _headers: a header needs a colon",
+            ),
+            ("/a\n  b c: d", "\"b c\" is no header name"),
+            ("/a\n  X: \u{1}", "no header can carry"),
+            (
+                "/a\n  Content-Length: 3",
+                "the edge sets content-length itself",
+            ),
+            (
+                "/a\n  Candlefish-Release: x",
+                "the edge sets candlefish-release itself",
+            ),
+            ("a\n  B: c", "must begin with a slash"),
+        ] {
+            let text = Headers::parse(rules).unwrap_err().to_string();
+            assert!(text.contains(part), "{rules:?}: {text}");
+        }
+    }
+}

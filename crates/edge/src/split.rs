@@ -1,0 +1,136 @@
+//! Which release a visitor gets.
+//!
+//! Pure. A visitor draws a number from 0 to 99 once; the cookie keeps it, with the release that was
+//! served and the route's generation. The newest release gets the lowest numbers, so when its share
+//! grows, visitors move to it and none moves away. One who saw the newer release keeps it whatever
+//! becomes of the weights, until the generation rises (traffic was sent back) or it gets no traffic
+//! at all any more.
+//!
+//! The number is turned by the newest release's id, or the same visitors would try every release.
+
+use std::fmt;
+
+use candlefish_ids::ReleaseId;
+
+/// The cookie's name.
+pub(crate) const COOKIE: &str = "candlefish";
+
+/// What a visitor's cookie says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cookie {
+    pub(crate) generation: i32,
+    pub(crate) draw: u8,
+    pub(crate) release: ReleaseId,
+}
+
+impl Cookie {
+    /// Reads the value of a `cookie` header; one that is not ours is none.
+    pub(crate) fn read(header: &str) -> Option<Self> {
+        header
+            .split(';')
+            .filter_map(|pair| pair.split_once('='))
+            .find(|(name, _)| name.trim() == COOKIE)
+            .and_then(|(_, value)| Self::parse(value.trim()))
+    }
+
+    fn parse(value: &str) -> Option<Self> {
+        let mut parts = value.splitn(3, '.');
+        let generation = parts.next()?.parse().ok()?;
+        let draw = parts.next()?.parse().ok().filter(|draw| *draw < 100)?;
+        let release = ReleaseId::from_suffix(parts.next()?).ok()?;
+        Some(Self {
+            generation,
+            draw,
+            release,
+        })
+    }
+}
+
+impl fmt::Display for Cookie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}.{}.{}",
+            self.generation,
+            self.draw,
+            self.release.suffix()
+        )
+    }
+}
+
+/// What a visitor gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Choice {
+    /// The place of the release in the route.
+    pub(crate) place: usize,
+    /// The cookie to set, when the visitor has another one.
+    pub(crate) cookie: Option<Cookie>,
+}
+
+/// A split: two or more releases, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Split {
+    pub(crate) generation: i32,
+    /// Release and percent.
+    pub(crate) releases: Vec<(ReleaseId, u8)>,
+    /// Rolling: this edge serves one of them alone, and the other edges may serve the newest
+    /// already; who saw it there keeps it here.
+    pub(crate) rolling: bool,
+}
+
+impl Split {
+    /// Chooses for a visitor with this cookie, or with this draw (any number) when it has none.
+    pub(crate) fn choose(&self, cookie: Option<Cookie>, draw: u64) -> Choice {
+        let seen = cookie.filter(|c| c.generation == self.generation);
+        let draw = seen.map_or_else(|| u8::try_from(draw % 100).unwrap_or_default(), |c| c.draw);
+        let drawn = self.place_of(draw);
+        // Later in the list is newer.
+        let kept = seen
+            .and_then(|cookie| self.place_kept(cookie.release))
+            .filter(|place| *place > drawn);
+        let place = kept.unwrap_or(drawn);
+        let newest = place + 1 == self.releases.len();
+        let cookie = self.releases.get(place).map(|(release, _)| Cookie {
+            generation: self.generation,
+            draw,
+            release: *release,
+        });
+        Choice {
+            place,
+            // While rolling there is nothing to remember of the older release.
+            cookie: cookie.filter(|new| seen.as_ref() != Some(new) && (newest || !self.rolling)),
+        }
+    }
+
+    fn place_kept(&self, release: ReleaseId) -> Option<usize> {
+        self.releases
+            .iter()
+            .position(|(id, weight)| *id == release && (*weight > 0 || self.rolling))
+    }
+
+    fn place_of(&self, draw: u8) -> usize {
+        let turned = (u32::from(draw) + self.turn()) % 100;
+        let mut below = 0;
+        for (place, (_, weight)) in self.releases.iter().enumerate().rev() {
+            below += u32::from(*weight);
+            if turned < below {
+                return place;
+            }
+        }
+        // Weights that do not reach 100: the oldest takes the rest.
+        self.releases
+            .iter()
+            .position(|(_, weight)| *weight > 0)
+            .unwrap_or_default()
+    }
+
+    /// The same on every edge.
+    fn turn(&self) -> u32 {
+        let newest = self.releases.last().map(|(id, _)| id.uuid().as_u128());
+        let low = newest.unwrap_or_default() % 100;
+        u32::try_from(low).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! The edge's stream to an orchestrator: it tells what it holds, and gets what it lacks.
+//!
+//! Any replica will do. When a stream ends, breaks, or does not catch up in time, the next replica
+//! is asked; what is held stays served meanwhile.
+
+use std::{sync::Arc, time::Duration};
+
+use candlefish_proto::deploy::{
+    Route, WatchRoutesRequest, WatchRoutesResponse, edge_service_client::EdgeServiceClient,
+};
+use candlefish_runtime::{
+    identity::{Caller, IDENTITY, SignError, Signer},
+    listen::MAX_MESSAGE_BYTES,
+    ops::Readiness,
+};
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, error::Elapsed, interval, sleep, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    Request, Status, Streaming,
+    metadata::{Ascii, MetadataValue, errors::InvalidMetadataValue},
+    transport::{Channel, Endpoint},
+};
+
+use crate::report::{Held, Report};
+
+/// Who receives our token.
+const AUDIENCE: &str = "deploy-orchestrator";
+/// A replica that does not answer by then is not the one.
+const CONNECT: Duration = Duration::from_secs(2);
+/// A frozen peer is noticed within the sum of these: an edge that is not heard for 5 s is not live.
+const PING: Duration = Duration::from_secs(1);
+const PING_ANSWER: Duration = Duration::from_secs(1);
+/// How long a replica may take to send what is current.
+const CATCH_UP: Duration = Duration::from_secs(15);
+/// Pauses between attempts; the first replica that works ends them.
+const RETRY: Duration = Duration::from_millis(50);
+const LONGEST_RETRY: Duration = Duration::from_secs(1);
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("cannot reach the orchestrator: {0}")]
+    Connect(#[from] tonic::transport::Error),
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    #[error("the token fits no header")]
+    Token(#[from] InvalidMetadataValue),
+    #[error("the orchestrator refused: {}", .0.message())]
+    Refused(#[from] Status),
+    #[error("the orchestrator ended the stream")]
+    Ended,
+    #[error("the orchestrator does not read what we send")]
+    Stuck,
+    #[error("the orchestrator does not answer")]
+    Silent(#[from] Elapsed),
+    #[error("the orchestrator did not send what is current in {} s", CATCH_UP.as_secs())]
+    Slow,
+    #[error("routes are not taken in any more")]
+    Stopping,
+}
+
+/// What a stream needs.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pub(crate) orchestrators: Vec<Endpoint>,
+    pub(crate) signer: Option<Signer>,
+    pub(crate) edge: String,
+    pub(crate) boot: String,
+    pub(crate) address: String,
+    /// How often the edge is heard when nothing changes.
+    pub(crate) period: Duration,
+    pub(crate) report: Arc<Report>,
+    pub(crate) routes: mpsc::Sender<Vec<Route>>,
+    pub(crate) readiness: Readiness,
+}
+
+impl Watch {
+    /// Watches until `stopping`.
+    pub(crate) async fn run(self, stopping: CancellationToken) {
+        let mut pause = RETRY;
+        for orchestrator in self.orchestrators.iter().cycle() {
+            let mut caught_up = false;
+            let ended = tokio::select! {
+                () = stopping.cancelled() => return,
+                ended = self.session(orchestrator, &mut caught_up) => ended,
+            };
+            let Err(error) = ended else { return };
+            if matches!(error, Error::Stopping) {
+                return;
+            }
+            tracing::warn!(%error, orchestrator = %orchestrator.uri(), "lost the stream of routes");
+            pause = if caught_up {
+                RETRY
+            } else {
+                (pause * 2).min(LONGEST_RETRY)
+            };
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = sleep(pause) => {}
+            }
+        }
+    }
+
+    /// One stream, from its opening to its end.
+    async fn session(&self, orchestrator: &Endpoint, caught_up: &mut bool) -> Result<(), Error> {
+        let channel = timeout(CONNECT, orchestrator.connect()).await??;
+        let (outgoing, ours) = mpsc::channel(8);
+        // Subscribed before the first difference: a change between the two is told as well.
+        let mut changed = self.report.watch();
+        let mut sent = Held::default();
+        self.tell(&outgoing, &mut sent, true).await?;
+        let mut incoming = timeout(CATCH_UP, self.open(channel, ours)).await??;
+        let mut ticks = interval(self.period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let late = sleep(CATCH_UP);
+        tokio::pin!(late);
+        loop {
+            tokio::select! {
+                message = incoming.message() => {
+                    self.receive(message?.ok_or(Error::Ended)?, caught_up).await?;
+                }
+                // Ours to end: the sender lives in the report.
+                _ = changed.changed() => self.tell(&outgoing, &mut sent, false).await?,
+                _ = ticks.tick() => self.tell(&outgoing, &mut sent, false).await?,
+                () = &mut late, if !*caught_up => return Err(Error::Slow),
+            }
+        }
+    }
+
+    async fn open(
+        &self,
+        channel: Channel,
+        ours: mpsc::Receiver<WatchRoutesRequest>,
+    ) -> Result<Streaming<WatchRoutesResponse>, Error> {
+        let mut request = Request::new(ReceiverStream::new(ours));
+        if let Some(signer) = &self.signer {
+            let token = signer.token(AUDIENCE, &Caller::process("edge"))?;
+            let token: MetadataValue<Ascii> = token.parse()?;
+            request.metadata_mut().insert(IDENTITY, token);
+        }
+        let mut client = EdgeServiceClient::new(channel)
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        Ok(client.watch_routes(request).await?.into_inner())
+    }
+
+    async fn receive(
+        &self,
+        message: WatchRoutesResponse,
+        caught_up: &mut bool,
+    ) -> Result<(), Error> {
+        if !message.routes.is_empty() && self.routes.send(message.routes).await.is_err() {
+            return Err(Error::Stopping);
+        }
+        if message.caught_up && !*caught_up {
+            *caught_up = true;
+            tracing::info!(
+                routes = self.report.route_count(),
+                "the stream of routes caught up"
+            );
+            self.readiness.set("routes", Ok(()));
+        }
+        Ok(())
+    }
+
+    async fn tell(
+        &self,
+        outgoing: &mpsc::Sender<WatchRoutesRequest>,
+        sent: &mut Held,
+        first: bool,
+    ) -> Result<(), Error> {
+        let (held, staged) = self.report.difference(sent);
+        let message = WatchRoutesRequest {
+            edge: self.edge.clone(),
+            boot: self.boot.clone(),
+            address: self.address.clone(),
+            held,
+            staged,
+            first,
+        };
+        match timeout(CONNECT, outgoing.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Error::Ended),
+            Err(_) => Err(Error::Stuck),
+        }
+    }
+}
+
+/// An orchestrator's address as a connection to be made.
+pub(crate) fn endpoint(url: &str) -> Result<Endpoint, tonic::transport::Error> {
+    Ok(Endpoint::from_shared(url.to_owned())?
+        .connect_timeout(CONNECT)
+        .http2_keep_alive_interval(PING)
+        .keep_alive_timeout(PING_ANSWER)
+        .keep_alive_while_idle(true)
+        .tcp_nodelay(true))
+}

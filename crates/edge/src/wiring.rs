@@ -1,0 +1,194 @@
+//! Puts the rooms together.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use candlefish_blobs::Options;
+use candlefish_ids::RequestId;
+use candlefish_proto::deploy;
+use candlefish_runtime::{
+    identity::{KeyError, Signer},
+    listen, ops,
+    ops::Readiness,
+    tasks::{Policy, Tasks},
+};
+use tokio::sync::mpsc;
+
+use crate::{
+    Config,
+    disk::{self, Disk},
+    release::Shelf,
+    report::Report,
+    route::{keeper::Keeper, table::Table},
+    serve::{Server, listener},
+    stream::Watch,
+    traffic::{
+        Traffic,
+        publish::{self, Teller},
+    },
+};
+
+/// Messages of routes that may wait for the one in hand.
+const ROUTES_WAITING: usize = 16;
+
+/// Why an edge does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The state directory.
+    #[error(transparent)]
+    Disk(#[from] disk::Error),
+    /// The blob store's location.
+    #[error(transparent)]
+    Blobs(#[from] candlefish_blobs::Error),
+    /// The identity key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// A port.
+    #[error(transparent)]
+    Listen(#[from] listen::Error),
+    /// The operations port.
+    #[error(transparent)]
+    Ops(#[from] ops::Error),
+    /// NATS's address.
+    #[error("cannot use the NATS address")]
+    Nats(#[from] async_nats::ConnectError),
+}
+
+/// A running edge.
+#[derive(Debug)]
+pub struct Running {
+    /// Its id.
+    pub edge: String,
+    /// Where visitors come.
+    pub address: SocketAddr,
+    /// Health, readiness, metrics.
+    pub ops_address: SocketAddr,
+}
+
+/// Starts an edge; it runs until the tasks are stopped.
+pub async fn run(config: Config, tasks: &Tasks, readiness: Readiness) -> Result<Running, Error> {
+    let ops_address = ops::serve(config.ops_listen, readiness.clone(), tasks.clone()).await?;
+    let rooms = Rooms::open(&config).await?;
+    let mut keeper = rooms.keeper();
+    // Before the port opens: no visitor is told that a site is unknown that was served before.
+    let restored = keeper.restore().await?;
+    tracing::info!(
+        edge = rooms.edge,
+        routes = restored,
+        "took up the routes of the last run"
+    );
+    let state = match restored {
+        0 => Err("no routes yet: waiting for the orchestrator".to_owned()),
+        _ => Ok(()),
+    };
+    readiness.set("routes", state);
+    let listener = listen::bind(config.listen).await?;
+    let address = listen::local_addr(&listener)?;
+
+    let (sender, routes) = mpsc::channel(ROUTES_WAITING);
+    let watch = rooms.watch(&config, address, sender, readiness)?;
+    let stopping = tasks.stopping();
+    let server = Arc::new(Server::new(
+        Arc::clone(&rooms.table),
+        Arc::clone(&rooms.shelf),
+    ));
+    let served = listener::serve(listener, server, config.connections, stopping.clone());
+    drop(tasks.spawn("visitors", Policy::StopProcess, served));
+    drop(tasks.spawn(
+        "routes",
+        Policy::StopProcess,
+        keeper.run(routes, stopping.clone()),
+    ));
+    drop(tasks.spawn("stream", Policy::StopProcess, watch.run(stopping.clone())));
+    if let Some(url) = &config.nats_url {
+        let nats = publish::connect(url).await?;
+        let teller = Teller {
+            edge: rooms.edge.clone(),
+            boot: rooms.boot,
+            period: config.report_period,
+        };
+        let told = publish::run(rooms.traffic, nats, teller, stopping.clone());
+        drop(tasks.spawn("traffic", Policy::StopProcess, told));
+    }
+    let shelf = rooms.shelf;
+    drop(tasks.spawn("variants", Policy::StopProcess, async move {
+        tokio::select! {
+            () = shelf.prepare_variants() => {}
+            () = stopping.cancelled() => {}
+        }
+    }));
+    Ok(Running {
+        edge: rooms.edge,
+        address,
+        ops_address,
+    })
+}
+
+/// What the tasks share.
+struct Rooms {
+    edge: String,
+    boot: String,
+    disk: Disk,
+    shelf: Arc<Shelf>,
+    table: Arc<Table>,
+    traffic: Arc<Traffic>,
+    report: Arc<Report>,
+}
+
+impl Rooms {
+    async fn open(config: &Config) -> Result<Self, Error> {
+        let disk = Disk::open(&config.state_dir)?;
+        let edge = match &config.edge_id {
+            Some(id) => id.clone(),
+            None => disk.edge_id()?,
+        };
+        let options = Options {
+            s3_endpoint: config.s3_endpoint.clone(),
+            ..Options::default()
+        };
+        let store = candlefish_blobs::open(&config.blobs, options).await?;
+        Ok(Self {
+            edge,
+            boot: RequestId::new().suffix(),
+            shelf: Arc::new(Shelf::new(store, disk.clone(), config.memory_bytes)),
+            disk,
+            table: Arc::default(),
+            traffic: Arc::default(),
+            report: Arc::new(Report::new()),
+        })
+    }
+
+    fn keeper(&self) -> Keeper {
+        Keeper::new(
+            self.edge.clone(),
+            Arc::clone(&self.shelf),
+            Arc::clone(&self.table),
+            Arc::clone(&self.traffic),
+            self.disk.clone(),
+            Arc::clone(&self.report),
+        )
+    }
+
+    fn watch(
+        &self,
+        config: &Config,
+        address: SocketAddr,
+        routes: mpsc::Sender<Vec<deploy::Route>>,
+        readiness: Readiness,
+    ) -> Result<Watch, KeyError> {
+        let key = config.identity_key.as_ref();
+        let advertised = config.advertise.clone();
+        Ok(Watch {
+            orchestrators: config.orchestrators.clone(),
+            signer: key
+                .map(|path| Signer::from_pem_file("edge", path))
+                .transpose()?,
+            edge: self.edge.clone(),
+            boot: self.boot.clone(),
+            address: advertised.unwrap_or_else(|| address.to_string()),
+            period: config.report_period,
+            report: Arc::clone(&self.report),
+            routes,
+            readiness,
+        })
+    }
+}
