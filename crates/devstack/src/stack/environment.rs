@@ -52,11 +52,15 @@ impl Secrets {
             })
         });
         let accounts = accounts.collect::<Result<_>>()?;
+        let (blob_signing_key, drawn) = (next()?, next()?);
+        // A token's text: the 26 characters of an id, the first at most 7, and a secret. Hex digits
+        // are among the letters of both.
+        let (id, secret) = drawn.split_at(25);
         Ok(Self {
             superuser,
             accounts,
-            blob_signing_key: next()?,
-            bootstrap_token: format!("cft_{}", next()?),
+            blob_signing_key,
+            bootstrap_token: format!("cft_0{id}_{secret}"),
         })
     }
 
