@@ -1,0 +1,252 @@
+//! The gateway as seen from here: one channel, the token on every call, keys on those that act.
+
+use std::{future::Future, time::Duration};
+
+use bytes::Bytes;
+use candlefish_proto::{
+    deploy::{
+        Deployment, WatchDeploymentRequest, deployment_service_client::DeploymentServiceClient,
+    },
+    event::{WatchEventsRequest, WatchEventsResponse, event_service_client::EventServiceClient},
+};
+use tonic::{
+    Code, Request, Response, Status, Streaming,
+    metadata::MetadataValue,
+    transport::{Channel, ClientTlsConfig, Endpoint, Uri},
+};
+
+use crate::{
+    contexts::Chosen,
+    error::{Error, Unreachable},
+    repeats::{Repeat, Repeats},
+};
+
+pub(crate) mod calls;
+mod names;
+mod pages;
+
+use calls::Call;
+pub(crate) use names::{Loopback, is_loopback};
+
+/// Pauses before a call that did not arrive is made again.
+const RETRIES: [Duration; 3] = [
+    Duration::from_millis(200),
+    Duration::from_millis(600),
+    Duration::from_millis(1500),
+];
+
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// A connection to one API.
+#[derive(Clone)]
+pub(crate) struct Api {
+    address: String,
+    token: Option<MetadataValue<tonic::metadata::Ascii>>,
+    channel: Channel,
+    repeats: Repeats,
+}
+
+impl Api {
+    /// Prepares the connection; the first call makes it.
+    pub(crate) fn new(chosen: &Chosen, repeats: Repeats) -> Result<Self, Error> {
+        let address = chosen.api.trim_end_matches('/').to_owned();
+        let wrong = || {
+            Error::wrong(
+                format!("{address:?} is not the address of an API"),
+                "Give one like http://127.0.0.1:8090 or https://candlefish.example.org.",
+            )
+        };
+        let uri: Uri = address.parse().ok().ok_or_else(wrong)?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
+            return Err(wrong());
+        }
+        let token = chosen.token.as_ref().map(|token| {
+            let mut value = MetadataValue::try_from(format!("Bearer {}", token.0))?;
+            value.set_sensitive(true);
+            Ok(value)
+        });
+        let token =
+            token
+                .transpose()
+                .map_err(|_: tonic::metadata::errors::InvalidMetadataValue| {
+                    Error::wrong(
+                        "the token has letters that no token has",
+                        "Log in again: candlefish login --api URL",
+                    )
+                })?;
+        let channel = endpoint(&uri).map_err(|_source| wrong())?.connect_lazy();
+        Ok(Self {
+            address,
+            token,
+            channel,
+            repeats,
+        })
+    }
+
+    /// The API's address, without `/` at its end.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// A call that changes nothing.
+    pub(crate) async fn read<C: Call>(&self, message: C) -> Result<C::Answer, Error> {
+        self.call(message, None).await
+    }
+
+    /// A call that acts, under an idempotency key that is kept until the answer is known.
+    pub(crate) async fn act<C: Call>(&self, message: C) -> Result<C::Answer, Error> {
+        let (answer, _) = self.act_as(&message.clone(), message).await?;
+        Ok(answer)
+    }
+
+    /// As [`Api::act`], where the message holds more than what the person asked for (`asked`), such
+    /// as what was live then: a repeat sends the message of the first time. Gives the key too, so
+    /// that it can be kept for a failure that comes later.
+    pub(crate) async fn act_as<C: Call>(
+        &self,
+        asked: &C,
+        message: C,
+    ) -> Result<(C::Answer, Repeat), Error> {
+        let repeat = self.repeats.begin(
+            &self.address,
+            C::NAME,
+            &asked.encode_to_vec(),
+            message.encode_to_vec(),
+        );
+        let message = C::decode(repeat.request.as_slice()).unwrap_or(message);
+        match self.call(message, Some(&repeat.key)).await {
+            Err(Error::Unreachable(mut unreachable)) => {
+                unreachable.kept = repeat.keep();
+                Err(Error::Unreachable(unreachable))
+            }
+            done => {
+                repeat.settle();
+                done.map(|answer| (answer, repeat))
+            }
+        }
+    }
+
+    /// The message of the first time, when the same was asked before and no answer arrived.
+    pub(crate) fn asked_before<C: Call>(&self, asked: &C) -> Option<C> {
+        let repeat = self
+            .repeats
+            .find(&self.address, C::NAME, &asked.encode_to_vec())?;
+        C::decode(repeat.request.as_slice()).ok()
+    }
+
+    /// Streams a deployment: as it is, then whenever it changes.
+    pub(crate) async fn watch(
+        &self,
+        message: WatchDeploymentRequest,
+    ) -> Result<Streaming<Deployment>, Error> {
+        let request = self.request(message, None, None);
+        let stream = DeploymentServiceClient::new(self.channel.clone())
+            .watch_deployment(request)
+            .await;
+        stream
+            .map(Response::into_inner)
+            .map_err(|status| self.fault(status))
+    }
+
+    /// Streams events.
+    pub(crate) async fn events(
+        &self,
+        message: WatchEventsRequest,
+    ) -> Result<Streaming<WatchEventsResponse>, Error> {
+        let request = self.request(message, None, None);
+        let stream = EventServiceClient::new(self.channel.clone())
+            .watch_events(request)
+            .await;
+        stream
+            .map(Response::into_inner)
+            .map_err(|status| self.fault(status))
+    }
+
+    /// What a failed call means to the person who made it.
+    pub(crate) fn fault(&self, status: Status) -> Error {
+        if is_unreachable(&status) {
+            let why = reason(&status);
+            return Error::Unreachable(Unreachable {
+                address: self.address.clone(),
+                why,
+                kept: false,
+            });
+        }
+        Error::Refused(Box::new(status))
+    }
+
+    async fn call<C: Call>(&self, message: C, key: Option<&str>) -> Result<C::Answer, Error> {
+        let mut pauses = RETRIES.iter();
+        loop {
+            let request = self.request(message.clone(), key, Some(C::TIMEOUT));
+            match C::send(self.channel.clone(), request).await {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) if is_unreachable(&status) => match pauses.next() {
+                    Some(pause) => tokio::time::sleep(*pause).await,
+                    None => return Err(self.fault(status)),
+                },
+                Err(status) => return Err(self.fault(status)),
+            }
+        }
+    }
+
+    fn request<T>(&self, message: T, key: Option<&str>, timeout: Option<Duration>) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(token) = &self.token {
+            request
+                .metadata_mut()
+                .insert("authorization", token.clone());
+        }
+        if let Some(key) = key.and_then(|key| MetadataValue::try_from(key).ok()) {
+            request.metadata_mut().insert("idempotency-key", key);
+        }
+        if let Some(timeout) = timeout {
+            request.set_timeout(timeout);
+        }
+        request
+    }
+}
+
+fn endpoint(uri: &Uri) -> Result<Endpoint, tonic::transport::Error> {
+    let host = uri.host().unwrap_or_default();
+    let endpoint = match names::dialled(uri) {
+        // The name stays the authority of every request; only the connection goes elsewhere.
+        Some(dialled) => Endpoint::from(dialled).origin(uri.clone()),
+        None => Endpoint::from(uri.clone()),
+    };
+    let endpoint = endpoint
+        .user_agent(concat!("candlefish/", env!("CARGO_PKG_VERSION")))?
+        .connect_timeout(CONNECT)
+        .http2_keep_alive_interval(Duration::from_secs(10))
+        .keep_alive_timeout(Duration::from_secs(10))
+        .keep_alive_while_idle(true);
+    if uri.scheme_str() == Some("https") {
+        return endpoint.tls_config(ClientTlsConfig::new().with_native_roots().domain_name(host));
+    }
+    Ok(endpoint)
+}
+
+/// Whether a failed call may be made again: it did not arrive, or nobody could work on it.
+/// A status that was made on this side has the transport's error as its source.
+pub(crate) fn is_unreachable(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded)
+        || std::error::Error::source(status).is_some()
+}
+
+/// The innermost cause, which names what the network said.
+fn reason(status: &Status) -> String {
+    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(status);
+    let mut words = status.message().to_owned();
+    while let Some(error) = cause {
+        words = error.to_string();
+        cause = error.source();
+    }
+    words
+}
+
+/// What a call answers, before anybody waits for it.
+pub(crate) trait Answer<T>: Future<Output = Result<Response<T>, Status>> + Send {}
+impl<T, F: Future<Output = Result<Response<T>, Status>> + Send> Answer<T> for F {}
+
+/// Bodies of uploads.
+pub(crate) type Body = Bytes;

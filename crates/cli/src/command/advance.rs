@@ -1,0 +1,61 @@
+//! `advance`: passes the wait that a deployment is in.
+
+use candlefish_ids::DeploymentId;
+use candlefish_proto::deploy::{AdvanceDeploymentRequest, GetDeploymentRequest};
+
+use crate::{
+    app::App,
+    error::{Error, Exit},
+    render::{self, steps},
+};
+
+/// Options of `advance`.
+#[derive(Debug, clap::Args)]
+#[command(
+    before_help = "Examples:\n  candlefish advance dep_01k8qx…            leaves the step it is in\n  candlefish advance dep_01k8qx… 5          leaves step 5, and no other"
+)]
+pub(crate) struct Args {
+    /// The deployment's id
+    deployment: DeploymentId,
+    /// The place of the step to leave, from 1; else the one it is in
+    step: Option<i32>,
+    /// Why
+    #[arg(long, default_value = "")]
+    reason: String,
+}
+
+/// Names the step that is left, so that a stale call is refused.
+pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
+    let api = app.api()?;
+    let id = args.deployment.to_string();
+    let step_ord = match args.step {
+        Some(step) => step,
+        None => {
+            let deployment = api.read(GetDeploymentRequest { id: id.clone() }).await?;
+            let active = deployment.steps.iter().find(|step| steps::is_active(step));
+            let step = active.ok_or_else(|| {
+                Error::wrong(
+                    "it is in no step that could be left",
+                    format!("Look at it: candlefish status {id}"),
+                )
+            })?;
+            app.output.note(&format!(
+                "  Leaving step {}, {}.",
+                step.ord,
+                steps::name(step)
+            ));
+            step.ord
+        }
+    };
+    let deployment = api
+        .act(AdvanceDeploymentRequest {
+            id,
+            step_ord,
+            reason: args.reason,
+        })
+        .await?;
+    app.show(&deployment, |deployment| {
+        render::deployment::full(deployment, &app.output.look_out())
+    });
+    Ok(Exit::Done)
+}

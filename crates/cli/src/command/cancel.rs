@@ -1,0 +1,85 @@
+//! `cancel`: ends a deployment.
+
+use candlefish_ids::DeploymentId;
+use candlefish_proto::deploy::{CancelDeploymentRequest, Deployment, GetDeploymentRequest};
+
+use crate::{
+    app::App,
+    error::{Error, Exit},
+    json, render,
+    watch::{self, Outcome, Patience, Until, View},
+};
+
+/// Options of `cancel`.
+#[derive(Debug, clap::Args)]
+#[command(
+    before_help = "Examples:\n  candlefish cancel dep_01k8qx…\n  candlefish cancel dep_01k8qx… --reason \"wrong branch\" --yes"
+)]
+pub(crate) struct Args {
+    /// The deployment's id
+    deployment: DeploymentId,
+    /// Why
+    #[arg(long, default_value = "")]
+    reason: String,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Asks, cancels, and watches until it has ended.
+pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
+    let api = app.api()?;
+    let id = args.deployment.to_string();
+    let deployment = api.read(GetDeploymentRequest { id: id.clone() }).await?;
+    let place = render::words::place(&deployment.site, &deployment.environment, deployment.kind());
+    let what = if deployment.pivoted_at.is_some() {
+        "Traffic goes back to the release before."
+    } else {
+        "Nothing has moved yet."
+    };
+    if !app.output.confirm(
+        &format!("  End the deployment to {place}? {what}"),
+        args.yes,
+    )? {
+        return Ok(Exit::Failed);
+    }
+    let deployment = api
+        .act(CancelDeploymentRequest {
+            id,
+            reason: args.reason,
+        })
+        .await?;
+    until_ended(app, &api, deployment).await
+}
+
+/// Watches a deployment that was told to end. That it ends so is what was asked for.
+pub(super) async fn until_ended(
+    app: &App,
+    api: &crate::api::Api,
+    deployment: Deployment,
+) -> Result<Exit, Error> {
+    let patience = Patience::new(Until::Done, None, app);
+    let (deployment, outcome) = Box::pin(watch::follow(
+        app,
+        api,
+        deployment,
+        patience,
+        &mut View::new(app),
+    ))
+    .await?;
+    if app.shared.json {
+        app.output.result(&json::text(&deployment, false));
+    } else {
+        app.output.note(&render::ending::text(
+            &deployment,
+            outcome,
+            &app.output.look_err(),
+        ));
+    }
+    Ok(match outcome {
+        // It was done before the call came.
+        Outcome::Live => Exit::Failed,
+        Outcome::Failed | Outcome::Cancelled | Outcome::Superseded => Exit::Done,
+        Outcome::Waiting(_) | Outcome::Interrupted => outcome.exit(false),
+    })
+}

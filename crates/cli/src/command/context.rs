@@ -1,0 +1,54 @@
+//! `context`: which APIs this machine knows.
+
+use crate::{
+    app::App,
+    contexts::Contexts,
+    error::{Error, Exit},
+    render::table::Table,
+};
+
+/// Options of `context`.
+#[derive(Debug, clap::Args)]
+#[command(
+    before_help = "Examples:\n  candlefish context             all contexts\n  candlefish context live        makes another one the current one"
+)]
+pub(crate) struct Args {
+    /// Make this one the current one
+    name: Option<String>,
+}
+
+/// Lists contexts without their tokens, or changes the current one.
+pub(crate) fn run(app: &App, args: Args) -> Result<Exit, Error> {
+    let mut contexts = Contexts::load(&app.environment)?;
+    if let Some(name) = args.name {
+        let api = contexts.get(&name)?.api.clone();
+        contexts.current = Some(name.clone());
+        contexts.save(&app.environment)?;
+        app.output.note(&format!("Now {name}: {api}"));
+        return Ok(Exit::Done);
+    }
+    if app.shared.json {
+        let listed: Vec<_> = contexts.contexts.iter().map(|(name, context)| {
+            serde_json::json!({ "name": name, "api": context.api, "current": contexts.current.as_ref() == Some(name) })
+        }).collect();
+        app.output
+            .result(&serde_json::json!({ "contexts": listed }).to_string());
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new(["CONTEXT", "API", "CURRENT"]);
+    for (name, context) in &contexts.contexts {
+        let current = if contexts.current.as_ref() == Some(name) {
+            "current"
+        } else {
+            ""
+        };
+        table.row([name.clone(), context.api.clone(), current.to_owned()]);
+    }
+    app.output
+        .result(&table.text("There is no context. Make one: candlefish login --api URL"));
+    if app.environment.api.is_some() {
+        app.output
+            .note("CANDLEFISH_API is set and is used instead, unless --context names one.");
+    }
+    Ok(Exit::Done)
+}

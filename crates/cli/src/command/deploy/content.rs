@@ -1,0 +1,199 @@
+//! The folder as content: hashed, and what of it the server lacks.
+
+use std::{
+    collections::HashSet,
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::Instant,
+};
+
+use candlefish_manifest::{
+    Entry, File, Limits, Manifest, Progress, WalkError, digest_of, hash as hash_files, walk,
+};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::passed;
+use crate::{
+    api::Api,
+    app::App,
+    error::Error,
+    project,
+    render::{deployment::labelled, words},
+    upload::{self, Content, Watch},
+};
+
+/// A folder's content.
+#[derive(Debug)]
+pub(super) struct Hashed {
+    files: Vec<File>,
+    /// In the order of the files.
+    pub(super) entries: Vec<Entry>,
+    /// The manifest's text.
+    pub(super) manifest: Vec<u8>,
+    /// The manifest's digest.
+    pub(super) digest: String,
+    /// Bytes of all files.
+    pub(super) bytes: u64,
+}
+
+/// Lists and reads the folder.
+pub(super) async fn hash(app: &App, dir: &Path) -> Result<Hashed, Error> {
+    let begun = Instant::now();
+    let bar = bar(app, "Hashing");
+    let (dir, progress) = (dir.to_owned(), bar.clone());
+    let hashed = tokio::task::spawn_blocking(move || read(&dir, &progress));
+    let hashed = hashed.await.expect("hashing does not panic")?;
+    bar.finish_and_clear();
+    let content = format!(
+        "{}, {}",
+        files(hashed.entries.len()),
+        words::bytes(hashed.bytes)
+    );
+    say(app, "Hashing", &content, begun);
+    Ok(hashed)
+}
+
+fn read(dir: &Path, bar: &ProgressBar) -> Result<Hashed, Error> {
+    // The server has limits of its own and says so; these stop a slip such as `deploy /`.
+    let limits = Limits::default();
+    let mut files = walk(dir, &limits)?;
+    files.retain(|file| file.path != project::FILE);
+    if files.is_empty() {
+        return Err(Error::wrong(
+            format!("{} has no files", dir.display()),
+            "Name the folder that holds the built site.",
+        ));
+    }
+    bar.set_length(files.iter().map(|file| file.size).sum());
+    let entries = hash_in_parallel(&files, &limits, bar)?;
+    let manifest = Manifest::build(entries.clone(), &limits)?;
+    let (bytes, manifest) = (manifest.byte_count(), manifest.encode());
+    let digest = digest_of(&manifest).to_string();
+    Ok(Hashed {
+        files,
+        entries,
+        manifest,
+        digest,
+        bytes,
+    })
+}
+
+/// One part of the files on every core; the parts keep their order.
+fn hash_in_parallel(
+    files: &[File],
+    limits: &Limits,
+    bar: &ProgressBar,
+) -> Result<Vec<Entry>, WalkError> {
+    let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let part = files.len().div_ceil(cores).max(1);
+    let done = AtomicU64::new(0);
+    let hash_part = |files: &[File]| {
+        let mut before = 0;
+        hash_files(files, limits, |Progress { bytes, .. }| {
+            let more = bytes.saturating_sub(before);
+            before = bytes;
+            bar.set_position(done.fetch_add(more, Ordering::Relaxed) + more);
+        })
+    };
+    thread::scope(|scope| {
+        let parts: Vec<_> = files
+            .chunks(part)
+            .map(|files| scope.spawn(|| hash_part(files)))
+            .collect();
+        let mut entries = Vec::with_capacity(files.len());
+        for part in parts {
+            entries.extend(part.join().expect("hashing does not panic")?);
+        }
+        Ok(entries)
+    })
+}
+
+/// Sends what is missing; answers the digests of the files that were sent.
+pub(super) async fn upload(
+    app: &App,
+    api: &Api,
+    release: &str,
+    hashed: &Hashed,
+) -> Result<HashSet<String>, Error> {
+    let content = Content::new(
+        hashed.manifest.clone(),
+        hashed.digest.clone(),
+        &hashed.files,
+        &hashed.entries,
+    );
+    let bar = Bar(bar(app, "Uploading"));
+    let sent = upload::upload(api, release, &content, &bar).await;
+    bar.0.finish_and_clear();
+    sent
+}
+
+struct Bar(ProgressBar);
+
+impl Watch for Bar {
+    fn found(&self, bytes: u64) {
+        self.0.inc_length(bytes);
+    }
+
+    fn sent(&self, bytes: u64) {
+        self.0.inc(bytes);
+    }
+}
+
+fn bar(app: &App, what: &str) -> ProgressBar {
+    let target = if app.output.animates() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let template = format!("  {what:<13}{{bar:40}} {{bytes}} of {{total_bytes}}");
+    let style = ProgressStyle::with_template(&template).expect("the template is ours");
+    ProgressBar::with_draw_target(Some(0), target).with_style(style)
+}
+
+/// Says what was sent.
+pub(super) fn say_sent(app: &App, hashed: &Hashed, sent: &HashSet<String>, begun: Instant) {
+    let new = hashed
+        .entries
+        .iter()
+        .filter(|entry| sent.contains(&entry.digest.to_string()));
+    let (count, bytes) = new.fold((0, 0), |(count, bytes), entry| {
+        (count + 1, bytes + entry.size)
+    });
+    let stored = hashed.entries.len().saturating_sub(count);
+    let noun = if count == 1 { "new file" } else { "new files" };
+    let stored = words::count(i64::try_from(stored).unwrap_or(i64::MAX));
+    let count = words::count(i64::try_from(count).unwrap_or(i64::MAX));
+    say(
+        app,
+        "Uploading",
+        &format!(
+            "{count} {noun}, {} ({stored} already stored)",
+            words::bytes(bytes)
+        ),
+        begun,
+    );
+}
+
+/// Says that nothing had to be sent.
+pub(super) fn say_stored(app: &App, hashed: &Hashed) {
+    let stored = format!(
+        "nothing: all {} are already stored",
+        files(hashed.entries.len())
+    );
+    app.output
+        .note(&labelled("Uploading", &stored, "", &app.output.look_err()));
+}
+
+fn files(count: usize) -> String {
+    words::counted(i64::try_from(count).unwrap_or(i64::MAX), "file")
+}
+
+fn say(app: &App, label: &str, value: &str, begun: Instant) {
+    app.output.note(&labelled(
+        label,
+        value,
+        &words::took(passed(begun)),
+        &app.output.look_err(),
+    ));
+}

@@ -1,0 +1,114 @@
+//! Which folder goes where, and who said so.
+
+use std::path::{Path, PathBuf};
+
+use candlefish_proto::deploy::{GetEnvironmentRequest, GetSiteRequest, ListSitesRequest};
+
+use super::Args;
+use crate::{
+    api::Api,
+    app::App,
+    command::subject::explained,
+    error::Error,
+    project::{Found, Project},
+    render,
+};
+
+/// Where a folder goes.
+#[derive(Debug)]
+pub(super) struct Target {
+    /// The folder.
+    pub(super) dir: PathBuf,
+    /// The slug of the site.
+    pub(super) site: String,
+    /// The slug of the environment; `None` for a preview.
+    pub(super) environment: Option<String>,
+}
+
+/// Finds the target and asks whether it exists, before anything is hashed.
+pub(super) async fn find(app: &App, api: &Api, args: &Args) -> Result<Target, Error> {
+    let project = Project::find(args.dir.as_deref().unwrap_or(Path::new(".")))?;
+    let dir = args
+        .dir
+        .clone()
+        .or_else(|| project.dir())
+        .unwrap_or_else(|| PathBuf::from("."));
+    let site = match project.site(args.site.as_deref(), &app.environment) {
+        Some(site) => site,
+        None => ask_site(app, api, args.yes).await?,
+    };
+    let environment = if args.preview {
+        None
+    } else {
+        project.environment(args.environment.as_deref(), &app.environment)
+    };
+    say(app, &site, environment.as_ref());
+    let (site, environment) = (site.value, environment.map(|found| found.value));
+    if let Some(environment) = &environment {
+        let request = GetEnvironmentRequest {
+            site: site.clone(),
+            environment: environment.clone(),
+        };
+        explained(api, api.read(request).await, &site, Some(environment)).await?;
+    } else {
+        if !args.lift_hold.is_empty() {
+            return Err(Error::wrong(
+                "a preview has no hold to lift",
+                "Name the environment: --env ENV",
+            ));
+        }
+        explained(
+            api,
+            api.read(GetSiteRequest { site: site.clone() }).await,
+            &site,
+            None,
+        )
+        .await?;
+    }
+    Ok(Target {
+        dir,
+        site,
+        environment,
+    })
+}
+
+/// What was not said on the command line itself is shown with who said it.
+fn say(app: &App, site: &Found, environment: Option<&Found>) {
+    let told = [Some(site), environment]
+        .into_iter()
+        .flatten()
+        .filter(|found| !found.from.starts_with("--"));
+    let told: Vec<_> = told
+        .map(|found| format!("{} ({})", found.value, found.from))
+        .collect();
+    if !told.is_empty() {
+        app.output.note(&render::deployment::labelled(
+            "Target",
+            &told.join(" / "),
+            "",
+            &app.output.look_err(),
+        ));
+    }
+}
+
+async fn ask_site(app: &App, api: &Api, yes: bool) -> Result<Found, Error> {
+    let missing = || {
+        Error::wrong(
+            "which site?",
+            "Name it: --site SITE, CANDLEFISH_SITE or `site` in candlefish.toml. All sites: candlefish sites",
+        )
+    };
+    if yes || !app.output.can_ask() {
+        return Err(missing());
+    }
+    let sites = api.list(ListSitesRequest::default(), 20).await?.sites;
+    let slugs: Vec<_> = sites.iter().map(|site| site.slug.as_str()).collect();
+    let answer = app.output.ask(&format!("Site ({})?", slugs.join(", ")));
+    let value = answer
+        .filter(|answer| !answer.is_empty())
+        .ok_or_else(missing)?;
+    Ok(Found {
+        value,
+        from: "your answer",
+    })
+}

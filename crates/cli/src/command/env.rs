@@ -1,0 +1,208 @@
+//! `env`: where sites run, and how deployments go there.
+
+use candlefish_proto::deploy::{
+    CreateEnvironmentRequest, GetEnvironmentRequest, ListEnvironmentsRequest, Policy,
+    UpdateEnvironmentRequest, policy,
+};
+use clap::{Subcommand, ValueEnum};
+use jiff::SignedDuration;
+
+use super::{
+    strategy::{self, duration, length},
+    subject::{Place, explained},
+};
+use crate::{
+    app::App,
+    error::{Error, Exit},
+    render,
+};
+
+/// Options of `env`.
+#[derive(Debug, clap::Args)]
+#[command(before_help = "\
+Examples:
+  candlefish env list docs
+  candlefish env show docs/production
+  candlefish env create docs/staging --strategy recreate
+  candlefish env policy docs/production --strategy canary --weights 10,50 --interval 30s --bake 10m")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the environments of a site
+    List {
+        /// The site
+        site: String,
+        /// Previews too
+        #[arg(long)]
+        previews: bool,
+    },
+    /// Show what is live, held, acting and pending
+    Show {
+        /// SITE/ENV
+        place: Place,
+    },
+    /// Make an environment
+    Create {
+        /// SITE/ENV
+        place: Place,
+        /// A host name of its own; may be given again
+        #[arg(long = "host", value_name = "NAME")]
+        hosts: Vec<String>,
+        #[command(flatten)]
+        changes: Box<Changes>,
+    },
+    /// Show how deployments go, or change it; what is not named stays as it is
+    Policy {
+        /// SITE/ENV
+        place: Place,
+        #[command(flatten)]
+        changes: Box<Changes>,
+    },
+}
+
+/// What a newcomer does to what waits before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Order {
+    /// A newer commit supersedes an older one
+    Latest,
+    /// Each has its turn
+    Queue,
+}
+
+/// What an analysis does without evidence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum NoEvidence {
+    /// Goes on, on our own fetches
+    Advance,
+    /// Waits for a person
+    Wait,
+    /// Sends traffic back
+    Return,
+}
+
+/// What to change of a policy.
+#[derive(Debug, Clone, Default, clap::Args)]
+struct Changes {
+    /// What a newer commit does to an older one that waits
+    #[arg(long, value_enum)]
+    order: Option<Order>,
+    /// How long verification must go on passing
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    settle: Option<SignedDuration>,
+    /// How long a deployment may act
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    deadline: Option<SignedDuration>,
+    /// What an analysis does after three intervals without evidence
+    #[arg(long, value_enum)]
+    on_no_evidence: Option<NoEvidence>,
+    /// The requests that an interval needs to be judged
+    #[arg(long, value_name = "COUNT")]
+    min_requests: Option<i32>,
+    /// Live edges without which nothing moves
+    #[arg(long, value_name = "COUNT")]
+    min_edges: Option<i32>,
+    /// Releases that stay restorable
+    #[arg(long, value_name = "COUNT")]
+    keep_releases: Option<i32>,
+    #[command(flatten)]
+    strategy: strategy::Options,
+}
+
+impl Changes {
+    /// The policy with what was named; `None` when nothing was.
+    fn apply(&self, before: Policy) -> Result<Option<Policy>, Error> {
+        let mut policy = before.clone();
+        if let Some(order) = self.order {
+            policy.set_order(match order {
+                Order::Latest => policy::Order::Latest,
+                Order::Queue => policy::Order::Queue,
+            });
+        }
+        if let Some(on_no_evidence) = self.on_no_evidence {
+            policy.set_on_no_evidence(match on_no_evidence {
+                NoEvidence::Advance => policy::OnNoEvidence::Advance,
+                NoEvidence::Wait => policy::OnNoEvidence::Wait,
+                NoEvidence::Return => policy::OnNoEvidence::Return,
+            });
+        }
+        policy.settle = self.settle.map(length).or(policy.settle);
+        policy.deadline = self.deadline.map(length).or(policy.deadline);
+        policy.min_requests = self.min_requests.unwrap_or(policy.min_requests);
+        policy.min_edges = self.min_edges.unwrap_or(policy.min_edges);
+        policy.keep_releases = self.keep_releases.unwrap_or(policy.keep_releases);
+        policy.strategy = self.strategy.strategy()?.or(policy.strategy);
+        Ok((policy != before).then_some(policy))
+    }
+}
+
+/// Lists, shows, makes or changes.
+pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
+    let api = app.api()?;
+    let look = app.output.look_out();
+    match args.command {
+        Command::List { site, previews } => {
+            let request = ListEnvironmentsRequest {
+                site: site.clone(),
+                include_previews: previews,
+                ..Default::default()
+            };
+            let answer = explained(&api, api.list(request, usize::MAX).await, &site, None).await?;
+            app.show(&answer, |answer| render::environment::list(answer, &look));
+        }
+        Command::Show {
+            place: Place { site, environment },
+        } => {
+            let request = GetEnvironmentRequest {
+                site: site.clone(),
+                environment: environment.clone(),
+            };
+            let answer =
+                explained(&api, api.read(request).await, &site, Some(&environment)).await?;
+            app.show(&answer, |answer| render::environment::full(answer, &look));
+        }
+        Command::Create {
+            place: Place { site, environment },
+            hosts,
+            changes,
+        } => {
+            let policy = changes.apply(Policy::default())?;
+            let request = CreateEnvironmentRequest {
+                site: site.clone(),
+                slug: environment,
+                policy,
+                hosts,
+            };
+            let answer = explained(&api, api.act(request).await, &site, None).await?;
+            app.show(&answer, |answer| render::environment::full(answer, &look));
+        }
+        Command::Policy {
+            place: Place { site, environment },
+            changes,
+        } => {
+            let request = GetEnvironmentRequest {
+                site: site.clone(),
+                environment: environment.clone(),
+            };
+            let mut now =
+                explained(&api, api.read(request).await, &site, Some(&environment)).await?;
+            let policy = changes.apply(now.policy.clone().unwrap_or_default())?;
+            if policy.is_some() {
+                now = api
+                    .act(UpdateEnvironmentRequest {
+                        site,
+                        environment,
+                        policy,
+                    })
+                    .await?;
+            }
+            app.show(&now, |now| {
+                render::environment::policy(&now.policy.clone().unwrap_or_default(), &look)
+            });
+        }
+    }
+    Ok(Exit::Done)
+}

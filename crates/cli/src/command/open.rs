@@ -1,0 +1,69 @@
+//! `open`: an environment or a deployment in the browser.
+
+use std::process::{Command, Stdio};
+
+use candlefish_proto::deploy::{GetDeploymentRequest, GetEnvironmentRequest};
+
+use super::subject::{Place, Subject, explained};
+use crate::{
+    app::App,
+    error::{Error, Exit},
+};
+
+/// Options of `open`.
+#[derive(Debug, clap::Args)]
+#[command(
+    before_help = "Examples:\n  candlefish open docs/production\n  candlefish open dep_01k8qx…              the release's own address\n  curl $(candlefish open docs/production)   on a pipe it only writes the address"
+)]
+pub(crate) struct Args {
+    /// A deployment's id, or SITE/ENV
+    subject: Subject,
+}
+
+/// Writes the address; with a person there, opens it too.
+pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
+    let api = app.api()?;
+    let url = match args.subject {
+        Subject::Deployment(id) => {
+            let deployment = api
+                .read(GetDeploymentRequest { id: id.to_string() })
+                .await?;
+            if deployment.preview_url.is_empty() {
+                deployment.url
+            } else {
+                deployment.preview_url
+            }
+        }
+        Subject::Environment(Place { site, environment }) => {
+            let request = GetEnvironmentRequest {
+                site: site.clone(),
+                environment: environment.clone(),
+            };
+            explained(&api, api.read(request).await, &site, Some(&environment))
+                .await?
+                .url
+        }
+    };
+    app.output.result(&url);
+    if app.output.is_read_by_person() && !started(&url) {
+        app.output.note("No browser could be started here.");
+    }
+    Ok(Exit::Done)
+}
+
+fn started(url: &str) -> bool {
+    let opener = if cfg!(target_os = "macos") {
+        "open"
+    } else {
+        "xdg-open"
+    };
+    let quiet = || Stdio::null();
+    // It lives on by itself: a browser may run as long as it likes.
+    Command::new(opener)
+        .arg(url)
+        .stdin(quiet())
+        .stdout(quiet())
+        .stderr(quiet())
+        .spawn()
+        .is_ok()
+}

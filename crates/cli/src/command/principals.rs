@@ -1,0 +1,74 @@
+//! `principals`: persons and machines.
+
+use candlefish_proto::access::{CreatePrincipalRequest, ListPrincipalsRequest, principal};
+use clap::Subcommand;
+
+use crate::{
+    app::App,
+    error::{Error, Exit},
+    render,
+};
+
+/// Options of `principals`.
+#[derive(Debug, clap::Args)]
+#[command(before_help = "\
+Examples:
+  candlefish principals list
+  candlefish principals create ada --email ada@example.org
+  candlefish principals create ci-docs --machine")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List principals, by name
+    List,
+    /// Make a principal
+    Create {
+        /// Its name
+        name: String,
+        /// It is a machine, not a person
+        #[arg(long, conflicts_with = "emails")]
+        machine: bool,
+        /// A person's address, matched to commit authors; may be given again
+        #[arg(long = "email", value_name = "ADDRESS")]
+        emails: Vec<String>,
+    },
+}
+
+/// Lists or makes.
+pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
+    let api = app.api()?;
+    match args.command {
+        Command::List => {
+            let answer = api
+                .list(ListPrincipalsRequest::default(), usize::MAX)
+                .await?;
+            app.show(&answer, |answer| {
+                render::access::principals(answer, &app.output.look_out())
+            });
+        }
+        Command::Create {
+            name,
+            machine,
+            emails,
+        } => {
+            let kind = if machine {
+                principal::Kind::Machine
+            } else {
+                principal::Kind::Person
+            };
+            let principal = api
+                .act(CreatePrincipalRequest {
+                    name,
+                    kind: kind.into(),
+                    emails,
+                })
+                .await?;
+            app.show(&principal, |principal| principal.name.clone());
+        }
+    }
+    Ok(Exit::Done)
+}

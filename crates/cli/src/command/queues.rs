@@ -1,0 +1,104 @@
+//! `queues`: what was taken out of work and waits for a person.
+
+use candlefish_proto::deploy::{
+    DiscardQueueItemRequest, ListQueueItemsRequest, QueueItem, ReplayQueueItemRequest,
+};
+use clap::Subcommand;
+
+use crate::{
+    api::Api,
+    app::App,
+    error::{Error, Exit},
+    render,
+};
+
+/// Options of `queues`.
+#[derive(Debug, clap::Args)]
+#[command(before_help = "\
+Examples:
+  candlefish queues list
+  candlefish queues show step_01k8qx…
+  candlefish queues replay step_01k8qx… --reason \"the disk is larger now\"
+  candlefish queues discard dl_01k8qx… --reason \"from a version that is gone\"")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List what waits, oldest first
+    List,
+    /// Show one item whole
+    Show {
+        /// step_… or dl_…
+        id: String,
+    },
+    /// Put an item back to work
+    Replay {
+        /// step_… or dl_…
+        id: String,
+        /// Why
+        #[arg(long)]
+        reason: String,
+    },
+    /// Give an item up: a step fails its deployment, a dead letter is forgotten
+    Discard {
+        /// step_… or dl_…
+        id: String,
+        /// Why
+        #[arg(long)]
+        reason: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Lists, shows or decides.
+pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
+    let api = app.api()?;
+    let look = app.output.look_out();
+    match args.command.unwrap_or(Command::List) {
+        Command::List => {
+            let answer = api
+                .list(ListQueueItemsRequest::default(), usize::MAX)
+                .await?;
+            app.show(&answer, |answer| render::events::queue(answer, &look));
+        }
+        Command::Show { id } => {
+            let item = find(&api, &id).await?;
+            app.show(&item, |item| render::events::queue_item(item, &look));
+        }
+        Command::Replay { id, reason } => {
+            let item = api.act(ReplayQueueItemRequest { id, reason }).await?;
+            app.show(&item, |item| format!("{} is back at work.", item.id));
+        }
+        Command::Discard { id, reason, yes } => {
+            let item = find(&api, &id).await?;
+            app.output
+                .note(&render::events::queue_item(&item, &app.output.look_err()));
+            if !app.output.confirm("  Give it up?", yes)? {
+                return Ok(Exit::Failed);
+            }
+            let item = api.act(DiscardQueueItemRequest { id, reason }).await?;
+            app.show(&item, |item| format!("{} is given up.", item.id));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// What waits is few: there is no call for one of them.
+async fn find(api: &Api, id: &str) -> Result<QueueItem, Error> {
+    let items = api
+        .list(ListQueueItemsRequest::default(), usize::MAX)
+        .await?
+        .items;
+    let found = items.into_iter().find(|item| item.id == id);
+    found.ok_or_else(|| {
+        Error::wrong(
+            format!("{id:?} does not wait"),
+            "All that waits: candlefish queues list",
+        )
+    })
+}

@@ -1,0 +1,85 @@
+//! `releases`: the content of a site, and what was rejected.
+
+use candlefish_ids::ReleaseId;
+use candlefish_proto::deploy::{ClearReleaseRequest, ListReleasesRequest};
+use clap::Subcommand;
+
+use super::subject::explained;
+use crate::{
+    app::App,
+    error::{Error, Exit},
+    render,
+};
+
+/// Options of `releases`.
+#[derive(Debug, clap::Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    before_help = "\
+Examples:
+  candlefish releases docs
+  candlefish releases docs --commit 4ac21e0…
+  candlefish releases clear rel_01k8qv… --env production --reason \"it was the network\""
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// The site
+    #[arg(required = true)]
+    site: Option<String>,
+    /// Only those of this commit
+    #[arg(long, default_value = "")]
+    commit: String,
+    /// At most this many
+    #[arg(long, default_value_t = 20)]
+    limit: usize,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Let a rejected release be deployed again
+    Clear {
+        /// The release's id
+        release: ReleaseId,
+        /// The environment that rejected it
+        #[arg(long = "env", alias = "environment", value_name = "ENV")]
+        environment: String,
+        /// Why
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+/// Lists, or clears a rejection.
+pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
+    let api = app.api()?;
+    let look = app.output.look_out();
+    if let Some(Command::Clear {
+        release,
+        environment,
+        reason,
+    }) = args.command
+    {
+        let id = release.to_string();
+        let release = api
+            .act(ClearReleaseRequest {
+                id,
+                environment: environment.clone(),
+                reason,
+            })
+            .await?;
+        app.show(&release, |release| {
+            render::release::cleared(release, &environment)
+        });
+        return Ok(Exit::Done);
+    }
+    let site = args.site.unwrap_or_default();
+    let request = ListReleasesRequest {
+        site: site.clone(),
+        commit: args.commit,
+        ..Default::default()
+    };
+    let answer = explained(&api, api.list(request, args.limit).await, &site, None).await?;
+    app.show(&answer, |answer| render::release::list(answer, &look));
+    Ok(Exit::Done)
+}

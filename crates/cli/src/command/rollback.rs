@@ -1,0 +1,153 @@
+//! `rollback`: goes back to a release that was live before.
+
+use candlefish_ids::ReleaseId;
+use candlefish_proto::deploy::{
+    CreateRollbackRequest, Environment, GetEnvironmentRequest, Rollback,
+};
+
+use super::{
+    subject::{Place, explained},
+    waiting::{self, Waiting},
+};
+use crate::{
+    api::Api,
+    app::App,
+    error::{Error, Exit},
+    render,
+};
+
+/// Options of `rollback`.
+#[derive(Debug, clap::Args)]
+#[command(before_help = "\
+Examples:
+  candlefish rollback docs/production                           to the one before
+  candlefish rollback docs/production --to 9b1d0aa --reason \"search is broken\"
+  candlefish rollback docs/production --dry-run                 only says what would happen")]
+pub(crate) struct Args {
+    /// SITE/ENV
+    place: Place,
+    /// The release (rel_…) or commit to go back to; else the newest that succeeded there before
+    #[arg(long, value_name = "RELEASE|COMMIT", default_value = "")]
+    to: String,
+    /// Why
+    #[arg(long, default_value = "")]
+    reason: String,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// Only say what would happen
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not watch it
+    #[arg(long)]
+    detach: bool,
+    #[command(flatten)]
+    waiting: Waiting,
+}
+
+/// Says what will not come back, asks, does it and watches.
+pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
+    let api = app.api()?;
+    let asked = args.asked();
+    if args.dry_run {
+        let (forecast, environment) = forecast(&api, &asked).await?;
+        app.show(&forecast, |forecast| {
+            render::rollback::forecast(forecast, &environment, &app.output.look_out())
+        });
+        return Ok(Exit::Done);
+    }
+    // The answer of an earlier try did not arrive. By now the rollback may be over: to forecast
+    // again would be to go back one release more.
+    let request = match api.asked_before(&asked) {
+        Some(request) => {
+            app.output
+                .note("  Repeats the rollback whose answer did not arrive; no second one is made.");
+            request
+        }
+        None => match confirm(app, &api, &asked, args.yes).await? {
+            Some(request) => request,
+            None => {
+                app.output.note("  Nothing was done.");
+                return Ok(Exit::Failed);
+            }
+        },
+    };
+    let (rollback, repeat) = api.act_as(&asked, request).await?;
+    let deployment = rollback.deployment.unwrap_or_default();
+    app.output.note(&render::deployment::head(
+        &deployment,
+        &app.output.look_err(),
+    ));
+    if args.detach {
+        waiting::detached(app, &deployment);
+        return Ok(Exit::Done);
+    }
+    args.waiting
+        .follow(app, &api, deployment, Some(&repeat))
+        .await
+}
+
+impl Args {
+    /// What was asked for, whatever is live.
+    fn asked(&self) -> CreateRollbackRequest {
+        let is_release = self.to.parse::<ReleaseId>().is_ok();
+        CreateRollbackRequest {
+            site: self.place.site.clone(),
+            environment: self.place.environment.clone(),
+            to_release_id: if is_release {
+                self.to.clone()
+            } else {
+                String::new()
+            },
+            to_commit: if is_release {
+                String::new()
+            } else {
+                self.to.clone()
+            },
+            reason: self.reason.clone(),
+            validate_only: false,
+            leaves_release_id: String::new(),
+        }
+    }
+}
+
+async fn forecast(
+    api: &Api,
+    asked: &CreateRollbackRequest,
+) -> Result<(Rollback, Environment), Error> {
+    let (site, environment) = (asked.site.clone(), asked.environment.clone());
+    let request = GetEnvironmentRequest {
+        site: site.clone(),
+        environment: environment.clone(),
+    };
+    let shown = explained(api, api.read(request).await, &site, Some(&environment)).await?;
+    let request = CreateRollbackRequest {
+        validate_only: true,
+        ..asked.clone()
+    };
+    Ok((api.read(request).await?, shown))
+}
+
+/// Says what would happen and asks. The request then names the release that the person saw live:
+/// of two people who ask at once, the second is shown the first one's rollback.
+async fn confirm(
+    app: &App,
+    api: &Api,
+    asked: &CreateRollbackRequest,
+    yes: bool,
+) -> Result<Option<CreateRollbackRequest>, Error> {
+    let (forecast, environment) = forecast(api, asked).await?;
+    app.output.note(&render::rollback::forecast(
+        &forecast,
+        &environment,
+        &app.output.look_err(),
+    ));
+    if !forecast.already && !app.output.confirm("  Roll back?", yes)? {
+        return Ok(None);
+    }
+    let leaves_release_id = forecast.from.map(|from| from.id).unwrap_or_default();
+    Ok(Some(CreateRollbackRequest {
+        leaves_release_id,
+        ..asked.clone()
+    }))
+}

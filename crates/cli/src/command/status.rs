@@ -1,0 +1,146 @@
+//! `status`: a deployment, an environment, or everything.
+
+use std::path::Path;
+
+use candlefish_ids::DeploymentId;
+use candlefish_proto::deploy::{
+    GetDeploymentRequest, GetEnvironmentRequest, ListDeploymentsRequest, ListEnvironmentsRequest,
+    ListEnvironmentsResponse, ListSitesRequest,
+};
+
+use super::subject::{Place, explained};
+use crate::{
+    api::Api,
+    app::App,
+    error::{Error, Exit},
+    project::Project,
+    render,
+};
+
+/// Deployments shown below an environment.
+const LATEST: usize = 5;
+
+/// Options of `status`.
+#[derive(Debug, clap::Args)]
+#[command(before_help = "\
+Examples:
+  candlefish status                              the site of this tree, or all
+  candlefish status docs/production
+  candlefish status dep_01k8qx… --timeline       when each step began, how long it took")]
+pub(crate) struct Args {
+    /// A deployment's id, SITE/ENV, or SITE; else what the environment and candlefish.toml say
+    subject: Option<String>,
+    /// Show the steps of a deployment against time
+    #[arg(long)]
+    timeline: bool,
+}
+
+/// Shows what was named.
+pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
+    let api = app.api()?;
+    let subject = match args.subject {
+        Some(subject) => Some(subject),
+        None => named(app)?,
+    };
+    match subject {
+        Some(id) if id.starts_with("dep_") => deployment(app, &api, &id, args.timeline).await?,
+        _ if args.timeline => {
+            return Err(Error::wrong(
+                "--timeline is of one deployment",
+                "Name it: candlefish status dep_… --timeline",
+            ));
+        }
+        Some(place) if place.contains('/') => {
+            let place = place.parse().map_err(|words: String| {
+                Error::wrong(format!("{place:?} {words}"), "All sites: candlefish sites")
+            })?;
+            environment(app, &api, place).await?;
+        }
+        Some(site) => environments(app, &api, vec![site]).await?,
+        None => {
+            let sites = api
+                .list(ListSitesRequest::default(), usize::MAX)
+                .await?
+                .sites;
+            environments(app, &api, sites.into_iter().map(|site| site.slug).collect()).await?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// What the environment variables and the tree say.
+fn named(app: &App) -> Result<Option<String>, Error> {
+    let project = Project::find(Path::new("."))?;
+    let Some(site) = project.site(None, &app.environment) else {
+        return Ok(None);
+    };
+    let environment = project.environment(None, &app.environment);
+    let subject = environment.map_or_else(
+        || site.value.clone(),
+        |environment| format!("{}/{}", site.value, environment.value),
+    );
+    app.output
+        .note(&format!("  {subject}, as {} says", site.from));
+    Ok(Some(subject))
+}
+
+async fn deployment(app: &App, api: &Api, id: &str, timeline: bool) -> Result<(), Error> {
+    let id: DeploymentId = id.parse().map_err(|error| {
+        Error::wrong(
+            format!("{id:?} is not a deployment's id: {error}"),
+            "All deployments of an environment: candlefish status SITE/ENV",
+        )
+    })?;
+    let deployment = api
+        .read(GetDeploymentRequest { id: id.to_string() })
+        .await?;
+    app.show(&deployment, |deployment| {
+        let look = app.output.look_out();
+        if timeline {
+            render::timeline::text(deployment, &look)
+        } else {
+            render::deployment::full(deployment, &look)
+        }
+    });
+    Ok(())
+}
+
+async fn environment(app: &App, api: &Api, place: Place) -> Result<(), Error> {
+    let Place { site, environment } = place;
+    let request = GetEnvironmentRequest {
+        site: site.clone(),
+        environment: environment.clone(),
+    };
+    let shown = explained(api, api.read(request).await, &site, Some(&environment)).await?;
+    let request = ListDeploymentsRequest {
+        site,
+        environment,
+        ..Default::default()
+    };
+    let latest = api.list(request, LATEST).await?;
+    let look = app.output.look_out();
+    app.show(&shown, |environment| {
+        format!(
+            "{}\n\n{}",
+            render::environment::full(environment, &look),
+            render::deployment::list(&latest, &look)
+        )
+    });
+    Ok(())
+}
+
+async fn environments(app: &App, api: &Api, sites: Vec<String>) -> Result<(), Error> {
+    let mut all = ListEnvironmentsResponse::default();
+    for site in sites {
+        let request = ListEnvironmentsRequest {
+            site: site.clone(),
+            ..Default::default()
+        };
+        let answer = explained(api, api.list(request, usize::MAX).await, &site, None).await?;
+        all.environments.extend(answer.environments);
+    }
+    app.show(&all, |all| {
+        render::environment::list(all, &app.output.look_out())
+    });
+    Ok(())
+}

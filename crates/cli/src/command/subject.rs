@@ -1,0 +1,159 @@
+//! What a command is about: a deployment by its id, or an environment as `SITE/ENV`.
+
+use std::str::FromStr;
+
+use candlefish_ids::DeploymentId;
+use candlefish_proto::deploy::{
+    Deployment, GetDeploymentRequest, GetLaneRequest, Lane, ListEnvironmentsRequest,
+    ListSitesRequest,
+};
+use tonic::Code;
+
+use crate::{api::Api, error::Error, suggest::nearest};
+
+/// Names that are looked through for the one that was meant.
+const KNOWN: usize = 1000;
+
+/// An environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The slug of its site.
+    pub(crate) site: String,
+    /// Its slug.
+    pub(crate) environment: String,
+}
+
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('/') {
+            Some((site, environment))
+                if !site.is_empty() && !environment.is_empty() && !environment.contains('/') =>
+            {
+                Ok(Self {
+                    site: site.to_owned(),
+                    environment: environment.to_owned(),
+                })
+            }
+            _ => Err("must be SITE/ENV, such as docs/production".to_owned()),
+        }
+    }
+}
+
+/// A deployment or an environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// `dep_…`.
+    Deployment(DeploymentId),
+    /// `SITE/ENV`.
+    Environment(Place),
+}
+
+impl FromStr for Subject {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.starts_with("dep_") {
+            return text
+                .parse()
+                .map(Self::Deployment)
+                .map_err(|error| format!("is not a deployment's id: {error}"));
+        }
+        let place = text.parse().map(Self::Environment);
+        place.map_err(|_: String| {
+            "must be a deployment's id (dep_…) or SITE/ENV, such as docs/production".to_owned()
+        })
+    }
+}
+
+/// The deployment that a subject names: of an environment the one that acts, else the first that
+/// waits. `None` when nothing does.
+pub(super) async fn current(
+    api: &Api,
+    subject: &Subject,
+) -> Result<Option<(Deployment, Option<Lane>)>, Error> {
+    match subject {
+        Subject::Deployment(id) => {
+            let deployment = api
+                .read(GetDeploymentRequest { id: id.to_string() })
+                .await?;
+            Ok(Some((deployment, None)))
+        }
+        Subject::Environment(place) => {
+            let lane = lane(api, place).await?;
+            let acting = Some(&lane.acting_deployment_id).filter(|id| !id.is_empty());
+            let Some(id) = acting.or(lane.pending_deployment_ids.first()).cloned() else {
+                return Ok(None);
+            };
+            let deployment = api.read(GetDeploymentRequest { id }).await?;
+            Ok(Some((deployment, Some(lane))))
+        }
+    }
+}
+
+/// The lane of an environment.
+pub(super) async fn lane(api: &Api, place: &Place) -> Result<Lane, Error> {
+    let request = GetLaneRequest {
+        site: place.site.clone(),
+        environment: place.environment.clone(),
+    };
+    explained(
+        api,
+        api.read(request).await,
+        &place.site,
+        Some(&place.environment),
+    )
+    .await
+}
+
+/// Makes of "not found" which name it was, and which was perhaps meant.
+pub(super) async fn explained<T>(
+    api: &Api,
+    answer: Result<T, Error>,
+    site: &str,
+    environment: Option<&str>,
+) -> Result<T, Error> {
+    match answer {
+        Err(Error::Refused(status)) if status.code() == Code::NotFound => {
+            // When even the lists are refused, the first answer says more.
+            let unknown = unknown(api, site, environment).await.ok().flatten();
+            Err(unknown.unwrap_or(Error::Refused(status)))
+        }
+        other => other,
+    }
+}
+
+async fn unknown(api: &Api, site: &str, environment: Option<&str>) -> Result<Option<Error>, Error> {
+    let sites = api.list(ListSitesRequest::default(), KNOWN).await?.sites;
+    let slugs = || sites.iter().map(|site| site.slug.as_str());
+    if !slugs().any(|slug| slug == site) {
+        let near = nearest(site, slugs()).map(str::to_owned);
+        return Ok(Some(Error::UnknownSite {
+            site: site.to_owned(),
+            near,
+        }));
+    }
+    let Some(environment) = environment else {
+        return Ok(None);
+    };
+    let request = ListEnvironmentsRequest {
+        site: site.to_owned(),
+        ..Default::default()
+    };
+    let environments = api.list(request, KNOWN).await?.environments;
+    let known: Vec<String> = environments
+        .into_iter()
+        .map(|environment| environment.slug)
+        .collect();
+    if known.iter().any(|slug| slug == environment) {
+        return Ok(None);
+    }
+    let near = nearest(environment, known.iter().map(String::as_str)).map(str::to_owned);
+    Ok(Some(Error::UnknownEnvironment {
+        site: site.to_owned(),
+        environment: environment.to_owned(),
+        near,
+        known,
+    }))
+}

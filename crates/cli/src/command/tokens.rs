@@ -1,0 +1,153 @@
+//! `tokens`: who may call, as whom.
+
+use candlefish_ids::TokenId;
+use candlefish_proto::access::{CreateTokenRequest, ListTokensRequest, RevokeTokenRequest, Role};
+use clap::{Subcommand, ValueEnum};
+use jiff::Span;
+
+use crate::{
+    app::App,
+    clock,
+    error::{Error, Exit},
+    render,
+};
+
+/// Options of `tokens`.
+#[derive(Debug, clap::Args)]
+#[command(before_help = "\
+Examples:
+  candlefish tokens list
+  candlefish tokens create --principal ci-docs --name github --role deployer --site docs --expires 90d
+  candlefish tokens revoke tok_01k8qx…")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List tokens, newest first
+    List {
+        /// Only those of this principal
+        #[arg(long, default_value = "")]
+        principal: String,
+    },
+    /// Make a token; its secret is shown once
+    Create {
+        /// The principal it speaks for, by name
+        #[arg(long)]
+        principal: String,
+        /// What it is for
+        #[arg(long)]
+        name: String,
+        /// What it may do
+        #[arg(long, value_enum)]
+        role: Named,
+        /// A site it may touch; may be given again; else all
+        #[arg(long = "site", value_name = "SITE")]
+        sites: Vec<String>,
+        /// How long it works, such as 90d; else without end
+        #[arg(long, value_name = "DURATION")]
+        expires: Option<Span>,
+    },
+    /// End a token at once
+    Revoke {
+        /// The token's id
+        token: TokenId,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// A role.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Named {
+    /// May read
+    Viewer,
+    /// May deploy, too
+    Deployer,
+    /// May lift holds, too
+    Approver,
+    /// May manage sites and tokens, too
+    Admin,
+}
+
+impl From<Named> for Role {
+    fn from(role: Named) -> Self {
+        match role {
+            Named::Viewer => Self::Viewer,
+            Named::Deployer => Self::Deployer,
+            Named::Approver => Self::Approver,
+            Named::Admin => Self::Admin,
+        }
+    }
+}
+
+/// Lists, makes or revokes.
+pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
+    let api = app.api()?;
+    match args.command {
+        Command::List { principal } => {
+            let request = ListTokensRequest {
+                principal,
+                ..Default::default()
+            };
+            let answer = api.list(request, usize::MAX).await?;
+            app.show(&answer, |answer| {
+                render::access::tokens(answer, &app.output.look_out())
+            });
+        }
+        Command::Create {
+            principal,
+            name,
+            role,
+            sites,
+            expires,
+        } => {
+            let expires_at = expires.map(end).transpose()?;
+            let role = Role::from(role).into();
+            let answer = api
+                .act(CreateTokenRequest {
+                    principal,
+                    name,
+                    role,
+                    sites,
+                    expires_at,
+                })
+                .await?;
+            app.output.note("The secret is shown this once:");
+            app.show(&answer, |answer| answer.secret.clone());
+        }
+        Command::Revoke { token, yes } => {
+            if !app.output.confirm(
+                &format!("  End {token}? Whoever uses it is refused from then on."),
+                yes,
+            )? {
+                return Ok(Exit::Failed);
+            }
+            let token = api
+                .act(RevokeTokenRequest {
+                    id: token.to_string(),
+                })
+                .await?;
+            app.show(&token, |token| format!("{} is revoked.", token.id));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// When a token of this length ends.
+fn end(length: Span) -> Result<prost_types::Timestamp, Error> {
+    let end = clock::now().checked_add(length).map_err(|source| {
+        Error::wrong(
+            format!("--expires is out of range: {source}"),
+            "Give a length such as 90d.",
+        )
+    })?;
+    let end = end.timestamp();
+    Ok(prost_types::Timestamp {
+        seconds: end.as_second(),
+        nanos: end.subsec_nanosecond(),
+    })
+}

@@ -1,0 +1,125 @@
+//! Options of the commands that watch a deployment, and what they say at the end.
+
+use candlefish_proto::deploy::{Deployment, deployment::Kind};
+use clap::{Args, ValueEnum};
+use jiff::SignedDuration;
+
+use super::strategy::duration;
+use crate::{
+    api::Api,
+    app::App,
+    error::{Error, Exit},
+    json, render,
+    repeats::Repeat,
+    watch::{self, Outcome, Patience, Until, View},
+};
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Goal {
+    /// All traffic is on the release, and it was fetched there
+    #[default]
+    Live,
+    /// Also baked
+    Done,
+}
+
+/// Options of the commands that watch a deployment.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Waiting")]
+pub(crate) struct Waiting {
+    /// What to wait for
+    #[arg(long, value_enum, default_value = "live")]
+    pub(crate) until: Goal,
+    /// How long to wait, for whatever reason; default 5m on a pipe, no limit at a terminal
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) wait: Option<SignedDuration>,
+    /// End with 0 when a newer commit takes its place
+    #[arg(long)]
+    pub(crate) superseded_ok: bool,
+}
+
+impl Waiting {
+    /// What is waited for, and how long.
+    pub(super) fn patience(&self, app: &App) -> Patience {
+        let until = match self.until {
+            Goal::Live => Until::Live,
+            Goal::Done => Until::Done,
+        };
+        Patience::new(until, self.wait, app)
+    }
+
+    /// Watches, says how it ended, and gives the exit code. When the server is lost meanwhile, the
+    /// key of the request that made the deployment is kept: the same command again must watch that
+    /// one, not make a second one.
+    pub(super) async fn follow(
+        &self,
+        app: &App,
+        api: &Api,
+        deployment: Deployment,
+        made_by: Option<&Repeat>,
+    ) -> Result<Exit, Error> {
+        let mut view = View::new(app);
+        let watched = watch::follow(app, api, deployment, self.patience(app), &mut view);
+        match Box::pin(watched).await {
+            Ok((deployment, outcome)) => {
+                report(app, &deployment, outcome);
+                Ok(outcome.exit(self.superseded_ok))
+            }
+            Err(Error::Unreachable(mut lost)) => {
+                lost.kept = made_by.is_some_and(Repeat::keep);
+                Err(Error::Unreachable(lost))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Says how it ended: to a person in words, to a pipe the address alone.
+fn report(app: &App, deployment: &Deployment, outcome: Outcome) {
+    if app.shared.json {
+        app.output.result(&json::text(deployment, false));
+        return;
+    }
+    if app.output.animates() {
+        app.output.note("");
+    }
+    if outcome == Outcome::Live && app.output.is_read_by_person() {
+        app.output.result(&render::ending::text(
+            deployment,
+            outcome,
+            &app.output.look_out(),
+        ));
+        return;
+    }
+    app.output.note(&render::ending::text(
+        deployment,
+        outcome,
+        &app.output.look_err(),
+    ));
+    if outcome == Outcome::Live {
+        app.output.result(address(deployment));
+    }
+}
+
+/// Says that a deployment was accepted and nobody waits for it: its id is the result.
+pub(super) fn detached(app: &App, deployment: &Deployment) {
+    if app.shared.json {
+        app.output.result(&json::text(deployment, false));
+        return;
+    }
+    app.output.note(&format!(
+        "  Not watching. Watch: candlefish watch {}",
+        deployment.id
+    ));
+    app.output.result(&deployment.id);
+}
+
+/// Where people see it.
+pub(super) fn address(deployment: &Deployment) -> &str {
+    if deployment.kind() == Kind::Preview {
+        &deployment.preview_url
+    } else {
+        &deployment.url
+    }
+}

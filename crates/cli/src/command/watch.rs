@@ -1,0 +1,53 @@
+//! `watch`: follows a deployment until it is live.
+
+use super::{
+    subject::{self, Subject},
+    waiting::Waiting,
+};
+use crate::{
+    app::App,
+    error::{Error, Exit},
+    render,
+    watch::{self, View},
+};
+
+/// Options of `watch`.
+#[derive(Debug, clap::Args)]
+#[command(
+    before_help = "Examples:\n  candlefish watch dep_01k8qx…\n  candlefish watch docs/production --until done\n  candlefish watch dep_01k8qx… --json        one object per change, one per line"
+)]
+pub(crate) struct Args {
+    /// A deployment's id, or SITE/ENV for the one that acts or waits there
+    subject: Subject,
+    #[command(flatten)]
+    waiting: Waiting,
+}
+
+/// Watches; with `--json` every change is an object of its own.
+pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
+    let api = app.api()?;
+    let Some((deployment, _)) = subject::current(&api, &args.subject).await? else {
+        return Err(Error::wrong(
+            "nothing acts or waits there",
+            "See what is live: candlefish status SITE/ENV",
+        ));
+    };
+    if !app.shared.json {
+        app.output.note(&render::deployment::head(
+            &deployment,
+            &app.output.look_err(),
+        ));
+        app.output.note("");
+        return args.waiting.follow(app, &api, deployment, None).await;
+    }
+    let patience = args.waiting.patience(app);
+    let (_, outcome) = Box::pin(watch::follow(
+        app,
+        &api,
+        deployment,
+        patience,
+        &mut View::Json,
+    ))
+    .await?;
+    Ok(outcome.exit(args.waiting.superseded_ok))
+}

@@ -1,0 +1,97 @@
+//! What the environment says. The only reader of environment variables.
+
+use std::path::PathBuf;
+
+/// The variables that the command line knows; empty ones count as unset.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Environment {
+    /// `CANDLEFISH_API`: the address of the API.
+    pub(crate) api: Option<String>,
+    /// `CANDLEFISH_TOKEN`: the secret of an API token.
+    pub(crate) token: Option<Secret>,
+    /// `CANDLEFISH_CONTEXT`: the context to use instead of the current one.
+    pub(crate) context: Option<String>,
+    /// `CANDLEFISH_SITE`: the slug of the site.
+    pub(crate) site: Option<String>,
+    /// `CANDLEFISH_ENVIRONMENT`: the slug of the environment.
+    pub(crate) environment: Option<String>,
+    /// Where contexts are kept; unset when there is no home.
+    pub(crate) folder: Option<PathBuf>,
+    /// `NO_COLOR` is set: neither colour nor animation.
+    pub(crate) plain: bool,
+}
+
+/// Text that is never shown.
+#[derive(Clone)]
+pub(crate) struct Secret(pub(crate) String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[hidden]")
+    }
+}
+
+impl Environment {
+    /// Reads this process's environment.
+    pub(crate) fn from_process() -> Self {
+        Self::read(variable)
+    }
+
+    fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let folder = variable("CANDLEFISH_CONFIG_DIR")
+            .map(PathBuf::from)
+            .or_else(|| {
+                let base = variable("XDG_CONFIG_HOME").map(PathBuf::from);
+                let home = || variable("HOME").map(|home| PathBuf::from(home).join(".config"));
+                base.or_else(home).map(|base| base.join("candlefish"))
+            });
+        Self {
+            api: variable("CANDLEFISH_API"),
+            token: variable("CANDLEFISH_TOKEN").map(Secret),
+            context: variable("CANDLEFISH_CONTEXT"),
+            site: variable("CANDLEFISH_SITE"),
+            environment: variable("CANDLEFISH_ENVIRONMENT"),
+            folder,
+            plain: variable("NO_COLOR").is_some()
+                || variable("TERM").is_some_and(|term| term == "dumb"),
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the environment"
+)]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Environment {
+        Environment::read(|name| {
+            let found = variables.iter().find(|(n, _)| *n == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn the_folder_is_the_named_one_then_xdg_then_home() {
+        let home = ("HOME", "/home/ada");
+        let xdg = ("XDG_CONFIG_HOME", "/xdg");
+        let own = ("CANDLEFISH_CONFIG_DIR", "/own");
+        let folder = |variables: &[(&str, &str)]| read(variables).folder;
+        assert_eq!(folder(&[home, xdg, own]), Some("/own".into()));
+        assert_eq!(folder(&[home, xdg]), Some("/xdg/candlefish".into()));
+        assert_eq!(folder(&[home]), Some("/home/ada/.config/candlefish".into()));
+        assert_eq!(folder(&[]), None);
+    }
+
+    #[test]
+    fn a_token_is_never_shown() {
+        let environment = read(&[("CANDLEFISH_TOKEN", "cft_secret")]);
+        assert!(!format!("{environment:?}").contains("cft_secret"));
+    }
+}

@@ -1,0 +1,138 @@
+//! Why a command did not do what was asked, and which exit code that is.
+
+use std::process::ExitCode;
+
+use tonic::{Code, Status};
+
+use crate::{contexts, git, project, upload};
+
+/// How a command ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done; of a deployment: live.
+    Done,
+    /// Failed or rolled back, or refused for its state.
+    Failed,
+    /// Wrong use.
+    Usage,
+    /// Still waiting when patience ended.
+    Waiting,
+    /// Cancelled or superseded.
+    Ended,
+    /// Not allowed.
+    Forbidden,
+    /// The server cannot be reached.
+    Unreachable,
+    /// Ctrl-C: the shell's own number for it.
+    Interrupted,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Waiting => 3,
+            Exit::Ended => 4,
+            Exit::Forbidden => 5,
+            Exit::Unreachable => 6,
+            Exit::Interrupted => 130,
+        })
+    }
+}
+
+/// The server could not be reached, or could not work on the call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Unreachable {
+    /// The API's address.
+    pub(crate) address: String,
+    /// What the network said.
+    pub(crate) why: String,
+    /// The idempotency key is kept for the repeat.
+    pub(crate) kept: bool,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The command line itself.
+    #[error("{what}")]
+    Wrong {
+        /// What is wrong.
+        what: String,
+        /// What to do instead.
+        next: String,
+    },
+    /// The site does not exist, or not for this caller.
+    #[error("there is no site {site:?}")]
+    UnknownSite {
+        /// As it was given.
+        site: String,
+        /// One that was perhaps meant.
+        near: Option<String>,
+    },
+    /// The environment does not exist.
+    #[error("{site} has no environment {environment:?}")]
+    UnknownEnvironment {
+        /// The site.
+        site: String,
+        /// As it was given.
+        environment: String,
+        /// One that was perhaps meant.
+        near: Option<String>,
+        /// Those that exist.
+        known: Vec<String>,
+    },
+    /// Not reached.
+    #[error("cannot reach {}: {}", .0.address, .0.why)]
+    Unreachable(Unreachable),
+    /// Refused by the server.
+    #[error("{}", .0.message())]
+    Refused(Box<Status>),
+    /// Which API.
+    #[error(transparent)]
+    Context(#[from] contexts::Error),
+    /// Which site.
+    #[error(transparent)]
+    Project(#[from] project::Error),
+    /// The folder to deploy.
+    #[error(transparent)]
+    Walk(#[from] candlefish_manifest::WalkError),
+    /// The content to deploy.
+    #[error(transparent)]
+    Manifest(#[from] candlefish_manifest::Error),
+    /// The commit.
+    #[error(transparent)]
+    Git(#[from] git::Error),
+    /// The upload.
+    #[error(transparent)]
+    Upload(#[from] upload::Error),
+}
+
+impl Error {
+    /// Wrong use: what is wrong, and what to do instead.
+    pub(crate) fn wrong(what: impl Into<String>, next: impl Into<String>) -> Self {
+        Self::Wrong {
+            what: what.into(),
+            next: next.into(),
+        }
+    }
+
+    /// The exit code.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Refused(status) => match status.code() {
+                Code::Unauthenticated | Code::PermissionDenied => Exit::Forbidden,
+                Code::InvalidArgument | Code::NotFound | Code::OutOfRange => Exit::Usage,
+                _ => Exit::Failed,
+            },
+            Self::Unreachable(_) | Self::Upload(upload::Error::Unreachable { .. }) => {
+                Exit::Unreachable
+            }
+            Self::Context(contexts::Error::None) => Exit::Forbidden,
+            Self::Upload(_) | Self::Context(contexts::Error::File { .. }) => Exit::Failed,
+            _ => Exit::Usage,
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The same JSON as REST: ProtoJSON with proto field names, from the descriptor set.
+
+use std::sync::OnceLock;
+
+use candlefish_proto::{DESCRIPTORS, access, deploy, event};
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+
+/// A message that is shown as JSON.
+pub(crate) trait Shown: Message {
+    /// Its full name in the descriptor set.
+    const NAME: &'static str;
+}
+
+macro_rules! shown {
+    ($($package:ident: $($message:ident),+;)+) => {
+        $($(impl Shown for $package::$message {
+            const NAME: &'static str = concat!("candlefish.", stringify!($package), ".v1.", stringify!($message));
+        })+)+
+
+        #[cfg(test)]
+        const NAMES: &[&str] = &[$($(<$package::$message as Shown>::NAME,)+)+];
+    };
+}
+
+shown! {
+    access: CreateTokenResponse, ListPrincipalsResponse, ListTokensResponse, Principal, Token, WhoAmIResponse;
+    deploy: Deployment, Environment, Lane, ListBlockersResponse, ListDeploymentsResponse, ListEdgesResponse,
+        ListEnvironmentsResponse, ListLogsResponse, ListQueueItemsResponse, ListReleasesResponse, ListSitesResponse,
+        LogLine, QueueItem, Release, Rollback, Site;
+    event: WatchEventsResponse;
+}
+
+fn pool() -> &'static DescriptorPool {
+    static POOL: OnceLock<DescriptorPool> = OnceLock::new();
+    POOL.get_or_init(|| {
+        DescriptorPool::decode(DESCRIPTORS).expect("the build made the descriptor set")
+    })
+}
+
+/// The message as JSON; on one line, or indented for people.
+pub(crate) fn text<M: Shown>(message: &M, lines: bool) -> String {
+    let descriptor = pool()
+        .get_message_by_name(M::NAME)
+        .expect("a test looks up every name");
+    let dynamic = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())
+        .expect("generated code and the descriptor set are made from the same files");
+    let options = SerializeOptions::new().use_proto_field_name(true);
+    let mut out = Vec::new();
+    let done = if lines {
+        dynamic.serialize_with_options(&mut serde_json::Serializer::new(&mut out), &options)
+    } else {
+        dynamic.serialize_with_options(&mut serde_json::Serializer::pretty(&mut out), &options)
+    };
+    // An `Any` of a newer server has a type that is not known here.
+    if let Err(error) = done {
+        return serde_json::json!({ "error": format!("cannot show {}: {error}", M::NAME) })
+            .to_string();
+    }
+    String::from_utf8(out).expect("JSON is UTF-8")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shown_message_is_in_the_descriptor_set() {
+        for name in NAMES {
+            assert!(pool().get_message_by_name(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn fields_keep_their_proto_names_and_enums_are_text() {
+        let deployment = deploy::Deployment {
+            id: "dep_1".to_owned(),
+            release_id: "rel_1".to_owned(),
+            state: deploy::deployment::State::Waiting.into(),
+            created_at: Some(prost_types::Timestamp {
+                seconds: 1_795_000_000,
+                nanos: 0,
+            }),
+            version: 3,
+            ..Default::default()
+        };
+        let shown: serde_json::Value = serde_json::from_str(&text(&deployment, true)).unwrap();
+        assert_eq!(
+            shown,
+            serde_json::json!({
+                "id": "dep_1", "release_id": "rel_1", "state": "STATE_WAITING",
+                "created_at": "2026-11-18T11:06:40Z", "version": 3
+            })
+        );
+    }
+}

@@ -1,0 +1,132 @@
+//! The two streams: results on stdout, everything else on stderr. The one place that writes.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use console::Term;
+
+use crate::{clock, error::Error, render::Look};
+
+/// Wide enough for every sketch, when nothing says how wide the reader's screen is.
+const WIDTH: usize = 100;
+
+/// Where output goes and how it may look there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    plain: bool,
+    out_terminal: bool,
+    err_terminal: bool,
+    in_terminal: bool,
+}
+
+impl Output {
+    /// Looks at this process's streams; `plain` forbids colour and animation everywhere.
+    pub(crate) fn new(plain: bool) -> Self {
+        Self {
+            plain,
+            out_terminal: io::stdout().is_terminal(),
+            err_terminal: io::stderr().is_terminal(),
+            in_terminal: io::stdin().is_terminal(),
+        }
+    }
+
+    /// Writes a result to stdout.
+    #[expect(
+        clippy::unused_self,
+        reason = "whoever writes must have been given the streams"
+    )]
+    pub(crate) fn result(&self, text: &str) {
+        // A reader that left (`| head`) wants no more, and there is nobody to tell.
+        drop(writeln!(
+            io::stdout().lock(),
+            "{}",
+            text.trim_end_matches('\n')
+        ));
+    }
+
+    /// Writes to stderr: what goes on, and what went wrong.
+    #[expect(
+        clippy::unused_self,
+        reason = "whoever writes must have been given the streams"
+    )]
+    pub(crate) fn note(&self, text: &str) {
+        drop(writeln!(
+            io::stderr().lock(),
+            "{}",
+            text.trim_end_matches('\n')
+        ));
+    }
+
+    /// How results may look.
+    pub(crate) fn look_out(&self) -> Look {
+        self.look(&Term::stdout(), self.out_terminal)
+    }
+
+    /// How everything else may look.
+    pub(crate) fn look_err(&self) -> Look {
+        self.look(&Term::stderr(), self.err_terminal)
+    }
+
+    /// Whether the notes may move: a terminal that was not asked to be plain.
+    pub(crate) fn animates(&self) -> bool {
+        self.err_terminal && !self.plain
+    }
+
+    /// Whether a person is there to answer.
+    pub(crate) fn can_ask(&self) -> bool {
+        self.in_terminal && self.err_terminal
+    }
+
+    /// Whether a person reads the results.
+    pub(crate) fn is_read_by_person(&self) -> bool {
+        self.out_terminal
+    }
+
+    /// Asks for a line; `None` when there is no more to read.
+    pub(crate) fn ask(&self, question: &str) -> Option<String> {
+        drop(write!(io::stderr().lock(), "{question} "));
+        let mut line = String::new();
+        let read = io::stdin().read_line(&mut line).ok()?;
+        (read > 0).then(|| line.trim().to_owned())
+    }
+
+    /// Asks for a line that is not shown.
+    pub(crate) fn ask_secret(&self, question: &str) -> Option<String> {
+        drop(write!(io::stderr().lock(), "{question} "));
+        let line = Term::stderr().read_secure_line().ok()?;
+        Some(line.trim().to_owned())
+    }
+
+    /// Reads all of stdin.
+    #[expect(
+        clippy::unused_self,
+        reason = "whoever reads must have been given the streams"
+    )]
+    pub(crate) fn read_input(&self) -> Option<String> {
+        io::read_to_string(io::stdin()).ok()
+    }
+
+    /// Asks before something is destroyed. `yes` answers it; a pipe without it is wrong use.
+    pub(crate) fn confirm(&self, question: &str, yes: bool) -> Result<bool, Error> {
+        if yes {
+            return Ok(true);
+        }
+        if !self.can_ask() {
+            return Err(Error::wrong(
+                "this asks before it acts, and nobody is there to answer",
+                "Say that you mean it: --yes",
+            ));
+        }
+        let answer = self.ask(&format!("{question} [y/N]"));
+        Ok(answer.is_some_and(|a| a.eq_ignore_ascii_case("y") || a.eq_ignore_ascii_case("yes")))
+    }
+
+    fn look(&self, term: &Term, terminal: bool) -> Look {
+        let size = if terminal { term.size_checked() } else { None };
+        Look {
+            width: size.map_or(WIDTH, |(_, columns)| usize::from(columns)),
+            height: size.map(|(rows, _)| usize::from(rows)),
+            colour: terminal && !self.plain,
+            now: clock::now(),
+        }
+    }
+}

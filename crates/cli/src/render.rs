@@ -1,0 +1,90 @@
+//! From what the API answers to text. Pure: the width, the colour and the time are given.
+
+use console::{measure_text_width, truncate_str};
+use jiff::Zoned;
+use owo_colors::Style;
+
+pub(crate) mod access;
+pub(crate) mod blockers;
+pub(crate) mod changes;
+pub(crate) mod deployment;
+pub(crate) mod ending;
+pub(crate) mod environment;
+pub(crate) mod events;
+pub(crate) mod failure;
+pub(crate) mod release;
+pub(crate) mod rollback;
+pub(crate) mod steps;
+pub(crate) mod table;
+pub(crate) mod timeline;
+pub(crate) mod words;
+
+/// How text may look where it goes.
+#[derive(Debug, Clone)]
+pub(crate) struct Look {
+    /// Columns.
+    pub(crate) width: usize,
+    /// Rows, when it is a screen.
+    pub(crate) height: Option<usize>,
+    /// Whether colours are shown.
+    pub(crate) colour: bool,
+    /// The time, in the reader's zone.
+    pub(crate) now: Zoned,
+}
+
+/// What a colour says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tone {
+    /// Went well.
+    Good,
+    /// Went wrong.
+    Bad,
+    /// Waits for somebody.
+    Wait,
+    /// Of less weight.
+    Faint,
+    /// As text is.
+    Usual,
+}
+
+impl Look {
+    /// The text in a tone.
+    pub(crate) fn paint(&self, tone: Tone, text: &str) -> String {
+        let style = match tone {
+            Tone::Good => Style::new().green(),
+            Tone::Bad => Style::new().red(),
+            Tone::Wait => Style::new().yellow(),
+            Tone::Faint => Style::new().dimmed(),
+            Tone::Usual => return text.to_owned(),
+        };
+        if self.colour && !text.is_empty() {
+            style.style(text).to_string()
+        } else {
+            text.to_owned()
+        }
+    }
+
+    /// One line with a text at its right end; the left one is cut where there is no room.
+    pub(crate) fn line(&self, left: &str, right: &str) -> String {
+        let room = self.width.saturating_sub(if right.is_empty() {
+            0
+        } else {
+            measure_text_width(right) + 2
+        });
+        let left = truncate_str(left.trim_end(), room, "…");
+        if right.is_empty() {
+            return left.into_owned();
+        }
+        let gap = room.saturating_sub(measure_text_width(&left)) + 2;
+        format!("{left}{:gap$}{right}", "")
+    }
+}
+
+/// Fills a text with spaces up to a width.
+fn pad(text: &str, width: usize) -> String {
+    let gap = width.saturating_sub(measure_text_width(text));
+    format!("{text}{:gap$}", "")
+}
+
+#[cfg(test)]
+mod tests;

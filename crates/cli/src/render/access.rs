@@ -1,0 +1,113 @@
+//! Who calls: principals and their tokens.
+
+use candlefish_proto::access::{
+    ListPrincipalsResponse, ListTokensResponse, Principal, Role, Token, WhoAmIResponse, principal,
+};
+
+use super::{Look, Tone, table::Table, words};
+
+/// A role's name.
+pub(crate) fn role(role: Role) -> &'static str {
+    match role {
+        Role::Unspecified => "no role",
+        Role::Viewer => "viewer",
+        Role::Deployer => "deployer",
+        Role::Approver => "approver",
+        Role::Admin => "admin",
+    }
+}
+
+/// Who the caller is.
+pub(crate) fn whoami(
+    answer: &WhoAmIResponse,
+    api: &str,
+    context: Option<&str>,
+    look: &Look,
+) -> String {
+    let name = answer
+        .principal
+        .as_ref()
+        .map(|principal| principal.name.as_str())
+        .unwrap_or_default();
+    let mut text = format!("{name} at {api}");
+    if let Some(context) = context {
+        text = format!("{text} (context {context})");
+    }
+    if let Some(token) = &answer.token {
+        let sites = if token.sites.is_empty() {
+            "all sites".to_owned()
+        } else {
+            token.sites.join(", ")
+        };
+        text = format!(
+            "{text}\n{} of {sites}, by the token \"{}\"{}",
+            role(token.role()),
+            token.name,
+            end(token, look)
+        );
+    }
+    text
+}
+
+fn end(token: &Token, look: &Look) -> String {
+    match words::moment(token.expires_at.as_ref()) {
+        Some(end) => format!(", until {}", words::clock(end, &look.now)),
+        None => String::new(),
+    }
+}
+
+/// Tokens without their secrets.
+pub(crate) fn tokens(answer: &ListTokensResponse, look: &Look) -> String {
+    let mut table = Table::new([
+        "TOKEN",
+        "NAME",
+        "PRINCIPAL",
+        "ROLE",
+        "SITES",
+        "MADE",
+        "STATE",
+    ]);
+    for token in &answer.tokens {
+        let state = if token.revoked_at.is_some() {
+            look.paint(Tone::Bad, "revoked")
+        } else {
+            format!("works{}", end(token, look))
+        };
+        table.row([
+            token.id.clone(),
+            token.name.clone(),
+            token.principal.clone(),
+            role(token.role()).to_owned(),
+            if token.sites.is_empty() {
+                "all".to_owned()
+            } else {
+                token.sites.join(", ")
+            },
+            words::ago(token.created_at.as_ref(), &look.now),
+            state,
+        ]);
+    }
+    table.text("There is no token.")
+}
+
+/// All principals.
+pub(crate) fn principals(answer: &ListPrincipalsResponse, look: &Look) -> String {
+    let mut table = Table::new(["PRINCIPAL", "KIND", "ADDRESSES", "MADE"]);
+    for principal in &answer.principals {
+        table.row([
+            principal.name.clone(),
+            kind_of(principal).to_owned(),
+            principal.emails.join(", "),
+            words::ago(principal.created_at.as_ref(), &look.now),
+        ]);
+    }
+    table.text("There is no principal.")
+}
+
+fn kind_of(principal: &Principal) -> &'static str {
+    match principal.kind() {
+        principal::Kind::Unspecified => "unknown",
+        principal::Kind::Person => "person",
+        principal::Kind::Machine => "machine",
+    }
+}

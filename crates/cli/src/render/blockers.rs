@@ -1,0 +1,224 @@
+//! Why something is not moving: since when, who can clear it, and how.
+
+use candlefish_proto::deploy::{
+    Blocker, Deployment, Environment, Lane, blocker::Kind, deployment::State,
+};
+
+use super::{Look, Tone, ending, pad, release, words};
+
+const NAME: usize = 12;
+
+/// What is waited for, in one word.
+pub(crate) fn name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Unspecified => "something",
+        Kind::Lane => "lane",
+        Kind::Content => "content",
+        Kind::Hold => "hold",
+        Kind::Timer => "timer",
+        Kind::Evidence => "evidence",
+        Kind::Edge => "edge",
+        Kind::Quarantine => "quarantine",
+        Kind::Provider => "provider",
+    }
+}
+
+/// Whether it still stands.
+pub(crate) fn stands(blocker: &Blocker) -> bool {
+    blocker.cleared_at.is_none()
+}
+
+/// Below the steps of a deployment that moves: what it waits for, without the intervals that the
+/// steps themselves show.
+pub(crate) fn standing(deployment: &Deployment, look: &Look) -> Vec<String> {
+    let shown = deployment
+        .blockers
+        .iter()
+        .filter(|b| stands(b) && b.kind() != Kind::Timer);
+    shown
+        .flat_map(|blocker| {
+            let since = words::since(blocker.since.as_ref(), &look.now).map(words::about);
+            let since = since
+                .map(|since| format!("for {since}"))
+                .unwrap_or_default();
+            let sign = look.paint(Tone::Wait, "‖");
+            let left = format!(
+                "  {sign} {}{}",
+                pad(name(blocker.kind()), 18),
+                blocker.message
+            );
+            let action = (!blocker.action.is_empty())
+                .then(|| look.line(&format!("    {}{}", pad("", 18), action(blocker)), ""));
+            [Some(look.line(&left, &since)), action]
+                .into_iter()
+                .flatten()
+        })
+        .collect()
+}
+
+/// Why a deployment is not moving.
+pub(crate) fn why(deployment: &Deployment, lane: Option<&Lane>, look: &Look) -> String {
+    let state = deployment.state();
+    let title = deployment
+        .release
+        .as_ref()
+        .map(release::title)
+        .unwrap_or_default();
+    let author = deployment
+        .release
+        .as_ref()
+        .map(|release| release.author.as_str())
+        .unwrap_or_default();
+    let who = if author.is_empty() {
+        deployment.created_by.as_str()
+    } else {
+        author
+    };
+    let asked = words::ago(deployment.created_at.as_ref(), &look.now);
+    let subject = format!("{}  {title} ({who}, {asked})", deployment.id);
+    if words::is_terminal(state) {
+        let ended = format!("  {subject} is over: {}", words::state(state));
+        let next = ending::next(deployment)
+            .into_iter()
+            .map(|line| format!("  {line}"));
+        return std::iter::once(ending::with_reason(&ended, deployment))
+            .chain(next)
+            .collect::<Vec<_>>()
+            .join("\n");
+    }
+    let standing: Vec<_> = deployment.blockers.iter().filter(|b| stands(b)).collect();
+    if standing.is_empty() {
+        let doing = ending::with_reason(
+            &format!("  {subject} is {}", words::state(state)),
+            deployment,
+        );
+        return format!(
+            "{doing}\n  Nothing blocks it. Watch: candlefish watch {}",
+            deployment.id
+        );
+    }
+    let mut lines = vec![
+        format!(
+            "  {subject} is {}:",
+            if state == State::Cancelling {
+                "being undone"
+            } else {
+                "waiting"
+            }
+        ),
+        String::new(),
+    ];
+    for (place, blocker) in standing.iter().enumerate() {
+        lines.extend(numbered(place + 1, blocker, look));
+    }
+    lines.push(String::new());
+    lines.push(before(deployment, lane));
+    lines.join("\n")
+}
+
+fn numbered(place: usize, blocker: &Blocker, look: &Look) -> Vec<String> {
+    let mut what = blocker.message.clone();
+    if let Some(until) = words::moment(blocker.until.as_ref()) {
+        let left = look.now.timestamp().duration_until(until);
+        if left.is_positive() {
+            what = format!(
+                "{what} (until {}, in {})",
+                words::clock(until, &look.now),
+                words::duration(left)
+            );
+        }
+    }
+    let mut lines = vec![format!(
+        "  {place}. {}{what}",
+        pad(name(blocker.kind()), NAME)
+    )];
+    let indent = format!("     {}", pad("", NAME));
+    if let Some(since) = words::since(blocker.since.as_ref(), &look.now) {
+        lines.push(format!(
+            "{indent}since {} ({})",
+            words::duration(since),
+            owner(blocker)
+        ));
+    }
+    if !blocker.action.is_empty() {
+        lines.push(format!("{indent}{}", action(blocker)));
+    }
+    lines
+}
+
+fn action(blocker: &Blocker) -> String {
+    format!("clear it: {}", blocker.action)
+}
+
+fn owner(blocker: &Blocker) -> String {
+    match blocker.owner.as_str() {
+        "" | "platform" => "the platform clears it by itself".to_owned(),
+        "time" => "time clears it".to_owned(),
+        role => format!(
+            "{} {role} can clear it",
+            if role.starts_with(['a', 'e', 'i', 'o', 'u']) {
+                "an"
+            } else {
+                "a"
+            }
+        ),
+    }
+}
+
+/// Who is before it in the lane.
+fn before(deployment: &Deployment, lane: Option<&Lane>) -> String {
+    let Some(lane) = lane else {
+        return "  Before it: nothing.".to_owned();
+    };
+    if lane.acting_deployment_id == deployment.id {
+        return format!(
+            "  It has the lane; {} after it.",
+            match lane.pending_deployment_ids.len() {
+                0 => "nothing waits".to_owned(),
+                1 => "1 deployment waits".to_owned(),
+                more => format!("{more} deployments wait"),
+            }
+        );
+    }
+    let acting = Some(&lane.acting_deployment_id).filter(|id| !id.is_empty());
+    let pending = lane
+        .pending_deployment_ids
+        .iter()
+        .take_while(|id| **id != deployment.id);
+    let ids: Vec<_> = acting
+        .into_iter()
+        .chain(pending)
+        .map(String::as_str)
+        .collect();
+    if ids.is_empty() {
+        "  Before it: nothing.".to_owned()
+    } else {
+        format!("  Before it: {}.", ids.join(", "))
+    }
+}
+
+/// An environment in which nothing waits.
+pub(crate) fn idle(environment: &Environment, look: &Look) -> String {
+    let place = format!("{}/{}", environment.site, environment.slug);
+    let live = if environment.live_release_id.is_empty() {
+        "nothing was ever live there".to_owned()
+    } else {
+        let since = words::ago(environment.live_since.as_ref(), &look.now);
+        format!(
+            "{} is live since {since}",
+            words::short(&environment.live_release_id)
+        )
+    };
+    let mut lines = vec![format!("  Nothing waits for {place}: {live}.")];
+    if let Some(hold) = &environment.hold {
+        let since = words::ago(hold.since.as_ref(), &look.now);
+        lines.push(format!(
+            "  It is held by {} ({since}): \"{}\"",
+            hold.by, hold.reason
+        ));
+        lines.push(format!(
+            "  lift: candlefish hold lift {place} --reason \"…\"   (approver)"
+        ));
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,86 @@
+//! What changed between two looks at a deployment: one line per change, with a time. For readers
+//! that cannot see a line change in place: logs, pipes, screen readers.
+
+use candlefish_proto::deploy::{Blocker, Deployment, Step, blocker, deployment, step};
+
+use super::{Look, blockers, pad, steps, words};
+
+/// The lines for what is new since `before`.
+pub(crate) fn lines(before: Option<&Deployment>, now: &Deployment, look: &Look) -> Vec<String> {
+    let mut lines = Vec::new();
+    if before.map(Deployment::state) != Some(now.state()) {
+        let state = match now.state() {
+            deployment::State::Cancelling if !now.cause.is_empty() => {
+                format!("being undone: {}", now.cause)
+            }
+            state => words::state(state).to_owned(),
+        };
+        lines.push(line(&state, "", look));
+    }
+    for step in &now.steps {
+        let old = before.and_then(|before| before.steps.iter().find(|old| old.ord == step.ord));
+        lines.extend(step_line(old, step, look));
+    }
+    for blocker in now
+        .blockers
+        .iter()
+        .filter(|b| blockers::stands(b) && is_news(b))
+    {
+        let known =
+            before.is_some_and(|before| before.blockers.iter().any(|old| is_same(old, blocker)));
+        if !known {
+            let text = format!(
+                "waits for {}: {}",
+                blockers::name(blocker.kind()),
+                blocker.message
+            );
+            lines.push(line(&text, "", look));
+        }
+    }
+    lines
+}
+
+/// An interval is a step of its own: its line says that it runs.
+fn is_news(blocker: &Blocker) -> bool {
+    blocker.kind() != blocker::Kind::Timer
+}
+
+fn is_same(old: &Blocker, new: &Blocker) -> bool {
+    old.kind == new.kind && old.since == new.since && old.message == new.message
+}
+
+fn step_line(old: Option<&Step>, step: &Step, look: &Look) -> Option<String> {
+    let shown = |step: &Step| match step.state() {
+        step::State::Ready if !steps::is_active(step) => step::State::Pending,
+        // Ready again with a time to come, or claimed again: the step goes on.
+        step::State::Ready | step::State::Running => step::State::Running,
+        state => state,
+    };
+    let state = shown(step);
+    let is_known = old.is_some_and(|old| shown(old) == state && old.message == step.message);
+    let says_nothing = match state {
+        step::State::Pending | step::State::Unspecified => true,
+        step::State::Abandoned => step.started_at.is_none(),
+        _ => false,
+    };
+    if is_known || says_nothing {
+        return None;
+    }
+    let (glyph, _) = steps::glyph(step, look);
+    let text = format!("{glyph} {}{}", pad(&steps::name(step), 18), step.message);
+    let took = words::between(step.started_at.as_ref(), step.finished_at.as_ref());
+    Some(line(
+        &text,
+        &took.map(words::duration).unwrap_or_default(),
+        look,
+    ))
+}
+
+fn line(text: &str, took: &str, look: &Look) -> String {
+    let took = if took.is_empty() {
+        String::new()
+    } else {
+        format!("  {took}")
+    };
+    format!("{}  {}{took}", words::stamp(&look.now), text.trim_end())
+}

@@ -1,0 +1,188 @@
+//! How a deployment ended, or what is to be done now.
+
+use candlefish_proto::deploy::{
+    Deployment,
+    deployment::{Kind, State},
+    step,
+};
+use jiff::SignedDuration;
+
+use super::{Look, Tone, blockers, words};
+use crate::watch::Outcome;
+
+/// What is said when watching ends.
+pub(crate) fn text(deployment: &Deployment, outcome: Outcome, look: &Look) -> String {
+    let mut lines = match outcome {
+        Outcome::Live => vec![live(deployment, look)],
+        Outcome::Failed | Outcome::Cancelled | Outcome::Superseded => vec![ended(deployment, look)],
+        Outcome::Waiting(patience) => waiting(deployment, patience),
+        Outcome::Interrupted => vec!["Stopped watching. The deployment goes on.".to_owned()],
+    };
+    let next = match outcome {
+        Outcome::Waiting(_) | Outcome::Interrupted => going(deployment),
+        _ => next(deployment),
+    };
+    lines.extend(next);
+    lines
+        .iter()
+        .map(|line| format!("  {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn live(deployment: &Deployment, look: &Look) -> String {
+    let end = deployment
+        .live_at
+        .as_ref()
+        .or(deployment.finished_at.as_ref());
+    let took = words::between(deployment.created_at.as_ref(), end);
+    let after = took
+        .map(|took| format!(" after {}", words::duration(took)))
+        .unwrap_or_default();
+    if deployment.kind() == Kind::Preview {
+        let words = look.paint(Tone::Good, "Verified");
+        return format!(
+            "{words} on {}{after}; no environment was touched.",
+            deployment.preview_url
+        );
+    }
+    let bake = match baked_at(deployment) {
+        Some(until) if !words::is_terminal(deployment.state()) => {
+            format!(
+                " (bake until {}, then done)",
+                words::clock(until, &look.now)
+            )
+        }
+        _ => String::new(),
+    };
+    let verb = if deployment.kind() == Kind::Rollback {
+        "Live again"
+    } else {
+        "Live"
+    };
+    format!(
+        "{} on {}{after}{bake}.",
+        look.paint(Tone::Good, verb),
+        deployment.url
+    )
+}
+
+/// When the bake ends: known once it began, and near enough before.
+fn baked_at(deployment: &Deployment) -> Option<jiff::Timestamp> {
+    let bake = deployment
+        .steps
+        .iter()
+        .find(|s| s.kind() == step::Kind::Bake)?;
+    let begun = bake.started_at.as_ref().or(deployment.live_at.as_ref());
+    let length = words::length(bake.interval.as_ref())?;
+    if length.is_zero() {
+        return None;
+    }
+    words::moment(begun)?.checked_add(length).ok()
+}
+
+fn ended(deployment: &Deployment, look: &Look) -> String {
+    let place = words::place(&deployment.site, &deployment.environment, deployment.kind());
+    let (tone, what) = match deployment.state() {
+        State::RolledBack => (
+            Tone::Bad,
+            format!("Rolled back: {place} serves the release before again"),
+        ),
+        State::Failed => (
+            Tone::Bad,
+            "Failed: nothing is live that was not before".to_owned(),
+        ),
+        State::Cancelled => (Tone::Wait, "Cancelled".to_owned()),
+        State::Superseded => (
+            Tone::Wait,
+            match deployment.superseded_by.as_str() {
+                "" => "Superseded: a newer commit took its place".to_owned(),
+                by => format!("Superseded by {by}"),
+            },
+        ),
+        state => (Tone::Usual, format!("It is {}", words::state(state))),
+    };
+    let mut text = with_reason(&look.paint(tone, &what), deployment);
+    if deployment.state() == State::Cancelled && deployment.target_confirmed == Some(false) {
+        text.push_str(" Not every edge confirmed that it serves nothing of it: candlefish edges");
+    }
+    text
+}
+
+/// A sentence and the deployment's own words about it.
+pub(super) fn with_reason(sentence: &str, deployment: &Deployment) -> String {
+    let message = deployment.message.trim_end_matches('.');
+    if message.is_empty() {
+        format!("{sentence}.")
+    } else {
+        format!("{sentence}. {message}.")
+    }
+}
+
+fn waiting(deployment: &Deployment, patience: SignedDuration) -> Vec<String> {
+    let mut lines = vec![format!(
+        "Still {} after {}:",
+        words::state(deployment.state()),
+        words::duration(patience)
+    )];
+    let standing = deployment.blockers.iter().filter(|b| blockers::stands(b));
+    lines.extend(standing.map(|b| format!("  {}: {}", blockers::name(b.kind()), b.message)));
+    if lines.len() == 1 && !deployment.message.is_empty() {
+        lines.push(format!("  {}", deployment.message));
+    }
+    lines
+}
+
+/// The commands for a deployment that goes on.
+fn going(deployment: &Deployment) -> Vec<String> {
+    let id = &deployment.id;
+    vec![
+        format!("Go on watching: candlefish watch {id}"),
+        format!("Why it waits:   candlefish why {id}"),
+        format!("Cancel it:      candlefish cancel {id}"),
+    ]
+}
+
+/// The commands that make sense now.
+pub(crate) fn next(deployment: &Deployment) -> Vec<String> {
+    let id = &deployment.id;
+    let place = format!("{}/{}", deployment.site, deployment.environment);
+    let is_live = deployment.live_at.is_some();
+    match (deployment.state(), deployment.kind()) {
+        (State::Succeeded, Kind::Preview) => {
+            vec![format!("Open it: candlefish open {id}")]
+        }
+        (State::Succeeded, Kind::Rollback) => {
+            vec![format!(
+                "{} is held. Lift it: candlefish hold lift {place} --reason \"…\"",
+                deployment.environment
+            )]
+        }
+        (State::Running | State::Waiting, Kind::Rollback) if is_live => {
+            vec![format!(
+                "{} is held. Lift it: candlefish hold lift {place} --reason \"…\"",
+                deployment.environment
+            )]
+        }
+        (State::Succeeded, _) => vec![format!("Undo: candlefish rollback {place}")],
+        (State::Running | State::Waiting, _) if is_live => {
+            vec![format!("Undo: candlefish rollback {place}")]
+        }
+        (State::RolledBack, _) => vec![
+            format!("What happened: candlefish logs {id}"),
+            format!(
+                "It is rejected there until somebody clears it: candlefish releases clear {} --env {} --reason \"…\"",
+                deployment.release_id, deployment.environment
+            ),
+        ],
+        (State::Failed | State::Cancelled, _) => vec![
+            format!("What happened: candlefish logs {id}"),
+            format!("Once more:     candlefish retry {id}"),
+        ],
+        (State::Superseded, _) => match deployment.superseded_by.as_str() {
+            "" => Vec::new(),
+            by => vec![format!("Watch that one: candlefish watch {by}")],
+        },
+        _ => going(deployment),
+    }
+}

@@ -1,0 +1,254 @@
+//! Sites, environments, holds, edges.
+
+use candlefish_proto::deploy::{
+    Edge, Environment, ListEdgesResponse, ListEnvironmentsResponse, ListSitesResponse, Policy,
+    edge,
+    policy::{OnNoEvidence, Order},
+    strategy,
+};
+
+use super::{Look, Tone, deployment::labelled, table::Table, words};
+
+/// All sites.
+pub(crate) fn sites(answer: &ListSitesResponse, look: &Look) -> String {
+    let mut table = Table::new(["SITE", "NAME", "REPOSITORY", "MADE"]);
+    for site in &answer.sites {
+        let made = words::ago(site.created_at.as_ref(), &look.now);
+        table.row([
+            site.slug.clone(),
+            site.name.clone(),
+            site.repository.clone(),
+            made,
+        ]);
+    }
+    table.text("There is no site yet. Make one: candlefish sites create SLUG")
+}
+
+/// The environments of a site.
+pub(crate) fn list(answer: &ListEnvironmentsResponse, look: &Look) -> String {
+    let mut table = Table::new(["ENVIRONMENT", "LIVE", "SINCE", "URL", "STATE"]);
+    for environment in &answer.environments {
+        let live = if environment.live_release_id.is_empty() {
+            "nothing"
+        } else {
+            &environment.live_release_id
+        };
+        table.row([
+            format!("{}/{}", environment.site, environment.slug),
+            words::short(live),
+            words::ago(environment.live_since.as_ref(), &look.now),
+            environment.url.clone(),
+            state(environment, look),
+        ]);
+    }
+    table.text("There is no environment yet. Make one: candlefish env create SITE/ENV")
+}
+
+/// Held, acting, pending: what is out of the ordinary.
+fn state(environment: &Environment, look: &Look) -> String {
+    let mut parts = Vec::new();
+    if let Some(hold) = &environment.hold {
+        parts.push(look.paint(Tone::Wait, &format!("held by {}", hold.by)));
+    }
+    if !environment.acting_deployment_id.is_empty() {
+        parts.push(format!(
+            "{} acts",
+            words::short(&environment.acting_deployment_id)
+        ));
+    }
+    if environment.pending_count > 0 {
+        parts.push(format!(
+            "{} pending",
+            words::count(environment.pending_count)
+        ));
+    }
+    if !environment.not_restorable.is_empty() {
+        parts.push(look.paint(Tone::Bad, "not every release is restorable"));
+    }
+    parts.join(", ")
+}
+
+/// One environment in full.
+pub(crate) fn full(environment: &Environment, look: &Look) -> String {
+    let place = format!("{}/{}", environment.site, environment.slug);
+    let mut lines = vec![labelled(
+        "Environment",
+        &format!("{place}  {}", environment.url),
+        "",
+        look,
+    )];
+    if environment.live_release_id.is_empty() {
+        lines.push(labelled("Live", "nothing yet", "", look));
+    } else {
+        let since = words::ago(environment.live_since.as_ref(), &look.now);
+        let by = words::short(&environment.live_deployment_id);
+        lines.push(labelled(
+            "Live",
+            &format!("{} since {since}, by {by}", environment.live_release_id),
+            "",
+            look,
+        ));
+    }
+    if let Some(hold) = &environment.hold {
+        let since = words::ago(hold.since.as_ref(), &look.now);
+        let held = look.paint(
+            Tone::Wait,
+            &format!("by {} ({since}): \"{}\"", hold.by, hold.reason),
+        );
+        lines.push(labelled("Held", &held, "", look));
+        lines.push(labelled(
+            "",
+            &format!("lift: candlefish hold lift {place} --reason \"…\""),
+            "",
+            look,
+        ));
+    }
+    if !environment.acting_deployment_id.is_empty() {
+        lines.push(labelled(
+            "Acting",
+            &environment.acting_deployment_id,
+            "",
+            look,
+        ));
+    }
+    if environment.pending_count > 0 {
+        let pending = format!(
+            "{}  candlefish why {place}",
+            words::counted(environment.pending_count, "deployment")
+        );
+        lines.push(labelled("Pending", &pending, "", look));
+    }
+    if !environment.not_restorable.is_empty() {
+        lines.push(labelled(
+            "Restorable",
+            &look.paint(Tone::Bad, &environment.not_restorable),
+            "",
+            look,
+        ));
+    }
+    if !environment.hosts.is_empty() {
+        lines.push(labelled("Hosts", &environment.hosts.join(", "), "", look));
+    }
+    lines.join("\n")
+}
+
+/// Whether an environment is held.
+pub(crate) fn hold(environment: &Environment, look: &Look) -> String {
+    let place = format!("{}/{}", environment.site, environment.slug);
+    let Some(hold) = &environment.hold else {
+        return format!("{place} is not held.");
+    };
+    let since = words::ago(hold.since.as_ref(), &look.now);
+    let mut lines = vec![
+        format!(
+            "{place} is held by {} ({since}): \"{}\"",
+            hold.by, hold.reason
+        ),
+        "Nothing but a rollback deploys until it is lifted:".to_owned(),
+        format!("  candlefish hold lift {place} --reason \"…\""),
+    ];
+    if environment.pending_count > 0 {
+        lines.push(format!(
+            "Then {} will go on.",
+            words::counted(environment.pending_count, "deployment")
+        ));
+    }
+    lines.join("\n")
+}
+
+/// How deployments of an environment go.
+pub(crate) fn policy(policy: &Policy, look: &Look) -> String {
+    let time = |length| words::length(length).map_or_else(|| "default".to_owned(), words::duration);
+    let number = |number: i32| {
+        if number == 0 {
+            "default".to_owned()
+        } else {
+            words::count(number)
+        }
+    };
+    let order = match policy.order() {
+        Order::Queue => "queue: each has its turn",
+        Order::Latest | Order::Unspecified => "latest: a newer commit supersedes",
+    };
+    let evidence = match policy.on_no_evidence() {
+        OnNoEvidence::Wait => "wait for a person",
+        OnNoEvidence::Return => "send traffic back",
+        OnNoEvidence::Advance | OnNoEvidence::Unspecified => "go on with our own fetches",
+    };
+    let lines = [
+        ("Order", order.to_owned()),
+        ("Strategy", strategy(policy)),
+        ("Settle", time(policy.settle.as_ref())),
+        ("Deadline", time(policy.deadline.as_ref())),
+        (
+            "No evidence",
+            format!(
+                "{evidence} (below {} requests)",
+                number(policy.min_requests)
+            ),
+        ),
+        ("Edges", format!("at least {}", number(policy.min_edges))),
+        ("Keep", format!("{} releases", number(policy.keep_releases))),
+    ];
+    lines
+        .iter()
+        .map(|(label, value)| labelled(label, value, "", look))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn strategy(policy: &Policy) -> String {
+    let name = words::strategy(policy.strategy.as_ref());
+    let bake = match policy.strategy.as_ref().and_then(|s| s.kind.as_ref()) {
+        Some(strategy::Kind::Rolling(rolling)) => rolling.bake.as_ref(),
+        Some(strategy::Kind::BlueGreen(blue_green)) => blue_green.bake.as_ref(),
+        Some(strategy::Kind::Canary(canary)) => {
+            let weights: Vec<_> = canary
+                .weights
+                .iter()
+                .map(|weight| format!("{weight} %"))
+                .collect();
+            let interval = words::length(canary.interval.as_ref())
+                .map(words::duration)
+                .unwrap_or_default();
+            return format!("{name} {}, each {interval}", weights.join(", "));
+        }
+        Some(strategy::Kind::Recreate(_)) | None => None,
+    };
+    match words::length(bake) {
+        Some(bake) if !bake.is_zero() => format!("{name}, bake {}", words::duration(bake)),
+        _ => name.to_owned(),
+    }
+}
+
+/// All edges.
+pub(crate) fn edges(answer: &ListEdgesResponse, look: &Look) -> String {
+    let mut table = Table::new(["EDGE", "ADDRESS", "RELEASES", "ROUTES", "HEARD", "STATE"]);
+    for edge in &answer.edges {
+        table.row([
+            edge.id.clone(),
+            edge.address.clone(),
+            words::count(edge.staged_count),
+            words::count(edge.route_count),
+            words::ago(edge.heard_at.as_ref(), &look.now),
+            edge_state(edge, look),
+        ]);
+    }
+    table.text("No edge was heard for a day.")
+}
+
+fn edge_state(edge: &Edge, look: &Look) -> String {
+    let (tone, name) = match edge.state() {
+        edge::State::Live => (Tone::Good, "live"),
+        edge::State::Joining => (Tone::Wait, "joining"),
+        edge::State::Failing => (Tone::Bad, "failing"),
+        edge::State::Silent => (Tone::Bad, "silent"),
+        edge::State::Unspecified => (Tone::Faint, "unknown"),
+    };
+    let name = look.paint(tone, name);
+    if edge.message.is_empty() {
+        name
+    } else {
+        format!("{name}: {}", edge.message)
+    }
+}

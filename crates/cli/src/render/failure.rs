@@ -1,0 +1,144 @@
+//! What happened, why, and what to do next.
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use super::{Look, Tone};
+use crate::{contexts, error::Error};
+
+/// The whole text of an error.
+pub(crate) fn text(error: &Error, look: &Look) -> String {
+    let mut lines = vec![format!(
+        "{} {}",
+        look.paint(Tone::Bad, "error:"),
+        sentence(error)
+    )];
+    lines.extend(next(error).into_iter().map(|line| format!("  {line}")));
+    lines.join("\n")
+}
+
+/// What happened and its causes, each once.
+fn sentence(error: &Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        let said = source.to_string();
+        // TOML shows where in the file, on lines of its own.
+        if !words.contains(said.trim()) {
+            words = format!("{words}: {}", said.trim());
+        }
+        cause = source.source();
+    }
+    words
+}
+
+fn next(error: &Error) -> Vec<String> {
+    match error {
+        Error::Wrong { next, .. } => vec![next.clone()],
+        Error::UnknownSite { near, .. } => {
+            vec![meant(near.as_deref(), "All sites: candlefish sites")]
+        }
+        Error::UnknownEnvironment {
+            site, near, known, ..
+        } => {
+            let all = if known.is_empty() {
+                format!("Make one: candlefish env create {site}/ENV")
+            } else {
+                format!("It has {}.", known.join(", "))
+            };
+            vec![meant(near.as_deref(), &all)]
+        }
+        Error::Unreachable(unreachable) if unreachable.kept => {
+            vec!["It is safe to repeat the command: it goes on as the same request, not as a second one.".to_owned()]
+        }
+        Error::Unreachable(_) => vec!["It is safe to repeat the command.".to_owned()],
+        Error::Refused(status) => refused(status),
+        Error::Context(error) => vec![context(error)],
+        Error::Walk(_) | Error::Manifest(_) => vec!["Nothing was sent.".to_owned()],
+        Error::Git(_) => {
+            vec!["Say which commit it is with its whole hash: --commit SHA".to_owned()]
+        }
+        Error::Upload(_) => {
+            vec!["It is safe to repeat the command: what was stored is not sent again.".to_owned()]
+        }
+        Error::Project(_) => Vec::new(),
+    }
+}
+
+fn meant(near: Option<&str>, all: &str) -> String {
+    near.map_or_else(
+        || all.to_owned(),
+        |near| format!("Did you mean \"{near}\"?  {all}"),
+    )
+}
+
+fn context(error: &contexts::Error) -> String {
+    match error {
+        contexts::Error::None => "Log in: candlefish login --api URL".to_owned(),
+        contexts::Error::Unknown { known, .. } if known.is_empty() => {
+            "Make it: candlefish login --api URL --context NAME".to_owned()
+        }
+        contexts::Error::Unknown { known, .. } => format!(
+            "There is {}. All contexts: candlefish context",
+            known.join(", ")
+        ),
+        contexts::Error::NoFolder => {
+            "Name one: CANDLEFISH_CONFIG_DIR; or use CANDLEFISH_API and CANDLEFISH_TOKEN."
+                .to_owned()
+        }
+        contexts::Error::File { .. } => "It must be a file that you may read and write.".to_owned(),
+        contexts::Error::Format { path, .. } => format!(
+            "Mend it, or take it away and log in again: {}",
+            path.display()
+        ),
+    }
+}
+
+/// Field faults, one per line; then what the code itself asks for.
+fn refused(status: &Status) -> Vec<String> {
+    let details = status.get_error_details();
+    let mut lines: Vec<String> = details
+        .bad_request()
+        .map(|bad| {
+            bad.field_violations
+                .iter()
+                .map(|v| format!("{}: {}", v.field, v.description))
+                .collect()
+        })
+        .unwrap_or_default();
+    lines.extend(advice(status));
+    lines
+}
+
+fn advice(status: &Status) -> Option<String> {
+    let said = match status.code() {
+        Code::Unauthenticated => "Log in: candlefish login --api URL".to_owned(),
+        Code::PermissionDenied => "Who you are: candlefish whoami".to_owned(),
+        Code::Internal | Code::Unknown | Code::DataLoss => match request_id(status) {
+            Some(id) => {
+                format!("It is not your fault. Quote {id} to whoever runs this Candlefish.")
+            }
+            None => "It is not your fault. Tell whoever runs this Candlefish when it happened."
+                .to_owned(),
+        },
+        Code::Unimplemented => {
+            "The server is older than this command, or is not a Candlefish API: candlefish context"
+                .to_owned()
+        }
+        Code::ResourceExhausted => "Try again in a moment.".to_owned(),
+        Code::Aborted => "Somebody else was faster. Look again, then repeat it.".to_owned(),
+        _ => return None,
+    };
+    Some(said)
+}
+
+/// The request's id: in the error's details, or in the answer's metadata.
+fn request_id(status: &Status) -> Option<String> {
+    let details = status.get_error_details();
+    let named = details.request_info().map(|info| info.request_id.clone());
+    let told = || {
+        let value = status.metadata().get("candlefish-request-id")?;
+        value.to_str().ok().map(str::to_owned)
+    };
+    named.or_else(told).filter(|id| !id.is_empty())
+}

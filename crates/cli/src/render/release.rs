@@ -1,0 +1,88 @@
+//! A release: the content and the commit it was built from.
+
+use candlefish_proto::deploy::{ListReleasesResponse, Release, release::State};
+
+use super::{Look, Tone, table::Table, words};
+
+/// `4ac21e0 "Fix install page", Ada Byron, main`.
+pub(crate) fn origin(release: &Release) -> String {
+    let mut parts = Vec::new();
+    let commit = words::short_commit(&release.commit);
+    match (commit.is_empty(), release.message.is_empty()) {
+        (true, true) => parts.push("no commit".to_owned()),
+        (true, false) => parts.push(format!("\"{}\"", release.message)),
+        (false, true) => parts.push(commit.to_owned()),
+        (false, false) => parts.push(format!("{commit} \"{}\"", release.message)),
+    }
+    if !release.author.is_empty() {
+        parts.push(release.author.clone());
+    }
+    parts.extend(release.branches.first().cloned());
+    if release.dirty {
+        parts.push("with uncommitted changes".to_owned());
+    }
+    parts.join(", ")
+}
+
+/// `"Fix install page"`, or the commit, or the id: what a person calls it.
+pub(crate) fn title(release: &Release) -> String {
+    if !release.message.is_empty() {
+        return format!("\"{}\"", release.message);
+    }
+    if release.commit.is_empty() {
+        words::short(&release.id)
+    } else {
+        words::short_commit(&release.commit).to_owned()
+    }
+}
+
+/// The releases of a site.
+pub(crate) fn list(answer: &ListReleasesResponse, look: &Look) -> String {
+    let mut table = Table::new([
+        "RELEASE", "COMMIT", "WHAT", "FILES", "SIZE", "BEGUN", "STATE",
+    ]);
+    for release in &answer.releases {
+        let state = match release.state() {
+            State::Draft => look.paint(Tone::Wait, "content missing"),
+            State::Sealed | State::Unspecified => rejections(release, look),
+        };
+        table.row([
+            release.id.clone(),
+            format!(
+                "{}{}",
+                words::short_commit(&release.commit),
+                if release.dirty { " +" } else { "" }
+            ),
+            words::shorten(&release.message, 40),
+            words::count(release.file_count),
+            words::bytes(u64::try_from(release.byte_count).unwrap_or_default()),
+            words::ago(release.created_at.as_ref(), &look.now),
+            state,
+        ]);
+    }
+    table.text("There is no release yet. Make one: candlefish deploy DIR --site SITE")
+}
+
+fn rejections(release: &Release, look: &Look) -> String {
+    let environments: Vec<_> = release
+        .rejections
+        .iter()
+        .map(|r| r.environment.as_str())
+        .collect();
+    if environments.is_empty() {
+        return String::new();
+    }
+    look.paint(
+        Tone::Bad,
+        &format!("rejected in {}", environments.join(", ")),
+    )
+}
+
+/// What clearing a rejection means.
+pub(crate) fn cleared(release: &Release, environment: &str) -> String {
+    format!(
+        "{} may be deployed to {}/{environment} again.",
+        words::short(&release.id),
+        release.site
+    )
+}

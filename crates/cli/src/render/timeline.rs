@@ -1,0 +1,126 @@
+//! A deployment's steps against time, from the stored times.
+
+use candlefish_proto::deploy::{Deployment, Step};
+use jiff::Timestamp;
+
+use super::{Look, Tone, deployment, pad, steps, words};
+
+const NAME: usize = 20;
+const TIMES: usize = 26;
+
+/// A waterfall: when each step began, and how long it took.
+pub(crate) fn text(deployment: &Deployment, look: &Look) -> String {
+    let mut lines = vec![deployment::head(deployment, look)];
+    if !deployment.trace_id.is_empty() {
+        lines.push(deployment::labelled(
+            "Trace",
+            &deployment.trace_id,
+            "",
+            look,
+        ));
+    }
+    lines.push(String::new());
+    let Some(start) = words::moment(deployment.created_at.as_ref()) else {
+        return lines.join("\n");
+    };
+    let now = look.now.timestamp();
+    let ends = deployment
+        .steps
+        .iter()
+        .filter_map(|step| words::moment(step.finished_at.as_ref()));
+    let end = words::moment(deployment.finished_at.as_ref());
+    let running = !words::is_terminal(deployment.state());
+    let end = ends
+        .chain(end)
+        .chain(running.then_some(now))
+        .max()
+        .unwrap_or(start);
+    let scale = Scale {
+        start,
+        total: span(start, end).max(1),
+        width: bar_width(look),
+    };
+    let wait = Bar {
+        name: "waited for the lane".to_owned(),
+        from: start,
+        to: words::moment(deployment.started_at.as_ref()),
+        tone: Tone::Faint,
+    };
+    lines.push(scale.line(&wait, now, look));
+    for step in deployment
+        .steps
+        .iter()
+        .filter(|step| step.started_at.is_some())
+    {
+        lines.extend(bar(step, look).map(|bar| scale.line(&bar, now, look)));
+    }
+    lines.push(String::new());
+    lines.push(format!(
+        "  {} in all",
+        words::duration(start.duration_until(end))
+    ));
+    lines.join("\n")
+}
+
+struct Bar {
+    name: String,
+    from: Timestamp,
+    to: Option<Timestamp>,
+    tone: Tone,
+}
+
+fn bar(step: &Step, look: &Look) -> Option<Bar> {
+    let (glyph, tone) = steps::glyph(step, look);
+    Some(Bar {
+        name: format!("{glyph} {}", steps::name(step)),
+        from: words::moment(step.started_at.as_ref())?,
+        to: words::moment(step.finished_at.as_ref()),
+        tone,
+    })
+}
+
+fn bar_width(look: &Look) -> usize {
+    look.width
+        .saturating_sub(2 + NAME + TIMES + 4)
+        .clamp(10, 120)
+}
+
+/// Milliseconds between two moments.
+fn span(from: Timestamp, to: Timestamp) -> u64 {
+    u64::try_from(from.duration_until(to).as_millis()).unwrap_or_default()
+}
+
+struct Scale {
+    start: Timestamp,
+    total: u64,
+    width: usize,
+}
+
+impl Scale {
+    fn line(&self, bar: &Bar, now: Timestamp, look: &Look) -> String {
+        let to = bar.to.unwrap_or(now);
+        let from = self.column(span(self.start, bar.from)).min(self.width - 1);
+        // The shortest step is still seen.
+        let cells = self.column(span(bar.from, to)).clamp(1, self.width - from);
+        let drawn = look.paint(bar.tone, &"█".repeat(cells));
+        let rest = self.width - from - cells;
+        let begun = words::duration(self.start.duration_until(bar.from));
+        let took = words::duration(bar.from.duration_until(to));
+        let took = if bar.to.is_none() {
+            format!("{took} so far")
+        } else {
+            took
+        };
+        format!(
+            "  {}│{:from$}{drawn}{:rest$}│ {begun:>10} {took:>12}",
+            pad(&bar.name, NAME),
+            "",
+            ""
+        )
+    }
+
+    fn column(&self, ms: u64) -> usize {
+        let width = u64::try_from(self.width).unwrap_or(u64::MAX);
+        usize::try_from(ms.saturating_mul(width) / self.total).unwrap_or(self.width)
+    }
+}

@@ -1,0 +1,309 @@
+//! Sends what a release still lacks: by PUT, to addresses that the API signed.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use candlefish_manifest::{Entry, File};
+use candlefish_proto::deploy::{ListMissingBlobsRequest, MissingBlob};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use reqwest::{Body, StatusCode, header::CONTENT_LENGTH};
+
+use crate::{
+    api::{self, Api, Loopback},
+    error,
+};
+
+/// Uploads at a time: enough to hide the way, few enough for one server.
+const AT_ONCE: usize = 8;
+/// Blobs asked for at a time; their signed addresses stay far below gRPC's 4 MiB.
+const PAGE: i32 = 500;
+/// Larger files are streamed.
+const IN_MEMORY: u64 = 1024 * 1024;
+/// A signed address works no longer.
+const SIGNED: Duration = Duration::from_secs(15 * 60);
+/// Pauses before a blob is sent again. Content has the name of its digest, so sending it twice is
+/// always safe.
+const RETRIES: [Duration; 4] = [
+    Duration::from_millis(200),
+    Duration::from_millis(600),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+];
+
+/// Why an upload failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// A file cannot be read any more.
+    #[error("cannot read {}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file is not what it was when it was hashed.
+    #[error("{path:?} changed while it was deployed")]
+    Changed {
+        /// The file in the release.
+        path: String,
+    },
+    /// The store took the manifest and does not have it.
+    #[error("the store took the manifest and lost it")]
+    Lost,
+    /// The server misses something that this release does not have.
+    #[error("the server asks for {digest}, which is not in this release")]
+    Foreign {
+        /// The digest it asks for.
+        digest: String,
+    },
+    /// The store said no.
+    #[error("the store refuses {path:?}: {status} {words}")]
+    Refused {
+        /// The file in the release.
+        path: String,
+        /// Its answer.
+        status: StatusCode,
+        /// Its words.
+        words: String,
+    },
+    /// The store does not answer.
+    #[error("cannot upload {path:?}: {why}")]
+    Unreachable {
+        /// The file in the release.
+        path: String,
+        /// What the network said.
+        why: String,
+    },
+}
+
+/// Everything that a release is made of, by digest.
+#[derive(Debug)]
+pub(crate) struct Content {
+    manifest: api::Body,
+    manifest_digest: String,
+    files: HashMap<String, (PathBuf, String)>,
+}
+
+impl Content {
+    /// The manifest and where its files lie; `files` and `entries` are in the same order.
+    pub(crate) fn new(
+        manifest: Vec<u8>,
+        manifest_digest: String,
+        files: &[File],
+        entries: &[Entry],
+    ) -> Self {
+        let of = files.iter().zip(entries);
+        let files = of.map(|(file, entry)| {
+            (
+                entry.digest.to_string(),
+                (file.source.clone(), entry.path.clone()),
+            )
+        });
+        Self {
+            manifest: manifest.into(),
+            manifest_digest,
+            files: files.collect(),
+        }
+    }
+}
+
+/// How an upload went.
+pub(crate) trait Watch: Sync {
+    /// This many more bytes will be sent.
+    fn found(&self, bytes: u64);
+    /// This many bytes were sent.
+    fn sent(&self, bytes: u64);
+}
+
+/// Sends all that is missing; answers the digests of the files that were sent.
+pub(crate) async fn upload(
+    api: &Api,
+    release: &str,
+    content: &Content,
+    watch: &dyn Watch,
+) -> Result<HashSet<String>, error::Error> {
+    let store = Store::new(api)?;
+    let mut sent = HashSet::new();
+    let mut page_token = String::new();
+    loop {
+        let request = ListMissingBlobsRequest {
+            id: release.to_owned(),
+            page_size: PAGE,
+            page_token,
+        };
+        let page = api.read(request).await?;
+        if page.manifest_missing && sent.contains(&content.manifest_digest) {
+            return Err(Error::Lost.into());
+        }
+        watch.found(
+            page.blobs
+                .iter()
+                .map(|blob| u64::try_from(blob.size).unwrap_or_default())
+                .sum(),
+        );
+        let uploads = page
+            .blobs
+            .iter()
+            .map(|blob| store.send(blob, content, watch));
+        stream::iter(uploads)
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<Vec<()>>()
+            .await?;
+        sent.extend(page.blobs.into_iter().map(|blob| blob.digest));
+        // With the manifest there, the server knows what else to ask for.
+        let more = page.manifest_missing || !page.next_page_token.is_empty();
+        page_token = if page.manifest_missing {
+            String::new()
+        } else {
+            page.next_page_token
+        };
+        if !more {
+            sent.remove(&content.manifest_digest);
+            return Ok(sent);
+        }
+    }
+}
+
+struct Store<'a> {
+    api: &'a Api,
+    http: reqwest::Client,
+}
+
+impl<'a> Store<'a> {
+    fn new(api: &'a Api) -> Result<Self, error::Error> {
+        let url = reqwest::Url::parse(api.address());
+        let host = url
+            .ok()
+            .and_then(|url| url.host_str().map(str::to_owned))
+            .unwrap_or_default();
+        let mut http = reqwest::Client::builder()
+            .dns_resolver(Arc::new(Loopback))
+            .connect_timeout(Duration::from_secs(5))
+            .timeout(SIGNED);
+        if api::is_loopback(&host) {
+            http = http.no_proxy();
+        }
+        let http = http.build().map_err(|source| {
+            error::Error::wrong(
+                format!("cannot prepare uploads: {source}"),
+                "Look at the proxy settings of this shell.",
+            )
+        })?;
+        Ok(Self { api, http })
+    }
+
+    async fn send(
+        &self,
+        blob: &MissingBlob,
+        content: &Content,
+        watch: &dyn Watch,
+    ) -> Result<(), Error> {
+        let mut pauses = RETRIES.iter();
+        loop {
+            let done = self.put(blob, content).await;
+            match (done, pauses.next()) {
+                (Ok(()), _) => {
+                    watch.sent(u64::try_from(blob.size).unwrap_or_default());
+                    return Ok(());
+                }
+                (Err(error), Some(pause)) if error.is_worth_repeating() => {
+                    tokio::time::sleep(*pause).await
+                }
+                (Err(error), _) => return Err(error),
+            }
+        }
+    }
+
+    async fn put(&self, blob: &MissingBlob, content: &Content) -> Result<(), Error> {
+        let (body, path) = body(blob, content).await?;
+        let url = if blob.upload_url.starts_with('/') {
+            format!("{}{}", self.api.address(), blob.upload_url)
+        } else {
+            blob.upload_url.clone()
+        };
+        let mut request = self
+            .http
+            .put(url)
+            .header(CONTENT_LENGTH, blob.size)
+            .body(body);
+        for (name, value) in &blob.headers {
+            request = request.header(name, value);
+        }
+        let unreachable = |source: reqwest::Error| Error::Unreachable {
+            path: path.clone(),
+            why: innermost(&source),
+        };
+        let answer = request.send().await.map_err(unreachable)?;
+        let status = answer.status();
+        // Somebody else stored the same content first.
+        if status.is_success()
+            || matches!(
+                status,
+                StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED
+            )
+        {
+            return Ok(());
+        }
+        let words = answer.text().await.unwrap_or_default();
+        if status.is_server_error()
+            || matches!(
+                status,
+                StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+            )
+        {
+            return Err(Error::Unreachable {
+                path,
+                why: format!("the store answers {status}"),
+            });
+        }
+        Err(Error::Refused {
+            path,
+            status,
+            words: words.chars().take(300).collect(),
+        })
+    }
+}
+
+async fn body(blob: &MissingBlob, content: &Content) -> Result<(Body, String), Error> {
+    if blob.digest == content.manifest_digest {
+        return Ok((content.manifest.clone().into(), "the manifest".to_owned()));
+    }
+    let (source, path) = content
+        .files
+        .get(&blob.digest)
+        .ok_or_else(|| Error::Foreign {
+            digest: blob.digest.clone(),
+        })?;
+    let fault = |error| Error::Read {
+        path: source.clone(),
+        source: error,
+    };
+    let size = u64::try_from(blob.size).unwrap_or_default();
+    let (found, body): (u64, Body) = if size <= IN_MEMORY {
+        let bytes = tokio::fs::read(source).await.map_err(fault)?;
+        (u64::try_from(bytes.len()).unwrap_or(u64::MAX), bytes.into())
+    } else {
+        let file = tokio::fs::File::open(source).await.map_err(fault)?;
+        (file.metadata().await.map_err(fault)?.len(), file.into())
+    };
+    if found != size {
+        return Err(Error::Changed { path: path.clone() });
+    }
+    Ok((body, path.clone()))
+}
+
+impl Error {
+    fn is_worth_repeating(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+}
+
+fn innermost(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), innermost)
+}
