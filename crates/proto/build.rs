@@ -1,9 +1,14 @@
 //! Compiles `proto/` with protox: Rust code for tonic, and the descriptor set with comments and options.
 
-use std::{env, error::Error, fs, path::PathBuf};
+use std::{
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use prost::Message;
 
+#[allow(clippy::disallowed_methods, reason = "cargo speaks to build scripts by the environment")]
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../proto");
     let files = proto_files(&root)?;
@@ -15,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .include_source_info(true)
         .open_files(&files)?;
     // This encoding keeps custom options; the typed set below drops them.
-    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
     fs::write(
         out.join("descriptors.bin"),
         compiler.encode_file_descriptor_set(),
@@ -31,9 +36,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn proto_files(root: &PathBuf) -> Result<Vec<PathBuf>, Box<dyn Error>> {
+fn proto_files(root: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
     let mut files = Vec::new();
-    let mut folders = vec![root.clone()];
+    let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();

@@ -1,1 +1,93 @@
+//! What the journeys share: a platform of their own, its API as a client sees it, its sites as a
+//! visitor sees them.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a journey that cannot go on ends with where and why"
+)]
 
+pub mod api;
+pub mod content;
+pub mod visitors;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use candlefish_devstack::{Builder, Service, Stack};
+
+pub use api::Api;
+pub use content::Content;
+pub use visitors::Visitors;
+
+/// Long enough for a loaded machine; a journey that waits longer is stuck.
+pub const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A platform of a journey's own, with a site `docs` that has `staging` and `production`.
+#[derive(Debug)]
+pub struct Sandbox {
+    pub stack: Stack,
+    pub api: Api,
+}
+
+impl Sandbox {
+    /// Starts one gateway, one orchestrator and two edges, with leases of a second.
+    pub async fn start() -> Result<Self> {
+        Self::with(|builder| builder.replicas(1, 1, 2)).await
+    }
+
+    /// Starts what `adjust` makes of it.
+    pub async fn with(adjust: impl FnOnce(Builder) -> Builder) -> Result<Self> {
+        let builder = Stack::builder()
+            .lease_ms(1000)
+            .env(Service::Orchestrator, "CANDLEFISH_SWEEP_MS", "500")
+            .env(Service::Orchestrator, "CANDLEFISH_LOG", "info");
+        let stack = adjust(builder).start().await?;
+        let api = Api::connect(&stack.gateway_url(), stack.admin_token())?;
+        api.create_site("docs", &["staging", "production"]).await?;
+        let sandbox = Self { stack, api };
+        sandbox.edges_live().await?;
+        Ok(sandbox)
+    }
+
+    /// Waits until every edge is live.
+    pub async fn edges_live(&self) -> Result<()> {
+        let wanted = self.stack.edges().len();
+        candlefish_devstack::wait_until(PATIENCE, "every edge is live", || async {
+            let edges = self
+                .api
+                .edges()
+                .await
+                .map_err(|status| status.to_string())?;
+            let live = edges
+                .iter()
+                .filter(|edge| edge.state() == candlefish_proto::deploy::edge::State::Live)
+                .count();
+            if live == wanted {
+                Ok(())
+            } else {
+                Err(format!("{live} of {wanted}: {edges:?}"))
+            }
+        })
+        .await
+    }
+
+    /// Fetches a page of an edge as a visitor of `host`.
+    pub async fn visit(&self, edge: usize, host: &str, path: &str) -> Result<Page> {
+        let edges = self.stack.edges();
+        let edge = edges.get(edge).context("an edge of that number")?;
+        visitors::fetch(&reqwest::Client::new(), edge.address, host, path).await
+    }
+
+    /// Ends everything in order.
+    pub async fn stop(self) -> Result<()> {
+        self.stack.stop().await
+    }
+}
+
+/// What a visitor got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    pub status: u16,
+    /// The release that the edge says it is of.
+    pub release: String,
+    pub body: String,
+}
