@@ -8,6 +8,7 @@ use crate::workspace::Workspace;
 use crate::{cargo, tools};
 
 mod arrows;
+mod compose;
 mod documents;
 mod files;
 mod manifests;
@@ -21,7 +22,7 @@ type Outcome = Result<()>;
 pub(crate) const BASELINE: &str = "proto/baseline.binpb";
 
 /// Quick ones first: a fault of style need not wait for the compiler.
-const NAMES: [&str; 12] = [
+const QUICK: [&str; 12] = [
     "format",
     "arrows",
     "manifests",
@@ -36,12 +37,30 @@ const NAMES: [&str; 12] = [
     "rustdoc",
 ];
 
+/// These need a tool that takes minutes to build; CI has the time.
+const SLOW: [&str; 1] = ["compose"];
+
+/// Those whose names begin with one of `only`; all but the slow ones when none is named.
 pub(crate) async fn run(workspace: &Workspace, only: &[String]) -> Result<()> {
-    let wanted = |name: &str| only.is_empty() || only.iter().any(|begin| name.starts_with(begin));
-    let chosen: Vec<_> = NAMES.into_iter().filter(|name| wanted(name)).collect();
-    ensure!(!chosen.is_empty(), "the checks are: {}", NAMES.join(", "));
+    let wanted = |name: &&str| only.iter().any(|begin| name.starts_with(begin.as_str()));
+    let chosen: Vec<&str> = if only.is_empty() {
+        QUICK.to_vec()
+    } else {
+        QUICK.into_iter().chain(SLOW).filter(wanted).collect()
+    };
+    let known = || QUICK.into_iter().chain(SLOW).collect::<Vec<_>>().join(", ");
+    ensure!(!chosen.is_empty(), "the checks are: {}", known());
+    these(workspace, &chosen).await
+}
+
+/// Every check there is.
+pub(crate) async fn everything(workspace: &Workspace) -> Result<()> {
+    these(workspace, &[&QUICK[..], &SLOW[..]].concat()).await
+}
+
+async fn these(workspace: &Workspace, chosen: &[&str]) -> Result<()> {
     let mut faults = Vec::new();
-    for name in &chosen {
+    for name in chosen {
         let begun = Instant::now();
         let outcome = one(workspace, name).await;
         let seconds = begun.elapsed().as_secs_f64();
@@ -79,6 +98,7 @@ async fn one(workspace: &Workspace, name: &str) -> Outcome {
         "tls" => supply::one_tls_stack(workspace),
         "proto" => proto(workspace),
         "clippy" => clippy(workspace),
+        "compose" => compose::check(workspace),
         "queries" => queries::check(workspace).await,
         "rustdoc" => rustdoc(workspace),
         other => bail!("no check is called {other}"),

@@ -13,7 +13,7 @@ const ON_NATS: [&str; 1] = ["candlefish-messaging"];
 pub(crate) async fn run(workspace: &Workspace) -> Result<()> {
     let begun = Instant::now();
     headline("check");
-    check::run(workspace, &[]).await?;
+    check::everything(workspace).await?;
     headline("test");
     test::run(workspace, &test::Options::everything()).await?;
     headline("test on the newer NATS server");

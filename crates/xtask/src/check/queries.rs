@@ -113,14 +113,13 @@ async fn migrated(workspace: &Workspace) -> Result<Stack> {
 fn compile(workspace: &Workspace, stack: &Stack, owner: &Owner, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
     let url = stack.database_url(owner.role).context("an unknown role")?;
-    for profile in ["dev", "test"] {
+    for profile in ["check", "test"] {
         let mut command: Command = cargo::command(workspace);
         command.args(["rustc", "--quiet", "--locked", "--lib"]);
         command.args(["--package", owner.package, "--profile", profile]);
-        // Queries are read while macros expand; nothing needs to be built. A flag that was never
-        // used before makes cargo compile it although no file has changed.
+        // A flag that was never used before makes cargo compile it although no file has changed.
         let unique = format!("--cfg=queries_{}_{}", std::process::id(), profile);
-        command.args(["--", "--emit=metadata", &unique]);
+        command.args(["--", &unique]);
         command.env("SQLX_OFFLINE", "false");
         command.env("SQLX_OFFLINE_DIR", folder);
         command.env("DATABASE_URL", &url);

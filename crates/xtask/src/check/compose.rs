@@ -1,0 +1,274 @@
+//! `docker-compose.yml` and `Dockerfile`, without an engine: compose's own reader takes the file,
+//! and every port, program and variable in it is one that the services know.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+use crate::check::{Outcome, faultless};
+use crate::workspace::Workspace;
+use crate::{cargo, tools};
+
+/// The image that our Dockerfile makes.
+const IMAGE: &str = "candlefish:dev";
+
+/// Where the services of others listen.
+const FOREIGN: [(&str, &str, u16); 5] = [
+    ("postgres", "postgres", 5432),
+    ("nats", "nats", 4222),
+    ("s3", "minio/minio", 9000),
+    ("jaeger", "jaegertracing/all-in-one", 4317),
+    ("jaeger", "jaegertracing/all-in-one", 16686),
+];
+
+/// Read by the AWS SDK, not by us.
+const AWS: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"];
+
+#[derive(Debug, Deserialize)]
+struct Compose {
+    services: BTreeMap<String, Service>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Service {
+    image: String,
+    #[serde(default)]
+    command: Option<Vec<String>>,
+    #[serde(default)]
+    environment: BTreeMap<String, Option<String>>,
+    #[serde(default)]
+    ports: Vec<Port>,
+    #[serde(default)]
+    networks: BTreeMap<String, Option<Network>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Port {
+    #[serde(default)]
+    host_ip: String,
+    target: u16,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Network {
+    #[serde(default)]
+    aliases: Vec<String>,
+}
+
+pub(super) fn check(workspace: &Workspace) -> Outcome {
+    let compose = read(workspace)?;
+    let docker = workspace.read(Path::new("Dockerfile"))?;
+    let mut faults = faults_of_ports(&compose);
+    faults.extend(faults_of_addresses(&compose));
+    let ours = compose
+        .services
+        .iter()
+        .filter(|(_, service)| service.image == IMAGE);
+    for (name, service) in ours {
+        let program = service.program().unwrap_or_default();
+        if program == "sh" {
+            continue;
+        }
+        if !docker.contains(&format!("target/release/{program} ")) {
+            faults.push(format!("{name}: the image has no program {program:?}"));
+            continue;
+        }
+        let sources = sources(workspace, program)?;
+        let variables = service.environment.keys();
+        let unknown = variables.filter(|key| !AWS.contains(&key.as_str()) && !knows(&sources, key));
+        faults.extend(unknown.map(|key| format!("{name}: {program} does not know {key}")));
+        if let Err(error) = accepts(workspace, program, service) {
+            faults.push(format!("{name}: {error:#}"));
+        }
+    }
+    faultless(faults)
+}
+
+fn read(workspace: &Workspace) -> Result<Compose> {
+    let mut command = Command::new(tools::compose()?);
+    command.current_dir(&workspace.root);
+    command.args(["-f", "docker-compose.yml", "config", "--format", "json"]);
+    command.env("CANDLEFISH_BOOTSTRAP_TOKEN", example_token());
+    let text = cargo::output(command)?;
+    serde_json::from_str(&text).context("what compose says the file means")
+}
+
+/// Well formed, and the secret of nothing.
+fn example_token() -> String {
+    format!("cft_{}_{}", "0".repeat(26), "0".repeat(64))
+}
+
+impl Service {
+    fn program(&self) -> Option<&str> {
+        self.command.as_ref()?.first().map(String::as_str)
+    }
+
+    /// The ports that it listens on, by its own configuration.
+    fn listens(&self, name: &str) -> BTreeSet<u16> {
+        let own = ["CANDLEFISH_LISTEN", "CANDLEFISH_OPS_LISTEN"].into_iter();
+        let own = own.filter_map(|key| self.environment.get(key)?.as_ref()?.rsplit(':').next());
+        let own = own.filter_map(|port| port.parse().ok());
+        let foreign = FOREIGN
+            .iter()
+            .filter(|(of, image, _)| *of == name && self.image.split(':').next() == Some(*image));
+        own.chain(foreign.map(|(.., port)| *port)).collect()
+    }
+}
+
+/// What is published is listened on, and by nobody outside of this machine.
+fn faults_of_ports(compose: &Compose) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (name, service) in &compose.services {
+        let listens = service.listens(name);
+        for Port { host_ip, target } in &service.ports {
+            if !listens.contains(target) {
+                faults.push(format!(
+                    "{name}: publishes {target}, and listens on {listens:?}"
+                ));
+            }
+            if host_ip != "127.0.0.1" {
+                faults.push(format!("{name}: publishes {target} to the whole network"));
+            }
+        }
+    }
+    faults
+}
+
+/// Whoever is called by name exists, and listens on the port that is called.
+fn faults_of_addresses(compose: &Compose) -> Vec<String> {
+    let mut listeners: BTreeMap<String, BTreeSet<u16>> = BTreeMap::new();
+    for (name, service) in &compose.services {
+        let networks = service.networks.values().flatten();
+        let aliases = networks.flat_map(|network| network.aliases.iter());
+        for called in aliases.chain([name]) {
+            listeners.insert(called.clone(), service.listens(name));
+        }
+    }
+    let mut faults = Vec::new();
+    for (name, service) in &compose.services {
+        for (key, value) in &service.environment {
+            let Some((host, port)) = value.as_deref().and_then(address) else {
+                continue;
+            };
+            if host == "0.0.0.0" {
+                continue;
+            }
+            match listeners.get(host) {
+                None => faults.push(format!("{name}: {key} calls {host}, which is no service")),
+                Some(ports) if !ports.contains(&port) => {
+                    faults.push(format!(
+                        "{name}: {key} calls {host}:{port}; it listens on {ports:?}"
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    faults
+}
+
+/// Host and port of a URL, or of a bare `host:port`.
+fn address(value: &str) -> Option<(&str, u16)> {
+    let behind = value.split_once("://").map_or(value, |(_, behind)| behind);
+    let behind = behind.rsplit_once('@').map_or(behind, |(_, behind)| behind);
+    let (host, port) = behind.split('/').next()?.rsplit_once(':')?;
+    Some((host, port.parse().ok()?))
+}
+
+/// The sources in which a program names its variables.
+fn sources(workspace: &Workspace, program: &str) -> Result<Vec<String>> {
+    let config = format!("crates/{program}/src/config.rs");
+    let files = [config.as_str(), "crates/runtime/src/telemetry.rs"];
+    files
+        .iter()
+        .map(|path| workspace.read(Path::new(path)))
+        .collect()
+}
+
+fn knows(sources: &[String], key: &str) -> bool {
+    let quoted = format!("\"{key}\"");
+    sources.iter().any(|source| source.contains(&quoted))
+}
+
+/// The program itself says whether its configuration is whole.
+fn accepts(workspace: &Workspace, program: &str, service: &Service) -> Result<()> {
+    let mut command = cargo::command(workspace);
+    command.args([
+        "run",
+        "--quiet",
+        "--locked",
+        "--package",
+        program,
+        "--",
+        "--check-config",
+    ]);
+    let set = service.environment.iter();
+    command.envs(set.filter_map(|(key, value)| Some((key, value.as_ref()?))));
+    let shown = cargo::output(command)?;
+    let secret = example_token();
+    ensure!(
+        !shown.contains(&secret),
+        "--check-config shows the bootstrap token"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compose(text: &str) -> Compose {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn an_address_is_found_in_every_form() {
+        assert_eq!(
+            address("postgres://u:p@postgres:5432/db"),
+            Some(("postgres", 5432))
+        );
+        assert_eq!(
+            address("http://s3.localhost:9000"),
+            Some(("s3.localhost", 9000))
+        );
+        assert_eq!(address("0.0.0.0:8080"), Some(("0.0.0.0", 8080)));
+        assert_eq!(address("/keys/edge.pem"), None);
+        assert_eq!(address("json"), None);
+    }
+
+    #[test]
+    fn a_port_that_nobody_listens_on_and_one_for_everybody_are_faults() {
+        let text = |published, address| {
+            format!(
+                r#"{{"services": {{"edge": {{"image": "candlefish:dev",
+                "environment": {{"CANDLEFISH_LISTEN": "0.0.0.0:8080"}},
+                "ports": [{{"target": {published}, "host_ip": "{address}"}}]}}}}}}"#
+            )
+        };
+        assert!(faults_of_ports(&compose(&text(8080, "127.0.0.1"))).is_empty());
+        assert_eq!(faults_of_ports(&compose(&text(8081, "127.0.0.1"))).len(), 1);
+        assert_eq!(faults_of_ports(&compose(&text(8080, "0.0.0.0"))).len(), 1);
+    }
+
+    #[test]
+    fn a_call_to_a_stranger_or_to_a_wrong_port_is_a_fault() {
+        let text = |url| {
+            format!(
+                r#"{{"services": {{"nats": {{"image": "nats:2.12-alpine"}},
+                "edge": {{"image": "candlefish:dev", "environment": {{"CANDLEFISH_NATS_URL": "{url}"}}}}}}}}"#
+            )
+        };
+        assert!(faults_of_addresses(&compose(&text("nats://nats:4222"))).is_empty());
+        assert_eq!(
+            faults_of_addresses(&compose(&text("nats://nats:4223"))).len(),
+            1
+        );
+        assert_eq!(
+            faults_of_addresses(&compose(&text("nats://broker:4222"))).len(),
+            1
+        );
+    }
+}
