@@ -56,6 +56,8 @@ pub(super) async fn respond(
     // Ranges are of the file as it is: who resumes one has no use for another form of it.
     let encoding = match ranged {
         Some(_) => Encoding::Identity,
+        // Another file with the same content may have forms that this one has no use for.
+        None if !file.compressible => Encoding::Identity,
         None => negotiate(asked.headers, content),
     };
     let form = content.form(encoding).unwrap_or_else(|| content.identity());

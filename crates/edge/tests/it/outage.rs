@@ -1,0 +1,125 @@
+//! What an edge does when something else is down, late or wrong.
+
+use candlefish_manifest::digest_of;
+use candlefish_testkit::wait_until;
+
+use crate::{
+    orchestrator::Orchestrator,
+    sandbox::{HOST, SOON, Sandbox, route},
+};
+
+#[tokio::test]
+async fn an_older_route_is_refused_and_a_newer_epoch_taken() {
+    let (sandbox, edge, visitor, first) = Sandbox::serving(&[("index.html", "one")]).await;
+    let second = sandbox.release(&[("index.html", "two")]).await;
+    sandbox.apply(&edge, route(7, &[(&second, 100)])).await;
+    let mut marker = route(1, &[(&first, 100)]);
+    marker.host = "marker.localhost".to_owned();
+    sandbox.orchestrator.send([route(6, &[(&first, 100)])]);
+    // The marker comes after it on the same stream.
+    sandbox.apply(&edge, marker).await;
+    assert_eq!(visitor.get("/").await.text(), "two");
+    assert_eq!(sandbox.heard(&edge).held[HOST], (1, 7));
+    let mut restored = route(1, &[(&first, 100)]);
+    restored.epoch = 2;
+    sandbox.apply(&edge, restored).await;
+    assert_eq!(visitor.get("/").await.text(), "one");
+}
+
+#[tokio::test]
+async fn an_edge_starts_and_serves_with_everything_else_down() {
+    let site = [
+        ("index.html", "home"),
+        ("style.css", "css"),
+        ("_redirects", "/old /"),
+    ];
+    let (sandbox, edge, visitor, release) = Sandbox::serving(&site).await;
+    let gone = sandbox.release(&[("index.html", "x")]).await;
+    let mut lost = route(1, &[(&gone, 100)]);
+    lost.host = "lost.localhost".to_owned();
+    sandbox.apply(&edge, lost).await;
+    assert_eq!(visitor.get("/").await.text(), "home");
+    edge.kill().await;
+    sandbox.orchestrator.cut();
+    // The manifest is not needed again; the content is, and of one release it is gone.
+    std::fs::remove_file(sandbox.store.local_path(&release.manifest).unwrap()).unwrap();
+    std::fs::remove_file(sandbox.store.local_path(&digest_of(b"x")).unwrap()).unwrap();
+
+    let again = sandbox.edge("edge-1").await;
+    assert!(
+        again.readiness.waiting().is_empty(),
+        "{:?}",
+        again.readiness.waiting()
+    );
+    let answer = again.visitor(HOST).get("/").await;
+    assert_eq!(
+        (answer.text(), answer.header("candlefish-release")),
+        ("home", release.id.as_str())
+    );
+    assert_eq!(
+        again.visitor(HOST).get("/old").await.header("location"),
+        "/"
+    );
+    let lost = again.visitor("lost.localhost").get("/").await;
+    assert_eq!((lost.status, lost.header("retry-after")), (503, "2"));
+    assert_eq!(again.visitor("other.localhost").get("/").await.status, 404);
+}
+
+#[tokio::test]
+async fn another_orchestrator_takes_over_and_hears_everything() {
+    let mut sandbox = Sandbox::new().await;
+    let second = Orchestrator::start(None).await;
+    let urls = format!("{},{}", sandbox.orchestrator.url(), second.url());
+    sandbox.settings.push(("CANDLEFISH_ORCHESTRATOR_URL", urls));
+    let release = sandbox.release(&[("index.html", "one")]).await;
+    let edge = sandbox.edge("edge-1").await;
+    sandbox.apply(&edge, route(1, &[(&release, 100)])).await;
+    sandbox.orchestrator.cut();
+    wait_until(SOON, "the second to hear what is held", async || {
+        let heard = second.heard("edge-1");
+        heard.held.get(HOST) == Some(&(1, 1)) && heard.staged.contains_key(&release.id)
+    })
+    .await;
+    let next = sandbox.release(&[("index.html", "two")]).await;
+    second.send([route(2, &[(&next, 100)])]);
+    wait_until(SOON, "the route of the second", async || {
+        edge.visitor(HOST).get("/").await.text() == "two"
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_edge_is_heard_without_anything_new() {
+    let (sandbox, edge, _, _) = Sandbox::serving(&[("index.html", "one")]).await;
+    let before = sandbox.heard(&edge).messages;
+    wait_until(SOON, "five more messages", async || {
+        sandbox.heard(&edge).messages >= before + 5
+    })
+    .await;
+    let heard = sandbox.heard(&edge);
+    assert_eq!(
+        (heard.streams, heard.address.as_str()),
+        (1, edge.running.address.to_string().as_str())
+    );
+}
+
+#[tokio::test]
+async fn an_edge_without_routes_is_not_ready() {
+    let mut sandbox = Sandbox::new().await;
+    sandbox.settings.push((
+        "CANDLEFISH_ORCHESTRATOR_URL",
+        "http://127.0.0.1:9".to_owned(),
+    ));
+    let edge = sandbox.edge("edge-1").await;
+    assert_eq!(
+        edge.readiness.waiting()[0].why,
+        "no routes yet: waiting for the orchestrator"
+    );
+    edge.kill().await;
+    sandbox.settings.clear();
+    let edge = sandbox.edge("edge-1").await;
+    wait_until(SOON, "readiness", async || {
+        edge.readiness.waiting().is_empty()
+    })
+    .await;
+}

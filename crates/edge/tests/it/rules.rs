@@ -1,0 +1,97 @@
+//! `_redirects` and `_headers` over the wire.
+
+use candlefish_testkit::wait_until;
+
+use crate::sandbox::{SOON, Sandbox, route};
+
+#[tokio::test]
+async fn redirects_send_visitors_on() {
+    let rules = "/old/* /new/:splat 301\n\
+        /app/* /app.html 200\n\
+        /secret /gone.html 404\n\
+        /page /elsewhere 302\n\
+        /forced https://example.com/ 302!\n";
+    let site = [
+        ("_redirects", rules),
+        ("app.html", "app"),
+        ("gone.html", "it is gone"),
+        ("page.html", "page"),
+        ("forced.html", "a file"),
+    ];
+    let (_sandbox, _edge, visitor, release) = Sandbox::serving(&site).await;
+    let moved = visitor.get("/old/a%20b/c?x=1").await;
+    assert_eq!(
+        (moved.status, moved.header("location")),
+        (301, "/new/a%20b/c?x=1")
+    );
+    assert_eq!(moved.header("candlefish-release"), release.id);
+    assert_eq!(moved.header("content-length"), "0");
+    let app = visitor.get("/app/any/where").await;
+    assert_eq!((app.status, app.text()), (200, "app"));
+    let gone = visitor.get("/secret").await;
+    assert_eq!((gone.status, gone.text()), (404, "it is gone"));
+    assert_eq!(visitor.get("/page").await.text(), "page", "the file wins");
+    let forced = visitor.get("/forced").await;
+    assert_eq!(
+        (forced.status, forced.header("location")),
+        (302, "https://example.com/")
+    );
+    let probe = visitor
+        .get_with("/forced.html", &[("candlefish-probe", "1")])
+        .await;
+    assert_eq!((probe.status, probe.text()), (200, "a file"));
+    let hijack = visitor.get("/old//evil.example/%5c").await;
+    assert_eq!(hijack.header("location"), "/new//evil.example/%5C");
+}
+
+#[tokio::test]
+async fn headers_are_set_by_path() {
+    let rules = "/*\n  X-Frame-Options: DENY\n/assets/*\n  Cache-Control: public, max-age=600\n";
+    let site = [
+        ("_headers", rules),
+        ("index.html", "home"),
+        ("assets/a.css", "css"),
+    ];
+    let (_sandbox, _edge, visitor, _) = Sandbox::serving(&site).await;
+    let home = visitor.get("/").await;
+    assert_eq!(home.header("x-frame-options"), "DENY");
+    assert_eq!(
+        home.header("cache-control"),
+        "public, max-age=0, must-revalidate"
+    );
+    let asset = visitor.get("/assets/a.css").await;
+    assert_eq!(asset.header("cache-control"), "public, max-age=600");
+    let tagged = [("if-none-match", asset.header("etag"))];
+    let again = visitor.get_with("/assets/a.css", &tagged).await;
+    assert_eq!(
+        (again.status, again.header("cache-control")),
+        (304, "public, max-age=600")
+    );
+    assert_eq!(
+        visitor.get("/nothing").await.header("x-frame-options"),
+        "DENY"
+    );
+}
+
+#[tokio::test]
+async fn rules_that_are_not_understood_refuse_the_release_with_their_line() {
+    let (sandbox, edge, visitor, _) = Sandbox::serving(&[("index.html", "old")]).await;
+    let bad = sandbox
+        .release(&[
+            ("index.html", "new"),
+            ("_headers", "/*\n  Set-Cookie: a=b\n"),
+        ])
+        .await;
+    sandbox.orchestrator.send([route(2, &[(&bad, 100)])]);
+    wait_until(SOON, "the refusal to be told", async || {
+        let told = sandbox
+            .heard(&edge)
+            .staged
+            .get(&bad.id)
+            .cloned()
+            .unwrap_or_default();
+        told.error == "line 2 of _headers: the edge sets set-cookie itself"
+    })
+    .await;
+    assert_eq!(visitor.get("/").await.text(), "old");
+}

@@ -1,0 +1,183 @@
+//! Two releases on one host.
+
+use std::{collections::HashMap, sync::Arc};
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    sandbox::{Edge, HOST, Release, Sandbox, route},
+    visitor::Visitor,
+};
+
+async fn two() -> (Sandbox, Edge, Visitor, Release, Release) {
+    let (sandbox, edge, visitor, old) =
+        Sandbox::serving(&[("index.html", "old"), ("x.css", "old")]).await;
+    let new = sandbox
+        .release(&[("index.html", "new"), ("new.html", "new page")])
+        .await;
+    (sandbox, edge, visitor, old, new)
+}
+
+#[tokio::test]
+async fn visitors_are_shared_out_and_stay_where_they_are() {
+    let (sandbox, edge, visitor, old, new) = two().await;
+    sandbox
+        .apply(&edge, route(2, &[(&old, 70), (&new, 30)]))
+        .await;
+    let mut visitors = HashMap::new();
+    for _ in 0..300 {
+        let answer = visitor.get("/").await;
+        let cookie = answer.cookie().expect("a split sets a cookie");
+        assert_eq!(
+            answer.header("cache-control"),
+            "private, max-age=0, must-revalidate"
+        );
+        visitors.insert(cookie, answer.text().to_owned());
+    }
+    let mut news = 0;
+    for _ in 0..300 {
+        news += usize::from(visitor.get("/").await.text() == "new");
+    }
+    assert!((45..=140).contains(&news), "{news} of 300 at 30 %");
+    for (cookie, text) in &visitors {
+        let again = visitor.get_with("/", &[("cookie", cookie)]).await;
+        assert_eq!((again.text(), again.cookie()), (text.as_str(), None));
+    }
+    sandbox
+        .apply(&edge, route(3, &[(&old, 40), (&new, 60)]))
+        .await;
+    let mut moved = 0;
+    for (cookie, text) in &visitors {
+        let again = visitor.get_with("/", &[("cookie", cookie)]).await;
+        assert!(text == "old" || again.text() == "new", "{cookie} went back");
+        moved += usize::from(text != again.text());
+    }
+    assert!(moved > 0, "a larger share moves visitors");
+    sandbox.apply(&edge, route(4, &[(&new, 100)])).await;
+    assert_eq!(visitor.get("/").await.cookie(), None);
+}
+
+#[tokio::test]
+async fn visitors_go_back_only_when_traffic_is_sent_back() {
+    let (sandbox, edge, visitor, old, new) = two().await;
+    sandbox
+        .apply(&edge, route(2, &[(&old, 1), (&new, 99)]))
+        .await;
+    let mut answer = visitor.get("/").await;
+    while answer.text() == "old" {
+        answer = visitor.get("/").await;
+    }
+    let cookie = answer.cookie().unwrap();
+    sandbox
+        .apply(&edge, route(3, &[(&old, 99), (&new, 1)]))
+        .await;
+    for _ in 0..50 {
+        assert_eq!(
+            visitor.get_with("/", &[("cookie", &cookie)]).await.text(),
+            "new"
+        );
+    }
+    let mut back = route(4, &[(&old, 99), (&new, 1)]);
+    back.generation = 1;
+    sandbox.apply(&edge, back).await;
+    let mut olds = 0;
+    for _ in 0..50 {
+        olds += usize::from(visitor.get_with("/", &[("cookie", &cookie)]).await.text() == "old");
+    }
+    assert!(olds > 30, "{olds} of 50 went back");
+}
+
+#[tokio::test]
+async fn a_rolling_route_is_switched_edge_by_edge() {
+    let (sandbox, first, visitor, old, new) = two().await;
+    let second = sandbox.edge("edge-2").await;
+    let mut rolling = route(2, &[(&old, 100), (&new, 0)]);
+    rolling.rolling = true;
+    rolling.rolled_edges = vec!["edge-2".to_owned()];
+    sandbox.apply(&first, rolling.clone()).await;
+    sandbox.apply(&second, rolling).await;
+    let other = second.visitor(HOST);
+    for _ in 0..20 {
+        assert_eq!(visitor.get("/").await.text(), "old");
+        assert_eq!(visitor.get("/").await.cookie(), None);
+    }
+    let seen = other.get("/").await;
+    assert_eq!(seen.text(), "new");
+    let cookie = seen.cookie().unwrap();
+    let moved = visitor.get_with("/", &[("cookie", &cookie)]).await;
+    assert_eq!(
+        moved.text(),
+        "new",
+        "who saw the new release keeps it on the other edge"
+    );
+    let mut returned = route(3, &[(&old, 100)]);
+    returned.generation = 1;
+    sandbox.apply(&first, returned).await;
+    assert_eq!(
+        visitor.get_with("/", &[("cookie", &cookie)]).await.text(),
+        "old"
+    );
+}
+
+/// Counts the answers by release, and compares each with the release that it names.
+async fn look_around(
+    visitor: Visitor,
+    marks: Arc<HashMap<String, &'static str>>,
+    stop: CancellationToken,
+) -> HashMap<&'static str, usize> {
+    let mut seen = HashMap::new();
+    for n in (0..20).cycle() {
+        if stop.is_cancelled() {
+            break;
+        }
+        let answer = visitor.get(&format!("/p{n}")).await;
+        let mark = *marks.get(answer.header("candlefish-release")).unwrap();
+        assert_eq!(answer.text(), format!("{mark} page {n}"));
+        let digest = candlefish_manifest::digest_of(&answer.body);
+        assert_eq!(answer.header("etag"), format!("\"{digest}\""));
+        *seen.entry(mark).or_default() += 1;
+    }
+    seen
+}
+
+#[tokio::test]
+async fn a_switch_never_tears_an_answer() {
+    let sandbox = Sandbox::new().await;
+    let mut releases = Vec::new();
+    let mut marks = HashMap::new();
+    for mark in ["red", "blue"] {
+        let pages = (0..20).map(|n| (format!("p{n}.html"), format!("{mark} page {n}")));
+        let pages: Vec<(String, String)> = pages.collect();
+        let files: Vec<_> = pages
+            .iter()
+            .map(|(p, t)| (p.as_str(), t.as_str()))
+            .collect();
+        let release = sandbox.release(&files).await;
+        marks.insert(release.id.clone(), mark);
+        releases.push(release);
+    }
+    let edge = sandbox.edge("edge-1").await;
+    sandbox.apply(&edge, route(1, &[(&releases[0], 100)])).await;
+    let (marks, stop) = (Arc::new(marks), CancellationToken::new());
+    let mut visitors = JoinSet::new();
+    for _ in 0..4 {
+        visitors.spawn(look_around(
+            edge.visitor(HOST),
+            Arc::clone(&marks),
+            stop.clone(),
+        ));
+    }
+    for version in 2..60 {
+        let release = &releases[usize::try_from(version % 2).unwrap()];
+        sandbox
+            .apply(&edge, route(version, &[(release, 100)]))
+            .await;
+    }
+    stop.cancel();
+    let seen = visitors.join_all().await;
+    for mark in ["red", "blue"] {
+        let count: usize = seen.iter().filter_map(|s| s.get(mark)).sum();
+        assert!(count > 20, "{mark}: {seen:?}");
+    }
+}
