@@ -15,6 +15,6 @@ mod upload;
 mod verify;
 
 pub use candlefish_ids::Digest;
-pub use location::{Options, open};
+pub use location::{Options, S3Keys, open};
 pub use store::{Blob, Body, Error, Put, Store, body_of};
 pub use upload::{KeyError, Refused, Upload, UploadKey};

@@ -1,6 +1,6 @@
 //! Which store a configuration names.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use crate::{Error, Store, UploadKey, directory::Directory, s3::Bucket};
 
@@ -11,12 +11,30 @@ pub struct Options {
     pub upload_key: Option<UploadKey>,
     /// Another S3 than AWS's, with the bucket in the path: `http://127.0.0.1:4566`.
     pub s3_endpoint: Option<String>,
+    /// Credentials in place of AWS's usual chain: for stand-ins and tests.
+    pub s3_keys: Option<S3Keys>,
     /// The region, when the AWS configuration does not say; `us-east-1` when neither does.
     pub s3_region: Option<String>,
 }
 
+/// A pair of keys.
+#[derive(Clone)]
+pub struct S3Keys {
+    /// Which account.
+    pub access_key: String,
+    /// Its secret.
+    pub secret_key: String,
+}
+
+impl fmt::Debug for S3Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("S3Keys([redacted])")
+    }
+}
+
 /// Opens `dir:/absolute/path` or `s3://bucket[/prefix]`. Reaches nobody yet: a store that is down
-/// must not keep a process from starting. S3's credentials come from AWS's usual chain.
+/// must not keep a process from starting. S3's credentials come from AWS's usual chain
+/// unless they are given.
 pub async fn open(location: &str, options: Options) -> Result<Arc<dyn Store>, Error> {
     let wrong = |why| {
         Err(Error::Location {

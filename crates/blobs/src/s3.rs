@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use aws_sdk_s3::{
     Client,
     config::{
-        BehaviorVersion, Region, RequestChecksumCalculation, retry::RetryConfig,
+        BehaviorVersion, Credentials, Region, RequestChecksumCalculation, retry::RetryConfig,
         timeout::TimeoutConfig,
     },
     error::{ProvideErrorMetadata, SdkError},
@@ -62,6 +62,10 @@ impl Bucket {
         if shared.region().is_none() {
             let region = options.s3_region.unwrap_or_else(|| "us-east-1".to_owned());
             config = config.region(Region::new(region));
+        }
+        if let Some(keys) = options.s3_keys {
+            let keys = Credentials::new(keys.access_key, keys.secret_key, None, None, "given");
+            config = config.credentials_provider(keys);
         }
         if let Some(endpoint) = options.s3_endpoint {
             config = config.endpoint_url(endpoint).force_path_style(true);

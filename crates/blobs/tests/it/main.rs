@@ -1,12 +1,11 @@
 //! The S3 back end against a server that others wrote.
 //!
-//! `cargo xtask test` starts one and names it in `CANDLEFISH_TEST_S3_ENDPOINT`, with the
-//! credentials it knows in AWS's variables (`test` and `test` for ministack).
+//! `cargo xtask test` starts one and names it in `CANDLEFISH_TEST_S3_ENDPOINT`.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{sync::Arc, time::Duration};
 
-use candlefish_blobs::{Digest, Error, Options, Put, Store, body_of, open};
+use candlefish_blobs::{Digest, Error, Options, Put, S3Keys, Store, body_of, open};
 use sha2::Digest as _;
 
 fn digest(bytes: &[u8]) -> Digest {
@@ -19,6 +18,19 @@ fn endpoint() -> String {
         .expect("CANDLEFISH_TEST_S3_ENDPOINT names an S3 server: run `cargo xtask test`")
 }
 
+/// With the keys that ministack knows.
+fn options(endpoint: String) -> Options {
+    let key = "test".to_owned();
+    Options {
+        s3_endpoint: Some(endpoint),
+        s3_keys: Some(S3Keys {
+            access_key: key.clone(),
+            secret_key: key,
+        }),
+        ..Options::default()
+    }
+}
+
 /// A bucket of this test's own.
 async fn bucket(name: &str) -> Arc<dyn Store> {
     let bucket = format!("blobs-{name}-{}", std::process::id());
@@ -29,11 +41,7 @@ async fn bucket(name: &str) -> Arc<dyn Store> {
         .await
         .unwrap();
     assert!(created.status().is_success(), "{created:?}");
-    let options = Options {
-        s3_endpoint: Some(endpoint),
-        ..Options::default()
-    };
-    open(&format!("s3://{bucket}/sites"), options)
+    open(&format!("s3://{bucket}/sites"), options(endpoint))
         .await
         .unwrap()
 }
@@ -123,11 +131,8 @@ async fn what_must_be_sent_is_signed() {
 
 #[tokio::test]
 async fn a_server_that_is_down_is_a_fault_that_may_pass() {
-    let options = Options {
-        s3_endpoint: Some("http://127.0.0.1:9".to_owned()),
-        ..Options::default()
-    };
-    let store = open("s3://nowhere", options).await.unwrap();
+    let nobody = "http://127.0.0.1:9".to_owned();
+    let store = open("s3://nowhere", options(nobody)).await.unwrap();
     let error = store.exists(&[digest(b"x")]).await.unwrap_err();
     assert!(
         matches!(error, Error::S3 { .. }) && error.is_transient(),
