@@ -97,7 +97,9 @@ pub(crate) async fn set(
     )
     .execute(&mut *conn)
     .await?;
-    let Some(blocker) = blocker else { return Ok(()) };
+    let Some(blocker) = blocker else {
+        return Ok(());
+    };
     sqlx::query!(
         "INSERT INTO blocker (deployment_id, kind, since, until, owner, message, action)
          VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -132,7 +134,9 @@ impl Row {
         let kind = Kind::ALL.into_iter().find(|kind| kind.word() == self.kind);
         pb::Blocker {
             // A word that a newer release wrote reads as unspecified.
-            kind: kind.map_or(pb::blocker::Kind::Unspecified, Kind::shown).into(),
+            kind: kind
+                .map_or(pb::blocker::Kind::Unspecified, Kind::shown)
+                .into(),
             since: Some(shown(read(self.since))),
             until: self.until.map(|at| shown(read(at))),
             owner: self.owner,

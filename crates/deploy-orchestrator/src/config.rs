@@ -73,7 +73,9 @@ impl Config {
         });
         let config = Self {
             listen: env.parse_required("CANDLEFISH_LISTEN").unwrap_or(any_port),
-            ops_listen: env.parse_required("CANDLEFISH_OPS_LISTEN").unwrap_or(any_port),
+            ops_listen: env
+                .parse_required("CANDLEFISH_OPS_LISTEN")
+                .unwrap_or(any_port),
             database_url: env.required("CANDLEFISH_DATABASE_URL"),
             database_connections: env.parse_or("CANDLEFISH_DATABASE_CONNECTIONS", 20),
             nats_url: env.required("CANDLEFISH_NATS_URL"),
@@ -82,7 +84,9 @@ impl Config {
             blobs: env.required("CANDLEFISH_BLOBS"),
             s3_endpoint: env.optional("CANDLEFISH_S3_ENDPOINT"),
             upload_key,
-            domain: env.optional("CANDLEFISH_DOMAIN").unwrap_or_else(|| "localhost".to_owned()),
+            domain: env
+                .optional("CANDLEFISH_DOMAIN")
+                .unwrap_or_else(|| "localhost".to_owned()),
             site_port: env.parse_or("CANDLEFISH_SITE_PORT", 80),
             lease: env.duration_ms_or("CANDLEFISH_LEASE_MS", 15_000),
             poll: env.duration_ms_or("CANDLEFISH_POLL_MS", 250),
@@ -100,19 +104,13 @@ impl Config {
             env.fault("CANDLEFISH_WORKERS", "must be at least 1");
         }
         if config.blobs.starts_with("dir:") && config.upload_key.is_none() {
-            env.fault("CANDLEFISH_BLOB_SIGNING_KEY", "is needed with a directory: 64 hex digits");
+            env.fault(
+                "CANDLEFISH_BLOB_SIGNING_KEY",
+                "is needed with a directory: 64 hex digits",
+            );
         }
         env.finish()?;
         Ok(config)
-    }
-
-    /// Where people reach a host name.
-    pub fn url(&self, host: &str) -> String {
-        match self.site_port {
-            80 => format!("http://{host}"),
-            443 => format!("https://{host}"),
-            port => format!("http://{host}:{port}"),
-        }
     }
 
     /// How long to wait after the error of this attempt: doubled from a second, a minute at most.

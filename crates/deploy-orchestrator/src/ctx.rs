@@ -53,7 +53,18 @@ impl Nudges {
 impl Ctx {
     /// Opens a transaction.
     pub(crate) async fn begin(&self) -> Result<Tx, sqlx::Error> {
-        Ok(Tx { inner: self.pool.begin().await?, now: None })
+        Ok(Tx {
+            inner: self.pool.begin().await?,
+            now: None,
+        })
+    }
+
+    /// The database's clock, outside any transaction.
+    pub(crate) async fn now(&self) -> Result<Moment, sqlx::Error> {
+        let at = sqlx::query_scalar!(r#"SELECT clock() AS "at!: Timestamp""#)
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(read(at))
     }
 
     /// Wakes everything that a committed change may concern.
@@ -84,7 +95,10 @@ pub(crate) fn read(column: Timestamp) -> Moment {
 /// A moment as messages carry it.
 pub(crate) fn shown(moment: Moment) -> prost_types::Timestamp {
     let at = moment.timestamp();
-    prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
+    prost_types::Timestamp {
+        seconds: at.as_second(),
+        nanos: at.subsec_nanosecond(),
+    }
 }
 
 /// A duration as messages carry it.
@@ -118,7 +132,8 @@ impl Tx {
 
     /// The moment that [`Tx::read_clock`] read.
     pub(crate) fn now(&self) -> Moment {
-        self.now.expect("a command reads the clock after its lane's lock, before it decides")
+        self.now
+            .expect("a command reads the clock after its lane's lock, before it decides")
     }
 }
 

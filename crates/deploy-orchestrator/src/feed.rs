@@ -4,7 +4,10 @@ use candlefish_messaging::feed;
 use candlefish_proto::event::{
     HeadRequest, HeadResponse, ReplayRequest, ReplayResponse, feed_service_server::FeedService,
 };
-use candlefish_runtime::{database, refusal::{Code, Refusal}};
+use candlefish_runtime::{
+    database,
+    refusal::{Code, Refusal},
+};
 use sqlx::PgPool;
 use tonic::{Request, Response, Status};
 

@@ -11,7 +11,6 @@ pub(crate) mod order;
 pub(crate) mod store;
 pub(crate) mod view;
 
-
 pub(crate) use grant::{content_arrived, grant};
 
 /// What a lane cannot do is what its deployments cannot do.

@@ -33,6 +33,10 @@ mod feed;
 
 mod poke;
 
+mod reconcile;
+
+mod forget;
+
 mod idempotency;
 
 mod page;

@@ -26,7 +26,10 @@ async fn main() -> anyhow::Result<ExitCode> {
     Ok(process.wait().await)
 }
 
-#[expect(clippy::print_stdout, reason = "what a person asked for on the command line")]
+#[expect(
+    clippy::print_stdout,
+    reason = "what a person asked for on the command line"
+)]
 fn print(text: &str) {
     println!("{text}");
 }

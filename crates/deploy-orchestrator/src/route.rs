@@ -49,11 +49,3 @@ pub(crate) struct Written {
     pub(crate) epoch: i32,
     pub(crate) version: i64,
 }
-
-/// The host name that the platform gives an environment.
-pub(crate) fn default_host(domain: &str, site: &str, environment: &str) -> String {
-    match environment {
-        "production" => format!("{site}.{domain}"),
-        _ => format!("{environment}--{site}.{domain}"),
-    }
-}

@@ -20,7 +20,7 @@ use tonic::service::Routes;
 use crate::{
     Config,
     ctx::{Ctx, Nudges},
-    deployment, edge, feed, poke, queue, release,
+    deployment, edge, feed, forget, poke, queue, reconcile, release,
     route::table::Table,
     site,
     step::{
@@ -88,10 +88,19 @@ pub async fn run(config: Config, process: &Process) -> Result<(), Error> {
         watchers: Arc::new(Notify::new()),
         poke: Arc::new(Notify::new()),
     };
-    let ctx = Ctx { pool, config: Arc::new(config), blobs, nudges };
+    let ctx = Ctx {
+        pool,
+        config: Arc::new(config),
+        blobs,
+        nudges,
+    };
     let routes = spawn(&ctx, &nats, &tasks)?;
     let stopping = tasks.stopping();
-    tasks.try_spawn("main port", Policy::StopProcess, listen::serve(listener, routes, stopping));
+    tasks.try_spawn(
+        "main port",
+        Policy::StopProcess,
+        listen::serve(listener, routes, stopping),
+    );
     tracing::info!(
         listen = %ctx.config.listen, domain = %ctx.config.domain, blobs = %ctx.config.blobs,
         "serving"
@@ -100,7 +109,11 @@ pub async fn run(config: Config, process: &Process) -> Result<(), Error> {
 }
 
 async fn check_schema(pool: &PgPool) -> Result<(), Error> {
-    let newest = migrator().iter().map(|migration| migration.version).max().unwrap_or(0);
+    let newest = migrator()
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap_or(0);
     let applied: Option<i64> =
         sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
             .fetch_one(pool)
@@ -110,23 +123,33 @@ async fn check_schema(pool: &PgPool) -> Result<(), Error> {
                 sqlx::Error::Database(_) => Error::Behind,
                 error => Error::Version(error),
             })?;
-    if applied.unwrap_or(0) < newest { Err(Error::Behind) } else { Ok(()) }
+    if applied.unwrap_or(0) < newest {
+        Err(Error::Behind)
+    } else {
+        Ok(())
+    }
 }
 
 async fn open_blobs(config: &Config) -> Result<Arc<dyn Store>, Error> {
     let options = Options {
         upload_key: config.upload_key.clone(),
         s3_endpoint: config.s3_endpoint.clone(),
-        s3_region: None,
+        ..Options::default()
     };
-    candlefish_blobs::open(&config.blobs, options).await.map_err(Error::Blobs)
+    candlefish_blobs::open(&config.blobs, options)
+        .await
+        .map_err(Error::Blobs)
 }
 
 /// Starts the loops and mounts the services.
 fn spawn(ctx: &Ctx, nats: &async_nats::Client, tasks: &Tasks) -> Result<Routes, Error> {
     let stopping = tasks.stopping();
     let news = Arc::new(EdgeNews::default());
-    let table = Table::new(ctx.pool.clone(), Arc::clone(&ctx.nudges.routes), ctx.config.poll);
+    let table = Table::new(
+        ctx.pool.clone(),
+        Arc::clone(&ctx.nudges.routes),
+        ctx.config.poll,
+    );
     let seen = table.subscribe();
     let edges = edge::rpc::Rpc {
         ctx: ctx.clone(),
@@ -136,19 +159,45 @@ fn spawn(ctx: &Ctx, nats: &async_nats::Client, tasks: &Tasks) -> Result<Routes, 
     };
     let name = format!("{NAME}-{}", std::process::id());
     let worker = Worker::new(ctx.clone(), &name, news, tasks.clone());
-    let relay = Relay::new(ctx.pool.clone(), nats.clone(), RelayConfig::of(feed::SOURCE))
-        .nudged_by(ctx.nudges.relay.clone());
+    let relay = Relay::new(
+        ctx.pool.clone(),
+        nats.clone(),
+        RelayConfig::of(feed::SOURCE),
+    )
+    .nudged_by(ctx.nudges.relay.clone());
     let stop = Policy::StopProcess;
     tasks.spawn("routes", stop, table.run(stopping.clone()));
     tasks.spawn("worker", stop, worker.run(stopping.clone()));
-    tasks.spawn("sweep", stop, step::sweep::run(ctx.clone(), stopping.clone()));
+    tasks.spawn(
+        "sweep",
+        stop,
+        step::sweep::run(ctx.clone(), stopping.clone()),
+    );
     tasks.spawn("relay", stop, relay.run(stopping.clone()));
-    tasks.spawn("traffic", stop, traffic::run(ctx.pool.clone(), nats.clone(), stopping.clone()));
-    tasks.spawn("poke", stop, poke::tell(ctx.clone(), nats.clone(), stopping.clone()));
+    tasks.spawn(
+        "traffic",
+        stop,
+        traffic::run(ctx.pool.clone(), nats.clone(), stopping.clone()),
+    );
+    tasks.spawn(
+        "poke",
+        stop,
+        poke::tell(ctx.clone(), nats.clone(), stopping.clone()),
+    );
     let listening = poke::listen(ctx.nudges.clone(), nats.clone(), stopping.clone());
     tasks.spawn("poked", stop, listening);
+    tasks.spawn("forget", stop, forget::run(ctx.clone(), stopping.clone()));
+    tasks.spawn(
+        "reconcile",
+        stop,
+        reconcile::run(ctx.clone(), stopping.clone()),
+    );
     let kept = retention::RetentionConfig::default();
-    tasks.spawn("retention", stop, retention::run(ctx.pool.clone(), kept, stopping));
+    tasks.spawn(
+        "retention",
+        stop,
+        retention::run(ctx.pool.clone(), kept, stopping),
+    );
     mount(ctx, tasks, edges)
 }
 
@@ -194,7 +243,9 @@ fn mount(ctx: &Ctx, tasks: &Tasks, edges: edge::rpc::Rpc) -> Result<Routes, Erro
     );
     mount!(
         event::feed_service_server::FeedServiceServer<_>,
-        feed::Rpc { pool: ctx.pool.clone() }
+        feed::Rpc {
+            pool: ctx.pool.clone()
+        }
     );
     let grpc = routes.routes().into_axum_router().layer(identity);
     let all = grpc.merge(upload::router(ctx.clone()));

@@ -43,7 +43,12 @@ pub(super) async fn accept(
 ) -> Result<(), Error> {
     let now = tx.now();
     let deployment = build(id, now, &new);
-    store::insert(tx, &deployment, &candlefish_runtime::trace::current_traceparent()).await?;
+    store::insert(
+        tx,
+        &deployment,
+        &candlefish_runtime::trace::current_traceparent(),
+    )
+    .await?;
     step::store::insert_plan(tx, id, &plan(new.kind, &new.strategy)).await?;
     store::log(tx, now, id, 0, &format!("accepted from {}", new.actor)).await?;
     let fact = event::created(&deployment, new.actor);
@@ -114,5 +119,8 @@ pub(super) async fn share_release(
     )
     .fetch_optional(conn)
     .await?;
-    Ok(row.map(|row| Wanted { commit: row.commit, rejected: row.rejected }))
+    Ok(row.map(|row| Wanted {
+        commit: row.commit,
+        rejected: row.rejected,
+    }))
 }

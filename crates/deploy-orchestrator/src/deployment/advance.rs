@@ -62,9 +62,11 @@ pub(crate) async fn advance(
             waiting.kind.word(),
             cmd.step_ord
         );
-        return Err(Refusal::new(Code::FailedPrecondition, "step-passed", &words)
-            .field("step_ord", words)
-            .into());
+        return Err(
+            Refusal::new(Code::FailedPrecondition, "step-passed", &words)
+                .field("step_ord", words)
+                .into(),
+        );
     }
     step::store::pass_wait(&mut tx, now, &waiting).await?;
     let said = match cmd.reason.as_str() {

@@ -30,7 +30,12 @@ pub(crate) struct Change<'a> {
 
 impl<'a> Change<'a> {
     pub(crate) fn new(event: Event, actor: &'a str, message: impl Into<String>) -> Self {
-        Self { event, actor, message: message.into(), by: None }
+        Self {
+            event,
+            actor,
+            message: message.into(),
+            by: None,
+        }
     }
 }
 
@@ -44,7 +49,10 @@ pub(crate) async fn apply(
 ) -> Result<(), Error> {
     let now = tx.now();
     let (state, consequences) =
-        deployment.state.clone().decide(now, change.event, deployment.facts())?;
+        deployment
+            .state
+            .clone()
+            .decide(now, change.event, deployment.facts())?;
     deployment.state = state;
     if !change.message.is_empty() {
         deployment.message.clone_from(&change.message);

@@ -75,14 +75,20 @@ pub(crate) async fn create(
     let now = tx.now();
     check(&mut tx, &environment, &cmd).await?;
     if !cmd.lift_hold.is_empty() {
-        lift(&mut tx, caller, &environment, &cmd.lift_hold).await?;
+        lift(ctx, &mut tx, caller, &environment, &cmd.lift_hold).await?;
     }
-    let kind = if matches!(cmd.to, To::Preview) { Kind::Preview } else { Kind::Standard };
+    let kind = if matches!(cmd.to, To::Preview) {
+        Kind::Preview
+    } else {
+        Kind::Standard
+    };
     let new = New {
         environment: &environment,
         release_id: cmd.release_id,
         kind,
-        strategy: cmd.strategy.unwrap_or_else(|| environment.policy.strategy.clone()),
+        strategy: cmd
+            .strategy
+            .unwrap_or_else(|| environment.policy.strategy.clone()),
         actor: &caller.principal,
         reason: &cmd.reason,
         retry_of: None,
@@ -113,7 +119,10 @@ async fn preview(
         policy: &site::policy::Policy::default(),
         created_by: &caller.principal,
     };
-    site::store::insert_environment(tx, now, &new).await.map_err(site::Error::from).map_err(Refusal::from)?;
+    site::store::insert_environment(tx, now, &new)
+        .await
+        .map_err(site::Error::from)
+        .map_err(Refusal::from)?;
     lane::store::insert(tx, environment_id).await?;
     let lane = lane::store::lock(tx, environment_id).await?;
     let environment = site::store::load_environment(tx, environment_id)
@@ -154,6 +163,7 @@ pub(super) fn rejected(release: ReleaseId, environment: &Environment, reason: &s
 }
 
 async fn lift(
+    ctx: &Ctx,
     tx: &mut Tx,
     caller: &Caller,
     environment: &Environment,
@@ -163,6 +173,10 @@ async fn lift(
         return Ok(());
     }
     let now = tx.now();
+    tracing::info!(
+        environment.id = %environment.id, actor = %caller.principal, reason,
+        "the hold of {} is lifted with a deployment", environment.place()
+    );
     site::store::save_hold(tx, environment.id, None)
         .await
         .map_err(site::Error::from)
@@ -171,7 +185,7 @@ async fn lift(
         .await
         .map_err(site::Error::from)
         .map_err(Refusal::from)?;
-    let fact = site::event::lifted(&after, caller, reason);
+    let fact = site::event::lifted(&ctx.config, &after, caller);
     candlefish_messaging::outbox::append(tx, now, vec![fact]).await?;
     Ok(())
 }

@@ -34,7 +34,8 @@ pub(crate) enum Error {
 impl Error {
     /// Another transaction held what this one needed, or the database was not there: look again.
     pub(crate) fn is_contention(&self) -> bool {
-        self.sql().is_some_and(|error| database::code(error) == Code::Unavailable)
+        self.sql()
+            .is_some_and(|error| database::code(error) == Code::Unavailable)
     }
 
     fn sql(&self) -> Option<&sqlx::Error> {
@@ -51,13 +52,21 @@ impl Error {
 
 /// There is no such deployment for this caller.
 pub(crate) fn unknown(id: DeploymentId) -> Refusal {
-    Refusal::new(Code::NotFound, "deployment-unknown", format!("there is no deployment {id}"))
+    Refusal::new(
+        Code::NotFound,
+        "deployment-unknown",
+        format!("there is no deployment {id}"),
+    )
 }
 
 /// There is no such release for this caller.
 pub(crate) fn unknown_release(id: ReleaseId) -> Refusal {
-    Refusal::new(Code::InvalidArgument, "release-unknown", format!("there is no release {id}"))
-        .field("release_id", format!("no release {id} in this site"))
+    Refusal::new(
+        Code::InvalidArgument,
+        "release-unknown",
+        format!("there is no release {id}"),
+    )
+    .field("release_id", format!("no release {id} in this site"))
 }
 
 impl From<Error> for Refusal {
@@ -72,9 +81,11 @@ impl From<Error> for Refusal {
             ),
             error => match error.sql() {
                 Some(sql) => database::refuse("move a deployment", sql),
-                None => {
-                    Self::new(Code::Internal, "internal", crate::step::worker::chain(&error))
-                }
+                None => Self::new(
+                    Code::Internal,
+                    "internal",
+                    crate::step::worker::chain(&error),
+                ),
             },
         }
     }

@@ -2,7 +2,7 @@
 
 use candlefish_messaging::Fact;
 use candlefish_proto::deploy as pb;
-use prost::{Message, Name};
+use prost::Message;
 
 use super::{Deployment, state::State, view};
 
@@ -20,7 +20,11 @@ pub(crate) fn changed(deployment: &Deployment, before: &State, actor: &str) -> F
 }
 
 fn event_type(before: &State, after: &State) -> &'static str {
-    let live = |state: &State| state.acting().is_some_and(|acting| acting.live_at.is_some());
+    let live = |state: &State| {
+        state
+            .acting()
+            .is_some_and(|acting| acting.live_at.is_some())
+    };
     match after {
         State::Ended { .. } => "deploy.deployment.ended.v1",
         State::Cancelling { .. } if !matches!(before, State::Cancelling { .. }) => {
@@ -34,7 +38,9 @@ fn event_type(before: &State, after: &State) -> &'static str {
 }
 
 fn fact(deployment: &Deployment, event_type: &'static str, actor: &str) -> Fact {
-    let body = pb::DeploymentChanged { deployment: Some(view::bare(deployment)) };
+    let body = pb::DeploymentChanged {
+        deployment: Some(view::bare(deployment)),
+    };
     Fact {
         entity: deployment.id.to_string(),
         entity_version: deployment.version,
@@ -49,6 +55,9 @@ fn fact(deployment: &Deployment, event_type: &'static str, actor: &str) -> Fact 
 }
 
 /// A body with its type's name, as consumers and the transcoder read it.
-pub(crate) fn packed<T: Message + Name>(body: &T) -> prost_types::Any {
-    prost_types::Any { type_url: T::type_url(), value: body.encode_to_vec() }
+fn packed(body: &pb::DeploymentChanged) -> prost_types::Any {
+    prost_types::Any {
+        type_url: "type.googleapis.com/candlefish.deploy.v1.DeploymentChanged".to_owned(),
+        value: body.encode_to_vec(),
+    }
 }

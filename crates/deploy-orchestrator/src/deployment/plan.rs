@@ -49,7 +49,12 @@ pub(crate) struct Planned {
 
 impl Planned {
     const fn step(kind: StepKind) -> Self {
-        Self { kind, weight: 0, interval: Duration::ZERO, batch: 0 }
+        Self {
+            kind,
+            weight: 0,
+            interval: Duration::ZERO,
+            batch: 0,
+        }
     }
 }
 
@@ -65,18 +70,35 @@ pub(crate) fn plan(kind: Kind, strategy: &Strategy) -> Vec<Planned> {
         }
         // Content that was live before is not verified before it comes back: seconds count.
         (Kind::Rollback, _) => {
-            return [Prepare, Stage, Switch, VerifyLive, Finish].map(step).to_vec();
+            return [Prepare, Stage, Switch, VerifyLive, Finish]
+                .map(step)
+                .to_vec();
         }
         (Kind::Standard, Strategy::Recreate | Strategy::BlueGreen { .. }) => vec![step(Switch)],
         (Kind::Standard, Strategy::Rolling { batch, .. }) => {
-            vec![Planned { batch: *batch, ..step(Switch) }]
+            vec![Planned {
+                batch: *batch,
+                ..step(Switch)
+            }]
         }
-        (Kind::Standard, Strategy::Canary { weights, interval, .. }) => weights
+        (
+            Kind::Standard,
+            Strategy::Canary {
+                weights, interval, ..
+            },
+        ) => weights
             .iter()
             .flat_map(|&weight| {
                 [
-                    Planned { weight, ..step(Shift) },
-                    Planned { weight, interval: *interval, ..step(Analyse) },
+                    Planned {
+                        weight,
+                        ..step(Shift)
+                    },
+                    Planned {
+                        weight,
+                        interval: *interval,
+                        ..step(Analyse)
+                    },
                 ]
             })
             .chain([step(Switch)])
@@ -87,7 +109,10 @@ pub(crate) fn plan(kind: Kind, strategy: &Strategy) -> Vec<Planned> {
     steps.extend(middle);
     steps.push(step(VerifyLive));
     if !bake.is_zero() {
-        steps.push(Planned { interval: bake, ..step(Bake) });
+        steps.push(Planned {
+            interval: bake,
+            ..step(Bake)
+        });
     }
     steps.push(step(Finish));
     steps
@@ -103,7 +128,9 @@ impl Kind {
     }
 
     pub(crate) fn from_word(word: &str) -> Option<Self> {
-        [Self::Standard, Self::Rollback, Self::Preview].into_iter().find(|kind| kind.word() == word)
+        [Self::Standard, Self::Rollback, Self::Preview]
+            .into_iter()
+            .find(|kind| kind.word() == word)
     }
 }
 
@@ -167,8 +194,11 @@ mod tests {
     #[test]
     fn each_strategy_is_its_plan() {
         let minute = Duration::from_secs(60);
-        let canary =
-            Strategy::Canary { weights: vec![10, 50], interval: minute, bake: Duration::ZERO };
+        let canary = Strategy::Canary {
+            weights: vec![10, 50],
+            interval: minute,
+            bake: Duration::ZERO,
+        };
         assert_eq!(
             words(Kind::Standard, &canary),
             "prepare, stage, verify_candidate, shift 10, analyse 10, shift 50, analyse 50, \
@@ -194,7 +224,10 @@ mod tests {
 
     #[test]
     fn a_rolling_switch_knows_its_batch() {
-        let rolling = Strategy::Rolling { batch: 2, bake: Duration::ZERO };
+        let rolling = Strategy::Rolling {
+            batch: 2,
+            bake: Duration::ZERO,
+        };
         let switch = plan(Kind::Standard, &rolling)
             .into_iter()
             .find(|step| step.kind == StepKind::Switch)

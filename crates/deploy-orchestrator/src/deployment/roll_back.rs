@@ -75,13 +75,17 @@ pub(crate) async fn roll_back(
     let choice = target::choose(&mut tx, &environment, cmd.leaves, &cmd.to).await?;
     if let Some(already) = choice.already {
         let deployment = Some(view::load(ctx, &mut tx, already).await?);
-        let answer = pb::Rollback { deployment, already: true, ..told };
+        let answer = pb::Rollback {
+            deployment,
+            already: true,
+            ..told
+        };
         idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
         ctx.commit(tx).await.map_err(Error::Commit)?;
         return Ok(Reply::new(answer));
     }
     preempt(&mut tx, &mut lane, id, caller).await?;
-    hold(&mut tx, caller, &environment, id, &cmd.reason).await?;
+    hold(ctx, &mut tx, caller, &environment, id, &cmd.reason).await?;
     let new = New {
         environment: &environment,
         release_id: choice.to,
@@ -110,8 +114,7 @@ async fn tell(ctx: &Ctx, caller: &Caller, cmd: &RollBack) -> Result<pb::Rollback
     tx.read_clock().await?;
     let environment = find(&mut tx, caller, cmd).await?;
     let choice = target::choose(&mut tx, &environment, cmd.leaves, &cmd.to).await?;
-    let mut shown =
-        release::view::load_many(&mut tx, &[choice.leaves, choice.to]).await?;
+    let mut shown = release::view::load_many(&mut tx, &[choice.leaves, choice.to]).await?;
     drop(tx);
     let (lost_path_count, lost_paths) = target::lost(ctx, choice.leaves, choice.to).await;
     Ok(pb::Rollback {
@@ -147,15 +150,21 @@ async fn preempt(
     caller: &Caller,
 ) -> Result<(), Error> {
     let acting: Option<Deployment> = store::lock_acting(tx, lane.environment_id).await?;
-    let Some(mut acting) = acting else { return Ok(()) };
+    let Some(mut acting) = acting else {
+        return Ok(());
+    };
     let message = format!("{by} of {} goes back", caller.principal);
     let event = Event::Stops(Cause::Preempted);
-    let change = Change { by: Some(by), ..Change::new(event, &caller.principal, message) };
+    let change = Change {
+        by: Some(by),
+        ..Change::new(event, &caller.principal, message)
+    };
     apply_and_record(tx, lane, &mut acting, change).await
 }
 
 /// A manual rollback sets a hold, so that no automation undoes it; one that stands stays.
 async fn hold(
+    ctx: &Ctx,
     tx: &mut Tx,
     caller: &Caller,
     environment: &Environment,
@@ -166,7 +175,11 @@ async fn hold(
         return Ok(());
     }
     let now = tx.now();
-    let reason = if reason.is_empty() { "rolled back by hand" } else { reason };
+    let reason = if reason.is_empty() {
+        "rolled back by hand"
+    } else {
+        reason
+    };
     let hold = Hold {
         since: now,
         by: caller.principal.clone(),
@@ -178,7 +191,7 @@ async fn hold(
         .map_err(site::Error::from)
         .map_err(Refusal::from)?;
     let after = reload(tx, environment).await?;
-    let fact = site::event::held(&after, caller);
+    let fact = site::event::held(&ctx.config, &after, caller);
     candlefish_messaging::outbox::append(tx, now, vec![fact]).await?;
     Ok(())
 }

@@ -3,14 +3,13 @@
 use std::pin::Pin;
 
 use candlefish_ids::DeploymentId;
-use candlefish_proto::deploy::{
-    self as pb, deployment_service_server::DeploymentService,
-};
+use candlefish_proto::deploy::{self as pb, deployment_service_server::DeploymentService};
 use candlefish_runtime::{identity, identity::Caller, refusal::Refusal, tasks::Tasks};
 use futures_util::Stream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 
 use super::{
     Error,
@@ -32,7 +31,10 @@ use crate::{
     site::{self, strategy::Strategy},
 };
 
-const LOG_SIZES: page::Sizes = page::Sizes { default: 200, most: 1000 };
+const LOG_SIZES: page::Sizes = page::Sizes {
+    default: 200,
+    most: 1000,
+};
 /// Versions that a slow watcher may lag behind before the watch waits for it.
 const WATCH_BUFFER: usize = 4;
 
@@ -83,8 +85,9 @@ impl DeploymentService for Rpc {
         let (caller, key, message) = taken(request, "CreateDeployment")?;
         let cmd = Create::try_from(message)?;
         let ctx = self.ctx.clone();
-        let reply =
-            self.complete(async move { create::create(&ctx, &caller, key, cmd).await }).await?;
+        let reply = self
+            .complete(async move { create::create(&ctx, &caller, key, cmd).await })
+            .await?;
         Ok(reply.into_response())
     }
 
@@ -95,7 +98,9 @@ impl DeploymentService for Rpc {
         let caller = identity::caller(&request)?;
         let found = self.find(&caller, &request.get_ref().id).await?;
         let mut conn = self.ctx.pool.acquire().await.map_err(Error::from)?;
-        Ok(Response::new(view::whole(&self.ctx, &mut conn, &found).await?))
+        Ok(Response::new(
+            view::whole(&self.ctx, &mut conn, &found).await?,
+        ))
     }
 
     async fn list_deployments(
@@ -107,9 +112,12 @@ impl DeploymentService for Rpc {
         let (page, what) = listing;
         let mut conn = self.ctx.pool.acquire().await.map_err(Error::from)?;
         let rows = store::list(&mut conn, &what).await.map_err(Error::from)?;
-        let (rows, next_page_token) = page.cut(rows, |one| one.id);
+        let (rows, next_page_token) = page.cut(rows, |one| one.id.uuid());
         let deployments = view::with_surroundings(&self.ctx, &mut conn, &rows).await?;
-        Ok(Response::new(pb::ListDeploymentsResponse { deployments, next_page_token }))
+        Ok(Response::new(pb::ListDeploymentsResponse {
+            deployments,
+            next_page_token,
+        }))
     }
 
     async fn watch_deployment(
@@ -120,9 +128,15 @@ impl DeploymentService for Rpc {
         let after = request.get_ref().after_version;
         let found = self.find(&caller, &request.get_ref().id).await?;
         let (sender, receiver) = mpsc::channel(WATCH_BUFFER);
-        let watching =
-            watch::run(self.ctx.clone(), found.id, after, sender, self.tasks.stopping());
-        self.tasks.spawn("watch", candlefish_runtime::tasks::Policy::Ignore, watching);
+        let watching = watch::run(
+            self.ctx.clone(),
+            found.id,
+            after,
+            sender,
+            self.tasks.stopping(),
+        );
+        self.tasks
+            .spawn("watch", candlefish_runtime::tasks::Policy::Ignore, watching);
         Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
     }
 
@@ -133,7 +147,9 @@ impl DeploymentService for Rpc {
         let caller = identity::caller(&request)?;
         let found = self.find(&caller, &request.get_ref().id).await?;
         let mut conn = self.ctx.pool.acquire().await.map_err(Error::from)?;
-        let steps = view::steps(&mut conn, found.id).await.map_err(Error::from)?;
+        let steps = view::steps(&mut conn, found.id)
+            .await
+            .map_err(Error::from)?;
         Ok(Response::new(pb::ListStepsResponse { steps }))
     }
 
@@ -145,8 +161,13 @@ impl DeploymentService for Rpc {
         let message = request.into_inner();
         let mut faults = Faults::default();
         let filter = Filter::of("ListLogs").with(&message.id);
-        let page: Page<i64> =
-            Page::read(&mut faults, &filter, message.page_size, &message.page_token, LOG_SIZES);
+        let page: Page<i64> = Page::read(
+            &mut faults,
+            &filter,
+            message.page_size,
+            &message.page_token,
+            LOG_SIZES,
+        );
         faults.finish()?;
         let found = self.find(&caller, &message.id).await?;
         let after = page.after().copied().unwrap_or(0);
@@ -179,7 +200,9 @@ impl DeploymentService for Rpc {
         let caller = identity::caller(&request)?;
         let found = self.find(&caller, &request.get_ref().id).await?;
         let mut conn = self.ctx.pool.acquire().await.map_err(Error::from)?;
-        let blockers = blocker::list_all(&mut conn, found.id).await.map_err(Error::from)?;
+        let blockers = blocker::list_all(&mut conn, found.id)
+            .await
+            .map_err(Error::from)?;
         Ok(Response::new(pb::ListBlockersResponse { blockers }))
     }
 
@@ -188,7 +211,8 @@ impl DeploymentService for Rpc {
         request: Request<pb::CancelDeploymentRequest>,
     ) -> Result<Response<pb::Deployment>, Status> {
         let (caller, key, message) = taken(request, "CancelDeployment")?;
-        self.stop(caller, key, &message.id, &message.reason, false).await
+        self.stop(caller, key, &message.id, &message.reason, false)
+            .await
     }
 
     async fn abort_deployment(
@@ -196,7 +220,8 @@ impl DeploymentService for Rpc {
         request: Request<pb::AbortDeploymentRequest>,
     ) -> Result<Response<pb::Deployment>, Status> {
         let (caller, key, message) = taken(request, "AbortDeployment")?;
-        self.stop(caller, key, &message.id, &message.reason, true).await
+        self.stop(caller, key, &message.id, &message.reason, true)
+            .await
     }
 
     async fn retry_deployment(
@@ -207,10 +232,14 @@ impl DeploymentService for Rpc {
         let mut faults = Faults::default();
         let id = faults.id("id", &message.id);
         let reason = faults.optional_reason("reason", &message.reason);
-        let cmd = Retry { id: faults.finish_with(id)?, reason };
+        let cmd = Retry {
+            id: faults.finish_with(id)?,
+            reason,
+        };
         let ctx = self.ctx.clone();
-        let reply =
-            self.complete(async move { retry::retry(&ctx, &caller, key, cmd).await }).await?;
+        let reply = self
+            .complete(async move { retry::retry(&ctx, &caller, key, cmd).await })
+            .await?;
         Ok(reply.into_response())
     }
 
@@ -225,10 +254,15 @@ impl DeploymentService for Rpc {
         if message.step_ord < 1 {
             faults.add("step_ord", "must name the step to leave, from 1");
         }
-        let cmd = Advance { id: faults.finish_with(id)?, step_ord: message.step_ord, reason };
+        let cmd = Advance {
+            id: faults.finish_with(id)?,
+            step_ord: message.step_ord,
+            reason,
+        };
         let ctx = self.ctx.clone();
-        let reply =
-            self.complete(async move { advance::advance(&ctx, &caller, key, cmd).await }).await?;
+        let reply = self
+            .complete(async move { advance::advance(&ctx, &caller, key, cmd).await })
+            .await?;
         Ok(reply.into_response())
     }
 
@@ -257,10 +291,15 @@ impl Rpc {
         let mut faults = Faults::default();
         let id = faults.id("id", id);
         let reason = faults.optional_reason("reason", reason);
-        let cmd = Stop { id: faults.finish_with(id)?, aborts, reason };
+        let cmd = Stop {
+            id: faults.finish_with(id)?,
+            aborts,
+            reason,
+        };
         let ctx = self.ctx.clone();
-        let reply =
-            self.complete(async move { stop::stop(&ctx, &caller, key, cmd).await }).await?;
+        let reply = self
+            .complete(async move { stop::stop(&ctx, &caller, key, cmd).await })
+            .await?;
         Ok(reply.into_response())
     }
 
@@ -268,7 +307,7 @@ impl Rpc {
         &self,
         caller: &Caller,
         message: pb::ListDeploymentsRequest,
-    ) -> Result<(Page<DeploymentId>, Listing), Status> {
+    ) -> Result<(Page<Uuid>, Listing), Status> {
         let mut faults = Faults::default();
         let filter = Filter::of("ListDeployments")
             .with(&message.site)
@@ -283,7 +322,10 @@ impl Rpc {
             page::SIZES,
         );
         let state = state_word(&mut faults, message.state);
-        for (field, value) in [("environment", &message.environment), ("commit", &message.commit)] {
+        for (field, value) in [
+            ("environment", &message.environment),
+            ("commit", &message.commit),
+        ] {
             if message.site.is_empty() && !value.is_empty() {
                 faults.add("site", format!("must be named with `{field}`"));
             }
@@ -295,7 +337,7 @@ impl Rpc {
             only_sites: caller.sites.clone(),
             state,
             commit,
-            before: page.after().copied(),
+            before: page.after().copied().map(DeploymentId::from_uuid),
             limit: page.limit(),
             ..Listing::default()
         };
@@ -337,7 +379,10 @@ fn state_word(faults: &mut Faults, state: i32) -> &'static str {
         Ok(State::Superseded) => "superseded",
         Ok(State::RolledBack) => "rolled_back",
         Err(_unknown) => {
-            faults.add("state", format!("must be a state of deployments, not {state}"));
+            faults.add(
+                "state",
+                format!("must be a state of deployments, not {state}"),
+            );
             ""
         }
     }

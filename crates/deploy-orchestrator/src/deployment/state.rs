@@ -28,7 +28,11 @@ pub(crate) enum State {
     /// Being undone; ends in `ends` once every undo step is done.
     Cancelling { acting: Acting, ends: Ending },
     /// Terminal.
-    Ended { outcome: Outcome, at: Moment, acting: Option<Acting> },
+    Ended {
+        outcome: Outcome,
+        at: Moment,
+        acting: Option<Acting>,
+    },
 }
 
 /// The moments of a deployment that was granted.
@@ -154,7 +158,10 @@ impl State {
 
     /// It holds the lane.
     pub(crate) const fn holds_lane(&self) -> bool {
-        matches!(self, Self::Running(_) | Self::Waiting(_) | Self::Cancelling { .. })
+        matches!(
+            self,
+            Self::Running(_) | Self::Waiting(_) | Self::Cancelling { .. }
+        )
     }
 
     pub(crate) const fn is_terminal(&self) -> bool {
@@ -163,7 +170,8 @@ impl State {
 
     /// The release had traffic at some moment.
     pub(crate) fn pivoted(&self) -> bool {
-        self.acting().is_some_and(|acting| acting.pivoted_at.is_some())
+        self.acting()
+            .is_some_and(|acting| acting.pivoted_at.is_some())
     }
 
     /// Says whether the move is legal and what must follow from it.
@@ -175,7 +183,11 @@ impl State {
     ) -> Result<Move, InvalidTransition> {
         match (self, event) {
             (Self::Pending, Event::Granted) => {
-                let acting = Acting { started_at: now, pivoted_at: None, live_at: None };
+                let acting = Acting {
+                    started_at: now,
+                    pivoted_at: None,
+                    live_at: None,
+                };
                 Ok((Self::Running(acting), vec![]))
             }
             (Self::Pending, Event::Stops(cause)) => Self::end_pending(now, cause),
@@ -186,7 +198,13 @@ impl State {
             (state @ Self::Waiting(_), Event::Waits) => Ok((state, vec![])),
             (Self::Running(acting) | Self::Waiting(acting), Event::Pivots) => {
                 let pivoted_at = acting.pivoted_at.or(Some(now));
-                Ok((Self::Running(Acting { pivoted_at, ..acting }), vec![]))
+                Ok((
+                    Self::Running(Acting {
+                        pivoted_at,
+                        ..acting
+                    }),
+                    vec![],
+                ))
             }
             (Self::Running(acting) | Self::Waiting(acting), Event::GoesLive) => {
                 let live_at = acting.live_at.or(Some(now));
@@ -198,19 +216,32 @@ impl State {
             (Self::Running(acting) | Self::Waiting(acting), Event::Stops(cause)) => {
                 Ok(Self::stop_acting(now, acting, cause, facts))
             }
-            (Self::Cancelling { acting, ends }, Event::Stops(Cause::Preempted)) => {
-                Ok(Self::end(now, ends.into(), acting, vec![Consequence::HandOver]))
-            }
+            (Self::Cancelling { acting, ends }, Event::Stops(Cause::Preempted)) => Ok(Self::end(
+                now,
+                ends.into(),
+                acting,
+                vec![Consequence::HandOver],
+            )),
             (Self::Cancelling { acting, ends }, Event::Undone) => {
                 Ok(Self::end(now, ends.into(), acting, vec![]))
             }
-            (state, event) => Err(InvalidTransition { from: state.word(), event }),
+            (state, event) => Err(InvalidTransition {
+                from: state.word(),
+                event,
+            }),
         }
     }
 
     fn end(now: Moment, outcome: Outcome, acting: Acting, mut first: Vec<Consequence>) -> Move {
         first.push(Consequence::End);
-        (Self::Ended { outcome, at: now, acting: Some(acting) }, first)
+        (
+            Self::Ended {
+                outcome,
+                at: now,
+                acting: Some(acting),
+            },
+            first,
+        )
     }
 
     fn end_pending(now: Moment, cause: Cause) -> Result<Move, InvalidTransition> {
@@ -223,10 +254,20 @@ impl State {
             | Cause::Preempted
             | Cause::Edges
             | Cause::Discarded => {
-                return Err(InvalidTransition { from: "pending", event: Event::Stops(cause) });
+                return Err(InvalidTransition {
+                    from: "pending",
+                    event: Event::Stops(cause),
+                });
             }
         };
-        Ok((Self::Ended { outcome, at: now, acting: None }, vec![Consequence::End]))
+        Ok((
+            Self::Ended {
+                outcome,
+                at: now,
+                acting: None,
+            },
+            vec![Consequence::End],
+        ))
     }
 
     fn stop_acting(now: Moment, acting: Acting, cause: Cause, facts: Facts) -> Move {
@@ -252,7 +293,11 @@ impl State {
 impl Ending {
     fn of(cause: Cause, acting: &Acting, facts: Facts) -> Self {
         if acting.pivoted_at.is_some() {
-            return if facts.can_return { Self::RolledBack } else { Self::Failed };
+            return if facts.can_return {
+                Self::RolledBack
+            } else {
+                Self::Failed
+            };
         }
         match cause {
             Cause::Cancelled | Cause::Aborted | Cause::Preempted => Self::Cancelled,
@@ -275,9 +320,14 @@ impl Ending {
     }
 
     pub(crate) fn from_word(word: &str) -> Option<Self> {
-        [Self::Cancelled, Self::Superseded, Self::Failed, Self::RolledBack]
-            .into_iter()
-            .find(|ending| ending.word() == word)
+        [
+            Self::Cancelled,
+            Self::Superseded,
+            Self::Failed,
+            Self::RolledBack,
+        ]
+        .into_iter()
+        .find(|ending| ending.word() == word)
     }
 }
 
@@ -293,8 +343,13 @@ impl From<Ending> for Outcome {
 }
 
 impl Outcome {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Succeeded, Self::Failed, Self::Cancelled, Self::Superseded, Self::RolledBack];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Succeeded,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Superseded,
+        Self::RolledBack,
+    ];
 
     pub(crate) const fn word(self) -> &'static str {
         match self {

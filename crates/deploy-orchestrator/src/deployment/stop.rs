@@ -94,11 +94,18 @@ pub(super) fn over(deployment: &Deployment) -> Refusal {
         words => format!(" ({words})"),
     };
     let verbs = if deployment.state.is_terminal() {
-        format!("to go back: candlefish rollback {}; to repeat it: candlefish retry {id}", deployment.place())
+        format!(
+            "to go back: candlefish rollback {}; to repeat it: candlefish retry {id}",
+            deployment.place()
+        )
     } else {
         format!("it is being undone; to follow: candlefish watch {id}")
     };
-    let reason = if deployment.state.is_terminal() { "terminal" } else { "cancelling" };
+    let reason = if deployment.state.is_terminal() {
+        "terminal"
+    } else {
+        "cancelling"
+    };
     Refusal::new(
         Code::FailedPrecondition,
         reason,

@@ -87,12 +87,22 @@ impl Row {
             "cancelling" => {
                 let ends = self.undo_ends.as_deref().and_then(Ending::from_word);
                 let ends = ends.ok_or_else(|| impossible("undo_ends"))?;
-                State::Cancelling { acting: started()?, ends }
+                State::Cancelling {
+                    acting: started()?,
+                    ends,
+                }
             }
             word => {
                 let outcome = Outcome::from_word(word).ok_or_else(|| impossible("state"))?;
-                let at = self.finished_at.map(read).ok_or_else(|| impossible("finished_at"))?;
-                State::Ended { outcome, at, acting }
+                let at = self
+                    .finished_at
+                    .map(read)
+                    .ok_or_else(|| impossible("finished_at"))?;
+                State::Ended {
+                    outcome,
+                    at,
+                    acting,
+                }
             }
         })
     }
@@ -169,7 +179,9 @@ pub(crate) async fn find(
     conn: &mut PgConnection,
     id: DeploymentId,
 ) -> Result<Option<Deployment>, Error> {
-    let row = select_deployment!("WHERE d.id = $1", id.uuid()).fetch_optional(conn).await?;
+    let row = select_deployment!("WHERE d.id = $1", id.uuid())
+        .fetch_optional(conn)
+        .await?;
     Ok(row.map(Deployment::try_from).transpose()?)
 }
 
@@ -257,7 +269,10 @@ pub(super) async fn list(
         .fetch_all(conn)
         .await?
     };
-    Ok(rows.into_iter().map(Deployment::try_from).collect::<Result<_, _>>()?)
+    Ok(rows
+        .into_iter()
+        .map(Deployment::try_from)
+        .collect::<Result<_, _>>()?)
 }
 
 /// Lines of a deployment's log after one, oldest first: (id, when, step, words).
@@ -276,14 +291,20 @@ pub(super) async fn list_log(
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.id, read(row.at), row.step_ord, row.message)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.id, read(row.at), row.step_ord, row.message))
+        .collect())
 }
 
 /// Locks a deployment. Its lane is locked already: lane before deployment, always.
 pub(crate) async fn lock(tx: &mut Tx, id: DeploymentId) -> Result<Option<Deployment>, Error> {
-    sqlx::query_scalar!("SELECT 1 FROM deployment WHERE id = $1 FOR UPDATE", id.uuid())
-        .fetch_optional(&mut **tx)
-        .await?;
+    sqlx::query_scalar!(
+        "SELECT 1 FROM deployment WHERE id = $1 FOR UPDATE",
+        id.uuid()
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
     find(tx, id).await
 }
 
@@ -310,11 +331,17 @@ pub(crate) async fn find_environment(
     conn: &mut PgConnection,
     id: DeploymentId,
 ) -> Result<Option<(SiteId, EnvironmentId)>, sqlx::Error> {
-    let row = sqlx::query!("SELECT site_id, environment_id FROM deployment WHERE id = $1", id.uuid())
-        .fetch_optional(conn)
-        .await?;
+    let row = sqlx::query!(
+        "SELECT site_id, environment_id FROM deployment WHERE id = $1",
+        id.uuid()
+    )
+    .fetch_optional(conn)
+    .await?;
     Ok(row.map(|row| {
-        (SiteId::from_uuid(row.site_id), EnvironmentId::from_uuid(row.environment_id))
+        (
+            SiteId::from_uuid(row.site_id),
+            EnvironmentId::from_uuid(row.environment_id),
+        )
     }))
 }
 
@@ -365,7 +392,9 @@ pub(crate) async fn save(conn: &mut PgConnection, next: &mut Deployment) -> Resu
         State::Cancelling { ends, .. } => Some(ends.word()),
         _ => None,
     };
-    let left = next.deadline_left.map(|left| i64::try_from(left.as_millis()).unwrap_or(i64::MAX));
+    let left = next
+        .deadline_left
+        .map(|left| i64::try_from(left.as_millis()).unwrap_or(i64::MAX));
     let done = sqlx::query!(
         "UPDATE deployment SET state = $3, cause = $4, message = $5, fence = $6, version = $2 + 1,
              pinned = $7, weight = $8, started_at = $9, pivoted_at = $10, live_at = $11,

@@ -46,7 +46,11 @@ pub(super) async fn choose(
     if let Some((already, went_to)) = left
         && asked.is_none_or(|asked| asked == went_to)
     {
-        return Ok(Choice { leaves, to: went_to, already: Some(already) });
+        return Ok(Choice {
+            leaves,
+            to: went_to,
+            already: Some(already),
+        });
     }
     let to = match asked {
         Some(release) => release,
@@ -62,7 +66,11 @@ pub(super) async fn choose(
         let words = format!("{to} is live on {place} already");
         return Err(Refusal::new(Code::FailedPrecondition, "live-already", words).into());
     }
-    Ok(Choice { leaves, to, already: None })
+    Ok(Choice {
+        leaves,
+        to,
+        already: None,
+    })
 }
 
 /// The release that visitors get: of what acts past its pivot, else the live one.
@@ -102,7 +110,12 @@ async fn find_already(
     )
     .fetch_optional(conn)
     .await?;
-    Ok(row.map(|row| (DeploymentId::from_uuid(row.id), ReleaseId::from_uuid(row.release_id))))
+    Ok(row.map(|row| {
+        (
+            DeploymentId::from_uuid(row.id),
+            ReleaseId::from_uuid(row.release_id),
+        )
+    }))
 }
 
 /// The newest release that succeeded here before the one left, neither rejected nor itself left.
@@ -169,7 +182,10 @@ async fn find_commit(
     .fetch_optional(conn)
     .await?;
     found.map(ReleaseId::from_uuid).ok_or_else(|| {
-        let words = format!("{} has no sealed release of commit {commit}", environment.site);
+        let words = format!(
+            "{} has no sealed release of commit {commit}",
+            environment.site
+        );
         Refusal::new(Code::InvalidArgument, "commit-unknown", &words)
             .field("to_commit", words)
             .into()
@@ -189,7 +205,13 @@ pub(super) async fn lost(ctx: &Ctx, from: ReleaseId, to: ReleaseId) -> (i32, Vec
         .filter(|path| to.get(path).is_none())
         .collect();
     let count = i32::try_from(lost.len()).unwrap_or(i32::MAX);
-    (count, lost.into_iter().take(NAMED).map(|path| format!("/{path}")).collect())
+    (
+        count,
+        lost.into_iter()
+            .take(NAMED)
+            .map(|path| format!("/{path}"))
+            .collect(),
+    )
 }
 
 async fn load(ctx: &Ctx, release: ReleaseId) -> Option<Manifest> {

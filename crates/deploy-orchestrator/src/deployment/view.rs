@@ -17,7 +17,8 @@ use crate::{
     blocker,
     config::Config,
     ctx::{Ctx, read, shown, shown_duration},
-    release, route, step,
+    release,
+    site::host,
 };
 
 /// The deployment alone: without release, blockers, steps and addresses.
@@ -103,23 +104,24 @@ pub(super) async fn with_surroundings(
             release: releases.get(&one.release_id).cloned(),
             blockers: blockers.remove(&one.id).unwrap_or_default(),
             url: url(&ctx.config, one),
-            preview_url: ctx.config.url(&step::stage::preview_host(&ctx.config.domain, one)),
+            preview_url: host::url(
+                &host::of_deployment(&one.site, one.id, &ctx.config.domain),
+                ctx.config.site_port,
+            ),
             ..bare(one)
         })
         .collect())
 }
 
 fn url(config: &Config, deployment: &Deployment) -> String {
-    match deployment.kind {
-        Kind::Preview => {
-            config.url(&step::stage::preview_host(&config.domain, deployment))
+    let (site, domain) = (&deployment.site, &config.domain);
+    let host = match deployment.kind {
+        Kind::Preview => host::of_deployment(site, deployment.id, domain),
+        Kind::Standard | Kind::Rollback => {
+            host::of_environment(site, &deployment.environment, domain)
         }
-        Kind::Standard | Kind::Rollback => config.url(&route::default_host(
-            &config.domain,
-            &deployment.site,
-            &deployment.environment,
-        )),
-    }
+    };
+    host::url(&host, config.site_port)
 }
 
 fn kind(kind: Kind) -> pb::deployment::Kind {

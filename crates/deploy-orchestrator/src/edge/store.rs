@@ -86,9 +86,17 @@ async fn save_staged(conn: &mut PgConnection, report: &Report<'_>) -> Result<(),
     if report.staged.is_empty() {
         return Ok(());
     }
-    let releases: Vec<Uuid> = report.staged.iter().map(|(release, ..)| release.uuid()).collect();
+    let releases: Vec<Uuid> = report
+        .staged
+        .iter()
+        .map(|(release, ..)| release.uuid())
+        .collect();
     let staged: Vec<bool> = report.staged.iter().map(|(_, staged, _)| *staged).collect();
-    let errors: Vec<String> = report.staged.iter().map(|(.., error)| error.clone()).collect();
+    let errors: Vec<String> = report
+        .staged
+        .iter()
+        .map(|(.., error)| error.clone())
+        .collect();
     sqlx::query!(
         "INSERT INTO edge_release (edge_id, release_id, staged, error, at)
          SELECT $1, n.release_id, n.staged, n.error, clock()
@@ -185,10 +193,7 @@ pub(crate) async fn set_aside(
 }
 
 /// An edge is set aside: the stream that has it checks whether it caught up.
-pub(crate) async fn is_set_aside(
-    conn: &mut PgConnection,
-    edge: &str,
-) -> Result<bool, sqlx::Error> {
+pub(crate) async fn is_set_aside(conn: &mut PgConnection, edge: &str) -> Result<bool, sqlx::Error> {
     let row = sqlx::query_scalar!(
         r#"SELECT failing_since IS NOT NULL AS "aside!" FROM edge WHERE id = $1"#,
         edge
@@ -218,7 +223,10 @@ pub(crate) async fn list(conn: &mut PgConnection) -> Result<Vec<pb::Edge>, sqlx:
         .map(|row| {
             use pb::edge::State;
             let (state, message) = match (row.heard, row.failing, row.joined) {
-                (false, ..) => (State::Silent, "not heard for 5 s; may still serve".to_owned()),
+                (false, ..) => (
+                    State::Silent,
+                    "not heard for 5 s; may still serve".to_owned(),
+                ),
                 (true, true, _) => (State::Failing, row.failing_reason),
                 (true, false, false) => (State::Joining, "applying what is current".to_owned()),
                 (true, false, true) => (State::Live, String::new()),

@@ -96,19 +96,23 @@ impl Serving {
         if report.first {
             self.begin(known, &report)?;
         } else if known.edge.is_empty() {
-            return Err(Status::invalid_argument("the first message must say `first`"));
+            return Err(Status::invalid_argument(
+                "the first message must say `first`",
+            ));
         }
         for held in &report.held {
-            known.held.insert(held.host.clone(), (held.epoch, held.version));
-            known.sent.insert(held.host.clone(), (held.epoch, held.version));
+            known
+                .held
+                .insert(held.host.clone(), (held.epoch, held.version));
+            known
+                .sent
+                .insert(held.host.clone(), (held.epoch, held.version));
         }
         let joins = self.joins(known).await?;
         let staged: Vec<(ReleaseId, bool, String)> = report
             .staged
             .iter()
-            .filter_map(|one| {
-                Some((one.release_id.parse().ok()?, one.staged, one.error.clone()))
-            })
+            .filter_map(|one| Some((one.release_id.parse().ok()?, one.staged, one.error.clone())))
             .collect();
         let tells_news = report.first || joins || !report.held.is_empty() || !staged.is_empty();
         let row = Report {
@@ -145,11 +149,15 @@ impl Serving {
 
     fn begin(&mut self, known: &mut Known, report: &pb::WatchRoutesRequest) -> Result<(), Status> {
         if report.edge.is_empty() || report.edge.len() > 64 || report.boot.is_empty() {
-            return Err(Status::invalid_argument("`edge` and `boot` must name the edge"));
+            return Err(Status::invalid_argument(
+                "`edge` and `boot` must name the edge",
+            ));
         }
         let seen = self.routes.borrow().clone();
         if !seen.sees {
-            return Err(Status::unavailable("this replica does not see its database; ask another"));
+            return Err(Status::unavailable(
+                "this replica does not see its database; ask another",
+            ));
         }
         let routes = seen.routes;
         *known = Known {
@@ -173,7 +181,11 @@ impl Serving {
         }
         if known.joined {
             // Set aside meanwhile: it joins again when it applied all that is current now.
-            let mut conn = self.pool.acquire().await.map_err(crate::deployment::Error::from)?;
+            let mut conn = self
+                .pool
+                .acquire()
+                .await
+                .map_err(crate::deployment::Error::from)?;
             let aside = store::is_set_aside(&mut conn, &known.edge)
                 .await
                 .map_err(crate::deployment::Error::from)?;
@@ -222,7 +234,9 @@ impl Serving {
         }
         known.caught_up = true;
         for route in lacking {
-            known.sent.insert(route.host.clone(), (route.epoch, route.version));
+            known
+                .sent
+                .insert(route.host.clone(), (route.epoch, route.version));
         }
         Ok(())
     }

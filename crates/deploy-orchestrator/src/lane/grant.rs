@@ -58,16 +58,17 @@ pub(crate) async fn grant(ctx: &Ctx, tx: &mut Tx, lane: &mut Lane) -> Result<(),
     }
 }
 
-async fn picture(
-    tx: &mut Tx,
-    lane: &Lane,
-    setting: &Setting,
-) -> Result<(Picture, Known), Error> {
+async fn picture(tx: &mut Tx, lane: &Lane, setting: &Setting) -> Result<(Picture, Known), Error> {
     let pending = store::list_pending(tx, lane.environment_id).await?;
     let acting = store::find_acting(tx, lane.environment_id).await?;
-    let live = store::find_live(tx, lane.environment_id).await?.and_then(|live| {
-        Some(Live { deployment_id: live.deployment_id?, commit: live.commit })
-    });
+    let live = store::find_live(tx, lane.environment_id)
+        .await?
+        .and_then(|live| {
+            Some(Live {
+                deployment_id: live.deployment_id?,
+                commit: live.commit,
+            })
+        });
     let mut commits: Vec<String> = pending
         .iter()
         .map(|one| &one.commit)
@@ -94,48 +95,57 @@ async fn picture(
 }
 
 async fn supersede(tx: &mut Tx, lane: &mut Lane, one: &Superseded) -> Result<(), Error> {
-    let Some(mut ended) = deployment::store::lock(tx, one.id).await? else { return Ok(()) };
+    let Some(mut ended) = deployment::store::lock(tx, one.id).await? else {
+        return Ok(());
+    };
     let message = if one.backwards {
         format!("{} has a newer commit; to go back, roll back", one.by)
     } else {
         format!("{} has a newer commit", one.by)
     };
     let event = Event::Stops(Cause::Superseded);
-    let change = Change { by: Some(one.by), ..Change::new(event, SYSTEM, message) };
+    let change = Change {
+        by: Some(one.by),
+        ..Change::new(event, SYSTEM, message)
+    };
     apply_and_record(tx, lane, &mut ended, change).await
 }
 
 /// Undoes what acts for a newer commit; true when it ended at once.
-async fn undo_acting(
-    tx: &mut Tx,
-    lane: &mut Lane,
-    newer: DeploymentId,
-) -> Result<bool, Error> {
+async fn undo_acting(tx: &mut Tx, lane: &mut Lane, newer: DeploymentId) -> Result<bool, Error> {
     let acting = deployment::store::lock_acting(tx, lane.environment_id).await?;
-    let Some(mut acting) = acting else { return Ok(true) };
+    let Some(mut acting) = acting else {
+        return Ok(true);
+    };
     let before = acting.state.clone();
     let event = Event::Stops(Cause::Superseded);
     let message = format!("{newer} has a newer commit");
-    let change = Change { by: Some(newer), ..Change::new(event, SYSTEM, message) };
+    let change = Change {
+        by: Some(newer),
+        ..Change::new(event, SYSTEM, message)
+    };
     apply(tx, lane, &mut acting, &change).await?;
     record(tx, &mut acting, &before, SYSTEM).await?;
     Ok(acting.state.is_terminal())
 }
 
-async fn start(
-    ctx: &Ctx,
-    tx: &mut Tx,
-    lane: &mut Lane,
-    id: DeploymentId,
-) -> Result<(), Error> {
+async fn start(ctx: &Ctx, tx: &mut Tx, lane: &mut Lane, id: DeploymentId) -> Result<(), Error> {
     let now = tx.now();
-    let Some(mut granted) = deployment::store::lock(tx, id).await? else { return Ok(()) };
+    let Some(mut granted) = deployment::store::lock(tx, id).await? else {
+        return Ok(());
+    };
     let before = granted.state.clone();
     store::raise_fence(tx, lane).await?;
     granted.fence = lane.fence;
     granted.pinned |= lane.superseded_in_row >= SUPERSEDED_BEFORE_PINNED;
     granted.deadline_at = Some(now.plus(granted.policy.deadline));
-    apply(tx, lane, &mut granted, &Change::new(Event::Granted, SYSTEM, "")).await?;
+    apply(
+        tx,
+        lane,
+        &mut granted,
+        &Change::new(Event::Granted, SYSTEM, ""),
+    )
+    .await?;
     granted.message.clear();
     blocker::set(tx, now, id, None).await?;
     step::store::ready_next(tx, now, id).await?;
@@ -155,19 +165,17 @@ async fn explain(tx: &mut Tx, lane: &Lane, setting: &Setting) -> Result<(), Erro
     let acting = store::find_acting(tx, lane.environment_id).await?;
     for (place, one) in pending.iter().enumerate() {
         let first = place.checked_sub(1).and_then(|before| pending.get(before));
-        let before = acting.as_ref().map(|acting| acting.contender.id).or(first.map(|one| one.id));
+        let before = acting
+            .as_ref()
+            .map(|acting| acting.contender.id)
+            .or(first.map(|one| one.id));
         let blocker = why(one, place, before, setting);
         blocker::set(tx, now, one.id, Some(&blocker)).await?;
     }
     Ok(())
 }
 
-fn why(
-    one: &Contender,
-    place: usize,
-    before: Option<DeploymentId>,
-    setting: &Setting,
-) -> Blocker {
+fn why(one: &Contender, place: usize, before: Option<DeploymentId>, setting: &Setting) -> Blocker {
     if !one.sealed {
         return Blocker {
             kind: blocker::Kind::Content,
@@ -188,7 +196,10 @@ fn why(
     }
     let message = match (place, before) {
         (0, Some(acting)) => format!("{acting} acts on {}", setting.place),
-        (_, Some(acting)) => format!("{acting} acts on {}, and {place} wait before it", setting.place),
+        (_, Some(acting)) => format!(
+            "{acting} acts on {}, and {place} wait before it",
+            setting.place
+        ),
         (_, None) => format!("{} grants it next", setting.place),
     };
     Blocker {
@@ -196,7 +207,9 @@ fn why(
         until: None,
         owner: "platform",
         message,
-        action: before.map(|acting| format!("candlefish watch {acting}")).unwrap_or_default(),
+        action: before
+            .map(|acting| format!("candlefish watch {acting}"))
+            .unwrap_or_default(),
     }
 }
 

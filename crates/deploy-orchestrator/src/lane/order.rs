@@ -95,8 +95,16 @@ pub(crate) fn plan(picture: &Picture, ancestry: &dyn Ancestry) -> Plan {
         .filter(|one| superseded.iter().all(|ended| ended.id != one.id))
         .collect();
     let undo_acting_for = undo_acting_for(picture, &standing, ancestry);
-    let grant = if picture.acting.is_none() { next(picture, &standing) } else { None };
-    Plan { superseded, undo_acting_for, grant }
+    let grant = if picture.acting.is_none() {
+        next(picture, &standing)
+    } else {
+        None
+    };
+    Plan {
+        superseded,
+        undo_acting_for,
+        grant,
+    }
 }
 
 fn next(picture: &Picture, standing: &[&Contender]) -> Option<DeploymentId> {
@@ -112,8 +120,16 @@ fn superseded(
     ancestry: &dyn Ancestry,
 ) -> Option<Superseded> {
     let older_than = |commit: &str| ancestry.descends(commit, &one.commit);
-    if let Some(live) = picture.live.as_ref().filter(|live| older_than(&live.commit)) {
-        return Some(Superseded { id: one.id, by: live.deployment_id, backwards: true });
+    if let Some(live) = picture
+        .live
+        .as_ref()
+        .filter(|live| older_than(&live.commit))
+    {
+        return Some(Superseded {
+            id: one.id,
+            by: live.deployment_id,
+            backwards: true,
+        });
     }
     let acting = picture.acting.as_ref().filter(|acting| {
         !acting.cancelling
@@ -121,7 +137,11 @@ fn superseded(
             && older_than(&acting.contender.commit)
     });
     if let Some(acting) = acting {
-        return Some(Superseded { id: one.id, by: acting.contender.id, backwards: true });
+        return Some(Superseded {
+            id: one.id,
+            by: acting.contender.id,
+            backwards: true,
+        });
     }
     ready
         .iter()

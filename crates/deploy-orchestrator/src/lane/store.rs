@@ -70,9 +70,12 @@ pub(crate) async fn insert(
     conn: &mut PgConnection,
     environment: EnvironmentId,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query!("INSERT INTO lane (environment_id) VALUES ($1)", environment.uuid())
-        .execute(conn)
-        .await?;
+    sqlx::query!(
+        "INSERT INTO lane (environment_id) VALUES ($1)",
+        environment.uuid()
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }
 
@@ -211,7 +214,10 @@ pub(crate) async fn find_setting(
     Ok(Setting {
         // A policy that cannot be read falls back to the defaults rather than stop the lane.
         policy: serde_json::from_value(row.policy).unwrap_or_default(),
-        hold: row.hold_by.map(|by| Hold { by, reason: row.hold_reason.unwrap_or_default() }),
+        hold: row.hold_by.map(|by| Hold {
+            by,
+            reason: row.hold_reason.unwrap_or_default(),
+        }),
         place: format!("{}/{}", row.site, row.slug),
         site_id: SiteId::from_uuid(row.site_id),
     })
@@ -268,7 +274,11 @@ pub(crate) async fn find_acting(
             sealed: true,
             pinned: row.pinned,
         };
-        Some(ActingNow { contender, pivoted: row.pivoted, cancelling: row.cancelling })
+        Some(ActingNow {
+            contender,
+            pivoted: row.pivoted,
+            cancelling: row.cancelling,
+        })
     }))
 }
 
@@ -288,7 +298,10 @@ pub(crate) async fn list_descents(
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.commit, row.ancestor)).collect())
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.commit, row.ancestor))
+        .collect())
 }
 
 /// Lanes where a deployment of this release is pending.

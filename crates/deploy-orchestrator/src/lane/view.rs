@@ -36,7 +36,10 @@ pub(crate) async fn read(ctx: &Ctx, environment: &Environment) -> Result<pb::Lan
         site: environment.site.clone(),
         environment: environment.slug.clone(),
         fence,
-        acting_deployment_id: environment.acting.map(|id| id.to_string()).unwrap_or_default(),
+        acting_deployment_id: environment
+            .acting
+            .map(|id| id.to_string())
+            .unwrap_or_default(),
         pending_deployment_ids: pending
             .iter()
             .take(SHOWN)
@@ -47,7 +50,10 @@ pub(crate) async fn read(ctx: &Ctx, environment: &Environment) -> Result<pb::Lan
             since: Some(shown(hold.since)),
             by: hold.by.clone(),
             reason: hold.reason.clone(),
-            deployment_id: hold.deployment_id.map(|id| id.to_string()).unwrap_or_default(),
+            deployment_id: hold
+                .deployment_id
+                .map(|id| id.to_string())
+                .unwrap_or_default(),
         }),
     })
 }

@@ -38,7 +38,7 @@ impl QueueService for Rpc {
         let caller = identity::caller(&request)?;
         let message = request.into_inner();
         let mut faults = Faults::default();
-        let page: Page<StepId> = Page::read(
+        let page: Page<Uuid> = Page::read(
             &mut faults,
             &Filter::of("ListQueueItems"),
             message.page_size,
@@ -47,13 +47,16 @@ impl QueueService for Rpc {
         );
         faults.finish()?;
         let mut conn = self.ctx.pool.acquire().await.map_err(Error::from)?;
-        let after: Option<Uuid> = page.after().map(|id| id.uuid());
+        let after: Option<Uuid> = page.after().copied();
         let rows = store::list(&mut conn, &caller.sites, after, page.limit())
             .await
             .map_err(Error::from)?;
-        let (rows, next_page_token) = page.cut(rows, |one| one.id);
+        let (rows, next_page_token) = page.cut(rows, |one| one.id.uuid());
         let items = rows.into_iter().map(item).collect();
-        Ok(Response::new(pb::ListQueueItemsResponse { items, next_page_token }))
+        Ok(Response::new(pb::ListQueueItemsResponse {
+            items,
+            next_page_token,
+        }))
     }
 
     async fn replay_queue_item(
@@ -99,7 +102,11 @@ impl Rpc {
         if !done {
             return Err(unknown(step).into());
         }
-        let verb = if replay { "puts back to work" } else { "gives up" };
+        let verb = if replay {
+            "puts back to work"
+        } else {
+            "gives up"
+        };
         let words = format!("{} {verb} {}: {reason}", caller.principal, quarantined.kind);
         move_on(&mut tx, &mut lane, &mut deployment, caller, &words, replay).await?;
         lane::grant(ctx, &mut tx, &mut lane).await?;
@@ -130,7 +137,10 @@ async fn move_on(
         (false, false) => Event::Stops(Cause::Discarded),
         (false, true) => {
             deployment.target_confirmed = Some(false);
-            if crate::step::store::ready_next(tx, now, deployment.id).await?.is_some() {
+            if crate::step::store::ready_next(tx, now, deployment.id)
+                .await?
+                .is_some()
+            {
                 return Ok(());
             }
             Event::Undone
@@ -145,12 +155,16 @@ async fn lock(
     caller: &Caller,
     step: StepId,
 ) -> Result<(Lane, Deployment, Quarantined), Error> {
-    let id: DeploymentId =
-        store::find_deployment(tx, step).await?.ok_or_else(|| unknown(step))?;
+    let id: DeploymentId = store::find_deployment(tx, step)
+        .await?
+        .ok_or_else(|| unknown(step))?;
     let (lane, deployment) = deployment::stop::lock(tx, caller, id).await?;
     let before = step.uuid().as_u128().checked_sub(1).map(Uuid::from_u128);
     let mut found = store::list(tx, &caller.sites, before, 1).await?;
-    let quarantined = found.pop().filter(|one| one.id == step).ok_or_else(|| unknown(step))?;
+    let quarantined = found
+        .pop()
+        .filter(|one| one.id == step)
+        .ok_or_else(|| unknown(step))?;
     Ok((lane, deployment, quarantined))
 }
 

@@ -54,7 +54,11 @@ pub(crate) async fn write(
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| Written { host: row.host, epoch: row.epoch, version: row.version })
+        .map(|row| Written {
+            host: row.host,
+            epoch: row.epoch,
+            version: row.version,
+        })
         .collect())
 }
 
@@ -64,14 +68,20 @@ pub(crate) async fn manifests(
     releases: &[ReleaseId],
 ) -> Result<Vec<Assets>, sqlx::Error> {
     let ids: Vec<Uuid> = releases.iter().map(|id| id.uuid()).collect();
-    let rows = sqlx::query!("SELECT id, manifest_digest FROM release WHERE id = ANY($1)", &ids)
-        .fetch_all(conn)
-        .await?;
+    let rows = sqlx::query!(
+        "SELECT id, manifest_digest FROM release WHERE id = ANY($1)",
+        &ids
+    )
+    .fetch_all(conn)
+    .await?;
     Ok(releases
         .iter()
         .filter_map(|release| {
             let row = rows.iter().find(|row| row.id == release.uuid())?;
-            Some(Assets { release: *release, manifest: hex::encode(&row.manifest_digest) })
+            Some(Assets {
+                release: *release,
+                manifest: hex::encode(&row.manifest_digest),
+            })
         })
         .collect())
 }
@@ -129,7 +139,9 @@ pub(crate) async fn changed_since(
     )
     .fetch_all(conn)
     .await?;
-    let now = rows.first().map_or_else(|| since.to_owned(), |row| row.snapshot.clone());
+    let now = rows
+        .first()
+        .map_or_else(|| since.to_owned(), |row| row.snapshot.clone());
     let changed = rows
         .into_iter()
         .filter_map(|row| {

@@ -43,8 +43,16 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(pool: PgPool, nudge: Arc<Notify>, poll: Duration) -> Self {
-        let (seen, _) = watch::channel(Seen { routes: Arc::default(), sees: false });
-        Self { pool, nudge, poll, seen }
+        let (seen, _) = watch::channel(Seen {
+            routes: Arc::default(),
+            sees: false,
+        });
+        Self {
+            pool,
+            nudge,
+            poll,
+            seen,
+        }
     }
 
     pub(crate) fn subscribe(&self) -> watch::Receiver<Seen> {
@@ -74,7 +82,8 @@ impl Table {
                 Err(error) => {
                     tracing::debug!(%error, "routes were not read");
                     if last_answer.elapsed() >= BLIND_AFTER {
-                        self.seen.send_if_modified(|seen| std::mem::replace(&mut seen.sees, false));
+                        self.seen
+                            .send_if_modified(|seen| std::mem::replace(&mut seen.sees, false));
                     }
                 }
             }
@@ -92,9 +101,10 @@ impl Table {
         self.seen.send_if_modified(|seen| {
             let mut next: Option<HashMap<String, Arc<pb::Route>>> = None;
             for row in changed {
-                let older = seen.routes.get(&row.host).is_some_and(|held| {
-                    (held.epoch, held.version) >= (row.epoch, row.version)
-                });
+                let older = seen
+                    .routes
+                    .get(&row.host)
+                    .is_some_and(|held| (held.epoch, held.version) >= (row.epoch, row.version));
                 if !older {
                     next.get_or_insert_with(|| (*seen.routes).clone())
                         .insert(row.host.clone(), Arc::new(shown(row)));
@@ -120,7 +130,10 @@ fn shown(row: Row) -> pb::Route {
         host: row.host,
         epoch: row.epoch,
         version: row.version,
-        environment_id: row.environment_id.map(|id| id.to_string()).unwrap_or_default(),
+        environment_id: row
+            .environment_id
+            .map(|id| id.to_string())
+            .unwrap_or_default(),
         releases: row
             .releases
             .into_iter()

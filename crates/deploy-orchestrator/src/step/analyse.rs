@@ -18,8 +18,7 @@ use crate::{
     blocker::{self, Blocker},
     ctx::{Ctx, Tx},
     deployment::{Deployment, Error, state::Cause},
-    route,
-    site::policy::OnNoEvidence,
+    site::{host, policy::OnNoEvidence},
     traffic,
 };
 
@@ -56,7 +55,9 @@ pub(super) async fn turn(
     step: &mut Step,
 ) -> Result<Outcome, Error> {
     let Some(previous) = deployment.previous_release_id else {
-        return Ok(Outcome::done("the first release here: nothing to compare with"));
+        return Ok(Outcome::done(
+            "the first release here: nothing to compare with",
+        ));
     };
     let mut memory: Memory = serde_json::from_value(step.detail.clone()).unwrap_or_default();
     if memory.advanced {
@@ -64,17 +65,23 @@ pub(super) async fn turn(
     }
     let now = tx.now();
     let now_ms = now.timestamp().as_millisecond();
-    let host =
-        route::default_host(&ctx.config.domain, &deployment.site, &deployment.environment);
-    let candidate = traffic::store::sum(tx, &host, deployment.release_id).await?;
-    let stable = traffic::store::sum(tx, &host, previous).await?;
+    let seen_as = host::of_environment(
+        &deployment.site,
+        &deployment.environment,
+        &ctx.config.domain,
+    );
+    let candidate = traffic::store::sum(tx, &seen_as, deployment.release_id).await?;
+    let stable = traffic::store::sum(tx, &seen_as, previous).await?;
     let interval_ms = i64::try_from(step.interval.as_millis()).unwrap_or(i64::MAX);
     if memory.began_ms == 0 {
         begin(&mut memory, now_ms, candidate.counted, stable.counted);
         let forecast = forecast(deployment, step, stable.rate + candidate.rate);
         return Ok(wait(now, step, &memory, step.interval, forecast));
     }
-    let left_ms = memory.began_ms.saturating_add(interval_ms).saturating_sub(now_ms);
+    let left_ms = memory
+        .began_ms
+        .saturating_add(interval_ms)
+        .saturating_sub(now_ms);
     if left_ms > 0 && !memory.stuck {
         let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(0));
         return Ok(wait(now, step, &memory, left, step.message.clone()));
@@ -101,7 +108,10 @@ fn begin(memory: &mut Memory, now_ms: i64, candidate: Counted, stable: Counted) 
 
 fn since(now: Counted, before: [i64; 2]) -> Counted {
     let [requests, failed] = before;
-    Counted { requests: now.requests - requests, failed: now.failed - failed }
+    Counted {
+        requests: now.requests - requests,
+        failed: now.failed - failed,
+    }
 }
 
 fn conclude(
@@ -168,13 +178,7 @@ fn without_evidence(
     }
 }
 
-fn wait(
-    now: Moment,
-    step: &Step,
-    memory: &Memory,
-    left: Duration,
-    message: String,
-) -> Outcome {
+fn wait(now: Moment, step: &Step, memory: &Memory, left: Duration, message: String) -> Outcome {
     Outcome::Wait(Wait {
         again_in: left,
         on_edges: false,
@@ -183,7 +187,11 @@ fn wait(
             kind: blocker::Kind::Timer,
             until: Some(now.plus(left)),
             owner: "time",
-            message: format!("watches {} % of the traffic for {}", step.weight, words(left)),
+            message: format!(
+                "watches {} % of the traffic for {}",
+                step.weight,
+                words(left)
+            ),
             action: String::new(),
         }),
         message,
@@ -208,7 +216,9 @@ fn forecast(deployment: &Deployment, step: &Step, rate: f64) -> String {
             words(step.interval)
         );
     }
-    let seconds = (needed / (rate * share)).ceil().max(step.interval.as_secs_f64());
+    let seconds = (needed / (rate * share))
+        .ceil()
+        .max(step.interval.as_secs_f64());
     format!(
         "at {rate:.1} requests/s a judgement needs about {}",
         words(Duration::from_secs(seconds as u64))

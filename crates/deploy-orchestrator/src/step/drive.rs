@@ -127,7 +127,15 @@ impl<'a> Hands<'a> {
         worker: &'a str,
     ) -> Self {
         let before = deployment.state.clone();
-        Self { ctx, tx, lane, deployment, before, changed: false, worker }
+        Self {
+            ctx,
+            tx,
+            lane,
+            deployment,
+            before,
+            changed: false,
+            worker,
+        }
     }
 
     /// Goes on from a step inside the database as far as it can.
@@ -137,7 +145,9 @@ impl<'a> Hands<'a> {
             let outcome = self.act(&mut step).await?;
             match self.take(step, outcome).await? {
                 None => return Ok(None),
-                Some(next) if next.kind.is_outside() => return self.claim(next, false).await.map(Some),
+                Some(next) if next.kind.is_outside() => {
+                    return self.claim(next, false).await.map(Some);
+                }
                 Some(next) => step = next,
             }
         }

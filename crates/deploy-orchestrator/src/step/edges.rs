@@ -49,8 +49,15 @@ pub(crate) fn judge(followers: &[Follower], needed: usize) -> Standing {
     let live: Vec<&Follower> = followers.iter().filter(|one| one.live).collect();
     let behind: Vec<&&Follower> = live.iter().filter(|one| !one.applied).collect();
     if live.len() >= needed && behind.is_empty() {
-        let absent = followers.iter().filter(|one| !one.live).map(|one| one.id.clone()).collect();
-        return Standing::Followed { live: live.len(), absent };
+        let absent = followers
+            .iter()
+            .filter(|one| !one.live)
+            .map(|one| one.id.clone())
+            .collect();
+        return Standing::Followed {
+            live: live.len(),
+            absent,
+        };
     }
     let all_refuse = !behind.is_empty()
         && behind.len() == live.len()
@@ -58,16 +65,25 @@ pub(crate) fn judge(followers: &[Follower], needed: usize) -> Standing {
     Standing::Not(Box::new(NotYet {
         live: live.len(),
         needed,
-        refused: behind.first().filter(|_| all_refuse).map(|one| one.error.clone()),
+        refused: behind
+            .first()
+            .filter(|_| all_refuse)
+            .map(|one| one.error.clone()),
         behind: behind.iter().map(|one| one.id.clone()).collect(),
     }))
 }
 
 /// What a step that writes routes remembers.
 pub(super) fn remember(step: &mut Step, now: Moment, written: &[Written]) {
-    let object = step.detail.as_object_mut().expect("a step's detail is an object");
+    let object = step
+        .detail
+        .as_object_mut()
+        .expect("a step's detail is an object");
     object.insert("written".to_owned(), json!(written));
-    object.insert("written_at_ms".to_owned(), json!(now.timestamp().as_millisecond()));
+    object.insert(
+        "written_at_ms".to_owned(),
+        json!(now.timestamp().as_millisecond()),
+    );
 }
 
 /// The routes that a step wrote; empty before it did.
@@ -102,16 +118,20 @@ pub(super) async fn await_followers(
     let now = tx.now();
     let routes = written(step);
     let needed = usize::try_from(deployment.policy.min_edges).unwrap_or(1);
-    let followers =
-        edge::store::list_followers(tx, now, &routes, deployment.release_id).await?;
+    let followers = edge::store::list_followers(tx, now, &routes, deployment.release_id).await?;
     match judge(&followers, needed) {
         Standing::Followed { live, absent } => {
-            let object = step.detail.as_object_mut().expect("a step's detail is an object");
+            let object = step
+                .detail
+                .as_object_mut()
+                .expect("a step's detail is an object");
             object.insert("absent".to_owned(), json!(absent));
             step.message = followed_words(deployment, live, &absent);
             Ok(None)
         }
-        Standing::Not(not) => still_waiting(config, tx, deployment, step, *not).await.map(Some),
+        Standing::Not(not) => still_waiting(config, tx, deployment, step, *not)
+            .await
+            .map(Some),
     }
 }
 
@@ -120,9 +140,11 @@ fn followed_words(deployment: &Deployment, live: usize, absent: &[String]) -> St
     if absent.is_empty() {
         return format!("{live} of {live} {edges}");
     }
-    let stale = deployment.previous_release_id.map_or_else(String::new, |release| {
-        format!(", may still serve {release}")
-    });
+    let stale = deployment
+        .previous_release_id
+        .map_or_else(String::new, |release| {
+            format!(", may still serve {release}")
+        });
     format!(
         "{live} of {} edges; {} unreachable{stale}",
         live + absent.len(),
@@ -143,8 +165,11 @@ async fn still_waiting(
         return Ok(Outcome::failed(Cause::Verification, error));
     }
     let hurried = step.is_undo || deployment.kind == Kind::Rollback;
-    let patience =
-        if hurried { config.edge_patience_hurried } else { config.edge_patience };
+    let patience = if hurried {
+        config.edge_patience_hurried
+    } else {
+        config.edge_patience
+    };
     if waited >= patience && !not.behind.is_empty() {
         let reason = format!(
             "did not follow {} within {} s",
@@ -205,7 +230,10 @@ mod tests {
         let standing = judge(&followers, 1);
         assert_eq!(
             standing,
-            Standing::Followed { live: 2, absent: vec!["edge-3".to_owned()] }
+            Standing::Followed {
+                live: 2,
+                absent: vec!["edge-3".to_owned()]
+            }
         );
     }
 
@@ -225,8 +253,14 @@ mod tests {
             Standing::Followed { .. } => panic!("not followed"),
         };
         let bad = follower("edge-1", true, false, "/a.css is corrupt");
-        assert_eq!(refused(std::slice::from_ref(&bad)).as_deref(), Some("/a.css is corrupt"));
-        assert_eq!(refused(&[bad.clone(), follower("edge-2", true, true, "")]), None);
+        assert_eq!(
+            refused(std::slice::from_ref(&bad)).as_deref(),
+            Some("/a.css is corrupt")
+        );
+        assert_eq!(
+            refused(&[bad.clone(), follower("edge-2", true, true, "")]),
+            None
+        );
         assert_eq!(refused(&[bad, follower("edge-2", true, false, "")]), None);
     }
 }

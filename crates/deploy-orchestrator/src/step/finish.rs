@@ -35,9 +35,13 @@ pub(super) fn bake(tx: &Tx, step: &mut Step) -> Outcome {
         return Outcome::done("ended by a person");
     }
     let now_ms = now.timestamp().as_millisecond();
-    let until_ms = step.detail.get("until_ms").and_then(Value::as_i64).unwrap_or_else(|| {
-        now_ms.saturating_add(i64::try_from(step.interval.as_millis()).unwrap_or(i64::MAX))
-    });
+    let until_ms = step
+        .detail
+        .get("until_ms")
+        .and_then(Value::as_i64)
+        .unwrap_or_else(|| {
+            now_ms.saturating_add(i64::try_from(step.interval.as_millis()).unwrap_or(i64::MAX))
+        });
     let left = Duration::from_millis(u64::try_from(until_ms - now_ms).unwrap_or(0));
     if left.is_zero() {
         return Outcome::done("quiet until the end");

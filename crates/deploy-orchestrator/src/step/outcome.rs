@@ -34,10 +34,15 @@ pub(crate) struct Wait {
 
 impl Outcome {
     pub(crate) fn done(message: impl Into<String>) -> Self {
-        Self::Done { message: message.into() }
+        Self::Done {
+            message: message.into(),
+        }
     }
 
     pub(crate) fn failed(cause: Cause, message: impl Into<String>) -> Self {
-        Self::Failed { cause, message: message.into() }
+        Self::Failed {
+            cause,
+            message: message.into(),
+        }
     }
 }

@@ -16,9 +16,10 @@ use crate::{
     deployment::{Deployment, Error, plan::StepKind, state::Event},
     edge, lane,
     route::{
-        self, Assets, Spec, Weighted,
+        Assets, Spec, Weighted,
         store::{self as route_store, Place},
     },
+    site::host,
 };
 
 /// What one turn of a traffic step came to, and what it means for the deployment.
@@ -32,7 +33,10 @@ pub(super) async fn shift(
     step: &mut Step,
 ) -> Result<Turn, Error> {
     if deployment.previous_release_id.is_none() {
-        return Ok((Outcome::done("the first release here: nothing to share with"), None));
+        return Ok((
+            Outcome::done("the first release here: nothing to share with"),
+            None,
+        ));
     }
     let mut event = None;
     if written(step).is_empty() {
@@ -54,7 +58,11 @@ pub(super) async fn switch(
     deployment: &mut Deployment,
     step: &mut Step,
 ) -> Result<Turn, Error> {
-    let batch = step.detail.get("batch").and_then(Value::as_u64).unwrap_or(0);
+    let batch = step
+        .detail
+        .get("batch")
+        .and_then(Value::as_u64)
+        .unwrap_or(0);
     let rolls = batch > 0 && deployment.previous_release_id.is_some();
     if rolls && let Some(turn) = roll(ctx, tx, deployment, step, batch).await? {
         return Ok(turn);
@@ -94,8 +102,11 @@ async fn roll(
         .unwrap_or_default();
     let now = tx.now();
     let followers = edge::store::list_followers(tx, now, &[], deployment.release_id).await?;
-    let live: Vec<String> =
-        followers.into_iter().filter(|one| one.live).map(|one| one.id).collect();
+    let live: Vec<String> = followers
+        .into_iter()
+        .filter(|one| one.live)
+        .map(|one| one.id)
+        .collect();
     let next: Vec<String> = live
         .iter()
         .filter(|edge| !rolled.contains(edge))
@@ -108,14 +119,19 @@ async fn roll(
         return Ok(None);
     }
     rolled.extend(next);
-    let mut spec =
-        spec(tx, deployment, |previous, new| vec![(previous, 0), (Some(new), 100)]).await?;
+    let mut spec = spec(tx, deployment, |previous, new| {
+        vec![(previous, 0), (Some(new), 100)]
+    })
+    .await?;
     spec.rolling = true;
     spec.rolled_edges.clone_from(&rolled);
     write(ctx, tx, deployment, step, spec).await?;
     deployment.weight = percent(rolled.len(), live.len());
     note(step, "rolled", json!(rolled));
-    Ok(Some((follow(ctx, tx, deployment, step).await?, Some(Event::Pivots))))
+    Ok(Some((
+        follow(ctx, tx, deployment, step).await?,
+        Some(Event::Pivots),
+    )))
 }
 
 fn percent(part: usize, whole: usize) -> i32 {
@@ -166,7 +182,11 @@ async fn spec(
         .into_iter()
         .filter_map(|(release, weight)| {
             let one = known.iter().find(|one| Some(one.release) == release)?;
-            Some(Weighted { release: one.release, manifest: one.manifest.clone(), weight })
+            Some(Weighted {
+                release: one.release,
+                manifest: one.manifest.clone(),
+                weight,
+            })
         })
         .collect();
     let before: Vec<_> = deployment
@@ -174,14 +194,22 @@ async fn spec(
         .filter(|previous| *previous != deployment.release_id)
         .into_iter()
         .collect();
-    Ok(Spec { releases, assets_of: manifests(tx, &before).await?, ..Spec::default() })
+    Ok(Spec {
+        releases,
+        assets_of: manifests(tx, &before).await?,
+        ..Spec::default()
+    })
 }
 
 async fn manifests(
     tx: &mut Tx,
     releases: &[candlefish_ids::ReleaseId],
 ) -> Result<Vec<Assets>, sqlx::Error> {
-    if releases.is_empty() { Ok(Vec::new()) } else { route_store::manifests(tx, releases).await }
+    if releases.is_empty() {
+        Ok(Vec::new())
+    } else {
+        route_store::manifests(tx, releases).await
+    }
 }
 
 /// Writes the routes of all the environment's host names.
@@ -193,8 +221,11 @@ async fn write(
     spec: Spec,
 ) -> Result<(), Error> {
     let epoch = candlefish_messaging::epoch::current(tx).await?;
-    let given =
-        route::default_host(&ctx.config.domain, &deployment.site, &deployment.environment);
+    let given = host::of_environment(
+        &deployment.site,
+        &deployment.environment,
+        &ctx.config.domain,
+    );
     let mut hosts = vec![given.clone()];
     let own = route_store::own_hosts(tx, deployment.environment_id).await?;
     hosts.extend(own.into_iter().filter(|host| *host != given));
@@ -207,7 +238,10 @@ async fn write(
     let written = route_store::write(tx, epoch, &hosts, place, &spec).await?;
     let now = tx.now();
     remember(step, now, &written);
-    if matches!(step.kind, StepKind::Switch | StepKind::Shift | StepKind::Return) {
+    if matches!(
+        step.kind,
+        StepKind::Switch | StepKind::Shift | StepKind::Return
+    ) {
         tracing::info!(
             deployment.id = %deployment.id, step = step.kind.word(), weight = deployment.weight,
             "traffic moves on {}", deployment.place()
@@ -217,6 +251,9 @@ async fn write(
 }
 
 fn note(step: &mut Step, key: &str, value: Value) {
-    let object = step.detail.as_object_mut().expect("a step's detail is an object");
+    let object = step
+        .detail
+        .as_object_mut()
+        .expect("a step's detail is an object");
     object.insert(key.to_owned(), value);
 }

@@ -7,22 +7,14 @@ use super::{
 };
 use crate::{
     ctx::{Ctx, Tx},
-    deployment::{
-        Deployment, Error,
-        plan::Kind,
-        state::Cause,
-    },
+    deployment::{Deployment, Error, plan::Kind, state::Cause},
     edge,
     route::{
         Spec, Weighted,
         store::{self as route_store, Place},
     },
+    site::host,
 };
-
-/// The host name of a deployment's own address.
-pub(crate) fn preview_host(domain: &str, deployment: &Deployment) -> String {
-    format!("{}--{}.{domain}", deployment.id.suffix(), deployment.site)
-}
 
 /// One turn of `stage`.
 pub(super) async fn turn(
@@ -41,9 +33,22 @@ pub(super) async fn turn(
         let Some(release) = manifests.into_iter().next() else {
             return Ok(Outcome::failed(Cause::Verification, "the release is gone"));
         };
-        let releases =
-            vec![Weighted { release: release.release, manifest: release.manifest, weight: 100 }];
-        write(ctx, tx, deployment, step, Spec { releases, ..Spec::default() }).await?;
+        let releases = vec![Weighted {
+            release: release.release,
+            manifest: release.manifest,
+            weight: 100,
+        }];
+        write(
+            ctx,
+            tx,
+            deployment,
+            step,
+            Spec {
+                releases,
+                ..Spec::default()
+            },
+        )
+        .await?;
     }
     match await_followers(&ctx.config, tx, deployment, step).await? {
         Some(outcome) => Ok(outcome),
@@ -88,7 +93,11 @@ async fn write(
     spec: Spec,
 ) -> Result<(), Error> {
     let epoch = candlefish_messaging::epoch::current(tx).await?;
-    let hosts = [preview_host(&ctx.config.domain, deployment)];
+    let hosts = [host::of_deployment(
+        &deployment.site,
+        deployment.id,
+        &ctx.config.domain,
+    )];
     let place = Place {
         environment_id: None,
         site: &deployment.site,

@@ -47,11 +47,7 @@ async fn sweep(ctx: &Ctx) -> Result<(), Error> {
     Ok(())
 }
 
-async fn end_late(
-    ctx: &Ctx,
-    environment: EnvironmentId,
-    id: DeploymentId,
-) -> Result<(), Error> {
+async fn end_late(ctx: &Ctx, environment: EnvironmentId, id: DeploymentId) -> Result<(), Error> {
     let mut tx = ctx.begin().await.map_err(Error::Begin)?;
     let mut lane = lane::store::lock(&mut tx, environment).await?;
     let Some(mut deployment) = deployment::store::lock(&mut tx, id).await? else {
@@ -81,7 +77,10 @@ async fn list_late(
     Ok(rows
         .into_iter()
         .map(|row| {
-            (EnvironmentId::from_uuid(row.environment_id), DeploymentId::from_uuid(row.id))
+            (
+                EnvironmentId::from_uuid(row.environment_id),
+                DeploymentId::from_uuid(row.id),
+            )
         })
         .collect())
 }

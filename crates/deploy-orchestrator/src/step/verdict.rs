@@ -18,7 +18,11 @@ impl Counted {
         reason = "a share of counters far below 2^52"
     )]
     pub(crate) fn failed_share(self) -> f64 {
-        if self.requests <= 0 { 0.0 } else { self.failed as f64 / self.requests as f64 }
+        if self.requests <= 0 {
+            0.0
+        } else {
+            self.failed as f64 / self.requests as f64
+        }
     }
 }
 
@@ -80,13 +84,23 @@ mod tests {
             (counted(100, 15), counted(100, 10), Verdict::Pass),
             (counted(100, 21), counted(100, 10), Verdict::Fail),
         ] {
-            assert_eq!(judge(candidate, stable, true, 50), verdict, "{candidate:?} {stable:?}");
+            assert_eq!(
+                judge(candidate, stable, true, 50),
+                verdict,
+                "{candidate:?} {stable:?}"
+            );
         }
     }
 
     #[test]
     fn a_dead_source_blames_nobody() {
-        assert_eq!(judge(counted(0, 0), counted(0, 0), false, 50), Verdict::ProviderDown);
-        assert_eq!(judge(counted(500, 500), counted(0, 0), false, 50), Verdict::ProviderDown);
+        assert_eq!(
+            judge(counted(0, 0), counted(0, 0), false, 50),
+            Verdict::ProviderDown
+        );
+        assert_eq!(
+            judge(counted(500, 500), counted(0, 0), false, 50),
+            Verdict::ProviderDown
+        );
     }
 }

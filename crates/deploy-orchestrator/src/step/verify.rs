@@ -15,7 +15,6 @@ use sha2::{Digest as _, Sha256};
 use super::{
     Step,
     outcome::{Outcome, Wait},
-    stage::preview_host,
 };
 use crate::{
     ctx::Ctx,
@@ -25,6 +24,7 @@ use crate::{
         state::Cause,
     },
     edge, route,
+    site::host,
 };
 
 /// All files of a site up to this size are fetched; of a larger one a sample of as many.
@@ -40,9 +40,16 @@ pub(crate) enum Trouble {
     #[error("the database did not answer")]
     Database(#[source] sqlx::Error),
     #[error("the manifest of {release} could not be read: {words}")]
-    Manifest { release: candlefish_ids::ReleaseId, words: String },
+    Manifest {
+        release: candlefish_ids::ReleaseId,
+        words: String,
+    },
     #[error("{edge} did not answer for {path}: {words}")]
-    Edge { edge: String, path: String, words: String },
+    Edge {
+        edge: String,
+        path: String,
+        words: String,
+    },
     #[error("no live edge to fetch from")]
     NoEdge,
 }
@@ -56,29 +63,44 @@ pub(super) async fn run(
 ) -> Result<Outcome, Trouble> {
     let manifest = Arc::new(load_manifest(ctx, deployment).await?);
     let passed_before = step.detail.get("passed").is_some();
-    let limit = if passed_before { SECOND_LOOK } else { ALL_UP_TO };
-    let wanted = sample(&manifest, limit, deployment.id.uuid().as_u128());
-    let host = match step.kind {
-        StepKind::VerifyCandidate => preview_host(&ctx.config.domain, deployment),
-        _ => route::default_host(&ctx.config.domain, &deployment.site, &deployment.environment),
+    let limit = if passed_before {
+        SECOND_LOOK
+    } else {
+        ALL_UP_TO
     };
+    let wanted = sample(&manifest, limit, deployment.id.uuid().as_u128());
+    let seen_as = match step.kind {
+        StepKind::VerifyCandidate => {
+            host::of_deployment(&deployment.site, deployment.id, &ctx.config.domain)
+        }
+        _ => host::of_environment(
+            &deployment.site,
+            &deployment.environment,
+            &ctx.config.domain,
+        ),
+    };
+    let now = ctx.now().await.map_err(Trouble::Database)?;
     let mut conn = ctx.pool.acquire().await.map_err(Trouble::Database)?;
-    let now = sqlx::query_scalar!(r#"SELECT clock() AS "at!: jiff_sqlx::Timestamp""#)
-        .fetch_one(&mut *conn)
+    let followers = edge::store::list_followers(&mut conn, now, &[], deployment.release_id)
         .await
         .map_err(Trouble::Database)?;
-    let followers =
-        edge::store::list_followers(&mut conn, crate::ctx::read(now), &[], deployment.release_id)
-            .await
-            .map_err(Trouble::Database)?;
     drop(conn);
     let live: Vec<_> = followers.into_iter().filter(|one| one.live).collect();
     if live.is_empty() {
         return Err(Trouble::NoEdge);
     }
-    let redirects = manifest.entries().iter().any(|entry| entry.path == "_redirects");
+    let redirects = manifest
+        .entries()
+        .iter()
+        .any(|entry| entry.path == "_redirects");
     for edge in &live {
-        let look = Look { http, edge: &edge.id, address: &edge.address, host: &host, redirects };
+        let look = Look {
+            http,
+            edge: &edge.id,
+            address: &edge.address,
+            host: &seen_as,
+            redirects,
+        };
         if let Some(fault) = look.fetch_all(&wanted).await? {
             return Ok(Outcome::failed(Cause::Verification, fault));
         }
@@ -86,11 +108,19 @@ pub(super) async fn run(
     let settles = step.kind == StepKind::VerifyCandidate
         && deployment.kind != Kind::Preview
         && !deployment.policy.settle.is_zero();
-    let words = format!("{} of {} files match", wanted.len(), manifest.entries().len());
+    let words = format!(
+        "{} of {} files match",
+        wanted.len(),
+        manifest.entries().len()
+    );
     if settles && !passed_before {
         return Ok(settle(deployment.policy.settle, words));
     }
-    let words = step.detail.get("passed").and_then(Value::as_str).map_or(words, str::to_owned);
+    let words = step
+        .detail
+        .get("passed")
+        .and_then(Value::as_str)
+        .map_or(words, str::to_owned);
     Ok(Outcome::done(words))
 }
 
@@ -109,7 +139,9 @@ async fn load_manifest(ctx: &Ctx, deployment: &Deployment) -> Result<Manifest, T
     let release = deployment.release_id;
     let unreadable = |words: String| Trouble::Manifest { release, words };
     let mut conn = ctx.pool.acquire().await.map_err(Trouble::Database)?;
-    let known = route::store::manifests(&mut conn, &[release]).await.map_err(Trouble::Database)?;
+    let known = route::store::manifests(&mut conn, &[release])
+        .await
+        .map_err(Trouble::Database)?;
     drop(conn);
     let digest: Digest = known
         .first()
@@ -149,14 +181,29 @@ fn sample(manifest: &Manifest, limit: usize, seed: u128) -> Vec<Wanted> {
             let index = (place * served.len() / count.max(1) + offset) % served.len().max(1);
             let index = if count == served.len() { place } else { index };
             let entry = served.get(index)?;
-            Some(Wanted { path: entry.path.clone(), digest: entry.digest })
+            Some(Wanted {
+                path: entry.path.clone(),
+                digest: entry.digest,
+            })
         })
         .collect();
     if let Some(index) = entries.iter().find(|entry| entry.path == "index.html") {
-        wanted.insert(0, Wanted { path: String::new(), digest: index.digest });
+        wanted.insert(
+            0,
+            Wanted {
+                path: String::new(),
+                digest: index.digest,
+            },
+        );
     } else {
         // Its digest is of nothing: whatever answers, the first page is missing.
-        wanted.insert(0, Wanted { path: String::new(), digest: digest_of(b"") });
+        wanted.insert(
+            0,
+            Wanted {
+                path: String::new(),
+                digest: digest_of(b""),
+            },
+        );
     }
     wanted
 }
@@ -174,8 +221,9 @@ struct Look<'a> {
 impl Look<'_> {
     /// Fetches all; the first fault, or none.
     async fn fetch_all(&self, wanted: &[Wanted]) -> Result<Option<String>, Trouble> {
-        let mut answers =
-            stream::iter(wanted).map(|one| self.fetch(one)).buffered(AT_A_TIME);
+        // Collected first: a closure inside the stream would borrow for any lifetime.
+        let fetches: Vec<_> = wanted.iter().map(|one| self.fetch(one)).collect();
+        let mut answers = stream::iter(fetches).buffered(AT_A_TIME);
         while let Some(answer) = answers.next().await {
             if let Some(fault) = answer? {
                 return Ok(Some(fault));
@@ -222,7 +270,10 @@ impl Look<'_> {
         if found == *wanted.digest.as_bytes() {
             Ok(None)
         } else {
-            Ok(Some(self.fault(wanted, "answered other content than the release's")))
+            Ok(Some(self.fault(
+                wanted,
+                "answered other content than the release's",
+            )))
         }
     }
 
@@ -237,12 +288,13 @@ impl Look<'_> {
 /// A path as a request carries it: everything but unreserved characters and `/` in percent.
 fn encoded(path: &str) -> String {
     use std::fmt::Write as _;
-    path.bytes().fold(String::with_capacity(path.len()), |mut text, byte| {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/') {
-            text.push(char::from(byte));
-        } else {
-            write!(text, "%{byte:02X}").expect("a string takes all");
-        }
-        text
-    })
+    path.bytes()
+        .fold(String::with_capacity(path.len()), |mut text, byte| {
+            if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/') {
+                text.push(char::from(byte));
+            } else {
+                write!(text, "%{byte:02X}").expect("a string takes all");
+            }
+            text
+        })
 }

@@ -10,7 +10,6 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use candlefish_ids::DeploymentId;
@@ -96,14 +95,19 @@ impl Worker {
 
     async fn look(&self) -> Result<(), sqlx::Error> {
         let edges_reported = self.edges.reported.swap(false, Ordering::AcqRel);
-        let kinds: Vec<String> = StepKind::ALL.iter().map(|kind| kind.word().to_owned()).collect();
+        let kinds: Vec<String> = StepKind::ALL
+            .iter()
+            .map(|kind| kind.word().to_owned())
+            .collect();
         let idle = self.busy().is_empty();
         let mut conn = self.ctx.pool.acquire().await?;
         let due = store::list_due(&mut conn, &kinds, edges_reported, idle, LOOK).await?;
         drop(conn);
         metrics::gauge!("steps_due").set(f64::from(u32::try_from(due.len()).unwrap_or(u32::MAX)));
         for one in due {
-            let Ok(permit) = Arc::clone(&self.at_a_time).try_acquire_owned() else { break };
+            let Ok(permit) = Arc::clone(&self.at_a_time).try_acquire_owned() else {
+                break;
+            };
             if !self.busy().insert(one.deployment_id) {
                 continue;
             }
@@ -120,7 +124,9 @@ impl Worker {
     }
 
     fn busy(&self) -> std::sync::MutexGuard<'_, HashSet<DeploymentId>> {
-        self.busy.lock().expect("nothing panics while it holds this lock")
+        self.busy
+            .lock()
+            .expect("nothing panics while it holds this lock")
     }
 
     /// Carries one deployment on until it waits, ends, or belongs to another worker.
@@ -130,9 +136,10 @@ impl Worker {
             match next {
                 Ok(None) => return,
                 Ok(Some(claimed)) => {
-                    let Some(outcome) = self.work(&claimed).await else { return };
-                    next =
-                        drive::record_outside(&self.ctx, &self.name, &claimed, outcome).await;
+                    let Some(outcome) = self.work(&claimed).await else {
+                        return;
+                    };
+                    next = drive::record_outside(&self.ctx, &self.name, &claimed, outcome).await;
                 }
                 Err(error) => {
                     log_error(due.deployment_id, &error);
@@ -145,9 +152,25 @@ impl Worker {
     /// Works on a claimed step while its lease is kept; none when it was lost.
     async fn work(&self, claimed: &Claimed) -> Option<Result<Outcome, Trouble>> {
         let work = verify::run(&self.ctx, &self.http, &claimed.deployment, &claimed.step);
+        let stopping = self.tasks.stopping();
         tokio::select! {
             outcome = work => Some(outcome),
             () = self.keep_lease(claimed) => None,
+            () = stopping.cancelled() => {
+                self.give_back(claimed).await;
+                None
+            }
+        }
+    }
+
+    /// At a graceful stop another worker need not wait for the lease to run out.
+    async fn give_back(&self, claimed: &Claimed) {
+        let given = async {
+            let mut conn = self.ctx.pool.acquire().await?;
+            store::give_back(&mut conn, claimed.step.id, claimed.claim).await
+        };
+        if let Err(error) = given.await {
+            tracing::debug!(%error, "a claim was not given back; its lease runs out");
         }
     }
 
@@ -189,6 +212,3 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
-
-/// How long a poll may be, for configuration's sake.
-pub(crate) const POLL_DEFAULT: Duration = Duration::from_millis(250);

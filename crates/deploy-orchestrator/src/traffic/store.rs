@@ -11,7 +11,9 @@ use crate::{ctx::read, step::verdict::Counted};
 pub(crate) async fn save(pool: &PgPool, sample: &pb::TrafficSample) -> Result<(), sqlx::Error> {
     let mut conn = pool.acquire().await?;
     for counters in &sample.counters {
-        let Ok(release) = counters.release_id.parse::<ReleaseId>() else { continue };
+        let Ok(release) = counters.release_id.parse::<ReleaseId>() else {
+            continue;
+        };
         sqlx::query!(
             "INSERT INTO traffic AS t (host, release_id, edge_id, boot, seq, requests,
                  server_errors, lost_paths, client_errors, latency, at)
@@ -70,7 +72,10 @@ pub(crate) async fn sum(
     .fetch_one(conn)
     .await?;
     Ok(Sum {
-        counted: Counted { requests: row.requests, failed: row.failed },
+        counted: Counted {
+            requests: row.requests,
+            failed: row.failed,
+        },
         rate: row.rate,
         sampled_ms: row.at.map(|at| read(at).timestamp().as_millisecond()),
     })

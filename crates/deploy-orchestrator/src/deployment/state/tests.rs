@@ -3,7 +3,10 @@ use proptest::prelude::*;
 
 use super::*;
 
-const PLAIN: Facts = Facts { can_return: true, is_rollback: false };
+const PLAIN: Facts = Facts {
+    can_return: true,
+    is_rollback: false,
+};
 const CAUSES: [Cause; 9] = [
     Cause::Cancelled,
     Cause::Aborted,
@@ -22,7 +25,11 @@ fn now() -> Moment {
 
 fn running(pivoted: bool) -> State {
     let pivoted_at = pivoted.then(now);
-    State::Running(Acting { started_at: now(), pivoted_at, live_at: None })
+    State::Running(Acting {
+        started_at: now(),
+        pivoted_at,
+        live_at: None,
+    })
 }
 
 fn ends_in(state: State, cause: Cause, facts: Facts) -> &'static str {
@@ -58,28 +65,42 @@ fn before_the_pivot_the_cause_says_how_it_ends() {
 #[test]
 fn after_the_pivot_every_cause_sends_traffic_back() {
     for cause in CAUSES {
-        assert_eq!(ends_in(running(true), cause, PLAIN), "rolled_back", "{cause:?}");
+        assert_eq!(
+            ends_in(running(true), cause, PLAIN),
+            "rolled_back",
+            "{cause:?}"
+        );
     }
 }
 
 #[test]
 fn with_no_release_to_go_back_to_it_ends_failed() {
-    let facts = Facts { can_return: false, ..PLAIN };
+    let facts = Facts {
+        can_return: false,
+        ..PLAIN
+    };
     assert_eq!(ends_in(running(true), Cause::Cancelled, facts), "failed");
 }
 
 #[test]
 fn a_rollback_is_not_rolled_back_by_itself_but_by_a_person() {
-    let facts = Facts { is_rollback: true, ..PLAIN };
+    let facts = Facts {
+        is_rollback: true,
+        ..PLAIN
+    };
     assert_eq!(ends_in(running(true), Cause::Verification, facts), "failed");
-    assert_eq!(ends_in(running(true), Cause::Cancelled, facts), "rolled_back");
+    assert_eq!(
+        ends_in(running(true), Cause::Cancelled, facts),
+        "rolled_back"
+    );
 }
 
 #[test]
 fn only_what_blames_the_release_after_the_pivot_rejects_it() {
     let rejects = |pivoted, cause| {
-        let (_, consequences) =
-            running(pivoted).decide(now(), Event::Stops(cause), PLAIN).unwrap();
+        let (_, consequences) = running(pivoted)
+            .decide(now(), Event::Stops(cause), PLAIN)
+            .unwrap();
         consequences.contains(&Consequence::Reject)
     };
     assert!(rejects(true, Cause::Verdict));
@@ -92,8 +113,9 @@ fn only_what_blames_the_release_after_the_pivot_rejects_it() {
 
 #[test]
 fn what_is_being_undone_yields_only_to_a_rollback() {
-    let (state, _) =
-        running(true).decide(now(), Event::Stops(Cause::Verdict), PLAIN).unwrap();
+    let (state, _) = running(true)
+        .decide(now(), Event::Stops(Cause::Verdict), PLAIN)
+        .unwrap();
     for cause in CAUSES {
         let moved = state.clone().decide(now(), Event::Stops(cause), PLAIN);
         assert_eq!(moved.is_ok(), cause == Cause::Preempted, "{cause:?}");

@@ -28,11 +28,21 @@ fn push(admission: i64, commit: &str) -> Contender {
 }
 
 fn picture(order: Order, pending: Vec<Contender>) -> Picture {
-    Picture { order, held: false, live: None, acting: None, pending }
+    Picture {
+        order,
+        held: false,
+        live: None,
+        acting: None,
+        pending,
+    }
 }
 
 fn acting(contender: Contender, pivoted: bool) -> Option<ActingNow> {
-    Some(ActingNow { contender, pivoted, cancelling: false })
+    Some(ActingNow {
+        contender,
+        pivoted,
+        cancelling: false,
+    })
 }
 
 fn ended(plan: &Plan) -> Vec<(DeploymentId, DeploymentId)> {
@@ -41,14 +51,20 @@ fn ended(plan: &Plan) -> Vec<(DeploymentId, DeploymentId)> {
 
 #[test]
 fn a_newer_commit_supersedes_what_waits_under_latest() {
-    let plan = plan(&picture(Order::Latest, vec![push(1, "a"), push(2, "b")]), &Alphabet);
+    let plan = plan(
+        &picture(Order::Latest, vec![push(1, "a"), push(2, "b")]),
+        &Alphabet,
+    );
     assert_eq!(ended(&plan), [(id(1), id(2))]);
     assert_eq!(plan.grant, Some(id(2)));
 }
 
 #[test]
 fn a_newer_commit_follows_what_waits_under_queue() {
-    let plan = plan(&picture(Order::Queue, vec![push(1, "a"), push(2, "b")]), &Alphabet);
+    let plan = plan(
+        &picture(Order::Queue, vec![push(1, "a"), push(2, "b")]),
+        &Alphabet,
+    );
     assert_eq!(ended(&plan), []);
     assert_eq!(plan.grant, Some(id(1)));
 }
@@ -66,14 +82,20 @@ fn an_older_commit_that_comes_late_has_no_turn_under_either_order() {
 #[test]
 fn an_ancestor_of_what_is_live_ends_at_once() {
     let mut before = picture(Order::Queue, vec![push(3, "a")]);
-    before.live = Some(Live { deployment_id: id(1), commit: "b".to_owned() });
+    before.live = Some(Live {
+        deployment_id: id(1),
+        commit: "b".to_owned(),
+    });
     assert_eq!(ended(&plan(&before, &Alphabet)), [(id(3), id(1))]);
 }
 
 #[test]
 fn unrelated_and_commitless_ones_rank_by_admission() {
     for (first, second) in [("a", "Z"), ("", ""), ("a", "")] {
-        let plan = plan(&picture(Order::Latest, vec![push(1, first), push(2, second)]), &Alphabet);
+        let plan = plan(
+            &picture(Order::Latest, vec![push(1, first), push(2, second)]),
+            &Alphabet,
+        );
         assert_eq!(ended(&plan), [(id(1), id(2))], "{first:?} {second:?}");
     }
 }
@@ -99,7 +121,10 @@ fn a_push_supersedes_neither_a_rollback_nor_a_pinned_one() {
         let mut before = picture(Order::Latest, vec![push(2, "b")]);
         before.acting = acting(first.clone(), false);
         assert_eq!(plan(&before, &Alphabet).undo_acting_for, None);
-        let pending = plan(&picture(Order::Latest, vec![first, push(2, "b")]), &Alphabet);
+        let pending = plan(
+            &picture(Order::Latest, vec![first, push(2, "b")]),
+            &Alphabet,
+        );
         assert_eq!(ended(&pending), []);
         assert_eq!(pending.grant, Some(id(1)));
     }
@@ -128,7 +153,10 @@ fn what_a_hold_keeps_back_does_not_stop_what_acts() {
 fn one_without_its_content_takes_no_part() {
     let mut draft = push(2, "b");
     draft.sealed = false;
-    let plan = plan(&picture(Order::Latest, vec![push(1, "a"), draft]), &Alphabet);
+    let plan = plan(
+        &picture(Order::Latest, vec![push(1, "a"), draft]),
+        &Alphabet,
+    );
     assert_eq!(ended(&plan), []);
     assert_eq!(plan.grant, Some(id(1)));
 }
@@ -137,7 +165,10 @@ fn one_without_its_content_takes_no_part() {
 fn a_rollback_goes_first() {
     let mut rollback = push(2, "");
     rollback.kind = Kind::Rollback;
-    let plan = plan(&picture(Order::Queue, vec![push(1, "a"), rollback]), &Alphabet);
+    let plan = plan(
+        &picture(Order::Queue, vec![push(1, "a"), rollback]),
+        &Alphabet,
+    );
     assert_eq!(plan.grant, Some(id(2)));
 }
 
@@ -149,8 +180,10 @@ fn every_lane_with_work_that_can_go_has_somebody_acting_after_the_grant() {
             for a in ["", "a", "b", "c", "Z"] {
                 for b in ["", "a", "b", "c", "Z"] {
                     let mut before = picture(order, vec![push(2, a), push(3, b)]);
-                    before.live = (!live.is_empty())
-                        .then(|| Live { deployment_id: id(1), commit: live.to_owned() });
+                    before.live = (!live.is_empty()).then(|| Live {
+                        deployment_id: id(1),
+                        commit: live.to_owned(),
+                    });
                     let plan = plan(&before, &Alphabet);
                     let left = 2 - plan.superseded.len();
                     assert_eq!(plan.grant.is_some(), left > 0, "{before:?} {plan:?}");

@@ -1,0 +1,54 @@
+//! Beginning a release from the digest of its manifest.
+
+use candlefish_ids::Digest;
+use candlefish_proto::deploy as pb;
+use candlefish_runtime::identity::Caller;
+
+use super::{Error, event, store, view};
+use crate::{
+    ctx::Ctx,
+    idempotency::{self, Key, Reply},
+    site,
+};
+
+/// A release to begin.
+#[derive(Debug, Clone)]
+pub(crate) struct Create {
+    pub(crate) site: String,
+    pub(crate) manifest: Digest,
+    pub(crate) manifest_size: i32,
+    pub(crate) commit: String,
+    pub(crate) parents: Vec<String>,
+    /// Nearest first.
+    pub(crate) ancestors: Vec<String>,
+    pub(crate) branch: String,
+    pub(crate) message: String,
+    pub(crate) author: String,
+    pub(crate) author_email: String,
+    pub(crate) committed_at: Option<jiff::Timestamp>,
+    pub(crate) dirty: bool,
+}
+
+/// Begins a release; the same (site, manifest, commit) answers the one that exists.
+pub(crate) async fn create(
+    ctx: &Ctx,
+    caller: &Caller,
+    key: Option<Key>,
+    cmd: Create,
+) -> Result<Reply<pb::Release>, Error> {
+    let mut tx = ctx.begin().await?;
+    let now = tx.read_clock().await?;
+    if let Some(before) = idempotency::replay(&mut tx, key.as_ref()).await? {
+        return Ok(Reply::replayed(before));
+    }
+    let site = site::find(&mut tx, &cmd.site, caller).await?;
+    let (id, is_new) = store::upsert(&mut tx, now, site.id, &cmd, &caller.principal).await?;
+    let answer = view::load(&mut tx, id).await?;
+    if is_new {
+        let fact = event::changed(&answer, 1, "deploy.release.created.v1", &caller.principal);
+        candlefish_messaging::outbox::append(&mut tx, now, vec![fact]).await?;
+    }
+    idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
+    ctx.commit(tx).await?;
+    Ok(Reply::new(answer))
+}

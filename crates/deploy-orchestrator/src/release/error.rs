@@ -1,0 +1,87 @@
+//! Why a call about releases can fail, and which code that is.
+
+use candlefish_ids::ReleaseId;
+use candlefish_runtime::{
+    database,
+    refusal::{Code, Refusal},
+};
+
+use crate::{idempotency, site};
+
+/// Why a call about releases failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("there is no release {0}")]
+    Unknown(ReleaseId),
+    #[error("{0} is sealed: nothing is missing")]
+    Sealed(ReleaseId),
+    #[error("the manifest of {0} is not uploaded yet: ask for what is missing first")]
+    ManifestMissing(ReleaseId),
+    #[error("the manifest of {release} cannot be used")]
+    Manifest {
+        release: ReleaseId,
+        #[source]
+        source: candlefish_manifest::Error,
+    },
+    #[error("the content of {path:?} and {more} more files is not uploaded yet")]
+    BlobsMissing { path: String, more: usize },
+    #[error("the content of {path:?} has {found} bytes in the store, not {expected}")]
+    BlobSize {
+        path: String,
+        found: u64,
+        expected: u64,
+    },
+    #[error("{release} is not rejected by {place}")]
+    NotRejected { release: ReleaseId, place: String },
+    #[error("use the blob store")]
+    Blobs(#[source] candlefish_blobs::Error),
+    #[error("use the database")]
+    Sql(#[from] sqlx::Error),
+    #[error(transparent)]
+    Site(#[from] site::Error),
+    #[error(transparent)]
+    Idempotency(#[from] idempotency::Error),
+    #[error(transparent)]
+    Outbox(#[from] candlefish_messaging::outbox::Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        let words = crate::step::worker::chain(&error);
+        match error {
+            Error::Unknown(_) => Self::new(Code::NotFound, "release-unknown", words),
+            Error::Sealed(_) => Self::new(Code::FailedPrecondition, "release-sealed", words),
+            Error::ManifestMissing(_) => {
+                Self::new(Code::FailedPrecondition, "manifest-missing", words)
+            }
+            Error::Manifest { .. } => Self::new(Code::InvalidArgument, "manifest-invalid", &words)
+                .field("manifest_digest", words),
+            Error::BlobsMissing { .. } | Error::BlobSize { .. } => {
+                Self::new(Code::FailedPrecondition, "content-missing", words)
+            }
+            Error::NotRejected { .. } => Self::new(Code::FailedPrecondition, "not-rejected", words),
+            Error::Blobs(error) if error.is_transient() => {
+                tracing::warn!(error = words, "the blob store did not answer");
+                Self::new(
+                    Code::Unavailable,
+                    "blobs-unavailable",
+                    "the blob store does not answer; the same call may succeed later",
+                )
+            }
+            Error::Blobs(_) => Self::new(Code::Internal, "blobs", words),
+            Error::Sql(error) => database::refuse("work on a release", &error),
+            Error::Outbox(candlefish_messaging::outbox::Error::Database(error)) => {
+                database::refuse("append to the outbox", &error)
+            }
+            Error::Outbox(_) => Self::new(Code::Internal, "outbox", words),
+            Error::Site(error) => error.into(),
+            Error::Idempotency(error) => error.into(),
+        }
+    }
+}
+
+impl From<Error> for tonic::Status {
+    fn from(error: Error) -> Self {
+        Refusal::from(error).into()
+    }
+}

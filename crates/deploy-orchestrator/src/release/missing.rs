@@ -1,0 +1,103 @@
+//! What is still to upload of a release, in pages by digest.
+
+use std::time::Duration;
+
+use candlefish_ids::{Digest, ReleaseId};
+use candlefish_manifest::{Limits, Manifest};
+use candlefish_proto::deploy as pb;
+use candlefish_runtime::identity::Caller;
+
+use super::{
+    Error,
+    store::{self, Row},
+};
+use crate::{ctx::Ctx, page::Page};
+
+/// How long a signed URL works.
+const URL_WORKS: Duration = Duration::from_mins(15);
+
+/// Pages through the blobs that the store lacks. While the manifest is missing it is the only one.
+pub(crate) async fn list(
+    ctx: &Ctx,
+    caller: &Caller,
+    id: ReleaseId,
+    page: &Page<[u8; 32]>,
+) -> Result<pb::ListMissingBlobsResponse, Error> {
+    let row = find(ctx, caller, id).await?;
+    if row.sealed {
+        return Ok(pb::ListMissingBlobsResponse::default());
+    }
+    let Some(manifest) = load_manifest(ctx, &row).await? else {
+        let blob = signed(ctx, row.manifest, row.manifest_size).await?;
+        return Ok(pb::ListMissingBlobsResponse {
+            blobs: vec![blob],
+            next_page_token: String::new(),
+            manifest_missing: true,
+            looked_at: 1,
+        });
+    };
+    let after = page.after().copied().map(Digest::from_bytes);
+    let wanted: Vec<(Digest, u64)> = manifest
+        .blobs()
+        .into_iter()
+        .filter(|(digest, _)| after.is_none_or(|after| *digest > after))
+        .take(usize::try_from(page.limit()).unwrap_or(1))
+        .collect();
+    let (wanted, next_page_token) = page.cut(wanted, |(digest, _)| *digest.as_bytes());
+    let digests: Vec<Digest> = wanted.iter().map(|(digest, _)| *digest).collect();
+    let there = ctx.blobs.exists(&digests).await.map_err(Error::Blobs)?;
+    let mut blobs = Vec::new();
+    for ((digest, size), there) in wanted.iter().zip(there) {
+        if !there {
+            blobs.push(signed(ctx, *digest, *size).await?);
+        }
+    }
+    Ok(pb::ListMissingBlobsResponse {
+        blobs,
+        next_page_token,
+        manifest_missing: false,
+        looked_at: i32::try_from(wanted.len()).unwrap_or(i32::MAX),
+    })
+}
+
+/// The release, if the caller may see its site.
+pub(super) async fn find(ctx: &Ctx, caller: &Caller, id: ReleaseId) -> Result<Row, Error> {
+    let mut conn = ctx.pool.acquire().await?;
+    let found = store::find(&mut conn, id).await?;
+    found
+        .filter(|row| caller.sees(&row.site))
+        .ok_or(Error::Unknown(id))
+}
+
+/// The manifest of a release; none while it is not uploaded.
+pub(super) async fn load_manifest(ctx: &Ctx, row: &Row) -> Result<Option<Manifest>, Error> {
+    let limits = Limits::default();
+    let most = u64::try_from(limits.manifest_bytes).unwrap_or(u64::MAX);
+    let bytes = match ctx.blobs.read(&row.manifest, most).await {
+        Ok(bytes) => bytes,
+        Err(candlefish_blobs::Error::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(Error::Blobs(error)),
+    };
+    Manifest::decode(&bytes, &limits)
+        .map(Some)
+        .map_err(|source| Error::Manifest {
+            release: row.id,
+            source,
+        })
+}
+
+async fn signed(ctx: &Ctx, digest: Digest, size: u64) -> Result<pb::MissingBlob, Error> {
+    let now = ctx.now().await?;
+    let seconds = u64::try_from(now.timestamp().as_second()).unwrap_or(0);
+    let upload = ctx
+        .blobs
+        .upload_url(&digest, size, URL_WORKS, seconds)
+        .await
+        .map_err(Error::Blobs)?;
+    Ok(pb::MissingBlob {
+        digest: digest.to_string(),
+        size: i64::try_from(size).unwrap_or(i64::MAX),
+        upload_url: upload.url,
+        headers: upload.headers.into_iter().collect(),
+    })
+}

@@ -1,0 +1,312 @@
+//! Every SQL string about releases, their branches, commits and rejections.
+
+use candlefish_clock::Moment;
+use candlefish_ids::{DeploymentId, Digest, EnvironmentId, ReleaseId, SiteId};
+use jiff_sqlx::{Timestamp, ToSqlx};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::create::Create;
+use crate::ctx::{read, stored};
+
+/// What commands must know of a release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) id: ReleaseId,
+    /// The slug of its site.
+    pub(super) site: String,
+    pub(super) manifest: Digest,
+    pub(super) manifest_size: u64,
+    pub(super) sealed: bool,
+}
+
+/// Writes a release, or finds the one of the same site, manifest and commit; true when it is new.
+pub(super) async fn upsert(
+    conn: &mut PgConnection,
+    now: Moment,
+    site: SiteId,
+    cmd: &Create,
+    by: &str,
+) -> Result<(ReleaseId, bool), sqlx::Error> {
+    let id = ReleaseId::new();
+    let row = sqlx::query!(
+        r#"INSERT INTO release (id, site_id, manifest_digest, manifest_size, state, commit, message,
+               author, author_email, committed_at, dirty, created_at, created_by)
+           VALUES ($1, $2, $3, $4, 'draft', $5, $6, $7, $8, $9, $10, $11, $12)
+           ON CONFLICT ON CONSTRAINT release_unique DO UPDATE SET commit = release.commit
+           RETURNING id"#,
+        id.uuid(),
+        site.uuid(),
+        cmd.manifest.as_bytes().as_slice(),
+        cmd.manifest_size,
+        cmd.commit,
+        cmd.message,
+        cmd.author,
+        cmd.author_email,
+        cmd.committed_at.map(ToSqlx::to_sqlx) as _,
+        cmd.dirty,
+        stored(now) as _,
+        by
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let found = ReleaseId::from_uuid(row.id);
+    if !cmd.branch.is_empty() {
+        sqlx::query!(
+            "INSERT INTO release_branch (release_id, branch, added_at) VALUES ($1, $2, $3)
+             ON CONFLICT DO NOTHING",
+            found.uuid(),
+            cmd.branch,
+            stored(now) as _
+        )
+        .execute(&mut *conn)
+        .await?;
+    }
+    if !cmd.commit.is_empty() {
+        save_ancestry(conn, site, cmd).await?;
+    }
+    Ok((found, found == id))
+}
+
+/// The longer list of ancestors stays.
+async fn save_ancestry(
+    conn: &mut PgConnection,
+    site: SiteId,
+    cmd: &Create,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO commit_ancestry (site_id, commit, parents, ancestors) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (site_id, commit) DO UPDATE
+         SET parents = excluded.parents, ancestors = excluded.ancestors
+         WHERE cardinality(excluded.ancestors) > cardinality(commit_ancestry.ancestors)",
+        site.uuid(),
+        cmd.commit,
+        &cmd.parents,
+        &cmd.ancestors
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn find(
+    conn: &mut PgConnection,
+    id: ReleaseId,
+) -> Result<Option<Row>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"SELECT s.slug AS site, r.manifest_digest, r.manifest_size,
+                  r.state = 'sealed' AS "sealed!"
+           FROM release r JOIN site s ON s.id = r.site_id WHERE r.id = $1"#,
+        id.uuid()
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.and_then(|row| {
+        Some(Row {
+            id,
+            site: row.site,
+            manifest: Digest::from_bytes(row.manifest_digest.try_into().ok()?),
+            manifest_size: u64::try_from(row.manifest_size).unwrap_or(0),
+            sealed: row.sealed,
+        })
+    }))
+}
+
+/// Freezes a draft; false when it was sealed already.
+pub(super) async fn seal(
+    conn: &mut PgConnection,
+    now: Moment,
+    id: ReleaseId,
+    files: usize,
+    bytes: u64,
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "UPDATE release SET state = 'sealed', sealed_at = $2, file_count = $3, byte_count = $4
+         WHERE id = $1 AND state = 'draft'",
+        id.uuid(),
+        stored(now) as _,
+        i32::try_from(files).unwrap_or(i32::MAX),
+        i64::try_from(bytes).unwrap_or(i64::MAX)
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// A release hurt an environment: it goes there again only when a person clears it.
+pub(crate) async fn reject(
+    conn: &mut PgConnection,
+    now: Moment,
+    environment: EnvironmentId,
+    release: ReleaseId,
+    deployment: DeploymentId,
+    reason: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO rejection (environment_id, release_id, at, reason, deployment_id)
+         VALUES ($1, $2, $3, $4, $5)",
+        environment.uuid(),
+        release.uuid(),
+        stored(now) as _,
+        reason,
+        deployment.uuid()
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Clears what stands against a release in an environment; false when nothing did.
+pub(super) async fn clear(
+    conn: &mut PgConnection,
+    now: Moment,
+    environment: EnvironmentId,
+    release: ReleaseId,
+    by: &str,
+    reason: &str,
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "UPDATE rejection SET cleared_at = $3, cleared_by = $4, clear_reason = $5
+         WHERE environment_id = $1 AND release_id = $2 AND cleared_at IS NULL",
+        environment.uuid(),
+        release.uuid(),
+        stored(now) as _,
+        by,
+        reason
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Everything that the API shows of a release.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Shown {
+    pub(super) id: ReleaseId,
+    pub(super) site: String,
+    pub(super) manifest: String,
+    pub(super) sealed: bool,
+    pub(super) commit: String,
+    pub(super) message: String,
+    pub(super) author: String,
+    pub(super) author_email: String,
+    pub(super) committed_at: Option<Moment>,
+    pub(super) branches: Vec<String>,
+    pub(super) dirty: bool,
+    pub(super) file_count: i32,
+    pub(super) byte_count: i64,
+    pub(super) created_at: Moment,
+    pub(super) created_by: String,
+    pub(super) sealed_at: Option<Moment>,
+}
+
+/// The one reading of a release for the API, for each way to find it.
+macro_rules! select_release {
+    ($conn:expr, $rest:literal, $($argument:expr),+) => {
+        sqlx::query!(
+            r#"SELECT r.id, s.slug AS site, r.manifest_digest, r.state = 'sealed' AS "sealed!",
+                      r.commit, r.message, r.author, r.author_email,
+                      r.committed_at AS "committed_at: Timestamp",
+                      ARRAY(SELECT b.branch FROM release_branch b WHERE b.release_id = r.id
+                            ORDER BY b.added_at) AS "branches!",
+                      r.dirty, r.file_count, r.byte_count, r.created_at AS "created_at: Timestamp",
+                      r.created_by, r.sealed_at AS "sealed_at: Timestamp"
+               FROM release r JOIN site s ON s.id = r.site_id "# + $rest,
+            $($argument),+
+        )
+        .fetch_all($conn)
+        .await?
+        .into_iter()
+        .map(|row| Shown {
+            id: ReleaseId::from_uuid(row.id),
+            site: row.site,
+            manifest: hex::encode(row.manifest_digest),
+            sealed: row.sealed,
+            commit: row.commit,
+            message: row.message,
+            author: row.author,
+            author_email: row.author_email,
+            committed_at: row.committed_at.map(read),
+            branches: row.branches,
+            dirty: row.dirty,
+            file_count: row.file_count,
+            byte_count: row.byte_count,
+            created_at: read(row.created_at),
+            created_by: row.created_by,
+            sealed_at: row.sealed_at.map(read),
+        })
+        .collect()
+    };
+}
+
+pub(super) async fn list_by_id(
+    conn: &mut PgConnection,
+    ids: &[ReleaseId],
+) -> Result<Vec<Shown>, sqlx::Error> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+    Ok(select_release!(conn, "WHERE r.id = ANY($1)", &ids))
+}
+
+/// Releases of a site, newest first, before one; of one commit when it is named.
+pub(super) async fn list(
+    conn: &mut PgConnection,
+    site: SiteId,
+    commit: &str,
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Shown>, sqlx::Error> {
+    let before = before.unwrap_or_else(Uuid::max);
+    if commit.is_empty() {
+        return Ok(select_release!(
+            conn,
+            "WHERE r.site_id = $1 AND r.id < $2 ORDER BY r.id DESC LIMIT $3",
+            site.uuid(),
+            before,
+            limit
+        ));
+    }
+    Ok(select_release!(
+        conn,
+        "WHERE r.site_id = $1 AND r.commit = $4 AND r.commit <> '' AND r.id < $2
+         ORDER BY r.id DESC LIMIT $3",
+        site.uuid(),
+        before,
+        limit,
+        commit
+    ))
+}
+
+/// What stands against a release, and where.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Rejection {
+    pub(super) release_id: ReleaseId,
+    pub(super) environment: String,
+    pub(super) at: Moment,
+    pub(super) reason: String,
+    pub(super) deployment_id: DeploymentId,
+}
+
+pub(super) async fn list_rejections(
+    conn: &mut PgConnection,
+    ids: &[ReleaseId],
+) -> Result<Vec<Rejection>, sqlx::Error> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+    let rows = sqlx::query!(
+        r#"SELECT j.release_id, e.slug, j.at AS "at: Timestamp", j.reason, j.deployment_id
+           FROM rejection j JOIN environment e ON e.id = j.environment_id
+           WHERE j.release_id = ANY($1) AND j.cleared_at IS NULL ORDER BY j.at"#,
+        &ids
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Rejection {
+            release_id: ReleaseId::from_uuid(row.release_id),
+            environment: row.slug,
+            at: read(row.at),
+            reason: row.reason,
+            deployment_id: DeploymentId::from_uuid(row.deployment_id),
+        })
+        .collect())
+}

@@ -1,0 +1,64 @@
+//! What this room tells the world.
+
+use candlefish_messaging::Fact;
+use candlefish_proto::deploy as pb;
+use candlefish_runtime::{identity::Caller, trace};
+use prost::Message;
+
+use super::{Environment, Site, view};
+use crate::config::Config;
+
+pub(super) fn site_created(site: &Site, caller: &Caller) -> Fact {
+    let body = pb::SiteChanged {
+        site: Some(view::site(site.clone())),
+    };
+    Fact {
+        entity: site.id.to_string(),
+        entity_version: 1,
+        event_type: "deploy.site.created.v1",
+        site: site.slug.clone(),
+        environment: String::new(),
+        actor: caller.principal.clone(),
+        traceparent: trace::current_traceparent(),
+        terminal: false,
+        body: prost_types::Any {
+            type_url: "type.googleapis.com/candlefish.deploy.v1.SiteChanged".to_owned(),
+            value: body.encode_to_vec(),
+        },
+    }
+}
+
+pub(super) fn environment(
+    config: &Config,
+    one: &Environment,
+    event_type: &'static str,
+    caller: &Caller,
+) -> Fact {
+    let body = pb::EnvironmentChanged {
+        environment: Some(view::environment(config, one)),
+    };
+    Fact {
+        entity: one.id.to_string(),
+        entity_version: one.version,
+        event_type,
+        site: one.site.clone(),
+        environment: one.slug.clone(),
+        actor: caller.principal.clone(),
+        traceparent: trace::current_traceparent(),
+        terminal: false,
+        body: prost_types::Any {
+            type_url: "type.googleapis.com/candlefish.deploy.v1.EnvironmentChanged".to_owned(),
+            value: body.encode_to_vec(),
+        },
+    }
+}
+
+/// The hold was set.
+pub(crate) fn held(config: &Config, one: &Environment, caller: &Caller) -> Fact {
+    environment(config, one, "deploy.environment.held.v1", caller)
+}
+
+/// The hold was lifted.
+pub(crate) fn lifted(config: &Config, one: &Environment, caller: &Caller) -> Fact {
+    environment(config, one, "deploy.environment.lifted.v1", caller)
+}

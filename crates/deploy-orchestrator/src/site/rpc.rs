@@ -1,0 +1,285 @@
+//! gRPC ↔ command, nothing else.
+
+use candlefish_proto::deploy::{self as pb, site_service_server::SiteService};
+use candlefish_runtime::{
+    identity::{self, Caller},
+    tasks::Tasks,
+};
+use tonic::{Request, Response, Status};
+
+use super::{
+    Error,
+    create::{self, CreateSite},
+    environment::{self, CreateEnvironment, UpdateEnvironment},
+    hold::{self, ChangeHold},
+    host,
+    policy::Policy,
+    store, view,
+};
+use crate::{
+    ctx::Ctx,
+    field::{Faults, PREVIEW_SLUG_MAX},
+    idempotency::Key,
+    lane,
+    page::{self, Filter, Page},
+};
+
+const NAME_MAX: usize = 100;
+const REPOSITORY_MAX: usize = 140;
+const HOSTS_MAX: usize = 20;
+
+/// The site service.
+#[derive(Debug, Clone)]
+pub(crate) struct Rpc {
+    ctx: Ctx,
+    tasks: Tasks,
+}
+
+impl Rpc {
+    pub(crate) fn new(ctx: Ctx, tasks: Tasks) -> Self {
+        Self { ctx, tasks }
+    }
+
+    /// A command that began is finished, whatever becomes of the caller's connection.
+    async fn complete<T: Send + 'static>(
+        &self,
+        command: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Status> {
+        let done = self.tasks.complete("command", command).await;
+        let done = done.map_err(|lost| Status::unavailable(lost.to_string()))?;
+        Ok(done?)
+    }
+
+    async fn change_hold(
+        &self,
+        caller: Caller,
+        key: Option<Key>,
+        named: (&str, &str, &str),
+        lifts: bool,
+    ) -> Result<Response<pb::Environment>, Status> {
+        let mut faults = Faults::default();
+        let cmd = ChangeHold {
+            site: faults.site("site", named.0),
+            environment: faults.slug("environment", named.1, PREVIEW_SLUG_MAX),
+            reason: faults.reason("reason", named.2),
+            lifts,
+        };
+        faults.finish()?;
+        let ctx = self.ctx.clone();
+        let reply = self
+            .complete(async move { hold::change(&ctx, &caller, key, cmd).await })
+            .await?;
+        Ok(reply.into_response())
+    }
+
+    async fn find(
+        &self,
+        caller: &Caller,
+        site: &str,
+        environment: &str,
+    ) -> Result<super::Environment, Status> {
+        let mut faults = Faults::default();
+        let site = faults.site("site", site);
+        let environment = faults.slug("environment", environment, PREVIEW_SLUG_MAX);
+        faults.finish()?;
+        let mut conn = self.ctx.pool.acquire().await.map_err(Error::Begin)?;
+        Ok(super::find_environment(&mut conn, &site, &environment, caller).await?)
+    }
+}
+
+#[tonic::async_trait]
+impl SiteService for Rpc {
+    async fn create_site(
+        &self,
+        request: Request<pb::CreateSiteRequest>,
+    ) -> Result<Response<pb::Site>, Status> {
+        let (caller, key, message) = taken(request, "CreateSite")?;
+        let mut faults = Faults::default();
+        let cmd = CreateSite {
+            slug: faults.site("slug", &message.slug),
+            name: faults.optional_text("name", &message.name, NAME_MAX),
+            repository: faults.optional_text("repository", &message.repository, REPOSITORY_MAX),
+        };
+        faults.finish()?;
+        let ctx = self.ctx.clone();
+        let reply = self
+            .complete(async move { create::create(&ctx, &caller, key, cmd).await })
+            .await?;
+        Ok(reply.into_response())
+    }
+
+    async fn get_site(
+        &self,
+        request: Request<pb::GetSiteRequest>,
+    ) -> Result<Response<pb::Site>, Status> {
+        let caller = identity::caller(&request)?;
+        let mut faults = Faults::default();
+        let slug = faults.site("site", &request.get_ref().site);
+        faults.finish()?;
+        let mut conn = self.ctx.pool.acquire().await.map_err(Error::Begin)?;
+        let site = super::find(&mut conn, &slug, &caller).await?;
+        Ok(Response::new(view::site(site)))
+    }
+
+    async fn list_sites(
+        &self,
+        request: Request<pb::ListSitesRequest>,
+    ) -> Result<Response<pb::ListSitesResponse>, Status> {
+        let caller = identity::caller(&request)?;
+        let message = request.into_inner();
+        let mut faults = Faults::default();
+        let filter = Filter::of("ListSites");
+        let page: Page<String> = Page::read(
+            &mut faults,
+            &filter,
+            message.page_size,
+            &message.page_token,
+            page::SIZES,
+        );
+        faults.finish()?;
+        let after = page.after().cloned().unwrap_or_default();
+        let mut conn = self.ctx.pool.acquire().await.map_err(Error::Begin)?;
+        let rows = store::list_sites(&mut conn, &caller.sites, &after, page.limit())
+            .await
+            .map_err(Error::from)?;
+        let (rows, next_page_token) = page.cut(rows, |site| site.slug.clone());
+        let sites = rows.into_iter().map(view::site).collect();
+        Ok(Response::new(pb::ListSitesResponse {
+            sites,
+            next_page_token,
+        }))
+    }
+
+    async fn create_environment(
+        &self,
+        request: Request<pb::CreateEnvironmentRequest>,
+    ) -> Result<Response<pb::Environment>, Status> {
+        let (caller, key, message) = taken(request, "CreateEnvironment")?;
+        let mut faults = Faults::default();
+        if message.hosts.len() > HOSTS_MAX {
+            faults.add(
+                "hosts",
+                format!("has {}; at most {HOSTS_MAX} fit", message.hosts.len()),
+            );
+        }
+        for (place, name) in message.hosts.iter().take(HOSTS_MAX).enumerate() {
+            if let Err(what) = host::check(name, &self.ctx.config.domain) {
+                faults.add(format!("hosts[{place}]"), what);
+            }
+        }
+        let cmd = CreateEnvironment {
+            site: faults.site("site", &message.site),
+            slug: faults.environment("slug", &message.slug),
+            policy: Policy::read(&mut faults, "policy", message.policy.as_ref()),
+            hosts: message.hosts,
+        };
+        faults.finish()?;
+        let ctx = self.ctx.clone();
+        let reply =
+            self.complete(async move { environment::create(&ctx, &caller, key, cmd).await });
+        Ok(reply.await?.into_response())
+    }
+
+    async fn get_environment(
+        &self,
+        request: Request<pb::GetEnvironmentRequest>,
+    ) -> Result<Response<pb::Environment>, Status> {
+        let caller = identity::caller(&request)?;
+        let asked = request.get_ref();
+        let found = self.find(&caller, &asked.site, &asked.environment).await?;
+        Ok(Response::new(view::environment(&self.ctx.config, &found)))
+    }
+
+    async fn list_environments(
+        &self,
+        request: Request<pb::ListEnvironmentsRequest>,
+    ) -> Result<Response<pb::ListEnvironmentsResponse>, Status> {
+        let caller = identity::caller(&request)?;
+        let message = request.into_inner();
+        let mut faults = Faults::default();
+        let slug = faults.site("site", &message.site);
+        let filter = Filter::of("ListEnvironments")
+            .with(&message.site)
+            .with([u8::from(message.include_previews)]);
+        let page: Page<String> = Page::read(
+            &mut faults,
+            &filter,
+            message.page_size,
+            &message.page_token,
+            page::SIZES,
+        );
+        faults.finish()?;
+        let after = page.after().cloned().unwrap_or_default();
+        let mut conn = self.ctx.pool.acquire().await.map_err(Error::Begin)?;
+        let site = super::find(&mut conn, &slug, &caller).await?;
+        let previews = message.include_previews;
+        let rows = store::list_environments(&mut conn, site.id, previews, &after, page.limit())
+            .await
+            .map_err(Error::from)?;
+        let (rows, next_page_token) = page.cut(rows, |one| one.slug.clone());
+        let environments = rows
+            .iter()
+            .map(|one| view::environment(&self.ctx.config, one))
+            .collect();
+        Ok(Response::new(pb::ListEnvironmentsResponse {
+            environments,
+            next_page_token,
+        }))
+    }
+
+    async fn update_environment(
+        &self,
+        request: Request<pb::UpdateEnvironmentRequest>,
+    ) -> Result<Response<pb::Environment>, Status> {
+        let (caller, key, message) = taken(request, "UpdateEnvironment")?;
+        let mut faults = Faults::default();
+        let cmd = UpdateEnvironment {
+            site: faults.site("site", &message.site),
+            environment: faults.slug("environment", &message.environment, PREVIEW_SLUG_MAX),
+            policy: Policy::read(&mut faults, "policy", message.policy.as_ref()),
+        };
+        faults.finish()?;
+        let ctx = self.ctx.clone();
+        let reply =
+            self.complete(async move { environment::update(&ctx, &caller, key, cmd).await });
+        Ok(reply.await?.into_response())
+    }
+
+    async fn set_hold(
+        &self,
+        request: Request<pb::SetHoldRequest>,
+    ) -> Result<Response<pb::Environment>, Status> {
+        let (caller, key, message) = taken(request, "SetHold")?;
+        let named = (&*message.site, &*message.environment, &*message.reason);
+        self.change_hold(caller, key, named, false).await
+    }
+
+    async fn lift_hold(
+        &self,
+        request: Request<pb::LiftHoldRequest>,
+    ) -> Result<Response<pb::Environment>, Status> {
+        let (caller, key, message) = taken(request, "LiftHold")?;
+        let named = (&*message.site, &*message.environment, &*message.reason);
+        self.change_hold(caller, key, named, true).await
+    }
+
+    async fn get_lane(
+        &self,
+        request: Request<pb::GetLaneRequest>,
+    ) -> Result<Response<pb::Lane>, Status> {
+        let caller = identity::caller(&request)?;
+        let asked = request.get_ref();
+        let found = self.find(&caller, &asked.site, &asked.environment).await?;
+        Ok(Response::new(lane::view::read(&self.ctx, &found).await?))
+    }
+}
+
+/// Caller, key and message of a mutating call.
+fn taken<T: prost::Message>(
+    request: Request<T>,
+    method: &'static str,
+) -> Result<(Caller, Option<Key>, T), Status> {
+    let caller = identity::caller(&request)?;
+    let key = Key::of(request.metadata(), &caller, method, request.get_ref())?;
+    Ok((caller, key, request.into_inner()))
+}

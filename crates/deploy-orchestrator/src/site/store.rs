@@ -1,0 +1,387 @@
+//! Every SQL string about sites and environments.
+
+use candlefish_clock::Moment;
+use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId, SiteId};
+use candlefish_runtime::{
+    database,
+    refusal::{Code, Refusal},
+};
+use jiff_sqlx::Timestamp;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{Environment, Hold, Kind, Live, Site, policy::Policy};
+use crate::ctx::{read, stored};
+
+/// Why a row could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Sql(#[from] sqlx::Error),
+    /// A row that no command could have written.
+    #[error("environment {id} has an impossible {column}")]
+    Inconsistent {
+        id: EnvironmentId,
+        column: &'static str,
+    },
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Sql(source) => database::refuse("read or write a site", &source),
+            Error::Inconsistent { .. } => {
+                Self::new(Code::Internal, "inconsistent-row", error.to_string())
+            }
+        }
+    }
+}
+
+struct SiteRow {
+    id: Uuid,
+    slug: String,
+    name: String,
+    repository: String,
+    created_at: Timestamp,
+    created_by: String,
+}
+
+impl From<SiteRow> for Site {
+    fn from(row: SiteRow) -> Self {
+        Self {
+            id: SiteId::from_uuid(row.id),
+            slug: row.slug,
+            name: row.name,
+            repository: row.repository,
+            created_at: read(row.created_at),
+            created_by: row.created_by,
+        }
+    }
+}
+
+/// False when the slug is taken.
+pub(super) async fn insert_site(conn: &mut PgConnection, site: &Site) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "INSERT INTO site (id, slug, name, repository, created_at, created_by)
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT ON CONSTRAINT site_slug_unique DO NOTHING",
+        site.id.uuid(),
+        site.slug,
+        site.name,
+        site.repository,
+        stored(site.created_at) as _,
+        site.created_by
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Whoever asks: see [`super::find`].
+pub(super) async fn find_site(conn: &mut PgConnection, slug: &str) -> Result<Option<Site>, Error> {
+    let row = sqlx::query_as!(
+        SiteRow,
+        r#"SELECT id, slug, name, repository, created_at AS "created_at: Timestamp", created_by
+           FROM site WHERE slug = $1"#,
+        slug
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(Site::from))
+}
+
+/// By slug; `only` are the slugs that may be seen, none of them all.
+pub(super) async fn list_sites(
+    conn: &mut PgConnection,
+    only: &[String],
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Site>, Error> {
+    let rows = sqlx::query_as!(
+        SiteRow,
+        r#"SELECT id, slug, name, repository, created_at AS "created_at: Timestamp", created_by
+           FROM site WHERE slug > $1 AND (cardinality($2::text[]) = 0 OR slug = ANY($2))
+           ORDER BY slug LIMIT $3"#,
+        after,
+        only,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(Site::from).collect())
+}
+
+struct EnvironmentRow {
+    id: Uuid,
+    site_id: Uuid,
+    site: String,
+    slug: String,
+    kind: String,
+    policy: serde_json::Value,
+    hosts: Vec<String>,
+    live_release_id: Option<Uuid>,
+    live_deployment_id: Option<Uuid>,
+    live_since: Option<Timestamp>,
+    hold_since: Option<Timestamp>,
+    hold_by: Option<String>,
+    hold_reason: Option<String>,
+    hold_deployment_id: Option<Uuid>,
+    acting: Option<Uuid>,
+    pending_count: i64,
+    not_restorable: String,
+    restorable_checked_at: Option<Timestamp>,
+    version: i32,
+}
+
+impl TryFrom<EnvironmentRow> for Environment {
+    type Error = Error;
+
+    fn try_from(row: EnvironmentRow) -> Result<Self, Error> {
+        let id = EnvironmentId::from_uuid(row.id);
+        let impossible = |column| Error::Inconsistent { id, column };
+        Ok(Self {
+            id,
+            site_id: SiteId::from_uuid(row.site_id),
+            site: row.site,
+            slug: row.slug,
+            kind: match row.kind.as_str() {
+                "standard" => Kind::Standard,
+                "preview" => Kind::Preview,
+                _ => return Err(impossible("kind")),
+            },
+            policy: serde_json::from_value(row.policy)
+                .ok()
+                .ok_or_else(|| impossible("policy"))?,
+            hosts: row.hosts,
+            live: row
+                .live_release_id
+                .zip(row.live_since)
+                .map(|(release, since)| Live {
+                    release_id: ReleaseId::from_uuid(release),
+                    deployment_id: row.live_deployment_id.map(DeploymentId::from_uuid),
+                    since: read(since),
+                }),
+            hold: row.hold_since.zip(row.hold_by).zip(row.hold_reason).map(
+                |((since, by), reason)| Hold {
+                    since: read(since),
+                    by,
+                    reason,
+                    deployment_id: row.hold_deployment_id.map(DeploymentId::from_uuid),
+                },
+            ),
+            acting: row.acting.map(DeploymentId::from_uuid),
+            pending_count: row.pending_count,
+            not_restorable: row.not_restorable,
+            restorable_checked_at: row.restorable_checked_at.map(read),
+            version: row.version,
+        })
+    }
+}
+
+/// The one reading of an environment, for each way to find it.
+macro_rules! select_environment {
+    ($rest:literal, $($argument:expr),+) => {
+        sqlx::query_as!(
+            EnvironmentRow,
+            r#"SELECT e.id, e.site_id, s.slug AS site, e.slug, e.kind, e.policy,
+                      ARRAY(SELECT h.host FROM environment_host h
+                            WHERE h.environment_id = e.id ORDER BY h.host) AS "hosts!",
+                      e.live_release_id, e.live_deployment_id,
+                      e.live_since AS "live_since: Timestamp",
+                      e.hold_since AS "hold_since: Timestamp", e.hold_by, e.hold_reason,
+                      e.hold_deployment_id,
+                      (SELECT d.id FROM deployment d WHERE d.environment_id = e.id
+                       AND d.state IN ('running', 'waiting', 'cancelling')) AS acting,
+                      (SELECT count(*) FROM deployment d WHERE d.environment_id = e.id
+                       AND d.state = 'pending') AS "pending_count!",
+                      e.not_restorable,
+                      e.restorable_checked_at AS "restorable_checked_at: Timestamp", e.version
+               FROM environment e JOIN site s ON s.id = e.site_id "# + $rest,
+            $($argument),+
+        )
+    };
+}
+
+/// Whoever asks: see [`super::find_environment`].
+pub(super) async fn find_environment(
+    conn: &mut PgConnection,
+    site: &str,
+    slug: &str,
+) -> Result<Option<Environment>, Error> {
+    select_environment!("WHERE s.slug = $1 AND e.slug = $2", site, slug)
+        .fetch_optional(conn)
+        .await?
+        .map(Environment::try_from)
+        .transpose()
+}
+
+/// An environment that is known to exist.
+pub(crate) async fn load_environment(
+    conn: &mut PgConnection,
+    id: EnvironmentId,
+) -> Result<Environment, Error> {
+    select_environment!("WHERE e.id = $1", id.uuid())
+        .fetch_one(conn)
+        .await?
+        .try_into()
+}
+
+/// By slug, after one.
+pub(super) async fn list_environments(
+    conn: &mut PgConnection,
+    site: SiteId,
+    include_previews: bool,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Environment>, Error> {
+    select_environment!(
+        "WHERE e.site_id = $1 AND ($2 OR e.kind = 'standard') AND e.slug > $3
+         ORDER BY e.slug LIMIT $4",
+        site.uuid(),
+        include_previews,
+        after,
+        limit
+    )
+    .fetch_all(conn)
+    .await?
+    .into_iter()
+    .map(Environment::try_from)
+    .collect()
+}
+
+/// As many as fit into a sentence.
+pub(super) async fn list_standard_slugs(
+    conn: &mut PgConnection,
+    site: SiteId,
+) -> Result<Vec<String>, Error> {
+    let slugs = sqlx::query_scalar!(
+        "SELECT slug FROM environment WHERE site_id = $1 AND kind = 'standard'
+         ORDER BY slug LIMIT 20",
+        site.uuid()
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(slugs)
+}
+
+/// An environment to insert; its lane comes with it, from the lane's own room.
+#[derive(Debug)]
+pub(crate) struct NewEnvironment<'a> {
+    pub(crate) id: EnvironmentId,
+    pub(crate) site: SiteId,
+    pub(crate) slug: &'a str,
+    pub(crate) kind: Kind,
+    pub(crate) policy: &'a Policy,
+    pub(crate) created_by: &'a str,
+}
+
+/// False when the site has one of this slug.
+pub(crate) async fn insert_environment(
+    conn: &mut PgConnection,
+    now: Moment,
+    new: &NewEnvironment<'_>,
+) -> Result<bool, Error> {
+    let kind = match new.kind {
+        Kind::Standard => "standard",
+        Kind::Preview => "preview",
+    };
+    let done = sqlx::query!(
+        "INSERT INTO environment (id, site_id, slug, kind, policy, created_at, created_by)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT ON CONSTRAINT environment_slug_unique DO NOTHING",
+        new.id.uuid(),
+        new.site.uuid(),
+        new.slug,
+        kind,
+        policy_json(new.id, new.policy)?,
+        stored(now) as _,
+        new.created_by
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// False when another environment has the host.
+pub(super) async fn insert_host(
+    conn: &mut PgConnection,
+    environment: EnvironmentId,
+    host: &str,
+) -> Result<bool, Error> {
+    let done = sqlx::query!(
+        "INSERT INTO environment_host (host, environment_id) VALUES ($1, $2)
+         ON CONFLICT ON CONSTRAINT environment_host_unique DO NOTHING",
+        host,
+        environment.uuid()
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Needs the lane's lock.
+pub(super) async fn save_policy(
+    conn: &mut PgConnection,
+    id: EnvironmentId,
+    policy: &Policy,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE environment SET policy = $2, version = version + 1 WHERE id = $1",
+        id.uuid(),
+        policy_json(id, policy)?
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Sets the hold, or lifts it. Needs the lane's lock.
+pub(crate) async fn save_hold(
+    conn: &mut PgConnection,
+    id: EnvironmentId,
+    hold: Option<&Hold>,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE environment SET hold_since = $2, hold_by = $3, hold_reason = $4,
+                hold_deployment_id = $5, version = version + 1
+         WHERE id = $1",
+        id.uuid(),
+        hold.map(|hold| stored(hold.since)) as _,
+        hold.map(|hold| hold.by.as_str()),
+        hold.map(|hold| hold.reason.as_str()),
+        hold.and_then(|hold| hold.deployment_id)
+            .map(DeploymentId::uuid)
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Says what is live, or that nothing is. Needs the lane's lock.
+pub(crate) async fn save_live(
+    conn: &mut PgConnection,
+    id: EnvironmentId,
+    live: Option<&Live>,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE environment SET live_release_id = $2, live_deployment_id = $3, live_since = $4,
+                version = version + 1
+         WHERE id = $1",
+        id.uuid(),
+        live.map(|live| live.release_id.uuid()),
+        live.and_then(|live| live.deployment_id)
+            .map(DeploymentId::uuid),
+        live.map(|live| stored(live.since)) as _
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+fn policy_json(id: EnvironmentId, policy: &Policy) -> Result<serde_json::Value, Error> {
+    serde_json::to_value(policy)
+        .ok()
+        .ok_or(Error::Inconsistent {
+            id,
+            column: "policy",
+        })
+}

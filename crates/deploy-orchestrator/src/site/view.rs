@@ -1,0 +1,64 @@
+//! Sites and environments as the API shows them.
+
+use candlefish_proto::deploy as pb;
+
+use super::{Environment, Hold, Kind, Site, host};
+use crate::{config::Config, ctx::shown};
+
+pub(super) fn site(site: Site) -> pb::Site {
+    pb::Site {
+        id: site.id.to_string(),
+        slug: site.slug,
+        name: site.name,
+        repository: site.repository,
+        created_at: Some(shown(site.created_at)),
+        created_by: site.created_by,
+    }
+}
+
+pub(super) fn hold(hold: &Hold) -> pb::Hold {
+    pb::Hold {
+        since: Some(shown(hold.since)),
+        by: hold.by.clone(),
+        reason: hold.reason.clone(),
+        deployment_id: hold
+            .deployment_id
+            .map(|id| id.to_string())
+            .unwrap_or_default(),
+    }
+}
+
+pub(super) fn environment(config: &Config, one: &Environment) -> pb::Environment {
+    let given = host::of_environment(&one.site, &one.slug, &config.domain);
+    pb::Environment {
+        id: one.id.to_string(),
+        site: one.site.clone(),
+        slug: one.slug.clone(),
+        kind: match one.kind {
+            Kind::Standard => pb::environment::Kind::Standard,
+            Kind::Preview => pb::environment::Kind::Preview,
+        }
+        .into(),
+        policy: Some((&one.policy).into()),
+        hosts: one.hosts.clone(),
+        url: host::url(&given, config.site_port),
+        live_release_id: one
+            .live
+            .as_ref()
+            .map(|l| l.release_id.to_string())
+            .unwrap_or_default(),
+        live_deployment_id: one
+            .live
+            .as_ref()
+            .and_then(|live| live.deployment_id)
+            .map(|id| id.to_string())
+            .unwrap_or_default(),
+        live_since: one.live.as_ref().map(|live| shown(live.since)),
+        hold: one.hold.as_ref().map(hold),
+        acting_deployment_id: one.acting.map(|id| id.to_string()).unwrap_or_default(),
+        pending_count: i32::try_from(one.pending_count).unwrap_or(i32::MAX),
+        version: one.version,
+        not_restorable: one.not_restorable.clone(),
+        restorable_checked_at: one.restorable_checked_at.map(shown),
+    }
+}
