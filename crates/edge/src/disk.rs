@@ -12,6 +12,7 @@
 //! Nothing here is the only copy of anything.
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -104,6 +105,29 @@ impl Disk {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Removes copies and compressed forms of all blobs but these; answers how many files.
+    pub(crate) fn sweep(&self, held: &HashSet<Digest>) -> Result<usize, Error> {
+        let mut count = 0;
+        for root in [&self.root.join("blobs"), &self.variants] {
+            for folder in fs::read_dir(root).map_err(failed("list", root))? {
+                let folder = folder.map_err(failed("list", root))?;
+                let (start, folder) = (folder.file_name(), folder.path());
+                for file in fs::read_dir(&folder).map_err(failed("list", &folder))? {
+                    let file = file.map_err(failed("list", &folder))?;
+                    let name = file.file_name();
+                    let name = format!("{}{}", start.to_string_lossy(), name.to_string_lossy());
+                    let digest = name.get(..64).and_then(|name| name.parse().ok());
+                    if digest.is_none_or(|digest| !held.contains(&digest)) {
+                        let path = file.path();
+                        fs::remove_file(&path).map_err(failed("remove", &path))?;
+                        count += 1;
+                    }
+                }
+            }
+        }
+        Ok(count)
     }
 
     fn staged(&self, release: ReleaseId) -> PathBuf {

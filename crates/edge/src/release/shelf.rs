@@ -79,6 +79,8 @@ pub(crate) struct Shelf {
     /// Blobs that some release holds, with the look of their files when they were verified.
     contents: Mutex<HashMap<Digest, (Weak<Content>, Stamp)>>,
     pub(crate) memory: Memory,
+    /// Held shared while content is verified, alone while files of nobody are removed.
+    staging: tokio::sync::RwLock<()>,
     /// A release came: its compressed forms are to be made.
     came: Notify,
 }
@@ -92,6 +94,7 @@ impl Shelf {
             releases: RwLock::default(),
             contents: Mutex::default(),
             memory: Memory::new(memory_bytes),
+            staging: tokio::sync::RwLock::default(),
             came: Notify::new(),
         }
     }
@@ -111,6 +114,7 @@ impl Shelf {
         {
             return Ok(release);
         }
+        let _staging = self.staging.read().await;
         let kept = self.disk.read_staged(wanted.id)?;
         let verified = kept.filter(|m| candlefish_manifest::digest_of(m) == wanted.manifest);
         let trusted = verified.is_some();
@@ -288,6 +292,29 @@ impl Shelf {
             contents.retain(|_, (content, _)| content.strong_count() > 0);
         }
         gone
+    }
+
+    /// Removes copies and compressed forms of content that no release holds any more; not now, when
+    /// something is being staged. Answers how many files went.
+    pub(crate) async fn sweep(&self) -> usize {
+        let Ok(_alone) = self.staging.try_write() else {
+            return 0;
+        };
+        let held: HashSet<Digest> = {
+            let contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+            let live = contents.iter().filter(|(_, (c, _))| c.strong_count() > 0);
+            live.map(|(digest, _)| *digest).collect()
+        };
+        let disk = self.disk.clone();
+        let swept = tokio::task::spawn_blocking(move || disk.sweep(&held)).await;
+        match swept {
+            Ok(Ok(count)) => count,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "what no release holds was not removed");
+                0
+            }
+            Err(_) => 0,
+        }
     }
 
     /// Makes compressed forms whenever a release came; never returns.

@@ -40,6 +40,9 @@ const LONGEST_RETRY: Duration = Duration::from_secs(15);
 /// that may be down.
 const RESTORE: Duration = Duration::from_secs(5);
 
+/// How often files are looked for that no release holds any more.
+const SWEEP: Duration = Duration::from_mins(10);
+
 /// What it works with.
 #[derive(Debug)]
 pub(crate) struct Keeper {
@@ -58,6 +61,7 @@ struct State {
     waiting: HashMap<String, Route>,
     failed: HashMap<ReleaseId, Failed>,
     in_hand: HashSet<ReleaseId>,
+    swept_at: Option<Instant>,
     staging: JoinSet<(ReleaseRef, Result<Arc<Release>, shelf::Error>)>,
 }
 
@@ -276,7 +280,18 @@ impl Keeper {
         for route in routes {
             self.report.hold(&route.host, route.version);
         }
-        self.forget_unnamed();
+        if self.forget_unnamed() {
+            self.sweep().await;
+        }
+    }
+
+    async fn sweep(&mut self) {
+        let recently = self.state.swept_at.is_some_and(|at| at.elapsed() < SWEEP);
+        if !recently {
+            let files = self.shelf.sweep().await;
+            tracing::debug!(files, "removed files that no release holds");
+            self.state.swept_at = Some(Instant::now());
+        }
     }
 
     fn is_here(&self, wanted: ReleaseRef) -> bool {
@@ -313,7 +328,8 @@ impl Keeper {
         }
     }
 
-    fn forget_unnamed(&mut self) {
+    /// Lets go of releases that no route names; answers whether there were any.
+    fn forget_unnamed(&mut self) -> bool {
         let state = &mut self.state;
         let named: HashSet<ReleaseId> = state
             .held
@@ -323,8 +339,8 @@ impl Keeper {
             .map(|release| release.id)
             .collect();
         state.failed.retain(|id, _| named.contains(id));
-        self.shelf.keep_only(&named);
         self.report.keep_only(&named);
+        !self.shelf.keep_only(&named).is_empty()
     }
 }
 

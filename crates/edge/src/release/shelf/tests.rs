@@ -146,6 +146,83 @@ async fn a_staged_release_is_taken_up_again_without_reading_its_content() {
     assert!(f.shelf().stage(release).await.is_err(), "no longer noted");
 }
 
+/// A store without files of its own, as S3 is.
+#[derive(Debug)]
+struct Remote(Arc<dyn Store>);
+
+#[async_trait::async_trait]
+impl Store for Remote {
+    async fn sizes(&self, digests: &[Digest]) -> Result<Vec<Option<u64>>, candlefish_blobs::Error> {
+        self.0.sizes(digests).await
+    }
+
+    async fn get(
+        &self,
+        digest: &Digest,
+    ) -> Result<candlefish_blobs::Blob, candlefish_blobs::Error> {
+        self.0.get(digest).await
+    }
+
+    async fn put(
+        &self,
+        digest: &Digest,
+        size: u64,
+        body: candlefish_blobs::Body,
+    ) -> Result<candlefish_blobs::Put, candlefish_blobs::Error> {
+        self.0.put(digest, size, body).await
+    }
+
+    async fn upload_url(
+        &self,
+        digest: &Digest,
+        size: u64,
+        ttl: std::time::Duration,
+        now: u64,
+    ) -> Result<candlefish_blobs::Upload, candlefish_blobs::Error> {
+        self.0.upload_url(digest, size, ttl, now).await
+    }
+}
+
+#[tokio::test]
+async fn content_of_a_distant_store_is_copied_and_then_independent_of_it() {
+    let mut f = Fixture::new().await;
+    let release = f
+        .release(&[("index.html", "home"), ("_redirects", "/a /b")])
+        .await;
+    let bad = f.release(&[("bad.html", "bad")]).await;
+    f.damage("bad", "bat");
+    f.store = Arc::new(Remote(Arc::clone(&f.store)));
+    let shelf = f.shelf();
+    let error = shelf.stage(bad).await.unwrap_err().to_string();
+    assert!(error.starts_with("bad.html: content of blob"), "{error}");
+    shelf.stage(release).await.unwrap();
+    std::fs::remove_dir_all(f.dir.path().join("store")).unwrap();
+    let again = f.shelf();
+    let staged = again.stage(release).await.unwrap();
+    let home = Arc::clone(&staged.file("").unwrap().content);
+    let body = crate::release::content::body(&home, Encoding::Identity, &again.memory).await;
+    assert_eq!(body.unwrap(), "home");
+    assert!(!staged.redirects.is_empty());
+}
+
+#[tokio::test]
+async fn files_that_no_release_holds_are_swept() {
+    let mut f = Fixture::new().await;
+    let kept = f.release(&[("a.html", "shared"), ("b.html", "kept")]).await;
+    let gone = f.release(&[("a.html", "shared"), ("c.html", "gone")]).await;
+    f.store = Arc::new(Remote(Arc::clone(&f.store)));
+    let shelf = f.shelf();
+    shelf.stage(kept).await.unwrap();
+    shelf.stage(gone).await.unwrap();
+    assert_eq!(shelf.sweep().await, 0);
+    shelf.keep_only(&HashSet::from([kept.id]));
+    assert_eq!(shelf.sweep().await, 1);
+    let there = |text: &str| shelf.disk.blob(&digest_of(text.as_bytes())).exists();
+    assert!(there("shared") && there("kept") && !there("gone"));
+    shelf.stage(gone).await.unwrap();
+    assert!(there("gone"));
+}
+
 #[tokio::test]
 async fn compressed_forms_come_after_the_release() {
     let f = Fixture::new().await;
