@@ -11,7 +11,7 @@ use candlefish_proto::{
 };
 use tonic::{
     Code, Request, Response, Status, Streaming,
-    metadata::MetadataValue,
+    metadata::{Ascii, MetadataValue},
     transport::{Channel, ClientTlsConfig, Endpoint, Uri},
 };
 
@@ -41,7 +41,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(crate) struct Api {
     address: String,
-    token: Option<MetadataValue<tonic::metadata::Ascii>>,
+    token: Option<MetadataValue<Ascii>>,
     channel: Channel,
     repeats: Repeats,
 }
@@ -60,20 +60,11 @@ impl Api {
         if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
             return Err(wrong());
         }
-        let token = chosen.token.as_ref().map(|token| {
-            let mut value = MetadataValue::try_from(format!("Bearer {}", token.0))?;
-            value.set_sensitive(true);
-            Ok(value)
-        });
-        let token =
-            token
-                .transpose()
-                .map_err(|_: tonic::metadata::errors::InvalidMetadataValue| {
-                    Error::wrong(
-                        "the token has letters that no token has",
-                        "Log in again: candlefish login --api URL",
-                    )
-                })?;
+        let token = chosen
+            .token
+            .as_ref()
+            .map(|token| bearer(&token.0))
+            .transpose()?;
         let channel = endpoint(&uri).map_err(|_source| wrong())?.connect_lazy();
         Ok(Self {
             address,
@@ -205,6 +196,17 @@ impl Api {
         }
         request
     }
+}
+
+fn bearer(token: &str) -> Result<MetadataValue<Ascii>, Error> {
+    let mut value = MetadataValue::try_from(format!("Bearer {token}")).map_err(|source| {
+        Error::wrong(
+            format!("the token has letters that no token has ({source})"),
+            "Log in again: candlefish login --api URL",
+        )
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 fn endpoint(uri: &Uri) -> Result<Endpoint, tonic::transport::Error> {

@@ -7,7 +7,7 @@ use crate::{
     config::Environment,
     contexts::{self, Chosen},
     error::Error,
-    json::{self, Shown},
+    json::{self, Layout, Shown},
     output::Output,
     repeats::Repeats,
 };
@@ -64,7 +64,7 @@ impl App {
     /// Writes a result: as JSON when asked, else as the text that `render` makes of it.
     pub(crate) fn show<M: Shown>(&self, message: &M, render: impl FnOnce(&M) -> String) {
         if self.shared.json {
-            self.output.result(&json::text(message, false));
+            self.output.result(&json::text(message, Layout::Indented));
         } else {
             self.output.result(&render(message));
         }

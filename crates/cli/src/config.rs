@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 /// The variables that the command line knows; empty ones count as unset.
 #[derive(Debug, Default, Clone)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "a site's environment is not the process's"
+)]
 pub(crate) struct Environment {
     /// `CANDLEFISH_API`: the address of the API.
     pub(crate) api: Option<String>,

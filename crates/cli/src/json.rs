@@ -38,26 +38,64 @@ fn pool() -> &'static DescriptorPool {
     })
 }
 
-/// The message as JSON; on one line, or indented for people.
-pub(crate) fn text<M: Shown>(message: &M, lines: bool) -> String {
+/// How JSON is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// On one line, for programs that read line by line.
+    Line,
+    /// Indented, for people too.
+    Indented,
+}
+
+/// The message as JSON. As in REST, fields at their default are left out, but a list of the message
+/// itself is always there.
+pub(crate) fn text<M: Shown>(message: &M, layout: Layout) -> String {
     let descriptor = pool()
         .get_message_by_name(M::NAME)
         .expect("a test looks up every name");
-    let dynamic = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())
+    let dynamic = DynamicMessage::decode(descriptor.clone(), message.encode_to_vec().as_slice())
         .expect("generated code and the descriptor set are made from the same files");
     let options = SerializeOptions::new().use_proto_field_name(true);
     let mut out = Vec::new();
-    let done = if lines {
-        dynamic.serialize_with_options(&mut serde_json::Serializer::new(&mut out), &options)
-    } else {
-        dynamic.serialize_with_options(&mut serde_json::Serializer::pretty(&mut out), &options)
+    let done = match layout {
+        Layout::Line => {
+            dynamic.serialize_with_options(&mut serde_json::Serializer::new(&mut out), &options)
+        }
+        Layout::Indented => {
+            dynamic.serialize_with_options(&mut serde_json::Serializer::pretty(&mut out), &options)
+        }
     };
     // An `Any` of a newer server has a type that is not known here.
     if let Err(error) = done {
-        return serde_json::json!({ "error": format!("cannot show {}: {error}", M::NAME) })
-            .to_string();
+        let error = format!("cannot show {}: {error}", M::NAME);
+        return serde_json::json!({ "error": error }).to_string();
     }
-    String::from_utf8(out).expect("JSON is UTF-8")
+    let mut text = String::from_utf8(out).expect("JSON is UTF-8");
+    for list in descriptor
+        .fields()
+        .filter(|field| field.is_list() && !dynamic.has_field(field))
+    {
+        append(&mut text, list.name(), layout);
+    }
+    text
+}
+
+/// Puts an empty list at the end of an object.
+fn append(object: &mut String, name: &str, layout: Layout) {
+    let fields = object
+        .strip_suffix('}')
+        .map_or(0, |open| open.trim_end().len());
+    object.truncate(fields);
+    if fields > 1 {
+        object.push(',');
+    }
+    let (before, between, after) = match layout {
+        Layout::Line => ("", "", ""),
+        Layout::Indented => ("\n  ", " ", "\n"),
+    };
+    for part in [before, "\"", name, "\":", between, "[]", after, "}"] {
+        object.push_str(part);
+    }
 }
 
 #[cfg(test)]
@@ -84,13 +122,37 @@ mod tests {
             version: 3,
             ..Default::default()
         };
-        let shown: serde_json::Value = serde_json::from_str(&text(&deployment, true)).unwrap();
+        let shown: serde_json::Value =
+            serde_json::from_str(&text(&deployment, Layout::Line)).unwrap();
         assert_eq!(
             shown,
             serde_json::json!({
                 "id": "dep_1", "release_id": "rel_1", "state": "STATE_WAITING",
-                "created_at": "2026-11-18T11:06:40Z", "version": 3
+                "created_at": "2026-11-18T11:06:40Z", "version": 3,
+                "blockers": [], "steps": []
             })
         );
+    }
+
+    #[test]
+    fn a_list_is_there_when_it_is_empty_and_objects_within_stay_whole() {
+        let empty = deploy::ListSitesResponse::default();
+        assert_eq!(text(&empty, Layout::Line), r#"{"sites":[]}"#);
+        let release = deploy::Release {
+            id: "rel_1".to_owned(),
+            ..Default::default()
+        };
+        let deployment = deploy::Deployment {
+            release: Some(release),
+            ..Default::default()
+        };
+        for layout in [Layout::Line, Layout::Indented] {
+            let text = text(&deployment, layout);
+            let shown: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let expected = serde_json::json!({
+                "release": { "id": "rel_1" }, "blockers": [], "steps": []
+            });
+            assert_eq!(shown, expected, "{text}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The two streams: results on stdout, everything else on stderr. The one place that writes.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 
 use console::Term;
 
@@ -10,80 +10,67 @@ use crate::{clock, error::Error, render::Look};
 const WIDTH: usize = 100;
 
 /// Where output goes and how it may look there.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Output {
+    out: Term,
+    err: Term,
+    /// Neither colour nor animation, whatever the streams are.
     plain: bool,
-    out_terminal: bool,
-    err_terminal: bool,
-    in_terminal: bool,
+    /// A person can type.
+    typing: bool,
 }
 
 impl Output {
     /// Looks at this process's streams; `plain` forbids colour and animation everywhere.
     pub(crate) fn new(plain: bool) -> Self {
+        let typing = io::stdin().is_terminal();
         Self {
+            out: Term::stdout(),
+            err: Term::stderr(),
             plain,
-            out_terminal: io::stdout().is_terminal(),
-            err_terminal: io::stderr().is_terminal(),
-            in_terminal: io::stdin().is_terminal(),
+            typing,
         }
     }
 
     /// Writes a result to stdout.
-    #[expect(
-        clippy::unused_self,
-        reason = "whoever writes must have been given the streams"
-    )]
     pub(crate) fn result(&self, text: &str) {
         // A reader that left (`| head`) wants no more, and there is nobody to tell.
-        drop(writeln!(
-            io::stdout().lock(),
-            "{}",
-            text.trim_end_matches('\n')
-        ));
+        drop(self.out.write_line(text.trim_end_matches('\n')));
     }
 
     /// Writes to stderr: what goes on, and what went wrong.
-    #[expect(
-        clippy::unused_self,
-        reason = "whoever writes must have been given the streams"
-    )]
     pub(crate) fn note(&self, text: &str) {
-        drop(writeln!(
-            io::stderr().lock(),
-            "{}",
-            text.trim_end_matches('\n')
-        ));
+        drop(self.err.write_line(text.trim_end_matches('\n')));
     }
 
     /// How results may look.
     pub(crate) fn look_out(&self) -> Look {
-        self.look(&Term::stdout(), self.out_terminal)
+        self.look(&self.out)
     }
 
     /// How everything else may look.
     pub(crate) fn look_err(&self) -> Look {
-        self.look(&Term::stderr(), self.err_terminal)
+        self.look(&self.err)
     }
 
     /// Whether the notes may move: a terminal that was not asked to be plain.
     pub(crate) fn animates(&self) -> bool {
-        self.err_terminal && !self.plain
+        self.err.is_term() && !self.plain
     }
 
     /// Whether a person is there to answer.
     pub(crate) fn can_ask(&self) -> bool {
-        self.in_terminal && self.err_terminal
+        self.typing && self.err.is_term()
     }
 
     /// Whether a person reads the results.
     pub(crate) fn is_read_by_person(&self) -> bool {
-        self.out_terminal
+        self.out.is_term()
     }
 
     /// Asks for a line; `None` when there is no more to read.
     pub(crate) fn ask(&self, question: &str) -> Option<String> {
-        drop(write!(io::stderr().lock(), "{question} "));
+        drop(self.err.write_str(&format!("{question} ")));
         let mut line = String::new();
         let read = io::stdin().read_line(&mut line).ok()?;
         (read > 0).then(|| line.trim().to_owned())
@@ -91,18 +78,9 @@ impl Output {
 
     /// Asks for a line that is not shown.
     pub(crate) fn ask_secret(&self, question: &str) -> Option<String> {
-        drop(write!(io::stderr().lock(), "{question} "));
-        let line = Term::stderr().read_secure_line().ok()?;
+        drop(self.err.write_str(&format!("{question} ")));
+        let line = self.err.read_secure_line().ok()?;
         Some(line.trim().to_owned())
-    }
-
-    /// Reads all of stdin.
-    #[expect(
-        clippy::unused_self,
-        reason = "whoever reads must have been given the streams"
-    )]
-    pub(crate) fn read_input(&self) -> Option<String> {
-        io::read_to_string(io::stdin()).ok()
     }
 
     /// Asks before something is destroyed. `yes` answers it; a pipe without it is wrong use.
@@ -120,12 +98,16 @@ impl Output {
         Ok(answer.is_some_and(|a| a.eq_ignore_ascii_case("y") || a.eq_ignore_ascii_case("yes")))
     }
 
-    fn look(&self, term: &Term, terminal: bool) -> Look {
-        let size = if terminal { term.size_checked() } else { None };
+    fn look(&self, term: &Term) -> Look {
+        let size = if term.is_term() {
+            term.size_checked()
+        } else {
+            None
+        };
         Look {
             width: size.map_or(WIDTH, |(_, columns)| usize::from(columns)),
             height: size.map(|(rows, _)| usize::from(rows)),
-            colour: terminal && !self.plain,
+            colour: term.is_term() && !self.plain,
             now: clock::now(),
         }
     }

@@ -10,7 +10,7 @@ use std::{fs, path::PathBuf, time::Duration};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-const KEPT: Duration = Duration::from_secs(3600);
+const KEPT: Duration = Duration::from_hours(1);
 
 /// Where keys are kept.
 #[derive(Debug, Clone)]

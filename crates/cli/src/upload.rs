@@ -25,7 +25,7 @@ const PAGE: i32 = 500;
 /// Larger files are streamed.
 const IN_MEMORY: u64 = 1024 * 1024;
 /// A signed address works no longer.
-const SIGNED: Duration = Duration::from_secs(15 * 60);
+const SIGNED: Duration = Duration::from_mins(15);
 /// Pauses before a blob is sent again. Content has the name of its digest, so sending it twice is
 /// always safe.
 const RETRIES: [Duration; 4] = [
@@ -213,7 +213,7 @@ impl<'a> Store<'a> {
                     return Ok(());
                 }
                 (Err(error), Some(pause)) if error.is_worth_repeating() => {
-                    tokio::time::sleep(*pause).await
+                    tokio::time::sleep(*pause).await;
                 }
                 (Err(error), _) => return Err(error),
             }

@@ -27,7 +27,7 @@ mod view;
 pub(crate) use view::View;
 
 /// How long a lost connection is tried again.
-const GIVE_UP: Duration = Duration::from_secs(120);
+const GIVE_UP: Duration = Duration::from_mins(2);
 /// How long a pipe waits unless told otherwise.
 const PIPE: SignedDuration = SignedDuration::from_mins(5);
 /// How often a moving view is drawn.

@@ -28,7 +28,7 @@ pub(crate) trait Call: prost::Message + Default + Clone + 'static {
 }
 
 /// Sealing reads all content of the release again.
-const SEAL: Duration = Duration::from_secs(600);
+const SEAL: Duration = Duration::from_mins(10);
 const USUAL: Duration = Duration::from_secs(30);
 
 macro_rules! calls {

@@ -24,13 +24,11 @@ pub(super) fn dialled(uri: &Uri) -> Option<Uri> {
     if !is_below_localhost(uri.host()?) {
         return None;
     }
-    let port = uri
-        .port_u16()
-        .unwrap_or(if uri.scheme_str() == Some("https") {
-            443
-        } else {
-            80
-        });
+    let usual = match uri.scheme_str() {
+        Some("https") => 443,
+        _ => 80,
+    };
+    let port = uri.port_u16().unwrap_or(usual);
     Uri::builder()
         .scheme(uri.scheme()?.clone())
         .authority(SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string())
@@ -49,10 +47,12 @@ impl Resolve for Loopback {
             let host = name.as_str();
             if is_below_localhost(host) {
                 let own = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-                return Ok(Box::new(std::iter::once(own)) as Addrs);
+                let addresses: Addrs = Box::new(std::iter::once(own));
+                return Ok(addresses);
             }
             let found: Vec<SocketAddr> = tokio::net::lookup_host((host, 0)).await?.collect();
-            Ok(Box::new(found.into_iter()) as Addrs)
+            let addresses: Addrs = Box::new(found.into_iter());
+            Ok(addresses)
         })
     }
 }

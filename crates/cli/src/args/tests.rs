@@ -1,1 +1,154 @@
+use candlefish_proto::deploy::{Canary, strategy::Kind};
+use clap::{CommandFactory as _, Parser as _, error::ErrorKind};
 
+use super::*;
+
+fn parse(line: &str) -> Result<Command, clap::Error> {
+    let words = std::iter::once("candlefish").chain(line.split_whitespace());
+    Cli::try_parse_from(words).map(|cli| cli.command)
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_command_s_help_begins_with_examples() {
+    for command in Cli::command().get_subcommands_mut() {
+        let name = command.get_name().to_owned();
+        let help = command.render_long_help().to_string();
+        assert!(
+            help.starts_with("Examples:\n  candlefish "),
+            "{name}: {help}"
+        );
+    }
+    assert!(
+        Cli::command()
+            .render_long_help()
+            .to_string()
+            .starts_with("Examples:")
+    );
+}
+
+#[test]
+fn what_is_asked_for_is_understood() {
+    for line in [
+        "login --api http://127.0.0.1:8090 --context dev",
+        "whoami --json",
+        "context live",
+        "deploy",
+        "deploy ./public --site docs --env production --strategy blue-green --bake 2m --yes",
+        "deploy ./public --site docs --env production --lift-hold launched --dry-run --json",
+        "deploy . --preview --detach",
+        "status",
+        "status docs/production",
+        "status dep_01k8qw4f9cfk2t0v1e6m7r8x9a --timeline",
+        "why docs/production",
+        "watch dep_01k8qw4f9cfk2t0v1e6m7r8x9a --json --until done --wait 10m --superseded-ok",
+        "logs dep_01k8qw4f9cfk2t0v1e6m7r8x9a --follow",
+        "cancel dep_01k8qw4f9cfk2t0v1e6m7r8x9a --reason r --yes",
+        "abort dep_01k8qw4f9cfk2t0v1e6m7r8x9a --yes",
+        "retry dep_01k8qw4f9cfk2t0v1e6m7r8x9a",
+        "advance dep_01k8qw4f9cfk2t0v1e6m7r8x9a 5",
+        "rollback docs/production --to 9b1d0aa --yes",
+        "hold set docs/production --reason r",
+        "hold lift docs/production --reason r",
+        "hold show docs/production",
+        "releases docs --commit 4ac21e0 --limit 5",
+        "releases clear rel_01k8qv2h8cfk2t0v1e6m7r8x9c --env production --reason r",
+        "sites",
+        "sites create docs --name Docs",
+        "env list docs --previews",
+        "env show docs/production",
+        "env create docs/staging --strategy recreate --host docs.example.org",
+        "env policy docs/production --order queue --min-requests 10",
+        "edges",
+        "queues",
+        "queues discard dl_01k8qw4f9cfk2t0v1e6m7r8x9a --reason r --yes",
+        "tokens create --principal ci --name github --role deployer --site docs --expires 90d",
+        "tokens revoke tok_01k8qw4f9cfk2t0v1e6m7r8x9a --yes",
+        "principals create ci-docs --machine",
+        "events --site docs --env production --type deploy.deployment.",
+        "open docs/production",
+        "completions zsh",
+    ] {
+        if let Err(error) = parse(line) {
+            panic!("{line}: {error}");
+        }
+    }
+}
+
+#[test]
+fn wrong_use_is_refused_with_code_2() {
+    for (line, kind) in [
+        ("", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+        ("deplay", ErrorKind::InvalidSubcommand),
+        ("deploy --strategy green", ErrorKind::InvalidValue),
+        ("deploy --interval 30", ErrorKind::ValueValidation),
+        ("deploy --wait -5s", ErrorKind::UnknownArgument),
+        (
+            "deploy --preview --env production",
+            ErrorKind::ArgumentConflict,
+        ),
+        ("rollback production", ErrorKind::ValueValidation),
+        ("why dep_01", ErrorKind::ValueValidation),
+        (
+            "cancel rel_01k8qv2h8cfk2t0v1e6m7r8x9c",
+            ErrorKind::ValueValidation,
+        ),
+        (
+            "hold set docs/production",
+            ErrorKind::MissingRequiredArgument,
+        ),
+        (
+            "events --env production",
+            ErrorKind::MissingRequiredArgument,
+        ),
+        ("releases", ErrorKind::MissingRequiredArgument),
+    ] {
+        let error = parse(line).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.exit_code()),
+            (kind, 2),
+            "{line}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_strategy_is_read_with_its_own_options_and_no_others() {
+    let options = |line: &str| match parse(&format!("env policy docs/production {line}")).unwrap() {
+        Command::Env(args) => args.strategy().unwrap(),
+        other => panic!("{other:?}"),
+    };
+    let canary = options("--strategy canary --weights 10,50 --interval 30s --bake 2m")
+        .strategy()
+        .unwrap()
+        .unwrap();
+    let length = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let expected = Canary {
+        weights: vec![10, 50],
+        interval: length(30),
+        bake: length(120),
+    };
+    assert_eq!(canary.kind, Some(Kind::Canary(expected)));
+    assert_eq!(options("").strategy().unwrap(), None);
+    for (line, fault) in [
+        ("--weights 10", "--weights is of no use without --strategy"),
+        (
+            "--strategy rolling --weights 10",
+            "--weights is not an option of rolling",
+        ),
+        (
+            "--strategy canary --batch 2",
+            "--batch is not an option of canary",
+        ),
+        (
+            "--strategy recreate --bake 2m",
+            "--bake is not an option of recreate",
+        ),
+    ] {
+        assert_eq!(options(line).strategy().unwrap_err().to_string(), fault);
+    }
+}

@@ -1,9 +1,10 @@
 //! `advance`: passes the wait that a deployment is in.
 
 use candlefish_ids::DeploymentId;
-use candlefish_proto::deploy::{AdvanceDeploymentRequest, GetDeploymentRequest};
+use candlefish_proto::deploy::{AdvanceDeploymentRequest, GetDeploymentRequest, Step};
 
 use crate::{
+    api::Api,
     app::App,
     error::{Error, Exit},
     render::{self, steps},
@@ -28,24 +29,14 @@ pub(crate) struct Args {
 pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let api = app.api()?;
     let id = args.deployment.to_string();
-    let step_ord = match args.step {
-        Some(step) => step,
-        None => {
-            let deployment = api.read(GetDeploymentRequest { id: id.clone() }).await?;
-            let active = deployment.steps.iter().find(|step| steps::is_active(step));
-            let step = active.ok_or_else(|| {
-                Error::wrong(
-                    "it is in no step that could be left",
-                    format!("Look at it: candlefish status {id}"),
-                )
-            })?;
-            app.output.note(&format!(
-                "  Leaving step {}, {}.",
-                step.ord,
-                steps::name(step)
-            ));
-            step.ord
-        }
+    let step_ord = if let Some(step) = args.step {
+        step
+    } else {
+        let step = active(&api, &id).await?;
+        let name = steps::name(&step);
+        app.output
+            .note(&format!("  Leaving step {}, {name}.", step.ord));
+        step.ord
     };
     let deployment = api
         .act(AdvanceDeploymentRequest {
@@ -58,4 +49,15 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         render::deployment::full(deployment, &app.output.look_out())
     });
     Ok(Exit::Done)
+}
+
+async fn active(api: &Api, id: &str) -> Result<Step, Error> {
+    let deployment = api.read(GetDeploymentRequest { id: id.to_owned() }).await?;
+    let active = deployment.steps.into_iter().find(steps::is_active);
+    active.ok_or_else(|| {
+        Error::wrong(
+            "it is in no step that could be left",
+            format!("Look at it: candlefish status {id}"),
+        )
+    })
 }

@@ -6,7 +6,8 @@ use candlefish_proto::deploy::{CancelDeploymentRequest, Deployment, GetDeploymen
 use crate::{
     app::App,
     error::{Error, Exit},
-    json, render,
+    json::{self, Layout},
+    render,
     watch::{self, Outcome, Patience, Until, View},
 };
 
@@ -68,7 +69,8 @@ pub(super) async fn until_ended(
     ))
     .await?;
     if app.shared.json {
-        app.output.result(&json::text(&deployment, false));
+        app.output
+            .result(&json::text(&deployment, Layout::Indented));
     } else {
         app.output.note(&render::ending::text(
             &deployment,

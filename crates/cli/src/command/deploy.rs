@@ -40,13 +40,17 @@ Examples:
   candlefish deploy ./public --site docs --env production
   candlefish deploy ./public --site docs --env production --strategy canary --weights 10,50 --interval 30s --bake 2m
   curl \"$(candlefish deploy ./public --site docs)\"              on a pipe it only writes the address")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of its own on the command line"
+)]
 pub(crate) struct Args {
     /// The folder to deploy; else what candlefish.toml says, else this one
     dir: Option<PathBuf>,
-    /// The site; else CANDLEFISH_SITE, else what candlefish.toml says
+    /// The site; else `CANDLEFISH_SITE`, else what candlefish.toml says
     #[arg(long)]
     site: Option<String>,
-    /// The environment; else CANDLEFISH_ENVIRONMENT, else what candlefish.toml says, else a preview
+    /// The environment; else `CANDLEFISH_ENVIRONMENT`, else what candlefish.toml says, else a preview
     #[arg(long = "env", alias = "environment", value_name = "ENV")]
     environment: Option<String>,
     /// Make a preview, whatever the environment variable and candlefish.toml say

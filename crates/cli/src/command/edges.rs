@@ -11,7 +11,7 @@ use crate::{
 /// Options of `edges`.
 #[derive(Debug, clap::Args)]
 #[command(before_help = "Examples:\n  candlefish edges\n  candlefish edges --json")]
-pub(crate) struct Args {}
+pub(crate) struct Args;
 
 /// Lists edges.
 pub(crate) async fn run(app: &App, _args: Args) -> Result<Exit, Error> {

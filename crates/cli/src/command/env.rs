@@ -1,7 +1,7 @@
 //! `env`: where sites run, and how deployments go there.
 
 use candlefish_proto::deploy::{
-    CreateEnvironmentRequest, GetEnvironmentRequest, ListEnvironmentsRequest, Policy,
+    CreateEnvironmentRequest, Environment, ListEnvironmentsRequest, Policy,
     UpdateEnvironmentRequest, policy,
 };
 use clap::{Subcommand, ValueEnum};
@@ -9,9 +9,10 @@ use jiff::SignedDuration;
 
 use super::{
     strategy::{self, duration, length},
-    subject::{Place, explained},
+    subject::{self, Place, explained},
 };
 use crate::{
+    api::Api,
     app::App,
     error::{Error, Exit},
     render,
@@ -62,6 +63,19 @@ enum Command {
         #[command(flatten)]
         changes: Box<Changes>,
     },
+}
+
+#[cfg(test)]
+impl Args {
+    /// The options of a strategy, where the command takes them.
+    pub(crate) fn strategy(self) -> Option<strategy::Options> {
+        match self.command {
+            Command::Create { changes, .. } | Command::Policy { changes, .. } => {
+                Some(changes.strategy)
+            }
+            Command::List { .. } | Command::Show { .. } => None,
+        }
+    }
 }
 
 /// What a newcomer does to what waits before it.
@@ -153,15 +167,8 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             let answer = explained(&api, api.list(request, usize::MAX).await, &site, None).await?;
             app.show(&answer, |answer| render::environment::list(answer, &look));
         }
-        Command::Show {
-            place: Place { site, environment },
-        } => {
-            let request = GetEnvironmentRequest {
-                site: site.clone(),
-                environment: environment.clone(),
-            };
-            let answer =
-                explained(&api, api.read(request).await, &site, Some(&environment)).await?;
+        Command::Show { place } => {
+            let answer = subject::environment(&api, &place).await?;
             app.show(&answer, |answer| render::environment::full(answer, &look));
         }
         Command::Create {
@@ -179,30 +186,27 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             let answer = explained(&api, api.act(request).await, &site, None).await?;
             app.show(&answer, |answer| render::environment::full(answer, &look));
         }
-        Command::Policy {
-            place: Place { site, environment },
-            changes,
-        } => {
-            let request = GetEnvironmentRequest {
-                site: site.clone(),
-                environment: environment.clone(),
-            };
-            let mut now =
-                explained(&api, api.read(request).await, &site, Some(&environment)).await?;
-            let policy = changes.apply(now.policy.clone().unwrap_or_default())?;
-            if policy.is_some() {
-                now = api
-                    .act(UpdateEnvironmentRequest {
-                        site,
-                        environment,
-                        policy,
-                    })
-                    .await?;
-            }
-            app.show(&now, |now| {
-                render::environment::policy(&now.policy.clone().unwrap_or_default(), &look)
-            });
+        Command::Policy { place, changes } => {
+            let now = change(&api, place, &changes).await?;
+            let policy = now.policy.clone().unwrap_or_default();
+            app.show(&now, |_| render::environment::policy(&policy, &look));
         }
     }
     Ok(Exit::Done)
+}
+
+/// Changes what was named, if anything was.
+async fn change(api: &Api, place: Place, changes: &Changes) -> Result<Environment, Error> {
+    let now = subject::environment(api, &place).await?;
+    let policy = changes.apply(now.policy.clone().unwrap_or_default())?;
+    if policy.is_none() {
+        return Ok(now);
+    }
+    let Place { site, environment } = place;
+    api.act(UpdateEnvironmentRequest {
+        site,
+        environment,
+        policy,
+    })
+    .await
 }

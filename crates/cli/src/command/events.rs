@@ -9,7 +9,8 @@ use crate::{
     api::Api,
     app::App,
     error::{Error, Exit},
-    json, render,
+    json::{self, Layout},
+    render,
 };
 
 /// Pause before a lost stream is made again.
@@ -90,7 +91,7 @@ async fn stream(
     *seen = true;
     while let Some(message) = stream.message().await.map_err(|status| api.fault(status))? {
         if app.shared.json {
-            app.output.result(&json::text(&message, true));
+            app.output.result(&json::text(&message, Layout::Line));
         } else if let Some(event) = &message.event {
             app.output
                 .result(&render::events::event(event, &app.output.look_out()));

@@ -1,9 +1,9 @@
 //! `hold`: nothing but a rollback deploys.
 
-use candlefish_proto::deploy::{GetEnvironmentRequest, LiftHoldRequest, SetHoldRequest};
+use candlefish_proto::deploy::{LiftHoldRequest, SetHoldRequest};
 use clap::Subcommand;
 
-use super::subject::{Place, explained};
+use super::subject::{self, Place, explained};
 use crate::{
     app::App,
     error::{Error, Exit},
@@ -47,40 +47,37 @@ struct Given {
 /// Sets, lifts or shows.
 pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let api = app.api()?;
-    let (place, answer) = match args.command {
-        Command::Set(Given { place, reason }) => {
-            let Place { site, environment } = place.clone();
-            (
-                place,
-                api.act(SetHoldRequest {
+    let environment = match args.command {
+        Command::Set(Given {
+            place: Place { site, environment },
+            reason,
+        }) => {
+            let named = (site.clone(), environment.clone());
+            let answer = api
+                .act(SetHoldRequest {
                     site,
                     environment,
                     reason,
                 })
-                .await,
-            )
+                .await;
+            explained(&api, answer, &named.0, Some(&named.1)).await?
         }
-        Command::Lift(Given { place, reason }) => {
-            let Place { site, environment } = place.clone();
-            (
-                place,
-                api.act(LiftHoldRequest {
+        Command::Lift(Given {
+            place: Place { site, environment },
+            reason,
+        }) => {
+            let named = (site.clone(), environment.clone());
+            let answer = api
+                .act(LiftHoldRequest {
                     site,
                     environment,
                     reason,
                 })
-                .await,
-            )
+                .await;
+            explained(&api, answer, &named.0, Some(&named.1)).await?
         }
-        Command::Show { place } => {
-            let Place { site, environment } = place.clone();
-            (
-                place,
-                api.read(GetEnvironmentRequest { site, environment }).await,
-            )
-        }
+        Command::Show { place } => subject::environment(&api, &place).await?,
     };
-    let environment = explained(&api, answer, &place.site, Some(&place.environment)).await?;
     app.show(&environment, |environment| {
         render::environment::hold(environment, &app.output.look_out())
     });

@@ -1,5 +1,7 @@
 //! `login`: keeps the address of an API and a token for it.
 
+use std::io;
+
 use candlefish_proto::access::WhoAmIRequest;
 
 use crate::{
@@ -95,7 +97,7 @@ fn token(app: &App) -> Option<String> {
         if app.output.can_ask() {
             app.output.ask_secret("Token (not shown):")
         } else {
-            app.output.read_input()
+            io::read_to_string(io::stdin()).ok()
         }
     })?;
     Some(token.trim().to_owned()).filter(|token| !token.is_empty())

@@ -9,7 +9,8 @@ use crate::{
     api::Api,
     app::App,
     error::{Error, Exit},
-    json, render,
+    json::{self, Layout},
+    render,
 };
 
 /// How often `--follow` asks for more.
@@ -66,7 +67,7 @@ async fn has_ended(api: &Api, id: &str) -> Result<bool, Error> {
 
 fn write(app: &App, line: &LogLine) {
     let text = if app.shared.json {
-        json::text(line, true)
+        json::text(line, Layout::Line)
     } else {
         render::events::log_line(line, &app.output.look_out())
     };

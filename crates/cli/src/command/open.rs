@@ -2,9 +2,9 @@
 
 use std::process::{Command, Stdio};
 
-use candlefish_proto::deploy::{GetDeploymentRequest, GetEnvironmentRequest};
+use candlefish_proto::deploy::GetDeploymentRequest;
 
-use super::subject::{Place, Subject, explained};
+use super::subject::{self, Subject};
 use crate::{
     app::App,
     error::{Error, Exit},
@@ -34,15 +34,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
                 deployment.preview_url
             }
         }
-        Subject::Environment(Place { site, environment }) => {
-            let request = GetEnvironmentRequest {
-                site: site.clone(),
-                environment: environment.clone(),
-            };
-            explained(&api, api.read(request).await, &site, Some(&environment))
-                .await?
-                .url
-        }
+        Subject::Environment(place) => subject::environment(&api, &place).await?.url,
     };
     app.output.result(&url);
     if app.output.is_read_by_person() && !started(&url) {

@@ -1,12 +1,10 @@
 //! `rollback`: goes back to a release that was live before.
 
 use candlefish_ids::ReleaseId;
-use candlefish_proto::deploy::{
-    CreateRollbackRequest, Environment, GetEnvironmentRequest, Rollback,
-};
+use candlefish_proto::deploy::{CreateRollbackRequest, Environment, Rollback};
 
 use super::{
-    subject::{Place, explained},
+    subject::{self, Place},
     waiting::{self, Waiting},
 };
 use crate::{
@@ -58,19 +56,15 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     }
     // The answer of an earlier try did not arrive. By now the rollback may be over: to forecast
     // again would be to go back one release more.
-    let request = match api.asked_before(&asked) {
-        Some(request) => {
-            app.output
-                .note("  Repeats the rollback whose answer did not arrive; no second one is made.");
-            request
-        }
-        None => match confirm(app, &api, &asked, args.yes).await? {
-            Some(request) => request,
-            None => {
-                app.output.note("  Nothing was done.");
-                return Ok(Exit::Failed);
-            }
-        },
+    let request = if let Some(request) = api.asked_before(&asked) {
+        app.output
+            .note("  Repeats the rollback whose answer did not arrive; no second one is made.");
+        request
+    } else if let Some(request) = confirm(app, &api, &asked, args.yes).await? {
+        request
+    } else {
+        app.output.note("  Nothing was done.");
+        return Ok(Exit::Failed);
     };
     let (rollback, repeat) = api.act_as(&asked, request).await?;
     let deployment = rollback.deployment.unwrap_or_default();
@@ -115,17 +109,16 @@ async fn forecast(
     api: &Api,
     asked: &CreateRollbackRequest,
 ) -> Result<(Rollback, Environment), Error> {
-    let (site, environment) = (asked.site.clone(), asked.environment.clone());
-    let request = GetEnvironmentRequest {
-        site: site.clone(),
-        environment: environment.clone(),
+    let place = Place {
+        site: asked.site.clone(),
+        environment: asked.environment.clone(),
     };
-    let shown = explained(api, api.read(request).await, &site, Some(&environment)).await?;
+    let environment = subject::environment(api, &place).await?;
     let request = CreateRollbackRequest {
         validate_only: true,
         ..asked.clone()
     };
-    Ok((api.read(request).await?, shown))
+    Ok((api.read(request).await?, environment))
 }
 
 /// Says what would happen and asks. The request then names the release that the person saw live:

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use candlefish_ids::DeploymentId;
 use candlefish_proto::deploy::{
-    GetDeploymentRequest, GetEnvironmentRequest, ListDeploymentsRequest, ListEnvironmentsRequest,
+    GetDeploymentRequest, ListDeploymentsRequest, ListEnvironmentsRequest,
     ListEnvironmentsResponse, ListSitesRequest,
 };
 
-use super::subject::{Place, explained};
+use super::subject::{self, Place, explained};
 use crate::{
     api::Api,
     app::App,
@@ -106,12 +106,8 @@ async fn deployment(app: &App, api: &Api, id: &str, timeline: bool) -> Result<()
 }
 
 async fn environment(app: &App, api: &Api, place: Place) -> Result<(), Error> {
+    let shown = subject::environment(api, &place).await?;
     let Place { site, environment } = place;
-    let request = GetEnvironmentRequest {
-        site: site.clone(),
-        environment: environment.clone(),
-    };
-    let shown = explained(api, api.read(request).await, &site, Some(&environment)).await?;
     let request = ListDeploymentsRequest {
         site,
         environment,

@@ -1,7 +1,7 @@
 //! The options that say how a release goes live.
 
 use candlefish_proto::deploy::{BlueGreen, Canary, Recreate, Rolling, Strategy, strategy::Kind};
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::PossibleValue};
 use jiff::SignedDuration;
 
 use crate::error::Error;
@@ -67,7 +67,10 @@ impl Options {
         ];
         if let Some((option, _)) = foreign.into_iter().find(|(_, is_foreign)| *is_foreign) {
             let value = name.to_possible_value();
-            let name = value.as_ref().map(|v| v.get_name()).unwrap_or_default();
+            let name = value
+                .as_ref()
+                .map(PossibleValue::get_name)
+                .unwrap_or_default();
             return Err(Error::wrong(
                 format!("{option} is not an option of {name}"),
                 "See: candlefish deploy --help",

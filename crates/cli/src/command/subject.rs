@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use candlefish_ids::DeploymentId;
 use candlefish_proto::deploy::{
-    Deployment, GetDeploymentRequest, GetLaneRequest, Lane, ListEnvironmentsRequest,
-    ListSitesRequest,
+    Deployment, Environment, GetDeploymentRequest, GetEnvironmentRequest, GetLaneRequest, Lane,
+    ListEnvironmentsRequest, ListSitesRequest,
 };
 use tonic::Code;
 
@@ -60,8 +60,8 @@ impl FromStr for Subject {
                 .map(Self::Deployment)
                 .map_err(|error| format!("is not a deployment's id: {error}"));
         }
-        let place = text.parse().map(Self::Environment);
-        place.map_err(|_: String| {
+        // What makes a text no place is less of use here than what would have been accepted.
+        text.parse().map(Self::Environment).ok().ok_or_else(|| {
             "must be a deployment's id (dep_…) or SITE/ENV, such as docs/production".to_owned()
         })
     }
@@ -83,13 +83,31 @@ pub(super) async fn current(
         Subject::Environment(place) => {
             let lane = lane(api, place).await?;
             let acting = Some(&lane.acting_deployment_id).filter(|id| !id.is_empty());
-            let Some(id) = acting.or(lane.pending_deployment_ids.first()).cloned() else {
+            let Some(id) = acting
+                .or_else(|| lane.pending_deployment_ids.first())
+                .cloned()
+            else {
                 return Ok(None);
             };
             let deployment = api.read(GetDeploymentRequest { id }).await?;
             Ok(Some((deployment, Some(lane))))
         }
     }
+}
+
+/// The environment at a place.
+pub(super) async fn environment(api: &Api, place: &Place) -> Result<Environment, Error> {
+    let request = GetEnvironmentRequest {
+        site: place.site.clone(),
+        environment: place.environment.clone(),
+    };
+    explained(
+        api,
+        api.read(request).await,
+        &place.site,
+        Some(&place.environment),
+    )
+    .await
 }
 
 /// The lane of an environment.

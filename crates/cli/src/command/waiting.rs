@@ -9,7 +9,8 @@ use crate::{
     api::Api,
     app::App,
     error::{Error, Exit},
-    json, render,
+    json::{self, Layout},
+    render,
     repeats::Repeat,
     watch::{self, Outcome, Patience, Until, View},
 };
@@ -78,7 +79,7 @@ impl Waiting {
 /// Says how it ended: to a person in words, to a pipe the address alone.
 fn report(app: &App, deployment: &Deployment, outcome: Outcome) {
     if app.shared.json {
-        app.output.result(&json::text(deployment, false));
+        app.output.result(&json::text(deployment, Layout::Indented));
         return;
     }
     if app.output.animates() {
@@ -105,7 +106,7 @@ fn report(app: &App, deployment: &Deployment, outcome: Outcome) {
 /// Says that a deployment was accepted and nobody waits for it: its id is the result.
 pub(super) fn detached(app: &App, deployment: &Deployment) {
     if app.shared.json {
-        app.output.result(&json::text(deployment, false));
+        app.output.result(&json::text(deployment, Layout::Indented));
         return;
     }
     app.output.note(&format!(

@@ -13,7 +13,7 @@ use crate::{
 #[command(
     before_help = "Examples:\n  candlefish whoami\n  candlefish whoami --context live --json"
 )]
-pub(crate) struct Args {}
+pub(crate) struct Args;
 
 /// Shows the principal and the token.
 pub(crate) async fn run(app: &App, _args: Args) -> Result<Exit, Error> {

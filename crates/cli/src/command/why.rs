@@ -1,7 +1,5 @@
 //! `why`: why a deployment is not moving, since when, who can clear it and how.
 
-use candlefish_proto::deploy::GetEnvironmentRequest;
-
 use super::subject::{self, Place, Subject};
 use crate::{
     app::App,
@@ -23,37 +21,24 @@ pub(crate) struct Args {
 pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let api = app.api()?;
     let look = app.output.look_out();
-    match subject::current(&api, &args.subject).await? {
-        Some((deployment, lane)) => {
-            let lane = match lane {
-                Some(lane) => Some(lane),
-                None if render::words::is_terminal(deployment.state()) => None,
-                None => {
-                    let place = Place {
-                        site: deployment.site.clone(),
-                        environment: deployment.environment.clone(),
-                    };
-                    // A preview's lane is nobody else's: without one there is nothing before it.
-                    subject::lane(&api, &place).await.ok()
-                }
-            };
-            app.show(&deployment, |deployment| {
-                render::blockers::why(deployment, lane.as_ref(), &look)
-            });
-        }
-        None => {
-            let Subject::Environment(place) = args.subject else {
-                return Ok(Exit::Done);
-            };
-            let request = GetEnvironmentRequest {
-                site: place.site,
-                environment: place.environment,
-            };
-            let environment = api.read(request).await?;
+    let Some((deployment, lane)) = subject::current(&api, &args.subject).await? else {
+        if let Subject::Environment(place) = &args.subject {
+            let environment = subject::environment(&api, place).await?;
             app.show(&environment, |environment| {
                 render::blockers::idle(environment, &look)
             });
         }
-    }
+        return Ok(Exit::Done);
+    };
+    let lane = if lane.is_none() && !render::words::is_terminal(deployment.state()) {
+        let (site, environment) = (deployment.site.clone(), deployment.environment.clone());
+        // A preview's lane is nobody else's: without one there is nothing before it.
+        subject::lane(&api, &Place { site, environment }).await.ok()
+    } else {
+        lane
+    };
+    app.show(&deployment, |deployment| {
+        render::blockers::why(deployment, lane.as_ref(), &look)
+    });
     Ok(Exit::Done)
 }

@@ -117,7 +117,7 @@ pub(crate) fn why(deployment: &Deployment, lane: Option<&Lane>, look: &Look) -> 
 }
 
 fn numbered(place: usize, blocker: &Blocker, look: &Look) -> Vec<String> {
-    let mut what = blocker.message.clone();
+    let mut what = blocker.message.trim_end_matches('.').to_owned();
     if let Some(until) = words::moment(blocker.until.as_ref()) {
         let left = look.now.timestamp().duration_until(until);
         if left.is_positive() {
@@ -147,7 +147,7 @@ fn numbered(place: usize, blocker: &Blocker, look: &Look) -> Vec<String> {
 }
 
 fn action(blocker: &Blocker) -> String {
-    format!("clear it: {}", blocker.action)
+    format!("→ {}", blocker.action)
 }
 
 fn owner(blocker: &Blocker) -> String {
@@ -203,10 +203,10 @@ pub(crate) fn idle(environment: &Environment, look: &Look) -> String {
     let live = if environment.live_release_id.is_empty() {
         "nothing was ever live there".to_owned()
     } else {
-        let since = words::ago(environment.live_since.as_ref(), &look.now);
+        let release = words::short(&environment.live_release_id);
         format!(
-            "{} is live since {since}",
-            words::short(&environment.live_release_id)
+            "{release} is live for {}",
+            words::lasted(environment.live_since.as_ref(), &look.now)
         )
     };
     let mut lines = vec![format!("  Nothing waits for {place}: {live}.")];

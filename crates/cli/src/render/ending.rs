@@ -83,40 +83,48 @@ fn baked_at(deployment: &Deployment) -> Option<jiff::Timestamp> {
 
 fn ended(deployment: &Deployment, look: &Look) -> String {
     let place = words::place(&deployment.site, &deployment.environment, deployment.kind());
-    let (tone, what) = match deployment.state() {
+    let (tone, what, then) = match deployment.state() {
         State::RolledBack => (
             Tone::Bad,
-            format!("Rolled back: {place} serves the release before again"),
+            "Rolled back",
+            format!("{place} serves the release before again."),
         ),
         State::Failed => (
             Tone::Bad,
-            "Failed: nothing is live that was not before".to_owned(),
+            "Failed",
+            "Nothing is live that was not before.".to_owned(),
         ),
-        State::Cancelled => (Tone::Wait, "Cancelled".to_owned()),
-        State::Superseded => (
+        State::Cancelled if deployment.target_confirmed == Some(false) => (
             Tone::Wait,
-            match deployment.superseded_by.as_str() {
-                "" => "Superseded: a newer commit took its place".to_owned(),
-                by => format!("Superseded by {by}"),
-            },
+            "Cancelled",
+            "Not every edge confirmed that it serves nothing of it: candlefish edges".to_owned(),
         ),
-        state => (Tone::Usual, format!("It is {}", words::state(state))),
+        State::Cancelled => (Tone::Wait, "Cancelled", String::new()),
+        State::Superseded => (Tone::Wait, "Superseded", String::new()),
+        state => (Tone::Usual, words::state(state), String::new()),
     };
-    let mut text = with_reason(&look.paint(tone, &what), deployment);
-    if deployment.state() == State::Cancelled && deployment.target_confirmed == Some(false) {
-        text.push_str(" Not every edge confirmed that it serves nothing of it: candlefish edges");
-    }
-    text
+    let what = with_reason(&look.paint(tone, what), deployment);
+    format!("{what} {then}").trim_end().to_owned()
 }
 
-/// A sentence and the deployment's own words about it.
-pub(super) fn with_reason(sentence: &str, deployment: &Deployment) -> String {
+/// What is the case, and the deployment's own words about it, which may begin with the same word.
+pub(super) fn with_reason(what: &str, deployment: &Deployment) -> String {
     let message = deployment.message.trim_end_matches('.');
-    if message.is_empty() {
-        format!("{sentence}.")
-    } else {
-        format!("{sentence}. {message}.")
+    let first = console::strip_ansi_codes(what).to_lowercase();
+    match message.strip_prefix(first.as_str()) {
+        _ if message.is_empty() => format!("{what}."),
+        Some(rest) => format!("{what}{rest}."),
+        None => format!("{what}: {message}."),
     }
+}
+
+/// Whether the release was rejected where it went: it had traffic, and hurt.
+fn is_rejected(deployment: &Deployment) -> bool {
+    deployment.state() == State::RolledBack
+        && matches!(
+            deployment.cause.as_str(),
+            "aborted" | "verification" | "verdict"
+        )
 }
 
 fn waiting(deployment: &Deployment, patience: SignedDuration) -> Vec<String> {
@@ -168,14 +176,14 @@ pub(crate) fn next(deployment: &Deployment) -> Vec<String> {
         (State::Running | State::Waiting, _) if is_live => {
             vec![format!("Undo: candlefish rollback {place}")]
         }
-        (State::RolledBack, _) => vec![
+        (State::RolledBack, _) if is_rejected(deployment) => vec![
             format!("What happened: candlefish logs {id}"),
             format!(
                 "It is rejected there until somebody clears it: candlefish releases clear {} --env {} --reason \"…\"",
                 deployment.release_id, deployment.environment
             ),
         ],
-        (State::Failed | State::Cancelled, _) => vec![
+        (State::Failed | State::Cancelled | State::RolledBack, _) => vec![
             format!("What happened: candlefish logs {id}"),
             format!("Once more:     candlefish retry {id}"),
         ],

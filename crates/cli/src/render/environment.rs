@@ -26,7 +26,7 @@ pub(crate) fn sites(answer: &ListSitesResponse, look: &Look) -> String {
 
 /// The environments of a site.
 pub(crate) fn list(answer: &ListEnvironmentsResponse, look: &Look) -> String {
-    let mut table = Table::new(["ENVIRONMENT", "LIVE", "SINCE", "URL", "STATE"]);
+    let mut table = Table::new(["ENVIRONMENT", "LIVE", "FOR", "URL", "STATE"]);
     for environment in &answer.environments {
         let live = if environment.live_release_id.is_empty() {
             "nothing"
@@ -36,7 +36,7 @@ pub(crate) fn list(answer: &ListEnvironmentsResponse, look: &Look) -> String {
         table.row([
             format!("{}/{}", environment.site, environment.slug),
             words::short(live),
-            words::ago(environment.live_since.as_ref(), &look.now),
+            words::lasted(environment.live_since.as_ref(), &look.now),
             environment.url.clone(),
             state(environment, look),
         ]);
@@ -80,11 +80,11 @@ pub(crate) fn full(environment: &Environment, look: &Look) -> String {
     if environment.live_release_id.is_empty() {
         lines.push(labelled("Live", "nothing yet", "", look));
     } else {
-        let since = words::ago(environment.live_since.as_ref(), &look.now);
+        let since = words::lasted(environment.live_since.as_ref(), &look.now);
         let by = words::short(&environment.live_deployment_id);
         lines.push(labelled(
             "Live",
-            &format!("{} since {since}, by {by}", environment.live_release_id),
+            &format!("{} for {since}, by {by}", environment.live_release_id),
             "",
             look,
         ));

@@ -50,12 +50,12 @@ fn at(time: Option<&prost_types::Timestamp>, look: &Look) -> String {
 
 /// What waits for a person.
 pub(crate) fn queue(answer: &ListQueueItemsResponse, look: &Look) -> String {
-    let mut table = Table::new(["ITEM", "KIND", "SINCE", "WHAT", "WHY"]);
+    let mut table = Table::new(["ITEM", "KIND", "FOR", "WHAT", "WHY"]);
     for item in &answer.items {
         table.row([
             item.id.clone(),
             kind(item.kind()).to_owned(),
-            words::ago(item.since.as_ref(), &look.now),
+            words::lasted(item.since.as_ref(), &look.now),
             item.summary.clone(),
             words::shorten(&item.error, 60),
         ]);
@@ -73,9 +73,9 @@ fn kind(kind: queue_item::Kind) -> &'static str {
 
 /// One item in full.
 pub(crate) fn queue_item(item: &QueueItem, look: &Look) -> String {
-    let since = words::ago(item.since.as_ref(), &look.now);
+    let since = words::lasted(item.since.as_ref(), &look.now);
     let mut lines = vec![
-        format!("  {}  {}, since {since}", item.id, kind(item.kind())),
+        format!("  {}  {}, for {since}", item.id, kind(item.kind())),
         format!("  {}", item.summary),
     ];
     if !item.deployment_id.is_empty() {

@@ -10,6 +10,8 @@ use jiff::{SignedDuration, Timestamp, ToSpan as _, Unit, Zoned};
 /// Letters of an id that are shown where it is only named: the prefix and the time it was made.
 const SHORT: usize = 10;
 const SECOND: i64 = 1_000;
+/// From here on, tenths of a second say nothing.
+const TENTHS: i64 = 10 * SECOND;
 const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
@@ -58,22 +60,26 @@ pub(crate) fn duration(duration: SignedDuration) -> String {
     let ms = millis(duration);
     match ms {
         ..SECOND => format!("{ms} ms"),
-        ..10_000 if ms % SECOND >= 100 => format!("{}.{} s", ms / SECOND, ms % SECOND / 100),
-        ..MINUTE => format!("{} s", ms / SECOND),
-        ..HOUR => two(ms, MINUTE, "min", SECOND, "s"),
-        ..DAY => two(ms, HOUR, "h", MINUTE, "min"),
-        _ => two(ms, DAY, "d", HOUR, "h"),
+        SECOND..TENTHS if ms % SECOND >= 100 => tenths(ms),
+        SECOND..MINUTE => format!("{} s", ms / SECOND),
+        MINUTE..HOUR => two(ms, MINUTE, "min", SECOND, "s"),
+        HOUR..DAY => two(ms, HOUR, "h", MINUTE, "min"),
+        DAY.. => two(ms, DAY, "d", HOUR, "h"),
     }
 }
 
 /// `0.3 s`, `18 s`: how long a piece of work took.
-pub(crate) fn took(duration_: SignedDuration) -> String {
-    let ms = millis(duration_);
-    if ms < 10_000 {
-        format!("{}.{} s", ms / SECOND, ms % SECOND / 100)
+pub(crate) fn took(time: SignedDuration) -> String {
+    let ms = millis(time);
+    if ms < TENTHS {
+        tenths(ms)
     } else {
-        duration(duration_)
+        duration(time)
     }
+}
+
+fn tenths(ms: i64) -> String {
+    format!("{}.{} s", ms / SECOND, ms % SECOND / 100)
 }
 
 /// `12 min`, `3 h`, `2 d`: about how long.
@@ -81,9 +87,9 @@ pub(crate) fn about(duration: SignedDuration) -> String {
     let ms = millis(duration);
     match ms {
         ..MINUTE => format!("{} s", ms / SECOND),
-        ..HOUR => format!("{} min", ms / MINUTE),
-        ..DAY => format!("{} h", ms / HOUR),
-        _ => format!("{} d", ms / DAY),
+        MINUTE..HOUR => format!("{} min", ms / MINUTE),
+        HOUR..DAY => format!("{} h", ms / HOUR),
+        DAY.. => format!("{} d", ms / DAY),
     }
 }
 
@@ -136,6 +142,11 @@ pub(crate) fn ago(from: Option<&prost_types::Timestamp>, now: &Zoned) -> String 
         Some(passed) if passed.as_secs() < 2 => "just now".to_owned(),
         Some(passed) => format!("{} ago", about(passed)),
     }
+}
+
+/// `12 min`: how long something has been so; empty when it is not.
+pub(crate) fn lasted(from: Option<&prost_types::Timestamp>, now: &Zoned) -> String {
+    since(from, now).map(about).unwrap_or_default()
 }
 
 /// `14:07`; `Monday 14:07` within a week; else with its date.

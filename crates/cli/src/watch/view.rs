@@ -8,7 +8,7 @@ use console::Term;
 
 use crate::{
     app::App,
-    json,
+    json::{self, Layout},
     output::Output,
     render::{self, Look},
 };
@@ -58,7 +58,7 @@ impl View {
                 }
                 *before = Some(Box::new(deployment.clone()));
             }
-            Self::Json => output.result(&json::text(deployment, true)),
+            Self::Json => output.result(&json::text(deployment, Layout::Line)),
             Self::Silent => {}
         }
     }

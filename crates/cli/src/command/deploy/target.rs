@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use candlefish_proto::deploy::{GetEnvironmentRequest, GetSiteRequest, ListSitesRequest};
+use candlefish_proto::deploy::{GetSiteRequest, ListSitesRequest};
 
 use super::Args;
 use crate::{
     api::Api,
     app::App,
-    command::subject::explained,
+    command::subject::{self, Place, explained},
     error::Error,
     project::{Found, Project},
     render,
@@ -27,7 +27,7 @@ pub(super) struct Target {
 
 /// Finds the target and asks whether it exists, before anything is hashed.
 pub(super) async fn find(app: &App, api: &Api, args: &Args) -> Result<Target, Error> {
-    let project = Project::find(args.dir.as_deref().unwrap_or(Path::new(".")))?;
+    let project = Project::find(args.dir.as_deref().unwrap_or_else(|| Path::new(".")))?;
     let dir = args
         .dir
         .clone()
@@ -45,11 +45,11 @@ pub(super) async fn find(app: &App, api: &Api, args: &Args) -> Result<Target, Er
     say(app, &site, environment.as_ref());
     let (site, environment) = (site.value, environment.map(|found| found.value));
     if let Some(environment) = &environment {
-        let request = GetEnvironmentRequest {
+        let place = Place {
             site: site.clone(),
             environment: environment.clone(),
         };
-        explained(api, api.read(request).await, &site, Some(environment)).await?;
+        subject::environment(api, &place).await?;
     } else {
         if !args.lift_hold.is_empty() {
             return Err(Error::wrong(

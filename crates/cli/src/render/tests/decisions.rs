@@ -1,0 +1,214 @@
+use candlefish_proto::deploy::{Recreate, Rolling};
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use super::*;
+use crate::{
+    contexts,
+    error::{Error, Exit, Unreachable},
+};
+
+fn blocked(kind: blocker::Kind, owner: &str, message: &str, action: &str) -> Blocker {
+    Blocker {
+        kind: kind.into(),
+        since: at(0),
+        owner: owner.to_owned(),
+        message: message.to_owned(),
+        action: action.to_owned(),
+        ..Blocker::default()
+    }
+}
+
+#[test]
+fn why_names_the_lane_and_who_is_before() {
+    let mut deployment = canary();
+    deployment.blockers = vec![blocked(
+        blocker::Kind::Lane,
+        "platform",
+        &format!("{EARLIER} acts on docs/production: it bakes until 14:31."),
+        &format!("candlefish cancel {EARLIER}"),
+    )];
+    let lane = Lane {
+        acting_deployment_id: EARLIER.to_owned(),
+        pending_deployment_ids: vec![DEP.to_owned()],
+        ..Lane::default()
+    };
+    assert_snapshot!(blockers::why(&deployment, Some(&lane), &look(720)));
+}
+
+#[test]
+fn why_says_until_when_a_timer_runs_and_how_to_pass_it() {
+    let lane = Lane {
+        acting_deployment_id: DEP.to_owned(),
+        ..Lane::default()
+    };
+    assert_snapshot!(blockers::why(&analysing(), Some(&lane), &look(19)));
+}
+
+#[test]
+fn why_says_who_may_lift_a_hold_and_lists_every_reason() {
+    let mut deployment = canary();
+    let lift = "candlefish hold lift docs/production --reason \"…\"";
+    deployment.blockers = vec![
+        blocked(
+            blocker::Kind::Hold,
+            "approver",
+            "docs/production is held by grace: search is broken",
+            lift,
+        ),
+        blocked(
+            blocker::Kind::Content,
+            "deployer",
+            "212 kB of the release are not there yet.",
+            "",
+        ),
+        Blocker {
+            cleared_at: at(1),
+            ..blocked(blocker::Kind::Lane, "platform", "Cleared: not shown.", "")
+        },
+    ];
+    assert_snapshot!(blockers::why(
+        &deployment,
+        Some(&Lane::default()),
+        &look(720)
+    ));
+}
+
+#[test]
+fn why_says_when_nothing_blocks_and_when_it_is_over() {
+    let moving = Deployment {
+        blockers: Vec::new(),
+        message: "staging on 2 edges".to_owned(),
+        ..analysing()
+    };
+    let over = ended(State::RolledBack, "verdict", "traffic failed");
+    let idle = Environment {
+        hold: Some(hold()),
+        ..environment()
+    };
+    let texts = [
+        blockers::why(&moving, None, &look(19)),
+        blockers::why(&over, None, &look(80)),
+        blockers::idle(&idle, &look(80)),
+    ];
+    assert_snapshot!(texts.join("\n\n"));
+}
+
+#[test]
+fn a_rollback_says_what_will_not_come_back_and_what_holds_afterwards() {
+    let rollback = Rollback {
+        from: Some(release()),
+        to: Some(before()),
+        lost_path_count: 14,
+        lost_paths: (1..=14).map(|n| format!("/pricing/{n}.html")).collect(),
+        ..Rollback::default()
+    };
+    let environment = Environment {
+        live_since: at(0),
+        ..environment()
+    };
+    let nothing_lost = Rollback {
+        lost_path_count: 0,
+        lost_paths: Vec::new(),
+        ..rollback.clone()
+    };
+    let already = Rollback {
+        already: true,
+        deployment: Some(canary()),
+        ..rollback.clone()
+    };
+    let texts =
+        [rollback, nothing_lost, already].map(|r| rollback::forecast(&r, &environment, &look(180)));
+    assert_snapshot!(texts.join("\n\n"));
+}
+
+#[test]
+fn errors_say_what_happened_why_and_what_to_do() {
+    let refused = |code, words: &str, details: ErrorDetails| {
+        Error::Refused(Box::new(Status::with_error_details(code, words, details)))
+    };
+    let mut fields = ErrorDetails::new();
+    fields.add_bad_request_violation("strategy.canary.weights[1]", "must rise: 50 comes after 60");
+    fields.add_bad_request_violation(
+        "environment",
+        "docs has production and staging, not \"prod\"",
+    );
+    let mut quoted = ErrorDetails::new();
+    quoted.set_request_info("req_01k8qw4f9cfk2t0v1e6m7r8x9a", "");
+    let unreachable = Unreachable {
+        address: "http://127.0.0.1:8090".to_owned(),
+        why: "Connection refused (os error 111)".to_owned(),
+        kept: true,
+    };
+    let errors = [
+        Error::UnknownSite {
+            site: "doc".to_owned(),
+            near: Some("docs".to_owned()),
+        },
+        Error::UnknownSite {
+            site: "shop".to_owned(),
+            near: None,
+        },
+        Error::UnknownEnvironment {
+            site: "docs".to_owned(),
+            environment: "prod".to_owned(),
+            near: Some("production".to_owned()),
+            known: vec!["production".to_owned(), "staging".to_owned()],
+        },
+        refused(Code::InvalidArgument, "the request has 2 faults", fields),
+        refused(
+            Code::FailedPrecondition,
+            "dep_… has ended: it succeeded 3 min ago; rollback works now",
+            ErrorDetails::new(),
+        ),
+        refused(
+            Code::PermissionDenied,
+            "lifting a hold needs the role approver; you are a deployer",
+            ErrorDetails::new(),
+        ),
+        refused(Code::Internal, "something failed inside Candlefish", quoted),
+        Error::Unreachable(unreachable),
+        Error::Context(contexts::Error::None),
+        Error::Context(contexts::Error::Unknown {
+            name: "prod".to_owned(),
+            known: vec!["dev".to_owned()],
+        }),
+    ];
+    let texts = errors.iter().map(|error| failure::text(error, &look(0)));
+    assert_snapshot!(texts.collect::<Vec<_>>().join("\n\n"));
+    let exits: Vec<_> = errors.iter().map(Error::exit).collect();
+    assert_eq!(
+        exits,
+        [
+            Exit::Usage,
+            Exit::Usage,
+            Exit::Usage,
+            Exit::Usage,
+            Exit::Failed,
+            Exit::Forbidden,
+            Exit::Failed,
+            Exit::Unreachable,
+            Exit::Forbidden,
+            Exit::Usage,
+        ]
+    );
+}
+
+#[test]
+fn every_strategy_has_its_name() {
+    let kinds = [
+        (strategy::Kind::Recreate(Recreate {}), "recreate"),
+        (strategy::Kind::Rolling(Rolling::default()), "rolling"),
+        (
+            strategy::Kind::BlueGreen(BlueGreen::default()),
+            "blue-green",
+        ),
+        (strategy::Kind::Canary(Canary::default()), "canary"),
+    ];
+    for (kind, expected) in kinds {
+        assert_eq!(
+            words::strategy(Some(&Strategy { kind: Some(kind) })),
+            expected
+        );
+    }
+}

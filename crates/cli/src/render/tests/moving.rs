@@ -1,0 +1,167 @@
+use super::*;
+
+#[test]
+fn a_canary_shows_what_was_done_what_goes_on_and_what_is_to_come() {
+    let deployment = analysing();
+    let look = look(19);
+    let mut lines = vec![
+        deployment::labelled("Hashing", "1,124 files, 38.2 MB", "0.3 s", &look),
+        deployment::labelled(
+            "Uploading",
+            "10 new files, 212 kB (1,114 already stored)",
+            "0.1 s",
+            &look,
+        ),
+        deployment::labelled(
+            "Release",
+            &format!("{}  {}", words::short(REL), release::origin(&release())),
+            "",
+            &look,
+        ),
+        deployment::head(&deployment, &look),
+        String::new(),
+    ];
+    lines.extend(deployment::live(&deployment, &look));
+    assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn a_narrow_screen_cuts_what_was_found_and_keeps_how_long_it_took() {
+    let narrow = Look {
+        width: 60,
+        ..look(19)
+    };
+    let lines = deployment::live(&analysing(), &narrow);
+    assert!(
+        lines.iter().all(|line| measure_text_width(line) <= 60),
+        "{lines:#?}"
+    );
+    assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn colours_say_nothing_that_the_words_do_not() {
+    let coloured = Look {
+        colour: true,
+        ..look(19)
+    };
+    let lines = deployment::live(&analysing(), &coloured).join("\n");
+    assert!(lines.contains("\u{1b}["));
+    let plain = deployment::live(&analysing(), &look(19)).join("\n");
+    // The glyph of what goes on turns; nothing else differs.
+    let stripped = console::strip_ansi_codes(&lines).replace(['◓', '◑', '◒'], "◐");
+    assert_eq!(stripped, plain);
+}
+
+#[test]
+fn live_says_where_after_how_long_until_when_it_bakes_and_how_to_undo() {
+    assert_snapshot!(ending::text(&live(), Outcome::Live, &look(63)));
+}
+
+#[test]
+fn a_preview_says_that_nothing_else_was_touched() {
+    let mut deployment = live();
+    deployment.set_kind(Kind::Preview);
+    deployment.set_state(State::Succeeded);
+    deployment.environment = "01k8qw4f9cfk2t0v1e6m7r8x9a".to_owned();
+    (deployment.live_at, deployment.finished_at) = (None, at(2));
+    assert_snapshot!(ending::text(&deployment, Outcome::Live, &look(3)));
+}
+
+#[test]
+fn every_ending_says_what_happened_and_what_to_do() {
+    use State::{Cancelled, Failed, RolledBack, Superseded};
+    let mut superseded = ended(
+        Superseded,
+        "superseded",
+        "dep_01k8qtzz9cfk2t0v1e6m7r8x9b has a newer commit",
+    );
+    superseded.superseded_by = EARLIER.to_owned();
+    let mut cancelled = ended(Cancelled, "cancelled", "cancelled by grace: wrong branch");
+    cancelled.target_confirmed = Some(false);
+    let endings = [
+        (
+            ended(
+                Failed,
+                "verification",
+                "/install.html differs: expected 4ac2…, found 9b1d….",
+            ),
+            Outcome::Failed,
+        ),
+        (
+            ended(
+                RolledBack,
+                "verdict",
+                "traffic failed: 4.1 % of 688 requests, stable 0.1 %.",
+            ),
+            Outcome::Failed,
+        ),
+        (cancelled, Outcome::Cancelled),
+        (superseded, Outcome::Superseded),
+        (held(), Outcome::Waiting(SignedDuration::from_mins(5))),
+        (analysing(), Outcome::Interrupted),
+    ];
+    let texts = endings
+        .iter()
+        .map(|(deployment, outcome)| ending::text(deployment, *outcome, &look(64)));
+    assert_snapshot!(texts.collect::<Vec<_>>().join("\n\n"));
+}
+
+#[test]
+fn a_pipe_gets_one_line_per_change_with_a_time() {
+    let mut quarantined = analysing();
+    quarantined.steps[4].set_state(step::State::Quarantined);
+    quarantined.blockers.push(Blocker {
+        kind: blocker::Kind::Quarantine.into(),
+        message: "stage lost 5 workers".to_owned(),
+        ..Blocker::default()
+    });
+    let mut undone = ended(State::Cancelling, "aborted", "");
+    let mut undo = step(12, step::Kind::Return, 0, 0);
+    undo.undo = true;
+    undone.steps.push(undo);
+    done(&mut undone, 12, 63_000, 63_240, "2 of 2 edges");
+    let seen = [
+        canary(),
+        analysing(),
+        analysing(),
+        quarantined,
+        undone,
+        ended(State::RolledBack, "aborted", ""),
+    ];
+    let mut before = None;
+    let mut lines = Vec::new();
+    for (second, now) in (0..).zip(&seen) {
+        lines.extend(changes::lines(before, now, &look(second)));
+        before = Some(now);
+    }
+    assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn a_deployment_in_full_says_who_asked_and_how_it_stands() {
+    let mut deployment = live();
+    deployment.reason = "the fix for #12".to_owned();
+    assert_snapshot!(deployment::full(&deployment, &look(90)));
+}
+
+#[test]
+fn the_timeline_is_a_waterfall_of_the_stored_times() {
+    let mut deployment = live();
+    deployment.started_at = at_ms(9);
+    assert_snapshot!(timeline::text(&deployment, &look(73)));
+}
+
+/// Waits for a hold.
+fn held() -> Deployment {
+    let mut deployment = canary();
+    deployment.blockers = vec![Blocker {
+        kind: blocker::Kind::Hold.into(),
+        since: at(-600),
+        owner: "approver".to_owned(),
+        message: "docs/production is held by grace: search is broken".to_owned(),
+        action: "candlefish hold lift docs/production --reason \"…\"".to_owned(),
+        ..Blocker::default()
+    }];
+    deployment
+}

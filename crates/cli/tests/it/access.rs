@@ -1,0 +1,99 @@
+use std::{fs, io::Write as _, process::Stdio};
+
+use crate::{
+    cli::{Cli, done},
+    server::Server,
+};
+
+#[test]
+fn a_login_is_kept_for_its_owner_and_used_afterwards() {
+    let server = Server::start();
+    let cli = Cli::new("http://127.0.0.1:1");
+    let mut login = cli.command(&format!("login --api {} --context dev", server.url()));
+    login.env_remove("CANDLEFISH_TOKEN").stdin(Stdio::piped());
+    let mut child = login.spawn().unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"cft_test\n")
+        .unwrap();
+    let login = done(child.wait_with_output().unwrap()).code(0);
+    assert!(
+        login.out.contains("ada at") && login.out.contains("context dev"),
+        "{login:?}"
+    );
+    let file = cli.config().join("contexts.toml");
+    assert!(!login.out.contains("cft_test") && !login.err.contains("cft_test"));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+    }
+    assert!(
+        fs::read_to_string(&file)
+            .unwrap()
+            .contains("[contexts.dev]")
+    );
+
+    let mut whoami = cli.command("whoami");
+    whoami
+        .env_remove("CANDLEFISH_API")
+        .env_remove("CANDLEFISH_TOKEN");
+    let whoami = done(whoami.output().unwrap()).code(0);
+    assert!(whoami.out.contains("admin of all sites"), "{whoami:?}");
+    let listed = cli.run("context --json").code(0);
+    assert!(
+        listed.out.contains("\"dev\"") && !listed.out.contains("cft_"),
+        "{listed:?}"
+    );
+}
+
+#[test]
+fn a_token_that_the_api_does_not_know_is_not_kept() {
+    let server = Server::start();
+    let cli = Cli::new(&server.url());
+    let mut login = cli.command("login");
+    login.env("CANDLEFISH_TOKEN", "cft_wrong");
+    done(login.output().unwrap()).code(5);
+    assert!(!cli.config().join("contexts.toml").exists());
+}
+
+#[test]
+fn without_a_context_it_says_how_to_log_in() {
+    let cli = Cli::new("");
+    cli.run("status")
+        .code(5)
+        .says("this machine is not logged in")
+        .says("candlefish login --api URL");
+}
+
+#[test]
+fn completions_are_written_for_every_shell() {
+    let cli = Cli::new("");
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(
+            cli.run(&format!("completions {shell}"))
+                .code(0)
+                .out
+                .contains("rollback")
+        );
+    }
+}
+
+#[test]
+fn help_begins_with_examples_and_nothing_at_all_is_wrong_use() {
+    let cli = Cli::new("");
+    assert!(cli.run("--help").code(0).out.starts_with("Examples:"));
+    assert!(
+        cli.run("deploy --help")
+            .code(0)
+            .out
+            .starts_with("Examples:")
+    );
+    cli.run("").code(2);
+    cli.run("deplay").code(2).says("deploy");
+}

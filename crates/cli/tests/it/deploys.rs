@@ -1,0 +1,217 @@
+use std::fs;
+
+use candlefish_proto::deploy::deployment::State;
+
+use crate::{
+    cli::Cli,
+    server::{DEP, Server, URL, deployment, live},
+};
+
+const DEPLOY: &str = "deploy site --site docs --env production";
+
+#[test]
+fn a_pipe_gets_the_address_and_nothing_else() {
+    let server = Server::start();
+    server.world.lock().streams =
+        [vec![deployment(State::Running, 2), live(State::Waiting, 3)]].into();
+    let done = Cli::new(&server.url()).run(DEPLOY).code(0);
+    assert_eq!(done.out, format!("{URL}\n"));
+    let done = done
+        .says("Hashing      3 files")
+        .says("3 new files")
+        .says("Undo: candlefish rollback docs/production");
+    // No animation on a pipe: every line of a change carries its time.
+    assert!(
+        done.err.lines().any(|line| line.ends_with("  running")) && !done.err.contains('\u{1b}')
+    );
+    let world = server.world.lock();
+    // The manifest first, then the files of both pages.
+    assert_eq!(
+        (world.puts.len(), world.puts.first()),
+        (4, Some(&world.manifest))
+    );
+    assert!(world.sealed);
+}
+
+#[test]
+fn what_is_stored_is_not_sent_again() {
+    let server = Server::start();
+    let cli = Cli::new(&server.url());
+    server.world.lock().deployment = live(State::Succeeded, 9);
+    cli.run(DEPLOY).code(0);
+    fs::write(
+        cli.path().join("site/index.html"),
+        "<h1>Docs, second edition</h1>",
+    )
+    .unwrap();
+    server.world.lock().puts.clear();
+    cli.run(DEPLOY)
+        .code(0)
+        .says("1 new file, 29 B (2 already stored)");
+    assert_eq!(
+        server.world.lock().puts.len(),
+        2,
+        "the manifest and one page"
+    );
+    cli.run(DEPLOY)
+        .code(0)
+        .says("nothing: all 3 files are already stored");
+    assert_eq!(server.world.lock().puts.len(), 2);
+}
+
+#[test]
+fn an_upload_that_was_cut_off_goes_on_where_it_was() {
+    let server = Server::start();
+    let cli = Cli::new(&server.url());
+    server.world.lock().deployment = live(State::Succeeded, 9);
+    server.world.lock().puts_left = Some(2);
+    cli.run(DEPLOY)
+        .code(1)
+        .says("the store refuses")
+        .says("what was stored is not sent again");
+    assert!(server.world.keys("create_deployment").is_empty());
+    server.world.lock().puts_left = None;
+    cli.run(DEPLOY).code(0);
+    let mut puts = server.world.lock().puts.clone();
+    assert_eq!(puts.len(), 4);
+    puts.sort();
+    puts.dedup();
+    assert_eq!(puts.len(), 4, "nothing was sent twice");
+}
+
+#[test]
+fn a_busy_store_is_tried_again() {
+    let server = Server::start();
+    server.world.lock().busy_puts = 2;
+    server.world.lock().deployment = live(State::Succeeded, 9);
+    Cli::new(&server.url()).run(DEPLOY).code(0);
+    assert_eq!(server.world.lock().puts.len(), 4);
+}
+
+#[test]
+fn names_below_localhost_are_this_machine() {
+    let server = Server::start();
+    server.world.lock().deployment = live(State::Succeeded, 9);
+    Cli::new(&format!("http://api.localhost:{}", server.port))
+        .run(DEPLOY)
+        .code(0);
+    assert_eq!(server.world.lock().puts.len(), 4);
+}
+
+#[test]
+fn without_an_environment_it_is_a_preview() {
+    let server = Server::start();
+    server.world.lock().deployment = candlefish_proto::deploy::Deployment {
+        kind: candlefish_proto::deploy::deployment::Kind::Preview.into(),
+        ..deployment(State::Succeeded, 4)
+    };
+    let done = Cli::new(&server.url())
+        .run("deploy site --site docs")
+        .code(0);
+    assert_eq!(
+        done.out,
+        "http://01k8qw4f9cfk2t0v1e6m7r8x9a--docs.localhost:8080\n"
+    );
+    let world = server.world.lock();
+    let (_, _, request) = world
+        .calls
+        .iter()
+        .find(|(name, ..)| *name == "create_deployment")
+        .unwrap();
+    assert!(
+        request.contains("preview: true") && request.contains("environment: \"\""),
+        "{request}"
+    );
+}
+
+#[test]
+fn the_tree_names_the_target_and_it_is_said() {
+    let server = Server::start();
+    server.world.lock().deployment = live(State::Succeeded, 9);
+    let cli = Cli::new(&server.url());
+    fs::write(
+        cli.path().join("candlefish.toml"),
+        "site = \"docs\"\nenvironment = \"staging\"\ndir = \"site\"\n",
+    )
+    .unwrap();
+    cli.run("deploy")
+        .code(0)
+        .says("docs (candlefish.toml) / staging (candlefish.toml)");
+    let mut command = cli.command("deploy");
+    command.env("CANDLEFISH_ENVIRONMENT", "production");
+    let done = crate::cli::done(command.output().unwrap()).code(0);
+    done.says("docs (candlefish.toml) / production (CANDLEFISH_ENVIRONMENT)");
+}
+
+#[test]
+fn a_dry_run_sends_nothing() {
+    let server = Server::start();
+    let done = Cli::new(&server.url())
+        .run(&format!("{DEPLOY} --dry-run"))
+        .code(0);
+    assert!(
+        done.out.contains("Would go to  docs/production") && done.out.contains("Nothing was sent"),
+        "{done:?}"
+    );
+    let world = server.world.lock();
+    assert!(
+        world
+            .calls
+            .iter()
+            .all(|(name, ..)| name.starts_with("get_")),
+        "{:?}",
+        world.calls
+    );
+}
+
+#[test]
+fn detached_it_ends_once_accepted_with_the_id() {
+    let server = Server::start();
+    let done = Cli::new(&server.url())
+        .run(&format!("{DEPLOY} --detach"))
+        .code(0);
+    assert_eq!(done.out, format!("{DEP}\n"));
+    assert!(server.world.lock().watched.is_empty());
+}
+
+#[test]
+fn json_is_one_object_with_the_fields_of_rest() {
+    let server = Server::start();
+    server.world.lock().streams = [vec![live(State::Waiting, 3)]].into();
+    let done = Cli::new(&server.url())
+        .run(&format!("{DEPLOY} --json"))
+        .code(0);
+    let object: serde_json::Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!(
+        (&object["id"], &object["state"]),
+        (&DEP.into(), &"STATE_WAITING".into())
+    );
+    assert_eq!(object["release_id"], crate::server::REL);
+}
+
+#[test]
+fn an_empty_folder_and_a_link_out_of_it_are_refused_before_anything_is_sent() {
+    let server = Server::start();
+    let cli = Cli::new(&server.url());
+    fs::create_dir(cli.path().join("empty")).unwrap();
+    cli.run("deploy empty --site docs")
+        .code(2)
+        .says("has no files");
+    cli.run("deploy nowhere --site docs")
+        .code(2)
+        .says("cannot open the folder nowhere");
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("/etc/hostname", cli.path().join("site/host")).unwrap();
+        cli.run("deploy site --site docs")
+            .code(2)
+            .says("\"host\" is a link out of the folder")
+            .says("Nothing was sent.");
+    }
+    let world = server.world.lock();
+    assert!(
+        world.calls.iter().all(|(name, ..)| *name == "get_site"),
+        "{:?}",
+        world.calls
+    );
+}

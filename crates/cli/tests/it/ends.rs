@@ -1,0 +1,181 @@
+use std::process::Command;
+
+use candlefish_proto::deploy::{Blocker, Deployment, blocker, deployment::State};
+use tonic::Status;
+
+use crate::{
+    cli::{Cli, done},
+    server::{DEP, Server, deployment, live},
+};
+
+const DEPLOY: &str = "deploy site --site docs --env production";
+
+#[test]
+fn every_ending_has_its_exit_code() {
+    let ends = [
+        (live(State::Waiting, 2), "", 0),
+        (live(State::Succeeded, 2), "--until done", 0),
+        (deployment(State::Failed, 2), "", 1),
+        (deployment(State::RolledBack, 2), "", 1),
+        (live(State::RolledBack, 2), "", 1),
+        (deployment(State::Cancelled, 2), "", 4),
+        (deployment(State::Superseded, 2), "", 4),
+        (deployment(State::Superseded, 2), "--superseded-ok", 0),
+        (deployment(State::Cancelled, 2), "--superseded-ok", 4),
+    ];
+    for (end, options, code) in ends {
+        let server = Server::start();
+        server.world.lock().streams = [vec![end.clone()]].into();
+        let done = Cli::new(&server.url()).run(&format!("{DEPLOY} {options}"));
+        assert_eq!(done.code, code, "{:?} {options}: {done:#?}", end.state());
+        let is_live = code == 0 && end.state() != State::Superseded;
+        assert_eq!(
+            !done.out.is_empty(),
+            is_live,
+            "only what is live is a result: {done:#?}"
+        );
+    }
+}
+
+#[test]
+fn live_is_not_enough_when_baking_was_asked_for() {
+    let server = Server::start();
+    server.world.lock().streams = [vec![live(State::Waiting, 2)]].into();
+    Cli::new(&server.url())
+        .run(&format!("{DEPLOY} --until done --wait 300ms"))
+        .code(3);
+}
+
+#[test]
+fn patience_ends_with_3_and_says_for_what_and_how_to_go_on() {
+    let server = Server::start();
+    let hold = Blocker {
+        kind: blocker::Kind::Hold.into(),
+        message: "docs/production is held by grace: search is broken".to_owned(),
+        ..Blocker::default()
+    };
+    let held = Deployment {
+        blockers: vec![hold],
+        ..deployment(State::Pending, 2)
+    };
+    server.world.lock().streams = [vec![held]].into();
+    let done = Cli::new(&server.url())
+        .run(&format!("{DEPLOY} --wait 300ms"))
+        .code(3);
+    assert_eq!(done.out, "");
+    done.says("Still pending after 300 ms")
+        .says("hold: docs/production is held by grace")
+        .says(&format!("candlefish watch {DEP}"));
+}
+
+#[test]
+fn what_is_not_allowed_is_5() {
+    let server = Server::start();
+    server.world.lock().refusals.insert(
+        "lift_hold",
+        Status::permission_denied("this needs the role approver"),
+    );
+    let cli = Cli::new(&server.url());
+    cli.run("hold lift docs/production --reason r")
+        .code(5)
+        .says("error: this needs the role approver");
+    let mut other = cli.command("status docs/production");
+    other.env("CANDLEFISH_TOKEN", "cft_other");
+    done(other.output().unwrap())
+        .code(5)
+        .says("Log in: candlefish login");
+}
+
+#[test]
+fn unknown_names_are_2_and_the_nearest_is_offered() {
+    let server = Server::start();
+    let cli = Cli::new(&server.url());
+    cli.run("deploy site --site doc --env production")
+        .code(2)
+        .says("error: there is no site \"doc\"\n  Did you mean \"docs\"?  All sites: candlefish sites");
+    cli.run("deploy site --site partner")
+        .code(2)
+        .says("Did you mean \"partners\"?");
+    cli.run("deploy site --site docs --env prod")
+        .code(2)
+        .says("docs has no environment \"prod\"\n  Did you mean \"production\"?");
+}
+
+#[test]
+fn a_missing_site_is_2_on_a_pipe() {
+    let server = Server::start();
+    Cli::new(&server.url())
+        .run("deploy site")
+        .code(2)
+        .says("which site?");
+}
+
+#[test]
+fn watching_as_json_writes_one_object_per_line() {
+    let server = Server::start();
+    server.world.lock().streams =
+        [vec![deployment(State::Running, 2), live(State::Waiting, 3)]].into();
+    let done = Cli::new(&server.url())
+        .run(&format!("watch {DEP} --json"))
+        .code(0);
+    let states: Vec<String> = done
+        .out
+        .lines()
+        .map(|line| {
+            let object: serde_json::Value = serde_json::from_str(line).unwrap();
+            object["state"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(states, ["STATE_PENDING", "STATE_RUNNING", "STATE_WAITING"]);
+}
+
+#[test]
+fn a_stream_that_ends_early_is_made_again_after_what_was_seen() {
+    let server = Server::start();
+    server.world.lock().streams = [
+        vec![deployment(State::Running, 5)],
+        vec![],
+        vec![live(State::Waiting, 8)],
+    ]
+    .into();
+    Cli::new(&server.url()).run(&format!("watch {DEP}")).code(0);
+    assert_eq!(server.world.lock().watched, [1, 5, 5]);
+}
+
+#[test]
+fn cancelling_is_done_when_it_has_ended_and_asks_first() {
+    let server = Server::start();
+    server.world.lock().streams = [vec![
+        deployment(State::Cancelling, 2),
+        deployment(State::Cancelled, 3),
+    ]]
+    .into();
+    let cli = Cli::new(&server.url());
+    cli.run(&format!("cancel {DEP}")).code(2).says("--yes");
+    assert!(server.world.keys("cancel_deployment").is_empty());
+    cli.run(&format!("cancel {DEP} --yes --reason wrong"))
+        .code(0)
+        .says("Cancelled.");
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_stops_watching_and_not_the_deployment() {
+    let server = Server::start();
+    server.world.lock().streams = [vec![deployment(State::Running, 2)]].into();
+    let cli = Cli::new(&server.url());
+    let child = cli.start(DEPLOY);
+    server
+        .world
+        .wait_until("the command watches", |world| !world.watched.is_empty());
+    let sent = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(sent.success());
+    let done = done(child.wait_with_output().unwrap()).code(130);
+    let done = done.says("Stopped watching. The deployment goes on.");
+    done.says(&format!("candlefish watch {DEP}"))
+        .says(&format!("candlefish cancel {DEP}"));
+    assert!(server.world.keys("cancel_deployment").is_empty());
+}

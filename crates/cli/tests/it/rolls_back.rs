@@ -1,0 +1,95 @@
+use candlefish_proto::deploy::{
+    Deployment,
+    deployment::{Kind, State},
+};
+
+use crate::{
+    cli::Cli,
+    server::{BEFORE, REL, Server, URL, live},
+};
+
+const WHOLE: usize = 4;
+
+fn back() -> Deployment {
+    Deployment {
+        kind: Kind::Rollback.into(),
+        release_id: BEFORE.to_owned(),
+        ..live(State::Succeeded, 9)
+    }
+}
+
+#[test]
+fn a_pipe_must_say_that_it_means_it() {
+    let server = Server::start();
+    let done = Cli::new(&server.url())
+        .run("rollback docs/production")
+        .code(2);
+    done.says("docs/production goes back from").says("--yes");
+    assert!(server.world.keys("create_rollback").is_empty());
+}
+
+#[test]
+fn it_names_the_release_that_was_seen_live() {
+    let server = Server::start();
+    server.world.lock().deployment = back();
+    let done = Cli::new(&server.url())
+        .run("rollback docs/production --yes --reason broken")
+        .code(0);
+    assert_eq!(done.out, format!("{URL}\n"));
+    done.says("Live again on")
+        .says("candlefish hold lift docs/production");
+    let world = server.world.lock();
+    let (_, _, request) = world
+        .calls
+        .iter()
+        .find(|(name, ..)| *name == "create_rollback")
+        .unwrap();
+    assert!(
+        request.contains(&format!("leaves_release_id: \"{REL}\"")),
+        "{request}"
+    );
+}
+
+#[test]
+fn a_repeat_after_6_goes_back_no_further() {
+    let server = Server::start();
+    let cli = Cli::new(&server.url());
+    server.world.lock().deployment = back();
+    server.world.lock().lost.insert("create_rollback", WHOLE);
+    cli.run("rollback docs/production --yes").code(6);
+    cli.run("rollback docs/production --yes")
+        .code(0)
+        .says("no second one is made");
+    let world = server.world.lock();
+    let asked = |name: &str| {
+        world
+            .calls
+            .iter()
+            .filter(|(called, ..)| *called == name)
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        asked("forecast").len(),
+        1,
+        "by now something else is live: it is not asked again"
+    );
+    let rollbacks = asked("create_rollback");
+    assert!(
+        rollbacks.iter().all(|call| *call == rollbacks[0]),
+        "{rollbacks:#?}"
+    );
+}
+
+#[test]
+fn a_dry_run_only_says_what_would_happen() {
+    let server = Server::start();
+    let done = Cli::new(&server.url())
+        .run("rollback docs/production --dry-run")
+        .code(0);
+    assert!(
+        done.out.contains("Afterwards production is held"),
+        "{done:?}"
+    );
+    assert!(server.world.keys("create_rollback").is_empty());
+}

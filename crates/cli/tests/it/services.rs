@@ -1,0 +1,353 @@
+//! The services of the server: what the command line needs of them, and no more.
+
+use std::pin::Pin;
+
+use candlefish_manifest::{Limits, Manifest};
+use candlefish_proto::{
+    access::{self as ac, access_service_server::AccessService},
+    deploy::{
+        self as pb, deployment_service_server::DeploymentService,
+        release_service_server::ReleaseService, site_service_server::SiteService,
+    },
+};
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status};
+
+use crate::server::{BEFORE, REL, Shared, URL, World};
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// Methods that no test calls.
+macro_rules! absent {
+    ($($method:ident($package:ident::$request:ident) -> $answer:ident;)+) => {
+        $(fn $method<'a: 'b, 'b>(&'a self, _: Request<$package::$request>)
+            -> Pin<Box<dyn Future<Output = Answer<$package::$answer>> + Send + 'b>>
+        where Self: 'b {
+            Box::pin(async { Err(Status::unimplemented("no test calls it")) })
+        })+
+    };
+}
+
+fn environment(world: &World, slug: &str) -> pb::Environment {
+    let _ = world;
+    pb::Environment {
+        site: "docs".to_owned(),
+        slug: slug.to_owned(),
+        url: URL.to_owned(),
+        live_release_id: REL.to_owned(),
+        ..Default::default()
+    }
+}
+
+#[tonic::async_trait]
+impl SiteService for Shared {
+    async fn get_site(&self, request: Request<pb::GetSiteRequest>) -> Answer<pb::Site> {
+        self.take("get_site", &request)?;
+        match request.into_inner().site.as_str() {
+            "docs" => Ok(Response::new(pb::Site {
+                slug: "docs".to_owned(),
+                ..Default::default()
+            })),
+            _ => Err(Status::not_found("there is no such site")),
+        }
+    }
+
+    async fn list_sites(
+        &self,
+        request: Request<pb::ListSitesRequest>,
+    ) -> Answer<pb::ListSitesResponse> {
+        self.take("list_sites", &request)?;
+        // One on each page, so that somebody has to turn it.
+        let slugs = ["docs", "partners"];
+        let place = usize::from(request.get_ref().page_token == "second");
+        let site = pb::Site {
+            slug: slugs[place].to_owned(),
+            ..Default::default()
+        };
+        let next_page_token = if place == 0 {
+            "second".to_owned()
+        } else {
+            String::new()
+        };
+        Ok(Response::new(pb::ListSitesResponse {
+            sites: vec![site],
+            next_page_token,
+        }))
+    }
+
+    async fn get_environment(
+        &self,
+        request: Request<pb::GetEnvironmentRequest>,
+    ) -> Answer<pb::Environment> {
+        self.take("get_environment", &request)?;
+        let pb::GetEnvironmentRequest {
+            site,
+            environment: slug,
+        } = request.into_inner();
+        if site == "docs" && ["production", "staging"].contains(&slug.as_str()) {
+            return Ok(Response::new(environment(&self.lock(), &slug)));
+        }
+        Err(Status::not_found("there is no such environment"))
+    }
+
+    async fn list_environments(
+        &self,
+        request: Request<pb::ListEnvironmentsRequest>,
+    ) -> Answer<pb::ListEnvironmentsResponse> {
+        self.take("list_environments", &request)?;
+        let world = self.lock();
+        let environments = ["production", "staging"]
+            .map(|slug| environment(&world, slug))
+            .to_vec();
+        Ok(Response::new(pb::ListEnvironmentsResponse {
+            environments,
+            ..Default::default()
+        }))
+    }
+
+    async fn lift_hold(&self, request: Request<pb::LiftHoldRequest>) -> Answer<pb::Environment> {
+        self.take("lift_hold", &request)?;
+        Ok(Response::new(environment(&self.lock(), "production")))
+    }
+
+    absent! {
+        create_site(pb::CreateSiteRequest) -> Site;
+        create_environment(pb::CreateEnvironmentRequest) -> Environment;
+        update_environment(pb::UpdateEnvironmentRequest) -> Environment;
+        set_hold(pb::SetHoldRequest) -> Environment;
+        get_lane(pb::GetLaneRequest) -> Lane;
+    }
+}
+
+fn release(world: &World) -> pb::Release {
+    let state = if world.sealed {
+        pb::release::State::Sealed
+    } else {
+        pb::release::State::Draft
+    };
+    pb::Release {
+        id: REL.to_owned(),
+        site: "docs".to_owned(),
+        state: state.into(),
+        ..Default::default()
+    }
+}
+
+/// What the release lacks; `None` while the manifest itself is missing.
+fn missing(world: &World) -> Option<Vec<(String, u64)>> {
+    let manifest = world.blobs.get(&world.manifest)?;
+    let manifest = Manifest::decode(manifest, &Limits::default()).unwrap();
+    let blobs = manifest
+        .blobs()
+        .into_iter()
+        .map(|(digest, size)| (digest.to_string(), size));
+    Some(
+        blobs
+            .filter(|(digest, _)| !world.blobs.contains_key(digest))
+            .collect(),
+    )
+}
+
+fn blob((digest, size): (String, u64)) -> pb::MissingBlob {
+    pb::MissingBlob {
+        upload_url: format!("/blobs/{digest}"),
+        digest,
+        size: i64::try_from(size).unwrap(),
+        headers: [("x-signed".to_owned(), "yes".to_owned())].into(),
+    }
+}
+
+#[tonic::async_trait]
+impl ReleaseService for Shared {
+    async fn create_release(
+        &self,
+        request: Request<pb::CreateReleaseRequest>,
+    ) -> Answer<pb::Release> {
+        self.take("create_release", &request)?;
+        let request = request.into_inner();
+        let mut world = self.lock();
+        if world.manifest != request.manifest_digest {
+            world.sealed = false;
+        }
+        world.manifest = request.manifest_digest;
+        Ok(Response::new(release(&world)))
+    }
+
+    async fn list_missing_blobs(
+        &self,
+        request: Request<pb::ListMissingBlobsRequest>,
+    ) -> Answer<pb::ListMissingBlobsResponse> {
+        self.take("list_missing_blobs", &request)?;
+        let world = self.lock();
+        let Some(missing) = missing(&world) else {
+            let calls = world
+                .calls
+                .iter()
+                .filter(|(name, ..)| *name == "create_release");
+            let request = &calls.last().unwrap().2;
+            let size = request
+                .split("manifest_size: ")
+                .nth(1)
+                .unwrap()
+                .split(',')
+                .next()
+                .unwrap();
+            let blobs = vec![blob((world.manifest.clone(), size.parse().unwrap()))];
+            return Ok(Response::new(pb::ListMissingBlobsResponse {
+                blobs,
+                manifest_missing: true,
+                ..Default::default()
+            }));
+        };
+        // Two on each page.
+        let after = request.into_inner().page_token;
+        let later: Vec<_> = missing
+            .into_iter()
+            .filter(|(digest, _)| *digest > after)
+            .collect();
+        let page: Vec<_> = later.iter().take(2).cloned().collect();
+        let more = later.len() > page.len();
+        let next_page_token = if more {
+            page.last().unwrap().0.clone()
+        } else {
+            String::new()
+        };
+        let blobs = page.into_iter().map(blob).collect();
+        Ok(Response::new(pb::ListMissingBlobsResponse {
+            blobs,
+            next_page_token,
+            ..Default::default()
+        }))
+    }
+
+    async fn seal_release(&self, request: Request<pb::SealReleaseRequest>) -> Answer<pb::Release> {
+        self.take("seal_release", &request)?;
+        let mut world = self.lock();
+        if missing(&world).is_none_or(|missing| !missing.is_empty()) {
+            return Err(Status::failed_precondition("content is missing"));
+        }
+        world.sealed = true;
+        Ok(Response::new(release(&world)))
+    }
+
+    absent! {
+        get_release(pb::GetReleaseRequest) -> Release;
+        list_releases(pb::ListReleasesRequest) -> ListReleasesResponse;
+        clear_release(pb::ClearReleaseRequest) -> Release;
+    }
+}
+
+type Deployments = Pin<Box<dyn Stream<Item = Result<pb::Deployment, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl DeploymentService for Shared {
+    type WatchDeploymentStream = Deployments;
+
+    async fn create_deployment(
+        &self,
+        request: Request<pb::CreateDeploymentRequest>,
+    ) -> Answer<pb::Deployment> {
+        self.take("create_deployment", &request)?;
+        Ok(Response::new(self.lock().deployment.clone()))
+    }
+
+    async fn get_deployment(
+        &self,
+        request: Request<pb::GetDeploymentRequest>,
+    ) -> Answer<pb::Deployment> {
+        self.take("get_deployment", &request)?;
+        Ok(Response::new(self.lock().deployment.clone()))
+    }
+
+    async fn watch_deployment(
+        &self,
+        request: Request<pb::WatchDeploymentRequest>,
+    ) -> Answer<Deployments> {
+        self.take("watch_deployment", &request)?;
+        let mut world = self.lock();
+        world.watched.push(request.into_inner().after_version);
+        let script = world.streams.pop_front();
+        let stays = world.streams.is_empty();
+        let script = tokio_stream::iter(script.unwrap_or_default().into_iter().map(Ok));
+        if stays {
+            return Ok(Response::new(Box::pin(
+                script.chain(tokio_stream::pending()),
+            )));
+        }
+        Ok(Response::new(Box::pin(script)))
+    }
+
+    async fn cancel_deployment(
+        &self,
+        request: Request<pb::CancelDeploymentRequest>,
+    ) -> Answer<pb::Deployment> {
+        self.take("cancel_deployment", &request)?;
+        Ok(Response::new(self.lock().deployment.clone()))
+    }
+
+    async fn create_rollback(
+        &self,
+        request: Request<pb::CreateRollbackRequest>,
+    ) -> Answer<pb::Rollback> {
+        let validates = request.get_ref().validate_only;
+        self.take(
+            if validates {
+                "forecast"
+            } else {
+                "create_rollback"
+            },
+            &request,
+        )?;
+        let named = |id: &str| {
+            Some(pb::Release {
+                id: id.to_owned(),
+                ..Default::default()
+            })
+        };
+        let deployment = (!validates).then(|| self.lock().deployment.clone());
+        Ok(Response::new(pb::Rollback {
+            deployment,
+            from: named(REL),
+            to: named(BEFORE),
+            ..Default::default()
+        }))
+    }
+
+    absent! {
+        list_deployments(pb::ListDeploymentsRequest) -> ListDeploymentsResponse;
+        list_steps(pb::ListStepsRequest) -> ListStepsResponse;
+        list_logs(pb::ListLogsRequest) -> ListLogsResponse;
+        list_blockers(pb::ListBlockersRequest) -> ListBlockersResponse;
+        abort_deployment(pb::AbortDeploymentRequest) -> Deployment;
+        retry_deployment(pb::RetryDeploymentRequest) -> Deployment;
+        advance_deployment(pb::AdvanceDeploymentRequest) -> Deployment;
+    }
+}
+
+#[tonic::async_trait]
+impl AccessService for Shared {
+    async fn who_am_i(&self, request: Request<ac::WhoAmIRequest>) -> Answer<ac::WhoAmIResponse> {
+        self.take("who_am_i", &request)?;
+        let principal = Some(ac::Principal {
+            name: "ada".to_owned(),
+            ..Default::default()
+        });
+        let token = ac::Token {
+            name: "laptop".to_owned(),
+            role: ac::Role::Admin.into(),
+            ..Default::default()
+        };
+        Ok(Response::new(ac::WhoAmIResponse {
+            principal,
+            token: Some(token),
+        }))
+    }
+
+    absent! {
+        create_principal(ac::CreatePrincipalRequest) -> Principal;
+        list_principals(ac::ListPrincipalsRequest) -> ListPrincipalsResponse;
+        create_token(ac::CreateTokenRequest) -> CreateTokenResponse;
+        list_tokens(ac::ListTokensRequest) -> ListTokensResponse;
+        revoke_token(ac::RevokeTokenRequest) -> Token;
+    }
+}
