@@ -37,9 +37,10 @@ impl Nats {
         let store = folder.join("nats");
         fs::create_dir_all(&store)?;
         let file = folder.join("nats.conf");
-        // 2.9, which Debian 12 has, refuses a file with `sync_interval`; so none is set.
+        // 2.9, which Debian 12 has, refuses a file with `sync_interval`; so none is set. Streams reserve
+        // what they may grow to, and tests make many: the limit is on reservations, not on disk.
         let text = format!(
-            "listen: \"127.0.0.1:{}\"\nserver_name: candlefish\njetstream {{\n  store_dir: \"{}\"\n  max_memory_store: 256MB\n  max_file_store: 4GB\n}}\n",
+            "listen: \"127.0.0.1:{}\"\nserver_name: candlefish\njetstream {{\n  store_dir: \"{}\"\n  max_memory_store: 256MB\n  max_file_store: 1TB\n}}\n",
             port.number(),
             store.display()
         );

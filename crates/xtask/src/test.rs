@@ -1,9 +1,9 @@
 //! `cargo xtask test`: all tests, on private instances of their own.
 //!
-//! Three runs, each with the runner's own summary: everything but the journeys by nextest (one
-//! process a test, so that two services' globals cannot meet), the examples in the docs, then the
-//! journeys of the package `e2e` by cargo (one process, so that they may share a stack).
+//! Three runs, each with its runner's own summary: nextest over everything but the journeys, the
+//! examples in the docs, then nextest over the journeys of the package `e2e`.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -110,52 +110,54 @@ fn all(
     workspace: &Workspace,
     options: &Options,
     instances: &Instances,
-    nextest: std::path::PathBuf,
+    nextest: PathBuf,
 ) -> Result<()> {
-    // The journeys run the services as programs, which no test target depends on.
-    let mut build = cargo::command(workspace);
-    build.args(["build", "--workspace", "--bins", "--locked", "--quiet"]);
-    cargo::run(build)?;
-
-    let journeys_only = options.package == ["e2e"];
-    if !journeys_only {
-        let mut command = Command::new(nextest);
-        cargo::without_ours(&mut command);
-        command.current_dir(&workspace.root);
-        command.args(["nextest", "run", "--locked", "--no-fail-fast"]);
-        if options.show_output {
-            command.arg("--no-capture");
-        }
-        packages(&mut command, options);
-        command.args(&options.filter);
-        with(&mut command, instances);
-        cargo::run(command)?;
+    let named = |name: &str| options.package.iter().any(|package| package == name);
+    let journeys = options.package.is_empty() || named("e2e");
+    let components = options.package != ["e2e"];
+    let mut outcomes = Vec::new();
+    if journeys {
+        // They run the services as programs, which no test target depends on.
+        let mut build = cargo::command(workspace);
+        build.args(["build", "--workspace", "--bins", "--locked", "--quiet"]);
+        cargo::run(build)?;
     }
-    if options.filter.is_empty() && !journeys_only {
+    if components {
+        let mut command = nextest_run(workspace, options, instances, &nextest);
+        packages(&mut command, options);
+        outcomes.push(cargo::run(command));
+    }
+    if components && options.filter.is_empty() {
         let mut command = cargo::command(workspace);
         command.args(["test", "--doc", "--locked", "--quiet", "--no-fail-fast"]);
         packages(&mut command, options);
         with(&mut command, instances);
-        cargo::run(command)?;
+        outcomes.push(cargo::run(command));
     }
-    if options.package.is_empty() || options.package.iter().any(|name| name == "e2e") {
-        let mut command = cargo::command(workspace);
-        command.args([
-            "test",
-            "--package",
-            "e2e",
-            "--locked",
-            "--no-fail-fast",
-            "--",
-        ]);
-        if options.show_output {
-            command.arg("--nocapture");
-        }
-        command.args(&options.filter);
-        with(&mut command, instances);
-        cargo::run(command)?;
+    if journeys {
+        let mut command = nextest_run(workspace, options, instances, &nextest);
+        command.args(["--profile", "e2e", "--package", "e2e"]);
+        outcomes.push(cargo::run(command));
     }
-    Ok(())
+    outcomes.into_iter().collect()
+}
+
+fn nextest_run(
+    workspace: &Workspace,
+    options: &Options,
+    instances: &Instances,
+    nextest: &Path,
+) -> Command {
+    let mut command = Command::new(nextest);
+    cargo::without_ours(&mut command);
+    command.current_dir(&workspace.root);
+    command.args(["nextest", "run", "--locked", "--no-fail-fast"]);
+    if options.show_output {
+        command.arg("--no-capture");
+    }
+    command.args(&options.filter);
+    with(&mut command, instances);
+    command
 }
 
 fn packages(command: &mut Command, options: &Options) {
