@@ -124,7 +124,7 @@ impl Error {
         match self {
             Self::Refused(status) => match status.code() {
                 Code::Unauthenticated | Code::PermissionDenied => Exit::Forbidden,
-                Code::InvalidArgument | Code::NotFound | Code::OutOfRange => Exit::Usage,
+                Code::InvalidArgument | Code::NotFound => Exit::Usage,
                 _ => Exit::Failed,
             },
             Self::Unreachable(_) | Self::Upload(upload::Error::Unreachable { .. }) => {

@@ -58,6 +58,11 @@ impl Output {
         self.err.is_term() && !self.plain
     }
 
+    /// Whether a person sees the notes, and can press Ctrl-C.
+    pub(crate) fn is_seen(&self) -> bool {
+        self.err.is_term()
+    }
+
     /// Whether a person is there to answer.
     pub(crate) fn can_ask(&self) -> bool {
         self.typing && self.err.is_term()

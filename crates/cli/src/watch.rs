@@ -54,7 +54,7 @@ pub(crate) struct Patience {
 impl Patience {
     /// The limit as given; else none for a person who can press Ctrl-C, five minutes for a pipe.
     pub(crate) fn new(until: Until, wait: Option<SignedDuration>, app: &App) -> Self {
-        let limit = wait.or_else(|| (!app.output.can_ask()).then_some(PIPE));
+        let limit = wait.or_else(|| (!app.output.is_seen()).then_some(PIPE));
         Self { until, limit }
     }
 }

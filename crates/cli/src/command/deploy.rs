@@ -56,8 +56,6 @@ pub(crate) struct Args {
     /// Make a preview, whatever the environment variable and candlefish.toml say
     #[arg(long, conflicts_with = "environment")]
     preview: bool,
-    #[command(flatten)]
-    strategy: strategy::Options,
     /// The commit it was built from; else the one that is checked out
     #[arg(long, value_name = "SHA", help_heading = "Origin")]
     commit: Option<String>,
@@ -87,6 +85,8 @@ pub(crate) struct Args {
     /// Do not watch it: end once it is accepted, and write its id
     #[arg(long)]
     detach: bool,
+    #[command(flatten)]
+    strategy: strategy::Options,
     #[command(flatten)]
     waiting: Waiting,
 }
@@ -154,6 +154,7 @@ async fn store(
     }
     let begun = Instant::now();
     let sent = content::upload(app, api, &release.id, hashed).await?;
+    let sealing = content::spinner(app, "Sealing");
     let seal = SealReleaseRequest {
         id: release.id.clone(),
     };
@@ -161,10 +162,12 @@ async fn store(
         // Something that was there when it was asked for is gone: ask again, once.
         Err(Error::Refused(status)) if status.code() == Code::FailedPrecondition => {
             content::upload(app, api, &release.id, hashed).await?;
-            api.read(seal).await?
+            api.read(seal).await
         }
-        other => other?,
+        other => other,
     };
+    sealing.finish_and_clear();
+    let sealed = sealed?;
     content::say_sent(app, hashed, &sent, begun);
     Ok(sealed)
 }

@@ -23,6 +23,7 @@ const REL: &str = "rel_01k8qv2h8cfk2t0v1e6m7r8x9c";
 const BEFORE: &str = "rel_01k8pt7d3cfk2t0v1e6m7r8x9d";
 
 /// 2026-11-20 14:04:00 in Berlin, a Friday; plus seconds.
+#[expect(clippy::unnecessary_wraps, reason = "as fields of messages are")]
 fn at(seconds: i64) -> Option<prost_types::Timestamp> {
     let second = start().timestamp().as_second() + seconds;
     Some(prost_types::Timestamp {
@@ -32,6 +33,7 @@ fn at(seconds: i64) -> Option<prost_types::Timestamp> {
 }
 
 /// As [`at`], plus milliseconds.
+#[expect(clippy::unnecessary_wraps, reason = "as fields of messages are")]
 fn at_ms(ms: i64) -> Option<prost_types::Timestamp> {
     let time = start().timestamp() + SignedDuration::from_millis(ms);
     Some(prost_types::Timestamp {
@@ -45,6 +47,7 @@ fn start() -> Zoned {
     date(2026, 11, 20).at(14, 4, 0, 0).to_zoned(berlin).unwrap()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as fields of messages are")]
 fn seconds(seconds: i64) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos: 0 })
 }

@@ -13,3 +13,5 @@ mod repeats;
 mod rolls_back;
 mod server;
 mod services;
+#[cfg(target_os = "linux")]
+mod terminal;

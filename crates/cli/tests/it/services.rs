@@ -28,8 +28,7 @@ macro_rules! absent {
     };
 }
 
-fn environment(world: &World, slug: &str) -> pb::Environment {
-    let _ = world;
+fn environment(slug: &str) -> pb::Environment {
     pb::Environment {
         site: "docs".to_owned(),
         slug: slug.to_owned(),
@@ -58,17 +57,15 @@ impl SiteService for Shared {
     ) -> Answer<pb::ListSitesResponse> {
         self.take("list_sites", &request)?;
         // One on each page, so that somebody has to turn it.
-        let slugs = ["docs", "partners"];
-        let place = usize::from(request.get_ref().page_token == "second");
+        let (slug, next) = match request.get_ref().page_token.as_str() {
+            "second" => ("partners", ""),
+            _ => ("docs", "second"),
+        };
         let site = pb::Site {
-            slug: slugs[place].to_owned(),
+            slug: slug.to_owned(),
             ..Default::default()
         };
-        let next_page_token = if place == 0 {
-            "second".to_owned()
-        } else {
-            String::new()
-        };
+        let next_page_token = next.to_owned();
         Ok(Response::new(pb::ListSitesResponse {
             sites: vec![site],
             next_page_token,
@@ -85,7 +82,7 @@ impl SiteService for Shared {
             environment: slug,
         } = request.into_inner();
         if site == "docs" && ["production", "staging"].contains(&slug.as_str()) {
-            return Ok(Response::new(environment(&self.lock(), &slug)));
+            return Ok(Response::new(environment(&slug)));
         }
         Err(Status::not_found("there is no such environment"))
     }
@@ -95,10 +92,7 @@ impl SiteService for Shared {
         request: Request<pb::ListEnvironmentsRequest>,
     ) -> Answer<pb::ListEnvironmentsResponse> {
         self.take("list_environments", &request)?;
-        let world = self.lock();
-        let environments = ["production", "staging"]
-            .map(|slug| environment(&world, slug))
-            .to_vec();
+        let environments = ["production", "staging"].map(environment).to_vec();
         Ok(Response::new(pb::ListEnvironmentsResponse {
             environments,
             ..Default::default()
@@ -107,7 +101,7 @@ impl SiteService for Shared {
 
     async fn lift_hold(&self, request: Request<pb::LiftHoldRequest>) -> Answer<pb::Environment> {
         self.take("lift_hold", &request)?;
-        Ok(Response::new(environment(&self.lock(), "production")))
+        Ok(Response::new(environment("production")))
     }
 
     absent! {
@@ -180,11 +174,8 @@ impl ReleaseService for Shared {
         self.take("list_missing_blobs", &request)?;
         let world = self.lock();
         let Some(missing) = missing(&world) else {
-            let calls = world
-                .calls
-                .iter()
-                .filter(|(name, ..)| *name == "create_release");
-            let request = &calls.last().unwrap().2;
+            let mut calls = world.calls.iter().rev();
+            let (.., request) = calls.find(|(name, ..)| *name == "create_release").unwrap();
             let size = request
                 .split("manifest_size: ")
                 .nth(1)

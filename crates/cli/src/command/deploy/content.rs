@@ -5,7 +5,7 @@ use std::{
     path::Path,
     sync::atomic::{AtomicU64, Ordering},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use candlefish_manifest::{
@@ -141,14 +141,27 @@ impl Watch for Bar {
 }
 
 fn bar(app: &App, what: &str) -> ProgressBar {
-    let target = if app.output.animates() {
+    let template = format!("  {what:<13}{{bar:40}} {{bytes}} of {{total_bytes}}");
+    let style = ProgressStyle::with_template(&template).expect("the template is ours");
+    ProgressBar::with_draw_target(Some(0), target(app)).with_style(style)
+}
+
+/// Shows that the server is at work: it reads all content again before it freezes it.
+pub(super) fn spinner(app: &App, what: &str) -> ProgressBar {
+    let spinner = ProgressBar::with_draw_target(None, target(app));
+    let template = format!("  {what:<13}{{spinner}} {{elapsed}}");
+    let style = ProgressStyle::with_template(&template).expect("the template is ours");
+    spinner.set_style(style);
+    spinner.enable_steady_tick(Duration::from_millis(200));
+    spinner
+}
+
+fn target(app: &App) -> ProgressDrawTarget {
+    if app.output.animates() {
         ProgressDrawTarget::stderr()
     } else {
         ProgressDrawTarget::hidden()
-    };
-    let template = format!("  {what:<13}{{bar:40}} {{bytes}} of {{total_bytes}}");
-    let style = ProgressStyle::with_template(&template).expect("the template is ours");
-    ProgressBar::with_draw_target(Some(0), target).with_style(style)
+    }
 }
 
 /// Says what was sent.

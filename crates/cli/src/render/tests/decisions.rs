@@ -124,74 +124,70 @@ fn a_rollback_says_what_will_not_come_back_and_what_holds_afterwards() {
 
 #[test]
 fn errors_say_what_happened_why_and_what_to_do() {
+    let errors: Vec<_> = names()
+        .into_iter()
+        .chain(refusals())
+        .chain(machine())
+        .collect();
+    let texts = errors.iter().map(|error| failure::text(error, &look(0)));
+    assert_snapshot!(texts.collect::<Vec<_>>().join("\n\n"));
+    let exits: Vec<_> = errors.iter().map(Error::exit).collect();
+    let names = [Exit::Usage; 3];
+    let refusals = [Exit::Usage, Exit::Failed, Exit::Forbidden, Exit::Failed];
+    let machine = [Exit::Unreachable, Exit::Forbidden, Exit::Usage];
+    assert_eq!(exits, [&names[..], &refusals, &machine].concat());
+}
+
+fn names() -> Vec<Error> {
+    let site = |site: &str, near: Option<&str>| Error::UnknownSite {
+        site: site.to_owned(),
+        near: near.map(str::to_owned),
+    };
+    let environment = Error::UnknownEnvironment {
+        site: "docs".to_owned(),
+        environment: "prod".to_owned(),
+        near: Some("production".to_owned()),
+        known: vec!["production".to_owned(), "staging".to_owned()],
+    };
+    vec![site("doc", Some("docs")), site("shop", None), environment]
+}
+
+fn refusals() -> Vec<Error> {
     let refused = |code, words: &str, details: ErrorDetails| {
         Error::Refused(Box::new(Status::with_error_details(code, words, details)))
     };
-    let mut fields = ErrorDetails::new();
+    let none = ErrorDetails::new;
+    let mut fields = none();
     fields.add_bad_request_violation("strategy.canary.weights[1]", "must rise: 50 comes after 60");
-    fields.add_bad_request_violation(
-        "environment",
-        "docs has production and staging, not \"prod\"",
-    );
-    let mut quoted = ErrorDetails::new();
+    let prod = "docs has production and staging, not \"prod\"";
+    fields.add_bad_request_violation("environment", prod);
+    let mut quoted = none();
     quoted.set_request_info("req_01k8qw4f9cfk2t0v1e6m7r8x9a", "");
+    let ended = "dep_… has ended: it succeeded 3 min ago; rollback works now";
+    let role = "lifting a hold needs the role approver; you are a deployer";
+    vec![
+        refused(Code::InvalidArgument, "the request has 2 faults", fields),
+        refused(Code::FailedPrecondition, ended, none()),
+        refused(Code::PermissionDenied, role, none()),
+        refused(Code::Internal, "something failed inside Candlefish", quoted),
+    ]
+}
+
+fn machine() -> Vec<Error> {
     let unreachable = Unreachable {
         address: "http://127.0.0.1:8090".to_owned(),
         why: "Connection refused (os error 111)".to_owned(),
         kept: true,
     };
-    let errors = [
-        Error::UnknownSite {
-            site: "doc".to_owned(),
-            near: Some("docs".to_owned()),
-        },
-        Error::UnknownSite {
-            site: "shop".to_owned(),
-            near: None,
-        },
-        Error::UnknownEnvironment {
-            site: "docs".to_owned(),
-            environment: "prod".to_owned(),
-            near: Some("production".to_owned()),
-            known: vec!["production".to_owned(), "staging".to_owned()],
-        },
-        refused(Code::InvalidArgument, "the request has 2 faults", fields),
-        refused(
-            Code::FailedPrecondition,
-            "dep_… has ended: it succeeded 3 min ago; rollback works now",
-            ErrorDetails::new(),
-        ),
-        refused(
-            Code::PermissionDenied,
-            "lifting a hold needs the role approver; you are a deployer",
-            ErrorDetails::new(),
-        ),
-        refused(Code::Internal, "something failed inside Candlefish", quoted),
+    let unknown = contexts::Error::Unknown {
+        name: "prod".to_owned(),
+        known: vec!["dev".to_owned()],
+    };
+    vec![
         Error::Unreachable(unreachable),
         Error::Context(contexts::Error::None),
-        Error::Context(contexts::Error::Unknown {
-            name: "prod".to_owned(),
-            known: vec!["dev".to_owned()],
-        }),
-    ];
-    let texts = errors.iter().map(|error| failure::text(error, &look(0)));
-    assert_snapshot!(texts.collect::<Vec<_>>().join("\n\n"));
-    let exits: Vec<_> = errors.iter().map(Error::exit).collect();
-    assert_eq!(
-        exits,
-        [
-            Exit::Usage,
-            Exit::Usage,
-            Exit::Usage,
-            Exit::Usage,
-            Exit::Failed,
-            Exit::Forbidden,
-            Exit::Failed,
-            Exit::Unreachable,
-            Exit::Forbidden,
-            Exit::Usage,
-        ]
-    );
+        Error::Context(unknown),
+    ]
 }
 
 #[test]

@@ -1,0 +1,109 @@
+//! What is different at a terminal: `script` gives the command one.
+
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+};
+
+use candlefish_proto::deploy::{Deployment, Step, deployment::State, step};
+
+use crate::{
+    cli::{Cli, Done, done},
+    server::{Server, deployment, live},
+};
+
+/// Runs a command line at a terminal whose keyboard types this.
+fn at_terminal(cli: &Cli, line: &str, typed: &str) -> Done {
+    let plain = cli.command("");
+    let mut script = Command::new("script");
+    let line = format!("{} {line}", env!("CARGO_BIN_EXE_candlefish"));
+    script
+        .args(["--quiet", "--return", "--command", &line, "/dev/null"])
+        .current_dir(cli.path());
+    script.env_clear().envs(
+        plain
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    script
+        .env("TERM", "xterm")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = script.spawn().unwrap();
+    let mut keyboard = child.stdin.take().unwrap();
+    keyboard.write_all(typed.as_bytes()).unwrap();
+    let output = done(child.wait_with_output().unwrap());
+    drop(keyboard);
+    output
+}
+
+fn running(version: i32, state: step::State) -> Deployment {
+    let step = |ord, kind: step::Kind, state: step::State| Step {
+        ord,
+        kind: kind.into(),
+        state: state.into(),
+        started_at: Some(prost_types::Timestamp {
+            seconds: 1_795_000_000,
+            nanos: 0,
+        }),
+        ..Step::default()
+    };
+    let steps = vec![
+        step(1, step::Kind::Prepare, step::State::Done),
+        step(2, step::Kind::Stage, state),
+    ];
+    Deployment {
+        steps,
+        ..deployment(State::Running, version)
+    }
+}
+
+#[test]
+fn steps_are_drawn_in_place_and_the_result_is_in_words() {
+    let server = Server::start();
+    let steps = vec![
+        running(2, step::State::Running),
+        running(3, step::State::Done),
+    ];
+    let end = Deployment {
+        steps: steps[1].steps.clone(),
+        ..live(State::Waiting, 4)
+    };
+    server.world.lock().streams = [[steps, vec![end]].concat()].into();
+    let cli = Cli::new(&server.url());
+    let done = at_terminal(&cli, "deploy site --site docs --env production", "").code(0);
+    // Up by what was drawn, then over it.
+    assert!(done.out.contains("\u{1b}[2A"), "{done:#?}");
+    let last = done.out.rsplit("\u{1b}[2A").next().unwrap();
+    let last = last.replace("\u{1b}[0m", "");
+    assert!(
+        last.contains("stage") && last.contains("Live") && last.contains("Undo: "),
+        "{last:?}"
+    );
+    assert!(done.out.contains("\u{1b}[32m"), "colours are on");
+}
+
+#[test]
+fn a_rollback_asks_and_does_what_was_answered() {
+    let server = Server::start();
+    server.world.lock().deployment = live(State::Succeeded, 9);
+    let cli = Cli::new(&server.url());
+    let refused = at_terminal(&cli, "rollback docs/production", "n\n").code(1);
+    assert!(
+        refused.out.contains("Roll back? [y/N]") && refused.out.contains("Nothing was done."),
+        "{refused:#?}"
+    );
+    assert!(server.world.keys("create_rollback").is_empty());
+    at_terminal(&cli, "rollback docs/production", "y\n").code(0);
+    assert_eq!(server.world.keys("create_rollback").len(), 1);
+}
+
+#[test]
+fn a_missing_site_is_asked_for() {
+    let server = Server::start();
+    server.world.lock().deployment = live(State::Succeeded, 9);
+    let cli = Cli::new(&server.url());
+    let done = at_terminal(&cli, "deploy site", "docs\n").code(0);
+    assert!(done.out.contains("Site (docs, partners)?"), "{done:#?}");
+}
