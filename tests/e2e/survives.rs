@@ -103,7 +103,9 @@ async fn losing_the_bus_and_restarting_postgres_costs_only_time() {
         .map(|edge| edge.address)
         .collect();
     let visitors = Visitors::send(&edges, "docs.localhost", 1, &["two"]);
-    sandbox.stack.postgres().restart().await.unwrap();
+    let postgres = sandbox.stack.postgres();
+    postgres.process().kill().unwrap();
+    postgres.restart().await.unwrap();
     candlefish_devstack::wait_until(Duration::from_secs(30), "the API answers", || async {
         api.environment("docs", "production")
             .await

@@ -114,7 +114,7 @@ impl Config {
     }
 
     /// How long to wait after the error of this attempt: doubled from a second, a minute at most.
-    pub fn backoff(&self, attempt: i32) -> Duration {
+    pub fn backoff(attempt: i32) -> Duration {
         let doubled = 1_u64 << u32::try_from(attempt.clamp(0, 6)).unwrap_or(0);
         Duration::from_secs(doubled).min(Duration::from_mins(1))
     }

@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn each_strategy_is_its_plan() {
-        let minute = Duration::from_secs(60);
+        let minute = Duration::from_mins(1);
         let canary = Strategy::Canary {
             weights: vec![10, 50],
             interval: minute,

@@ -108,8 +108,7 @@ impl DeploymentService for Rpc {
         request: Request<pb::ListDeploymentsRequest>,
     ) -> Result<Response<pb::ListDeploymentsResponse>, Status> {
         let caller = identity::caller(&request)?;
-        let listing = self.listing(&caller, request.into_inner()).await?;
-        let (page, what) = listing;
+        let (page, what) = self.listing(&caller, request.into_inner()).await?;
         let mut conn = self.ctx.pool.acquire().await.map_err(Error::from)?;
         let rows = store::list(&mut conn, &what).await.map_err(Error::from)?;
         let (rows, next_page_token) = page.cut(rows, |one| one.id.uuid());
@@ -273,9 +272,8 @@ impl DeploymentService for Rpc {
         let (caller, key, message) = taken(request, "CreateRollback")?;
         let cmd = RollBack::try_from(message)?;
         let ctx = self.ctx.clone();
-        let reply =
-            self.complete(async move { roll_back::roll_back(&ctx, &caller, key, cmd).await });
-        Ok(reply.await?.into_response())
+        let command = Box::pin(async move { roll_back::roll_back(&ctx, &caller, key, cmd).await });
+        Ok(self.complete(command).await?.into_response())
     }
 }
 
@@ -404,11 +402,7 @@ impl TryFrom<pb::CreateDeploymentRequest> for Create {
             create::To::Preview
         } else {
             // A preview's environment has 26 characters; it is refused by what it is, not by length.
-            let slug = faults.slug(
-                "environment",
-                &message.environment,
-                crate::field::PREVIEW_SLUG_MAX,
-            );
+            let slug = faults.environment("environment", &message.environment);
             create::To::Environment(slug)
         };
         let release_id = faults.id("release_id", &message.release_id);

@@ -36,6 +36,7 @@ pub(crate) enum State {
 }
 
 /// The moments of a deployment that was granted.
+#[expect(clippy::struct_field_names, reason = "the columns' own names")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Acting {
     pub(crate) started_at: Moment,

@@ -202,6 +202,10 @@ pub(super) struct Listing {
 }
 
 /// Lists deployments, newest first.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one query for each index, side by side"
+)]
 pub(super) async fn list(
     conn: &mut PgConnection,
     what: &Listing,

@@ -168,7 +168,7 @@ async fn explain(tx: &mut Tx, lane: &Lane, setting: &Setting) -> Result<(), Erro
         let before = acting
             .as_ref()
             .map(|acting| acting.contender.id)
-            .or(first.map(|one| one.id));
+            .or_else(|| first.map(|one| one.id));
         let blocker = why(one, place, before, setting);
         blocker::set(tx, now, one.id, Some(&blocker)).await?;
     }

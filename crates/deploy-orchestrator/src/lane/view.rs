@@ -27,7 +27,7 @@ pub(crate) async fn read(ctx: &Ctx, environment: &Environment) -> Result<pb::Lan
     pending.sort_by_key(|one| one.kind != crate::deployment::plan::Kind::Rollback);
     let acting = store::find_acting(&mut conn, environment.id).await?;
     let first = acting.as_ref().map(|acting| acting.contender.id);
-    let first = first.or(pending.first().map(|one| one.id));
+    let first = first.or_else(|| pending.first().map(|one| one.id));
     let blockers = match first {
         Some(id) => blocker::list_standing(&mut conn, &[id]).await?,
         None => Vec::new(),

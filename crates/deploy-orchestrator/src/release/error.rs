@@ -13,8 +13,6 @@ use crate::{idempotency, site};
 pub(crate) enum Error {
     #[error("there is no release {0}")]
     Unknown(ReleaseId),
-    #[error("{0} is sealed: nothing is missing")]
-    Sealed(ReleaseId),
     #[error("the manifest of {0} is not uploaded yet: ask for what is missing first")]
     ManifestMissing(ReleaseId),
     #[error("the manifest of {release} cannot be used")]
@@ -50,7 +48,6 @@ impl From<Error> for Refusal {
         let words = crate::step::worker::chain(&error);
         match error {
             Error::Unknown(_) => Self::new(Code::NotFound, "release-unknown", words),
-            Error::Sealed(_) => Self::new(Code::FailedPrecondition, "release-sealed", words),
             Error::ManifestMissing(_) => {
                 Self::new(Code::FailedPrecondition, "manifest-missing", words)
             }

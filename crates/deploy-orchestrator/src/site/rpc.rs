@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     ctx::Ctx,
-    field::{Faults, PREVIEW_SLUG_MAX},
+    field::{ENVIRONMENT_SLUG_MAX, Faults},
     idempotency::Key,
     lane,
     page::{self, Filter, Page},
@@ -60,7 +60,7 @@ impl Rpc {
         let mut faults = Faults::default();
         let cmd = ChangeHold {
             site: faults.site("site", named.0),
-            environment: faults.slug("environment", named.1, PREVIEW_SLUG_MAX),
+            environment: faults.environment("environment", named.1),
             reason: faults.reason("reason", named.2),
             lifts,
         };
@@ -80,7 +80,7 @@ impl Rpc {
     ) -> Result<super::Environment, Status> {
         let mut faults = Faults::default();
         let site = faults.site("site", site);
-        let environment = faults.slug("environment", environment, PREVIEW_SLUG_MAX);
+        let environment = faults.environment("environment", environment);
         faults.finish()?;
         let mut conn = self.ctx.pool.acquire().await.map_err(Error::Begin)?;
         Ok(super::find_environment(&mut conn, &site, &environment, caller).await?)
@@ -169,7 +169,7 @@ impl SiteService for Rpc {
         }
         let cmd = CreateEnvironment {
             site: faults.site("site", &message.site),
-            slug: faults.environment("slug", &message.slug),
+            slug: faults.slug("slug", &message.slug, ENVIRONMENT_SLUG_MAX),
             policy: Policy::read(&mut faults, "policy", message.policy.as_ref()),
             hosts: message.hosts,
         };
@@ -235,7 +235,7 @@ impl SiteService for Rpc {
         let mut faults = Faults::default();
         let cmd = UpdateEnvironment {
             site: faults.site("site", &message.site),
-            environment: faults.slug("environment", &message.environment, PREVIEW_SLUG_MAX),
+            environment: faults.environment("environment", &message.environment),
             policy: Policy::read(&mut faults, "policy", message.policy.as_ref()),
         };
         faults.finish()?;

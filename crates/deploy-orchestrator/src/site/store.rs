@@ -356,27 +356,6 @@ pub(crate) async fn save_hold(
     Ok(())
 }
 
-/// Says what is live, or that nothing is. Needs the lane's lock.
-pub(crate) async fn save_live(
-    conn: &mut PgConnection,
-    id: EnvironmentId,
-    live: Option<&Live>,
-) -> Result<(), Error> {
-    sqlx::query!(
-        "UPDATE environment SET live_release_id = $2, live_deployment_id = $3, live_since = $4,
-                version = version + 1
-         WHERE id = $1",
-        id.uuid(),
-        live.map(|live| live.release_id.uuid()),
-        live.and_then(|live| live.deployment_id)
-            .map(DeploymentId::uuid),
-        live.map(|live| stored(live.since)) as _
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
 fn policy_json(id: EnvironmentId, policy: &Policy) -> Result<serde_json::Value, Error> {
     serde_json::to_value(policy)
         .ok()

@@ -201,7 +201,6 @@ fn wait(now: Moment, step: &Step, memory: &Memory, left: Duration, message: Stri
 
 #[expect(
     clippy::as_conversions,
-    clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "a forecast in whole seconds of rates and counts far below 2^52"

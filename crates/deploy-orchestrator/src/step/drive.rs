@@ -12,6 +12,7 @@ use super::{
     shift, stage, store,
 };
 use crate::{
+    Config,
     blocker::{self, Blocker},
     ctx::{Ctx, Tx},
     deployment::{
@@ -281,7 +282,7 @@ impl<'a> Hands<'a> {
             let words = format!("{}: {why}, {} times", step.kind.word(), step.attempt + 1);
             return self.failed(step, Cause::Edges, words).await;
         }
-        let again_in = self.ctx.config.backoff(step.attempt);
+        let again_in = Config::backoff(step.attempt);
         store::retry(self.tx, now, step, again_in, why).await?;
         let blocker = Blocker {
             kind: blocker::Kind::Provider,

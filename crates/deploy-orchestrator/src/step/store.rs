@@ -186,6 +186,7 @@ pub(crate) async fn ready_next(
 }
 
 /// A step that is due, and where it belongs.
+#[expect(clippy::struct_field_names, reason = "ids of three kinds")]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Due {
     pub(crate) step_id: StepId,

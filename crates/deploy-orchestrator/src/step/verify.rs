@@ -23,7 +23,8 @@ use crate::{
         plan::{Kind, StepKind},
         state::Cause,
     },
-    edge, route,
+    edge::{self, store::Follower},
+    route,
     site::host,
 };
 
@@ -79,13 +80,7 @@ pub(super) async fn run(
             &ctx.config.domain,
         ),
     };
-    let now = ctx.now().await.map_err(Trouble::Database)?;
-    let mut conn = ctx.pool.acquire().await.map_err(Trouble::Database)?;
-    let followers = edge::store::list_followers(&mut conn, now, &[], deployment.release_id)
-        .await
-        .map_err(Trouble::Database)?;
-    drop(conn);
-    let live: Vec<_> = followers.into_iter().filter(|one| one.live).collect();
+    let live = live_edges(ctx, deployment).await?;
     if live.is_empty() {
         return Err(Trouble::NoEdge);
     }
@@ -122,6 +117,15 @@ pub(super) async fn run(
         .and_then(Value::as_str)
         .map_or(words, str::to_owned);
     Ok(Outcome::done(words))
+}
+
+async fn live_edges(ctx: &Ctx, deployment: &Deployment) -> Result<Vec<Follower>, Trouble> {
+    let now = ctx.now().await.map_err(Trouble::Database)?;
+    let mut conn = ctx.pool.acquire().await.map_err(Trouble::Database)?;
+    let all = edge::store::list_followers(&mut conn, now, &[], deployment.release_id)
+        .await
+        .map_err(Trouble::Database)?;
+    Ok(all.into_iter().filter(|one| one.live).collect())
 }
 
 fn settle(again_in: Duration, words: String) -> Outcome {

@@ -37,12 +37,12 @@ fn picture(order: Order, pending: Vec<Contender>) -> Picture {
     }
 }
 
-fn acting(contender: Contender, pivoted: bool) -> Option<ActingNow> {
-    Some(ActingNow {
+fn acting(contender: Contender, pivoted: bool) -> ActingNow {
+    ActingNow {
         contender,
         pivoted,
         cancelling: false,
-    })
+    }
 }
 
 fn ended(plan: &Plan) -> Vec<(DeploymentId, DeploymentId)> {
@@ -104,7 +104,7 @@ fn unrelated_and_commitless_ones_rank_by_admission() {
 fn what_acts_is_undone_for_a_newer_commit_only_before_its_pivot() {
     for (pivoted, undone) in [(false, Some(id(2))), (true, None)] {
         let mut before = picture(Order::Latest, vec![push(2, "b")]);
-        before.acting = acting(push(1, "a"), pivoted);
+        before.acting = Some(acting(push(1, "a"), pivoted));
         let plan = plan(&before, &Alphabet);
         assert_eq!(plan.undo_acting_for, undone);
         assert_eq!(plan.grant, None);
@@ -119,7 +119,7 @@ fn a_push_supersedes_neither_a_rollback_nor_a_pinned_one() {
     pinned.pinned = true;
     for first in [rollback, pinned] {
         let mut before = picture(Order::Latest, vec![push(2, "b")]);
-        before.acting = acting(first.clone(), false);
+        before.acting = Some(acting(first.clone(), false));
         assert_eq!(plan(&before, &Alphabet).undo_acting_for, None);
         let pending = plan(
             &picture(Order::Latest, vec![first, push(2, "b")]),
@@ -144,7 +144,7 @@ fn a_hold_lets_only_a_rollback_pass() {
 #[test]
 fn what_a_hold_keeps_back_does_not_stop_what_acts() {
     let mut before = picture(Order::Latest, vec![push(2, "b")]);
-    before.acting = acting(push(1, "a"), false);
+    before.acting = Some(acting(push(1, "a"), false));
     before.held = true;
     assert_eq!(plan(&before, &Alphabet).undo_acting_for, None);
 }
