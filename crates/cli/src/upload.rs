@@ -21,7 +21,7 @@ use crate::{
 /// Uploads at a time: enough to hide the way, few enough for one server.
 const AT_ONCE: usize = 8;
 /// Blobs asked for at a time; their signed addresses stay far below gRPC's 4 MiB.
-const PAGE: i32 = 500;
+const PAGE: i32 = 1000;
 /// Larger files are streamed.
 const IN_MEMORY: u64 = 1024 * 1024;
 /// A signed address works no longer.

@@ -30,6 +30,8 @@ pub(crate) use view::View;
 const GIVE_UP: Duration = Duration::from_mins(2);
 /// How long a pipe waits unless told otherwise.
 const PIPE: SignedDuration = SignedDuration::from_mins(5);
+/// The longest pause between two tries.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How often a moving view is drawn.
 const FRAME: Duration = Duration::from_millis(250);
 
@@ -209,15 +211,17 @@ impl Feed<'_> {
             return Err(error);
         }
         if self.lost.is_none() {
+            let address = self.api.address();
             self.app.output.note(&format!(
-                "  Lost the connection to {}; trying again.",
-                self.api.address()
+                "  Lost the connection to {address}; trying again."
             ));
         }
-        if self.lost.get_or_insert_with(Instant::now).elapsed() > GIVE_UP {
+        let lost = self.lost.get_or_insert_with(Instant::now).elapsed();
+        if lost > GIVE_UP {
             return Err(error);
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        // A replica that stops leaves others that answer at once.
+        tokio::time::sleep(lost.clamp(FRAME, PAUSE)).await;
         Ok(())
     }
 }

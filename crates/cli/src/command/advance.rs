@@ -21,7 +21,7 @@ pub(crate) struct Args {
     /// The place of the step to leave, from 1; else the one it is in
     step: Option<i32>,
     /// Why
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
 }
 

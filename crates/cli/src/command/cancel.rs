@@ -20,7 +20,7 @@ pub(crate) struct Args {
     /// The deployment's id
     deployment: DeploymentId,
     /// Why
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
     /// Do not ask
     #[arg(long)]

@@ -66,13 +66,14 @@ pub(crate) struct Args {
     #[arg(long, help_heading = "Origin")]
     message: Option<String>,
     /// Why it is deployed
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
     /// Lift the environment's hold in the same act, for this reason (approver)
     #[arg(
         long,
         value_name = "REASON",
         default_value = "",
+        hide_default_value = true,
         conflicts_with = "preview"
     )]
     lift_hold: String,
@@ -96,8 +97,10 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let api = app.api()?;
     let strategy = args.strategy.strategy()?;
     let target = target::find(app, &api, &args).await?;
-    let hashed = content::hash(app, &target.dir).await?;
-    let origin = commit::of(app, &target.dir, &args).await?;
+    let (hashed, origin) = tokio::try_join!(
+        content::hash(app, &target.dir),
+        commit::of(app, &target.dir, &args)
+    )?;
     if args.dry_run {
         dry_run(app, &target, &hashed, &origin);
         return Ok(Exit::Done);

@@ -25,7 +25,7 @@ Examples:
   candlefish events --json                                      one object per line")]
 pub(crate) struct Args {
     /// Only of this site
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     site: String,
     /// Only of this environment
     #[arg(
@@ -33,6 +33,7 @@ pub(crate) struct Args {
         alias = "environment",
         value_name = "ENV",
         default_value = "",
+        hide_default_value = true,
         requires = "site"
     )]
     environment: String,
@@ -40,7 +41,7 @@ pub(crate) struct Args {
     #[arg(long = "type", value_name = "TYPE")]
     types: Vec<String>,
     /// Go on after this cursor
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     cursor: String,
 }
 

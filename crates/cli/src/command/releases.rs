@@ -28,7 +28,7 @@ pub(crate) struct Args {
     #[arg(required = true)]
     site: Option<String>,
     /// Only those of this commit
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     commit: String,
     /// At most this many
     #[arg(long, default_value_t = 20)]

@@ -25,10 +25,15 @@ pub(crate) struct Args {
     /// SITE/ENV
     place: Place,
     /// The release (rel_…) or commit to go back to; else the newest that succeeded there before
-    #[arg(long, value_name = "RELEASE|COMMIT", default_value = "")]
+    #[arg(
+        long,
+        value_name = "RELEASE|COMMIT",
+        default_value = "",
+        hide_default_value = true
+    )]
     to: String,
     /// Why
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
     /// Do not ask
     #[arg(long)]

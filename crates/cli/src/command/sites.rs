@@ -28,10 +28,10 @@ enum Command {
         /// Its slug: 1 to 35 of a-z, 0-9 and `-`
         slug: String,
         /// What people call it
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", hide_default_value = true)]
         name: String,
         /// `owner/name` on GitHub
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", hide_default_value = true)]
         repository: String,
     },
 }

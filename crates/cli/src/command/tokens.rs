@@ -29,7 +29,7 @@ enum Command {
     /// List tokens, newest first
     List {
         /// Only those of this principal
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", hide_default_value = true)]
         principal: String,
     },
     /// Make a token; its secret is shown once
