@@ -9,6 +9,7 @@
 
 mod body;
 mod conditional;
+pub(crate) mod descriptors;
 mod file;
 mod host;
 pub(crate) mod listener;
@@ -248,7 +249,11 @@ impl Server {
             Some(file) => self.file(file, StatusCode::NOT_FOUND, asked).await,
             None => page::not_found(asked.method).into(),
         };
-        let lost = serving.shares.iter().any(|other| {
+        // A release without visitors yet has no paths that anybody could have lost.
+        let others = matches!(serving.pick, Pick::Split(_))
+            .then_some(serving.shares.as_slice())
+            .unwrap_or_default();
+        let lost = others.iter().any(|other| {
             other.release.id != share.release.id && other.release.file(&asked.path).is_some()
         });
         if lost && answer.response.status() == StatusCode::NOT_FOUND {

@@ -19,7 +19,7 @@ use crate::{
     release::Shelf,
     report::Report,
     route::{keeper::Keeper, table::Table},
-    serve::{Server, listener},
+    serve::{Server, descriptors, listener},
     stream::Watch,
     traffic::{
         Traffic,
@@ -81,6 +81,7 @@ pub async fn run(config: Config, tasks: &Tasks, readiness: Readiness) -> Result<
         _ => Ok(()),
     };
     readiness.set("routes", state);
+    descriptors::make_room(config.connections);
     let listener = listen::bind(config.listen).await?;
     let address = listen::local_addr(&listener)?;
 

@@ -2,6 +2,10 @@
 
 use candlefish_manifest::digest_of;
 use candlefish_testkit::wait_until;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::{
     orchestrator::Orchestrator,
@@ -122,4 +126,30 @@ async fn an_edge_without_routes_is_not_ready() {
         edge.readiness.waiting().is_empty()
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_edge_stops_by_itself_while_visitors_linger() {
+    let large = "x".repeat(3_000_000);
+    let (_sandbox, edge, _, _) = Sandbox::serving(&[("large.bin", &large)]).await;
+    let address = edge.running.address;
+    let mut idle = TcpStream::connect(address).await.unwrap();
+    let mut reading = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET /large.bin HTTP/1.1\r\nhost: {HOST}\r\n\r\n");
+    reading.write_all(request.as_bytes()).await.unwrap();
+    let mut first = [0; 1000];
+    reading.read_exact(&mut first).await.unwrap();
+    let stopped = async {
+        assert!(
+            edge.stop().await,
+            "it waits for what is in hand, not for who is idle"
+        );
+    };
+    let read = async {
+        let mut rest = Vec::new();
+        reading.read_to_end(&mut rest).await.unwrap();
+        assert!(rest.len() + first.len() > large.len(), "the answer was cut");
+        assert_eq!(idle.read(&mut [0; 10]).await.unwrap(), 0, "closed");
+    };
+    tokio::join!(stopped, read);
 }

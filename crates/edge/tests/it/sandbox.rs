@@ -147,6 +147,11 @@ impl Edge {
         }
     }
 
+    /// As a signal asks; answers whether everything ended by itself.
+    pub(crate) async fn stop(self) -> bool {
+        self.tasks.drain(SOON).await
+    }
+
     /// As `kill -9` leaves it: nothing is finished, nothing is told.
     pub(crate) async fn kill(self) {
         self.tasks.drain(Duration::ZERO).await;

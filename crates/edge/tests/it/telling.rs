@@ -81,7 +81,9 @@ async fn traffic_is_told_by_release_and_outcome() {
     }
     let cookie = answer.cookie().unwrap();
     let with = [("cookie", cookie.as_str())];
-    assert_eq!(visitor.get_with("/only-old", &with).await.status, 404);
+    for _ in 0..2 {
+        assert_eq!(visitor.get_with("/only-old", &with).await.status, 404);
+    }
     assert_eq!(visitor.get_with("/nowhere", &with).await.status, 404);
     assert_eq!(visitor.get_with("/%zz", &with).await.status, 400);
     let probe = [with[0], ("candlefish-probe", "1")];
@@ -99,7 +101,7 @@ async fn traffic_is_told_by_release_and_outcome() {
             let found = sample.counters.iter().find(|c| c.release_id == release);
             found.cloned().unwrap_or_default()
         };
-        if of(&new.id).requests == 4 && of(&old.id).requests == olds {
+        if of(&new.id).requests == 5 && of(&old.id).requests == olds {
             Ok(of(&new.id))
         } else {
             Err(of(&new.id))
@@ -113,9 +115,9 @@ async fn traffic_is_told_by_release_and_outcome() {
             counters.client_errors,
             counters.server_errors
         ),
-        (1, 2, 0)
+        (2, 2, 0)
     );
-    assert_eq!(counters.latency.iter().sum::<i64>(), 4);
+    assert_eq!(counters.latency.iter().sum::<i64>(), 5);
     assert_eq!(counters.latency.len(), 11);
 }
 
