@@ -43,7 +43,7 @@ const LONGEST_RETRY: Duration = Duration::from_secs(1);
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 enum Error {
-    #[error("cannot reach the orchestrator: {0}")]
+    #[error("cannot reach the orchestrator")]
     Connect(#[from] tonic::transport::Error),
     #[error(transparent)]
     Sign(#[from] SignError),
@@ -79,7 +79,8 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Watches until `stopping`.
+    /// Watches until `stopping`. While no replica answers, that is said a few times, not for ever:
+    /// `/readyz` and the list of edges go on saying it.
     pub(crate) async fn run(self, stopping: CancellationToken) {
         let mut pause = RETRY;
         for orchestrator in self.orchestrators.iter().cycle() {
@@ -92,7 +93,10 @@ impl Watch {
             if matches!(error, Error::Stopping) {
                 return;
             }
-            tracing::warn!(%error, orchestrator = %orchestrator.uri(), "lost the stream of routes");
+            if caught_up || pause < LONGEST_RETRY {
+                let (error, orchestrator) = (chain(&error), orchestrator.uri());
+                tracing::warn!(error, %orchestrator, "no stream of routes");
+            }
             pause = if caught_up {
                 RETRY
             } else {
@@ -188,6 +192,13 @@ impl Watch {
             Err(_) => Err(Error::Stuck),
         }
     }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    let texts = std::iter::once(error.to_string()).chain(causes.map(ToString::to_string));
+    texts.collect::<Vec<_>>().join(": ")
 }
 
 /// An orchestrator's address as a connection to be made.

@@ -24,7 +24,7 @@ pub(crate) fn make_room(connections: usize) {
         }
     }
     let granted = getrlimit(Resource::Nofile).current;
-    if granted.is_some_and(|granted| granted < wanted) {
+    if granted.is_some_and(|granted| granted < least) {
         tracing::warn!(
             granted,
             wanted,
