@@ -1,37 +1,30 @@
 //! Follows a deployment until there is nothing more to wait for.
 //!
 //! Watching changes nothing: Ctrl-C, a lost connection or the end of patience leave the deployment
-//! as it is. A lost connection is made again, for [`GIVE_UP`]; the stream then goes on after the
-//! version that was seen last.
+//! as it is.
 
-use std::{
-    pin::pin,
-    time::{Duration, Instant},
-};
+use std::{pin::pin, time::Duration};
 
 use candlefish_proto::deploy::{
-    Deployment, WatchDeploymentRequest,
+    Deployment,
     deployment::{Kind, State},
 };
 use jiff::SignedDuration;
-use tonic::Streaming;
 
 use crate::{
-    api::{Api, is_unreachable},
+    api::Api,
     app::App,
     error::{Error, Exit},
 };
 
+mod feed;
 mod view;
 
+use feed::{Feed, News};
 pub(crate) use view::View;
 
-/// How long a lost connection is tried again.
-const GIVE_UP: Duration = Duration::from_mins(2);
 /// How long a pipe waits unless told otherwise.
 const PIPE: SignedDuration = SignedDuration::from_mins(5);
-/// The longest pause between two tries.
-const PAUSE: Duration = Duration::from_secs(1);
 /// How often a moving view is drawn.
 const FRAME: Duration = Duration::from_millis(250);
 
@@ -115,12 +108,7 @@ pub(crate) async fn follow(
     patience: Patience,
     view: &mut View,
 ) -> Result<(Deployment, Outcome), Error> {
-    let mut feed = Feed {
-        app,
-        api,
-        stream: None,
-        lost: None,
-    };
+    let mut feed = Feed::new(api);
     let mut deployment = deployment;
     let limit = patience.limit.map(|limit| (limit, limit.unsigned_abs()));
     let mut end = pin!(async {
@@ -140,88 +128,21 @@ pub(crate) async fn follow(
             return Ok((deployment, outcome));
         }
         let mut next = pin!(feed.next(deployment.id.clone(), deployment.version));
-        let changed = loop {
+        let news = loop {
             tokio::select! {
-                changed = &mut next => break changed?,
+                news = &mut next => break news?,
                 said = &mut end => return Ok((deployment, Outcome::Waiting(said))),
                 _ = &mut interrupted => return Ok((deployment, Outcome::Interrupted)),
                 _ = frames.tick() => view.turn(&deployment, &app.output),
             }
         };
-        deployment = changed;
-    }
-}
-
-/// The changes of one deployment, over as many connections as it takes.
-struct Feed<'a> {
-    app: &'a App,
-    api: &'a Api,
-    stream: Option<Streaming<Deployment>>,
-    lost: Option<Instant>,
-}
-
-impl Feed<'_> {
-    /// The next version after this one.
-    async fn next(&mut self, id: String, after_version: i32) -> Result<Deployment, Error> {
-        loop {
-            let stream = match &mut self.stream {
-                Some(stream) => stream,
-                None => match self
-                    .api
-                    .watch(WatchDeploymentRequest {
-                        id: id.clone(),
-                        after_version,
-                    })
-                    .await
-                {
-                    Ok(stream) => self.stream.insert(stream),
-                    Err(error) => {
-                        self.wait(error).await?;
-                        continue;
-                    }
-                },
-            };
-            match stream.message().await {
-                Ok(Some(deployment)) => {
-                    self.lost = None;
-                    return Ok(deployment);
-                }
-                // The server ends a stream when it stops; the deployment goes on elsewhere.
-                Ok(None) => {
-                    self.stream = None;
-                    tokio::time::sleep(FRAME).await;
-                }
-                Err(status) => {
-                    self.stream = None;
-                    let error = self.api.fault(status);
-                    self.wait(error).await?;
-                }
+        match news {
+            News::Changed(changed) => deployment = *changed,
+            News::Lost => {
+                let address = api.address();
+                let words = format!("  Lost the connection to {address}; trying again.");
+                view.say(&words, &app.output);
             }
         }
-    }
-
-    /// Waits before the next try, or gives up.
-    async fn wait(&mut self, error: Error) -> Result<(), Error> {
-        let worth = match &error {
-            Error::Unreachable(_) => true,
-            Error::Refused(status) => is_unreachable(status),
-            _ => false,
-        };
-        if !worth {
-            return Err(error);
-        }
-        if self.lost.is_none() {
-            let address = self.api.address();
-            self.app.output.note(&format!(
-                "  Lost the connection to {address}; trying again."
-            ));
-        }
-        let lost = self.lost.get_or_insert_with(Instant::now).elapsed();
-        if lost > GIVE_UP {
-            return Err(error);
-        }
-        // A replica that stops leaves others that answer at once.
-        tokio::time::sleep(lost.clamp(FRAME, PAUSE)).await;
-        Ok(())
     }
 }

@@ -7,6 +7,7 @@ use candlefish_proto::deploy::{
     GetDeploymentRequest, ListDeploymentsRequest, ListEnvironmentsRequest,
     ListEnvironmentsResponse, ListSitesRequest,
 };
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::subject::{self, Place, explained};
 use crate::{
@@ -19,6 +20,10 @@ use crate::{
 
 /// Deployments shown below an environment.
 const LATEST: usize = 5;
+/// Sites shown when none is named.
+const SITES: usize = 50;
+/// Calls at a time.
+const AT_ONCE: usize = 8;
 
 /// Options of `status`.
 #[derive(Debug, clap::Args)]
@@ -58,11 +63,13 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         }
         Some(site) => environments(app, &api, vec![site]).await?,
         None => {
-            let sites = api
-                .list(ListSitesRequest::default(), usize::MAX)
-                .await?
-                .sites;
-            environments(app, &api, sites.into_iter().map(|site| site.slug).collect()).await?;
+            let answer = api.list(ListSitesRequest::default(), SITES).await?;
+            let slugs = answer.sites.into_iter().map(|site| site.slug);
+            environments(app, &api, slugs.collect()).await?;
+            if !answer.next_page_token.is_empty() {
+                app.output
+                    .note("There are more sites: candlefish sites, candlefish status SITE");
+            }
         }
     }
     Ok(Exit::Done)
@@ -126,15 +133,22 @@ async fn environment(app: &App, api: &Api, place: Place) -> Result<(), Error> {
 }
 
 async fn environments(app: &App, api: &Api, sites: Vec<String>) -> Result<(), Error> {
-    let mut all = ListEnvironmentsResponse::default();
-    for site in sites {
+    let asked = sites.iter().map(|site| async move {
         let request = ListEnvironmentsRequest {
             site: site.clone(),
             ..Default::default()
         };
-        let answer = explained(api, api.list(request, usize::MAX).await, &site, None).await?;
-        all.environments.extend(answer.environments);
-    }
+        explained(api, api.list(request, usize::MAX).await, site, None).await
+    });
+    let answers: Vec<_> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
+    let environments = answers
+        .into_iter()
+        .flat_map(|answer| answer.environments)
+        .collect();
+    let all = ListEnvironmentsResponse {
+        environments,
+        ..Default::default()
+    };
     app.show(&all, |all| {
         render::environment::list(all, &app.output.look_out())
     });

@@ -63,6 +63,14 @@ impl View {
         }
     }
 
+    /// Something is to be said that stays.
+    pub(super) fn say(&mut self, words: &str, output: &Output) {
+        if let Self::Screen(screen) = self {
+            screen.lift();
+        }
+        output.note(words);
+    }
+
     /// Time has passed.
     pub(super) fn turn(&mut self, deployment: &Deployment, output: &Output) {
         if let Self::Screen(screen) = self {
@@ -79,6 +87,12 @@ impl Screen {
         lines.drain(..lines.len().saturating_sub(room));
         // Nobody can be told that the screen is gone.
         drop(self.write(&lines));
+    }
+
+    /// Takes the block away; it is drawn again below what is written now.
+    fn lift(&mut self) {
+        // Nobody can be told that the screen is gone.
+        drop(self.write(&[]));
     }
 
     fn write(&mut self, lines: &[String]) -> std::io::Result<()> {

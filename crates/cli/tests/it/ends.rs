@@ -143,6 +143,19 @@ fn a_stream_that_ends_early_is_made_again_after_what_was_seen() {
 }
 
 #[test]
+fn a_lost_stream_is_told_once_and_made_again() {
+    let server = Server::start();
+    server.world.lock().streams = [vec![live(State::Waiting, 8)]].into();
+    server.world.lock().lost.insert("watch_deployment", 3);
+    let done = Cli::new(&server.url()).run(&format!("watch {DEP}")).code(0);
+    assert_eq!(
+        done.err.matches("Lost the connection").count(),
+        1,
+        "{done:#?}"
+    );
+}
+
+#[test]
 fn cancelling_is_done_when_it_has_ended_and_asks_first() {
     let server = Server::start();
     server.world.lock().streams = [vec![
