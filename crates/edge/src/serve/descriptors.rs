@@ -8,10 +8,10 @@ const OWN: u64 = 256;
 /// Raises the soft limit as far as so many connections need and the hard limit allows: services are
 /// commonly started with 1,024. Says so when that is not enough.
 pub(crate) fn make_room(connections: usize) {
-    let wanted = u64::try_from(connections)
+    let least = u64::try_from(connections)
         .unwrap_or(u64::MAX)
-        .saturating_mul(2);
-    let wanted = wanted.saturating_add(OWN);
+        .saturating_add(OWN);
+    let wanted = least.saturating_mul(2);
     let now = getrlimit(Resource::Nofile);
     let possible = now.maximum.map_or(wanted, |most| most.min(wanted));
     if now.current.is_some_and(|current| current < possible) {
