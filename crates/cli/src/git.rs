@@ -176,7 +176,13 @@ impl Git<'_> {
     /// folder without a tracked file is the output of a build: what lies there is no change.
     fn is_dirty(&self) -> Result<bool, Error> {
         let is_output = self.text(&["ls-files", "--", "."])?.is_empty();
-        let mut arguments = vec!["status", "--porcelain", "--", ":/"];
+        let mut arguments = vec![
+            "status",
+            "--porcelain",
+            "--untracked-files=normal",
+            "--",
+            ":/",
+        ];
         if is_output {
             arguments.push(":(exclude).");
         }

@@ -97,6 +97,9 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let api = app.api()?;
     let strategy = args.strategy.strategy()?;
     let target = target::find(app, &api, &args).await?;
+    if !target.dir.is_dir() {
+        return Err(content::no_folder(&target.dir));
+    }
     let (hashed, origin) = tokio::try_join!(
         content::hash(app, &target.dir),
         commit::of(app, &target.dir, &args)

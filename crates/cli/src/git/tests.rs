@@ -12,6 +12,8 @@ fn git(folder: &Path, arguments: &[&str]) -> String {
         "user.email=ada@example.org",
     ];
     let output = Command::new("git")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
         .arg("-C")
         .arg(folder)
         .args(identity)

@@ -199,7 +199,7 @@ fn an_empty_folder_and_a_link_out_of_it_are_refused_before_anything_is_sent() {
         .says("has no files");
     cli.run("deploy nowhere --site docs")
         .code(2)
-        .says("cannot open the folder nowhere");
+        .says("there is no folder nowhere");
     #[cfg(unix)]
     {
         std::os::unix::fs::symlink("/etc/hostname", cli.path().join("site/host")).unwrap();

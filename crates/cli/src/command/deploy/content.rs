@@ -37,6 +37,12 @@ pub(super) struct Hashed {
     pub(super) bytes: u64,
 }
 
+/// There is nothing to list.
+pub(super) fn no_folder(dir: &Path) -> Error {
+    let next = "Name the folder that holds the built site.";
+    Error::wrong(format!("there is no folder {}", dir.display()), next)
+}
+
 /// Lists and reads the folder.
 pub(super) async fn hash(app: &App, dir: &Path) -> Result<Hashed, Error> {
     let begun = Instant::now();
