@@ -8,6 +8,7 @@ use crate::workspace::Workspace;
 use crate::{cargo, tools};
 
 mod arrows;
+mod chart;
 mod compose;
 mod documents;
 mod files;
@@ -38,7 +39,7 @@ const QUICK: [&str; 12] = [
 ];
 
 /// These need a tool that takes minutes to build; CI has the time.
-const SLOW: [&str; 1] = ["compose"];
+const SLOW: [&str; 2] = ["compose", "chart"];
 
 /// Those whose names begin with one of `only`; all but the slow ones when none is named.
 pub(crate) async fn run(workspace: &Workspace, only: &[String]) -> Result<()> {
@@ -99,6 +100,7 @@ async fn one(workspace: &Workspace, name: &str) -> Outcome {
         "proto" => proto(workspace),
         "clippy" => clippy(workspace),
         "compose" => compose::check(workspace),
+        "chart" => chart::check(workspace),
         "queries" => queries::check(workspace).await,
         "rustdoc" => rustdoc(workspace),
         other => bail!("no check is called {other}"),

@@ -19,8 +19,24 @@ const REQUIREMENTS: &str = include_str!("../requirements.txt");
 /// Debian's Python, not one that happens to be first on `PATH`.
 const PYTHON: &str = "/usr/bin/python3";
 
-const COMPOSE: &str = "github.com/docker/compose/v2/cmd";
-const COMPOSE_VERSION: &str = "v2.40.3";
+/// A program that is built from a Go module.
+struct GoTool {
+    name: &'static str,
+    package: &'static str,
+    version: &'static str,
+}
+
+const COMPOSE: GoTool = GoTool {
+    name: "docker-compose",
+    package: "github.com/docker/compose/v2/cmd",
+    version: "v2.40.3",
+};
+
+const HELM: GoTool = GoTool {
+    name: "helm",
+    package: "helm.sh/helm/v3/cmd/helm",
+    version: "v3.22.0",
+};
 
 /// The folder of programs from Python's registry, installed when it is not there.
 pub(crate) fn python() -> Result<PathBuf> {
@@ -62,15 +78,30 @@ pub(crate) fn program(name: &str) -> Result<PathBuf> {
 
 /// Docker's compose, version 2: its own reader judges `docker-compose.yml`.
 pub(crate) fn compose() -> Result<PathBuf> {
-    let folder = cache()?.join(format!("compose-{COMPOSE_VERSION}"));
-    let program = folder.join("docker-compose");
+    built(&COMPOSE)
+}
+
+/// Renders and lints the chart.
+pub(crate) fn helm() -> Result<PathBuf> {
+    built(&HELM)
+}
+
+fn built(tool: &GoTool) -> Result<PathBuf> {
+    let GoTool {
+        name,
+        package,
+        version,
+    } = tool;
+    let folder = cache()?.join(format!("{name}-{version}"));
+    let program = folder.join(name);
     if program.exists() {
         return Ok(program);
     }
-    eprintln!("xtask: building docker compose {COMPOSE_VERSION} (2 to 4 min, once)");
+    eprintln!("xtask: building {name} {version} (2 to 4 min, once)");
     fs::create_dir_all(&folder)?;
-    // A module of its own: its replace directives forbid `go install`.
-    fs::write(folder.join("go.mod"), "module tools/compose\n\ngo 1.26\n")?;
+    // A module of its own: replace directives in some of them forbid `go install`.
+    let module = format!("module tools/{name}\n\ngo 1.26\n");
+    fs::write(folder.join("go.mod"), module)?;
     let go = self::program("go")?;
     let command = || {
         let mut command = Command::new(&go);
@@ -79,12 +110,13 @@ pub(crate) fn compose() -> Result<PathBuf> {
         command
     };
     let mut get = command();
-    get.args(["get", "-tool", &format!("{COMPOSE}@{COMPOSE_VERSION}")]);
+    get.args(["get", "-tool", &format!("{package}@{version}")]);
     cargo::output(get)?;
+    let draft = format!("{name}.new");
     let mut build = command();
-    build.args(["build", "-o", "docker-compose.new", COMPOSE]);
+    build.args(["build", "-o", &draft, package]);
     cargo::output(build)?;
-    fs::rename(folder.join("docker-compose.new"), &program)?;
+    fs::rename(folder.join(draft), &program)?;
     Ok(program)
 }
 
@@ -93,9 +125,9 @@ pub(crate) fn install_all(workspace: &Workspace) -> Result<()> {
     install::Programs::install(&|text| eprintln!("xtask: {text}"))
         .map_err(|error| error.context(workspace.root.display().to_string()))?;
     let python = python()?;
-    let compose = compose()?;
-    println!("{}", python.display());
-    println!("{}", compose.display());
+    for program in [python, compose()?, helm()?] {
+        println!("{}", program.display());
+    }
     Ok(())
 }
 

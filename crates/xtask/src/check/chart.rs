@@ -1,0 +1,70 @@
+//! The Helm chart: lints, and renders with and without what can be left out.
+
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+
+use crate::check::Outcome;
+use crate::workspace::Workspace;
+use crate::{cargo, tools};
+
+const CHART: &str = "helm/candlefish";
+
+/// What every rendering must contain, by kind and the end of the name.
+const PARTS: [(&str, &str); 5] = [
+    ("Job", "deploy-orchestrator-migrate"),
+    ("Job", "gateway-migrate"),
+    ("Deployment", "gateway"),
+    ("Deployment", "deploy-orchestrator"),
+    ("StatefulSet", "edge"),
+];
+
+pub(super) fn check(workspace: &Workspace) -> Outcome {
+    let program = tools::helm()?;
+    let helm = |args: &[&str]| {
+        let mut command = Command::new(&program);
+        command.current_dir(&workspace.root).args(args);
+        cargo::output(command)
+    };
+    helm(&["lint", "--strict", CHART])?;
+    let plain = helm(&["template", "check", CHART, "--kube-version", "1.32"])?;
+    holds(&plain)?;
+    let adjusted = [
+        "s3.endpoint=http://s3:9000",
+        "otlpEndpoint=http://jaeger:4317",
+        "networkPolicy.enabled=false",
+        "edge.storageClassName=fast",
+        "image.tag=v9",
+    ];
+    let adjusted: Vec<&str> = adjusted.iter().flat_map(|set| ["--set", *set]).collect();
+    let adjusted = helm(
+        &[
+            &["template", "check", CHART, "--kube-version", "1.32"],
+            &adjusted[..],
+        ]
+        .concat(),
+    )?;
+    holds(&adjusted)?;
+    ensure!(
+        adjusted.contains("image: candlefish:v9"),
+        "image.tag is not used"
+    );
+    ensure!(
+        !adjusted.contains("kind: NetworkPolicy"),
+        "a policy although it is off"
+    );
+    Ok(())
+}
+
+fn holds(rendered: &str) -> Result<()> {
+    let documents: Vec<&str> = rendered.split("\n---").collect();
+    for (kind, name) in PARTS {
+        let kind_line = format!("kind: {kind}\n");
+        let name_line = format!("name: check-{name}\n");
+        let found = documents
+            .iter()
+            .any(|one| one.contains(&kind_line) && one.contains(&name_line));
+        ensure!(found, "the chart renders no {kind} {name}");
+    }
+    Ok(())
+}
