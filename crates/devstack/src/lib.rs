@@ -33,7 +33,7 @@ pub use nats::Nats;
 pub use output::{Console, Output};
 pub use ports::Port;
 pub use postgres::{Account, Postgres};
-pub use process::{Launch, Process};
+pub use process::{Launch, Process, Signal};
 pub use s3::S3;
 pub use stack::{Blobs, Builder, Edge, Service, Stack};
 pub use supervise::{Event, supervise};

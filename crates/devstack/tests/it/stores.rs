@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use candlefish_devstack::{Stack, wait_until};
+use candlefish_devstack::{Event, Signal, Stack, supervise, wait_until};
 
 #[tokio::test]
 async fn postgres_keeps_what_was_committed_before_it_was_killed() {
@@ -68,4 +68,41 @@ async fn waiting_in_vain_names_what_and_the_last_status() {
         error.contains("the moon") && error.contains("still half"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn what_a_stranger_kills_is_told_and_brought_back() {
+    let stack = Stack::builder().replicas(0, 0, 0).start().await.unwrap();
+    let process = stack.nats().process();
+    let first = process.pid().unwrap();
+    process.signal(Signal::KILL).unwrap();
+
+    let (back, seen) = tokio::sync::oneshot::channel();
+    let mut back = Some(back);
+    let mut told = Vec::new();
+    let until_back = async {
+        drop(seen.await);
+    };
+    let supervised = supervise(&stack, until_back, |event| {
+        if matches!(event, Event::Back { .. }) {
+            back.take().unwrap().send(()).unwrap();
+        }
+        told.push(event);
+    });
+    let in_time = tokio::time::timeout(Duration::from_secs(20), supervised).await;
+    in_time.unwrap().unwrap();
+    assert!(matches!(&told[0], Event::Lost { name, pid, .. } if name == "nats" && *pid == first));
+    assert!(matches!(&told[1], Event::Back { name, pid, .. } if name == "nats" && *pid != first));
+    stack.nats().ready().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_the_stack_itself_stopped_stays_stopped() {
+    let stack = Stack::builder().replicas(0, 0, 0).start().await.unwrap();
+    stack.nats().process().kill().unwrap();
+    let a_while = tokio::time::sleep(Duration::from_millis(300));
+    let mut told = 0;
+    supervise(&stack, a_while, |_| told += 1).await.unwrap();
+    assert_eq!(told, 0);
+    assert!(!stack.nats().process().is_running());
 }
