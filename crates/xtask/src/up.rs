@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use candlefish_devstack::{Event, Stack, supervise};
-use clap::Args;
+use clap::{Args, value_parser};
 use futures_util::future::{Either, select};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -23,13 +23,13 @@ use lock::Lock;
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// How many gateways.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u16).range(1..=8))]
     gateways: u16,
     /// How many orchestrators.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u16).range(1..=8))]
     orchestrators: u16,
     /// How many edges.
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 2, value_parser = value_parser!(u16).range(1..=8))]
     edges: u16,
     /// Stop when everything is up and the site is live.
     #[arg(long)]

@@ -100,7 +100,10 @@ async fn what_a_stranger_kills_is_told_and_brought_back() {
 async fn what_the_stack_itself_stopped_stays_stopped() {
     let stack = Stack::builder().replicas(0, 0, 0).start().await.unwrap();
     stack.nats().process().kill().unwrap();
-    let a_while = tokio::time::sleep(Duration::from_millis(300));
+    let a_while = async {
+        let in_vain = async || Err::<(), _>("never".to_owned());
+        drop(wait_until(Duration::from_millis(300), "nothing", in_vain).await);
+    };
     let mut told = 0;
     supervise(&stack, a_while, |_| told += 1).await.unwrap();
     assert_eq!(told, 0);
