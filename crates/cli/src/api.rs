@@ -219,7 +219,7 @@ fn endpoint(uri: &Uri) -> Result<Endpoint, tonic::transport::Error> {
     let endpoint = endpoint
         .user_agent(concat!("candlefish/", env!("CARGO_PKG_VERSION")))?
         .connect_timeout(CONNECT)
-        .http2_keep_alive_interval(Duration::from_secs(10))
+        .http2_keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(10))
         .keep_alive_while_idle(true);
     if uri.scheme_str() == Some("https") {

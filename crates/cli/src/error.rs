@@ -88,7 +88,7 @@ pub(crate) enum Error {
     #[error("cannot reach {}: {}", .0.address, .0.why)]
     Unreachable(Unreachable),
     /// Refused by the server.
-    #[error("{}", .0.message())]
+    #[error("{}", words(.0))]
     Refused(Box<Status>),
     /// Which API.
     #[error(transparent)]
@@ -108,6 +108,14 @@ pub(crate) enum Error {
     /// The upload.
     #[error(transparent)]
     Upload(#[from] upload::Error),
+}
+
+/// What the server said; a server that says nothing gave at least a code.
+fn words(status: &Status) -> &str {
+    match status.message() {
+        "" => status.code().description(),
+        said => said,
+    }
 }
 
 impl Error {

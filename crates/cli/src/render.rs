@@ -64,14 +64,21 @@ impl Look {
         }
     }
 
-    /// One line with a text at its right end; the left one is cut where there is no room.
+    /// One line with a text at its right end. A screen has no room for more than its width, so the
+    /// left text is cut there; elsewhere nothing is lost.
     pub(crate) fn line(&self, left: &str, right: &str) -> String {
-        let room = self.width.saturating_sub(if right.is_empty() {
+        let taken = if right.is_empty() {
             0
         } else {
             measure_text_width(right) + 2
-        });
-        let left = truncate_str(left.trim_end(), room, "…");
+        };
+        let room = self.width.saturating_sub(taken);
+        let left = left.trim_end();
+        let left = if self.height.is_some() {
+            truncate_str(left, room, "…")
+        } else {
+            left.into()
+        };
         if right.is_empty() {
             return left.into_owned();
         }

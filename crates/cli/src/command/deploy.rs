@@ -118,7 +118,11 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         reason: args.reason,
         lift_hold: args.lift_hold,
     };
-    let (deployment, repeat) = api.act_as(&request.clone(), request).await?;
+    let (mut deployment, repeat) = api.act_as(&request.clone(), request).await?;
+    if deployment.previous_release_id.is_empty() {
+        // Its first step notes what it goes over; until then it is what is live.
+        deployment.previous_release_id = target.live_release_id;
+    }
     say_accepted(app, &release, &deployment, &repeat);
     if args.detach {
         waiting::detached(app, &deployment);

@@ -1,26 +1,26 @@
 //! What changed between two looks at a deployment: one line per change, with a time. For readers
 //! that cannot see a line change in place: logs, pipes, screen readers.
 
-use candlefish_proto::deploy::{Blocker, Deployment, Step, blocker, deployment, step};
+use candlefish_proto::deploy::{Blocker, Deployment, Step, blocker, deployment::State, step};
 
 use super::{Look, blockers, pad, steps, words};
 
 /// The lines for what is new since `before`.
 pub(crate) fn lines(before: Option<&Deployment>, now: &Deployment, look: &Look) -> Vec<String> {
     let mut lines = Vec::new();
-    if before.map(Deployment::state) != Some(now.state()) {
-        let state = match now.state() {
-            deployment::State::Cancelling if !now.cause.is_empty() => {
-                format!("being undone: {}", now.cause)
-            }
-            state => words::state(state).to_owned(),
-        };
-        lines.push(line(&state, "", look));
-    }
+    let state = (before.map(Deployment::state) != Some(now.state())).then(|| state_line(now, look));
+    // What a deployment came to follows from its steps; what it does now comes before them.
+    let (first, last) = if words::is_terminal(now.state()) {
+        (None, state)
+    } else {
+        (state, None)
+    };
+    lines.extend(first);
     for step in &now.steps {
         let old = before.and_then(|before| before.steps.iter().find(|old| old.ord == step.ord));
         lines.extend(step_line(old, step, look));
     }
+    lines.extend(last);
     for blocker in now
         .blockers
         .iter()
@@ -38,6 +38,15 @@ pub(crate) fn lines(before: Option<&Deployment>, now: &Deployment, look: &Look) 
         }
     }
     lines
+}
+
+fn state_line(now: &Deployment, look: &Look) -> String {
+    match now.state() {
+        State::Cancelling if !now.cause.is_empty() => {
+            line(&format!("being undone: {}", now.cause), "", look)
+        }
+        state => line(words::state(state), "", look),
+    }
 }
 
 /// An interval is a step of its own: its line says that it runs.
@@ -61,6 +70,8 @@ fn step_line(old: Option<&Step>, step: &Step, look: &Look) -> Option<String> {
     let says_nothing = match state {
         step::State::Pending | step::State::Unspecified => true,
         step::State::Abandoned => step.started_at.is_none(),
+        // The line of the state says it.
+        step::State::Done => step.kind() == step::Kind::Finish,
         _ => false,
     };
     if is_known || says_nothing {

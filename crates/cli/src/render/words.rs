@@ -9,6 +9,8 @@ use jiff::{SignedDuration, Timestamp, ToSpan as _, Unit, Zoned};
 
 /// Letters of an id that are shown where it is only named: the prefix and the time it was made.
 const SHORT: usize = 10;
+/// So near that a minute is no answer.
+const NEAR: SignedDuration = SignedDuration::from_mins(2);
 const SECOND: i64 = 1_000;
 /// From here on, tenths of a second say nothing.
 const TENTHS: i64 = 10 * SECOND;
@@ -149,11 +151,14 @@ pub(crate) fn lasted(from: Option<&prost_types::Timestamp>, now: &Zoned) -> Stri
     since(from, now).map(about).unwrap_or_default()
 }
 
-/// `14:07`; `Monday 14:07` within a week; else with its date.
+/// `14:07`, `14:07:12` when it is near; `Monday 14:07` within a week; else with its date.
 pub(crate) fn clock(time: Timestamp, now: &Zoned) -> String {
+    let near = time.duration_until(now.timestamp()).abs() < NEAR;
     let time = time.to_zoned(now.time_zone().clone());
     let week = now.checked_add(6.days()).is_ok_and(|week| time < week) && time > *now;
-    let format = if time.date() == now.date() {
+    let format = if near {
+        "%H:%M:%S"
+    } else if time.date() == now.date() {
         "%H:%M"
     } else if week {
         "%A %H:%M"

@@ -172,6 +172,9 @@ fn target(app: &App) -> ProgressDrawTarget {
 
 /// Says what was sent.
 pub(super) fn say_sent(app: &App, hashed: &Hashed, sent: &HashSet<String>, begun: Instant) {
+    if sent.is_empty() {
+        return say_stored(app, hashed);
+    }
     let new = hashed
         .entries
         .iter()

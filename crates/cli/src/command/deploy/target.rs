@@ -23,6 +23,8 @@ pub(super) struct Target {
     pub(super) site: String,
     /// The slug of the environment; `None` for a preview.
     pub(super) environment: Option<String>,
+    /// The release that is live there; empty for none.
+    pub(super) live_release_id: String,
 }
 
 /// Finds the target and asks whether it exists, before anything is hashed.
@@ -44,12 +46,12 @@ pub(super) async fn find(app: &App, api: &Api, args: &Args) -> Result<Target, Er
     };
     say(app, &site, environment.as_ref());
     let (site, environment) = (site.value, environment.map(|found| found.value));
-    if let Some(environment) = &environment {
+    let live_release_id = if let Some(environment) = &environment {
         let place = Place {
             site: site.clone(),
             environment: environment.clone(),
         };
-        subject::environment(api, &place).await?;
+        subject::environment(api, &place).await?.live_release_id
     } else {
         if !args.lift_hold.is_empty() {
             return Err(Error::wrong(
@@ -64,11 +66,13 @@ pub(super) async fn find(app: &App, api: &Api, args: &Args) -> Result<Target, Er
             None,
         )
         .await?;
-    }
+        String::new()
+    };
     Ok(Target {
         dir,
         site,
         environment,
+        live_release_id,
     })
 }
 

@@ -29,6 +29,7 @@ fn a_canary_shows_what_was_done_what_goes_on_and_what_is_to_come() {
 fn a_narrow_screen_cuts_what_was_found_and_keeps_how_long_it_took() {
     let narrow = Look {
         width: 60,
+        height: Some(24),
         ..look(19)
     };
     let lines = deployment::live(&analysing(), &narrow);
