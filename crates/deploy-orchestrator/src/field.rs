@@ -42,7 +42,6 @@ impl Faults {
     }
 
     /// Refuses the request when anything was wrong.
-    #[expect(clippy::result_large_err, reason = "a refusal is made once a call")]
     pub(crate) fn finish(self) -> Result<(), Refusal> {
         if self.0.is_empty() {
             Ok(())
@@ -52,7 +51,6 @@ impl Faults {
     }
 
     /// Refuses the request when anything was wrong, or gives what was made of it.
-    #[expect(clippy::result_large_err, reason = "a refusal is made once a call")]
     pub(crate) fn finish_with<T>(self, value: Option<T>) -> Result<T, Refusal> {
         self.finish()?;
         Ok(value.expect("a value is only missing beside a fault"))

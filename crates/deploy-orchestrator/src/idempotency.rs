@@ -77,7 +77,6 @@ impl Key {
     /// `method` is the RPC's own name, such as `CreateSite`. The message's encoding stands for the
     /// message because no request has a map, whose order would differ from call to call; a test
     /// reads that off the descriptors.
-    #[expect(clippy::result_large_err, reason = "a refusal is made once a call")]
     pub(crate) fn of(
         metadata: &MetadataMap,
         caller: &Caller,

@@ -97,7 +97,7 @@ impl Postgres {
             if let Some(status) = self.process.lost() {
                 // After a kill its last backends may hold the shared memory for a moment more.
                 let words = self.process.tail(5);
-                if !words.contains("shared memory block") {
+                if words.contains("shared memory block") {
                     self.process.start().map_err(|error| format!("{error:#}"))?;
                 }
                 return Err(format!("{status}: {words}"));

@@ -15,7 +15,6 @@ fn caller(principal: &str) -> Caller {
     }
 }
 
-#[expect(clippy::result_large_err, reason = "a refusal is made once a call")]
 fn key_of(value: &str, message: &pb::CreateSiteRequest) -> Result<Option<Key>, Refusal> {
     let mut metadata = MetadataMap::new();
     metadata.insert(KEY, value.parse().unwrap());

@@ -6,7 +6,6 @@ fn filter() -> Filter {
     Filter::of("ListSites").with("docs")
 }
 
-#[expect(clippy::result_large_err, reason = "a refusal is made once a call")]
 fn read<K: PageKey>(
     size: i32,
     token: &str,

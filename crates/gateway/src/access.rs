@@ -1,0 +1,123 @@
+//! `AccessService`: requests to commands, nothing else.
+
+use std::sync::Arc;
+
+use candlefish_ids::TokenId;
+use candlefish_proto::access::{
+    CreatePrincipalRequest, CreateTokenRequest, CreateTokenResponse, ListPrincipalsRequest,
+    ListPrincipalsResponse, ListTokensRequest, ListTokensResponse, Principal, RevokeTokenRequest,
+    Token, WhoAmIRequest, WhoAmIResponse, access_service_server::AccessService,
+};
+use candlefish_runtime::{
+    identity::{self, Caller},
+    refusal::{Code, Refusal},
+    tasks::Tasks,
+};
+use sqlx::PgPool;
+use tonic::{Request, Response, Status, metadata::MetadataMap};
+
+use crate::{
+    auth::{self, Auth, Verified},
+    principal, token,
+};
+
+/// Answers about principals and tokens.
+#[derive(Debug, Clone)]
+pub(crate) struct Rpc {
+    pub(crate) pool: PgPool,
+    pub(crate) auth: Auth,
+    pub(crate) tasks: Tasks,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+fn parts<T>(request: Request<T>) -> Result<(MetadataMap, Caller, T), Status> {
+    let caller = identity::caller(&request)?;
+    let (metadata, _, message) = request.into_parts();
+    Ok((metadata, caller, message))
+}
+
+fn lost(_: candlefish_runtime::tasks::Lost) -> Status {
+    Refusal::new(
+        Code::Unavailable,
+        "stopping",
+        "the gateway is stopping; repeat the call with the same idempotency key",
+    )
+    .into()
+}
+
+#[tonic::async_trait]
+impl AccessService for Rpc {
+    async fn who_am_i(&self, request: Request<WhoAmIRequest>) -> Answer<WhoAmIResponse> {
+        let verified = request.extensions().get::<Arc<Verified>>();
+        let verified = verified.ok_or_else(|| {
+            Status::from(Refusal::new(
+                Code::Unauthenticated,
+                "token-missing",
+                "send a token",
+            ))
+        })?;
+        Ok(Response::new(auth::who_am_i(verified)))
+    }
+
+    async fn create_principal(
+        &self,
+        request: Request<CreatePrincipalRequest>,
+    ) -> Answer<Principal> {
+        let (metadata, caller, message) = parts(request)?;
+        let pool = self.pool.clone();
+        // A command that has begun ends, whatever becomes of its caller.
+        let work = async move { principal::create(&pool, &metadata, &caller, message).await };
+        Ok(self
+            .tasks
+            .complete("create principal", work)
+            .await
+            .map_err(lost)??)
+    }
+
+    async fn list_principals(
+        &self,
+        request: Request<ListPrincipalsRequest>,
+    ) -> Answer<ListPrincipalsResponse> {
+        Ok(Response::new(
+            principal::list(&self.pool, request.into_inner()).await?,
+        ))
+    }
+
+    async fn create_token(
+        &self,
+        request: Request<CreateTokenRequest>,
+    ) -> Answer<CreateTokenResponse> {
+        let (metadata, caller, message) = parts(request)?;
+        let pool = self.pool.clone();
+        let work = async move { token::create::create(&pool, &metadata, &caller, message).await };
+        Ok(self
+            .tasks
+            .complete("create token", work)
+            .await
+            .map_err(lost)??)
+    }
+
+    async fn list_tokens(&self, request: Request<ListTokensRequest>) -> Answer<ListTokensResponse> {
+        Ok(Response::new(
+            token::list::list(&self.pool, request.into_inner()).await?,
+        ))
+    }
+
+    async fn revoke_token(&self, request: Request<RevokeTokenRequest>) -> Answer<Token> {
+        let (metadata, caller, message) = parts(request)?;
+        let (pool, auth) = (self.pool.clone(), self.auth.clone());
+        let work = async move {
+            let answer = token::revoke::revoke(&pool, &metadata, &caller, message).await?;
+            if let Ok(id) = answer.get_ref().id.parse::<TokenId>() {
+                auth.forget(id);
+            }
+            Ok::<_, Refusal>(answer)
+        };
+        Ok(self
+            .tasks
+            .complete("revoke token", work)
+            .await
+            .map_err(lost)??)
+    }
+}

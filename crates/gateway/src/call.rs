@@ -1,0 +1,204 @@
+//! What every call passes, by whichever surface it came: who calls, may they, how many at a time,
+//! how long, and whose it is.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use candlefish_ids::RequestId;
+use candlefish_runtime::{
+    identity::{Caller, IDENTITY, REQUEST_ID, Signer},
+    refusal::{Code, Refusal},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use prost_reflect::DynamicMessage;
+use tokio::sync::Semaphore;
+use tonic::{Status, body::Body, service::Routes};
+use tower::ServiceExt;
+
+use crate::{
+    auth::{self, Auth, Verified},
+    backend::{self, Backend},
+    contract::{Contract, Method, Owner},
+};
+
+/// The largest request message in bytes.
+pub(crate) const MOST_BYTES: usize = 4 * 1024 * 1024;
+/// The receiver of what is signed for the deploy-orchestrator.
+const ORCHESTRATOR: &str = "deploy-orchestrator";
+/// What a caller's own headers may carry to a service.
+const FORWARDED: [HeaderName; 4] = [
+    HeaderName::from_static("idempotency-key"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+    HeaderName::from_static("grpc-timeout"),
+];
+
+/// Shared by all surfaces; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Calls {
+    pub(crate) contract: Arc<Contract>,
+    pub(crate) auth: Auth,
+    pub(crate) orchestrator: Backend,
+    /// The services in this process.
+    pub(crate) own: Routes,
+    pub(crate) signer: Signer,
+    pub(crate) at_a_time: Arc<Semaphore>,
+    pub(crate) timeout: Duration,
+}
+
+/// One call that was let in.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) method: Arc<Method>,
+    pub(crate) verified: Arc<Verified>,
+    pub(crate) request_id: RequestId,
+}
+
+impl Calls {
+    /// Lets a caller in whose role is high enough.
+    pub(crate) async fn admit(
+        &self,
+        method: &Arc<Method>,
+        headers: &HeaderMap,
+        request_id: RequestId,
+    ) -> Result<Admitted, Status> {
+        let verified = self.auth.verify(headers).await?;
+        if let Err(refusal) = auth::require(method.role, &verified.caller) {
+            tracing::info!(
+                request.id = %request_id, principal = %verified.caller.principal,
+                method = %method.path, "refused: {refusal}"
+            );
+            return Err(refusal.into());
+        }
+        Ok(Admitted {
+            method: Arc::clone(method),
+            verified,
+            request_id,
+        })
+    }
+
+    /// Refuses fields that the caller's role may not set.
+    pub(crate) fn check_fields(
+        admitted: &Admitted,
+        message: &DynamicMessage,
+    ) -> Result<(), Status> {
+        let role = admitted.verified.caller.role;
+        let breaches = admitted.method.guarded.breaches(message, role);
+        if breaches.is_empty() {
+            return Ok(());
+        }
+        let mut refusal = Refusal::new(
+            Code::PermissionDenied,
+            "role-too-low",
+            "a field needs a higher role than yours",
+        );
+        for breach in breaches {
+            let needs = auth::role_name(breach.role);
+            refusal = refusal.field(breach.field, format!("needs the role {needs}"));
+        }
+        Err(refusal.into())
+    }
+
+    /// Makes the call; the answer is gRPC, as the service gave it.
+    pub(crate) async fn make(
+        &self,
+        admitted: &Admitted,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Body>, Status> {
+        let Ok(_permit) = Arc::clone(&self.at_a_time).try_acquire_owned() else {
+            let words = "too many calls at a time; try again";
+            let refusal = Refusal::new(Code::Unavailable, "busy", words);
+            return Err(refusal.retry_after(Duration::from_secs(1)).into());
+        };
+        let headers = self.forwarded(admitted, headers)?;
+        let call = backend::Call {
+            path: admitted.method.path.clone(),
+            headers,
+            body,
+            safe: admitted.method.is_safe(),
+        };
+        let answer = async {
+            match admitted.method.owner {
+                Owner::Orchestrator => self.orchestrator.call(&call).await,
+                Owner::Gateway => self.call_own(admitted, call).await,
+            }
+        };
+        // A stream's answer begins at once; how long it goes on is its own business.
+        tokio::time::timeout(self.timeout, answer)
+            .await
+            .map_err(|_elapsed| {
+                let words = format!("no answer within {} s", self.timeout.as_secs());
+                Status::deadline_exceeded(words)
+            })?
+    }
+
+    async fn call_own(
+        &self,
+        admitted: &Admitted,
+        call: backend::Call,
+    ) -> Result<Response<Body>, Status> {
+        let mut request = http::Request::new(Body::new(http_body_util::Full::new(call.body)));
+        *request.method_mut() = http::Method::POST;
+        *request.version_mut() = http::Version::HTTP_2;
+        *request.uri_mut() = http::Uri::from(call.path);
+        *request.headers_mut() = call.headers;
+        request.headers_mut().insert(
+            http::header::CONTENT_TYPE,
+            HeaderValue::from_static("application/grpc"),
+        );
+        let caller = Caller {
+            request_id: admitted.request_id.to_string(),
+            ..admitted.verified.caller.clone()
+        };
+        request.extensions_mut().insert(caller);
+        request
+            .extensions_mut()
+            .insert(Arc::clone(&admitted.verified));
+        match self.own.clone().oneshot(request).await {
+            Ok(response) => Ok(response.map(Body::new)),
+            Err(never) => match never {},
+        }
+    }
+
+    /// The headers that a service gets: who calls, as we sign it, and nothing that a caller made up.
+    fn forwarded(&self, admitted: &Admitted, given: &HeaderMap) -> Result<HeaderMap, Status> {
+        let mut headers = HeaderMap::with_capacity(6);
+        for name in &FORWARDED {
+            if let Some(value) = given.get(name) {
+                headers.insert(name.clone(), value.clone());
+            }
+        }
+        let token = self
+            .signer
+            .token(ORCHESTRATOR, &admitted.verified.caller)
+            .map_err(|error| Status::internal(error.to_string()))?;
+        let value = |text: &str| {
+            HeaderValue::from_str(text).map_err(|error| Status::internal(error.to_string()))
+        };
+        headers.insert(HeaderName::from_static(IDENTITY), value(&token)?);
+        headers.insert(
+            HeaderName::from_static(REQUEST_ID),
+            value(&admitted.request_id.to_string())?,
+        );
+        Ok(headers)
+    }
+}
+
+/// A message as one gRPC frame.
+pub(crate) fn frame(message: &[u8]) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(5 + message.len());
+    bytes.put_u8(0);
+    bytes.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+    bytes.put_slice(message);
+    bytes.freeze()
+}
+
+/// The first message of a body of gRPC frames; none while it is not whole, or when compressed.
+pub(crate) fn unframe(body: &[u8]) -> Option<(&[u8], usize)> {
+    let (head, rest) = body.split_at_checked(5)?;
+    let [compressed, a, b, c, d] = head.try_into().ok()?;
+    let length = usize::try_from(u32::from_be_bytes([a, b, c, d])).ok()?;
+    let message = rest.get(..length)?;
+    (compressed == 0).then_some((message, 5 + length))
+}

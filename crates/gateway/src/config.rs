@@ -1,0 +1,146 @@
+//! The configuration: the only reader of the environment.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use candlefish_runtime::{config::Env, telemetry::TelemetryConfig};
+use tonic::transport::{Endpoint, Uri};
+
+use crate::token::Presented;
+
+/// Everything that can be set, validated.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where everybody comes in.
+    pub listen: SocketAddr,
+    /// `/healthz`, `/readyz`, `/metrics`.
+    pub ops_listen: SocketAddr,
+    /// The role's own; its search path is the schema `gateway`.
+    pub database_url: String,
+    /// Connections of the pool.
+    pub database_connections: u32,
+    /// `nats://host:port`.
+    pub nats_url: String,
+    /// PEM file of this process's own key.
+    pub identity_key: PathBuf,
+    /// Replicas of the deploy-orchestrator.
+    pub orchestrators: Vec<Uri>,
+    /// The first admin's token, cut up; its text is not kept.
+    pub(crate) bootstrap: Option<Presented>,
+    /// `/` shows sites without a token: for development.
+    pub open_status: bool,
+    /// How long a verified token is remembered.
+    pub remember_tokens: Duration,
+    /// The longest a call may take that does not stream.
+    pub call_timeout: Duration,
+    /// Calls in hand at a time; more are answered 503.
+    pub calls: usize,
+    /// How often the feeds are looked at without a wake-up.
+    pub poll: Duration,
+    /// Telemetry.
+    pub telemetry: TelemetryConfig,
+}
+
+impl Config {
+    /// Reads and validates everything; all faults at once.
+    pub fn from_process() -> Result<Self, candlefish_runtime::config::Error> {
+        Self::read(Env::from_process())
+    }
+
+    /// Reads from an environment that a test may have made.
+    pub fn read(mut env: Env) -> Result<Self, candlefish_runtime::config::Error> {
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let urls = env.required("CANDLEFISH_ORCHESTRATOR_URL");
+        let orchestrators = urls
+            .split(',')
+            .map(str::trim)
+            .filter(|url| !url.is_empty())
+            .filter_map(|url| {
+                let parsed = url
+                    .parse::<Uri>()
+                    .ok()
+                    .filter(|uri| uri.authority().is_some());
+                if parsed.is_none() {
+                    let words = format!("{url:?} is not an address such as http://127.0.0.1:7201");
+                    env.fault("CANDLEFISH_ORCHESTRATOR_URL", words);
+                }
+                parsed
+            })
+            .collect();
+        let bootstrap = env.optional("CANDLEFISH_BOOTSTRAP_TOKEN").and_then(|text| {
+            let presented = Presented::parse(&text);
+            if presented.is_none() {
+                let words =
+                    "must be cft_, 26 characters of an id, _, and 32 to 128 letters and digits";
+                env.fault("CANDLEFISH_BOOTSTRAP_TOKEN", words);
+            }
+            presented
+        });
+        let config = Self {
+            listen: env.parse_required("CANDLEFISH_LISTEN").unwrap_or(any_port),
+            ops_listen: env
+                .parse_required("CANDLEFISH_OPS_LISTEN")
+                .unwrap_or(any_port),
+            database_url: env.required("CANDLEFISH_DATABASE_URL"),
+            database_connections: env.parse_or("CANDLEFISH_DATABASE_CONNECTIONS", 10),
+            nats_url: env.required("CANDLEFISH_NATS_URL"),
+            identity_key: env.required("CANDLEFISH_IDENTITY_KEY").into(),
+            orchestrators,
+            bootstrap,
+            open_status: env.parse_or("CANDLEFISH_OPEN_STATUS", false),
+            remember_tokens: env.duration_ms_or("CANDLEFISH_REMEMBER_TOKENS_MS", 5_000),
+            call_timeout: env.duration_ms_or("CANDLEFISH_CALL_TIMEOUT_MS", 30_000),
+            calls: env.parse_or("CANDLEFISH_CALLS", 2_048),
+            poll: env.duration_ms_or("CANDLEFISH_POLL_MS", 1_000),
+            telemetry: TelemetryConfig::from_env(&mut env),
+        };
+        if config.calls == 0 {
+            env.fault("CANDLEFISH_CALLS", "must be at least 1");
+        }
+        env.finish()?;
+        Ok(config)
+    }
+
+    /// How to reach each replica of the deploy-orchestrator.
+    pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
+        self.orchestrators
+            .iter()
+            .map(|uri| {
+                Endpoint::from(uri.clone())
+                    .connect_timeout(Duration::from_secs(1))
+                    .tcp_nodelay(true)
+                    .initial_stream_window_size(1024 * 1024)
+                    .initial_connection_window_size(8 * 1024 * 1024)
+                    .http2_keep_alive_interval(Duration::from_secs(10))
+                    .keep_alive_timeout(Duration::from_secs(5))
+                    .keep_alive_while_idle(true)
+            })
+            .collect()
+    }
+
+    /// What `--check-config` prints: everything but secrets.
+    pub fn describe(&self) -> String {
+        let database = self.database_url.rsplit('@').next().unwrap_or_default();
+        let orchestrators: Vec<String> =
+            self.orchestrators.iter().map(ToString::to_string).collect();
+        format!(
+            "listen {}\nops_listen {}\ndatabase {database}\ndatabase_connections {}\nnats {}\n\
+             orchestrators {}\nbootstrap_token {}\nopen_status {}\nremember_tokens {:?}\n\
+             call_timeout {:?}\ncalls {}\npoll {:?}\n",
+            self.listen,
+            self.ops_listen,
+            self.database_connections,
+            self.nats_url,
+            orchestrators.join(", "),
+            if self.bootstrap.is_some() {
+                "set"
+            } else {
+                "none"
+            },
+            self.open_status,
+            self.remember_tokens,
+            self.call_timeout,
+            self.calls,
+            self.poll,
+        )
+    }
+}

@@ -1,0 +1,114 @@
+//! The one port: looks at what a request is, and hands it to the surface that answers it.
+
+use candlefish_ids::RequestId;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use tonic::{body::Body, service::Routes};
+use tonic_web::GrpcWebLayer;
+use tower::{Layer, ServiceExt};
+
+use crate::{
+    grpc::Grpc,
+    open::Pages,
+    problem::{Problem, kinds},
+    rest::Rest,
+    uploads::Uploads,
+};
+
+/// Everything that answers; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Front {
+    pub(crate) grpc: Grpc,
+    pub(crate) rest: Rest,
+    pub(crate) uploads: Uploads,
+    pub(crate) pages: Pages,
+    /// gRPC reflection and health.
+    pub(crate) described: Routes,
+}
+
+/// What a request is, by its content type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Surface {
+    Grpc,
+    GrpcWeb,
+    Http,
+}
+
+impl Surface {
+    fn of(headers: &HeaderMap) -> Self {
+        let kind = headers
+            .get(header::CONTENT_TYPE)
+            .map_or(&b""[..], HeaderValue::as_bytes);
+        if kind.starts_with(b"application/grpc-web") {
+            Self::GrpcWeb
+        } else if kind.starts_with(b"application/grpc") {
+            Self::Grpc
+        } else {
+            Self::Http
+        }
+    }
+}
+
+impl Front {
+    /// Answers one request.
+    pub(crate) async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        match Surface::of(request.headers()) {
+            Surface::Grpc => self.grpc(request).await,
+            Surface::GrpcWeb => {
+                let web = GrpcWebLayer::new().layer(self.grpc.clone());
+                match web.oneshot(request).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                }
+            }
+            Surface::Http => self.http(request).await,
+        }
+    }
+
+    async fn grpc(&self, request: Request<Body>) -> Response<Body> {
+        let path = request.uri().path();
+        if path.starts_with("/grpc.reflection.") || path.starts_with("/grpc.health.") {
+            return match self.described.clone().oneshot(request).await {
+                Ok(response) => response.map(Body::new),
+                Err(never) => match never {},
+            };
+        }
+        self.grpc.answer(request).await
+    }
+
+    async fn http(&self, request: Request<Body>) -> Response<Body> {
+        let path = request.uri().path();
+        if path.starts_with("/blobs/") {
+            return self.uploads.answer(request).await;
+        }
+        if let Some(page) = self.pages.find(path) {
+            if request.method() != Method::GET && request.method() != Method::HEAD {
+                let words = format!("{path} takes GET, not {}", request.method());
+                let problem = Problem::new(&kinds::METHOD_NOT_ALLOWED, "method-not-allowed", words)
+                    .allowing("GET, HEAD");
+                return problem
+                    .respond(&RequestId::new().to_string())
+                    .map(Body::new);
+            }
+            return self.pages.answer(page, request.headers()).await;
+        }
+        self.rest.answer(request).await
+    }
+}
+
+/// A page of text.
+pub(crate) fn text(kind: &'static str, body: impl Into<bytes::Bytes>) -> Response<Body> {
+    let mut response = Response::new(Body::new(Full::new(body.into())));
+    *response.status_mut() = StatusCode::OK;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    );
+    response
+}

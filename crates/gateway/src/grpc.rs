@@ -1,0 +1,101 @@
+//! gRPC and gRPC-Web: bytes in, bytes out.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use candlefish_ids::RequestId;
+use candlefish_runtime::identity::REQUEST_ID;
+use http::{HeaderName, HeaderValue, Request, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use prost_reflect::DynamicMessage;
+use tonic::{Status, body::Body};
+use tower::Service;
+
+use crate::call::{Admitted, Calls, MOST_BYTES, unframe};
+
+/// Answers gRPC calls of the contract.
+#[derive(Debug, Clone)]
+pub(crate) struct Grpc {
+    pub(crate) calls: Calls,
+}
+
+impl Grpc {
+    /// Makes one call.
+    pub(crate) async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        let request_id = RequestId::new();
+        let mut response = match self.pass(request, request_id).await {
+            Ok(response) => response,
+            Err(status) => status.into_http(),
+        };
+        if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
+            response
+                .headers_mut()
+                .insert(HeaderName::from_static(REQUEST_ID), value);
+        }
+        response
+    }
+
+    async fn pass(
+        &self,
+        request: Request<Body>,
+        request_id: RequestId,
+    ) -> Result<Response<Body>, Status> {
+        let path = request.uri().path();
+        let method = self.calls.contract.method(path).ok_or_else(|| {
+            Status::unimplemented(format!("there is no method {path}; reflection lists them"))
+        })?;
+        let (parts, body) = request.into_parts();
+        let admitted = self.calls.admit(method, &parts.headers, request_id).await?;
+        let body = whole(body).await?;
+        check_guarded(&admitted, &body)?;
+        self.calls.make(&admitted, &parts.headers, body).await
+    }
+}
+
+/// The whole request: all public methods take one message.
+async fn whole(body: Body) -> Result<Bytes, Status> {
+    let collected = Limited::new(body, MOST_BYTES + 5)
+        .collect()
+        .await
+        .map_err(|error| {
+            if error.downcast_ref::<LengthLimitError>().is_some() {
+                Status::invalid_argument(format!("the request has more than {MOST_BYTES} bytes"))
+            } else {
+                Status::cancelled("the request broke off")
+            }
+        })?;
+    Ok(collected.to_bytes())
+}
+
+/// Only messages with guarded fields are read at all.
+fn check_guarded(admitted: &Admitted, body: &[u8]) -> Result<(), Status> {
+    if admitted.method.guarded.is_empty() {
+        return Ok(());
+    }
+    let (message, _) = unframe(body).ok_or_else(|| {
+        Status::invalid_argument("the request is no whole uncompressed gRPC message")
+    })?;
+    let message = DynamicMessage::decode(admitted.method.input.clone(), message)
+        .map_err(|error| Status::invalid_argument(error.to_string()))?;
+    Calls::check_fields(admitted, &message)
+}
+
+impl Service<Request<Body>> for Grpc {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let this = self.clone();
+        Box::pin(async move { Ok(this.answer(request).await) })
+    }
+}

@@ -1,0 +1,35 @@
+//! The gateway: the way in. It holds no business rule: it says who calls and whether they may, and
+//! passes the call on, whatever surface it came by.
+//!
+//! Modules in reading order: what the contract says ([`contract`], [`transcode`], [`problem`]), who
+//! calls ([`auth`], [`token`], [`principal`], [`access`]), the way of a call ([`front`], [`grpc`],
+//! [`rest`], [`sse`], [`uploads`], [`call`], [`backend`]), and what answers without a token
+//! ([`open`]).
+
+mod config;
+mod wiring;
+
+mod comments;
+mod contract;
+mod problem;
+mod transcode;
+
+mod access;
+mod auth;
+mod field;
+mod idempotency;
+mod page;
+mod principal;
+mod token;
+
+mod backend;
+mod call;
+mod front;
+mod grpc;
+mod open;
+mod rest;
+mod sse;
+mod uploads;
+
+pub use config::Config;
+pub use wiring::{migrate, run};

@@ -1,0 +1,207 @@
+//! REST: JSON to a call, and its answer to JSON, a problem, or server-sent events.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use candlefish_ids::RequestId;
+use candlefish_runtime::tasks::Tasks;
+use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use prost::Message;
+use prost_reflect::{DynamicMessage, Value};
+use tonic::{Status, body::Body};
+
+use crate::{
+    call::{Admitted, Calls, MOST_BYTES, frame, unframe},
+    contract::{Hit, Lookup},
+    idempotency,
+    problem::{Problem, kinds},
+    sse,
+    transcode::{self, Input},
+};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Answers REST calls of the contract.
+#[derive(Debug, Clone)]
+pub(crate) struct Rest {
+    pub(crate) calls: Calls,
+    pub(crate) tasks: Tasks,
+}
+
+impl Rest {
+    /// Answers one request.
+    pub(crate) async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        let request_id = RequestId::new();
+        let text = request_id.to_string();
+        let (parts, body) = request.into_parts();
+        let contract = Arc::clone(&self.calls.contract);
+        let answered = match contract.lookup(&parts.method, parts.uri.path()) {
+            Lookup::Hit(hit) => self.call(&hit, &parts, body, request_id).await,
+            other => Err(not_routed(&other, &parts.method, parts.uri.path())),
+        };
+        let mut response = answered.unwrap_or_else(|problem| {
+            if problem.status().is_server_error() {
+                tracing::warn!(
+                    request.id = %request_id, code = problem.kind().code,
+                    reason = problem.reason(), "{} {} failed", parts.method, parts.uri.path()
+                );
+            }
+            problem.respond(&text).map(Body::new)
+        });
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            response.headers_mut().insert("x-request-id", value);
+        }
+        response
+    }
+
+    async fn call(
+        &self,
+        hit: &Hit<'_>,
+        parts: &http::request::Parts,
+        body: Body,
+        request_id: RequestId,
+    ) -> Result<Response<Body>, Problem> {
+        let admitted = self
+            .calls
+            .admit(hit.method, &parts.headers, request_id)
+            .await;
+        let admitted = admitted.map_err(|status| Problem::from(&status))?;
+        let bytes = if hit.route.body {
+            Some(read_body(&parts.headers, body).await?)
+        } else {
+            None
+        };
+        let input = Input {
+            path: &hit.fields,
+            query: parts.uri.query().unwrap_or_default(),
+            body: bytes.as_deref(),
+        };
+        let mut message =
+            transcode::read(&hit.method.input, &input).map_err(Problem::bad_fields)?;
+        resume(&admitted, &parts.headers, &mut message);
+        Calls::check_fields(&admitted, &message).map_err(|status| Problem::from(&status))?;
+        let framed = frame(&message.encode_to_vec());
+        let answer = self.calls.make(&admitted, &parts.headers, framed).await;
+        let answer = answer.map_err(|status| Problem::from(&status))?;
+        if admitted.method.streams {
+            return sse::stream(&admitted, answer, self.tasks.stopping());
+        }
+        one_message(&admitted, answer).await
+    }
+}
+
+/// A stream goes on after what the client saw last.
+fn resume(admitted: &Admitted, headers: &HeaderMap, message: &mut DynamicMessage) {
+    let seen = headers
+        .get("last-event-id")
+        .and_then(|value| value.to_str().ok());
+    let (Some(ids), Some(seen)) = (&admitted.method.stream_ids, seen) else {
+        return;
+    };
+    let value = match ids.to.kind() {
+        prost_reflect::Kind::Int32 => seen.parse().ok().map(Value::I32),
+        _ => Some(Value::String(seen.to_owned())),
+    };
+    if let Some(value) = value {
+        message.set_field(&ids.to, value);
+    }
+}
+
+async fn read_body(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let is_json = kind.is_none_or(|kind| {
+        let essence = kind.split(';').next().unwrap_or_default().trim();
+        essence.eq_ignore_ascii_case("application/json") || essence.ends_with("+json")
+    });
+    let limited = Limited::new(body, MOST_BYTES)
+        .collect()
+        .await
+        .map_err(|error| {
+            let words = if error.downcast_ref::<LengthLimitError>().is_some() {
+                format!("the body has more than {MOST_BYTES} bytes")
+            } else {
+                "the body broke off".to_owned()
+            };
+            Problem::new(&kinds::INVALID_ARGUMENT, "body-too-large", words.clone()).field("", words)
+        })?;
+    let bytes = limited.to_bytes();
+    if !is_json && !bytes.is_empty() {
+        let words = format!("must be application/json, not {}", kind.unwrap_or_default());
+        return Err(
+            Problem::new(&kinds::INVALID_ARGUMENT, "not-json", words.clone())
+                .field("content-type", words),
+        );
+    }
+    Ok(bytes)
+}
+
+async fn one_message(
+    admitted: &Admitted,
+    answer: Response<Body>,
+) -> Result<Response<Body>, Problem> {
+    let (head, body) = answer.into_parts();
+    if let Some(status) = Status::from_header_map(&head.headers)
+        && status.code() != tonic::Code::Ok
+    {
+        return Err(Problem::from(&status));
+    }
+    let broke = |_| {
+        Problem::from(&Status::unavailable(
+            "the answer broke off; repeat the call",
+        ))
+    };
+    let collected = body.collect().await.map_err(broke)?;
+    if let Some(status) = collected.trailers().and_then(Status::from_header_map)
+        && status.code() != tonic::Code::Ok
+    {
+        return Err(Problem::from(&status));
+    }
+    let bytes = collected.to_bytes();
+    let internal = |words: &str| Problem::from(&Status::internal(words));
+    let (message, _) = unframe(&bytes).ok_or_else(|| internal("the answer has no message"))?;
+    let message = DynamicMessage::decode(admitted.method.output.clone(), message)
+        .map_err(|_unreadable| internal("the answer cannot be read"))?;
+    let mut response = Response::new(Body::new(Full::from(transcode::render(&message))));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, JSON);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if head.headers.contains_key(idempotency::REPLAYED) {
+        headers.insert(idempotency::REPLAYED, HeaderValue::from_static("true"));
+    }
+    if let Some(location) = admitted
+        .method
+        .creates
+        .as_ref()
+        .and_then(|c| c.made(&message))
+    {
+        if let Some(path) = location.and_then(|path| HeaderValue::from_str(&path).ok()) {
+            headers.insert(header::LOCATION, path);
+        }
+        *response.status_mut() = StatusCode::CREATED;
+    }
+    Ok(response)
+}
+
+fn not_routed(lookup: &Lookup<'_>, verb: &HttpMethod, path: &str) -> Problem {
+    match lookup {
+        Lookup::OtherMethods(methods) => {
+            let mut names: Vec<&str> = methods.iter().map(HttpMethod::as_str).collect();
+            names.sort_unstable();
+            names.dedup();
+            let names = names.join(", ");
+            let words = format!("{path} takes {names}, not {verb}");
+            Problem::new(&kinds::METHOD_NOT_ALLOWED, "method-not-allowed", words).allowing(&names)
+        }
+        Lookup::OtherVerbs(verbs) => {
+            let words = format!("{path} has no such verb; there are :{}", verbs.join(", :"));
+            Problem::new(&kinds::NOT_FOUND, "verb-unknown", words)
+        }
+        Lookup::Hit(_) | Lookup::Nothing => {
+            let words = format!("nothing is at {path}; /openapi.json lists what there is");
+            Problem::new(&kinds::NOT_FOUND, "path-unknown", words)
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! A stream of messages as server-sent events: `id` is where to go on, `data` the message's JSON.
+
+use std::{convert::Infallible, time::Duration};
+
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::{StreamExt, stream};
+use http::{HeaderValue, Response, header};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use prost_reflect::{DynamicMessage, Value};
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, body::Body};
+
+use crate::{
+    call::{Admitted, unframe},
+    contract::Method,
+    problem::Problem,
+    transcode,
+};
+
+/// Proxies close connections that say nothing for half a minute.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// What is left of the answer.
+struct Reading {
+    body: Body,
+    /// Frames that are not told yet.
+    bytes: BytesMut,
+    stopping: CancellationToken,
+    done: bool,
+}
+
+/// Turns a gRPC stream into server-sent events.
+pub(crate) fn stream(
+    admitted: &Admitted,
+    answer: Response<Body>,
+    stopping: CancellationToken,
+) -> Result<Response<Body>, Problem> {
+    let (head, body) = answer.into_parts();
+    if let Some(status) = Status::from_header_map(&head.headers)
+        && status.code() != tonic::Code::Ok
+    {
+        return Err(Problem::from(&status));
+    }
+    let method = std::sync::Arc::clone(&admitted.method);
+    let request_id = admitted.request_id.to_string();
+    let reading = Reading {
+        body,
+        bytes: BytesMut::new(),
+        stopping,
+        done: false,
+    };
+    let events = stream::unfold(reading, move |mut reading| {
+        let method = std::sync::Arc::clone(&method);
+        let request_id = request_id.clone();
+        async move {
+            let text = reading.next(&method, &request_id).await?;
+            Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), reading))
+        }
+    });
+    let mut response = Response::new(Body::new(StreamBody::new(events.boxed())));
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+impl Reading {
+    /// The next piece of the event stream; none at its end.
+    async fn next(&mut self, method: &Method, request_id: &str) -> Option<String> {
+        loop {
+            if let Some(event) = self.told(method) {
+                return Some(event);
+            }
+            if self.done {
+                return None;
+            }
+            let frame = tokio::select! {
+                () = self.stopping.cancelled() => {
+                    self.done = true;
+                    return Some(": this gateway stops; connect again\n\n".to_owned());
+                }
+                () = tokio::time::sleep(KEEP_ALIVE) => return Some(": still here\n\n".to_owned()),
+                frame = self.body.frame() => frame,
+            };
+            match frame {
+                Some(Ok(frame)) => {
+                    if let Some(event) = self.take(frame, request_id) {
+                        return Some(event);
+                    }
+                }
+                Some(Err(_broken)) => {
+                    self.done = true;
+                    return Some(failed(
+                        &Status::unavailable("the stream broke off"),
+                        request_id,
+                    ));
+                }
+                None => self.done = true,
+            }
+        }
+    }
+
+    fn take(&mut self, frame: Frame<Bytes>, request_id: &str) -> Option<String> {
+        match frame.into_data() {
+            Ok(data) => {
+                self.bytes.extend_from_slice(&data);
+                None
+            }
+            Err(frame) => {
+                self.done = true;
+                let trailers = frame.into_trailers().ok()?;
+                let status = Status::from_header_map(&trailers)?;
+                (status.code() != tonic::Code::Ok).then(|| failed(&status, request_id))
+            }
+        }
+    }
+
+    fn told(&mut self, method: &Method) -> Option<String> {
+        let (message, length) = unframe(&self.bytes)?;
+        let decoded = DynamicMessage::decode(method.output.clone(), message).ok();
+        self.bytes.advance(length);
+        decoded.map(|message| event(method, &message))
+    }
+}
+
+fn event(method: &Method, message: &DynamicMessage) -> String {
+    let id = method
+        .stream_ids
+        .as_ref()
+        .map(|ids| match message.get_field(&ids.from).as_ref() {
+            Value::String(text) => text.clone(),
+            Value::I32(number) => number.to_string(),
+            _ => String::new(),
+        });
+    let data = String::from_utf8_lossy(&transcode::render(message)).into_owned();
+    match id {
+        Some(id) => format!("id: {id}\ndata: {data}\n\n"),
+        None => format!("data: {data}\n\n"),
+    }
+}
+
+/// The stream's end as an event, since its HTTP status is sent already.
+fn failed(status: &Status, request_id: &str) -> String {
+    format!(
+        "event: problem\ndata: {}\n\n",
+        Problem::from(status).json(request_id)
+    )
+}

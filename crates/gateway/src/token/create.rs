@@ -1,0 +1,115 @@
+//! Makes a token. Its secret is in the answer and nowhere else.
+
+use candlefish_ids::TokenId;
+use candlefish_proto::access::{self, Role};
+use candlefish_runtime::{
+    database,
+    identity::Caller,
+    refusal::{Code, Refusal},
+};
+use jiff::Timestamp;
+use sqlx::PgPool;
+use tonic::{Response, metadata::MetadataMap};
+
+use super::{Hash, make, store};
+use crate::{
+    field::{Faults, is_site_slug},
+    idempotency::{self, Key},
+    principal,
+};
+
+const LONGEST_NAME: usize = 64;
+const MOST_SITES: usize = 100;
+
+pub(crate) async fn create(
+    pool: &PgPool,
+    metadata: &MetadataMap,
+    caller: &Caller,
+    request: access::CreateTokenRequest,
+) -> Result<Response<access::CreateTokenResponse>, Refusal> {
+    let key = Key::of(metadata, caller, "CreateToken", &request)?;
+    let failed = |source: sqlx::Error| database::refuse("create a token", &source);
+    let (faults, expires_at) = check(&request);
+    let mut tx = pool.begin().await.map_err(failed)?;
+    // A secret answer is not kept, so a repeat is refused here and nothing is ever replayed.
+    idempotency::replay::<access::CreateTokenResponse>(&mut tx, key.as_ref()).await?;
+    let owner = principal::store::find_by_name(&mut tx, &request.principal)
+        .await
+        .map_err(failed)?;
+    let past = match expires_at {
+        Some(at) => !store::is_future(&mut tx, at).await.map_err(failed)?,
+        None => false,
+    };
+    let owner = finish(faults, &request, owner, past)?;
+    let id = TokenId::new();
+    let secret = make(id);
+    let wanted = store::Wanted {
+        id,
+        role: request.role(),
+        name: request.name,
+        sites: request.sites,
+        expires_at,
+        hash: Hash::of(&secret),
+        bootstrap: false,
+    };
+    let token = store::insert(&mut tx, &owner, &wanted)
+        .await
+        .map_err(failed)?;
+    idempotency::keep(&mut tx, key.as_ref(), None, &token.id.to_string()).await?;
+    tx.commit().await.map_err(failed)?;
+    tracing::info!(token = %token.id, principal = token.principal, by = caller.principal, "token made");
+    Ok(Response::new(access::CreateTokenResponse {
+        token: Some(token.into()),
+        secret,
+    }))
+}
+
+/// What can be judged without the database.
+fn check(request: &access::CreateTokenRequest) -> (Faults, Option<Timestamp>) {
+    let mut faults = Faults::default();
+    faults.length("name", &request.name, 1, LONGEST_NAME);
+    if request.role() == Role::Unspecified {
+        faults.add(
+            "role",
+            "must be ROLE_VIEWER, ROLE_DEPLOYER, ROLE_APPROVER or ROLE_ADMIN",
+        );
+    }
+    if request.sites.len() > MOST_SITES {
+        faults.add("sites", format!("must be at most {MOST_SITES}"));
+    }
+    for (place, site) in request.sites.iter().enumerate() {
+        if !is_site_slug(site) {
+            faults.add(&format!("sites[{place}]"), "must be the slug of a site");
+        }
+    }
+    let expires_at = request.expires_at.as_ref().and_then(|at| {
+        let read = Timestamp::new(at.seconds, at.nanos).ok();
+        if read.is_none() {
+            faults.add("expires_at", "must be a time that exists");
+        }
+        read
+    });
+    (faults, expires_at)
+}
+
+/// All faults at once, also those that only the database knows.
+fn finish(
+    mut faults: Faults,
+    request: &access::CreateTokenRequest,
+    owner: Option<principal::Principal>,
+    past: bool,
+) -> Result<principal::Principal, Refusal> {
+    if past {
+        faults.add("expires_at", "must be in the future");
+    }
+    if owner.is_none() {
+        let words = if principal::is_name(&request.principal) {
+            "there is no such principal; make it first with POST /v1/principals"
+        } else {
+            "must be the name of a principal"
+        };
+        faults.add("principal", words);
+    }
+    faults.finish()?;
+    owner.ok_or_else(|| Refusal::new(Code::Internal, "token-owner", "a fault was not finished"))
+}

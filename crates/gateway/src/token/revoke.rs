@@ -1,0 +1,57 @@
+//! Ends a token at once: here now, on other replicas when their memory of it ends.
+
+use candlefish_ids::TokenId;
+use candlefish_proto::access;
+use candlefish_runtime::{
+    database,
+    identity::Caller,
+    refusal::{Code, Refusal},
+};
+use sqlx::PgPool;
+use tonic::{Response, metadata::MetadataMap};
+
+use super::store;
+use crate::{
+    field::Faults,
+    idempotency::{self, Key},
+};
+
+pub(crate) async fn revoke(
+    pool: &PgPool,
+    metadata: &MetadataMap,
+    caller: &Caller,
+    request: access::RevokeTokenRequest,
+) -> Result<Response<access::Token>, Refusal> {
+    let key = Key::of(metadata, caller, "RevokeToken", &request)?;
+    let mut faults = Faults::default();
+    let id = request.id.parse::<TokenId>();
+    if let Err(problem) = &id {
+        faults.add("id", problem.to_string());
+    }
+    faults.finish()?;
+    let failed = |source: sqlx::Error| database::refuse("revoke a token", &source);
+    let not_found = || {
+        let words = format!("there is no token {:?}", request.id);
+        Refusal::new(Code::NotFound, "token-not-found", words)
+    };
+    let id = id.map_err(|_error| not_found())?;
+    let mut tx = pool.begin().await.map_err(failed)?;
+    if let Some(before) = idempotency::replay(&mut tx, key.as_ref()).await? {
+        return Ok(idempotency::replayed(before));
+    }
+    let token = store::revoke(&mut tx, id)
+        .await
+        .map_err(failed)?
+        .ok_or_else(not_found)?;
+    let answer = access::Token::from(token);
+    let bytes = prost::Message::encode_to_vec(&answer);
+    idempotency::keep(&mut tx, key.as_ref(), Some(bytes), &answer.id).await?;
+    tx.commit().await.map_err(failed)?;
+    tracing::info!(
+        token = answer.id,
+        principal = answer.principal,
+        by = caller.principal,
+        "token revoked"
+    );
+    Ok(Response::new(answer))
+}

@@ -1,0 +1,209 @@
+//! The only file that knows every room: builds, mounts, spawns.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::Router;
+use candlefish_proto::access::access_service_server::AccessServiceServer;
+use candlefish_runtime::{
+    database,
+    identity::{KeyError, Signer},
+    listen,
+    ops::{self, Readiness},
+    tasks::{Policy, Tasks},
+};
+use http::Request;
+use sqlx::PgPool;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tonic::{body::Body, service::Routes};
+
+use crate::{
+    Config, access, auth,
+    backend::Backend,
+    call::Calls,
+    contract::{self, Contract},
+    front::Front,
+    grpc::Grpc,
+    idempotency,
+    open::Pages,
+    rest::Rest,
+    token,
+    uploads::Uploads,
+};
+
+const FORGET_EVERY: Duration = Duration::from_mins(1);
+/// Rows at once, so that no statement runs long.
+const FORGET_AT_ONCE: i64 = 5_000;
+
+/// Why the process cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("connect to the database")]
+    Database(#[from] database::Error),
+    #[error("migrate the schema")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    #[error("the schema is behind: run `gateway migrate` first")]
+    Behind,
+    #[error("read the schema's version")]
+    Version(#[source] sqlx::Error),
+    #[error("read our own key")]
+    Key(#[from] KeyError),
+    #[error("make the bootstrap admin: {0}")]
+    Bootstrap(String),
+    #[error("read the contract: {0}")]
+    Contract(String),
+    #[error("describe the contract by reflection")]
+    Reflection(#[source] tonic_reflection::server::Error),
+    #[error("prepare uploads")]
+    Uploads(#[source] reqwest::Error),
+    #[error("open a port")]
+    Listen(#[from] listen::Error),
+    #[error("open the operations port")]
+    Ops(#[from] ops::Error),
+}
+
+impl From<contract::Error> for Error {
+    fn from(error: contract::Error) -> Self {
+        Self::Contract(crate::backend::chain(&error))
+    }
+}
+
+/// Applies the migrations, under the migrator's advisory lock.
+pub async fn migrate(config: &Config) -> Result<(), Error> {
+    let pool = database::connect(&config.database_url, 2).await?;
+    migrator().run(&pool).await.map_err(Error::Migrate)
+}
+
+fn migrator() -> sqlx::migrate::Migrator {
+    let mut migrator = sqlx::migrate!();
+    // A replica of the release before must start on a schema that is one ahead.
+    migrator.set_ignore_missing(true);
+    migrator
+}
+
+/// Builds everything and serves until the process stops.
+pub async fn run(config: Config, tasks: &Tasks) -> Result<(), Error> {
+    let readiness = Readiness::new();
+    readiness.set("database", Err("not connected yet".to_owned()));
+    ops::serve(config.ops_listen, readiness.clone(), tasks.clone()).await?;
+    let listener = listen::bind(config.listen).await?;
+    let pool = database::connect(&config.database_url, config.database_connections).await?;
+    check_schema(&pool).await?;
+    if let Some(presented) = config.bootstrap {
+        token::bootstrap::ensure(&pool, presented)
+            .await
+            .map_err(|error| Error::Bootstrap(crate::backend::chain(&error)))?;
+    }
+    readiness.set("database", Ok(()));
+    let front = build(&config, &pool, tasks).await?;
+    let router = Router::new().fallback(move |request: Request<axum::body::Body>| {
+        let front = front.clone();
+        async move { front.answer(request.map(Body::new)).await }
+    });
+    tasks.spawn(
+        "forget",
+        Policy::StopProcess,
+        forget(pool, tasks.stopping()),
+    );
+    let stopping = tasks.stopping();
+    tasks.try_spawn(
+        "main port",
+        Policy::StopProcess,
+        listen::serve(listener, Routes::from(router), stopping),
+    );
+    tracing::info!(listen = %config.listen, orchestrators = ?config.orchestrators, "serving");
+    Ok(())
+}
+
+async fn build(config: &Config, pool: &PgPool, tasks: &Tasks) -> Result<Front, Error> {
+    let contract = Arc::new(Contract::read(candlefish_proto::DESCRIPTORS)?);
+    let auth = auth::Auth::new(pool.clone(), config.remember_tokens);
+    let most = listen::MAX_MESSAGE_BYTES;
+    let access = access::Rpc {
+        pool: pool.clone(),
+        auth: auth.clone(),
+        tasks: tasks.clone(),
+    };
+    let own = Routes::new(
+        AccessServiceServer::new(access)
+            .max_decoding_message_size(most)
+            .max_encoding_message_size(most),
+    );
+    let calls = Calls {
+        contract: Arc::clone(&contract),
+        auth,
+        orchestrator: Backend::new(&config.endpoints()),
+        own,
+        signer: Signer::from_pem_file(auth::ISSUER, &config.identity_key)?,
+        at_a_time: Arc::new(Semaphore::new(config.calls)),
+        timeout: config.call_timeout,
+    };
+    Ok(Front {
+        grpc: Grpc {
+            calls: calls.clone(),
+        },
+        rest: Rest {
+            calls,
+            tasks: tasks.clone(),
+        },
+        uploads: Uploads::new(&config.orchestrators).map_err(Error::Uploads)?,
+        pages: Pages {
+            contract: Arc::clone(&contract),
+        },
+        described: described(&contract).await?,
+    })
+}
+
+/// Forgets answers kept for repeated calls, once their day is over.
+async fn forget(pool: PgPool, stopping: CancellationToken) {
+    while stopping
+        .run_until_cancelled(tokio::time::sleep(FORGET_EVERY))
+        .await
+        .is_some()
+    {
+        let forgotten = async {
+            let mut conn = pool.acquire().await?;
+            while idempotency::forget(&mut conn, FORGET_AT_ONCE).await? > 0 {}
+            Ok::<_, sqlx::Error>(())
+        };
+        if let Err(error) = forgotten.await {
+            tracing::debug!(%error, "old answers were not forgotten");
+        }
+    }
+}
+
+/// gRPC reflection and health, which say nothing that `/openapi.json` does not say.
+async fn described(contract: &Contract) -> Result<Routes, Error> {
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(candlefish_proto::DESCRIPTORS)
+        .build_v1()
+        .map_err(Error::Reflection)?;
+    let (reporter, health) = tonic_health::server::health_reporter();
+    for method in contract.methods() {
+        let serving = tonic_health::ServingStatus::Serving;
+        reporter.set_service_status(&method.service, serving).await;
+    }
+    Ok(Routes::new(reflection).add_service(health))
+}
+
+async fn check_schema(pool: &PgPool) -> Result<(), Error> {
+    let newest = migrator()
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap_or(0);
+    let applied: Option<i64> =
+        sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
+            .fetch_one(pool)
+            .await
+            .map_err(|error| match error {
+                // No table: nothing was ever migrated.
+                sqlx::Error::Database(_) => Error::Behind,
+                error => Error::Version(error),
+            })?;
+    if applied.unwrap_or(0) < newest {
+        Err(Error::Behind)
+    } else {
+        Ok(())
+    }
+}
