@@ -5,6 +5,8 @@ use candlefish_proto::deploy::{
     step::{Kind, State},
 };
 
+use console::measure_text_width;
+
 use super::{Look, Tone, pad, words};
 
 /// Where what a step found begins.
@@ -50,7 +52,7 @@ pub(crate) fn lines(deployment: &Deployment, look: &Look) -> Vec<String> {
             State::Abandoned if step.started_at.is_none() => {}
             // Its effect is the line that follows the steps.
             State::Done if step.kind() == Kind::Finish => {}
-            _ => lines.push(line(step, deployment, look)),
+            _ => lines.extend(shown(step, deployment, look)),
         }
     }
     let coming: Vec<String> = coming.into_iter().filter_map(soon).collect();
@@ -61,8 +63,24 @@ pub(crate) fn lines(deployment: &Deployment, look: &Look) -> Vec<String> {
     lines
 }
 
-/// One step that began.
-pub(crate) fn line(step: &Step, deployment: &Deployment, look: &Look) -> String {
+/// One step that began. What goes on is read as it happens: what a screen cuts of it has a line of
+/// its own.
+fn shown(step: &Step, deployment: &Deployment, look: &Look) -> Vec<String> {
+    let is_cut = look.height.is_some()
+        && 4 + NAME + measure_text_width(&detail(step, deployment, look)) > look.width;
+    if !is_active(step) || step.message.is_empty() || !is_cut {
+        return vec![line(step, deployment, look)];
+    }
+    let silent = Step {
+        message: String::new(),
+        ..step.clone()
+    };
+    let words = format!("    {}{}", pad("", NAME), step.message);
+    vec![line(&silent, deployment, look), look.line(&words, "")]
+}
+
+/// One step on one line.
+fn line(step: &Step, deployment: &Deployment, look: &Look) -> String {
     let (glyph, tone) = glyph(step, look);
     let left = format!(
         "  {} {}{}",
