@@ -13,7 +13,11 @@ use super::{
 };
 use crate::{
     ctx::{Ctx, Tx},
-    deployment::{Deployment, Error, plan::StepKind, state::Event},
+    deployment::{
+        Deployment, Error,
+        plan::{Kind, StepKind},
+        state::Event,
+    },
     edge, lane,
     route::{
         Assets, Spec, Weighted,
@@ -69,7 +73,8 @@ pub(super) async fn switch(
     }
     let mut event = None;
     if step.detail.get("switched").is_none() {
-        let spec = spec(tx, deployment, |_, new| vec![(Some(new), 100)]).await?;
+        let mut spec = spec(tx, deployment, |_, new| vec![(Some(new), 100)]).await?;
+        spec.returns = deployment.kind == Kind::Rollback;
         write(ctx, tx, deployment, step, spec).await?;
         note(step, "switched", json!(true));
         deployment.weight = 100;

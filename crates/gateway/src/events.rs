@@ -1,0 +1,34 @@
+//! All public events of all services, as they happen: `EventService`.
+//!
+//! ```text
+//! a service's feed ──replay──▶ Tail (one per source) ──broadcast──▶ watchers that are up to date
+//!        └──────────────replay──────────────────────────────────▶ watchers that come back
+//! ```
+//!
+//! The bus only says that there is something: events are read from their owner's feed, whose
+//! numbers are dense, so nothing depends on a message that arrives, once, in order. A watcher that
+//! comes back with a cursor reads the feed until it stands where the tail stands and joins it in
+//! the same moment: it misses nothing and sees nothing twice.
+//!
+//! Invariants: what a watcher gets of one epoch is dense before its filter; a cursor never makes an
+//! owner believe that it is behind; who may not see a site sees no event of it. Not here: storing
+//! events, or making them.
+
+mod cursor;
+mod filter;
+mod rpc;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+pub(crate) use rpc::Rpc;
+pub(crate) use tail::{Feed, Tail};
+
+/// After which event of a source somebody is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) epoch: i32,
+    /// 0 before the first event.
+    pub(crate) seq: i64,
+}

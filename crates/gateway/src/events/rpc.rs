@@ -1,0 +1,47 @@
+//! gRPC to a watch.
+
+use candlefish_proto::event::{
+    WatchEventsRequest, WatchEventsResponse, event_service_server::EventService,
+};
+use candlefish_runtime::{identity, tasks::Tasks};
+use futures_util::{StreamExt, stream::BoxStream};
+use tonic::{Request, Response, Status};
+
+use super::{Tail, cursor::Cursor, filter::Filter, watch::Watch};
+use crate::field::Faults;
+
+/// The event service.
+#[derive(Debug, Clone)]
+pub(crate) struct Rpc {
+    tail: Tail,
+    tasks: Tasks,
+}
+
+impl Rpc {
+    pub(crate) const fn new(tail: Tail, tasks: Tasks) -> Self {
+        Self { tail, tasks }
+    }
+}
+
+#[tonic::async_trait]
+impl EventService for Rpc {
+    type WatchEventsStream = BoxStream<'static, Result<WatchEventsResponse, Status>>;
+
+    async fn watch_events(
+        &self,
+        request: Request<WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        let caller = identity::caller(&request)?;
+        let request = request.into_inner();
+        let mut faults = Faults::default();
+        let filter = Filter::read(&request, caller, &mut faults);
+        let cursor = Cursor::parse(&request.cursor).unwrap_or_else(|message| {
+            faults.add("cursor", message);
+            Cursor::default()
+        });
+        faults.finish()?;
+        filter.check()?;
+        let watch = Watch::begin(self.tail.clone(), filter, cursor).await?;
+        Ok(Response::new(watch.stream(self.tasks.stopping()).boxed()))
+    }
+}

@@ -1,0 +1,242 @@
+//! Follows one source: reads its feed when woken or from time to time, and tells all watchers.
+
+use std::{sync::Arc, time::Duration};
+
+use candlefish_proto::event::{Envelope, HeadResponse, ReplayRequest, ReplayResponse};
+use tokio::sync::{Notify, broadcast, watch};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status};
+
+use super::Place;
+
+/// Events that a watcher may be behind before it is ended. A few seconds of a busy platform.
+const BUFFER: usize = 1024;
+/// Events of one request; as many as fit into one answer at their usual 2 KiB.
+const PAGE: i32 = 500;
+
+/// What a service offers about its own events.
+#[tonic::async_trait]
+pub(crate) trait Feed: Send + Sync + std::fmt::Debug {
+    /// The newest event that was numbered.
+    async fn head(&self) -> Result<HeadResponse, Status>;
+    /// Events again, from a number on.
+    async fn replay(&self, asked: ReplayRequest) -> Result<ReplayResponse, Status>;
+}
+
+/// One source and who follows it; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Tail {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    source: &'static str,
+    feed: Arc<dyn Feed>,
+    poll: Duration,
+    /// Up to where all watchers were told; nothing before the source was first reached. Moved and
+    /// told about under the one lock that it is, which is what lets a watcher join without a gap.
+    place: watch::Sender<Option<Place>>,
+    told: broadcast::Sender<Arc<Envelope>>,
+}
+
+/// What the feed has after a place.
+pub(super) enum Next {
+    /// Dense from the place on; empty when there is no more.
+    Events(Vec<Envelope>),
+    /// The place's epoch is over.
+    EpochOver,
+    /// What comes after the place is no longer kept.
+    Gone,
+}
+
+/// What became of an attempt to follow.
+pub(super) enum Join {
+    /// Everything after this place comes through the receiver.
+    Joined(Place, broadcast::Receiver<Arc<Envelope>>),
+    /// There are events in between: read them first.
+    Behind,
+    /// The source was not reached yet.
+    Unknown,
+}
+
+impl Tail {
+    /// The tail of `source`, looked at every `poll` even when nothing wakes it.
+    pub(crate) fn new(source: &'static str, feed: Arc<dyn Feed>, poll: Duration) -> Self {
+        Self::with_buffer(source, feed, poll, BUFFER)
+    }
+
+    pub(super) fn with_buffer(
+        source: &'static str,
+        feed: Arc<dyn Feed>,
+        poll: Duration,
+        buffer: usize,
+    ) -> Self {
+        let inner = Inner {
+            source,
+            feed,
+            poll,
+            place: watch::Sender::new(None),
+            told: broadcast::Sender::new(buffer),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Follows the source until the process stops.
+    pub(crate) async fn run(self, stopping: CancellationToken, wake: Arc<Notify>) {
+        let mut reached = true;
+        loop {
+            let looked = tokio::select! {
+                () = stopping.cancelled() => return,
+                looked = self.look() => looked,
+            };
+            match looked {
+                Ok(()) => reached = true,
+                // Once per outage: the next look repeats it.
+                Err(status) if std::mem::take(&mut reached) => {
+                    let source = self.inner.source;
+                    tracing::warn!(source, "the feed cannot be read: {}", status.message());
+                }
+                Err(_still) => {}
+            }
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = wake.notified() => {}
+                () = tokio::time::sleep(self.inner.poll) => {}
+            }
+        }
+    }
+
+    /// Tells everything that is new.
+    pub(super) async fn look(&self) -> Result<(), Status> {
+        loop {
+            let Some(place) = self.place() else {
+                return self.begin().await;
+            };
+            match self.next(place).await? {
+                Next::Events(events) if events.is_empty() => return Ok(()),
+                Next::Events(events) => self.tell(events),
+                Next::EpochOver => {
+                    let source = self.inner.source;
+                    tracing::warn!(source, epoch = place.epoch, "the source began a new epoch");
+                    return self.begin().await;
+                }
+                // Watchers see the jump in the numbers and end.
+                Next::Gone => return self.begin().await,
+            }
+        }
+    }
+
+    async fn begin(&self) -> Result<(), Status> {
+        let head = self.head().await?;
+        self.inner.place.send_replace(Some(head));
+        Ok(())
+    }
+
+    fn tell(&self, events: Vec<Envelope>) {
+        for event in events {
+            self.inner.place.send_modify(|place| {
+                *place = Some(Place {
+                    epoch: event.epoch,
+                    seq: event.seq,
+                });
+                // Nobody may be listening.
+                drop(self.inner.told.send(Arc::new(event)));
+            });
+        }
+    }
+
+    pub(super) fn source(&self) -> &'static str {
+        self.inner.source
+    }
+
+    pub(super) fn poll(&self) -> Duration {
+        self.inner.poll
+    }
+
+    pub(super) fn place(&self) -> Option<Place> {
+        *self.inner.place.borrow()
+    }
+
+    /// Waits until the tail stands at least there.
+    pub(super) async fn reached(&self, place: Option<Place>) {
+        let mut places = self.inner.place.subscribe();
+        // Fails only when the sender is gone, which this tail holds.
+        drop(
+            places
+                .wait_for(|now| now.is_some() && *now >= place)
+                .await
+                .map(|_| ()),
+        );
+    }
+
+    /// Follows from `after` on; from now on without one.
+    pub(super) fn join(&self, after: Option<Place>) -> Join {
+        // Held until the receiver is there, so that nothing is told in between.
+        let place = self.inner.place.borrow();
+        let Some(now) = *place else {
+            return Join::Unknown;
+        };
+        match after {
+            Some(after) if after.epoch == now.epoch && after < now => Join::Behind,
+            _ => Join::Joined(now, self.inner.told.subscribe()),
+        }
+    }
+
+    /// Where the source itself stands.
+    pub(super) async fn head(&self) -> Result<Place, Status> {
+        let head = self.inner.feed.head().await?;
+        Ok(Place {
+            epoch: head.epoch,
+            seq: head.seq,
+        })
+    }
+
+    /// Events after a place that the source is known to have reached: an owner that is asked for
+    /// more than it ever gave takes that as proof that its database is an old copy.
+    pub(super) async fn next(&self, after: Place) -> Result<Next, Status> {
+        let from_seq = after.seq.saturating_add(1);
+        let mut limit = PAGE;
+        let answer = loop {
+            let asked = ReplayRequest {
+                epoch: after.epoch,
+                from_seq,
+                limit,
+            };
+            match self.inner.feed.replay(asked).await {
+                // Larger bodies than usual: what does not fit is asked for in pieces.
+                Err(status) if limit > 1 && is_too_large(&status) => limit = (limit / 8).max(1),
+                answer => break answer?,
+            }
+        };
+        if answer.epoch != after.epoch {
+            return Ok(Next::EpochOver);
+        }
+        if answer.oldest_seq > from_seq {
+            return Ok(Next::Gone);
+        }
+        Ok(Next::Events(dense(answer.events, from_seq)))
+    }
+}
+
+fn is_too_large(status: &Status) -> bool {
+    matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted)
+}
+
+/// The events from a number on, up to the first that is missing.
+fn dense(events: Vec<Envelope>, from_seq: i64) -> Vec<Envelope> {
+    let mut next = from_seq;
+    let mut kept = Vec::with_capacity(events.len());
+    for event in events {
+        if event.seq > next {
+            break;
+        }
+        if event.seq == next {
+            next += 1;
+            kept.push(event);
+        }
+    }
+    kept
+}
