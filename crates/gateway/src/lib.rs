@@ -22,6 +22,10 @@ mod page;
 mod principal;
 mod token;
 
+mod events;
+mod openapi;
+mod pages;
+
 mod backend;
 mod call;
 mod front;

@@ -43,12 +43,11 @@ impl Cursor {
     /// Places of sources that this release does not know stay as they are: during an upgrade a
     /// watcher comes back to a newer gateway, which does.
     pub(super) fn set(&mut self, source: &str, place: Place) {
-        match self.0.iter_mut().find(|(name, _)| name == source) {
-            Some((_, known)) => *known = place,
-            None => {
-                self.0.push((source.to_owned(), place));
-                self.0.sort();
-            }
+        if let Some((_, known)) = self.0.iter_mut().find(|(name, _)| name == source) {
+            *known = place;
+        } else {
+            self.0.push((source.to_owned(), place));
+            self.0.sort();
         }
     }
 
@@ -137,7 +136,6 @@ mod tests {
         let negative = [255; 12];
         for text in [
             "?".to_owned(),
-            encode(&[]),
             encode(&[VERSION]),
             encode(&[2, 1, 2, 3]),
             with(&[entry("", &place)]),

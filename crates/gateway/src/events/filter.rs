@@ -141,7 +141,11 @@ mod tests {
             (&[], request("docs", "", &[]), &[0, 1, 2]),
             (&[], request("docs", "staging", &[]), &[1]),
             (&[], request("", "", &["deploy.deployment."]), &[0, 1, 3]),
-            (&[], request("", "", &["deploy.edge.", created]), &[0, 1, 3, 4]),
+            (
+                &[],
+                request("", "", &["deploy.edge.", created]),
+                &[0, 1, 3, 4],
+            ),
             (&[], request("", "", &["deployment."]), &[]),
             (&["docs"], request("", "", &[]), &[0, 1, 2]),
             (&["shop", "blog"], request("", "", &["deploy."]), &[3]),
@@ -167,9 +171,15 @@ mod tests {
         let table: [(WatchEventsRequest, &[&str]); 5] = [
             (request("Docs", "", &[]), &["site"]),
             (request("", "staging", &[]), &["site"]),
-            (request("docs", "-x", &["", "a b"]), &["environment", "types[0]", "types[1]"]),
+            (
+                request("docs", "-x", &["", "a b"]),
+                &["environment", "types[0]", "types[1]"],
+            ),
             (request("docs", "", &many), &["types"]),
-            (request("", "abcdefghijklmnopqrstuvwxyz0", &[]), &["site", "environment"]),
+            (
+                request("", "abcdefghijklmnopqrstuvwxyz0", &[]),
+                &["site", "environment"],
+            ),
         ];
         for (request, expected) in table {
             let mut faults = Faults::default();

@@ -52,7 +52,7 @@ pub(super) enum Next {
 
 /// What became of an attempt to follow.
 pub(super) enum Join {
-    /// Everything after this place comes through the receiver.
+    /// Everything after this place comes through the receiver, and perhaps some before it.
     Joined(Place, broadcast::Receiver<Arc<Envelope>>),
     /// There are events in between: read them first.
     Behind,
@@ -181,6 +181,10 @@ impl Tail {
         };
         match after {
             Some(after) if after.epoch == now.epoch && after < now => Join::Behind,
+            // Who read the feed by itself may be further than we are.
+            Some(after) if after.epoch == now.epoch => {
+                Join::Joined(after, self.inner.told.subscribe())
+            }
             _ => Join::Joined(now, self.inner.told.subscribe()),
         }
     }

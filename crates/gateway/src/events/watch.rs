@@ -125,9 +125,13 @@ impl Watch {
 
     /// Takes what the tail told, when it is what comes next.
     fn take(&mut self, event: Arc<Envelope>) -> Result<(), Status> {
+        let told = Place {
+            epoch: event.epoch,
+            seq: event.seq,
+        };
         match self.place {
-            Some(place) if place.epoch == event.epoch && event.seq <= place.seq => {}
-            Some(place) if place.epoch == event.epoch && event.seq > place.seq + 1 => {
+            Some(place) if told <= place => {}
+            Some(place) if told.epoch == place.epoch && told.seq > place.seq + 1 => {
                 return Err(lagged());
             }
             _ => self.read.push_back(event),

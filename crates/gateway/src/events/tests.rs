@@ -1,0 +1,495 @@
+//! Watchers against a feed in memory.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use candlefish_proto::{
+    access::Role,
+    event::{
+        Envelope, HeadResponse, ReplayRequest, ReplayResponse, WatchEventsRequest,
+        WatchEventsResponse, event_service_server::EventService,
+    },
+};
+use candlefish_runtime::{
+    identity::{Caller, Kind},
+    tasks::{Policy, Tasks},
+};
+use futures_util::{StreamExt, stream::BoxStream};
+use std::sync::Arc;
+use tokio::sync::Notify;
+use tonic::{Code, Request, Status};
+use tonic_types::StatusExt;
+
+use super::{Feed, Place, Rpc, Tail, cursor::Cursor};
+
+const SOON: Duration = Duration::from_secs(5);
+
+type Watcher = BoxStream<'static, Result<WatchEventsResponse, Status>>;
+
+/// A source in memory that can misbehave.
+#[derive(Debug, Default)]
+struct Memory(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    epoch: i32,
+    events: Vec<Envelope>,
+    /// The oldest number that is kept.
+    oldest: i64,
+    down: bool,
+    /// Answers hold every event twice, and one of a number before.
+    repeats: bool,
+    /// This number is not there yet.
+    missing: Option<i64>,
+    /// Answers with more events than this do not fit.
+    fits: Option<usize>,
+    asked: Vec<ReplayRequest>,
+}
+
+impl Memory {
+    fn new() -> Arc<Self> {
+        let memory = Self::default();
+        memory.with(|state| {
+            state.epoch = 1;
+            state.oldest = 1;
+        });
+        Arc::new(memory)
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Adds events of these sites.
+    fn add(&self, sites: &[&str]) {
+        self.with(|state| {
+            for site in sites {
+                let seq = i64::try_from(state.events.len()).unwrap() + 1;
+                state.events.push(Envelope {
+                    id: format!("evt_{}_{seq}", state.epoch),
+                    source: "deploy".to_owned(),
+                    epoch: state.epoch,
+                    seq,
+                    r#type: "deploy.deployment.created.v1".to_owned(),
+                    site: (*site).to_owned(),
+                    ..Envelope::default()
+                });
+            }
+        });
+    }
+}
+
+#[tonic::async_trait]
+impl Feed for Memory {
+    async fn head(&self) -> Result<HeadResponse, Status> {
+        self.with(|state| {
+            if state.down {
+                return Err(Status::unavailable("down"));
+            }
+            Ok(HeadResponse {
+                source: "deploy".to_owned(),
+                epoch: state.epoch,
+                seq: i64::try_from(state.events.len()).unwrap(),
+            })
+        })
+    }
+
+    async fn replay(&self, asked: ReplayRequest) -> Result<ReplayResponse, Status> {
+        self.with(|state| {
+            state.asked.push(asked);
+            if state.down {
+                return Err(Status::unavailable("down"));
+            }
+            let from = asked.from_seq - i64::from(state.repeats);
+            let mut events: Vec<Envelope> = state
+                .events
+                .iter()
+                .filter(|event| asked.epoch == state.epoch && event.seq >= from.max(state.oldest))
+                .filter(|event| Some(event.seq) != state.missing)
+                .take(usize::try_from(asked.limit).unwrap())
+                .cloned()
+                .collect();
+            if state.repeats {
+                events = events.iter().flat_map(|e| [e.clone(), e.clone()]).collect();
+            }
+            if state.fits.is_some_and(|most| events.len() > most) {
+                return Err(Status::out_of_range("too large"));
+            }
+            Ok(ReplayResponse {
+                epoch: state.epoch,
+                events,
+                oldest_seq: state.oldest,
+            })
+        })
+    }
+}
+
+/// A tail that only looks when it is told to.
+fn tail(memory: &Arc<Memory>) -> Tail {
+    let feed: Arc<dyn Feed> = Arc::<Memory>::clone(memory);
+    Tail::with_buffer("deploy", feed, Duration::from_millis(5), 8)
+}
+
+fn caller(sites: &[&str]) -> Caller {
+    Caller {
+        principal: "ada".to_owned(),
+        kind: Kind::Person,
+        role: Role::Viewer,
+        sites: sites.iter().map(|site| (*site).to_owned()).collect(),
+        request_id: String::new(),
+        issuer: "gateway".to_owned(),
+    }
+}
+
+async fn watch_as(
+    tail: &Tail,
+    tasks: &Tasks,
+    caller: Caller,
+    asked: WatchEventsRequest,
+) -> Result<Watcher, Status> {
+    let mut request = Request::new(asked);
+    request.extensions_mut().insert(caller);
+    let rpc = Rpc::new(tail.clone(), tasks.clone());
+    rpc.watch_events(request)
+        .await
+        .map(tonic::Response::into_inner)
+}
+
+async fn watch(tail: &Tail, cursor: &str) -> Result<Watcher, Status> {
+    let asked = WatchEventsRequest {
+        cursor: cursor.to_owned(),
+        ..WatchEventsRequest::default()
+    };
+    watch_as(tail, &Tasks::new(), caller(&[]), asked).await
+}
+
+async fn next(watcher: &mut Watcher) -> Result<WatchEventsResponse, Status> {
+    tokio::time::timeout(SOON, watcher.next())
+        .await
+        .expect("something comes")
+        .expect("the stream goes on")
+}
+
+/// The numbers of the next events, and the last cursor.
+async fn take(watcher: &mut Watcher, many: usize) -> (Vec<i64>, String) {
+    let (mut numbers, mut cursor) = (Vec::new(), String::new());
+    for _ in 0..many {
+        let response = next(watcher).await.unwrap();
+        numbers.push(response.event.unwrap().seq);
+        cursor = response.cursor;
+    }
+    (numbers, cursor)
+}
+
+async fn is_silent(watcher: &mut Watcher) -> bool {
+    tokio::time::timeout(Duration::from_millis(30), watcher.next())
+        .await
+        .is_err()
+}
+
+fn cursor_at(epoch: i32, seq: i64) -> String {
+    let mut cursor = Cursor::default();
+    cursor.set("deploy", Place { epoch, seq });
+    cursor.text()
+}
+
+#[tokio::test]
+async fn a_watcher_without_a_cursor_gets_what_happens_from_now_on() {
+    let memory = Memory::new();
+    memory.add(&["docs", "docs"]);
+    let tail = tail(&memory);
+    tail.look().await.unwrap();
+    let mut watcher = watch(&tail, "").await.unwrap();
+    assert!(is_silent(&mut watcher).await);
+    memory.add(&["docs", "docs"]);
+    tail.look().await.unwrap();
+    assert_eq!(take(&mut watcher, 2).await.0, [3, 4]);
+}
+
+#[tokio::test]
+async fn a_late_watcher_reads_what_it_missed_and_then_follows() {
+    let memory = Memory::new();
+    let tail = tail(&memory);
+    tail.look().await.unwrap();
+    memory.add(&["docs"; 3]);
+    tail.look().await.unwrap();
+    let mut watcher = watch(&tail, &cursor_at(1, 0)).await.unwrap();
+    let (numbers, _) = take(&mut watcher, 3).await;
+    memory.add(&["docs"; 2]);
+    tail.look().await.unwrap();
+    let (more, cursor) = take(&mut watcher, 2).await;
+    assert_eq!([numbers, more].concat(), [1, 2, 3, 4, 5]);
+    assert_eq!(cursor, cursor_at(1, 5));
+}
+
+#[tokio::test]
+async fn every_cursor_goes_on_with_exactly_the_event_after_it() {
+    let memory = Memory::new();
+    memory.add(&["docs"; 6]);
+    let tail = tail(&memory);
+    tail.look().await.unwrap();
+    for seen in 0..6 {
+        let mut watcher = watch(&tail, &cursor_at(1, seen)).await.unwrap();
+        assert_eq!(take(&mut watcher, 1).await.0, [seen + 1]);
+    }
+}
+
+#[tokio::test]
+async fn a_watcher_that_joins_while_events_come_misses_nothing_and_repeats_nothing() {
+    const MANY: i64 = 2_000;
+    let memory = Memory::new();
+    let feed: Arc<dyn Feed> = Arc::<Memory>::clone(&memory);
+    let tail = Tail::new("deploy", feed, Duration::from_millis(1));
+    let (tasks, wake) = (Tasks::new(), Arc::new(Notify::new()));
+    let run = tail.clone().run(tasks.stopping(), Arc::clone(&wake));
+    drop(tasks.spawn("tail", Policy::Ignore, run));
+    let writer = async {
+        for _ in 0..MANY / 4 {
+            memory.add(&["docs"; 4]);
+            wake.notify_one();
+            tokio::task::yield_now().await;
+        }
+    };
+    let reader = async {
+        let mut cursor = cursor_at(1, 0);
+        let mut numbers = Vec::new();
+        // Comes and goes with its last cursor, like a connection that breaks often.
+        while numbers.last() != Some(&MANY) {
+            let mut watcher = watch(&tail, &cursor).await.unwrap();
+            for _ in 0..37 {
+                match next(&mut watcher).await {
+                    Ok(response) => {
+                        cursor = response.cursor;
+                        numbers.push(response.event.unwrap().seq);
+                    }
+                    Err(status) if status.code() == Code::Aborted => break,
+                    Err(status) => panic!("{status}"),
+                }
+                if numbers.last() == Some(&MANY) {
+                    break;
+                }
+            }
+        }
+        numbers
+    };
+    let ((), numbers) = tokio::join!(writer, reader);
+    assert_eq!(numbers, (1..=MANY).collect::<Vec<_>>());
+    assert!(tasks.drain(SOON).await);
+}
+
+#[tokio::test]
+async fn a_feed_that_repeats_itself_is_heard_once() {
+    let memory = Memory::new();
+    memory.add(&["docs"]);
+    let tail = tail(&memory);
+    tail.look().await.unwrap();
+    let mut follower = watch(&tail, "").await.unwrap();
+    assert!(is_silent(&mut follower).await);
+    memory.with(|state| state.repeats = true);
+    memory.add(&["docs"; 3]);
+    tail.look().await.unwrap();
+    assert_eq!(take(&mut follower, 3).await.0, [2, 3, 4]);
+    let mut late = watch(&tail, &cursor_at(1, 1)).await.unwrap();
+    assert_eq!(take(&mut late, 3).await.0, [2, 3, 4]);
+    assert!(is_silent(&mut late).await);
+}
+
+#[tokio::test]
+async fn a_gap_holds_back_what_comes_after_it() {
+    let memory = Memory::new();
+    let tail = tail(&memory);
+    tail.look().await.unwrap();
+    let mut watcher = watch(&tail, "").await.unwrap();
+    assert!(is_silent(&mut watcher).await);
+    memory.add(&["docs"; 4]);
+    memory.with(|state| state.missing = Some(3));
+    tail.look().await.unwrap();
+    assert_eq!(take(&mut watcher, 2).await.0, [1, 2]);
+    assert!(is_silent(&mut watcher).await);
+    memory.with(|state| state.missing = None);
+    tail.look().await.unwrap();
+    assert_eq!(take(&mut watcher, 2).await.0, [3, 4]);
+}
+
+#[tokio::test]
+async fn a_cursor_older_than_what_is_kept_is_refused() {
+    let memory = Memory::new();
+    memory.add(&["docs"; 9]);
+    memory.with(|state| state.oldest = 5);
+    let tail = tail(&memory);
+    tail.look().await.unwrap();
+    let refused = watch(&tail, &cursor_at(1, 3)).await.err().unwrap();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    let mut watcher = watch(&tail, &cursor_at(1, 4)).await.unwrap();
+    assert_eq!(take(&mut watcher, 1).await.0, [5]);
+}
+
+#[tokio::test]
+async fn a_watcher_that_lags_is_ended_and_can_resume() {
+    let memory = Memory::new();
+    let tail = tail(&memory);
+    tail.look().await.unwrap();
+    let mut watcher = watch(&tail, "").await.unwrap();
+    assert!(is_silent(&mut watcher).await);
+    memory.add(&["docs"]);
+    tail.look().await.unwrap();
+    let (_, cursor) = take(&mut watcher, 1).await;
+    memory.add(&["docs"; 20]);
+    tail.look().await.unwrap();
+    let ended = next(&mut watcher).await.unwrap_err();
+    assert_eq!(ended.code(), Code::Aborted);
+    assert!(
+        ended.message().contains("resume with your last cursor"),
+        "{ended}"
+    );
+    assert!(watcher.next().await.is_none());
+    let mut back = watch(&tail, &cursor).await.unwrap();
+    assert_eq!(take(&mut back, 20).await.0, (2..=21).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_new_epoch_goes_on_from_its_head() {
+    let memory = Memory::new();
+    memory.add(&["docs"; 5]);
+    let tail = tail(&memory);
+    tail.look().await.unwrap();
+    let mut follower = watch(&tail, "").await.unwrap();
+    assert!(is_silent(&mut follower).await);
+    memory.with(|state| {
+        state.epoch = 2;
+        state.events.truncate(2);
+        for event in &mut state.events {
+            event.epoch = 2;
+        }
+    });
+    tail.look().await.unwrap();
+    let mut late = watch(&tail, &cursor_at(1, 5)).await.unwrap();
+    assert!(is_silent(&mut late).await);
+    memory.add(&["docs"]);
+    tail.look().await.unwrap();
+    for watcher in [&mut follower, &mut late] {
+        let (numbers, cursor) = take(watcher, 1).await;
+        assert_eq!((numbers, cursor), (vec![3], cursor_at(2, 3)));
+    }
+}
+
+#[tokio::test]
+async fn a_made_up_cursor_never_makes_the_owner_believe_it_is_behind() {
+    let memory = Memory::new();
+    memory.add(&["docs"; 2]);
+    let tail = tail(&memory);
+    tail.look().await.unwrap();
+    memory.with(|state| state.asked.clear());
+    for cursor in [
+        cursor_at(1, i64::MAX),
+        cursor_at(i32::MAX, 0),
+        cursor_at(1, 3),
+    ] {
+        let mut watcher = watch(&tail, &cursor).await.unwrap();
+        assert!(is_silent(&mut watcher).await);
+    }
+    let head = memory.with(|state| state.asked.clone());
+    let ahead = |asked: &ReplayRequest| asked.epoch > 1 || asked.from_seq > 3;
+    assert!(!head.iter().any(ahead), "{head:?}");
+}
+
+#[tokio::test]
+async fn a_cursor_from_a_replica_that_is_further_waits_for_this_one() {
+    let memory = Memory::new();
+    memory.add(&["docs"; 2]);
+    let tail = tail(&memory);
+    tail.look().await.unwrap();
+    memory.add(&["docs"; 2]);
+    let cursor = cursor_at(1, 3);
+    let watching = watch(&tail, &cursor);
+    let looking = async {
+        tokio::task::yield_now().await;
+        tail.look().await.unwrap();
+    };
+    let (watcher, ()) = tokio::join!(watching, looking);
+    assert_eq!(take(&mut watcher.unwrap(), 1).await.0, [4]);
+}
+
+#[tokio::test]
+async fn a_cursor_moves_over_what_the_filter_leaves_out() {
+    let memory = Memory::new();
+    memory.add(&["shop", "docs", "shop", "docs", ""]);
+    let tail = tail(&memory);
+    tail.look().await.unwrap();
+    let asked = WatchEventsRequest {
+        cursor: cursor_at(1, 0),
+        ..WatchEventsRequest::default()
+    };
+    let tasks = Tasks::new();
+    let mut watcher = watch_as(&tail, &tasks, caller(&["docs"]), asked)
+        .await
+        .unwrap();
+    let (numbers, cursor) = take(&mut watcher, 2).await;
+    assert_eq!((numbers, cursor), (vec![2, 4], cursor_at(1, 4)));
+    assert!(is_silent(&mut watcher).await);
+}
+
+#[tokio::test]
+async fn bad_fields_are_named_together() {
+    let tail = tail(&Memory::new());
+    let asked = WatchEventsRequest {
+        environment: "staging".to_owned(),
+        types: vec![String::new()],
+        cursor: "not a cursor".to_owned(),
+        ..WatchEventsRequest::default()
+    };
+    let refused = watch_as(&tail, &Tasks::new(), caller(&[]), asked)
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    let named = refused.get_details_bad_request().unwrap().field_violations;
+    let named: Vec<_> = named.iter().map(|fault| fault.field.as_str()).collect();
+    assert_eq!(named, ["site", "types[0]", "cursor"]);
+}
+
+#[tokio::test]
+async fn a_watcher_waits_for_a_source_that_is_down() {
+    let memory = Memory::new();
+    memory.with(|state| state.down = true);
+    let tail = tail(&memory);
+    assert!(tail.look().await.is_err());
+    let mut watcher = watch(&tail, "").await.unwrap();
+    assert!(is_silent(&mut watcher).await);
+    memory.with(|state| state.down = false);
+    tail.look().await.unwrap();
+    assert!(is_silent(&mut watcher).await);
+    memory.add(&["docs"]);
+    tail.look().await.unwrap();
+    assert_eq!(take(&mut watcher, 1).await.0, [1]);
+}
+
+#[tokio::test]
+async fn events_that_do_not_fit_into_one_answer_come_in_pieces() {
+    let memory = Memory::new();
+    memory.add(&["docs"; 30]);
+    memory.with(|state| state.fits = Some(3));
+    let tail = tail(&memory);
+    tail.look().await.unwrap();
+    let mut watcher = watch(&tail, &cursor_at(1, 0)).await.unwrap();
+    assert_eq!(take(&mut watcher, 30).await.0, (1..=30).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn stopping_ends_every_watcher() {
+    let memory = Memory::new();
+    let tail = tail(&memory);
+    tail.look().await.unwrap();
+    let tasks = Tasks::new();
+    let asked = WatchEventsRequest::default();
+    let mut watcher = watch_as(&tail, &tasks, caller(&[]), asked).await.unwrap();
+    assert!(is_silent(&mut watcher).await);
+    tasks.stop();
+    assert_eq!(
+        next(&mut watcher).await.unwrap_err().code(),
+        Code::Unavailable
+    );
+    assert!(watcher.next().await.is_none());
+}
