@@ -22,7 +22,7 @@ pub(crate) struct Options {
     /// Which site, such as docs/production.
     environment: String,
     /// Requests a second.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 200)]
     rate: u32,
     /// How long; until Ctrl-C when not given.
     #[arg(long)]

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 use std::pin::pin;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
-use candlefish_devstack::{Event, Stack, supervise};
+use candlefish_devstack::{Stack, supervise};
 use clap::{Args, value_parser};
 use futures_util::future::{Either, select};
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,6 +16,7 @@ use crate::workspace::Workspace;
 
 mod closing;
 pub(crate) mod lock;
+mod restarts;
 mod seed;
 
 use lock::Lock;
@@ -62,16 +63,12 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> Result<()> 
 
 /// Restarts what is killed, and says what was on its way, until somebody asks to stop.
 async fn watch_over(stack: &Stack) -> Result<()> {
-    // One place for each process that may come back while the API is being asked.
-    let (restarted, seen) = mpsc::channel(16);
+    // More than there are processes: one that ends twice before it is told of is told of once.
+    let (seen, events) = mpsc::channel(64);
     let supervised = supervise(stack, asked_to_stop(), move |event| {
-        tell(&event);
-        if let Event::Back { name, .. } = event {
-            // Full: the answer to an earlier one names the same deployments.
-            drop(restarted.try_send(name));
-        }
+        drop(seen.try_send(event));
     });
-    let told = seed::name_what_goes_on(stack, seen);
+    let told = restarts::tell(stack, events);
     match select(pin!(supervised), pin!(told)).await {
         Either::Left((ended, _)) => ended,
         Either::Right(((), supervised)) => supervised.await,
@@ -133,32 +130,6 @@ async fn asked_to_stop() {
         .collect();
     let any = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
     drop(futures_util::future::select_all(any).await);
-}
-
-fn tell(event: &Event) {
-    match event {
-        Event::Lost {
-            name,
-            pid,
-            status,
-            pause,
-        } if *pause > Duration::ZERO => {
-            say(&format!(
-                "{name} (pid {pid}) ended: {status}; starts again in {pause:.1?}"
-            ));
-        }
-        Event::Lost {
-            name, pid, status, ..
-        } => {
-            say(&format!(
-                "{name} (pid {pid}) ended: {status}; starting it again"
-            ));
-        }
-        Event::Back { name, pid, after } => {
-            say(&format!("{name} is back as pid {pid}, {after:.1?} later"));
-        }
-        Event::Failed { name, error } => say(&format!("{name} does not start: {error}")),
-    }
 }
 
 /// One line of our own, among those of the services.

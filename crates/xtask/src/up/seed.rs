@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use candlefish_devstack::{Stack, http};
 use serde_json::Value;
-use tokio::sync::mpsc;
 
 use super::{binary, say};
 use crate::workspace::Workspace;
@@ -95,21 +94,8 @@ async fn get(stack: &Stack, path: &str) -> Result<Option<Value>> {
     Ok(Some(serde_json::from_str(&text)?))
 }
 
-/// After each restart, which deployments are on their way. Ends with the channel.
-pub(super) async fn name_what_goes_on(stack: &Stack, mut restarted: mpsc::Receiver<String>) {
-    while let Some(name) = restarted.recv().await {
-        match acting(stack).await {
-            Ok(ids) if ids.is_empty() => {}
-            Ok(ids) => say(&format!(
-                "{name} restarted; on their way: {}",
-                ids.join(", ")
-            )),
-            Err(error) => say(&format!("{name} restarted; asking what goes on: {error:#}")),
-        }
-    }
-}
-
-async fn acting(stack: &Stack) -> Result<Vec<String>> {
+/// The deployments that are on their way.
+pub(super) async fn acting(stack: &Stack) -> Result<Vec<String>> {
     let mut ids = Vec::new();
     for state in ["STATE_RUNNING", "STATE_WAITING", "STATE_CANCELLING"] {
         let found = get(stack, &format!("/v1/deployments?state={state}")).await?;
