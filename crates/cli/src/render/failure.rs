@@ -97,15 +97,15 @@ fn context(error: &contexts::Error) -> String {
 /// Field faults, one per line; then what the code itself asks for.
 fn refused(status: &Status) -> Vec<String> {
     let details = status.get_error_details();
-    let mut lines: Vec<String> = details
+    let violations = details
         .bad_request()
-        .map(|bad| {
-            bad.field_violations
-                .iter()
-                .map(|v| format!("{}: {}", v.field, v.description))
-                .collect()
-        })
-        .unwrap_or_default();
+        .map_or(&[][..], |bad| &bad.field_violations);
+    // A single fault may be all that the sentence above it says.
+    let told = violations
+        .iter()
+        .filter(|fault| fault.description != status.message());
+    let told = told.map(|fault| format!("{}: {}", fault.field, fault.description));
+    let mut lines: Vec<String> = told.collect();
     lines.extend(advice(status));
     lines
 }
