@@ -106,10 +106,7 @@ impl Api {
         );
         let message = C::decode(repeat.request.as_slice()).unwrap_or(message);
         match self.call(message, Some(&repeat.key)).await {
-            Err(Error::Unreachable(mut unreachable)) => {
-                unreachable.kept = repeat.keep();
-                Err(Error::Unreachable(unreachable))
-            }
+            Err(error @ Error::Unreachable(_)) => Err(error.kept_by(Some(&repeat))),
             done => {
                 repeat.settle();
                 done.map(|answer| (answer, repeat))
@@ -164,6 +161,11 @@ impl Api {
             });
         }
         Error::Refused(Box::new(status))
+    }
+
+    /// The connection was lost and did not come back in time.
+    pub(crate) fn lost(&self) -> Error {
+        self.fault(Status::unavailable("the connection was lost"))
     }
 
     async fn call<C: Call>(&self, message: C, key: Option<&str>) -> Result<C::Answer, Error> {

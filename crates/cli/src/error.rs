@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use tonic::{Code, Status};
 
-use crate::{contexts, git, project, upload};
+use crate::{contexts, git, project, repeats::Repeat, upload};
 
 /// How a command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +125,15 @@ impl Error {
             what: what.into(),
             next: next.into(),
         }
+    }
+
+    /// When the server was lost after it had answered: keeps the key of that request, so that the
+    /// same command again goes on with what it made.
+    pub(crate) fn kept_by(mut self, repeat: Option<&Repeat>) -> Self {
+        if let Self::Unreachable(lost) = &mut self {
+            lost.kept = repeat.is_some_and(Repeat::keep);
+        }
+        self
     }
 
     /// The exit code.

@@ -3,7 +3,11 @@
 //! Watching changes nothing: Ctrl-C, a lost connection or the end of patience leave the deployment
 //! as it is.
 
-use std::{pin::pin, time::Duration};
+use std::{
+    pin::pin,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use candlefish_proto::deploy::{
     Deployment,
@@ -108,7 +112,8 @@ pub(crate) async fn follow(
     patience: Patience,
     view: &mut View,
 ) -> Result<(Deployment, Outcome), Error> {
-    let mut feed = Feed::new(api);
+    let away = AtomicBool::new(false);
+    let mut feed = Feed::new(api, &away);
     let mut deployment = deployment;
     let limit = patience.limit.map(|limit| (limit, limit.unsigned_abs()));
     let mut end = pin!(async {
@@ -131,7 +136,11 @@ pub(crate) async fn follow(
         let news = loop {
             tokio::select! {
                 news = &mut next => break news?,
-                said = &mut end => return Ok((deployment, Outcome::Waiting(said))),
+                said = &mut end => {
+                    // Out of touch, nobody can say that it still waits.
+                    let is_away = away.load(Ordering::Relaxed);
+                    return if is_away { Err(api.lost()) } else { Ok((deployment, Outcome::Waiting(said))) };
+                }
                 _ = &mut interrupted => return Ok((deployment, Outcome::Interrupted)),
                 _ = frames.tick() => view.turn(&deployment, &app.output),
             }

@@ -39,11 +39,10 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     if !app.output.confirm(&question, args.yes)? {
         return Ok(Exit::Failed);
     }
-    let deployment = api
-        .act(AbortDeploymentRequest {
-            id,
-            reason: args.reason,
-        })
-        .await?;
-    until_ended(app, &api, deployment).await
+    let request = AbortDeploymentRequest {
+        id,
+        reason: args.reason,
+    };
+    let (deployment, repeat) = api.act_as(&request.clone(), request).await?;
+    until_ended(app, &api, deployment, &repeat).await
 }

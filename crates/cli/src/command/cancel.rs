@@ -4,10 +4,12 @@ use candlefish_ids::DeploymentId;
 use candlefish_proto::deploy::{CancelDeploymentRequest, Deployment, GetDeploymentRequest};
 
 use crate::{
+    api::Api,
     app::App,
     error::{Error, Exit},
     json::{self, Layout},
     render,
+    repeats::Repeat,
     watch::{self, Outcome, Patience, Until, View},
 };
 
@@ -44,30 +46,25 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     )? {
         return Ok(Exit::Failed);
     }
-    let deployment = api
-        .act(CancelDeploymentRequest {
-            id,
-            reason: args.reason,
-        })
-        .await?;
-    until_ended(app, &api, deployment).await
+    let request = CancelDeploymentRequest {
+        id,
+        reason: args.reason,
+    };
+    let (deployment, repeat) = api.act_as(&request.clone(), request).await?;
+    until_ended(app, &api, deployment, &repeat).await
 }
 
 /// Watches a deployment that was told to end. That it ends so is what was asked for.
 pub(super) async fn until_ended(
     app: &App,
-    api: &crate::api::Api,
+    api: &Api,
     deployment: Deployment,
+    repeat: &Repeat,
 ) -> Result<Exit, Error> {
     let patience = Patience::new(Until::Done, None, app);
-    let (deployment, outcome) = Box::pin(watch::follow(
-        app,
-        api,
-        deployment,
-        patience,
-        &mut View::new(app),
-    ))
-    .await?;
+    let mut view = View::new(app);
+    let watched = Box::pin(watch::follow(app, api, deployment, patience, &mut view)).await;
+    let (deployment, outcome) = watched.map_err(|error| error.kept_by(Some(repeat)))?;
     if app.shared.json {
         app.output
             .result(&json::text(&deployment, Layout::Indented));

@@ -62,17 +62,10 @@ impl Waiting {
     ) -> Result<Exit, Error> {
         let mut view = View::new(app);
         let watched = watch::follow(app, api, deployment, self.patience(app), &mut view);
-        match Box::pin(watched).await {
-            Ok((deployment, outcome)) => {
-                report(app, &deployment, outcome);
-                Ok(outcome.exit(self.superseded_ok))
-            }
-            Err(Error::Unreachable(mut lost)) => {
-                lost.kept = made_by.is_some_and(Repeat::keep);
-                Err(Error::Unreachable(lost))
-            }
-            Err(error) => Err(error),
-        }
+        let watched = Box::pin(watched).await;
+        let (deployment, outcome) = watched.map_err(|error| error.kept_by(made_by))?;
+        report(app, &deployment, outcome);
+        Ok(outcome.exit(self.superseded_ok))
     }
 }
 

@@ -1,7 +1,10 @@
 //! The versions of one deployment, over as many connections as it takes: each goes on after the
 //! version that was seen last.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 
 use candlefish_proto::deploy::{Deployment, WatchDeploymentRequest};
 use tonic::Streaming;
@@ -30,14 +33,17 @@ pub(super) struct Feed<'a> {
     api: &'a Api,
     stream: Option<(Streaming<Deployment>, Instant)>,
     lost: Option<Instant>,
+    /// Whether there is no connection now: the caller may look while it waits for news.
+    away: &'a AtomicBool,
 }
 
 impl<'a> Feed<'a> {
-    pub(super) fn new(api: &'a Api) -> Self {
+    pub(super) fn new(api: &'a Api, away: &'a AtomicBool) -> Self {
         Self {
             api,
             stream: None,
             lost: None,
+            away,
         }
     }
 
@@ -63,6 +69,7 @@ impl<'a> Feed<'a> {
             if !matches!(error, Error::Unreachable(_)) {
                 return Err(error);
             }
+            self.away.store(true, Ordering::Relaxed);
             if self
                 .stream
                 .take()
@@ -90,6 +97,7 @@ impl<'a> Feed<'a> {
                 after_version,
             };
             let stream = self.api.watch(request).await?;
+            self.away.store(false, Ordering::Relaxed);
             self.stream.insert((stream, Instant::now()))
         };
         stream

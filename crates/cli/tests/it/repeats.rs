@@ -80,3 +80,22 @@ fn what_is_lost_for_a_moment_is_repeated_unseen() {
         "{keys:?}"
     );
 }
+
+#[test]
+fn a_deployment_that_was_lost_from_sight_is_watched_by_the_repeat() {
+    let server = Server::start();
+    let cli = Cli::new(&server.url());
+    server
+        .world
+        .lock()
+        .lost
+        .insert("watch_deployment", usize::MAX);
+    cli.run(&format!("{DEPLOY} --wait 1s"))
+        .code(6)
+        .says("it goes on as the same request");
+    server.world.lock().lost.clear();
+    server.world.lock().streams = [vec![live(State::Waiting, 3)]].into();
+    cli.run(DEPLOY).code(0).says("no second one was made");
+    let keys = server.world.keys("create_deployment");
+    assert!(keys.len() == 2 && keys[0] == keys[1], "{keys:?}");
+}
