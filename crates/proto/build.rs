@@ -8,7 +8,10 @@ use std::{
 
 use prost::Message;
 
-#[allow(clippy::disallowed_methods, reason = "cargo speaks to build scripts by the environment")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "cargo speaks to build scripts by the environment"
+)]
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../proto");
     let files = proto_files(&root)?;

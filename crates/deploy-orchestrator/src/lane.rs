@@ -2,7 +2,7 @@
 //!
 //! Its row is the first lock of every command that touches a deployment, an environment's hold or a
 //! route. At most one deployment acts on it; each grant, cancel and preemption raises its fence.
-//! [`grant`] runs in every transaction that admits, ends or unblocks a deployment, and in a sweep.
+//! [`grant()`] runs in every transaction that admits, ends or unblocks a deployment, and in a sweep.
 //!
 //! The lane decides *who* acts; what acting means is the deployment's and the steps' business.
 

@@ -217,6 +217,8 @@ mod tests {
 
     #[tokio::test]
     async fn metrics_are_served_as_text() {
+        // A process of its own has none of what other tests installed.
+        metrics::install();
         ::metrics::counter!(metrics::CONSUMED, "consumer" => "ops-test", "outcome" => "done")
             .increment(3);
         let (status, body) = ask(&Readiness::new(), &Tasks::new(), "/metrics").await;
