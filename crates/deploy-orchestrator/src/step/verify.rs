@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use candlefish_manifest::{Digest, Limits, Manifest, digest_of};
+use candlefish_manifest::{Digest, Entry, Limits, Manifest, digest_of};
 use futures_util::{StreamExt, stream};
 use reqwest::{StatusCode, header};
 use serde_json::{Value, json};
@@ -103,11 +103,7 @@ pub(super) async fn run(
     let settles = step.kind == StepKind::VerifyCandidate
         && deployment.kind != Kind::Preview
         && !deployment.policy.settle.is_zero();
-    let words = format!(
-        "{} of {} files match",
-        wanted.len(),
-        manifest.entries().len()
-    );
+    let words = matched(wanted.len(), served(&manifest).count());
     if settles && !passed_before {
         return Ok(settle(deployment.policy.settle, words));
     }
@@ -163,6 +159,20 @@ async fn load_manifest(ctx: &Ctx, deployment: &Deployment) -> Result<Manifest, T
     Manifest::decode(&bytes, &limits).map_err(|error| unreadable(error.to_string()))
 }
 
+/// The files that visitors can get: all but the rules.
+fn served(manifest: &Manifest) -> impl Iterator<Item = &Entry> {
+    let rules = |entry: &&Entry| !matches!(entry.path.as_str(), "_redirects" | "_headers");
+    manifest.entries().iter().filter(rules)
+}
+
+/// The first page was asked for by its short address as well, and counts once.
+fn matched(fetched: usize, files: usize) -> String {
+    format!(
+        "{} of {files} files match",
+        fetched.saturating_sub(1).min(files)
+    )
+}
+
 /// One file to fetch and what it must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Wanted {
@@ -174,10 +184,7 @@ struct Wanted {
 /// repeated deployments look at other files.
 fn sample(manifest: &Manifest, limit: usize, seed: u128) -> Vec<Wanted> {
     let entries = manifest.entries();
-    let served: Vec<_> = entries
-        .iter()
-        .filter(|entry| !matches!(entry.path.as_str(), "_redirects" | "_headers"))
-        .collect();
+    let served: Vec<_> = served(manifest).collect();
     let count = served.len().min(limit);
     let offset = usize::try_from(seed % 1009).unwrap_or(0);
     let mut wanted: Vec<Wanted> = (0..count)
