@@ -24,7 +24,7 @@ use crate::{
 /// The largest request message in bytes.
 pub(crate) const MOST_BYTES: usize = 4 * 1024 * 1024;
 /// The receiver of what is signed for the deploy-orchestrator.
-const ORCHESTRATOR: &str = "deploy-orchestrator";
+pub(crate) const ORCHESTRATOR: &str = "deploy-orchestrator";
 /// What a caller's own headers may carry to a service.
 const FORWARDED: [HeaderName; 4] = [
     HeaderName::from_static("idempotency-key"),

@@ -81,7 +81,7 @@ impl Front {
         if path.starts_with("/blobs/") {
             return self.uploads.answer(request).await;
         }
-        if let Some(page) = self.pages.find(path) {
+        if let Some(page) = Pages::find(path) {
             if request.method() != Method::GET && request.method() != Method::HEAD {
                 let words = format!("{path} takes GET, not {}", request.method());
                 let problem = Problem::new(&kinds::METHOD_NOT_ALLOWED, "method-not-allowed", words)
@@ -90,7 +90,7 @@ impl Front {
                     .respond(&RequestId::new().to_string())
                     .map(Body::new);
             }
-            return self.pages.answer(page, request.headers()).await;
+            return self.pages.answer(&page, request.headers());
         }
         self.rest.answer(request).await
     }

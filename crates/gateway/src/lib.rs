@@ -28,6 +28,7 @@ mod pages;
 
 mod backend;
 mod call;
+mod feed;
 mod front;
 mod grpc;
 mod open;

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, header};
 use tonic::body::Body;
 
-use crate::contract::Contract;
+use crate::{contract::Contract, front::text, openapi};
+
+const JSON: &str = "application/json";
 
 /// The pages; cheap to clone.
 #[derive(Debug, Clone)]
@@ -16,19 +18,33 @@ pub(crate) struct Pages {
 /// One of the pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Page {
-    Problem(String),
+    OpenApi,
 }
 
 impl Pages {
     /// The page at a path.
-    pub(crate) fn find(&self, path: &str) -> Option<Page> {
-        path.strip_prefix("/problems/")
-            .map(|slug| Page::Problem(slug.to_owned()))
+    pub(crate) fn find(path: &str) -> Option<Page> {
+        match path {
+            "/openapi.json" => Some(Page::OpenApi),
+            _ => None,
+        }
     }
 
-    pub(crate) async fn answer(&self, page: Page, _headers: &HeaderMap) -> Response<Body> {
-        let Page::Problem(slug) = page;
-        let text = crate::problem::kinds::by_slug(&slug).map_or("no such problem", |k| k.about);
-        crate::front::text("text/plain; charset=utf-8", text)
+    /// Renders a page for whoever asks by these headers.
+    pub(crate) fn answer(&self, page: &Page, headers: &HeaderMap) -> Response<Body> {
+        match page {
+            Page::OpenApi => text(
+                JSON,
+                openapi::document(&self.contract, &base_url(headers)).to_string(),
+            ),
+        }
     }
+}
+
+/// The address by which the caller reached us.
+fn base_url(headers: &HeaderMap) -> String {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    format!("http://{}", host.unwrap_or("127.0.0.1:8090"))
 }

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::Router;
-use candlefish_proto::access::access_service_server::AccessServiceServer;
+use candlefish_proto::{
+    access::access_service_server::AccessServiceServer,
+    event::event_service_server::EventServiceServer,
+};
 use candlefish_runtime::{
     database,
     identity::{KeyError, Signer},
@@ -13,7 +16,7 @@ use candlefish_runtime::{
 };
 use http::Request;
 use sqlx::PgPool;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, service::Routes};
 
@@ -22,6 +25,7 @@ use crate::{
     backend::Backend,
     call::Calls,
     contract::{self, Contract},
+    events, feed,
     front::Front,
     grpc::Grpc,
     idempotency,
@@ -54,6 +58,8 @@ pub enum Error {
     Contract(String),
     #[error("describe the contract by reflection")]
     Reflection(#[source] tonic_reflection::server::Error),
+    #[error("prepare the connection to NATS")]
+    Nats(#[from] candlefish_messaging::nats::Error),
     #[error("prepare uploads")]
     Uploads(#[source] reqwest::Error),
     #[error("open a port")]
@@ -124,17 +130,25 @@ async fn build(config: &Config, pool: &PgPool, tasks: &Tasks) -> Result<Front, E
         auth: auth.clone(),
         tasks: tasks.clone(),
     };
+    let backend = Backend::new(&config.endpoints());
+    let signer = Signer::from_pem_file(auth::ISSUER, &config.identity_key)?;
+    let tail = follow(config, &backend, &signer, tasks).await?;
     let own = Routes::new(
         AccessServiceServer::new(access)
+            .max_decoding_message_size(most)
+            .max_encoding_message_size(most),
+    )
+    .add_service(
+        EventServiceServer::new(events::Rpc::new(tail, tasks.clone()))
             .max_decoding_message_size(most)
             .max_encoding_message_size(most),
     );
     let calls = Calls {
         contract: Arc::clone(&contract),
         auth,
-        orchestrator: Backend::new(&config.endpoints()),
+        orchestrator: backend,
         own,
-        signer: Signer::from_pem_file(auth::ISSUER, &config.identity_key)?,
+        signer,
         at_a_time: Arc::new(Semaphore::new(config.calls)),
         timeout: config.call_timeout,
     };
@@ -152,6 +166,30 @@ async fn build(config: &Config, pool: &PgPool, tasks: &Tasks) -> Result<Front, E
         },
         described: described(&contract).await?,
     })
+}
+
+/// Follows the events of the services behind us.
+async fn follow(
+    config: &Config,
+    backend: &Backend,
+    signer: &Signer,
+    tasks: &Tasks,
+) -> Result<events::Tail, Error> {
+    let feed = feed::Deploy {
+        backend: backend.clone(),
+        signer: signer.clone(),
+    };
+    let tail = events::Tail::new("deploy", Arc::new(feed), config.poll);
+    let bus = candlefish_messaging::nats::connect(auth::ISSUER, &config.nats_url).await?;
+    let wake = Arc::new(Notify::new());
+    let stop = Policy::StopProcess;
+    tasks.spawn(
+        "bus",
+        stop,
+        feed::wake(bus, Arc::clone(&wake), tasks.stopping()),
+    );
+    tasks.spawn("events", stop, tail.clone().run(tasks.stopping(), wake));
+    Ok(tail)
 }
 
 /// Forgets answers kept for repeated calls, once their day is over.

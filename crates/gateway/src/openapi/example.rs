@@ -1,0 +1,64 @@
+//! Example requests, one for each method that needs more than its path. They are data, kept true by
+//! a test that reads each as the gateway would; a method without one is described without.
+
+use serde_json::{Value, json};
+
+/// The end of an id, as it could be.
+const SUFFIX: &str = "01k8qw3v7hf6b9t2m4n5p6q7r8";
+
+/// The JSON body of a call, by the method's name.
+pub(crate) fn body(method: &str) -> Option<Value> {
+    let digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    Some(match method {
+        "CreateSite" => json!({ "slug": "blog", "name": "Our blog" }),
+        "CreateEnvironment" => json!({ "slug": "review", "policy": { "order": "ORDER_QUEUE" } }),
+        "UpdateEnvironment" => json!({ "policy": { "strategy": {
+            "canary": { "weights": [10, 50], "interval": "30s" },
+        } } }),
+        "SetHold" => json!({ "reason": "A sale runs until tonight." }),
+        "LiftHold" => json!({ "reason": "The sale is over." }),
+        "CreateRelease" => json!({
+            "site": "docs", "manifest_digest": digest, "manifest_size": 4096,
+        }),
+        "ClearRelease" => json!({
+            "environment": "production", "reason": "The missing page was a fault of the check.",
+        }),
+        "CreateDeployment" => json!({
+            "site": "docs", "environment": "production", "release_id": format!("rel_{SUFFIX}"),
+        }),
+        "CancelDeployment" => json!({ "reason": "A better one follows." }),
+        "AbortDeployment" => json!({ "reason": "Visitors see errors." }),
+        "RetryDeployment" => json!({ "reason": "The edge is back." }),
+        "AdvanceDeployment" => json!({ "step_ord": 5, "reason": "Looks good." }),
+        "CreateRollback" => json!({
+            "site": "docs", "environment": "production", "validate_only": true,
+        }),
+        "ReplayQueueItem" => json!({ "reason": "The cause is mended." }),
+        "DiscardQueueItem" => json!({ "reason": "Nobody needs it any more." }),
+        "CreatePrincipal" => json!({ "name": "ci-docs", "kind": "KIND_MACHINE" }),
+        "CreateToken" => json!({
+            "principal": "ci-docs", "name": "pipeline", "role": "ROLE_DEPLOYER", "sites": ["docs"],
+        }),
+        "SealRelease" | "RevokeToken" => json!({}),
+        _ => return None,
+    })
+}
+
+/// The query of a call, by the method's name.
+pub(crate) fn query(method: &str) -> &'static str {
+    match method {
+        "ListReleases" => "?site=docs&page_size=5",
+        "ListDeployments" => "?page_size=5",
+        "WatchEvents" => "?site=docs&types=deploy.deployment.",
+        _ => "",
+    }
+}
+
+/// What could be in a path, by the field's name; ids are looked up or left to the reader.
+pub(crate) fn path_field(field: &str) -> Option<&'static str> {
+    match field {
+        "site" => Some("docs"),
+        "environment" => Some("production"),
+        _ => None,
+    }
+}

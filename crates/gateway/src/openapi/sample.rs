@@ -1,0 +1,96 @@
+//! Lines for a shell that make a call, and work when they are pasted.
+
+use http::Method as HttpMethod;
+
+use super::{example, schema};
+use crate::contract::{Contract, Method, Route, path::Segment};
+
+const HEADER: &str = r#"-H "Authorization: Bearer $CANDLEFISH_TOKEN""#;
+
+/// The lines. What only reads finds its id by itself; what changes something leaves it to the
+/// reader, who should not cancel by accident what happens to be the newest.
+pub(crate) fn curl(contract: &Contract, method: &Method, route: &Route, base_url: &str) -> String {
+    let mut lines = String::new();
+    let mut url = base_url.to_owned();
+    let mut listed = String::new();
+    for segment in route.template.segments() {
+        match segment {
+            Segment::Literal(word) => url.push_str(&format!("/{word}")),
+            Segment::Field(name) => match example::path_field(name) {
+                Some(value) => url.push_str(&format!("/{value}")),
+                None => {
+                    listed.clone_from(&url);
+                    url.push_str("/${id}");
+                }
+            },
+        }
+    }
+    if let Some(verb) = route.template.verb() {
+        url.push_str(&format!(":{verb}"));
+    }
+    if !listed.is_empty() {
+        lines.push_str(&find_id(contract, method, base_url, &listed));
+    }
+    url.push_str(if route.body {
+        ""
+    } else {
+        example::query(&method.name)
+    });
+    let quote = if listed.is_empty() { '\'' } else { '"' };
+    lines.push_str(&format!("curl {}{HEADER} \\\n", flags(method, route)));
+    if route.body {
+        let body = example::body(&method.name).unwrap_or_else(|| serde_json::json!({}));
+        let body = body.to_string().replace('\'', r"'\''");
+        lines.push_str(&format!("  --json '{body}' \\\n"));
+    }
+    lines.push_str(&format!("  {quote}{url}{quote}"));
+    lines
+}
+
+fn flags(method: &Method, route: &Route) -> String {
+    let mut flags = String::new();
+    if method.streams {
+        flags.push_str("-N ");
+    }
+    // With a body curl posts by itself.
+    let implied = if route.body {
+        HttpMethod::POST
+    } else {
+        HttpMethod::GET
+    };
+    if route.verb != implied {
+        flags.push_str(&format!("-X {} ", route.verb));
+    }
+    flags
+}
+
+/// A line that sets `id`.
+fn find_id(contract: &Contract, method: &Method, base_url: &str, listed: &str) -> String {
+    let prefix = id_prefix(method);
+    let list = contract.methods().iter().find(|list| {
+        list.is_safe()
+            && list
+                .routes
+                .iter()
+                .any(|route| format!("{base_url}{}", route.template) == listed)
+    });
+    match list {
+        Some(list) if method.is_safe() => {
+            let query = example::query(&list.name);
+            format!(
+                "id=$(curl -s {HEADER} '{listed}{query}' | grep -o '{prefix}[0-9a-z]*' | head -n 1)\n"
+            )
+        }
+        _ => format!("id={prefix}01k8qw3v7hf6b9t2m4n5p6q7r8 # the one you mean\n"),
+    }
+}
+
+/// `dep_`, from the comment that says what the id looks like.
+fn id_prefix(method: &Method) -> String {
+    let field = method.input.get_field_by_name("id");
+    let comment = field
+        .map(|field| schema::about_field(&field))
+        .unwrap_or_default();
+    let prefix = comment.split('`').nth(1).unwrap_or_default();
+    prefix.to_owned()
+}
