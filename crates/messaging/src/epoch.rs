@@ -50,15 +50,17 @@ pub async fn bump(conn: &mut PgConnection, seen: i32) -> Result<i32, sqlx::Error
     )
     .execute(&mut *tx)
     .await?;
-    let epoch = seen.saturating_add(1);
-    sqlx::query!(
-        "UPDATE relay SET epoch = $1, next_seq = 1, published_upto = 0,
+    // The minute of the bump, not the next number: a database restored to before an earlier bump
+    // would otherwise give out that one's epoch a second time.
+    let epoch = sqlx::query_scalar!(
+        "UPDATE relay SET epoch = greatest($1, (extract(epoch FROM clock()) / 60)::int),
+             next_seq = 1, published_upto = 0,
              system_identifier = c.system_identifier,
              timeline = left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)
-         FROM pg_control_system() c",
-        epoch
+         FROM pg_control_system() c RETURNING epoch",
+        seen.saturating_add(1)
     )
-    .execute(&mut *tx)
+    .fetch_one(&mut *tx)
     .await?;
     tx.commit().await?;
     Ok(epoch)

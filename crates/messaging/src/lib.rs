@@ -11,13 +11,20 @@
 //!
 //! A service carries `sql/messaging.sql` as its migration 0002 and defines `clock()` before it.
 
+pub mod consumer;
+pub mod dead_letter;
 pub mod epoch;
 pub mod feed;
+mod inbox;
 pub mod nats;
 pub mod outbox;
 pub mod relay;
 pub mod retention;
 pub mod streams;
 
+pub use consumer::{Consumer, ConsumerConfig};
 pub use outbox::Fact;
 pub use relay::{Nudge, Relay, RelayConfig};
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,7 @@ use uuid::Uuid;
 use crate::streams::Stream;
 
 mod publish;
-mod store;
+pub(crate) mod store;
 
 /// How often the backlog is measured.
 const MEASURE: Duration = Duration::from_secs(1);

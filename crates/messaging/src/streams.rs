@@ -22,18 +22,18 @@ pub struct Stream {
     pub area: String,
     /// Copies; 1 on one machine, 3 in production.
     pub replicas: usize,
-    /// The most it holds; old messages go first.
+    /// The most it holds; old messages go first. The server reserves it when it creates the stream.
     pub max_bytes: i64,
 }
 
 impl Stream {
-    /// The stream of an area, with one copy and 1 GiB.
+    /// The stream of an area, with one copy and 256 MiB.
     pub fn of(area: &str) -> Self {
         Self {
             name: area.to_uppercase(),
             area: area.to_owned(),
             replicas: 1,
-            max_bytes: 1024 * 1024 * 1024,
+            max_bytes: 256 * 1024 * 1024,
         }
     }
 }

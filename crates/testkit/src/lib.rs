@@ -1,1 +1,16 @@
+//! For tests only: databases of their own, a proxy that can be cut, a trace collector, waiting.
+//!
+//! The servers themselves come from `cargo xtask test`, which names them in the environment.
+#![expect(clippy::unwrap_used, reason = "a broken test set-up may panic")]
 
+mod collector;
+mod database;
+mod proxy;
+mod servers;
+mod wait;
+
+pub use collector::{Collector, Span};
+pub use database::{Database, OFFSET_CLOCK};
+pub use proxy::Proxy;
+pub use servers::nats_url;
+pub use wait::{poll_until, wait_until};

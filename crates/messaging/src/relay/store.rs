@@ -9,13 +9,13 @@ use crate::{epoch, feed};
 
 /// What a turn stamped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamped {
-    pub(super) epoch: i32,
-    pub(super) rows: i64,
+pub(crate) struct Stamped {
+    pub(crate) epoch: i32,
+    pub(crate) rows: i64,
 }
 
 /// Takes the lease when nobody has it; answers its fence.
-pub(super) async fn acquire(
+pub(crate) async fn acquire(
     pool: &PgPool,
     owner: &str,
     lease: Duration,
@@ -32,7 +32,7 @@ pub(super) async fn acquire(
 }
 
 /// Keeps the lease; false when it is another's.
-pub(super) async fn renew(
+pub(crate) async fn renew(
     pool: &PgPool,
     owner: &str,
     fence: i64,
@@ -51,7 +51,7 @@ pub(super) async fn renew(
 }
 
 /// Gives the lease back.
-pub(super) async fn release(pool: &PgPool, owner: &str, fence: i64) -> Result<(), sqlx::Error> {
+pub(crate) async fn release(pool: &PgPool, owner: &str, fence: i64) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "UPDATE relay SET owner = NULL, lease_until = NULL WHERE owner = $1 AND fence = $2",
         owner,
@@ -63,7 +63,7 @@ pub(super) async fn release(pool: &PgPool, owner: &str, fence: i64) -> Result<()
 }
 
 /// Gives visible facts the next numbers; nothing when the lease is another's.
-pub(super) async fn stamp(
+pub(crate) async fn stamp(
     pool: &PgPool,
     owner: &str,
     fence: i64,
@@ -110,7 +110,7 @@ pub(super) async fn stamp(
 }
 
 /// The next facts to publish, in order.
-pub(super) async fn unpublished(
+pub(crate) async fn unpublished(
     pool: &PgPool,
     epoch: i32,
     batch: i64,
@@ -127,7 +127,7 @@ pub(super) async fn unpublished(
 
 /// Records that everything up to `seq` was published; false when the lease or the epoch is
 /// another.
-pub(super) async fn advance(
+pub(crate) async fn advance(
     pool: &PgPool,
     owner: &str,
     fence: i64,
@@ -149,14 +149,14 @@ pub(super) async fn advance(
 
 /// What the bus does not have yet.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Backlog {
-    pub(super) facts: i64,
+pub(crate) struct Backlog {
+    pub(crate) facts: i64,
     /// The age of the oldest, in seconds.
-    pub(super) lag_seconds: f64,
+    pub(crate) lag_seconds: f64,
 }
 
 /// Measures what the bus does not have yet.
-pub(super) async fn backlog(pool: &PgPool) -> Result<Backlog, sqlx::Error> {
+pub(crate) async fn backlog(pool: &PgPool) -> Result<Backlog, sqlx::Error> {
     let row = sqlx::query!(
         r#"SELECT r.next_seq - 1 - r.published_upto AS "facts!",
                extract(epoch FROM clock() - (SELECT created_at FROM outbox o

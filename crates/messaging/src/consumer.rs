@@ -1,0 +1,206 @@
+//! Takes a source's events from JetStream, and from its owner when the bus lost them.
+//!
+//! A batch is applied in one transaction together with the record of its numbers, then
+//! acknowledged; duplicates are acknowledged without effect. Order is not promised: an event is a
+//! hint, and its handler reads the state again. A gap in the numbers, or an owner whose head stays
+//! ahead, is closed by asking the owner to replay. A new epoch means that the owner's database is
+//! another than before: the handler rebuilds from the owner's lists.
+//!
+//! What cannot be read is parked at once, what cannot be applied after some deliveries; parked
+//! events are dead letters that a person replays or discards.
+
+use std::{collections::HashMap, future::Future, time::Duration};
+
+use async_nats::jetstream::consumer::pull;
+use candlefish_proto::event::{Envelope, HeadResponse, ReplayRequest, ReplayResponse};
+use sqlx::{PgConnection, PgPool};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+mod apply;
+mod bus;
+mod heal;
+
+/// What to do with an event that could not be applied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// Try again later.
+    #[error("{0}")]
+    Retry(String),
+    /// It will never work: park it.
+    #[error("{0}")]
+    Park(String),
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Retry(error.to_string())
+    }
+}
+
+/// What a consumer does with events.
+pub trait Handler: Send + Sync {
+    /// Applies one event in the transaction that also records it. No network in here.
+    fn apply(
+        &self,
+        conn: &mut PgConnection,
+        event: &Envelope,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Reads everything anew from the owner's lists: on the first contact, and when the owner's
+    /// epoch changed or its memory is shorter than our absence. In transactions of its own.
+    fn rebuild(&self) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// The owner did not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("ask the owner of the events")]
+pub struct OwnerError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+/// Who owns the events: its `FeedService`.
+pub trait Owner: Send + Sync {
+    /// Where its feed stands.
+    fn head(&self) -> impl Future<Output = Result<HeadResponse, OwnerError>> + Send;
+    /// Its events again.
+    fn replay(
+        &self,
+        request: ReplayRequest,
+    ) -> impl Future<Output = Result<ReplayResponse, OwnerError>> + Send;
+}
+
+/// What a consumer is told.
+#[derive(Debug, Clone)]
+pub struct ConsumerConfig {
+    /// `<service>-<purpose>-v1`: its durable name.
+    pub name: &'static str,
+    /// Whose events.
+    pub source: &'static str,
+    /// The stream that carries them.
+    pub stream: String,
+    /// The subjects that it wants. Numbers are dense over all of a source's events, so a consumer
+    /// takes all of them.
+    pub filter: String,
+    /// How often it asks the owner's head.
+    pub heal_every: Duration,
+    /// How long a gap may close by itself.
+    pub gap_grace: Duration,
+    /// The pause before an event that failed is delivered again.
+    pub retry_delay: Duration,
+    /// After so many deliveries an event is parked.
+    pub poison_after: i64,
+    /// The most events of one transaction.
+    pub batch: usize,
+}
+
+impl ConsumerConfig {
+    /// The usual periods: the owner's head every 5 s, a gap 300 ms, retries 1 s, parked after 8.
+    pub fn of(name: &'static str, source: &'static str) -> Self {
+        Self {
+            name,
+            source,
+            stream: source.to_uppercase(),
+            filter: format!("{source}.>"),
+            heal_every: Duration::from_secs(5),
+            gap_grace: Duration::from_millis(300),
+            retry_delay: Duration::from_secs(1),
+            poison_after: 8,
+            batch: 64,
+        }
+    }
+}
+
+/// A consumer of one source.
+#[derive(Debug)]
+pub struct Consumer<H, O> {
+    pool: PgPool,
+    nats: async_nats::Client,
+    config: ConsumerConfig,
+    handler: H,
+    owner: O,
+    /// When the owner is asked next.
+    heal_at: Instant,
+    /// The place at the last look: still there at the next one means that the bus lost something.
+    stalled_at: Option<i64>,
+    /// Whether the bus brought anything since the last look.
+    heard: bool,
+    /// Failed tries of replayed events, which the bus does not count.
+    tries: HashMap<(i32, i64), i64>,
+}
+
+impl<H: Handler, O: Owner> Consumer<H, O> {
+    /// A consumer that is not running yet.
+    pub fn new(
+        pool: PgPool,
+        nats: async_nats::Client,
+        config: ConsumerConfig,
+        handler: H,
+        owner: O,
+    ) -> Self {
+        Self {
+            pool,
+            nats,
+            config,
+            handler,
+            owner,
+            heal_at: Instant::now(),
+            stalled_at: None,
+            heard: false,
+            tries: HashMap::new(),
+        }
+    }
+
+    /// Consumes until the process stops; a batch in hand is finished. Works without the bus too,
+    /// by asking the owner.
+    pub async fn run(mut self, stopping: CancellationToken) {
+        let mut messages: Option<pull::Stream> = None;
+        while !stopping.is_cancelled() {
+            if self.heal_at <= Instant::now() {
+                self.heal_at = Instant::now() + self.config.heal_every;
+                if let Err(error) = self.heal().await {
+                    self.log(&error);
+                }
+                if messages.is_some() && self.is_deaf() {
+                    tracing::warn!(
+                        consumer = self.config.name,
+                        "the bus is deaf: attaching anew"
+                    );
+                    messages = None;
+                }
+            }
+            let Some(stream) = &mut messages else {
+                messages = self.attach().await;
+                if messages.is_none() {
+                    let pause = self.heal_at.min(Instant::now() + self.config.retry_delay);
+                    stopping
+                        .run_until_cancelled(tokio::time::sleep_until(pause))
+                        .await;
+                }
+                continue;
+            };
+            let batch = tokio::select! {
+                batch = bus::next_batch(stream, self.config.batch) => batch,
+                () = tokio::time::sleep_until(self.heal_at) => continue,
+                () = stopping.cancelled() => break,
+            };
+            match batch {
+                Ok(batch) => self.take(batch).await,
+                Err(why) => {
+                    tracing::warn!(consumer = self.config.name, "the bus ended: {why}");
+                    messages = None;
+                }
+            }
+        }
+    }
+
+    fn log(&self, error: &dyn std::error::Error) {
+        let cause = error.source().map(ToString::to_string).unwrap_or_default();
+        tracing::warn!(consumer = self.config.name, "{error}: {cause}");
+    }
+
+    fn count(&self, outcome: &'static str, events: usize) {
+        metrics::counter!(
+            "events_consumed_total", "consumer" => self.config.name, "outcome" => outcome
+        )
+        .increment(u64::try_from(events).unwrap_or(u64::MAX));
+    }
+}

@@ -1,0 +1,174 @@
+//! What the bus cannot be trusted with: finding out that it lost something, and getting it.
+
+use candlefish_proto::event::{HeadResponse, ReplayRequest};
+use prost::Message;
+
+use super::{Consumer, Failure, Handler, Owner, OwnerError, apply::Incoming};
+use crate::{
+    dead_letter,
+    inbox::{self, Place},
+};
+
+/// Events of one request.
+const PAGE: i32 = 500;
+
+/// Why a look at the owner did not help. It is repeated at the next one.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error(transparent)]
+    Owner(#[from] OwnerError),
+    #[error("ask the inbox")]
+    Database(#[from] sqlx::Error),
+    #[error("rebuild from the owner's lists")]
+    Rebuild(#[source] Failure),
+}
+
+impl<H: Handler, O: Owner> Consumer<H, O> {
+    /// Compares our place with the owner's head; replays or rebuilds what is missing. Then tries
+    /// dead letters that a person sent back.
+    pub(super) async fn heal(&mut self) -> Result<(), Error> {
+        self.replay_letters().await?;
+        let place = self.place().await?;
+        let head = self.owner.head().await?;
+        if head.epoch > place.epoch {
+            return self.rebuild(place, head).await;
+        }
+        if head.epoch < place.epoch || place.upto > head.seq {
+            // We know numbers that the owner never gave; asking for more makes it notice.
+            let asked = ReplayRequest {
+                epoch: place.epoch,
+                from_seq: place.upto + 1,
+                limit: 1,
+            };
+            self.owner.replay(asked).await?;
+            return Ok(());
+        }
+        if place.upto == head.seq {
+            self.stalled_at = None;
+            return Ok(());
+        }
+        if self.stalled_at == Some(place.upto) {
+            self.replay(place, head.seq).await?;
+            self.stalled_at = Some(self.place().await?.upto);
+        } else {
+            // On its way, perhaps: look again soon.
+            self.stalled_at = Some(place.upto);
+            let soon = tokio::time::Instant::now() + self.config.gap_grace;
+            self.heal_at = self.heal_at.min(soon);
+        }
+        Ok(())
+    }
+
+    /// Whether the bus brought nothing although the owner gave out numbers; forgets what it heard.
+    pub(super) fn is_deaf(&mut self) -> bool {
+        let heard = std::mem::take(&mut self.heard);
+        !heard && self.stalled_at.is_some()
+    }
+
+    async fn place(&self) -> Result<Place, sqlx::Error> {
+        let mut conn = self.pool.acquire().await?;
+        inbox::find(&mut conn, self.config.name, self.config.source).await
+    }
+
+    async fn replay(&mut self, from: Place, to: i64) -> Result<(), Error> {
+        let mut next = from.upto + 1;
+        while next <= to {
+            let asked = ReplayRequest {
+                epoch: from.epoch,
+                from_seq: next,
+                limit: PAGE,
+            };
+            let answer = self.owner.replay(asked).await?;
+            if answer.epoch != from.epoch || answer.oldest_seq > next {
+                let head = self.owner.head().await?;
+                return self.rebuild(from, head).await;
+            }
+            let Some(last) = answer.events.last().map(|event| event.seq) else {
+                return Ok(());
+            };
+            tracing::info!(
+                consumer = self.config.name,
+                from = next,
+                upto = last,
+                "replaying what the bus lost"
+            );
+            let batch = self.config.batch.max(1);
+            let mut events = answer.events.into_iter().peekable();
+            while events.peek().is_some() {
+                let page: Vec<_> = events
+                    .by_ref()
+                    .take(batch)
+                    .map(|event| Incoming {
+                        event,
+                        message: None,
+                    })
+                    .collect();
+                self.apply_all(page).await;
+            }
+            next = last + 1;
+        }
+        Ok(())
+    }
+
+    /// Reads everything anew, then goes on from the head as it was before.
+    async fn rebuild(&mut self, from: Place, head: HeadResponse) -> Result<(), Error> {
+        tracing::warn!(
+            consumer = self.config.name,
+            from_epoch = from.epoch,
+            epoch = head.epoch,
+            upto = head.seq,
+            "rebuilding from the owner"
+        );
+        self.handler.rebuild().await.map_err(Error::Rebuild)?;
+        let (name, source) = (self.config.name, self.config.source);
+        let mut tx = self.pool.begin().await?;
+        let now = inbox::lock(&mut tx, name, source).await?;
+        // Another replica may have rebuilt meanwhile, and be further.
+        if (now.epoch, now.upto) < (head.epoch, head.seq) {
+            inbox::move_to(
+                &mut tx,
+                name,
+                source,
+                Place {
+                    epoch: head.epoch,
+                    upto: head.seq,
+                },
+            )
+            .await?;
+        }
+        tx.commit().await?;
+        self.tries.clear();
+        self.stalled_at = None;
+        self.count("rebuilt", 1);
+        Ok(())
+    }
+
+    async fn replay_letters(&mut self) -> Result<(), Error> {
+        loop {
+            let mut tx = self.pool.begin().await?;
+            let Some(letter) = dead_letter::next_replay(&mut tx, self.config.name).await? else {
+                let waiting = dead_letter::count(&mut tx, self.config.name).await?;
+                tx.commit().await?;
+                metrics::gauge!(
+                    "queue_depth", "queue" => format!("dead-letters-{}", self.config.name)
+                )
+                .set(f64::from(i32::try_from(waiting).unwrap_or(i32::MAX)));
+                return Ok(());
+            };
+            let end = match candlefish_proto::event::Envelope::decode(&*letter.payload) {
+                Ok(event) => self.handler.apply(&mut tx, &event).await,
+                Err(error) => Err(Failure::Park(error.to_string())),
+            };
+            match end {
+                Ok(()) => dead_letter::replayed(&mut tx, letter.id, None).await?,
+                Err(failure) => {
+                    // What it began is undone; the verdict is written by itself.
+                    tx.rollback().await?;
+                    tx = self.pool.begin().await?;
+                    dead_letter::replayed(&mut tx, letter.id, Some(&failure.to_string())).await?;
+                }
+            }
+            tx.commit().await?;
+        }
+    }
+}

@@ -1,0 +1,416 @@
+use std::sync::atomic::Ordering;
+
+use candlefish_proto::event::Envelope;
+use candlefish_testkit::{Proxy, nats_url, poll_until, wait_until};
+use prost::Message;
+use tokio::task::JoinHandle;
+
+use super::support::{Effects, Feed, SOON, World, now, spawn};
+use crate::{
+    consumer::Consumer,
+    dead_letter::{self, DeadLetter, Decision},
+    relay::store,
+    streams,
+};
+
+fn start(world: &World, effects: &Effects, feed: &Feed) -> JoinHandle<()> {
+    let consumer = Consumer::new(
+        world.pool.clone(),
+        world.nats.clone(),
+        world.consumer_config(),
+        effects.clone(),
+        feed.clone(),
+    );
+    spawn(consumer.run(world.stopping.clone()))
+}
+
+/// A consumer that has been here before: it begins at the source's beginning.
+async fn at_the_beginning(world: &World) {
+    sqlx::query("INSERT INTO inbox_upto VALUES ('test-effects-v1', $1, 1, 0)")
+        .bind(world.source)
+        .execute(&world.pool)
+        .await
+        .unwrap();
+}
+
+/// Stamps without publishing, as a relay does while the bus is down.
+async fn stamp(world: &World) {
+    world.act("UPDATE relay SET owner = NULL").await;
+    let fence = store::acquire(&world.pool, "test", SOON)
+        .await
+        .unwrap()
+        .unwrap();
+    while store::stamp(&world.pool, "test", fence, 100)
+        .await
+        .unwrap()
+        .unwrap()
+        .rows
+        > 0
+    {}
+}
+
+async fn publish(world: &World, events: &[&Envelope]) {
+    streams::ensure(&world.jetstream(), &world.stream_config())
+        .await
+        .unwrap();
+    for event in events {
+        send(world, event.encode_to_vec()).await;
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test plays a bus that misbehaves"
+)]
+async fn send(world: &World, payload: Vec<u8>) {
+    let sent = world
+        .jetstream()
+        .publish(world.event_type, payload.into())
+        .await
+        .unwrap();
+    sent.await.unwrap();
+}
+
+/// Waits until each of the numbers 1 to `count` had its effect, exactly once.
+async fn applied_once(world: &World, count: i64) {
+    poll_until(SOON, "effects", async || {
+        let found: (i64, i64, i64) = sqlx::query_as(
+            "SELECT count(*), coalesce(max(seq), 0), coalesce(max(times), 0)::int8 FROM effect",
+        )
+        .fetch_one(&world.pool)
+        .await
+        .unwrap();
+        if found == (count, count, 1) {
+            Ok(())
+        } else {
+            Err(found)
+        }
+    })
+    .await;
+    poll_until(SOON, "the place", async || {
+        let upto = world.number("SELECT upto FROM inbox_upto").await;
+        if upto == count { Ok(()) } else { Err(upto) }
+    })
+    .await;
+    assert_eq!(world.number("SELECT count(*) FROM inbox").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn duplicate_reordered_late_and_lost_messages_each_have_one_effect() {
+    let world = World::new().await;
+    let (effects, feed) = (Effects::default(), Feed::of(&world));
+    at_the_beginning(&world).await;
+    world.commit_each(10).await;
+    stamp(&world).await;
+    let e = world.replay_all().await;
+    // 2 and 3 come in the wrong order, 3 twice; 5 is late, after 8; 4 and 9 never come.
+    publish(
+        &world,
+        &[
+            &e[0], &e[2], &e[1], &e[2], &e[5], &e[6], &e[7], &e[4], &e[9],
+        ],
+    )
+    .await;
+    let consumer = start(&world, &effects, &feed);
+    applied_once(&world, 10).await;
+    // Later still, everything once more.
+    publish(&world, &e.iter().collect::<Vec<_>>()).await;
+    world.commit_each(1).await;
+    stamp(&world).await;
+    applied_once(&world, 11).await;
+    assert_eq!(effects.rebuilt.load(Ordering::SeqCst), 0);
+    assert!(
+        feed.replays.load(Ordering::SeqCst) > 0,
+        "4 and 9 came from the owner"
+    );
+    world.stopping.cancel();
+    consumer.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_of_a_consumer_share_its_messages_and_apply_each_once() {
+    let world = World::new().await;
+    let (effects, feed) = (Effects::default(), Feed::of(&world));
+    at_the_beginning(&world).await;
+    let consumers = [
+        start(&world, &effects, &feed),
+        start(&world, &effects, &feed),
+    ];
+    let relay = world.start_relay();
+    world.commit_each(150).await;
+    applied_once(&world, 150).await;
+    world.stopping.cancel();
+    for task in consumers {
+        task.await.unwrap();
+    }
+    relay.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_when_the_stream_is_deleted_again_and_again() {
+    let world = World::new().await;
+    let (effects, feed) = (Effects::default(), Feed::of(&world));
+    at_the_beginning(&world).await;
+    let consumer = start(&world, &effects, &feed);
+    let relay = world.start_relay();
+    for round in 1..=4_i64 {
+        world.commit_each(25).await;
+        wait_until(SOON, "something on the bus", async || {
+            world.published_upto().await > (round - 1) * 25
+        })
+        .await;
+        world
+            .jetstream()
+            .delete_stream(world.stream())
+            .await
+            .unwrap();
+    }
+    applied_once(&world, 100).await;
+    world.stopping.cancel();
+    consumer.await.unwrap();
+    relay.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_works_without_the_bus_and_with_it_when_it_is_back() {
+    let upstream = nats_url().trim_start_matches("nats://").to_owned();
+    let proxy = Proxy::start(&upstream).await;
+    proxy.cut();
+    let world = World::behind(&format!("nats://{}", proxy.addr())).await;
+    let (effects, feed) = (Effects::default(), Feed::of(&world));
+    at_the_beginning(&world).await;
+    let relay = world.start_relay();
+    let consumer = start(&world, &effects, &feed);
+    world.commit_each(20).await;
+    applied_once(&world, 20).await;
+    proxy.mend();
+    world.commit_each(20).await;
+    applied_once(&world, 40).await;
+    proxy.cut();
+    world.commit_each(5).await;
+    applied_once(&world, 45).await;
+    world.stopping.cancel();
+    consumer.await.unwrap();
+    relay.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_consumer_rebuilds_once_and_goes_on_from_there() {
+    let world = World::new().await;
+    let (effects, feed) = (Effects::default(), Feed::of(&world));
+    let relay = world.start_relay();
+    world.commit_each(5).await;
+    wait_until(SOON, "five on the bus", async || {
+        world.published_upto().await == 5
+    })
+    .await;
+    let consumer = start(&world, &effects, &feed);
+    wait_until(SOON, "a rebuild", async || {
+        effects.rebuilt.load(Ordering::SeqCst) == 1
+    })
+    .await;
+    poll_until(SOON, "the place", async || {
+        match world
+            .number("SELECT coalesce(max(upto), 0) FROM inbox_upto")
+            .await
+        {
+            5 => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
+    world.commit_each(2).await;
+    wait_until(SOON, "two effects", async || {
+        world
+            .number("SELECT count(*) FROM effect WHERE seq IN (6, 7)")
+            .await
+            == 2
+    })
+    .await;
+    assert_eq!(world.number("SELECT count(*) FROM effect").await, 2);
+    assert_eq!(effects.rebuilt.load(Ordering::SeqCst), 1);
+    world.stopping.cancel();
+    consumer.await.unwrap();
+    relay.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_rebuilds_when_the_owners_database_was_restored() {
+    let world = World::new().await;
+    let (effects, feed) = (Effects::default(), Feed::of(&world));
+    at_the_beginning(&world).await;
+    let relay = world.start_relay();
+    let consumer = start(&world, &effects, &feed);
+    world.commit_each(5).await;
+    applied_once(&world, 5).await;
+    // Restored to a moment before 3, on what looks like the same server: only the consumer knows.
+    world.act("DELETE FROM outbox WHERE seq >= 3").await;
+    world
+        .act("UPDATE relay SET next_seq = 3, published_upto = 2")
+        .await;
+    wait_until(SOON, "a rebuild", async || {
+        effects.rebuilt.load(Ordering::SeqCst) == 1
+    })
+    .await;
+    assert!(world.number("SELECT epoch::int8 FROM relay").await > 1);
+    world.commit_each(3).await;
+    wait_until(SOON, "effects of the new epoch", async || {
+        world
+            .number("SELECT count(*) FROM effect WHERE epoch > 1")
+            .await
+            == 3
+    })
+    .await;
+    world.stopping.cancel();
+    consumer.await.unwrap();
+    relay.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_was_away_longer_than_the_owner_remembers_rebuilds() {
+    let world = World::new().await;
+    let (effects, feed) = (Effects::default(), Feed::of(&world));
+    at_the_beginning(&world).await;
+    world.commit_each(6).await;
+    stamp(&world).await;
+    world.act("DELETE FROM outbox WHERE seq <= 4").await;
+    let consumer = start(&world, &effects, &feed);
+    wait_until(SOON, "a rebuild", async || {
+        effects.rebuilt.load(Ordering::SeqCst) == 1
+    })
+    .await;
+    poll_until(SOON, "the place", async || {
+        match world.number("SELECT upto FROM inbox_upto").await {
+            6 => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
+    world.stopping.cancel();
+    consumer.await.unwrap();
+}
+
+/// A consumer that could not apply number 4 of 7 and parked it.
+async fn with_a_dead_letter(world: &World, effects: &Effects) -> (JoinHandle<()>, DeadLetter) {
+    at_the_beginning(world).await;
+    effects
+        .refused
+        .lock()
+        .unwrap()
+        .insert("thing_bad".to_owned());
+    let consumer = start(world, effects, &Feed::of(world));
+    world.commit_each(3).await;
+    world.commit(vec![world.fact("thing_bad", 1)]).await;
+    world.commit_each(3).await;
+    let letters = poll_until(SOON, "a dead letter", async || {
+        let mut conn = world.pool.acquire().await.unwrap();
+        let letters = dead_letter::list(&mut conn, None, 10).await.unwrap();
+        if letters.is_empty() {
+            Err(letters)
+        } else {
+            Ok(letters)
+        }
+    })
+    .await;
+    assert_eq!(letters.len(), 1);
+    (consumer, letters[0].clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn poison_is_parked_without_effect_and_holds_nothing_up() {
+    let world = World::new().await;
+    let relay = world.start_relay();
+    let (consumer, letter) = with_a_dead_letter(&world, &Effects::default()).await;
+    assert_eq!(
+        (letter.seq, letter.error.as_str()),
+        (4, "thing_bad is refused")
+    );
+    assert!(letter.deliveries >= 3, "{letter:?}");
+    wait_until(SOON, "the others", async || {
+        world.number("SELECT upto FROM inbox_upto").await == 7
+    })
+    .await;
+    assert_eq!(
+        world
+            .number("SELECT count(*) FROM effect WHERE seq = 4")
+            .await,
+        0
+    );
+    assert_eq!(world.number("SELECT count(*) FROM effect").await, 6);
+    world.stopping.cancel();
+    consumer.await.unwrap();
+    relay.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_replays_a_dead_letter_and_it_is_parked_again_until_it_can_be_applied() {
+    let world = World::new().await;
+    let effects = Effects::default();
+    let relay = world.start_relay();
+    let (consumer, letter) = with_a_dead_letter(&world, &effects).await;
+    let decide = async |decision| {
+        let mut conn = world.pool.acquire().await.unwrap();
+        let at = now(&mut conn).await;
+        dead_letter::decide(&mut conn, at, letter.id, decision, "erin", "fixed")
+            .await
+            .unwrap()
+    };
+    assert!(decide(Decision::Replay).await.is_some());
+    wait_until(SOON, "parked again", async || {
+        world
+            .number("SELECT count(*) FROM dead_letter WHERE state = 'parked'")
+            .await
+            == 1
+    })
+    .await;
+    effects.refused.lock().unwrap().clear();
+    assert!(decide(Decision::Replay).await.is_some());
+    applied_once(&world, 7).await;
+    assert!(
+        decide(Decision::Discard).await.is_none(),
+        "it does not wait any more"
+    );
+    world.stopping.cancel();
+    consumer.await.unwrap();
+    relay.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_is_parked_at_once() {
+    let world = World::new().await;
+    let (effects, feed) = (Effects::default(), Feed::of(&world));
+    at_the_beginning(&world).await;
+    world.commit_each(2).await;
+    stamp(&world).await;
+    let e = world.replay_all().await;
+    publish(&world, &[&e[0]]).await;
+    send(&world, b"\xff\xff\xff not an envelope".to_vec()).await;
+    publish(&world, &[&e[1]]).await;
+    let consumer = start(&world, &effects, &feed);
+    applied_once(&world, 2).await;
+    wait_until(SOON, "a dead letter", async || {
+        world.number("SELECT count(*) FROM dead_letter").await == 1
+    })
+    .await;
+    let mut conn = world.pool.acquire().await.unwrap();
+    let letter = dead_letter::list(&mut conn, None, 10)
+        .await
+        .unwrap()
+        .remove(0);
+    assert_eq!(
+        (letter.event_type.as_str(), letter.deliveries),
+        (world.event_type, 1)
+    );
+    let at = now(&mut conn).await;
+    let discarded =
+        dead_letter::decide(&mut conn, at, letter.id, Decision::Discard, "erin", "noise").await;
+    assert!(discarded.unwrap().is_some());
+    assert!(
+        dead_letter::list(&mut conn, None, 10)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    world.stopping.cancel();
+    consumer.await.unwrap();
+}
