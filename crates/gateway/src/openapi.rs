@@ -128,6 +128,13 @@ fn needs(role: Role) -> String {
     format!("Needs the role {}.", role_name(role))
 }
 
+/// Adds to what `json!` made.
+fn set(object: &mut Value, name: &str, value: impl Into<Value>) {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(name.to_owned(), value.into());
+    }
+}
+
 /// By name, whatever map the JSON library is built with.
 fn sorted(map: Map<String, Value>) -> Value {
     let mut entries: Vec<(String, Value)> = map.into_iter().collect();

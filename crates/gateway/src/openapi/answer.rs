@@ -62,7 +62,7 @@ pub(super) fn problems() -> Value {
 fn response(description: &str, status: u16) -> Value {
     let mut headers = json!({ "X-Request-Id": header("X-Request-Id") });
     if matches!(status, 429 | 503) {
-        headers["Retry-After"] = header("Retry-After");
+        super::set(&mut headers, "Retry-After", header("Retry-After"));
     }
     json!({
         "description": description,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
-use super::{answer, example, needs, sample, schema::Schemas, tag};
+use super::{answer, example, needs, sample, schema::Schemas, set, tag};
 use crate::{
     auth::role_name,
     contract::{Contract, Method, Route},
@@ -79,12 +79,10 @@ impl<'a> Operations<'a> {
         if route.body {
             let mut content = json!({ "schema": self.schemas.refer(&method.input) });
             if let Some(body) = example::body(&method.name) {
-                content["example"] = body;
+                set(&mut content, "example", body);
             }
-            operation["requestBody"] = json!({
-                "required": true,
-                "content": { "application/json": content },
-            });
+            let body = json!({ "required": true, "content": { "application/json": content } });
+            set(&mut operation, "requestBody", body);
         }
         operation
     }
@@ -95,7 +93,7 @@ impl<'a> Operations<'a> {
         for name in &bound {
             if let Some(field) = method.input.get_field_by_name(name) {
                 let mut parameter = self.parameter(name, "path", &field);
-                parameter["required"] = true.into();
+                set(&mut parameter, "required", true);
                 parameters.push(parameter);
             }
         }
@@ -141,28 +139,24 @@ impl<'a> Operations<'a> {
         let mut parameter = json!({ "name": name, "in": place });
         let description = schema.as_object_mut().and_then(|s| s.remove("description"));
         if let Some(description) = description {
-            parameter["description"] = description;
+            set(&mut parameter, "description", description);
         }
         if field.is_list() {
-            parameter["explode"] = true.into();
+            set(&mut parameter, "explode", true);
         }
-        parameter["schema"] = schema;
+        set(&mut parameter, "schema", schema);
         parameter
     }
 
     fn responses(&self, method: &Method, route: &Route) -> Value {
         let mut responses = Map::new();
-        let good = self.good(method);
         if method.creates.is_some() {
-            let mut made = good.clone();
-            made["description"] = "It was made.".into();
-            made["headers"]["Location"] = answer::header("Location");
-            responses.insert("201".to_owned(), made);
-            if method.output.get_field_by_name("already").is_some() {
-                responses.insert("200".to_owned(), good);
-            }
-        } else {
-            responses.insert("200".to_owned(), good);
+            responses.insert("201".to_owned(), self.good(method, true));
+        }
+        // What exists already, or would only be made, is answered without having been made.
+        let perhaps = method.output.get_field_by_name("already").is_some();
+        if method.creates.is_none() || perhaps {
+            responses.insert("200".to_owned(), self.good(method, false));
         }
         let mut problems = vec![400, 401, 403, 429, 503, 504];
         if route.template.fields().next().is_some() {
@@ -180,7 +174,7 @@ impl<'a> Operations<'a> {
         super::sorted(responses)
     }
 
-    fn good(&self, method: &Method) -> Value {
+    fn good(&self, method: &Method, made: bool) -> Value {
         let message = self.schemas.refer(&method.output);
         let mut headers = json!({ "X-Request-Id": answer::header("X-Request-Id") });
         if method.streams {
@@ -196,11 +190,19 @@ impl<'a> Operations<'a> {
             });
         }
         if !method.is_safe() {
-            headers["Idempotent-Replayed"] = answer::header("Idempotent-Replayed");
+            set(
+                &mut headers,
+                "Idempotent-Replayed",
+                answer::header("Idempotent-Replayed"),
+            );
         }
-        let about = super::schema::about(&method.output);
+        let mut about = super::schema::about(&method.output);
+        if made {
+            set(&mut headers, "Location", answer::header("Location"));
+            "It was made.".clone_into(&mut about);
+        }
         json!({
-            "description": if about.is_empty() { "The answer.".to_owned() } else { about },
+            "description": about,
             "headers": headers,
             "content": { "application/json": { "schema": message } },
         })

@@ -10,58 +10,55 @@ const HEADER: &str = r#"-H "Authorization: Bearer $CANDLEFISH_TOKEN""#;
 /// The lines. What only reads finds its id by itself; what changes something leaves it to the
 /// reader, who should not cancel by accident what happens to be the newest.
 pub(crate) fn curl(contract: &Contract, method: &Method, route: &Route, base_url: &str) -> String {
-    let mut lines = String::new();
     let mut url = base_url.to_owned();
-    let mut listed = String::new();
+    let mut listed = None;
     for segment in route.template.segments() {
-        match segment {
-            Segment::Literal(word) => url.push_str(&format!("/{word}")),
-            Segment::Field(name) => match example::path_field(name) {
-                Some(value) => url.push_str(&format!("/{value}")),
-                None => {
-                    listed.clone_from(&url);
-                    url.push_str("/${id}");
-                }
-            },
-        }
+        let place = match segment {
+            Segment::Literal(word) => word,
+            Segment::Field(name) => example::path_field(name).unwrap_or_else(|| {
+                listed = Some(url.clone());
+                "${id}"
+            }),
+        };
+        url = [&url, "/", place].concat();
     }
     if let Some(verb) = route.template.verb() {
-        url.push_str(&format!(":{verb}"));
+        url = [&url, ":", verb].concat();
     }
-    if !listed.is_empty() {
-        lines.push_str(&find_id(contract, method, base_url, &listed));
+    if !route.body {
+        url.push_str(example::query(&method.name));
     }
-    url.push_str(if route.body {
-        ""
-    } else {
-        example::query(&method.name)
-    });
-    let quote = if listed.is_empty() { '\'' } else { '"' };
-    lines.push_str(&format!("curl {}{HEADER} \\\n", flags(method, route)));
-    if route.body {
+    let id = listed
+        .as_deref()
+        .map(|listed| find_id(contract, method, base_url, listed));
+    // The shell fills in the id.
+    let quote = if id.is_some() { '"' } else { '\'' };
+    let body = route.body.then(|| {
         let body = example::body(&method.name).unwrap_or_else(|| serde_json::json!({}));
         let body = body.to_string().replace('\'', r"'\''");
-        lines.push_str(&format!("  --json '{body}' \\\n"));
-    }
-    lines.push_str(&format!("  {quote}{url}{quote}"));
-    lines
+        format!("  --json '{body}' \\\n")
+    });
+    format!(
+        "{}curl {}{HEADER} \\\n{}  {quote}{url}{quote}",
+        id.unwrap_or_default(),
+        flags(method, route),
+        body.unwrap_or_default(),
+    )
 }
 
 fn flags(method: &Method, route: &Route) -> String {
-    let mut flags = String::new();
-    if method.streams {
-        flags.push_str("-N ");
-    }
     // With a body curl posts by itself.
     let implied = if route.body {
         HttpMethod::POST
     } else {
         HttpMethod::GET
     };
-    if route.verb != implied {
-        flags.push_str(&format!("-X {} ", route.verb));
+    let stream = if method.streams { "-N " } else { "" };
+    if route.verb == implied {
+        stream.to_owned()
+    } else {
+        format!("{stream}-X {} ", route.verb)
     }
-    flags
 }
 
 /// A line that sets `id`.

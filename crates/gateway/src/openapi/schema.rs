@@ -136,7 +136,7 @@ impl<'a> Schemas<'a> {
         let mut description = about(message);
         for oneof in message.oneofs().filter(|oneof| !oneof.is_synthetic()) {
             let names: Vec<String> = oneof.fields().map(|f| format!("`{}`", f.name())).collect();
-            description.push_str(&format!(" At most one of {} is set.", names.join(", ")));
+            description = format!("{description} At most one of {} is set.", names.join(", "));
         }
         json!({
             "type": "object",
@@ -263,7 +263,7 @@ fn enumeration(descriptor: &EnumDescriptor) -> Value {
     let mut description = comments::of(file.file_descriptor_proto(), descriptor.path());
     let values = values(descriptor);
     for (name, comment) in &values {
-        description.push_str(&format!("\n- `{name}`: {comment}"));
+        description = format!("{description}\n- `{name}`: {comment}");
     }
     let names: Vec<&str> = values.iter().map(|(name, _)| name.as_str()).collect();
     json!({ "type": "string", "enum": names, "description": description.trim() })
