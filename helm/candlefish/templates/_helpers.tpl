@@ -83,7 +83,7 @@ livenessProbe:
   valueFrom: {secretKeyRef: {name: {{ .Values.secrets.bootstrap }}, key: token}}
 {{- end }}
 
-{{/* Its own key, and everybody's public ones: call with (list . "gateway"). */}}
+{{/* Its own key; and, for who is called, everybody's public ones: call with (list . "gateway"). */}}
 {{- define "candlefish.keyVolumes" -}}
 {{- $root := index . 0 -}}
 - name: identity
@@ -91,13 +91,17 @@ livenessProbe:
     secretName: {{ $root.Values.secrets.identity }}
     items: [{key: {{ index . 1 }}.pem, path: key.pem}]
     defaultMode: 0440
+{{- if eq (index . 1) "deploy-orchestrator" }}
 - name: trusted
   secret:
     secretName: {{ $root.Values.secrets.trusted }}
     defaultMode: 0444
 {{- end }}
+{{- end }}
 
 {{- define "candlefish.keyMounts" -}}
 - {name: identity, mountPath: /identity, readOnly: true}
+{{- if eq . "deploy-orchestrator" }}
 - {name: trusted, mountPath: /trusted, readOnly: true}
+{{- end }}
 {{- end }}

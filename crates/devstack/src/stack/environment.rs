@@ -111,10 +111,6 @@ impl Shared<'_> {
             ("CANDLEFISH_NATS_URL", self.nats_url.clone()),
             ("CANDLEFISH_LOG_FORMAT", self.log_format.to_owned()),
             (
-                "CANDLEFISH_TRUSTED_KEYS",
-                self.keys.trusted().display().to_string(),
-            ),
-            (
                 "CANDLEFISH_IDENTITY_KEY",
                 self.keys.private(service.binary()).display().to_string(),
             ),
@@ -150,7 +146,9 @@ impl Shared<'_> {
 
     fn orchestrator(&self) -> Vec<(&'static str, String)> {
         let signing_key = self.secrets.blob_signing_key.clone();
+        let trusted = self.keys.trusted().display().to_string();
         let mut all = vec![
+            ("CANDLEFISH_TRUSTED_KEYS", trusted),
             ("CANDLEFISH_BLOB_SIGNING_KEY", signing_key),
             ("CANDLEFISH_DOMAIN", "localhost".to_owned()),
             ("CANDLEFISH_SITE_PORT", self.site_port.to_string()),
