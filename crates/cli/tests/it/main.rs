@@ -9,6 +9,7 @@ mod access;
 mod cli;
 mod deploys;
 mod ends;
+mod events;
 mod repeats;
 mod rolls_back;
 mod server;

@@ -20,6 +20,7 @@ use candlefish_proto::{
         deployment_service_server::DeploymentServiceServer,
         release_service_server::ReleaseServiceServer, site_service_server::SiteServiceServer,
     },
+    event::{WatchEventsResponse, event_service_server::EventServiceServer},
 };
 use tokio::{net::TcpListener, sync::oneshot};
 use tokio_stream::wrappers::TcpListenerStream;
@@ -55,6 +56,10 @@ pub(crate) struct World {
     pub(crate) streams: VecDeque<Vec<Deployment>>,
     /// From which version on each watch was asked.
     pub(crate) watched: Vec<i32>,
+    /// What an event stream sends before it ends; the last one stays open.
+    pub(crate) events: VecDeque<Vec<WatchEventsResponse>>,
+    /// After which cursor each event stream was asked.
+    pub(crate) cursors: Vec<String>,
     /// The deployment as it is.
     pub(crate) deployment: Deployment,
 }
@@ -169,6 +174,7 @@ fn routes(world: &Shared) -> Routes {
         .add_service(ReleaseServiceServer::new(world.clone()))
         .add_service(DeploymentServiceServer::new(world.clone()))
         .add_service(AccessServiceServer::new(world.clone()))
+        .add_service(EventServiceServer::new(world.clone()))
 }
 
 async fn store(

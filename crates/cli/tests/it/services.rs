@@ -9,6 +9,7 @@ use candlefish_proto::{
         self as pb, deployment_service_server::DeploymentService,
         release_service_server::ReleaseService, site_service_server::SiteService,
     },
+    event::{self as ev, event_service_server::EventService},
 };
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
@@ -340,5 +341,25 @@ impl AccessService for Shared {
         create_token(ac::CreateTokenRequest) -> CreateTokenResponse;
         list_tokens(ac::ListTokensRequest) -> ListTokensResponse;
         revoke_token(ac::RevokeTokenRequest) -> Token;
+    }
+}
+
+type Events = Pin<Box<dyn Stream<Item = Result<ev::WatchEventsResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl EventService for Shared {
+    type WatchEventsStream = Events;
+
+    async fn watch_events(&self, request: Request<ev::WatchEventsRequest>) -> Answer<Events> {
+        self.take("watch_events", &request)?;
+        let mut world = self.lock();
+        world.cursors.push(request.into_inner().cursor);
+        let script = world.events.pop_front();
+        let Some(script) = script else {
+            return Ok(Response::new(Box::pin(tokio_stream::pending())));
+        };
+        Ok(Response::new(Box::pin(tokio_stream::iter(
+            script.into_iter().map(Ok),
+        ))))
     }
 }
