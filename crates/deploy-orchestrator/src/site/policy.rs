@@ -67,7 +67,7 @@ impl Default for Policy {
         Self {
             order: Order::default(),
             strategy: Strategy::default(),
-            settle: Duration::from_secs(1),
+            settle: Duration::from_millis(300),
             deadline: Duration::from_mins(30),
             on_no_evidence: OnNoEvidence::default(),
             min_requests: 50,

@@ -165,7 +165,7 @@ impl Writer {
     fn timestamp(&mut self, message: &DynamicMessage) {
         let (seconds, nanos) = parts(message);
         match Timestamp::new(seconds, nanos) {
-            Ok(time) => self.text(&time.to_string()),
+            Ok(time) => self.text(&format!("{time:.*}", digits(nanos))),
             Err(_) => self.raw("null"),
         }
     }
@@ -178,10 +178,8 @@ impl Writer {
             self.text(&format!("{sign}{seconds}s"));
         } else {
             let fraction = format!("{nanos:09}");
-            self.text(&format!(
-                "{sign}{seconds}.{}s",
-                fraction.trim_end_matches('0')
-            ));
+            let (fraction, _) = fraction.split_at(digits(i32::try_from(nanos).unwrap_or(0)));
+            self.text(&format!("{sign}{seconds}.{fraction}s"));
         }
     }
 
@@ -255,5 +253,15 @@ fn key_text(key: &MapKey) -> String {
         MapKey::U32(key) => key.to_string(),
         MapKey::U64(key) => key.to_string(),
         MapKey::String(key) => key.clone(),
+    }
+}
+
+/// `ProtoJSON` writes fractions of a second with 0, 3, 6 or 9 digits.
+const fn digits(nanos: i32) -> usize {
+    match nanos {
+        0 => 0,
+        _ if nanos % 1_000_000 == 0 => 3,
+        _ if nanos % 1_000 == 0 => 6,
+        _ => 9,
     }
 }

@@ -1,0 +1,103 @@
+//! Carrying deployments: how soon the first step runs, and how many go through in a second.
+
+use std::time::{Duration, Instant};
+
+use candlefish_proto::deploy::{self as pb, policy::Order, strategy::Kind};
+use e2e::{
+    Content, Sandbox,
+    api::{Commit, quick_policy},
+};
+use sqlx::{Connection, PgConnection};
+
+use crate::{Row, millis, percentile};
+
+const LANES: usize = 64;
+const EACH: usize = 10;
+
+/// 20 deployments a second to lanes of their own; by the database's own times.
+pub(super) async fn first_step(sandbox: &Sandbox) -> Row {
+    let api = &sandbox.api;
+    let names: Vec<String> = (0..200).map(|lane| format!("first-{lane}")).collect();
+    let slugs: Vec<&str> = names.iter().map(String::as_str).collect();
+    api.create_site("first", &slugs).await.unwrap();
+    let release = api
+        .release("first", &Content::site("f"), &Commit::default())
+        .await
+        .unwrap();
+    let mut beat = tokio::time::interval(Duration::from_millis(50));
+    for slug in &slugs {
+        beat.tick().await;
+        api.deploy("first", slug, &release, Kind::Recreate(pb::Recreate {}))
+            .await
+            .unwrap();
+    }
+    let mut database = PgConnection::connect(&sandbox.stack.superuser_database_url())
+        .await
+        .unwrap();
+    let took: Vec<f64> = sqlx::query_scalar(
+        "SELECT extract(epoch FROM min(s.started_at) - d.created_at)::float8
+         FROM deploy.deployment d JOIN deploy.step s ON s.deployment_id = d.id
+         JOIN deploy.site t ON t.id = d.site_id
+         WHERE t.slug = 'first' AND s.started_at IS NOT NULL GROUP BY d.id",
+    )
+    .fetch_all(&mut database)
+    .await
+    .unwrap();
+    let mut took: Vec<Duration> = took.into_iter().map(Duration::from_secs_f64).collect();
+    Row {
+        path: "created → first step running, 20/s",
+        target: "p99 < 15 ms",
+        measured: format!(
+            "p50 {}, p99 {} ({} deployments)",
+            millis(percentile(&mut took, 0.5)),
+            millis(percentile(&mut took, 0.99)),
+            took.len()
+        ),
+    }
+}
+
+/// Six-step deployments (recreate, two verifications) through queueing lanes.
+pub(super) async fn throughput(sandbox: &Sandbox) -> Row {
+    let api = &sandbox.api;
+    let names: Vec<String> = (0..LANES).map(|lane| format!("carry-{lane}")).collect();
+    let slugs: Vec<&str> = names.iter().map(String::as_str).collect();
+    api.create_site("carry", &slugs).await.unwrap();
+    let policy = pb::Policy {
+        order: Order::Queue.into(),
+        ..quick_policy()
+    };
+    for slug in &slugs {
+        api.set_policy("carry", slug, policy.clone()).await.unwrap();
+    }
+    let content = Content::site("carry");
+    let release = api
+        .release("carry", &content, &Commit::default())
+        .await
+        .unwrap();
+    let begun = Instant::now();
+    let mut last = Vec::new();
+    for turn in 0..EACH {
+        for slug in &slugs {
+            let kind = Kind::Recreate(pb::Recreate {});
+            let asked = api.deploy("carry", slug, &release, kind).await.unwrap();
+            if turn + 1 == EACH {
+                last.push(asked.id);
+            }
+        }
+    }
+    for id in &last {
+        api.succeeds(id).await.unwrap();
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    #[expect(
+        clippy::as_conversions,
+        clippy::cast_precision_loss,
+        reason = "a count of hundreds"
+    )]
+    let rate = (LANES * EACH) as f64 / seconds;
+    Row {
+        path: "deployments carried through six steps, 64 lanes",
+        target: "> 500/s (five steps)",
+        measured: format!("{rate:.0}/s ({} in {seconds:.1} s)", LANES * EACH),
+    }
+}
