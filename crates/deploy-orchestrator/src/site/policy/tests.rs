@@ -62,7 +62,7 @@ fn the_stored_form_is_fixed() {
     let stored = serde_json::json!({
         "order": "latest",
         "strategy": {"kind": "blue_green", "bake_ms": 0},
-        "settle_ms": 1000,
+        "settle_ms": 300,
         "deadline_ms": 1_800_000,
         "on_no_evidence": "advance",
         "min_requests": 50,
