@@ -5,6 +5,7 @@
     reason = "a command of the terminal; it has no telemetry"
 )]
 
+mod bench;
 mod cargo;
 mod check;
 mod ci;
@@ -50,6 +51,8 @@ enum Command {
     },
     /// Run all tests on private instances of Postgres, NATS and S3.
     Test(test::Options),
+    /// Load runs of the hot paths against release builds.
+    Bench(bench::Options),
     /// What CI runs: check, test, and what needs more tools.
     Ci,
     /// Renew the stored data of checked queries (`.sqlx`).
@@ -82,6 +85,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Traffic(options) => traffic::run(&options).await,
         Command::Check { only } => check::run(&workspace, &only).await,
         Command::Test(options) => test::run(&workspace, &options).await,
+        Command::Bench(options) => bench::run(&workspace, &options),
         Command::Ci => ci::run(&workspace).await,
         Command::Prepare { baseline } => prepare::run(&workspace, baseline).await,
         Command::Tools => tools::install_all(&workspace),
