@@ -109,3 +109,44 @@ pub(super) async fn acting(stack: &Stack) -> Result<Vec<String>> {
     }
     Ok(ids)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+
+    use super::*;
+
+    /// Links of a release of the example that lead to no file of it.
+    fn broken(release: &str) -> BTreeSet<String> {
+        let workspace = Workspace::find().unwrap();
+        let folder = format!("examples/docs-site/{release}");
+        let root = workspace.root.join(&folder);
+        let mut broken = BTreeSet::new();
+        for path in workspace.files(&folder).unwrap() {
+            if path.extension().is_none_or(|extension| extension != "html") {
+                continue;
+            }
+            let text = fs::read_to_string(workspace.root.join(path)).unwrap();
+            let targets = text.split("href=\"").chain(text.split("src=\"")).skip(1);
+            for target in targets.filter_map(|rest| rest.split('"').next()) {
+                let Some(target) = target.strip_prefix('/') else {
+                    continue;
+                };
+                let forms = ["", ".html", "index.html"].map(|end| format!("{target}{end}"));
+                if !forms.iter().any(|form| root.join(form).is_file()) {
+                    broken.insert(format!("/{target}"));
+                }
+            }
+        }
+        broken
+    }
+
+    #[test]
+    fn only_the_third_release_of_the_example_is_broken() {
+        assert_eq!(broken("v1"), BTreeSet::new());
+        assert_eq!(broken("v2"), BTreeSet::new());
+        let missing = ["/", "/guide/", "/guide/rollout"].map(str::to_owned);
+        assert_eq!(broken("v3"), BTreeSet::from(missing));
+    }
+}
