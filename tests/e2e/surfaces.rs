@@ -1,0 +1,265 @@
+//! The same platform by other doors: REST with server-sent events, the command line, content in S3.
+
+use std::{path::Path, process::Output, time::Duration};
+
+use candlefish_devstack::Blobs;
+use candlefish_proto::deploy::deployment::State;
+use e2e::{Content, Sandbox, api::Commit};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+
+/// A caller of the REST API.
+struct Rest {
+    http: reqwest::Client,
+    base: String,
+    token: String,
+}
+
+impl Rest {
+    fn of(sandbox: &Sandbox) -> Self {
+        Self {
+            http: reqwest::Client::new(),
+            base: sandbox.stack.gateway_url(),
+            token: sandbox.stack.admin_token().to_owned(),
+        }
+    }
+
+    async fn get(&self, path: &str) -> (u16, Value) {
+        let request = self
+            .http
+            .get(format!("{}{path}", self.base))
+            .bearer_auth(&self.token);
+        answer(request.send().await.unwrap()).await
+    }
+
+    async fn post(&self, path: &str, key: &str, body: Value) -> (u16, Value, bool) {
+        let request = self
+            .http
+            .post(format!("{}{path}", self.base))
+            .bearer_auth(&self.token)
+            .header("idempotency-key", key)
+            .json(&body);
+        let response = request.send().await.unwrap();
+        let replayed = response.headers().contains_key("idempotent-replayed");
+        let (status, body) = answer(response).await;
+        (status, body, replayed)
+    }
+
+    /// The `id` and `data` of each server-sent event, until the stream ends.
+    async fn events(&self, path: &str, after: Option<&str>) -> Vec<(String, Value)> {
+        let mut request = self
+            .http
+            .get(format!("{}{path}", self.base))
+            .bearer_auth(&self.token);
+        if let Some(after) = after {
+            request = request.header("last-event-id", after);
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        let mut text = String::new();
+        let mut chunks = response.bytes_stream();
+        while let Some(chunk) = chunks.next().await {
+            text.push_str(std::str::from_utf8(&chunk.unwrap()).unwrap());
+        }
+        text.split("\n\n")
+            .filter_map(|event| {
+                let field = |name: &str| {
+                    event
+                        .lines()
+                        .find_map(|line| line.strip_prefix(name))
+                        .map(str::to_owned)
+                };
+                Some((
+                    field("id: ")?,
+                    serde_json::from_str(&field("data: ")?).unwrap(),
+                ))
+            })
+            .collect()
+    }
+}
+
+async fn answer(response: reqwest::Response) -> (u16, Value) {
+    let status = response.status().as_u16();
+    (status, response.json().await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rest_and_server_sent_events_say_what_grpc_says() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let rest = Rest::of(&sandbox);
+    let release = sandbox
+        .api
+        .release("docs", &Content::site("rest"), &Commit::default())
+        .await
+        .unwrap();
+    let body = json!({
+        "site": "docs", "environment": "production", "release_id": release,
+        "strategy": {"blue_green": {"bake": "1s"}},
+    });
+    let (status, made, replayed) = rest.post("/v1/deployments", "key-1", body.clone()).await;
+    assert_eq!((status, replayed), (201, false), "{made}");
+    let id = made["id"].as_str().unwrap().to_owned();
+    let (status, again, replayed) = rest.post("/v1/deployments", "key-1", body.clone()).await;
+    assert_eq!((status, replayed), (201, true));
+    assert_eq!(again, made);
+    let other = json!({"site": "docs", "environment": "staging", "release_id": release});
+    let (status, refused, _) = rest.post("/v1/deployments", "key-1", other).await;
+    assert_eq!(
+        (status, refused["reason"].as_str()),
+        (422, Some("idempotency-key-reused"))
+    );
+
+    let seen = rest
+        .events(&format!("/v1/deployments/{id}:watch"), None)
+        .await;
+    let versions: Vec<u32> = seen.iter().map(|(id, _)| id.parse().unwrap()).collect();
+    assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");
+    let (last, end) = seen.last().unwrap();
+    assert_eq!(end["state"], "STATE_SUCCEEDED");
+    assert!(
+        seen.iter()
+            .any(|(_, one)| one["blockers"][0]["kind"] == "KIND_TIMER"),
+        "{seen:#?}"
+    );
+    // Resumed after the last one, a watcher is told the end once more and let go.
+    let resumed = rest
+        .events(&format!("/v1/deployments/{id}:watch"), Some(last))
+        .await;
+    assert_eq!(resumed.len(), 1);
+
+    let (status, page) = rest.get("/v1/deployments?site=docs&page_size=1").await;
+    assert_eq!(
+        (status, page["deployments"].as_array().unwrap().len()),
+        (200, 1)
+    );
+    let (status, problem) = rest
+        .get("/v1/deployments?page_size=900&state=STATE_ODD")
+        .await;
+    let fields: Vec<&str> = problem["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|e| e["field"].as_str())
+        .collect();
+    assert_eq!((status, fields), (400, vec!["state"]), "{problem}");
+    let (status, problem) = rest.get("/v1/deployments/dep_nonsense").await;
+    assert_eq!(
+        (status, problem["errors"][0]["field"].as_str()),
+        (400, Some("id"))
+    );
+    sandbox.stop().await.unwrap();
+}
+
+fn candlefish(sandbox: &Sandbox, arguments: &[&str]) -> Output {
+    let program = std::env::current_exe().unwrap();
+    let program = program.ancestors().nth(2).unwrap().join("candlefish");
+    std::process::Command::new(program)
+        .args(arguments)
+        .env("CANDLEFISH_API", sandbox.stack.gateway_url())
+        .env("CANDLEFISH_TOKEN", sandbox.stack.admin_token())
+        .env("CANDLEFISH_CONFIG_DIR", sandbox.stack.folder().join("cli"))
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap()
+}
+
+fn said(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+fn write(folder: &Path, name: &str, body: &str) {
+    std::fs::write(folder.join(name), body).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_deploys_refuses_and_goes_back() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let deploy = ["deploy", path, "--site", "docs", "--env", "production"];
+    write(folder.path(), "index.html", "<p>mark:one</p>");
+    let (code, out, err) = said(&candlefish(&sandbox, &deploy));
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.trim().starts_with("http://docs.localhost"), "{out}");
+
+    write(folder.path(), "index.html", "<p>mark:two</p>");
+    let (code, _, err) = said(&candlefish(&sandbox, &deploy));
+    assert_eq!(code, Some(0), "{err}");
+    assert!(
+        err.contains("Undo: candlefish rollback docs/production"),
+        "{err}"
+    );
+
+    std::fs::remove_file(folder.path().join("index.html")).unwrap();
+    write(folder.path(), "other.html", "<p>mark:three</p>");
+    let (code, _, err) = said(&candlefish(&sandbox, &deploy));
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("index.html"), "{err}");
+
+    let (code, _, err) = said(&candlefish(
+        &sandbox,
+        &["rollback", "docs/production", "--yes"],
+    ));
+    assert_eq!(code, Some(0), "{err}");
+    let page = sandbox.visit(0, "docs.localhost", "/").await.unwrap();
+    assert!(page.body.contains("mark:one<"), "{}", page.body);
+
+    // Held now: a push waits and says so, with the exit code of waiting.
+    write(folder.path(), "index.html", "<p>mark:four</p>");
+    let waits = [&deploy[..], &["--wait", "1s"]].concat();
+    let (code, _, err) = said(&candlefish(&sandbox, &waits));
+    assert_eq!(code, Some(3), "{err}");
+    let (_, out, _) = said(&candlefish(&sandbox, &["why", "docs/production"]));
+    assert!(out.contains("hold"), "{out}");
+    let (code, _, err) = said(&candlefish(&sandbox, &["status", "docs/prod"]));
+    assert_eq!(code, Some(2), "{err}");
+    assert!(err.contains("production"), "{err}");
+    sandbox.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_in_s3_goes_live_as_from_a_directory() {
+    let endpoint = std::env::var("CANDLEFISH_TEST_S3_ENDPOINT")
+        .expect("run by `cargo xtask test`, which starts an S3 server");
+    let bucket = std::env::var("CANDLEFISH_TEST_S3_BUCKET").expect("as above");
+    let blobs = Blobs::S3 {
+        endpoint,
+        bucket,
+        access_key: "test".to_owned(),
+        secret_key: "test".to_owned(),
+    };
+    let sandbox = Sandbox::with(|builder| builder.replicas(1, 1, 2).blobs(blobs))
+        .await
+        .unwrap();
+    let api = &sandbox.api;
+    let content = Content::site(&format!("s3-{}", std::process::id()));
+    let draft = api
+        .draft("docs", &content, &Commit::default())
+        .await
+        .unwrap();
+    assert!(api.upload(&draft.id, &content).await.unwrap() >= 2);
+    let asked = api
+        .deploy("docs", "production", &draft.id, None)
+        .await
+        .unwrap();
+    let ended = api.succeeds(&asked.id).await.unwrap();
+    assert_eq!(ended.state(), State::Succeeded);
+    candlefish_devstack::wait_until(Duration::from_secs(5), "both edges serve it", || async {
+        for edge in 0..2 {
+            let page = sandbox.visit(edge, "docs.localhost", "/").await;
+            let page = page.map_err(|error| format!("{error:#}"))?;
+            if page.release != draft.id {
+                return Err(page.body);
+            }
+        }
+        Ok(())
+    })
+    .await
+    .unwrap();
+    sandbox.stop().await.unwrap();
+}
