@@ -3,7 +3,7 @@
 //! `proto/`. The same contract gives the same document.
 
 use candlefish_proto::access::Role;
-use prost_reflect::{DescriptorPool, ServiceDescriptor};
+use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, ServiceDescriptor};
 use serde_json::{Map, Value, json};
 
 use crate::{auth::role_name, comments, contract::Contract};
@@ -17,7 +17,7 @@ pub(crate) mod schema;
 mod tests;
 
 /// How to use the API, for whoever reads the document alone.
-const ABOUT: &str = "\
+pub(crate) const ABOUT: &str = "\
 Candlefish takes a commit of a web site and makes it live: safely, quickly, visibly and reversibly.
 
 **Who calls.** Every call carries `Authorization: Bearer cft_…`. Each operation names the lowest role \
@@ -77,6 +77,34 @@ pub(crate) fn document(contract: &Contract, base_url: &str) -> Value {
             "schemas": sorted(schemas.all()),
         },
     })
+}
+
+/// Every field that a query can name, those within a message by a dotted path, without those that
+/// the path names.
+pub(crate) fn query_fields(
+    message: &MessageDescriptor,
+    bound: &[&str],
+) -> Vec<(String, FieldDescriptor)> {
+    let mut found = Vec::new();
+    let mut open = vec![(String::new(), message.clone())];
+    while let Some((prefix, message)) = open.pop() {
+        for field in message.fields() {
+            let name = format!("{prefix}{}", field.name());
+            if bound.contains(&name.as_str()) || field.is_map() {
+                continue;
+            }
+            match field.kind() {
+                Kind::Message(inner) if !inner.full_name().starts_with("google.protobuf.") => {
+                    // A request that holds itself could not be written as a query anyway.
+                    if !field.is_list() && prefix.len() < 64 {
+                        open.push((format!("{name}."), inner));
+                    }
+                }
+                _ => found.push((name, field)),
+            }
+        }
+    }
+    found
 }
 
 /// What people call a service: `Deployment` for `candlefish.deploy.v1.DeploymentService`.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
+use prost_reflect::FieldDescriptor;
 use serde_json::{Map, Value, json};
 
-use super::{answer, example, needs, sample, schema::Schemas, set, tag};
+use super::{answer, example, needs, query_fields, sample, schema::Schemas, set, tag};
 use crate::{
     auth::role_name,
     contract::{Contract, Method, Route},
@@ -98,7 +98,9 @@ impl<'a> Operations<'a> {
             }
         }
         if !route.body {
-            self.query(&method.input, "", &bound, &mut parameters);
+            for (name, field) in query_fields(&method.input, &bound) {
+                parameters.push(self.parameter(&name, "query", &field));
+            }
         }
         if !method.is_safe() {
             parameters.push(json!({ "$ref": "#/components/parameters/Idempotency-Key" }));
@@ -107,31 +109,6 @@ impl<'a> Operations<'a> {
             parameters.push(json!({ "$ref": "#/components/parameters/Last-Event-ID" }));
         }
         parameters
-    }
-
-    /// Every field that a query can name; those within a message by a dotted path.
-    fn query(
-        &self,
-        message: &MessageDescriptor,
-        prefix: &str,
-        bound: &[&str],
-        into: &mut Vec<Value>,
-    ) {
-        for field in message.fields() {
-            let name = format!("{prefix}{}", field.name());
-            if bound.contains(&name.as_str()) || field.is_map() {
-                continue;
-            }
-            match field.kind() {
-                Kind::Message(inner) if !inner.full_name().starts_with("google.protobuf.") => {
-                    // A request that holds itself could not be written as a query anyway.
-                    if !field.is_list() && prefix.len() < 64 {
-                        self.query(&inner, &format!("{name}."), bound, into);
-                    }
-                }
-                _ => into.push(self.parameter(&name, "query", &field)),
-            }
-        }
     }
 
     fn parameter(&self, name: &str, place: &str, field: &FieldDescriptor) -> Value {

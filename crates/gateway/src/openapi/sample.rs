@@ -10,7 +10,8 @@ const HEADER: &str = r#"-H "Authorization: Bearer $CANDLEFISH_TOKEN""#;
 /// The lines. What only reads finds its id by itself; what changes something leaves it to the
 /// reader, who should not cancel by accident what happens to be the newest.
 pub(crate) fn curl(contract: &Contract, method: &Method, route: &Route, base_url: &str) -> String {
-    let mut url = base_url.to_owned();
+    let base_url = &plain(base_url);
+    let mut url = base_url.clone();
     let mut listed = None;
     for segment in route.template.segments() {
         let place = match segment {
@@ -44,6 +45,14 @@ pub(crate) fn curl(contract: &Contract, method: &Method, route: &Route, base_url
         flags(method, route),
         body.unwrap_or_default(),
     )
+}
+
+/// An address without what a shell would act on: it may come from a request's header.
+pub(crate) fn plain(base_url: &str) -> String {
+    base_url
+        .chars()
+        .filter(|letter| letter.is_ascii_alphanumeric() || ".:/[]-".contains(*letter))
+        .collect()
 }
 
 fn flags(method: &Method, route: &Route) -> String {

@@ -18,7 +18,7 @@ const SECRET: &str = "candlefish.access.v1.secret";
 const DURATION_PATTERN: &str = r"^-?[0-9]+(\.[0-9]{1,9})?s$";
 
 /// All schemas that public methods speak of.
-pub(super) struct Schemas<'a> {
+pub(crate) struct Schemas<'a> {
     contract: &'a Contract,
     messages: BTreeMap<String, MessageDescriptor>,
     enums: BTreeMap<String, EnumDescriptor>,
@@ -27,7 +27,7 @@ pub(super) struct Schemas<'a> {
 }
 
 impl<'a> Schemas<'a> {
-    pub(super) fn new(contract: &'a Contract) -> Self {
+    pub(crate) fn new(contract: &'a Contract) -> Self {
         let mut schemas = Self {
             contract,
             messages: BTreeMap::new(),
@@ -75,19 +75,23 @@ impl<'a> Schemas<'a> {
         }
     }
 
+    /// The messages that answers and fields speak of: all but the requests themselves.
+    pub(crate) fn answers(&self) -> impl Iterator<Item = &MessageDescriptor> {
+        let methods = self.contract.methods();
+        self.messages
+            .values()
+            .filter(|message| !methods.iter().any(|method| method.input == **message))
+    }
+
+    pub(crate) fn enums(&self) -> impl Iterator<Item = &EnumDescriptor> {
+        self.enums.values()
+    }
+
     /// Every component, by name. Requests that are bodies are described where they are used.
     pub(super) fn all(&self) -> Map<String, Value> {
-        let requests: BTreeSet<&str> = self
-            .contract
-            .methods()
-            .iter()
-            .map(|method| method.input.full_name())
-            .collect();
         let mut all = Map::new();
-        for message in self.messages.values() {
-            if !requests.contains(message.full_name()) {
-                all.insert(self.name(message), self.message(message, &[]));
-            }
+        for message in self.answers() {
+            all.insert(self.name(message), self.message(message, &[]));
         }
         for method in self.contract.methods() {
             for route in method.routes.iter().filter(|route| route.body) {
@@ -103,11 +107,11 @@ impl<'a> Schemas<'a> {
         all
     }
 
-    pub(super) fn name(&self, message: &MessageDescriptor) -> String {
+    pub(crate) fn name(&self, message: &MessageDescriptor) -> String {
         self.short(message.full_name(), message.package_name())
     }
 
-    fn enum_name(&self, values: &EnumDescriptor) -> String {
+    pub(crate) fn enum_name(&self, values: &EnumDescriptor) -> String {
         self.short(values.full_name(), values.package_name())
     }
 
@@ -216,7 +220,8 @@ impl<'a> Schemas<'a> {
         }
     }
 
-    fn role_to_set(&self, field: &FieldDescriptor) -> Option<Role> {
+    /// The role that setting a field needs, when it needs more than the call.
+    pub(crate) fn role_to_set(&self, field: &FieldDescriptor) -> Option<Role> {
         let mut methods = self.contract.methods().iter();
         methods.find_map(|method| method.guarded.role_of(field.full_name()))
     }
@@ -241,6 +246,11 @@ pub(crate) fn about(message: &MessageDescriptor) -> String {
     )
 }
 
+/// The comment of an enum.
+pub(crate) fn about_enum(values: &EnumDescriptor) -> String {
+    comments::of(values.parent_file().file_descriptor_proto(), values.path())
+}
+
 /// The comment of a field.
 pub(crate) fn about_field(field: &FieldDescriptor) -> String {
     comments::of(field.parent_file().file_descriptor_proto(), field.path())
@@ -259,8 +269,7 @@ pub(crate) fn values(values: &EnumDescriptor) -> Vec<(String, String)> {
 }
 
 fn enumeration(descriptor: &EnumDescriptor) -> Value {
-    let file = descriptor.parent_file();
-    let mut description = comments::of(file.file_descriptor_proto(), descriptor.path());
+    let mut description = about_enum(descriptor);
     let values = values(descriptor);
     for (name, comment) in &values {
         description = format!("{description}\n- `{name}`: {comment}");
