@@ -189,7 +189,7 @@ impl Shared<'_> {
                 ("CANDLEFISH_S3_ENDPOINT", endpoint.clone()),
                 ("AWS_ACCESS_KEY_ID", access_key.clone()),
                 ("AWS_SECRET_ACCESS_KEY", secret_key.clone()),
-                ("AWS_REGION", "eu-central-1".to_owned()),
+                ("AWS_REGION", "us-east-1".to_owned()),
             ],
         }
     }
