@@ -116,5 +116,8 @@ fn spaced(name: &str) -> String {
             words.push(letter);
         }
     }
-    words
+    match words.strip_suffix(" i") {
+        Some(words) => format!("{words} I"),
+        None => words,
+    }
 }

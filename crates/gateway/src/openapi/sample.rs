@@ -84,7 +84,7 @@ fn find_id(contract: &Contract, method: &Method, base_url: &str, listed: &str) -
         Some(list) if method.is_safe() => {
             let query = example::query(&list.name);
             format!(
-                "id=$(curl -s {HEADER} '{listed}{query}' | grep -o '{prefix}[0-9a-z]*' | head -n 1)\n"
+                "id=$(curl -s {HEADER} \\\n  '{listed}{query}' | grep -o '{prefix}[0-9a-z]*' | head -n 1)\n"
             )
         }
         _ => format!("id={prefix}01k8qw3v7hf6b9t2m4n5p6q7r8 # the one you mean\n"),

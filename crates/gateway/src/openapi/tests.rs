@@ -239,7 +239,8 @@ fn curl_lines_make_the_call() {
       'http://127.0.0.1:8090/v1/sites'
     "#);
     insta::assert_snapshot!(sample("WatchDeployment"), @r#"
-    id=$(curl -s -H "Authorization: Bearer $CANDLEFISH_TOKEN" 'http://127.0.0.1:8090/v1/deployments?page_size=5' | grep -o 'dep_[0-9a-z]*' | head -n 1)
+    id=$(curl -s -H "Authorization: Bearer $CANDLEFISH_TOKEN" \
+      'http://127.0.0.1:8090/v1/deployments?page_size=5' | grep -o 'dep_[0-9a-z]*' | head -n 1)
     curl -N -H "Authorization: Bearer $CANDLEFISH_TOKEN" \
       "http://127.0.0.1:8090/v1/deployments/${id}:watch"
     "#);

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::{escape, page};
+use crate::openapi::sample;
 
 /// The links of every page but the documentation.
 pub(super) const NAV: &str = "<nav><a href=\"/\">Status</a><a href=\"/docs\">API</a>\
@@ -237,7 +238,7 @@ fn live(live: Option<&Live>) -> String {
         format!(" “{}”", escape(&live.message))
     };
     format!(
-        "<p>Live:{commit}{message} <code class=\"id\">{}</code>{}</p>",
+        "<p>Live:{commit}{message}</p><p class=\"small\"><code class=\"id\">{}</code>{}</p>",
         escape(&live.release_id),
         since(live.since)
     )
@@ -344,7 +345,7 @@ fn commands(home: &Home) -> String {
     };
     let table = [
         (
-            format!("candlefish login --api {}", home.base_url),
+            format!("candlefish login --api {}", sample::plain(&home.base_url)),
             "keep this address and a token",
         ),
         ("candlefish status".to_owned(), "everything at a glance"),

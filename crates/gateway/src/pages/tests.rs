@@ -247,4 +247,5 @@ fn prose_knows_code_and_weight_and_nothing_else() {
         "a <code>b&lt;c</code> <strong>d</strong> &lt;e&gt;"
     );
     assert_eq!(spaced("ListMissingBlobs"), "List missing blobs");
+    assert_eq!(spaced("WhoAmI"), "Who am I");
 }
