@@ -90,7 +90,7 @@ impl Front {
                     .respond(&RequestId::new().to_string())
                     .map(Body::new);
             }
-            return self.pages.answer(&page, request.headers());
+            return self.pages.answer(page, request.headers()).await;
         }
         self.rest.answer(request).await
     }

@@ -32,6 +32,7 @@ mod feed;
 mod front;
 mod grpc;
 mod open;
+mod overview;
 mod rest;
 mod sse;
 mod uploads;

@@ -30,6 +30,7 @@ use crate::{
     grpc::Grpc,
     idempotency,
     open::Pages,
+    overview::Overview,
     rest::Rest,
     token,
     uploads::Uploads,
@@ -143,6 +144,13 @@ async fn build(config: &Config, pool: &PgPool, tasks: &Tasks) -> Result<Front, E
             .max_decoding_message_size(most)
             .max_encoding_message_size(most),
     );
+    let overview = Overview {
+        backend: backend.clone(),
+        signer: signer.clone(),
+        replicas: config.orchestrators.clone().into(),
+        open: config.open_status,
+        remembered: Arc::default(),
+    };
     let calls = Calls {
         contract: Arc::clone(&contract),
         auth,
@@ -163,6 +171,7 @@ async fn build(config: &Config, pool: &PgPool, tasks: &Tasks) -> Result<Front, E
         uploads: Uploads::new(&config.orchestrators).map_err(Error::Uploads)?,
         pages: Pages {
             contract: Arc::clone(&contract),
+            overview,
         },
         described: described(&contract).await?,
     })

@@ -1,0 +1,236 @@
+//! What runs, asked of the services in this gateway's own name, for the front page.
+//!
+//! Asked at most once a second, however many look: the page needs no token.
+
+use std::{sync::Arc, time::Duration};
+
+use candlefish_proto::deploy::{
+    self as pb, deployment_service_client::DeploymentServiceClient,
+    edge_service_client::EdgeServiceClient, release_service_client::ReleaseServiceClient,
+    site_service_client::SiteServiceClient,
+};
+use candlefish_runtime::identity::{Caller, IDENTITY, Signer};
+use http::Uri;
+use jiff::Timestamp;
+use tokio::{sync::Mutex, time::Instant};
+use tonic::{Request, Status, transport::Channel};
+
+use crate::{
+    auth::ISSUER,
+    backend::Backend,
+    call::ORCHESTRATOR,
+    pages::{
+        Home,
+        home::{Acting, Edge, EdgeState, Environment, Hold, Live, Replica, Service, Shown, Site},
+    },
+};
+
+/// A page that is asked for again within this time is the same.
+const FRESH: Duration = Duration::from_secs(1);
+/// The front page is a glance: whoever has more sites uses the API.
+const SITES: i32 = 30;
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Asks and remembers; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Overview {
+    pub(crate) backend: Backend,
+    pub(crate) signer: Signer,
+    pub(crate) replicas: Arc<[Uri]>,
+    /// Sites are shown without a token.
+    pub(crate) open: bool,
+    pub(crate) remembered: Arc<Mutex<Option<(Instant, Home)>>>,
+}
+
+impl Overview {
+    /// The front page's data; `base_url` is how the asker reached us.
+    pub(crate) async fn look(&self, base_url: String) -> Home {
+        let mut remembered = self.remembered.lock().await;
+        if let Some((at, home)) = &*remembered
+            && at.elapsed() < FRESH
+        {
+            return Home {
+                base_url,
+                ..home.clone()
+            };
+        }
+        let home = Home {
+            base_url,
+            services: self.services().await,
+            sites: self.shown(self.sites()).await,
+            edges: self.shown(self.edges()).await,
+        };
+        *remembered = Some((Instant::now(), home.clone()));
+        home
+    }
+
+    async fn shown<T>(&self, asked: impl Future<Output = Result<Vec<T>, Status>>) -> Shown<T> {
+        if !self.open {
+            return Shown::Hidden;
+        }
+        match asked.await {
+            Ok(these) => Shown::These(these),
+            Err(status) => Shown::Unknown(status.message().to_owned()),
+        }
+    }
+
+    async fn services(&self) -> Vec<Service> {
+        let mut replicas = Vec::new();
+        for uri in &*self.replicas {
+            let Some(authority) = uri.authority() else {
+                continue;
+            };
+            let port = authority.port_u16().unwrap_or(80);
+            let connecting = tokio::net::TcpStream::connect((authority.host(), port));
+            let answers = tokio::time::timeout(TIMEOUT, connecting).await;
+            replicas.push(Replica {
+                address: authority.to_string(),
+                answers: matches!(answers, Ok(Ok(_))),
+            });
+        }
+        let own = Service {
+            name: ISSUER.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            replicas: Vec::new(),
+        };
+        let orchestrator = Service {
+            name: ORCHESTRATOR.to_owned(),
+            version: String::new(),
+            replicas,
+        };
+        vec![own, orchestrator]
+    }
+
+    async fn sites(&self) -> Result<Vec<Site>, Status> {
+        let mut client = SiteServiceClient::new(self.channel()?);
+        let request = pb::ListSitesRequest {
+            page_size: SITES,
+            ..Default::default()
+        };
+        let sites = client
+            .list_sites(self.request(request)?)
+            .await?
+            .into_inner()
+            .sites;
+        let mut shown = Vec::with_capacity(sites.len());
+        for site in sites {
+            let request = pb::ListEnvironmentsRequest {
+                site: site.slug.clone(),
+                ..Default::default()
+            };
+            let listed = client
+                .list_environments(self.request(request)?)
+                .await?
+                .into_inner();
+            let mut environments = Vec::with_capacity(listed.environments.len());
+            for environment in listed.environments {
+                environments.push(self.environment(environment).await?);
+            }
+            shown.push(Site {
+                slug: site.slug,
+                name: site.name,
+                environments,
+            });
+        }
+        Ok(shown)
+    }
+
+    async fn environment(&self, one: pb::Environment) -> Result<Environment, Status> {
+        Ok(Environment {
+            live: self.live(&one).await?,
+            acting: self.acting(&one.acting_deployment_id).await?,
+            hold: one.hold.map(|hold| Hold {
+                by: hold.by,
+                reason: hold.reason,
+                since: moment(hold.since),
+            }),
+            slug: one.slug,
+            url: one.url,
+            pending: one.pending_count,
+            not_restorable: one.not_restorable,
+        })
+    }
+
+    async fn live(&self, one: &pb::Environment) -> Result<Option<Live>, Status> {
+        if one.live_release_id.is_empty() {
+            return Ok(None);
+        }
+        let mut client = ReleaseServiceClient::new(self.channel()?);
+        let request = pb::GetReleaseRequest {
+            id: one.live_release_id.clone(),
+        };
+        let release = client
+            .get_release(self.request(request)?)
+            .await?
+            .into_inner();
+        Ok(Some(Live {
+            release_id: release.id,
+            commit: release.commit,
+            message: release.message,
+            since: moment(one.live_since),
+        }))
+    }
+
+    async fn acting(&self, id: &str) -> Result<Option<Acting>, Status> {
+        if id.is_empty() {
+            return Ok(None);
+        }
+        let mut client = DeploymentServiceClient::new(self.channel()?);
+        let request = pb::GetDeploymentRequest { id: id.to_owned() };
+        let one = client
+            .get_deployment(self.request(request)?)
+            .await?
+            .into_inner();
+        let message = one.blockers.first().map(|blocker| blocker.message.clone());
+        Ok(Some(Acting {
+            deployment_id: one.id,
+            message: message.unwrap_or(one.message),
+            weight: one.weight,
+        }))
+    }
+
+    async fn edges(&self) -> Result<Vec<Edge>, Status> {
+        let mut client = EdgeServiceClient::new(self.channel()?);
+        let request = self.request(pb::ListEdgesRequest {})?;
+        let edges = client.list_edges(request).await?.into_inner().edges;
+        Ok(edges
+            .into_iter()
+            .map(|edge| Edge {
+                state: match edge.state() {
+                    pb::edge::State::Live => EdgeState::Live,
+                    pb::edge::State::Failing => EdgeState::Failing,
+                    pb::edge::State::Silent => EdgeState::Silent,
+                    pb::edge::State::Joining | pb::edge::State::Unspecified => EdgeState::Joining,
+                },
+                id: edge.id,
+                address: edge.address,
+                message: edge.message,
+                staged: edge.staged_count,
+                routes: edge.route_count,
+            })
+            .collect())
+    }
+
+    fn channel(&self) -> Result<Channel, Status> {
+        self.backend
+            .channel()
+            .ok_or_else(|| Status::unavailable("no replica is configured"))
+    }
+
+    fn request<T>(&self, message: T) -> Result<Request<T>, Status> {
+        let token = self.signer.token(ORCHESTRATOR, &Caller::process(ISSUER));
+        let token = token.map_err(|error| Status::internal(error.to_string()))?;
+        let token = token
+            .parse()
+            .map_err(|_error| Status::internal("a token is no header"))?;
+        let mut request = Request::new(message);
+        request.metadata_mut().insert(IDENTITY, token);
+        request.set_timeout(TIMEOUT);
+        Ok(request)
+    }
+}
+
+fn moment(at: Option<prost_types::Timestamp>) -> Option<Timestamp> {
+    let at = at?;
+    Timestamp::new(at.seconds, at.nanos).ok()
+}
