@@ -7,6 +7,7 @@
 use std::{fmt, io::IsTerminal, str::FromStr, time::Duration};
 
 use opentelemetry::{KeyValue, trace::TracerProvider};
+pub use opentelemetry_otlp::SpanExporter;
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
@@ -140,25 +141,48 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
     Ok(Telemetry { provider })
 }
 
+/// An exporter for spans that are made from rows, when a collector is named. It is not the one
+/// that request spans go through: whoever exports by hand sees whether it worked.
+pub fn span_exporter(
+    service: &'static str,
+    config: &TelemetryConfig,
+) -> Result<Option<SpanExporter>, Error> {
+    let Some(mut exporter) = exporter(config)? else {
+        return Ok(None);
+    };
+    opentelemetry_sdk::trace::SpanExporter::set_resource(&mut exporter, &resource(service));
+    Ok(Some(exporter))
+}
+
 fn provider(service: &'static str, config: &TelemetryConfig) -> Result<SdkTracerProvider, Error> {
-    let resource = Resource::builder()
+    let mut provider = SdkTracerProvider::builder().with_resource(resource(service));
+    if let Some(exporter) = exporter(config)? {
+        provider = provider.with_batch_exporter(exporter);
+    }
+    Ok(provider.build())
+}
+
+fn exporter(config: &TelemetryConfig) -> Result<Option<SpanExporter>, Error> {
+    let Some(endpoint) = &config.otlp_endpoint else {
+        return Ok(None);
+    };
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .with_timeout(EXPORT_TIMEOUT)
+        .build()?;
+    Ok(Some(exporter))
+}
+
+fn resource(service: &'static str) -> Resource {
+    Resource::builder()
         .with_service_name(service)
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .with_attribute(KeyValue::new(
             "service.instance.id",
             std::process::id().to_string(),
         ))
-        .build();
-    let mut provider = SdkTracerProvider::builder().with_resource(resource);
-    if let Some(endpoint) = &config.otlp_endpoint {
-        let exporter = opentelemetry_otlp::SpanExporter::builder()
-            .with_tonic()
-            .with_endpoint(endpoint)
-            .with_timeout(EXPORT_TIMEOUT)
-            .build()?;
-        provider = provider.with_batch_exporter(exporter);
-    }
-    Ok(provider.build())
+        .build()
 }
 
 /// Gives the exporter's stack the level `level` unless the filter speaks of it itself.
