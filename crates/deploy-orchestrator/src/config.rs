@@ -50,6 +50,8 @@ pub struct Config {
     pub edge_patience: Duration,
     /// The same in a rollback or an undo.
     pub edge_patience_hurried: Duration,
+    /// How long a deployment's own address stays after its end.
+    pub keep_addresses: Duration,
     /// For one page of a verification.
     pub fetch_timeout: Duration,
     /// Telemetry.
@@ -97,6 +99,8 @@ impl Config {
             quarantine_after: env.parse_or("CANDLEFISH_QUARANTINE_AFTER", 6),
             edge_patience: env.duration_ms_or("CANDLEFISH_EDGE_PATIENCE_MS", 30_000),
             edge_patience_hurried: env.duration_ms_or("CANDLEFISH_EDGE_PATIENCE_HURRIED_MS", 3_000),
+            // A week.
+            keep_addresses: env.duration_ms_or("CANDLEFISH_KEEP_ADDRESSES_MS", 604_800_000),
             fetch_timeout: env.duration_ms_or("CANDLEFISH_FETCH_TIMEOUT_MS", 5_000),
             telemetry: TelemetryConfig::from_env(&mut env),
         };

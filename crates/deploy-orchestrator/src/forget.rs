@@ -1,10 +1,11 @@
-//! Forgets what only time bounds: answers kept for repeated calls, and counters of traffic long past.
+//! Forgets what only time bounds: answers kept for repeated calls, counters of traffic long past, and
+//! the own addresses of deployments that ended long ago, with which edges may forget their content.
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{ctx::Ctx, idempotency, step::worker::chain, traffic};
+use crate::{ctx::Ctx, idempotency, route, step::worker::chain, traffic};
 
 const EVERY: Duration = Duration::from_mins(1);
 /// Rows at once, so that no statement runs long.
@@ -20,10 +21,27 @@ pub(crate) async fn run(ctx: Ctx, stopping: CancellationToken) {
         if let Err(error) = traffic::store::forget_old(&ctx.pool).await {
             tracing::debug!(error = %chain(&error), "old traffic was not forgotten");
         }
+        if let Err(error) = addresses(&ctx).await {
+            tracing::debug!(error = %chain(&error), "old addresses were not taken away");
+        }
         if let Err(error) = answers(&ctx).await {
             tracing::debug!(error = %chain(&error), "old answers were not forgotten");
         }
     }
+}
+
+async fn addresses(ctx: &Ctx) -> Result<(), sqlx::Error> {
+    let mut tx = ctx.begin().await?;
+    let epoch = candlefish_messaging::epoch::current(&mut tx).await?;
+    let keep = ctx.config.keep_addresses;
+    let taken = route::store::take_old_addresses_away(&mut tx, epoch, keep, AT_ONCE).await?;
+    if taken > 0 {
+        tracing::info!(
+            addresses = taken,
+            "addresses of old deployments are taken away"
+        );
+    }
+    ctx.commit(tx).await
 }
 
 async fn answers(ctx: &Ctx) -> Result<(), idempotency::Error> {

@@ -129,6 +129,7 @@ async fn correct(ctx: &Ctx, environment: EnvironmentId) -> Result<(), Error> {
     let hosts: Vec<String> = drift.into_iter().map(|item| item.host).collect();
     let place = Place {
         environment_id: Some(environment),
+        deployment_id: None,
         site: &one.site,
         environment: &one.environment,
         noindex: one.environment != host::PRODUCTION,

@@ -6,7 +6,7 @@ use candlefish_ids::DeploymentId;
 use super::{
     Deployment, Error, event,
     plan::Kind,
-    state::{Cause, Consequence, Event, State},
+    state::{Cause, Consequence, Event, Outcome, State},
     store,
 };
 use crate::{
@@ -106,10 +106,27 @@ async fn follow(
             blocker::set(tx, now, deployment.id, None).await?;
             deployment.deadline_at = None;
             deployment.deadline_left = None;
+            if ends_on_its_target(deployment) {
+                lane_store::set_live(tx, deployment).await?;
+            }
             count_superseded(tx, lane, deployment).await?;
         }
     }
     Ok(())
+}
+
+/// A rollback that failed past its pivot is not undone: visitors get what it went back to, and the
+/// reconciler must not take that for drift.
+fn ends_on_its_target(deployment: &Deployment) -> bool {
+    let failed = matches!(
+        deployment.state,
+        State::Ended {
+            outcome: Outcome::Failed,
+            ..
+        }
+    );
+    let undone = deployment.target_confirmed.is_some();
+    deployment.kind == Kind::Rollback && failed && deployment.state.pivoted() && !undone
 }
 
 /// Every undo step is done, or there was none.

@@ -17,6 +17,7 @@ use crate::{
         self, Error,
         apply::{Change, apply, apply_and_record, record},
         event::SYSTEM,
+        plan::Kind,
         state::{Cause, Event},
     },
     step,
@@ -40,6 +41,9 @@ pub(crate) async fn grant(ctx: &Ctx, tx: &mut Tx, lane: &mut Lane) -> Result<(),
         let (picture, ancestry) = picture(tx, lane, &setting).await?;
         if picture.pending.is_empty() {
             return Ok(());
+        }
+        if end_rejected(tx, lane, &picture).await? {
+            continue;
         }
         let plan = order::plan(&picture, &ancestry);
         for one in &plan.superseded {
@@ -92,6 +96,29 @@ async fn picture(tx: &mut Tx, lane: &Lane, setting: &Setting) -> Result<(Picture
         pending,
     };
     Ok((picture, Known(descents.into_iter().collect())))
+}
+
+/// What waits with a release that the environment rejected meanwhile ends: it may not go live, and
+/// must not wait for a person who does not know of it. True when one ended.
+async fn end_rejected(tx: &mut Tx, lane: &mut Lane, picture: &Picture) -> Result<bool, Error> {
+    let mut ended = false;
+    for one in picture
+        .pending
+        .iter()
+        .filter(|one| one.kind == Kind::Standard)
+    {
+        let Some(reason) = &one.rejected else {
+            continue;
+        };
+        let Some(mut waiting) = deployment::store::lock(tx, one.id).await? else {
+            continue;
+        };
+        let message = format!("its release was rejected here meanwhile: {reason}");
+        let change = Change::new(Event::Stops(Cause::Cancelled), SYSTEM, message);
+        apply_and_record(tx, lane, &mut waiting, change).await?;
+        ended = true;
+    }
+    Ok(ended)
 }
 
 async fn supersede(tx: &mut Tx, lane: &mut Lane, one: &Superseded) -> Result<(), Error> {

@@ -29,6 +29,8 @@ pub(crate) struct Contender {
     pub(crate) sealed: bool,
     /// No push supersedes it.
     pub(crate) pinned: bool,
+    /// Why this environment rejected its release meanwhile, while that stands.
+    pub(crate) rejected: Option<String>,
 }
 
 /// Who acts, and whether it can still be superseded.

@@ -229,7 +229,9 @@ pub(crate) async fn list_pending(
     environment: EnvironmentId,
 ) -> Result<Vec<Contender>, sqlx::Error> {
     let rows = sqlx::query!(
-        r#"SELECT d.id, d.kind, d.admission, d.pinned, r.commit, r.state = 'sealed' AS "sealed!"
+        r#"SELECT d.id, d.kind, d.admission, d.pinned, r.commit, r.state = 'sealed' AS "sealed!",
+                  (SELECT j.reason FROM rejection j WHERE j.release_id = r.id
+                   AND j.environment_id = $1 AND j.cleared_at IS NULL LIMIT 1) AS rejected
            FROM deployment d JOIN release r ON r.id = d.release_id
            WHERE d.environment_id = $1 AND d.state = 'pending' ORDER BY d.admission"#,
         environment.uuid()
@@ -246,6 +248,7 @@ pub(crate) async fn list_pending(
                 admission: row.admission,
                 sealed: row.sealed,
                 pinned: row.pinned,
+                rejected: row.rejected,
             })
         })
         .collect())
@@ -273,6 +276,7 @@ pub(crate) async fn find_acting(
             admission: row.admission,
             sealed: true,
             pinned: row.pinned,
+            rejected: None,
         };
         Some(ActingNow {
             contender,

@@ -1,6 +1,8 @@
 //! Every SQL string about routes.
 
-use candlefish_ids::{EnvironmentId, ReleaseId};
+use std::time::Duration;
+
+use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -11,6 +13,8 @@ use super::{Assets, Spec, Weighted, Written};
 pub(crate) struct Place<'a> {
     /// None on a release's own address.
     pub(crate) environment_id: Option<EnvironmentId>,
+    /// On a release's own address: whose it is.
+    pub(crate) deployment_id: Option<DeploymentId>,
     pub(crate) site: &'a str,
     pub(crate) environment: &'a str,
     pub(crate) noindex: bool,
@@ -28,8 +32,9 @@ pub(crate) async fn write(
     let assets_of = serde_json::to_value(&spec.assets_of).expect("assets have only text keys");
     let rows = sqlx::query!(
         "INSERT INTO route (host, environment_id, site, environment, epoch, version, releases,
-                            assets_of, rolling, rolled_edges, noindex)
-         SELECT host, $2, $3, $4, $5, 1, $6, $7, $8, $9, $10 FROM unnest($1::text[]) AS n(host)
+                            assets_of, rolling, rolled_edges, noindex, deployment_id)
+         SELECT host, $2, $3, $4, $5, 1, $6, $7, $8, $9, $10, $12
+         FROM unnest($1::text[]) AS n(host)
          ON CONFLICT (host) DO UPDATE SET
              environment_id = excluded.environment_id, site = excluded.site,
              environment = excluded.environment, epoch = excluded.epoch,
@@ -48,7 +53,8 @@ pub(crate) async fn write(
         spec.rolling,
         &spec.rolled_edges,
         place.noindex,
-        i32::from(spec.returns)
+        i32::from(spec.returns),
+        place.deployment_id.map(DeploymentId::uuid)
     )
     .fetch_all(conn)
     .await?;
@@ -162,4 +168,29 @@ pub(crate) async fn changed_since(
         })
         .collect();
     Ok((changed, now))
+}
+
+/// Takes away the own addresses of deployments that ended longer ago, unless their release is live
+/// somewhere; answers how many. No lane is needed: nothing acts on a terminal deployment's address.
+pub(crate) async fn take_old_addresses_away(
+    conn: &mut PgConnection,
+    epoch: i32,
+    after: Duration,
+    limit: i64,
+) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query!(
+        "UPDATE route SET releases = '[]', assets_of = '[]', version = version + 1, epoch = $1,
+                changed_in = pg_current_xact_id()
+         WHERE host IN (
+             SELECT r.host FROM route r JOIN deployment d ON d.id = r.deployment_id
+             WHERE r.releases <> '[]' AND d.finished_at < clock() - make_interval(secs => $2)
+               AND NOT EXISTS (SELECT 1 FROM environment e WHERE e.live_release_id = d.release_id)
+             LIMIT $3)",
+        epoch,
+        after.as_secs_f64(),
+        limit
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
 }

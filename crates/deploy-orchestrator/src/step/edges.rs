@@ -97,7 +97,7 @@ pub(super) fn written(step: &Step) -> Vec<Written> {
 /// No edge was absent when the step was done.
 pub(super) fn all_followed(step: &Step) -> bool {
     let absent = step.detail.get("absent").and_then(Value::as_array);
-    absent.is_none_or(Vec::is_empty)
+    step.detail.get("unconfirmed").is_none() && absent.is_none_or(Vec::is_empty)
 }
 
 fn waited(step: &Step, now: Moment) -> Duration {
@@ -127,6 +127,19 @@ pub(super) async fn await_followers(
                 .expect("a step's detail is an object");
             object.insert("absent".to_owned(), json!(absent));
             step.message = followed_words(deployment, live, &absent);
+            Ok(None)
+        }
+        Standing::Not(_) if step.is_undo && waited(step, now) >= config.edge_patience => {
+            // An undo ends by its deadline, whoever followed; the record says that not all did.
+            let absent = followers.iter().filter(|one| !one.live || !one.applied);
+            let absent: Vec<String> = absent.map(|one| one.id.clone()).collect();
+            let object = step
+                .detail
+                .as_object_mut()
+                .expect("a step's detail is an object");
+            object.insert("absent".to_owned(), json!(absent));
+            object.insert("unconfirmed".to_owned(), json!(true));
+            "no edge confirmed in time".clone_into(&mut step.message);
             Ok(None)
         }
         Standing::Not(not) => still_waiting(config, tx, deployment, step, *not)

@@ -236,6 +236,7 @@ async fn write(
     hosts.extend(own.into_iter().filter(|host| *host != given));
     let place = Place {
         environment_id: Some(deployment.environment_id),
+        deployment_id: None,
         site: &deployment.site,
         environment: &deployment.environment,
         noindex: deployment.environment != "production",

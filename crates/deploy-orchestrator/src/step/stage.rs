@@ -100,6 +100,7 @@ async fn write(
     )];
     let place = Place {
         environment_id: None,
+        deployment_id: Some(deployment.id),
         site: &deployment.site,
         environment: &deployment.environment,
         noindex: true,

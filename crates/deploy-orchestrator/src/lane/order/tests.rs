@@ -24,6 +24,7 @@ fn push(admission: i64, commit: &str) -> Contender {
         admission,
         sealed: true,
         pinned: false,
+        rejected: None,
     }
 }
 
