@@ -22,6 +22,10 @@ pub const DEPLOYMENT_DURATION: &str = "deployment_duration_seconds";
 pub const DEPLOYMENTS_ACTIVE: &str = "active_deployments";
 /// From a step's first claim to its end; label `kind`.
 pub const STEP_DURATION: &str = "step_duration_seconds";
+/// Steps that were due at a worker's last look.
+pub const STEPS_DUE: &str = "steps_due";
+/// Routes that were found wrong and corrected.
+pub const ROUTE_DRIFT: &str = "route_drift_total";
 /// Things that wait; label `queue`.
 pub const QUEUE_DEPTH: &str = "queue_depth";
 /// Leases that ended under their holder; label `lease`.
@@ -32,6 +36,8 @@ pub const OUTBOX_LAG: &str = "outbox_lag_seconds";
 pub const OUTBOX_PUBLISHED: &str = "outbox_published_total";
 /// Events that a consumer dealt with; labels `consumer`, `outcome`.
 pub const CONSUMED: &str = "events_consumed_total";
+/// Deployments with spans to send at the exporter's last look.
+pub const TRACES_UNSENT: &str = "traces_unsent";
 /// Answers to visitors; labels `class`.
 pub const EDGE_REQUESTS: &str = "edge_requests_total";
 /// From a visitor's request to the first byte of its answer.
@@ -45,6 +51,13 @@ const DEPLOYMENT_BUCKETS: [f64; 12] = [
 const LATENCY_BUCKETS: [f64; 13] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
 
 /// The `metrics` crate has one recorder per process, so its handle is one per process too.
 static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -80,42 +93,87 @@ fn builder() -> PrometheusBuilder {
         .expect("the buckets are not empty")
 }
 
-fn describe() {
-    describe_counter!(REQUESTS, "Calls answered, by method and code.");
-    describe_histogram!(
+/// Every metric: its kind, its name, its help.
+const ALL: [(Kind, &str, &str); 17] = [
+    (
+        Kind::Counter,
+        REQUESTS,
+        "Calls answered, by method and code.",
+    ),
+    (
+        Kind::Histogram,
         REQUEST_DURATION,
-        "Seconds from a call's arrival to its answer's end."
-    );
-    describe_gauge!(REQUESTS_ACTIVE, "Calls being answered now.");
-    describe_counter!(
+        "Seconds from a call's arrival to its answer's end.",
+    ),
+    (Kind::Gauge, REQUESTS_ACTIVE, "Calls being answered now."),
+    (
+        Kind::Counter,
         DEPLOYMENTS,
-        "Deployments that ended, by their terminal state."
-    );
-    describe_histogram!(
+        "Deployments that ended, by their terminal state.",
+    ),
+    (
+        Kind::Histogram,
         DEPLOYMENT_DURATION,
-        "Seconds from a deployment's acceptance to its end."
-    );
-    describe_gauge!(DEPLOYMENTS_ACTIVE, "Deployments that act now.");
-    describe_histogram!(
+        "Seconds from a deployment's acceptance to its end.",
+    ),
+    (Kind::Gauge, DEPLOYMENTS_ACTIVE, "Deployments that act now."),
+    (
+        Kind::Histogram,
         STEP_DURATION,
-        "Seconds from a step's first claim to its end, by kind."
-    );
-    describe_gauge!(QUEUE_DEPTH, "Things that wait, by queue.");
-    describe_counter!(
+        "Seconds from a step's first claim to its end, by kind.",
+    ),
+    (
+        Kind::Gauge,
+        STEPS_DUE,
+        "Steps that were due at the last look.",
+    ),
+    (
+        Kind::Counter,
+        ROUTE_DRIFT,
+        "Routes that were not what they should be, and were corrected.",
+    ),
+    (Kind::Gauge, QUEUE_DEPTH, "Things that wait, by queue."),
+    (
+        Kind::Counter,
         LEASE_LOSSES,
-        "Leases that ended under their holder, by kind of lease."
-    );
-    describe_gauge!(
+        "Leases that ended under their holder, by kind of lease.",
+    ),
+    (
+        Kind::Gauge,
         OUTBOX_LAG,
-        "Age in seconds of the oldest fact that the bus does not have yet."
-    );
-    describe_counter!(OUTBOX_PUBLISHED, "Facts handed to the bus.");
-    describe_counter!(CONSUMED, "Events that a consumer dealt with, by outcome.");
-    describe_counter!(EDGE_REQUESTS, "Answers to visitors, by class of status.");
-    describe_histogram!(
+        "Age in seconds of the oldest fact that the bus does not have.",
+    ),
+    (Kind::Counter, OUTBOX_PUBLISHED, "Facts handed to the bus."),
+    (
+        Kind::Counter,
+        CONSUMED,
+        "Events that a consumer dealt with, by outcome.",
+    ),
+    (
+        Kind::Gauge,
+        TRACES_UNSENT,
+        "Deployments with spans to send at the last look, at most one batch.",
+    ),
+    (
+        Kind::Counter,
+        EDGE_REQUESTS,
+        "Answers to visitors, by class of status.",
+    ),
+    (
+        Kind::Histogram,
         EDGE_REQUEST_DURATION,
-        "Seconds from a visitor's request to its answer."
-    );
+        "Seconds from a visitor's request to its answer.",
+    ),
+];
+
+fn describe() {
+    for (kind, name, help) in ALL {
+        match kind {
+            Kind::Counter => describe_counter!(name, help),
+            Kind::Gauge => describe_gauge!(name, help),
+            Kind::Histogram => describe_histogram!(name, help),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -139,5 +197,64 @@ mod tests {
             text.contains("# HELP request_duration_seconds Seconds"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn names_follow_prometheus() {
+        for (kind, name, help) in ALL {
+            assert_eq!(name.ends_with("_total"), kind == Kind::Counter, "{name}");
+            assert!(
+                kind != Kind::Histogram || name.ends_with("_seconds"),
+                "{name}"
+            );
+            assert!(
+                help.ends_with('.') && help.starts_with(char::is_uppercase),
+                "{name}: {help}"
+            );
+        }
+    }
+
+    /// Whoever writes a name by hand, as crates below this one must, writes one that is here.
+    #[test]
+    fn every_metric_of_every_crate_is_described_here() {
+        let crates = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .unwrap();
+        let mut folders = vec![crates.to_owned()];
+        let mut seen = 0;
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "rs")
+                    && !path.ends_with("runtime/src/metrics.rs")
+                {
+                    let text = std::fs::read_to_string(&path).unwrap();
+                    for name in emitted(&text) {
+                        seen += 1;
+                        let known = ALL.iter().any(|(_, known, _)| *known == name);
+                        assert!(
+                            known,
+                            "{name} in {} has no help in metrics.rs",
+                            path.display()
+                        );
+                    }
+                }
+            }
+        }
+        assert!(
+            seen > 5,
+            "only {seen} metrics were found: the search is broken"
+        );
+    }
+
+    /// The names that a file gives as literals to the macros of `metrics`.
+    fn emitted(text: &str) -> Vec<&str> {
+        ["counter!(", "gauge!(", "histogram!("]
+            .iter()
+            .flat_map(|start| text.split(start).skip(1))
+            .filter_map(|call| call.trim_start().strip_prefix('"')?.split('"').next())
+            .collect()
     }
 }
