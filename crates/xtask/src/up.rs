@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use candlefish_devstack::{Stack, supervise};
+use candlefish_devstack::{Service, Stack, supervise};
 use clap::{Args, value_parser};
 use futures_util::future::{Either, select};
 use tokio::signal::unix::{SignalKind, signal};
@@ -93,6 +93,8 @@ async fn bring_up(workspace: &Workspace, options: &Options, folder: &Path) -> Re
         .console()
         .replicas(options.gateways, options.orchestrators, options.edges)
         .otlp_endpoint(otlp_endpoint())
+        // On this machine alone, so the front page may show what runs.
+        .env(Service::Gateway, "CANDLEFISH_OPEN_STATUS", "true")
         .progress(say)
         .start()
         .await?;
