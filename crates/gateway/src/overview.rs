@@ -2,7 +2,7 @@
 //!
 //! Asked at most once a second, however many look: the page needs no token.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use candlefish_proto::deploy::{
     self as pb, deployment_service_client::DeploymentServiceClient,
@@ -36,6 +36,8 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) struct Overview {
     pub(crate) backend: Backend,
     pub(crate) signer: Signer,
+    /// Where this gateway listens.
+    pub(crate) own: SocketAddr,
     pub(crate) replicas: Arc<[Uri]>,
     /// Sites are shown without a token.
     pub(crate) open: bool,
@@ -91,7 +93,11 @@ impl Overview {
         let own = Service {
             name: ISSUER.to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            replicas: Vec::new(),
+            // Who answers this page runs.
+            replicas: vec![Replica {
+                address: self.own.to_string(),
+                answers: true,
+            }],
         };
         let orchestrator = Service {
             name: ORCHESTRATOR.to_owned(),

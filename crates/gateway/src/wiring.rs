@@ -147,6 +147,7 @@ async fn build(config: &Config, pool: &PgPool, tasks: &Tasks) -> Result<Front, E
     let overview = Overview {
         backend: backend.clone(),
         signer: signer.clone(),
+        own: config.listen,
         replicas: config.orchestrators.clone().into(),
         open: config.open_status,
         remembered: Arc::default(),
