@@ -35,6 +35,8 @@ mod poke;
 
 mod reconcile;
 
+mod trace;
+
 mod forget;
 
 mod idempotency;

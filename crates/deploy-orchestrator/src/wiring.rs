@@ -12,6 +12,7 @@ use candlefish_runtime::{
     ops::{self, Readiness},
     process::Process,
     tasks::{Policy, Tasks},
+    telemetry,
 };
 use sqlx::PgPool;
 use tokio::sync::Notify;
@@ -27,6 +28,7 @@ use crate::{
         self,
         worker::{EdgeNews, Worker},
     },
+    trace::{self, TraceConfig},
     traffic, upload,
 };
 
@@ -52,6 +54,8 @@ pub enum Error {
     Keys(#[from] candlefish_runtime::identity::KeyError),
     #[error("open a port")]
     Listen(#[from] listen::Error),
+    #[error("prepare the traces of deployments")]
+    Traces(#[from] telemetry::Error),
     #[error("open the operations port")]
     Ops(#[from] ops::Error),
 }
@@ -198,7 +202,18 @@ fn spawn(ctx: &Ctx, nats: &async_nats::Client, tasks: &Tasks) -> Result<Routes, 
         stop,
         retention::run(ctx.pool.clone(), kept, stopping),
     );
+    spawn_traces(ctx, &name, tasks)?;
     mount(ctx, tasks, edges)
+}
+
+/// Sends traces of deployments when a collector is named.
+fn spawn_traces(ctx: &Ctx, name: &str, tasks: &Tasks) -> Result<(), Error> {
+    if let Some(exporter) = telemetry::span_exporter(NAME, &ctx.config.telemetry)? {
+        let (pool, config) = (ctx.pool.clone(), TraceConfig::of(name));
+        let sending = trace::run(pool, exporter, config, tasks.stopping());
+        tasks.spawn("traces", Policy::StopProcess, sending);
+    }
+    Ok(())
 }
 
 fn mount(ctx: &Ctx, tasks: &Tasks, edges: edge::rpc::Rpc) -> Result<Routes, Error> {

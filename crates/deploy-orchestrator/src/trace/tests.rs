@@ -1,0 +1,255 @@
+use std::collections::HashMap;
+
+use candlefish_runtime::telemetry::{Format, TelemetryConfig, span_exporter};
+use candlefish_testkit::{Collector, Database, OFFSET_CLOCK, Span, wait_until};
+use sqlx::{AssertSqlSafe, Executor};
+
+use super::*;
+
+const SOON: Duration = Duration::from_secs(20);
+const DEPLOYMENT: &str = "01900000-0000-7000-8000-000000000001";
+
+/// A deployment that waits in its second step; `act` moves it on.
+struct World {
+    database: Database,
+    pool: PgPool,
+    collector: Collector,
+}
+
+impl World {
+    async fn new() -> Self {
+        let migrations: Vec<String> = sqlx::migrate!()
+            .iter()
+            .map(|migration| migration.sql.as_str().to_owned())
+            .collect();
+        let mut scripts: Vec<&str> = migrations.iter().map(String::as_str).collect();
+        scripts.push(OFFSET_CLOCK);
+        scripts.push(include_str!("tests/deployment.sql"));
+        let database = Database::fresh(&scripts).await;
+        Self {
+            pool: database.pool(),
+            database,
+            collector: Collector::start().await,
+        }
+    }
+
+    fn exporter(&self) -> telemetry::SpanExporter {
+        let config = TelemetryConfig {
+            filter: "info".to_owned(),
+            format: Format::Json,
+            otlp_endpoint: Some(self.collector.endpoint()),
+        };
+        span_exporter("deploy-orchestrator", &config)
+            .unwrap()
+            .unwrap()
+    }
+
+    async fn turn(&self, owner: &str) -> Result<bool, Error> {
+        turn(&self.pool, &self.exporter(), &TraceConfig::of(owner)).await
+    }
+
+    async fn act(&self, statement: &str) {
+        self.pool
+            .execute(AssertSqlSafe(statement.to_owned()))
+            .await
+            .unwrap();
+    }
+
+    /// The second step is claimed, lost, claimed again, errs once, then is done; the third never
+    /// begins; the deployment ends.
+    async fn end(&self) {
+        for statement in [
+            "UPDATE step SET state = 'running', owner = 'one', claim = nextval('claim_seq'),
+                 lease_until = clock() + interval '1 s', started_at = clock() WHERE ord = 2",
+            "UPDATE step SET state = 'running', owner = 'two', claim = nextval('claim_seq'),
+                 lease_until = clock() + interval '1 s', lost_leases = 1 WHERE ord = 2",
+            "UPDATE step SET state = 'ready', run_at = clock(), attempt = attempt + 1,
+                 message = 'reset by peer', lease_until = NULL, claim = NULL WHERE ord = 2",
+            "UPDATE step SET state = 'running', owner = 'two', claim = nextval('claim_seq'),
+                 lease_until = clock() + interval '1 s' WHERE ord = 2",
+            "UPDATE step SET state = 'done', finished_at = clock(), lease_until = NULL,
+                 message = '12 of 12 files' WHERE ord = 2",
+            "UPDATE step SET state = 'abandoned', finished_at = clock() WHERE ord = 3",
+            "UPDATE deployment SET state = 'failed', finished_at = clock(), message = 'refused'",
+        ] {
+            self.act(statement).await;
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.spans()
+            .into_iter()
+            .map(|span| span.span.name)
+            .collect()
+    }
+
+    fn spans(&self) -> Vec<Span> {
+        self.collector.spans()
+    }
+}
+
+fn is_one_whole_tree(spans: &[Span]) {
+    let by_id: HashMap<_, _> = spans.iter().map(|s| (s.span.span_id.clone(), s)).collect();
+    assert_eq!(by_id.len(), spans.len(), "a span twice");
+    let roots = spans.iter().filter(|s| s.span.parent_span_id.is_empty());
+    assert_eq!(roots.count(), 1, "one root");
+    for Span { span, .. } in spans {
+        assert_eq!(span.trace_id, spans[0].span.trace_id);
+        assert!(
+            span.end_time_unix_nano >= span.start_time_unix_nano,
+            "{span:?}"
+        );
+        if !span.parent_span_id.is_empty() {
+            let parent = by_id
+                .get(&span.parent_span_id)
+                .expect("a parent is missing");
+            assert!(
+                parent.span.start_time_unix_nano <= span.start_time_unix_nano,
+                "{span:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_is_one_trace_of_its_steps_and_their_attempts() {
+    let world = World::new().await;
+    world.end().await;
+    world.turn("one").await.unwrap();
+    let spans = world.spans();
+    is_one_whole_tree(&spans);
+    let mut names = world.names();
+    names.sort();
+    assert_eq!(
+        names,
+        [
+            "deployment docs/production",
+            "prepare",
+            "verify_candidate",
+            "verify_candidate attempt",
+            "verify_candidate attempt",
+            "verify_candidate attempt",
+        ]
+    );
+    let root = &spans
+        .iter()
+        .find(|s| s.span.parent_span_id.is_empty())
+        .unwrap()
+        .span;
+    assert_eq!(root.links.len(), 1, "the request is linked, not the parent");
+    assert_ne!(root.links[0].trace_id, root.trace_id);
+    assert_eq!(root.status.as_ref().unwrap().message, "refused");
+    let said: Vec<_> = root
+        .events
+        .iter()
+        .map(|event| event.name.as_str())
+        .collect();
+    assert_eq!(said, ["accepted from erin"]);
+    let outcomes: Vec<String> = spans
+        .iter()
+        .filter(|s| s.span.name.ends_with("attempt"))
+        .map(|s| {
+            format!(
+                "{:?}",
+                s.span
+                    .attributes
+                    .iter()
+                    .find(|a| a.key == "attempt.outcome")
+            )
+        })
+        .collect();
+    for (outcome, word) in outcomes.iter().zip(["lost", "error", "done"]) {
+        assert!(outcome.contains(word), "{outcomes:?}");
+    }
+    assert!(
+        spans
+            .iter()
+            .all(|s| s.service.contains("deploy-orchestrator"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_are_sent_as_they_end_and_nothing_is_sent_twice() {
+    let world = World::new().await;
+    world.turn("one").await.unwrap();
+    assert_eq!(world.names(), ["prepare"]);
+    world.turn("one").await.unwrap();
+    assert_eq!(world.names(), ["prepare"]);
+    world.end().await;
+    world.turn("one").await.unwrap();
+    world.turn("one").await.unwrap();
+    is_one_whole_tree(&world.spans());
+    assert_eq!(world.spans().len(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_collector_refused_is_sent_again() {
+    let world = World::new().await;
+    world.end().await;
+    world.collector.refuse(true);
+    assert!(world.turn("one").await.is_err());
+    world.collector.refuse(false);
+    world.turn("one").await.unwrap();
+    is_one_whole_tree(&world.spans());
+    assert_eq!(world.spans().len(), 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_between_sending_and_marking_repeats_the_same_ids() {
+    let world = World::new().await;
+    world.end().await;
+    world.turn("one").await.unwrap();
+    let first: Vec<_> = world
+        .spans()
+        .iter()
+        .map(|s| s.span.span_id.clone())
+        .collect();
+    world.act("UPDATE deployment SET traced = false").await;
+    world.turn("one").await.unwrap();
+    let both: Vec<_> = world
+        .spans()
+        .iter()
+        .map(|s| s.span.span_id.clone())
+        .collect();
+    assert_eq!(both, [first.clone(), first].concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_process_sends_at_a_time_and_another_takes_over() {
+    let world = World::new().await;
+    world.turn("one").await.unwrap();
+    world.end().await;
+    world.turn("two").await.unwrap();
+    assert_eq!(world.names(), ["prepare"], "the other one holds the lease");
+    world.database.advance(Duration::from_secs(11)).await;
+    world.turn("two").await.unwrap();
+    is_one_whole_tree(&world.spans());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_loop_sends_until_it_stops() {
+    let world = World::new().await;
+    let config = TraceConfig {
+        every: Duration::from_millis(20),
+        ..TraceConfig::of("one")
+    };
+    let tasks = candlefish_runtime::tasks::Tasks::new();
+    let sending = run(
+        world.pool.clone(),
+        world.exporter(),
+        config,
+        tasks.stopping(),
+    );
+    drop(tasks.spawn(
+        "trace",
+        candlefish_runtime::tasks::Policy::StopProcess,
+        sending,
+    ));
+    wait_until(SOON, "the first step", async || world.spans().len() == 1).await;
+    world.end().await;
+    wait_until(SOON, "the whole trace", async || world.spans().len() == 6).await;
+    is_one_whole_tree(&world.spans());
+    assert!(tasks.drain(SOON).await);
+    let root = uuid::Uuid::parse_str(DEPLOYMENT).unwrap();
+    assert_eq!(world.spans()[0].span.trace_id, root.as_bytes());
+}

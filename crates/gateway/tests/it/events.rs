@@ -1,0 +1,118 @@
+//! `GET /v1/events`: every event once, in order, for those who may see it.
+
+use candlefish_proto::event::{WatchEventsRequest, event_service_client::EventServiceClient};
+use candlefish_testkit::nats_url;
+use reqwest::Method;
+
+use crate::{
+    raw::with_token,
+    sse::Events,
+    stand::{SOON, Stand},
+};
+
+const CREATED: &str = "deploy.deployment.created.v1";
+
+#[tokio::test]
+async fn events_come_as_they_happen_and_go_on_after_the_last_id() {
+    let stand = Stand::start().await;
+    stand.follows().await;
+    let path = "/v1/events?types=deploy.deployment.";
+    let mut events = Events::open(&stand, path, &stand.admin, "").await;
+    stand.backend.happens(CREATED, "docs");
+    let first = events.next().await.unwrap();
+    assert_eq!(first.data["event"]["site"], "docs");
+    assert_eq!(first.data["cursor"], first.id.as_str());
+    drop(events);
+    // While nobody watches.
+    stand.backend.happens(CREATED, "shop");
+    stand.backend.happens("deploy.site.created.v1", "shop");
+    stand.backend.happens(CREATED, "blog");
+    let mut events = Events::open(&stand, path, &stand.admin, &first.id).await;
+    let mut sites = Vec::new();
+    for _ in 0..2 {
+        sites.push(events.next().await.unwrap().data["event"]["site"].clone());
+    }
+    assert_eq!(sites, ["shop", "blog"]);
+    assert!(events.is_silent().await);
+}
+
+#[tokio::test]
+async fn a_token_for_some_sites_hears_of_those_alone() {
+    let stand = Stand::start().await;
+    stand.follows().await;
+    let token = stand.token("ci-docs", "ROLE_VIEWER", &["docs"]).await;
+    let mut events = Events::open(&stand, "/v1/events", &token, "").await;
+    for site in ["shop", "", "docs"] {
+        stand.backend.happens(CREATED, site);
+    }
+    assert_eq!(events.next().await.unwrap().data["event"]["site"], "docs");
+    assert!(events.is_silent().await);
+    stand
+        .get("/v1/events?site=shop", &token)
+        .await
+        .is_problem(404);
+}
+
+#[tokio::test]
+async fn the_same_over_grpc() {
+    let stand = Stand::start().await;
+    stand.follows().await;
+    let mut client = EventServiceClient::new(stand.channel());
+    let request = with_token(WatchEventsRequest::default(), &stand.admin);
+    let mut stream = client.watch_events(request).await.unwrap().into_inner();
+    // Joined, once what happens is heard.
+    stand.backend.happens(CREATED, "docs");
+    let next = tokio::time::timeout(SOON, stream.message()).await.unwrap();
+    let first = next.unwrap().unwrap();
+    stand.backend.happens(CREATED, "shop");
+    let asked = WatchEventsRequest {
+        cursor: first.cursor,
+        ..WatchEventsRequest::default()
+    };
+    let request = with_token(asked, &stand.admin);
+    let mut stream = client.watch_events(request).await.unwrap().into_inner();
+    let second = stream.message().await.unwrap().unwrap().event.unwrap();
+    assert_eq!(second.seq, first.event.unwrap().seq + 1);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_watch_is_named_before_it_begins() {
+    let stand = Stand::start().await;
+    let path = "/v1/events?environment=staging&types=A&cursor=nonsense";
+    let answer = stand.get(path, &stand.admin).await;
+    answer.is_problem(400);
+    assert_eq!(answer.fields(), ["site", "types[0]", "cursor"]);
+    let request = stand.ask(Method::GET, "/v1/events", &stand.admin);
+    let answer = stand
+        .send(request.header("last-event-id", "nonsense"))
+        .await;
+    answer.is_problem(400);
+    assert_eq!(answer.fields(), ["cursor"]);
+}
+
+#[tokio::test]
+async fn the_bus_wakes_the_tail_long_before_it_would_look() {
+    let url = nats_url();
+    let slow = [
+        ("CANDLEFISH_NATS_URL", url.as_str()),
+        ("CANDLEFISH_POLL_MS", "600000"),
+    ];
+    let stand = Stand::start_with(&slow).await;
+    let bus = async_nats::connect(&url).await.unwrap();
+    let mut events = Events::open(&stand, "/v1/events", &stand.admin, "").await;
+    stand.backend.happens(CREATED, "docs");
+    // Whoever publishes cannot know that the gateway has subscribed by now: it hints until heard.
+    let hint = async {
+        loop {
+            bus.publish(CREATED, "".into()).await.unwrap();
+            bus.flush().await.unwrap();
+            stand.backend.happens(CREATED, "docs");
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let event = tokio::select! {
+        event = events.next() => event,
+        () = hint => None,
+    };
+    assert_eq!(event.unwrap().data["event"]["type"], CREATED);
+}

@@ -1,0 +1,182 @@
+//! Who calls: a token, and nothing else that a caller sends.
+
+use bytes::Bytes;
+use candlefish_runtime::identity::{Caller, Kind, Role, Signer};
+use reqwest::Method;
+use serde_json::json;
+use tonic::{Code, metadata::MetadataValue};
+
+use crate::{
+    keys,
+    raw::{self, with_token},
+    stand::Stand,
+};
+
+const GET_SITE: &str = "/candlefish.deploy.v1.SiteService/GetSite";
+
+#[tokio::test]
+async fn without_a_token_that_works_nothing_answers() {
+    let stand = Stand::start().await;
+    let expired = json!({ "role": "ROLE_ADMIN", "expires_at": "2020-01-01T00:00:00Z" });
+    let refused = {
+        let machine = json!({ "name": "late", "kind": "KIND_MACHINE" });
+        stand.post("/v1/principals", &stand.admin, &machine).await;
+        let mut fields = expired;
+        fields["principal"] = "late".into();
+        fields["name"] = "test".into();
+        stand.post("/v1/tokens", &stand.admin, &fields).await
+    };
+    // A token that is over before it begins cannot be made.
+    refused.is_problem(400);
+    assert_eq!(refused.fields(), ["expires_at"]);
+    let made = stand
+        .made_token("gone", json!({ "role": "ROLE_ADMIN" }))
+        .await;
+    let revoked = made["secret"].as_str().unwrap();
+    assert_eq!(stand.get("/v1/sites", revoked).await.status, 200);
+    let id = made["token"]["id"].as_str().unwrap();
+    let path = format!("/v1/tokens/{id}:revoke");
+    assert_eq!(
+        stand.post(&path, &stand.admin, &json!({})).await.status,
+        200
+    );
+    let mut other = stand.admin.clone();
+    other.pop();
+    let before = stand.backend.seen().len();
+    for token in [
+        "",
+        "nonsense",
+        "cft_x",
+        &other,
+        &format!("{}b", stand.admin),
+        revoked,
+    ] {
+        let answer = stand.get("/v1/sites", token).await;
+        answer.is_problem(401);
+        assert!(
+            answer.header("www-authenticate").starts_with("Bearer"),
+            "{answer:?}"
+        );
+        let request = with_token(Bytes::new(), token);
+        let status = raw::call(stand.channel(), GET_SITE, request)
+            .await
+            .unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated, "{token}");
+    }
+    let basic = stand
+        .ask(Method::GET, "/v1/sites", "")
+        .basic_auth("ada", Some(&stand.admin));
+    stand.send(basic).await.is_problem(401);
+    assert_eq!(stand.backend.seen().len(), before);
+}
+
+#[tokio::test]
+async fn a_service_hears_who_calls_with_role_and_sites() {
+    let stand = Stand::start().await;
+    let token = stand
+        .token("ci-docs", "ROLE_DEPLOYER", &["docs", "shop"])
+        .await;
+    stand.get("/v1/sites", &token).await;
+    let caller = stand.backend.last().caller;
+    assert_eq!(caller.principal, "ci-docs");
+    assert_eq!((caller.kind, caller.role), (Kind::Machine, Role::Deployer));
+    assert_eq!(caller.sites, ["docs", "shop"]);
+    assert_eq!(caller.issuer, "gateway");
+}
+
+#[tokio::test]
+async fn nothing_that_a_caller_says_about_itself_goes_through() {
+    let stand = Stand::start().await;
+    let token = stand.token("eve", "ROLE_VIEWER", &["docs"]).await;
+    // Even signed with the very key of this gateway, what comes from outside is not passed on.
+    let admin = Caller {
+        principal: "root".to_owned(),
+        kind: Kind::Person,
+        role: Role::Admin,
+        sites: Vec::new(),
+        request_id: String::new(),
+        issuer: "gateway".to_owned(),
+    };
+    let rogue = keys::generate(stand.keys.path(), "rogue");
+    let own = stand.keys.path().join("gateway.pem");
+    for key in [rogue, own] {
+        let signer = Signer::from_pem_file("gateway", key).unwrap();
+        let forged = signer.token("deploy-orchestrator", &admin).unwrap();
+        let made_up = [
+            ("candlefish-identity", forged.as_str()),
+            ("candlefish-request-id", "req_mine"),
+            ("candlefish-role", "admin"),
+            ("x-forwarded-user", "root"),
+        ];
+        let mut request = stand.ask(Method::GET, "/v1/sites/docs", &token);
+        let mut call = with_token(Bytes::new(), &token);
+        for (name, value) in made_up {
+            request = request.header(name, value);
+            let value = MetadataValue::try_from(value).unwrap();
+            call.metadata_mut().insert(name, value);
+        }
+        let answer = stand.send(request).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let over_rest = stand.backend.last();
+        raw::call(stand.channel(), GET_SITE, call).await.unwrap();
+        for seen in [over_rest, stand.backend.last()] {
+            assert_eq!(
+                (seen.caller.principal.as_str(), seen.caller.role),
+                ("eve", Role::Viewer)
+            );
+            assert_ne!(seen.caller.request_id, "req_mine");
+            assert_ne!(seen.headers["candlefish-identity"], forged.as_str());
+            for name in ["candlefish-role", "x-forwarded-user", "authorization"] {
+                assert!(!seen.headers.contains_key(name), "{name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_belongs_to_the_call_goes_through() {
+    let stand = Stand::start().await;
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let request = stand
+        .ask(Method::POST, "/v1/deployments", &stand.admin)
+        .header("idempotency-key", "once")
+        .header("traceparent", trace)
+        .json(&json!({}));
+    stand.send(request).await;
+    let headers = stand.backend.last().headers;
+    assert_eq!(headers["idempotency-key"], "once");
+    let passed = headers["traceparent"].to_str().unwrap();
+    assert!(
+        passed.contains("4bf92f3577b34da6a3ce929d0e0e4736"),
+        "{passed}"
+    );
+}
+
+#[tokio::test]
+async fn the_port_behind_refuses_whoever_is_not_the_gateway() {
+    let stand = Stand::start().await;
+    let tasks = candlefish_runtime::tasks::Tasks::new();
+    let behind = stand.backend.serve(stand.keys.path(), &tasks).await;
+    let channel = tonic::transport::Channel::from_shared(behind)
+        .unwrap()
+        .connect_lazy();
+    let status = raw::call(
+        channel.clone(),
+        GET_SITE,
+        with_token(Bytes::new(), &stand.admin),
+    )
+    .await;
+    assert_eq!(status.unwrap_err().code(), Code::Unauthenticated);
+    let mut forged = with_token(Bytes::new(), "");
+    let rogue = keys::generate(stand.keys.path(), "rogue");
+    let signer = Signer::from_pem_file("gateway", rogue).unwrap();
+    let token = signer
+        .token("deploy-orchestrator", &Caller::process("gateway"))
+        .unwrap();
+    forged
+        .metadata_mut()
+        .insert("candlefish-identity", token.parse().unwrap());
+    let status = raw::call(channel, GET_SITE, forged).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
+    assert!(stand.backend.seen().is_empty());
+}

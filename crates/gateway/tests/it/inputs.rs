@@ -1,0 +1,431 @@
+//! Bad input for every method and every field, made from the descriptors: always a 4xx that names
+//! the field, never a 5xx, and nothing of it reaches the service behind.
+
+use bytes::Bytes;
+use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tonic::Code;
+
+use crate::{
+    raw::{self, with_token},
+    stand::{Answered, Stand},
+    table::{Rpc, rpcs},
+};
+
+/// What is wrong for a field, as JSON.
+fn wrong(field: &FieldDescriptor) -> Vec<Value> {
+    if field.is_map() {
+        return vec![json!("text"), json!([]), json!({ "key": 5 })];
+    }
+    if field.is_list() {
+        let mut all = vec![json!("text"), json!(5), json!({})];
+        all.extend(wrong_one(&field.kind()).into_iter().map(|one| json!([one])));
+        return all;
+    }
+    wrong_one(&field.kind())
+}
+
+fn wrong_one(kind: &Kind) -> Vec<Value> {
+    match kind {
+        Kind::Bool => vec![json!("yes"), json!(1), json!({})],
+        Kind::String => vec![
+            json!(5),
+            json!(true),
+            json!(["a"]),
+            json!({}),
+            json!("a\u{0}b"),
+        ],
+        Kind::Bytes => vec![json!("?"), json!(5)],
+        Kind::Enum(_) => vec![json!("NO_SUCH_NAME"), json!(9999), json!(true), json!(1.5)],
+        Kind::Message(message) if message.full_name() == "google.protobuf.Timestamp" => {
+            vec![
+                json!("yesterday"),
+                json!(5),
+                json!({}),
+                json!("2026-13-01T00:00:00Z"),
+            ]
+        }
+        Kind::Message(message) if message.full_name() == "google.protobuf.Duration" => {
+            vec![
+                json!("soon"),
+                json!(30),
+                json!("30"),
+                json!({}),
+                json!("1e9999s"),
+            ]
+        }
+        Kind::Message(_) => vec![json!("text"), json!(5), json!([])],
+        // Numbers of 32 and of 64 bits.
+        _ => vec![
+            json!("many"),
+            json!(1.5),
+            json!(true),
+            json!(1e300),
+            json!("99999999999999999999"),
+        ],
+    }
+}
+
+/// Every field of a request with its path and a body that sets it, at most three levels deep.
+fn paths(message: &MessageDescriptor, at: &str, depth: usize) -> Vec<(String, FieldDescriptor)> {
+    let mut all = Vec::new();
+    for field in message.fields() {
+        let path = if at.is_empty() {
+            field.name().to_owned()
+        } else {
+            format!("{at}.{}", field.name())
+        };
+        if let Kind::Message(inner) = field.kind()
+            && !field.is_list()
+            && !field.is_map()
+            && !inner.full_name().starts_with("google.")
+            && depth < 3
+        {
+            all.extend(paths(&inner, &path, depth + 1));
+        }
+        all.push((path, field));
+    }
+    all
+}
+
+/// `{"a":{"b":value}}` for `a.b`.
+fn nested(path: &str, value: Value) -> Value {
+    path.rsplit('.')
+        .fold(value, |inner, name| json!({ name: inner }))
+}
+
+fn assert_named(answer: &Answered, field: &str, what: &dyn std::fmt::Debug) {
+    answer.is_problem(400);
+    let named = answer.fields();
+    let within = |name: &&str| {
+        *name == field
+            || name.starts_with(&format!("{field}["))
+            || name.starts_with(&format!("{field}."))
+    };
+    assert!(
+        named.iter().any(within),
+        "{what:?} must name {field}: {answer:?}"
+    );
+}
+
+async fn send(stand: &Stand, rpc: &Rpc, body: &Value) -> Answered {
+    let request = stand.ask(rpc.verb.clone(), &rpc.url(), &stand.admin);
+    stand.send(request.json(body)).await
+}
+
+#[tokio::test]
+async fn a_wrong_type_in_any_field_of_any_body_is_named() {
+    let stand = Stand::start().await;
+    let mut tried = 0;
+    for rpc in rpcs().iter().filter(|rpc| rpc.body) {
+        let bound = rpc.in_path();
+        for (path, field) in paths(&rpc.input, "", 0) {
+            if bound.contains(&path.as_str()) {
+                continue;
+            }
+            for value in wrong(&field) {
+                let answer = send(&stand, rpc, &nested(&path, value.clone())).await;
+                assert_named(&answer, &path, &(&rpc.path, value));
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 300, "{tried}");
+    assert!(stand.backend.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_wrong_value_in_any_parameter_of_any_query_is_named() {
+    let stand = Stand::start().await;
+    let mut tried = 0;
+    for rpc in rpcs().iter().filter(|rpc| !rpc.body) {
+        let bound = rpc.in_path();
+        for (path, field) in paths(&rpc.input, "", 0) {
+            if bound.contains(&path.as_str()) {
+                continue;
+            }
+            let mut queries = vec![];
+            match field.kind() {
+                Kind::String | Kind::Bytes => queries.push(format!("{path}=a%00b")),
+                _ => queries.extend(["nonsense", "1.5", "%20", ""].map(|v| format!("{path}={v}"))),
+            }
+            if !field.is_list() {
+                queries.push(format!("{path}=1&{path}=1"));
+            }
+            for query in queries {
+                let url = format!("{}?{query}", rpc.url());
+                let request = stand.ask(rpc.verb.clone(), &url, &stand.admin);
+                let answer = stand.send(request).await;
+                assert_named(&answer, &path, &(&rpc.path, &query));
+                tried += 1;
+            }
+        }
+        let request = stand.ask(
+            rpc.verb.clone(),
+            &format!("{}?no_such=1", rpc.url()),
+            &stand.admin,
+        );
+        assert_named(&stand.send(request).await, "no_such", &rpc.path);
+    }
+    assert!(tried > 50, "{tried}");
+    assert!(stand.backend.seen().is_empty());
+}
+
+#[tokio::test]
+async fn unknown_fields_and_bodies_that_are_no_object_are_refused() {
+    let stand = Stand::start().await;
+    for rpc in rpcs().iter().filter(|rpc| rpc.body) {
+        for (path, _) in paths(&rpc.input, "", 0) {
+            let camel = path.rsplit('.').next().unwrap();
+            if camel.contains('_') {
+                let words: Vec<&str> = camel.split('_').collect();
+                let upper = words[1..].iter().map(|w| w[..1].to_uppercase() + &w[1..]);
+                let camel: String = [words[0].to_owned()].into_iter().chain(upper).collect();
+                let wrong = path
+                    .rsplit_once('.')
+                    .map_or(camel.clone(), |(p, _)| format!("{p}.{camel}"));
+                let answer = send(&stand, rpc, &nested(&wrong, json!("x"))).await;
+                assert_named(&answer, &wrong, &rpc.path);
+            }
+        }
+        assert_named(
+            &send(&stand, rpc, &json!({ "no_such": 1 })).await,
+            "no_such",
+            &rpc.path,
+        );
+        let deep = (0..100)
+            .fold(json!(1), |inner, _| json!([inner]))
+            .to_string();
+        let bodies = [
+            "",
+            "[]",
+            "5",
+            "\"text\"",
+            "null",
+            "{",
+            "{}{}",
+            "{\"a\":1,}",
+            "\u{feff}{}",
+            &deep,
+        ];
+        for body in bodies {
+            let request = stand.ask(rpc.verb.clone(), &rpc.url(), &stand.admin);
+            let request = request
+                .header("content-type", "application/json")
+                .body(body.to_owned());
+            if body.is_empty() {
+                continue;
+            }
+            let answer = stand.send(request).await;
+            answer.is_problem(400);
+            assert!(
+                !answer.fields().is_empty(),
+                "{} {body}: {answer:?}",
+                rpc.path
+            );
+        }
+        let request = stand.ask(rpc.verb.clone(), &rpc.url(), &stand.admin);
+        let request = request
+            .header("content-type", "application/json")
+            .body(vec![0xff, 0xfe]);
+        stand.send(request).await.is_problem(400);
+    }
+    assert!(stand.backend.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_field_given_twice_and_one_that_the_path_contradicts_are_named() {
+    let stand = Stand::start().await;
+    for rpc in rpcs().iter().filter(|rpc| rpc.body) {
+        let bound = rpc.in_path();
+        for field in rpc.input.fields() {
+            let name = field.name();
+            let request = stand.ask(rpc.verb.clone(), &rpc.url(), &stand.admin);
+            let twice = format!("{{\"{name}\":null,\"{name}\":null}}");
+            let request = request
+                .header("content-type", "application/json")
+                .body(twice);
+            assert_named(&stand.send(request).await, name, &rpc.path);
+            if bound.contains(&name) {
+                let answer = send(&stand, rpc, &json!({ name: "another" })).await;
+                assert_named(&answer, name, &rpc.path);
+            }
+        }
+        let url = format!("{}?reason=x", rpc.url());
+        let request = stand
+            .ask(rpc.verb.clone(), &url, &stand.admin)
+            .json(&json!({}));
+        assert_named(&stand.send(request).await, "reason", &rpc.path);
+    }
+    assert!(stand.backend.seen().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_refused() {
+    let stand = Stand::start().await;
+    let huge = "a".repeat(5 * 1024 * 1024);
+    for rpc in rpcs() {
+        let mut request = stand.ask(rpc.verb.clone(), &rpc.url(), &stand.admin);
+        if rpc.body {
+            request = request.json(&json!({ "reason": huge }));
+        } else {
+            request = request.header("x-large", "a".repeat(300 * 1024));
+        }
+        // The server may stop reading and close before all is sent.
+        if let Ok(answer) = request.send().await {
+            assert!(
+                answer.status().is_client_error(),
+                "{}: {}",
+                rpc.path,
+                answer.status()
+            );
+        }
+        if rpc.template_has_fields() {
+            let url = rpc.url_with(&"a".repeat(200 * 1024));
+            let request = stand.ask(rpc.verb.clone(), &url, &stand.admin);
+            if let Ok(answer) = request.send().await {
+                assert!(
+                    answer.status().is_client_error(),
+                    "{}: {}",
+                    rpc.path,
+                    answer.status()
+                );
+            }
+        }
+    }
+    assert!(stand.backend.seen().is_empty());
+    assert_eq!(stand.get("/v1/whoami", &stand.admin).await.status, 200);
+}
+
+#[tokio::test]
+async fn paths_that_are_no_text_are_refused() {
+    let stand = Stand::start().await;
+    for rpc in rpcs().iter().filter(|rpc| rpc.template_has_fields()) {
+        for value in ["%ff", "%00", "%c3%28", "", "a%2fb%00"] {
+            let mut request = stand.ask(rpc.verb.clone(), &rpc.url_with(value), &stand.admin);
+            if rpc.body {
+                request = request.json(&json!({}));
+            }
+            let answer = stand.send(request).await;
+            assert!(
+                answer.status.is_client_error(),
+                "{} {value}: {answer:?}",
+                rpc.path
+            );
+        }
+    }
+    assert!(stand.backend.seen().is_empty());
+}
+
+#[tokio::test]
+async fn the_gateways_own_calls_refuse_values_out_of_their_limits() {
+    let stand = Stand::start().await;
+    let long = "a".repeat(100_000);
+    for rpc in rpcs().iter().filter(|rpc| rpc.own) {
+        let bound = rpc.in_path();
+        for field in rpc
+            .input
+            .fields()
+            .filter(|field| !bound.contains(&field.name()))
+        {
+            let name = field.name();
+            let values = match field.kind() {
+                Kind::String if field.is_list() => {
+                    vec![json!([long]), json!(["!"]), json!(vec!["a"; 5_000])]
+                }
+                Kind::String => vec![json!(long), json!("\u{202e}\n")],
+                Kind::Int32 => vec![json!(-1), json!(i32::MAX)],
+                Kind::Enum(_) => vec![json!(0)],
+                _ => continue,
+            };
+            for value in values {
+                let request = stand.ask(rpc.verb.clone(), &rpc.url(), &stand.admin);
+                let answer = if rpc.body {
+                    stand.send(request.json(&json!({ name: value }))).await
+                } else {
+                    let text = |value: &Value| {
+                        value
+                            .as_str()
+                            .map_or_else(|| value.to_string(), str::to_owned)
+                    };
+                    let pairs: Vec<(&str, String)> = match &value {
+                        Value::Array(items) => {
+                            items.iter().take(100).map(|v| (name, text(v))).collect()
+                        }
+                        one => vec![(name, text(one))],
+                    };
+                    if pairs.iter().any(|(_, text)| text.len() > 50_000) || value == json!(0) {
+                        continue;
+                    }
+                    stand.send(request.query(&pairs)).await
+                };
+                let short = value.to_string().chars().take(40).collect::<String>();
+                assert!(
+                    answer.status.is_client_error(),
+                    "{} {name}={short}: {:?}",
+                    rpc.path,
+                    answer.status
+                );
+                let named = answer.fields();
+                assert!(
+                    named.iter().any(|f| f.starts_with(name)),
+                    "{} {name}={short}: {answer:?}",
+                    rpc.path
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn ids_that_nobody_has_are_not_found_or_named() {
+    let stand = Stand::start().await;
+    for id in [
+        "tok_00000000000000000000000001",
+        "tok_x",
+        "dep_1",
+        "%20",
+        "..;",
+    ] {
+        let path = format!("/v1/tokens/{id}:revoke");
+        let answer = stand.post(&path, &stand.admin, &json!({})).await;
+        assert!(answer.status.is_client_error(), "{id}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_message_are_the_callers_fault() {
+    let stand = Stand::start().await;
+    for rpc in rpcs().iter().filter(|rpc| rpc.own) {
+        let garbage = Bytes::from_static(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff");
+        let request = with_token(garbage, &stand.admin);
+        let status = raw::call(stand.channel(), &rpc.path, request)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            status.code(),
+            Code::InvalidArgument,
+            "{}: {status}",
+            rpc.path
+        );
+    }
+}
+
+#[tokio::test]
+async fn another_content_type_is_named() {
+    let stand = Stand::start().await;
+    for kind in [
+        "text/plain",
+        "application/xml",
+        "multipart/form-data; boundary=x",
+    ] {
+        let request = stand
+            .ask(Method::POST, "/v1/sites", &stand.admin)
+            .header("content-type", kind)
+            .body("slug=docs");
+        let answer = stand.send(request).await;
+        assert!([400, 415].contains(&answer.status.as_u16()), "{answer:?}");
+    }
+    assert!(stand.backend.seen().is_empty());
+}

@@ -1,0 +1,18 @@
+//! The gateway's public surface: a real gateway on a real Postgres, before a scripted
+//! deploy-orchestrator that checks identities as the real one does.
+#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::indexing_slicing, reason = "tests")]
+
+mod backend;
+mod events;
+mod identity;
+mod inputs;
+mod keys;
+mod open;
+mod pass;
+mod raw;
+mod rest;
+mod roles;
+mod sse;
+mod stand;
+mod table;
