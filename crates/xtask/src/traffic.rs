@@ -43,6 +43,43 @@ struct Tally {
     slowest: Duration,
 }
 
+/// What visitors ask for: paths that every release links to. A page that only one of them has
+/// would be missing for those who are sent to the other, and nobody who clicks gets there.
+#[derive(Debug, Default)]
+struct Paths {
+    by_release: BTreeMap<String, BTreeSet<String>>,
+    common: Vec<String>,
+}
+
+impl Paths {
+    fn pick(&self, number: usize) -> String {
+        let place = number % self.common.len().max(1);
+        self.common
+            .get(place)
+            .map_or_else(|| "/".to_owned(), Clone::clone)
+    }
+
+    fn learn(&mut self, answer: &Answer) {
+        let release = answer.headers.get("candlefish-release");
+        let release = release
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
+        let links = links(answer);
+        if links.is_empty() {
+            return;
+        }
+        let paths = self.by_release.entry(release.to_owned()).or_default();
+        let before = paths.len();
+        paths.extend(links);
+        if paths.len() != before {
+            let mut sets = self.by_release.values();
+            let first = sets.next().cloned().unwrap_or_default();
+            let common = sets.fold(first, |common, set| &common & set);
+            self.common = common.into_iter().collect();
+        }
+    }
+}
+
 struct Visit {
     cookie: Option<usize>,
     outcome: Result<Answer>,
@@ -82,8 +119,7 @@ pub(crate) async fn run(options: &Options) -> Result<()> {
 
 /// Requests at the rate, and a line of what came back every second.
 async fn visit(options: &Options, host: &str) -> Result<()> {
-    let mut paths = vec!["/".to_owned()];
-    let mut known: BTreeSet<String> = paths.iter().cloned().collect();
+    let mut known = Paths::default();
     // Ten visitors who keep the cookie they were given; every second request is by one of them.
     let mut cookies: Vec<Option<String>> = vec![None; 10];
     let mut pending = FuturesUnordered::new();
@@ -98,7 +134,7 @@ async fn visit(options: &Options, host: &str) -> Result<()> {
                 if pending.len() >= MOST_AT_ONCE {
                     continue;
                 }
-                let path = paths.get(number % paths.len()).cloned().unwrap_or_default();
+                let path = known.pick(number);
                 // In runs of seven, so that every visitor meets every edge.
                 let edge = options.edge.get(number / 7 % options.edge.len().max(1)).copied();
                 let edge = edge.context("--edge names no edge")?;
@@ -110,11 +146,7 @@ async fn visit(options: &Options, host: &str) -> Result<()> {
             Some(visit) = pending.next() => {
                 if let Ok(answer) = &visit.outcome {
                     keep_cookie(&mut cookies, visit.cookie, answer);
-                    for path in links(answer) {
-                        if known.insert(path.clone()) {
-                            paths.push(path);
-                        }
-                    }
+                    known.learn(answer);
                 }
                 tally.add(&visit);
             }
@@ -208,6 +240,13 @@ mod tests {
 
     use super::*;
 
+    fn page_of(release: &str, body: &str) -> Answer {
+        let mut answer = page(body, "a=b");
+        let release = release.parse().unwrap();
+        answer.headers.insert("candlefish-release", release);
+        answer
+    }
+
     fn page(body: &str, cookie: &str) -> Answer {
         let mut headers = HeaderMap::new();
         headers.insert("content-type", "text/html".parse().unwrap());
@@ -224,6 +263,17 @@ mod tests {
         let body = r#"<a href="/guide/#top"> <a href="//other.org"> <script src="/a.js">"#;
         let found = links(&page(body, "a=b"));
         assert_eq!(found, ["/guide/", "/a.js"]);
+    }
+
+    #[test]
+    fn nobody_asks_for_a_page_that_only_one_release_has() {
+        let mut paths = Paths::default();
+        assert_eq!(paths.pick(7), "/");
+        paths.learn(&page_of("rel_1", r#"<a href="/a"><a href="/b">"#));
+        assert_eq!(paths.common, ["/a", "/b"]);
+        paths.learn(&page_of("rel_2", r#"<a href="/b"><a href="/c">"#));
+        assert_eq!(paths.common, ["/b"]);
+        assert_eq!(paths.pick(7), "/b");
     }
 
     #[test]
