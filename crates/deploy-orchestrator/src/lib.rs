@@ -48,4 +48,4 @@ mod field;
 mod upload;
 
 pub use config::Config;
-pub use wiring::{migrate, run};
+pub use wiring::{Error, Running, migrate, run};

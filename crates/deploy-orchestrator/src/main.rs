@@ -22,7 +22,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         None => {}
     }
     let process = Process::start("deploy-orchestrator", &config.telemetry)?;
-    run(config, &process).await.context("start")?;
+    run(config, &process.tasks()).await.context("start")?;
     Ok(process.wait().await)
 }
 

@@ -1,6 +1,6 @@
 //! The only file that knows every room: builds, mounts, spawns.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use candlefish_blobs::{Options, Store};
 use candlefish_messaging::{Relay, RelayConfig, retention};
@@ -10,7 +10,6 @@ use candlefish_runtime::{
     identity::{Allow, Verifier, VerifyLayer},
     listen,
     ops::{self, Readiness},
-    process::Process,
     tasks::{Policy, Tasks},
     telemetry,
 };
@@ -73,13 +72,22 @@ fn migrator() -> sqlx::migrate::Migrator {
     migrator
 }
 
-/// Builds everything and serves until the process stops.
-pub async fn run(config: Config, process: &Process) -> Result<(), Error> {
-    let tasks = process.tasks();
+/// Where a started orchestrator answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Running {
+    /// gRPC and blob uploads.
+    pub address: SocketAddr,
+    /// `/healthz`, `/readyz`, `/metrics`.
+    pub ops_address: SocketAddr,
+}
+
+/// Builds everything and serves until `tasks` stop.
+pub async fn run(config: Config, tasks: &Tasks) -> Result<Running, Error> {
     let readiness = Readiness::new();
     readiness.set("database", Err("not connected yet".to_owned()));
-    ops::serve(config.ops_listen, readiness.clone(), tasks.clone()).await?;
+    let ops_address = ops::serve(config.ops_listen, readiness.clone(), tasks.clone()).await?;
     let listener = listen::bind(config.listen).await?;
+    let address = listen::local_addr(&listener)?;
     let pool = database::connect(&config.database_url, config.database_connections).await?;
     check_schema(&pool).await?;
     readiness.set("database", Ok(()));
@@ -98,7 +106,7 @@ pub async fn run(config: Config, process: &Process) -> Result<(), Error> {
         blobs,
         nudges,
     };
-    let routes = spawn(&ctx, &nats, &tasks)?;
+    let routes = spawn(&ctx, &nats, tasks)?;
     let stopping = tasks.stopping();
     tasks.try_spawn(
         "main port",
@@ -106,10 +114,13 @@ pub async fn run(config: Config, process: &Process) -> Result<(), Error> {
         listen::serve(listener, routes, stopping),
     );
     tracing::info!(
-        listen = %ctx.config.listen, domain = %ctx.config.domain, blobs = %ctx.config.blobs,
+        listen = %address, domain = %ctx.config.domain, blobs = %ctx.config.blobs,
         "serving"
     );
-    Ok(())
+    Ok(Running {
+        address,
+        ops_address,
+    })
 }
 
 async fn check_schema(pool: &PgPool) -> Result<(), Error> {
