@@ -201,7 +201,7 @@ pub(super) fn shared_parameters() -> Value {
             "name": "Idempotency-Key",
             "in": "header",
             "description": "Makes a repeat harmless: the same key with the same message answers the same for 24 hours.",
-            "schema": { "type": "string", "minLength": 1, "maxLength": 255 },
+            "schema": { "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" },
         },
         "Last-Event-ID": {
             "name": "Last-Event-ID",

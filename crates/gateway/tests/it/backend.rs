@@ -31,6 +31,8 @@ pub(crate) enum Answer {
     /// One message, and headers.
     Message(Vec<u8>, HeaderMap),
     Refusal(Status),
+    /// Nothing, for ever.
+    Silence,
     /// Each message as the test sends it; an error ends the stream.
     Stream(mpsc::Receiver<Result<Vec<u8>, Status>>),
 }
@@ -149,6 +151,9 @@ impl Backend {
                 })
             }
         };
+        if matches!(answer, Answer::Silence) {
+            std::future::pending::<()>().await;
+        }
         respond(answer)
     }
 
@@ -191,6 +196,7 @@ pub(crate) fn frame(message: &[u8]) -> Bytes {
 fn respond(answer: Answer) -> Response<Body> {
     let (headers, messages) = match answer {
         Answer::Refusal(status) => return status.into_http(),
+        Answer::Silence => (HeaderMap::new(), stream::pending().boxed()),
         Answer::Message(message, headers) => (headers, stream::iter([Ok(message)]).boxed()),
         Answer::Stream(messages) => {
             let messages = stream::unfold(messages, |mut messages| async {

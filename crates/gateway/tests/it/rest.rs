@@ -171,19 +171,16 @@ async fn a_replica_that_is_down_costs_nothing() {
     let both = format!("http://127.0.0.1:9,{up}");
     let other = Stand::start_with(&[("CANDLEFISH_ORCHESTRATOR_URL", &both)]).await;
     // Its own keys are not those of the replica: what answers is that replica, refusing.
-    let answers =
-        futures_util::future::join_all((0..8).map(|_| other.get("/v1/sites", &other.admin)));
-    for answer in answers.await {
-        assert_ne!(answer.status, 503, "{answer:?}");
+    for _ in 0..8 {
+        other.get("/v1/sites", &other.admin).await.is_problem(401);
     }
 }
 
 #[tokio::test]
 async fn a_call_that_takes_too_long_is_504() {
     let stand = Stand::start_with(&[("CANDLEFISH_CALL_TIMEOUT_MS", "200")]).await;
-    let feed = stand.backend.will_stream("SiteService/ListSites");
+    stand.backend.will("SiteService/ListSites", Answer::Silence);
     stand.get("/v1/sites", &stand.admin).await.is_problem(504);
-    drop(feed);
     stand
         .backend
         .will_answer("SiteService/ListSites", &ListSitesResponse::default());

@@ -44,7 +44,7 @@ impl Events {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
                 let event = parse(event);
-                self.text = rest.to_owned();
+                self.text = String::from(rest);
                 match event {
                     Some(event) => return Some(event),
                     None => continue,

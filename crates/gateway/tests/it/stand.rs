@@ -1,6 +1,10 @@
 //! One gateway for one test.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicU16, Ordering},
+    time::Duration,
+};
 
 use candlefish_runtime::{config::Env, tasks::Tasks};
 use candlefish_testkit::{Database, poll_until};
@@ -203,8 +207,17 @@ impl Stand {
     }
 }
 
-/// A port that nobody has right now.
+/// A port that nobody has, below those that the system hands out by itself: another test's
+/// connection cannot take it before the gateway does.
 fn free_port() -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
+    static TURN: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 100).unwrap() * 100;
+    loop {
+        let turn = TURN.fetch_add(1, Ordering::Relaxed);
+        let port = 20_000 + (first + turn) % 10_000;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if std::net::TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
