@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::workspace::Workspace;
 use crate::{check, test};
@@ -12,14 +12,27 @@ const ON_NATS: [&str; 1] = ["candlefish-messaging"];
 
 pub(crate) async fn run(workspace: &Workspace) -> Result<()> {
     let begun = Instant::now();
+    // All of them, also after a failure: one run shows everything that is wrong.
     headline("check");
-    check::everything(workspace).await?;
+    let checked = check::everything(workspace).await;
     headline("test");
-    test::run(workspace, &test::Options::everything()).await?;
+    let tested = test::run(workspace, &test::Options::everything()).await;
     headline("test on the newer NATS server");
-    test::run(workspace, &test::Options::newer_nats(&ON_NATS)).await?;
+    let newer = test::run(workspace, &test::Options::newer_nats(&ON_NATS)).await;
     let minutes = begun.elapsed().as_secs_f64() / 60.0;
-    headline(&format!("all green after {minutes:.1} min"));
+    let outcomes = [("check", checked), ("test", tested), ("newer NATS", newer)];
+    let mut green = true;
+    headline(&format!("after {minutes:.1} min"));
+    for (name, outcome) in outcomes {
+        match outcome {
+            Ok(()) => println!("{name}: green"),
+            Err(error) => {
+                green = false;
+                println!("{name}: {error:#}");
+            }
+        }
+    }
+    ensure!(green, "not green");
     Ok(())
 }
 
