@@ -8,8 +8,10 @@
 )]
 
 mod canary;
+mod chaos;
 mod goes_live;
 mod lanes;
 mod rolls_back;
 mod surfaces;
 mod survives;
+mod traces;

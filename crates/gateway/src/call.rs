@@ -169,6 +169,12 @@ impl Calls {
                 headers.insert(name.clone(), value.clone());
             }
         }
+        // A context from outside is linked from our own span, which is what goes on.
+        let ours = candlefish_runtime::trace::current_traceparent();
+        if let Some(ours) = HeaderValue::from_str(&ours).ok().filter(|v| !v.is_empty()) {
+            headers.remove("tracestate");
+            headers.insert("traceparent", ours);
+        }
         let token = self
             .signer
             .token(ORCHESTRATOR, &admitted.verified.caller)

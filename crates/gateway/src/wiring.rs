@@ -116,7 +116,7 @@ pub async fn run(config: Config, tasks: &Tasks) -> Result<(), Error> {
     tasks.try_spawn(
         "main port",
         Policy::StopProcess,
-        listen::serve(listener, Routes::from(router), stopping),
+        listen::serve_anyone(listener, Routes::from(router), stopping),
     );
     tracing::info!(listen = %config.listen, orchestrators = ?config.orchestrators, "serving");
     Ok(())

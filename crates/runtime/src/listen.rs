@@ -13,6 +13,8 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 
+use request::{Peers, RequestLayer};
+
 pub mod request;
 
 /// The largest message, for `max_decoding_message_size` and `max_encoding_message_size` of each
@@ -59,9 +61,27 @@ pub fn local_addr(listener: &TcpListener) -> Result<SocketAddr, Error> {
     listener.local_addr().map_err(Error::Address)
 }
 
-/// Serves until `stopping`, then finishes the calls in hand. Streams that would never end must
-/// watch `stopping` themselves.
+/// Serves our own processes until `stopping`, then finishes the calls in hand. Streams that would
+/// never end must watch `stopping` themselves.
 pub async fn serve(
+    listener: TcpListener,
+    routes: Routes,
+    stopping: CancellationToken,
+) -> Result<(), Error> {
+    serve_peers(Peers::Ours, listener, routes, stopping).await
+}
+
+/// The same for a port that anyone may call: a trace from outside is linked, not continued.
+pub async fn serve_anyone(
+    listener: TcpListener,
+    routes: Routes,
+    stopping: CancellationToken,
+) -> Result<(), Error> {
+    serve_peers(Peers::Anyone, listener, routes, stopping).await
+}
+
+async fn serve_peers(
+    peers: Peers,
     listener: TcpListener,
     routes: Routes,
     stopping: CancellationToken,
@@ -73,7 +93,7 @@ pub async fn serve(
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(CONCURRENT_STREAMS)
         .http2_max_header_list_size(HEADER_LIST_BYTES)
-        .layer(request::RequestLayer)
+        .layer(RequestLayer::new(peers))
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, stopping.cancelled_owned())
         .await?;

@@ -183,7 +183,7 @@ impl Tasks {
                 () = hard.cancelled() => Ok(()),
             }
         }
-        .instrument(tracing::info_span!(parent: None, "task", name))
+        .instrument(tracing::info_span!(parent: None, "task", task = name))
     }
 
     fn judge(&self, name: &'static str, policy: Policy, end: Result<(), String>) {

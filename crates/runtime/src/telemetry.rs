@@ -120,7 +120,8 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
     let provider = provider(service, config)?;
     let traces = tracing_opentelemetry::layer()
         .with_tracer(provider.tracer("candlefish"))
-        .with_filter(quiet(EnvFilter::new("info"), "off"));
+        // A task's span is for its log lines: it lasts as long as the process.
+        .with_filter(quiet(EnvFilter::new("info,candlefish_runtime::tasks=off"), "off"));
     let filter = quiet(EnvFilter::try_new(&config.filter)?, "warn");
     let to_stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let logs = match config.format {

@@ -9,7 +9,10 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use hyper::body::{Body, Frame, SizeHint};
-use opentelemetry::propagation::{Extractor, TextMapPropagator};
+use opentelemetry::{
+    propagation::{Extractor, TextMapPropagator},
+    trace::TraceContextExt,
+};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tokio::time::Instant;
 use tonic::Code;
@@ -24,15 +27,37 @@ use crate::{identity::REQUEST_ID, metrics, trace};
 const PLAIN: &str = "http";
 const UNKNOWN: &str = "unknown";
 
+/// Who calls, as far as traces are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peers {
+    /// Our own processes: their trace goes on.
+    Ours,
+    /// Anyone: a trace of ours begins, linked to theirs. Adopted, a stranger's context could name
+    /// a trace of ours and choose whether it is sampled.
+    Anyone,
+}
+
 /// Observes the calls of a server.
 #[derive(Debug, Clone, Copy)]
-pub struct RequestLayer;
+pub struct RequestLayer {
+    peers: Peers,
+}
+
+impl RequestLayer {
+    /// For a port that these peers call.
+    pub const fn new(peers: Peers) -> Self {
+        Self { peers }
+    }
+}
 
 impl<S> Layer<S> for RequestLayer {
     type Service = Observed<S>;
 
     fn layer(&self, inner: S) -> Observed<S> {
-        Observed { inner }
+        Observed {
+            inner,
+            peers: self.peers,
+        }
     }
 }
 
@@ -40,6 +65,7 @@ impl<S> Layer<S> for RequestLayer {
 #[derive(Debug, Clone)]
 pub struct Observed<S> {
     inner: S,
+    peers: Peers,
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for Observed<S>
@@ -59,7 +85,7 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let grpc = is_grpc(request.headers());
-        let span = span(&request, grpc);
+        let span = span(&request, grpc, self.peers);
         let observation = Observation::begin(grpc.then(|| request.uri().path().to_owned()));
         let answer = {
             let _entered = span.enter();
@@ -93,7 +119,7 @@ impl Extractor for Headers<'_> {
     }
 }
 
-fn span<B>(request: &Request<B>, grpc: bool) -> Span {
+fn span<B>(request: &Request<B>, grpc: bool, peers: Peers) -> Span {
     let path = request.uri().path();
     let request_id = request
         .headers()
@@ -114,10 +140,15 @@ fn span<B>(request: &Request<B>, grpc: bool) -> Span {
     );
     let caller = TraceContextPropagator::new()
         .extract_with_context(&opentelemetry::Context::new(), &Headers(request.headers()));
-    // Fails when the span is filtered out or started already: then there is no trace to continue.
-    if span.set_parent(caller).is_ok() {
-        span.record("trace_id", trace::trace_id(&span));
+    match peers {
+        // Fails when the span is filtered out: then there is no trace to continue.
+        Peers::Ours => drop(span.set_parent(caller)),
+        Peers::Anyone if caller.span().span_context().is_valid() => {
+            span.add_link(caller.span().span_context().clone());
+        }
+        Peers::Anyone => {}
     }
+    span.record("trace_id", trace::trace_id(&span));
     span
 }
 
@@ -214,3 +245,6 @@ where
         self.body.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests;
