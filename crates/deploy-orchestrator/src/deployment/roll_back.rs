@@ -57,6 +57,10 @@ pub(crate) async fn roll_back(
     key: Option<Key>,
     cmd: RollBack,
 ) -> Result<Reply<pb::Rollback>, Error> {
+    // A repeat answers what was done, although by now there may be nothing to go back to.
+    if let Some(before) = answered(ctx, key.as_ref()).await? {
+        return Ok(Reply::replayed(before));
+    }
     // What will be lost is told from manifests, which are not read inside the transaction.
     let told = tell(ctx, caller, &cmd).await?;
     if cmd.validate_only {
@@ -106,6 +110,15 @@ pub(crate) async fn roll_back(
         "{} goes back", environment.place()
     );
     Ok(Reply::new(answer))
+}
+
+/// The answer kept for this key; the transaction that acts looks again, with its lane locked.
+async fn answered(ctx: &Ctx, key: Option<&Key>) -> Result<Option<pb::Rollback>, Error> {
+    if key.is_none() {
+        return Ok(None);
+    }
+    let mut tx = ctx.begin().await.map_err(Error::Begin)?;
+    Ok(idempotency::replay(&mut tx, key).await?)
 }
 
 /// What will not come back, and from where to where.
