@@ -194,10 +194,12 @@ async fn spec(
             })
         })
         .collect();
-    let before: Vec<_> = deployment
-        .previous_release_id
-        .filter(|previous| *previous != deployment.release_id)
+    // A rollback may leave what never became the environment's: visitors hold its pages all the same.
+    let before: Vec<_> = [deployment.leaves_release_id, deployment.previous_release_id]
         .into_iter()
+        .flatten()
+        .filter(|before| *before != deployment.release_id)
+        .take(1)
         .collect();
     Ok(Spec {
         releases,
