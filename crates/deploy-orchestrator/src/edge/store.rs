@@ -71,7 +71,8 @@ async fn save_held(conn: &mut PgConnection, report: &Report<'_>) -> Result<(), s
          SELECT $1, n.host, n.epoch, n.version
          FROM unnest($2::text[], $3::int[], $4::bigint[]) AS n(host, epoch, version)
          ON CONFLICT (edge_id, host) DO UPDATE
-         SET epoch = excluded.epoch, version = excluded.version",
+         SET epoch = excluded.epoch, version = excluded.version
+         WHERE (edge_route.epoch, edge_route.version) < (excluded.epoch, excluded.version)",
         report.edge,
         &hosts,
         &epochs,

@@ -180,7 +180,8 @@ impl Serving {
             return Ok(false);
         }
         if known.joined {
-            // Set aside meanwhile: it joins again when it applied all that is current now.
+            // Set aside meanwhile: it joins again when it applied all that is current now, releases'
+            // own addresses as well: what it was set aside for may be one of them.
             let mut conn = self
                 .pool
                 .acquire()
@@ -196,7 +197,6 @@ impl Serving {
             let routes = Arc::clone(&self.routes.borrow().routes);
             known.to_join = routes
                 .values()
-                .filter(|route| !route.environment_id.is_empty())
                 .map(|route| (route.host.clone(), (route.epoch, route.version)))
                 .collect();
         }
