@@ -100,8 +100,15 @@ async fn all(ctx: &Ctx) -> Result<(), Error> {
     let at_rest = store::list_at_rest(&mut conn, None).await?;
     drop(conn);
     for one in at_rest {
-        if !plan(&one, &ctx.config.domain).is_empty() {
-            correct(ctx, one.environment_id).await?;
+        if plan(&one, &ctx.config.domain).is_empty() {
+            continue;
+        }
+        // One environment that cannot be corrected must not keep the others.
+        if let Err(error) = correct(ctx, one.environment_id).await {
+            tracing::warn!(
+                environment.id = %one.environment_id, error = %chain(&error),
+                "drift was not corrected; the next turn tries again"
+            );
         }
     }
     Ok(())

@@ -35,16 +35,29 @@ async fn sweep(ctx: &Ctx) -> Result<(), Error> {
     let late = list_late(&mut conn).await?;
     let idle = lane::store::list_idle_with_pending(&mut conn).await?;
     drop(conn);
+    // One lane that cannot be moved must not keep the others.
     for (environment, deployment) in late {
-        end_late(ctx, environment, deployment).await?;
+        if let Err(error) = end_late(ctx, environment, deployment).await {
+            tracing::warn!(
+                deployment.id = %deployment, error = %chain(&error), "a passed deadline did not end it"
+            );
+        }
     }
     for environment in idle {
-        let mut tx = ctx.begin().await.map_err(Error::Begin)?;
-        let mut lane = lane::store::lock(&mut tx, environment).await?;
-        lane::grant(ctx, &mut tx, &mut lane).await?;
-        ctx.commit(tx).await.map_err(Error::Commit)?;
+        if let Err(error) = grant(ctx, environment).await {
+            tracing::warn!(
+                environment.id = %environment, error = %chain(&error), "a lane could not choose"
+            );
+        }
     }
     Ok(())
+}
+
+async fn grant(ctx: &Ctx, environment: EnvironmentId) -> Result<(), Error> {
+    let mut tx = ctx.begin().await.map_err(Error::Begin)?;
+    let mut lane = lane::store::lock(&mut tx, environment).await?;
+    lane::grant(ctx, &mut tx, &mut lane).await?;
+    ctx.commit(tx).await.map_err(Error::Commit)
 }
 
 async fn end_late(ctx: &Ctx, environment: EnvironmentId, id: DeploymentId) -> Result<(), Error> {
