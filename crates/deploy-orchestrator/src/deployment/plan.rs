@@ -118,6 +118,11 @@ pub(crate) fn plan(kind: Kind, strategy: &Strategy) -> Vec<Planned> {
     steps
 }
 
+/// How long a plan waits by itself: watching and baking.
+pub(crate) fn planned_waits(kind: Kind, strategy: &Strategy) -> Duration {
+    plan(kind, strategy).iter().map(|step| step.interval).sum()
+}
+
 impl Kind {
     pub(crate) const fn word(self) -> &'static str {
         match self {

@@ -165,7 +165,9 @@ async fn start(ctx: &Ctx, tx: &mut Tx, lane: &mut Lane, id: DeploymentId) -> Res
     store::raise_fence(tx, lane).await?;
     granted.fence = lane.fence;
     granted.pinned |= lane.superseded_in_row >= SUPERSEDED_BEFORE_PINNED;
-    granted.deadline_at = Some(now.plus(granted.policy.deadline));
+    // What the plan itself waits for is no delay.
+    let planned = deployment::plan::planned_waits(granted.kind, &granted.strategy);
+    granted.deadline_at = Some(now.plus(granted.policy.deadline + planned));
     apply(
         tx,
         lane,
