@@ -119,6 +119,31 @@ pub(crate) async fn set(
     Ok(())
 }
 
+/// Whether this is the only standing blocker of a deployment already, word for word; none: that
+/// nothing stands.
+pub(crate) async fn stands(
+    conn: &mut PgConnection,
+    deployment: DeploymentId,
+    blocker: Option<&Blocker>,
+) -> Result<bool, sqlx::Error> {
+    let standing = sqlx::query!(
+        r#"SELECT kind, until AS "until: Timestamp", message FROM blocker
+           WHERE deployment_id = $1 AND cleared_at IS NULL"#,
+        deployment.uuid()
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(match (standing.as_slice(), blocker) {
+        ([], None) => true,
+        ([one], Some(blocker)) => {
+            one.kind == blocker.kind.word()
+                && one.until.map(read) == blocker.until
+                && one.message == blocker.message
+        }
+        _ => false,
+    })
+}
+
 struct Row {
     kind: String,
     since: Timestamp,

@@ -160,7 +160,6 @@ fn without_evidence(
             Outcome::Wait(Wait {
                 again_in: step.interval,
                 on_edges: false,
-                silent: step.message == words,
                 blocker: Some(Blocker {
                     kind: blocker::Kind::Evidence,
                     until: None,
@@ -182,7 +181,6 @@ fn wait(now: Moment, step: &Step, memory: &Memory, left: Duration, message: Stri
     Outcome::Wait(Wait {
         again_in: left,
         on_edges: false,
-        silent: step.message == message && memory.began_ms != 0,
         blocker: Some(Blocker {
             kind: blocker::Kind::Timer,
             until: Some(now.plus(left)),

@@ -210,6 +210,7 @@ impl<'a> Hands<'a> {
         };
         deployment::store::log(self.tx, now, self.deployment.id, step.ord, &line).await?;
         blocker::set(self.tx, now, self.deployment.id, None).await?;
+        self.resume_deadline();
         if step.is_undo {
             let confirmed = edges::all_followed(&step);
             let so_far = self.deployment.target_confirmed.unwrap_or(true);
@@ -235,7 +236,7 @@ impl<'a> Hands<'a> {
     async fn wait(&mut self, step: &Step, wait: &Wait) -> Result<(), Error> {
         let now = self.tx.now();
         store::wait(self.tx, now, step, wait).await?;
-        if wait.silent {
+        if self.says_already(step, wait).await? {
             return Ok(());
         }
         self.changed = true;
@@ -255,13 +256,36 @@ impl<'a> Hands<'a> {
         }
     }
 
+    /// Nothing that anybody sees changes with this wait: a poll makes no version and no event.
+    async fn says_already(&mut self, step: &Step, wait: &Wait) -> Result<bool, Error> {
+        let settled = match self.deployment.state {
+            State::Running(_) => wait.blocker.is_none(),
+            State::Waiting(_) => wait.blocker.is_some(),
+            State::Cancelling { .. } => true,
+            State::Pending | State::Ended { .. } => false,
+        };
+        if !settled || self.changed || wait.message != step.message || step.started_at.is_none() {
+            return Ok(false);
+        }
+        let standing = wait.blocker.as_ref();
+        Ok(blocker::stands(self.tx, self.deployment.id, standing).await?)
+    }
+
     /// Waiting for a person does not eat the deadline.
     fn pause_deadline(&mut self, blocker: &Blocker) {
         let now = self.tx.now();
-        if blocker.kind.waits_for_a_person()
-            && let Some(deadline) = self.deployment.deadline_at.take()
-        {
+        if !blocker.kind.waits_for_a_person() {
+            self.resume_deadline();
+        } else if let Some(deadline) = self.deployment.deadline_at.take() {
             self.deployment.deadline_left = Some(deadline.since(now));
+        }
+    }
+
+    /// Nobody is waited for any more.
+    fn resume_deadline(&mut self) {
+        let now = self.tx.now();
+        if let Some(left) = self.deployment.deadline_left.take() {
+            self.deployment.deadline_at = Some(now.plus(left));
         }
     }
 

@@ -195,27 +195,46 @@ async fn still_waiting(
         );
     }
     let message = if not.live < not.needed {
-        format!("{} live edges, {} needed", not.live, not.needed)
+        few(not.live, not.needed)
     } else {
         format!("waiting for {}", not.behind.join(", "))
     };
-    let blocker = (waited >= NAMED_AFTER).then(|| Blocker {
-        kind: blocker::Kind::Edge,
-        until: None,
-        owner: "platform",
-        message: message.clone(),
-        action: "candlefish edges".to_owned(),
-    });
+    let blocker = (waited >= NAMED_AFTER).then(|| blocked(&message));
     // An edge's report wakes the step at once; the poll only covers a report that another replica got.
     let again_in = (waited / 4).clamp(Duration::from_millis(100), Duration::from_millis(500));
     Ok(Outcome::Wait(Wait {
         again_in,
         on_edges: true,
-        silent: message == step.message && blocker.is_some() == (waited >= NAMED_AFTER + again_in),
         message,
         blocker,
         detail: step.detail.clone(),
     }))
+}
+
+/// A step that needs live edges and found too few waits for them: that is no fault of the release.
+pub(super) fn too_few(live: usize, needed: usize, step: &Step) -> Outcome {
+    let message = few(live, needed);
+    Outcome::Wait(Wait {
+        again_in: Duration::from_millis(500),
+        on_edges: true,
+        blocker: Some(blocked(&message)),
+        message,
+        detail: step.detail.clone(),
+    })
+}
+
+fn few(live: usize, needed: usize) -> String {
+    format!("{live} live edges, {needed} needed")
+}
+
+fn blocked(message: &str) -> Blocker {
+    Blocker {
+        kind: blocker::Kind::Edge,
+        until: None,
+        owner: "platform",
+        message: message.to_owned(),
+        action: "candlefish edges".to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -58,7 +58,6 @@ pub(super) fn bake(tx: &Tx, step: &mut Step) -> Outcome {
             action: String::new(),
         }),
         detail: json!({ "until_ms": until_ms }),
-        silent: step.detail.get("until_ms").is_some(),
     })
 }
 

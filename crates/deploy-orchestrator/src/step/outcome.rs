@@ -28,8 +28,6 @@ pub(crate) struct Wait {
     pub(crate) blocker: Option<Blocker>,
     /// What the step must know at its next turn.
     pub(crate) detail: Value,
-    /// Nothing that anybody sees changed: only the time of the next turn is written.
-    pub(crate) silent: bool,
 }
 
 impl Outcome {

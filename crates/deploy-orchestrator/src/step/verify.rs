@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Step,
+    Step, edges,
     outcome::{Outcome, Wait},
 };
 use crate::{
@@ -51,8 +51,6 @@ pub(crate) enum Trouble {
         path: String,
         words: String,
     },
-    #[error("no live edge to fetch from")]
-    NoEdge,
 }
 
 /// Fetches and compares; holds no transaction.
@@ -81,8 +79,9 @@ pub(super) async fn run(
         ),
     };
     let live = live_edges(ctx, deployment).await?;
-    if live.is_empty() {
-        return Err(Trouble::NoEdge);
+    let needed = usize::try_from(deployment.policy.min_edges).unwrap_or(1);
+    if live.len() < needed {
+        return Ok(edges::too_few(live.len(), needed, step));
     }
     let redirects = manifest
         .entries()
@@ -131,7 +130,6 @@ fn settle(again_in: Duration, words: String) -> Outcome {
         message: format!("{words}; once more after settling"),
         blocker: None,
         detail: json!({ "passed": words }),
-        silent: false,
     })
 }
 
