@@ -1,0 +1,423 @@
+//! The public calls, as the gateway makes them for a person.
+
+use std::{net::SocketAddr, time::Duration};
+
+use candlefish_manifest::Digest;
+use candlefish_proto::deploy::{
+    self as pb, Deployment, deployment::State, deployment_service_client::DeploymentServiceClient,
+    edge_service_client::EdgeServiceClient, queue_service_client::QueueServiceClient,
+    release_service_client::ReleaseServiceClient, site_service_client::SiteServiceClient,
+};
+use candlefish_runtime::identity::{Caller, IDENTITY, Kind, Role, Signer};
+use candlefish_testkit::poll_until;
+use tonic::{Request, Response, Status, transport::Channel};
+use tonic_types::StatusExt as _;
+
+use crate::sandbox::{SITE, SOON};
+
+/// What a refusal or an answer is in a table.
+pub(crate) type Answer<T> = Result<T, Status>;
+
+/// Calls as one principal; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) channel: Channel,
+    signer: Signer,
+    pub(crate) caller: Caller,
+    key: Option<String>,
+}
+
+impl Api {
+    pub(crate) fn new(address: SocketAddr, signer: Signer) -> Self {
+        let channel = Channel::from_shared(format!("http://{address}"))
+            .unwrap()
+            .connect_lazy();
+        let caller = Caller {
+            principal: "erin".to_owned(),
+            kind: Kind::Person,
+            role: Role::Admin,
+            sites: Vec::new(),
+            request_id: String::new(),
+            issuer: String::new(),
+        };
+        Self {
+            channel,
+            signer,
+            caller,
+            key: None,
+        }
+    }
+
+    /// The same for a principal who sees these sites alone.
+    pub(crate) fn seeing(&self, sites: &[&str]) -> Self {
+        let mut api = self.clone();
+        api.caller.sites = sites.iter().map(|site| (*site).to_owned()).collect();
+        api
+    }
+
+    /// The same with an idempotency key.
+    pub(crate) fn keyed(&self, key: &str) -> Self {
+        Self {
+            key: Some(key.to_owned()),
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let token = self.signer.token("deploy-orchestrator", &self.caller);
+        let metadata = request.metadata_mut();
+        metadata.insert(IDENTITY, token.unwrap().parse().unwrap());
+        if let Some(key) = &self.key {
+            metadata.insert("idempotency-key", key.parse().unwrap());
+        }
+        request
+    }
+
+    pub(crate) fn deployments(&self) -> DeploymentServiceClient<Channel> {
+        DeploymentServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn releases(&self) -> ReleaseServiceClient<Channel> {
+        ReleaseServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn sites(&self) -> SiteServiceClient<Channel> {
+        SiteServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn queues(&self) -> QueueServiceClient<Channel> {
+        QueueServiceClient::new(self.channel.clone())
+    }
+
+    pub(crate) async fn create_site(&self, slug: &str) {
+        let request = self.request(pb::CreateSiteRequest {
+            slug: slug.to_owned(),
+            ..pb::CreateSiteRequest::default()
+        });
+        self.sites().create_site(request).await.unwrap();
+    }
+
+    /// An environment of [`SITE`].
+    pub(crate) async fn create_environment(&self, slug: &str, policy: pb::Policy) {
+        let request = self.request(pb::CreateEnvironmentRequest {
+            site: SITE.to_owned(),
+            slug: slug.to_owned(),
+            policy: Some(policy),
+            hosts: Vec::new(),
+        });
+        self.sites().create_environment(request).await.unwrap();
+    }
+
+    pub(crate) async fn environment(&self, slug: &str) -> pb::Environment {
+        let request = self.request(pb::GetEnvironmentRequest {
+            site: SITE.to_owned(),
+            environment: slug.to_owned(),
+        });
+        let found = self.sites().get_environment(request).await;
+        found.unwrap().into_inner()
+    }
+
+    pub(crate) async fn lane(&self, slug: &str) -> pb::Lane {
+        let request = self.request(pb::GetLaneRequest {
+            site: SITE.to_owned(),
+            environment: slug.to_owned(),
+        });
+        self.sites().get_lane(request).await.unwrap().into_inner()
+    }
+
+    /// A draft; `commit` counts as one when it has 40 digits.
+    pub(crate) async fn create_release(
+        &self,
+        (manifest, size): (Digest, i32),
+        commit: &str,
+        ancestors: &[&str],
+    ) -> String {
+        let is_commit = commit.len() == 40;
+        let request = self.request(pb::CreateReleaseRequest {
+            site: SITE.to_owned(),
+            manifest_digest: manifest.to_string(),
+            manifest_size: size,
+            commit: if is_commit { commit } else { "" }.to_owned(),
+            parents: ancestors
+                .iter()
+                .take(1)
+                .map(|&one| one.to_owned())
+                .collect(),
+            ancestors: ancestors.iter().map(|&one| one.to_owned()).collect(),
+            ..pb::CreateReleaseRequest::default()
+        });
+        let made = self.releases().create_release(request).await;
+        made.unwrap().into_inner().id
+    }
+
+    pub(crate) async fn seal(&self, release: &str) -> String {
+        let request = self.request(pb::SealReleaseRequest {
+            id: release.to_owned(),
+        });
+        let sealed = self.releases().seal_release(request).await;
+        sealed.unwrap().into_inner().id
+    }
+
+    pub(crate) async fn wait_for_live_edges(&self, count: usize) {
+        poll_until(SOON, "live edges", async || {
+            let request = self.request(pb::ListEdgesRequest {});
+            let mut client = EdgeServiceClient::new(self.channel.clone());
+            let edges = client.list_edges(request).await;
+            let edges = edges
+                .map_err(|status| status.to_string())?
+                .into_inner()
+                .edges;
+            let live = |edge: &&pb::Edge| edge.state() == pb::edge::State::Live;
+            if edges.iter().filter(live).count() == count {
+                Ok(())
+            } else {
+                Err(format!("{edges:?}"))
+            }
+        })
+        .await;
+    }
+
+    pub(crate) async fn create(
+        &self,
+        environment: &str,
+        release: &str,
+        strategy: Option<pb::Strategy>,
+    ) -> Answer<Response<Deployment>> {
+        let request = self.request(pb::CreateDeploymentRequest {
+            site: SITE.to_owned(),
+            environment: environment.to_owned(),
+            release_id: release.to_owned(),
+            strategy,
+            ..pb::CreateDeploymentRequest::default()
+        });
+        self.deployments().create_deployment(request).await
+    }
+
+    pub(crate) async fn preview(&self, release: &str) -> Answer<Response<Deployment>> {
+        let request = self.request(pb::CreateDeploymentRequest {
+            site: SITE.to_owned(),
+            release_id: release.to_owned(),
+            preview: true,
+            ..pb::CreateDeploymentRequest::default()
+        });
+        self.deployments().create_deployment(request).await
+    }
+
+    /// Creates a deployment by the environment's own strategy; answers its id.
+    pub(crate) async fn deploy(&self, environment: &str, release: &str) -> String {
+        let made = self.create(environment, release, None).await;
+        made.unwrap().into_inner().id
+    }
+
+    /// Creates a deployment and waits until its release is live and its lane free.
+    pub(crate) async fn deploy_whole(&self, environment: &str, release: &str) -> Deployment {
+        let made = self.create(environment, release, Some(recreate())).await;
+        let id = made.unwrap().into_inner().id;
+        self.wait_for(&id, &[State::Succeeded]).await
+    }
+
+    pub(crate) async fn deployment(&self, id: &str) -> Deployment {
+        let request = self.request(pb::GetDeploymentRequest { id: id.to_owned() });
+        let found = self.deployments().get_deployment(request).await;
+        found.unwrap().into_inner()
+    }
+
+    /// Waits until the deployment is in one of these states.
+    pub(crate) async fn wait_for(&self, id: &str, states: &[State]) -> Deployment {
+        self.wait_until(id, &format!("{states:?}"), |one| {
+            states.contains(&one.state())
+        })
+        .await
+    }
+
+    /// Waits until something holds of the deployment.
+    pub(crate) async fn wait_until(
+        &self,
+        id: &str,
+        what: &str,
+        claim: impl Fn(&Deployment) -> bool + Send + Sync,
+    ) -> Deployment {
+        poll_until(SOON, what, async || {
+            let found = self.deployment(id).await;
+            if claim(&found) {
+                return Ok(found);
+            }
+            Err(shown(&found))
+        })
+        .await
+    }
+
+    /// Waits until it waits in a step of this kind.
+    pub(crate) async fn wait_in(&self, id: &str, kind: pb::step::Kind) -> Deployment {
+        self.wait_until(id, kind.as_str_name(), |one| {
+            let here = |step: &pb::Step| {
+                step.kind() == kind
+                    && step.state() == pb::step::State::Ready
+                    && step.started_at.is_some()
+            };
+            one.steps.iter().any(here)
+        })
+        .await
+    }
+
+    /// Asks without waiting what the log says.
+    pub(crate) async fn logged(&self, id: &str) -> Vec<String> {
+        let request = self.request(pb::ListLogsRequest {
+            id: id.to_owned(),
+            ..pb::ListLogsRequest::default()
+        });
+        let lines = self.deployments().list_logs(request).await.unwrap();
+        let lines = lines.into_inner().lines;
+        lines.into_iter().map(|line| line.message).collect()
+    }
+
+    pub(crate) async fn edges(&self) -> Vec<pb::Edge> {
+        let request = self.request(pb::ListEdgesRequest {});
+        let mut client = EdgeServiceClient::new(self.channel.clone());
+        client.list_edges(request).await.unwrap().into_inner().edges
+    }
+
+    pub(crate) async fn cancel(&self, id: &str) -> Answer<Response<Deployment>> {
+        let request = self.request(pb::CancelDeploymentRequest {
+            id: id.to_owned(),
+            reason: String::new(),
+        });
+        self.deployments().cancel_deployment(request).await
+    }
+
+    pub(crate) async fn abort(&self, id: &str) -> Answer<Response<Deployment>> {
+        let request = self.request(pb::AbortDeploymentRequest {
+            id: id.to_owned(),
+            reason: "it hurts".to_owned(),
+        });
+        self.deployments().abort_deployment(request).await
+    }
+
+    pub(crate) async fn retry(&self, id: &str) -> Answer<Response<Deployment>> {
+        let request = self.request(pb::RetryDeploymentRequest {
+            id: id.to_owned(),
+            reason: String::new(),
+        });
+        self.deployments().retry_deployment(request).await
+    }
+
+    pub(crate) async fn advance(&self, id: &str, step_ord: i32) -> Answer<Response<Deployment>> {
+        let request = self.request(pb::AdvanceDeploymentRequest {
+            id: id.to_owned(),
+            step_ord,
+            reason: String::new(),
+        });
+        self.deployments().advance_deployment(request).await
+    }
+
+    pub(crate) async fn roll_back(&self, environment: &str) -> Answer<Response<pb::Rollback>> {
+        let request = self.request(pb::CreateRollbackRequest {
+            site: SITE.to_owned(),
+            environment: environment.to_owned(),
+            ..pb::CreateRollbackRequest::default()
+        });
+        self.deployments().create_rollback(request).await
+    }
+
+    pub(crate) async fn hold(&self, environment: &str) -> Answer<Response<pb::Environment>> {
+        let request = self.request(pb::SetHoldRequest {
+            site: SITE.to_owned(),
+            environment: environment.to_owned(),
+            reason: "an incident".to_owned(),
+        });
+        self.sites().set_hold(request).await
+    }
+
+    pub(crate) async fn lift(&self, environment: &str) -> Answer<Response<pb::Environment>> {
+        let request = self.request(pb::LiftHoldRequest {
+            site: SITE.to_owned(),
+            environment: environment.to_owned(),
+            reason: "it is over".to_owned(),
+        });
+        self.sites().lift_hold(request).await
+    }
+
+    pub(crate) async fn clear(
+        &self,
+        environment: &str,
+        release: &str,
+    ) -> Answer<Response<pb::Release>> {
+        let request = self.request(pb::ClearReleaseRequest {
+            id: release.to_owned(),
+            environment: environment.to_owned(),
+            reason: "it was the network".to_owned(),
+        });
+        self.releases().clear_release(request).await
+    }
+}
+
+/// The stable word of a refusal.
+pub(crate) fn reason(status: &Status) -> String {
+    let info = status.get_details_error_info();
+    info.map_or_else(|| format!("no reason: {status}"), |info| info.reason)
+}
+
+/// The kinds of a deployment's standing blockers.
+pub(crate) fn blockers(deployment: &Deployment) -> Vec<pb::blocker::Kind> {
+    deployment.blockers.iter().map(pb::Blocker::kind).collect()
+}
+
+/// One line for a failed wait.
+pub(crate) fn shown(one: &Deployment) -> String {
+    let step = |step: &pb::Step| {
+        format!(
+            "{} {} {:?}",
+            step.kind().as_str_name(),
+            step.state().as_str_name(),
+            step.message
+        )
+    };
+    let steps: Vec<String> = one.steps.iter().map(step).collect();
+    let state = one.state().as_str_name();
+    format!(
+        "{} {state} {:?}: {steps:#?} {:?}",
+        one.id, one.message, one.blockers
+    )
+}
+
+pub(crate) fn millis(count: u64) -> prost_types::Duration {
+    Duration::from_millis(count).try_into().unwrap()
+}
+
+/// No bake, no analysis.
+pub(crate) fn recreate() -> pb::Strategy {
+    pb::Strategy {
+        kind: Some(pb::strategy::Kind::Recreate(pb::Recreate {})),
+    }
+}
+
+/// Bakes for an hour.
+pub(crate) fn baking() -> pb::Strategy {
+    pb::Strategy {
+        kind: Some(pb::strategy::Kind::BlueGreen(pb::BlueGreen {
+            bake: Some(millis(3_600_000)),
+        })),
+    }
+}
+
+/// Watches 10 % for an hour.
+pub(crate) fn canary() -> pb::Strategy {
+    pb::Strategy {
+        kind: Some(pb::strategy::Kind::Canary(pb::Canary {
+            weights: vec![10],
+            interval: Some(millis(3_600_000)),
+            bake: None,
+        })),
+    }
+}
+
+/// Quick: no settling, no bake; each deployment has its turn.
+pub(crate) fn policy() -> pb::Policy {
+    pb::Policy {
+        order: pb::policy::Order::Queue.into(),
+        strategy: Some(recreate()),
+        settle: Some(millis(0)),
+        ..pb::Policy::default()
+    }
+}

@@ -1,0 +1,259 @@
+//! Edges that lag, refuse, lie, fall silent, or tell things late.
+
+use std::time::Duration;
+
+use candlefish_proto::deploy::{self as pb, HeldRoute, WatchRoutesRequest, deployment::State};
+use candlefish_testkit::{poll_until, wait_until};
+
+use crate::{
+    api::{Api, blockers, policy},
+    edge::Edge,
+    sandbox::{Orchestrator, SOON, Sandbox},
+};
+
+const HOST: &str = "docs.localhost";
+const IMPATIENT: [(&str, &str); 2] = [
+    ("CANDLEFISH_EDGE_PATIENCE_MS", "300"),
+    ("CANDLEFISH_EDGE_PATIENCE_HURRIED_MS", "300"),
+];
+
+/// Two live edges and the environment `production`.
+async fn started(
+    settings: &[(&'static str, &str)],
+    policy: pb::Policy,
+) -> (Sandbox, Orchestrator, [Edge; 2], Api) {
+    let (sandbox, orchestrator, edge, api) = Sandbox::started_with(settings).await;
+    let second = Edge::start(&sandbox, "edge-2", orchestrator.running.address).await;
+    api.wait_for_live_edges(2).await;
+    api.create_environment("production", policy).await;
+    (sandbox, orchestrator, [edge, second], api)
+}
+
+async fn edge_is(api: &Api, id: &str, state: pb::edge::State) -> pb::Edge {
+    poll_until(SOON, "an edge's state", async || {
+        let edges = api.edges().await;
+        let edge = edges.into_iter().find(|edge| edge.id == id).unwrap();
+        if edge.state() == state {
+            Ok(edge)
+        } else {
+            Err(edge)
+        }
+    })
+    .await
+}
+
+fn step(deployment: &pb::Deployment, kind: pb::step::Kind) -> &pb::Step {
+    let found = deployment.steps.iter().find(|step| step.kind() == kind);
+    found.unwrap()
+}
+
+#[tokio::test]
+async fn an_edge_that_lags_is_set_aside_named_and_joins_again() {
+    let (sandbox, _orchestrator, [_first, second], api) = started(&IMPATIENT, policy()).await;
+    let old = sandbox.release(&api, "old").await;
+    api.deploy_whole("production", &old).await;
+    second.act(|script| script.frozen = true);
+    let new = sandbox.release(&api, "new").await;
+    let id = api.deploy("production", &new).await;
+    let done = api.wait_for(&id, &[State::Succeeded]).await;
+    let said = &step(&done, pb::step::Kind::Switch).message;
+    let words = format!("1 of 2 edges; edge-2 unreachable, may still serve {old}");
+    assert_eq!(said, &words);
+    let aside = edge_is(&api, "edge-2", pb::edge::State::Failing).await;
+    assert!(aside.message.contains(&id), "{}", aside.message);
+    second.act(|script| script.frozen = false);
+    edge_is(&api, "edge-2", pb::edge::State::Live).await;
+    second.wait_until_it_serves(HOST, &new).await;
+}
+
+#[tokio::test]
+async fn an_edge_that_cannot_stage_keeps_nobody() {
+    let (sandbox, _orchestrator, [_first, second], api) = started(&IMPATIENT, policy()).await;
+    second.act(|script| script.stages_nothing = true);
+    let release = sandbox.release(&api, "new").await;
+    let id = api.deploy("production", &release).await;
+    api.wait_for(&id, &[State::Succeeded]).await;
+    edge_is(&api, "edge-2", pb::edge::State::Failing).await;
+    second.act(|script| script.stages_nothing = false);
+    edge_is(&api, "edge-2", pb::edge::State::Live).await;
+}
+
+#[tokio::test]
+async fn an_edge_that_refuses_alone_is_set_aside() {
+    let (sandbox, _orchestrator, [_first, second], api) = started(&IMPATIENT, policy()).await;
+    second.act(|script| "/a.css is corrupt".clone_into(&mut script.refuses));
+    let release = sandbox.release(&api, "new").await;
+    let id = api.deploy("production", &release).await;
+    api.wait_for(&id, &[State::Succeeded]).await;
+}
+
+#[tokio::test]
+async fn a_release_that_no_edge_can_stage_fails_with_the_page_named() {
+    let (sandbox, _orchestrator, edges, api) = started(&[], policy()).await;
+    for edge in &edges {
+        edge.act(|script| "/a.css is corrupt".clone_into(&mut script.refuses));
+    }
+    let release = sandbox.release(&api, "new").await;
+    let id = api.deploy("production", &release).await;
+    let failed = api.wait_for(&id, &[State::Failed]).await;
+    assert_eq!(failed.cause, "verification");
+    assert_eq!(failed.message, "/a.css is corrupt");
+    assert!(failed.pivoted_at.is_none());
+    assert!(
+        api.environment("production")
+            .await
+            .live_release_id
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn an_edge_that_answers_something_else_fails_the_release() {
+    let (sandbox, _orchestrator, [first, second], api) = started(&[], policy()).await;
+    let old = sandbox.release(&api, "old").await;
+    api.deploy_whole("production", &old).await;
+    let new = sandbox.release(&api, "new").await;
+    second.act(|script| script.lies_on = Some("docs.".to_owned()));
+    let id = api.deploy("production", &new).await;
+    let ended = api.wait_for(&id, &[State::RolledBack]).await;
+    assert!(ended.message.contains("on edge-2"), "{}", ended.message);
+    assert_eq!(ended.target_confirmed, Some(true));
+    for edge in [&first, &second] {
+        edge.wait_until_it_serves(HOST, &old).await;
+    }
+    let live = api.environment("production").await;
+    assert_eq!(live.live_release_id, old);
+    let again = api.create("production", &new, None).await.unwrap_err();
+    assert_eq!(crate::api::reason(&again), "release-rejected");
+}
+
+#[tokio::test]
+async fn fewer_edges_than_the_policy_needs_is_a_blocker() {
+    let three = pb::Policy {
+        min_edges: 3,
+        ..policy()
+    };
+    let (sandbox, orchestrator, _edges, api) = started(&[], three).await;
+    let release = sandbox.release(&api, "new").await;
+    let id = api.deploy("production", &release).await;
+    let blocked = |one: &pb::Deployment| blockers(one) == [pb::blocker::Kind::Edge];
+    let waits = api.wait_until(&id, "a wait for edges", blocked).await;
+    assert_eq!(waits.state(), State::Waiting);
+    assert_eq!(waits.blockers[0].message, "2 live edges, 3 needed");
+    let _third = Edge::start(&sandbox, "edge-3", orchestrator.running.address).await;
+    api.wait_for(&id, &[State::Succeeded]).await;
+}
+
+#[tokio::test]
+async fn a_wait_for_edges_is_named_however_late_its_turn_comes() {
+    // A second passes between two looks, as under load.
+    let slow = [("CANDLEFISH_POLL_MS", "1500")];
+    let (sandbox, _orchestrator, [first, _second], api) = started(&slow, policy()).await;
+    first.act(|script| script.frozen = true);
+    let release = sandbox.release(&api, "new").await;
+    let id = api.deploy("production", &release).await;
+    api.wait_in(&id, pb::step::Kind::Stage).await;
+    sandbox.database.advance(Duration::from_secs(3)).await;
+    let blocked = |one: &pb::Deployment| blockers(one) == [pb::blocker::Kind::Edge];
+    api.wait_until(&id, "a wait for an edge", blocked).await;
+}
+
+#[tokio::test]
+async fn a_silent_edge_is_not_waited_for_and_is_named() {
+    let (sandbox, _orchestrator, [_first, second], api) = started(&[], policy()).await;
+    let old = sandbox.release(&api, "old").await;
+    api.deploy_whole("production", &old).await;
+    second.act(|script| script.silent = true);
+    sandbox.database.advance(Duration::from_secs(6)).await;
+    edge_is(&api, "edge-2", pb::edge::State::Silent).await;
+    api.wait_for_live_edges(1).await;
+    let new = sandbox.release(&api, "new").await;
+    let id = api.deploy("production", &new).await;
+    let done = api.wait_for(&id, &[State::Succeeded]).await;
+    let said = &step(&done, pb::step::Kind::Switch).message;
+    assert!(said.contains("edge-2 unreachable"), "{said}");
+    second.act(|script| script.silent = false);
+    second.wait_until_it_serves(HOST, &new).await;
+    edge_is(&api, "edge-2", pb::edge::State::Live).await;
+}
+
+#[tokio::test]
+async fn reports_that_come_twice_or_late_take_nothing_back() {
+    let (sandbox, _orchestrator, [first, _second], api) = started(&[], policy()).await;
+    for words in ["old", "new"] {
+        let release = sandbox.release(&api, words).await;
+        api.deploy_whole("production", &release).await;
+    }
+    let route = first.route(HOST).unwrap();
+    let held = |host: &str, version: i64| HeldRoute {
+        host: host.to_owned(),
+        epoch: route.epoch,
+        version,
+    };
+    let report = |host: &str, version: i64| WatchRoutesRequest {
+        held: vec![held(host, version)],
+        ..WatchRoutesRequest::default()
+    };
+    for (host, version) in [
+        (HOST, route.version - 1),
+        (HOST, route.version),
+        (HOST, route.version - 1),
+        ("marker.localhost", 1),
+    ] {
+        first.tell(report(host, version));
+    }
+    let marker = "SELECT count(*) FROM edge_route WHERE host = 'marker.localhost'";
+    wait_until(SOON, "the last report to be kept", async || {
+        sandbox.number(marker).await == 1
+    })
+    .await;
+    let kept =
+        "SELECT version FROM edge_route WHERE host = 'docs.localhost' AND edge_id = 'edge-1'";
+    assert_eq!(sandbox.number(kept).await, route.version);
+}
+
+#[tokio::test]
+async fn an_edge_that_comes_with_a_new_stream_tells_all_anew() {
+    let (sandbox, orchestrator, [first, _second], api) = started(&[], policy()).await;
+    let release = sandbox.release(&api, "one").await;
+    api.deploy_whole("production", &release).await;
+    // What it held before, and holds no more.
+    sandbox
+        .act("INSERT INTO edge_route VALUES ('edge-1', 'gone.localhost', 1, 9)")
+        .await;
+    first.turn_to(orchestrator.running.address);
+    let gone = "SELECT count(*) FROM edge_route WHERE host = 'gone.localhost'";
+    wait_until(SOON, "the old rows to go", async || {
+        sandbox.number(gone).await == 0
+    })
+    .await;
+    edge_is(&api, "edge-1", pb::edge::State::Live).await;
+}
+
+#[tokio::test]
+async fn a_rolling_switch_takes_edge_after_edge() {
+    let (sandbox, _orchestrator, [first, second], api) = started(&[], policy()).await;
+    let old = sandbox.release(&api, "old").await;
+    api.deploy_whole("production", &old).await;
+    let new = sandbox.release(&api, "new").await;
+    let rolling = pb::Strategy {
+        kind: Some(pb::strategy::Kind::Rolling(pb::Rolling {
+            batch: 1,
+            bake: None,
+        })),
+    };
+    // It can stage, and then follows no more: the second batch is never reached.
+    let made = api.create("production", &new, Some(rolling)).await.unwrap();
+    let id = made.into_inner().id;
+    let done = api.wait_for(&id, &[State::Succeeded]).await;
+    assert_eq!(done.weight, 100);
+    for edge in [&first, &second] {
+        edge.wait_until_it_serves(HOST, &new).await;
+        assert!(!edge.route(HOST).unwrap().rolling);
+    }
+    let half = api.logged(&id).await;
+    assert!(
+        half.iter().any(|line| line.starts_with("switch")),
+        "{half:?}"
+    );
+}

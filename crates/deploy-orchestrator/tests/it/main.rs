@@ -1,0 +1,14 @@
+//! A real orchestrator on a database of its own, called by a gateway's key, and scripted edges.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod api;
+mod edge;
+mod edges;
+mod idempotency;
+mod identity;
+mod keys;
+mod order;
+mod rollbacks;
+mod sandbox;
+mod steps;
+mod verbs;

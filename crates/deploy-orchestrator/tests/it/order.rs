@@ -1,0 +1,258 @@
+//! Who acts on a lane, and what becomes of the others.
+
+use std::time::Duration;
+
+use candlefish_proto::deploy::{self as pb, deployment::State};
+
+use crate::{
+    api::{Api, baking, blockers, millis, policy, reason, recreate},
+    edge::Edge,
+    sandbox::{Orchestrator, Sandbox},
+};
+
+fn latest() -> pb::Policy {
+    pb::Policy {
+        order: pb::policy::Order::Latest.into(),
+        ..policy()
+    }
+}
+
+/// A commit of 40 digits.
+fn commit(number: usize) -> String {
+    format!("{number:040x}")
+}
+
+/// A line of commits, oldest first, each with all before it as ancestors.
+async fn line(sandbox: &Sandbox, api: &Api, count: usize) -> Vec<String> {
+    let mut releases = Vec::new();
+    for number in 1..=count {
+        let ancestors: Vec<String> = (1..number).rev().map(commit).collect();
+        let ancestors: Vec<&str> = ancestors.iter().map(String::as_str).collect();
+        releases.push(sandbox.commit(api, &commit(number), &ancestors).await);
+    }
+    releases
+}
+
+async fn started(policy: pb::Policy) -> (Sandbox, Orchestrator, Edge, Api) {
+    let started = Sandbox::started().await;
+    started.3.create_environment("production", policy).await;
+    started
+}
+
+#[tokio::test]
+async fn a_newer_commit_supersedes_what_has_no_traffic_yet() {
+    let (sandbox, _orchestrator, edge, api) = started(latest()).await;
+    let line = line(&sandbox, &api, 3).await;
+    edge.act(|script| script.frozen = true);
+    let acting = api.deploy("production", &line[0]).await;
+    let waiting = api.deploy("production", &line[1]).await;
+    let newest = api.deploy("production", &line[2]).await;
+    let superseded = api.wait_for(&waiting, &[State::Superseded]).await;
+    assert_eq!(superseded.superseded_by, newest);
+    edge.act(|script| script.frozen = false);
+    api.wait_for(&newest, &[State::Succeeded]).await;
+    let undone = api.wait_for(&acting, &[State::Superseded]).await;
+    assert!(!undone.superseded_by.is_empty());
+    assert_eq!(undone.target_confirmed, Some(true));
+    assert!(undone.pivoted_at.is_none());
+}
+
+#[tokio::test]
+async fn after_the_pivot_a_push_waits() {
+    let (sandbox, _orchestrator, _edge, api) = started(latest()).await;
+    let line = line(&sandbox, &api, 2).await;
+    let made = api.create("production", &line[0], Some(baking())).await;
+    let acting = made.unwrap().into_inner().id;
+    api.wait_in(&acting, pb::step::Kind::Bake).await;
+    let next = api.deploy("production", &line[1]).await;
+    let next = api.deployment(&next).await;
+    assert_eq!(next.state(), State::Pending);
+    assert_eq!(blockers(&next), [pb::blocker::Kind::Lane]);
+    let waits = api.deployment(&acting).await;
+    let bake = waits
+        .steps
+        .iter()
+        .find(|step| step.kind() == pb::step::Kind::Bake);
+    api.advance(&acting, bake.unwrap().ord).await.unwrap();
+    api.wait_for(&acting, &[State::Succeeded]).await;
+    api.wait_for(&next.id, &[State::Succeeded]).await;
+}
+
+#[tokio::test]
+async fn an_older_commit_ends_at_once_and_names_the_newer() {
+    let (sandbox, _orchestrator, _edge, api) = started(policy()).await;
+    let line = line(&sandbox, &api, 2).await;
+    let live = api.deploy_whole("production", &line[1]).await;
+    let older = api.deploy("production", &line[0]).await;
+    let older = api.deployment(&older).await;
+    assert_eq!(older.state(), State::Superseded);
+    assert_eq!(older.superseded_by, live.id);
+    assert!(older.message.contains("roll back"), "{}", older.message);
+    assert_eq!(api.environment("production").await.live_release_id, line[1]);
+}
+
+#[tokio::test]
+async fn under_queue_each_has_its_turn() {
+    let (sandbox, _orchestrator, edge, api) = started(policy()).await;
+    let line = line(&sandbox, &api, 3).await;
+    edge.act(|script| script.frozen = true);
+    let mut ids = Vec::new();
+    for release in &line {
+        ids.push(api.deploy("production", release).await);
+    }
+    let lane = api.lane("production").await;
+    assert_eq!(lane.acting_deployment_id, ids[0]);
+    assert_eq!(lane.pending_deployment_ids, ids[1..]);
+    edge.act(|script| script.frozen = false);
+    let mut ended = Vec::new();
+    for id in &ids {
+        ended.push(api.wait_for(id, &[State::Succeeded]).await);
+    }
+    let at = |one: &pb::Deployment| one.finished_at.map(|at| (at.seconds, at.nanos));
+    assert!(ended.is_sorted_by_key(at));
+}
+
+#[tokio::test]
+async fn after_three_superseded_in_a_row_the_next_is_pinned() {
+    let settling = pb::Policy {
+        settle: Some(millis(600_000)),
+        ..latest()
+    };
+    let (sandbox, _orchestrator, _edge, api) = started(settling).await;
+    let line = line(&sandbox, &api, 5).await;
+    let mut acting = String::new();
+    for release in &line[..4] {
+        let next = api.deploy("production", release).await;
+        if !acting.is_empty() {
+            api.wait_for(&acting, &[State::Superseded]).await;
+        }
+        acting = next;
+        api.wait_in(&acting, pb::step::Kind::VerifyCandidate).await;
+    }
+    assert_eq!(
+        sandbox
+            .number("SELECT superseded_in_row::bigint FROM lane")
+            .await,
+        3
+    );
+    let last = api.deploy("production", &line[4]).await;
+    assert_eq!(api.deployment(&last).await.state(), State::Pending);
+    sandbox.database.advance(Duration::from_mins(10)).await;
+    api.wait_for(&acting, &[State::Succeeded]).await;
+    assert_eq!(
+        sandbox
+            .number("SELECT superseded_in_row::bigint FROM lane")
+            .await,
+        0
+    );
+    api.wait_in(&last, pb::step::Kind::VerifyCandidate).await;
+}
+
+#[tokio::test]
+async fn content_that_arrives_late_takes_its_turn_then() {
+    let (sandbox, _orchestrator, _edge, api) = started(policy()).await;
+    let early = sandbox.release(&api, "early").await;
+    let content = sandbox.put_content(&[("index.html", "late")]).await;
+    let late = api.create_release(content, "", &[]).await;
+    let waiting = api.deploy("production", &late).await;
+    assert_eq!(
+        blockers(&api.deployment(&waiting).await),
+        [pb::blocker::Kind::Content]
+    );
+    let passing = api.deploy("production", &early).await;
+    api.wait_for(&passing, &[State::Succeeded]).await;
+    assert_eq!(api.deployment(&waiting).await.state(), State::Pending);
+    api.seal(&late).await;
+    api.wait_for(&waiting, &[State::Succeeded]).await;
+}
+
+#[tokio::test]
+async fn a_held_environment_refuses_nobody_and_moves_nothing() {
+    let (sandbox, _orchestrator, _edge, api) = started(policy()).await;
+    let release = sandbox.release(&api, "one").await;
+    api.hold("production").await.unwrap();
+    let id = api.deploy("production", &release).await;
+    let held = api.deployment(&id).await;
+    assert_eq!(held.state(), State::Pending);
+    assert_eq!(blockers(&held), [pb::blocker::Kind::Hold]);
+    assert!(held.blockers[0].message.contains("an incident"));
+    let status = api.hold("production").await.unwrap_err();
+    assert_eq!(reason(&status), "held");
+    api.lift("production").await.unwrap();
+    let done = api.wait_for(&id, &[State::Succeeded]).await;
+    assert!(done.blockers.is_empty());
+    assert_eq!(sandbox.number("SELECT count(*) FROM deployment").await, 1);
+}
+
+#[tokio::test]
+async fn a_deployment_may_lift_the_hold_with_a_reason() {
+    let (sandbox, _orchestrator, _edge, api) = started(policy()).await;
+    let release = sandbox.release(&api, "one").await;
+    api.hold("production").await.unwrap();
+    let waiting = api.deploy("production", &release).await;
+    let request = api.request(pb::CreateDeploymentRequest {
+        site: "docs".to_owned(),
+        environment: "production".to_owned(),
+        release_id: release.clone(),
+        strategy: Some(recreate()),
+        lift_hold: "the fix".to_owned(),
+        ..pb::CreateDeploymentRequest::default()
+    });
+    let made = api.deployments().create_deployment(request).await;
+    let id = made.unwrap().into_inner().id;
+    assert!(api.environment("production").await.hold.is_none());
+    api.wait_for(&waiting, &[State::Succeeded]).await;
+    api.wait_for(&id, &[State::Succeeded]).await;
+    let lifted = "SELECT count(*) FROM outbox WHERE event_type LIKE 'deploy.environment.%lifted%'";
+    assert_eq!(sandbox.number(lifted).await, 1);
+}
+
+#[tokio::test]
+async fn a_refused_deployment_leaves_the_hold() {
+    let (sandbox, _orchestrator, _edge, api) = started(policy()).await;
+    let release = sandbox.release(&api, "one").await;
+    let made = api.create("production", &release, Some(baking())).await;
+    let id = made.unwrap().into_inner().id;
+    api.wait_in(&id, pb::step::Kind::Bake).await;
+    api.abort(&id).await.unwrap();
+    api.hold("production").await.unwrap();
+    let request = api.request(pb::CreateDeploymentRequest {
+        site: "docs".to_owned(),
+        environment: "production".to_owned(),
+        release_id: release.clone(),
+        lift_hold: "the fix".to_owned(),
+        ..pb::CreateDeploymentRequest::default()
+    });
+    let refused = api.deployments().create_deployment(request).await;
+    assert_eq!(reason(&refused.unwrap_err()), "release-rejected");
+    assert!(api.environment("production").await.hold.is_some());
+}
+
+#[tokio::test]
+async fn a_site_that_the_caller_may_not_see_is_not_there() {
+    let (sandbox, _orchestrator, _edge, api) = started(policy()).await;
+    let release = sandbox.release(&api, "one").await;
+    let id = api.deploy_whole("production", &release).await.id;
+    let stranger = api.seeing(&["partners"]);
+    let unseen = |status: tonic::Status| (status.code(), reason(&status));
+    let not_found = tonic::Code::NotFound;
+    for (status, word) in [
+        (
+            stranger.create("production", &release, None).await.err(),
+            "unknown-site",
+        ),
+        (stranger.cancel(&id).await.err(), "deployment-unknown"),
+        (stranger.retry(&id).await.err(), "deployment-unknown"),
+        (stranger.hold("production").await.err(), "unknown-site"),
+        (stranger.roll_back("production").await.err(), "unknown-site"),
+        (
+            stranger.clear("production", &release).await.err(),
+            "release-unknown",
+        ),
+    ] {
+        assert_eq!(unseen(status.unwrap()), (not_found, word.to_owned()));
+    }
+    let request = stranger.request(pb::ListDeploymentsRequest::default());
+    let listed = stranger.deployments().list_deployments(request).await;
+    assert!(listed.unwrap().into_inner().deployments.is_empty());
+}

@@ -1,0 +1,240 @@
+//! Going back by hand.
+
+use candlefish_proto::deploy::{self as pb, deployment::State};
+use candlefish_testkit::wait_until;
+
+use crate::{
+    api::{Api, baking, canary, policy, reason},
+    edge::Edge,
+    sandbox::{Orchestrator, SITE, SOON, Sandbox},
+};
+
+const HOST: &str = "docs.localhost";
+
+/// Three releases went live one after the other.
+async fn started(
+    settings: &[(&'static str, &str)],
+) -> (Sandbox, Orchestrator, Edge, Api, [String; 3]) {
+    let (sandbox, orchestrator, edge, api) = Sandbox::started_with(settings).await;
+    api.create_environment("production", policy()).await;
+    let mut releases = Vec::new();
+    for words in ["one", "two", "three"] {
+        let release = sandbox.release(&api, words).await;
+        api.deploy_whole("production", &release).await;
+        releases.push(release);
+    }
+    (
+        sandbox,
+        orchestrator,
+        edge,
+        api,
+        releases.try_into().unwrap(),
+    )
+}
+
+async fn rolled_back(
+    api: &Api,
+    change: impl FnOnce(&mut pb::CreateRollbackRequest),
+) -> pb::Rollback {
+    let mut message = pb::CreateRollbackRequest {
+        site: SITE.to_owned(),
+        environment: "production".to_owned(),
+        ..pb::CreateRollbackRequest::default()
+    };
+    change(&mut message);
+    let request = api.request(message);
+    let made = api.deployments().create_rollback(request).await;
+    made.unwrap().into_inner()
+}
+
+#[tokio::test]
+async fn it_goes_to_the_release_before_and_holds_the_environment() {
+    let (sandbox, _orchestrator, edge, api, [_one, two, three]) = started(&[]).await;
+    let made = rolled_back(&api, |_| {}).await;
+    assert_eq!(made.from.unwrap().id, three);
+    assert_eq!(made.to.unwrap().id, two);
+    let id = made.deployment.unwrap().id;
+    api.wait_for(&id, &[State::Succeeded]).await;
+    edge.wait_until_it_serves(HOST, &two).await;
+    let environment = api.environment("production").await;
+    assert_eq!(environment.live_release_id, two);
+    assert_eq!(environment.hold.unwrap().deployment_id, id);
+    let push = sandbox.release(&api, "four").await;
+    let held = api.deploy("production", &push).await;
+    assert_eq!(api.deployment(&held).await.state(), State::Pending);
+}
+
+#[tokio::test]
+async fn two_people_on_call_go_back_once() {
+    let (_sandbox, _orchestrator, edge, api, [_one, two, three]) = started(&[]).await;
+    let leaves = |message: &mut pb::CreateRollbackRequest| {
+        three.clone_into(&mut message.leaves_release_id);
+    };
+    let first = rolled_back(&api, leaves).await.deployment.unwrap().id;
+    let second = rolled_back(&api, leaves).await;
+    assert!(second.already);
+    assert_eq!(second.deployment.unwrap().id, first);
+    api.wait_for(&first, &[State::Succeeded]).await;
+    let third = rolled_back(&api, leaves).await;
+    assert_eq!(third.deployment.unwrap().id, first);
+    edge.wait_until_it_serves(HOST, &two).await;
+}
+
+#[tokio::test]
+async fn it_says_first_what_will_not_come_back() {
+    let (sandbox, _orchestrator, _edge, api, _releases) = started(&[]).await;
+    let content = sandbox
+        .put_content(&[
+            ("index.html", "four"),
+            ("new/page.html", "x"),
+            ("new.css", "y"),
+        ])
+        .await;
+    let draft = api.create_release(content, "", &[]).await;
+    let release = api.seal(&draft).await;
+    api.deploy_whole("production", &release).await;
+    let count = "SELECT (SELECT count(*) FROM deployment) + (SELECT count(*) FROM outbox)";
+    let before = sandbox.number(count).await;
+    let told = rolled_back(&api, |message| message.validate_only = true).await;
+    assert!(told.deployment.is_none());
+    assert_eq!(told.lost_path_count, 2);
+    assert_eq!(told.lost_paths, ["/new.css", "/new/page.html"]);
+    assert_eq!(sandbox.number(count).await, before);
+    assert!(api.environment("production").await.hold.is_none());
+}
+
+#[tokio::test]
+async fn it_preempts_what_acts_and_keeps_its_assets_reachable() {
+    let (sandbox, _orchestrator, edge, api, [_one, _two, three]) = started(&[]).await;
+    let four = sandbox.release(&api, "four").await;
+    let made = api.create("production", &four, Some(canary())).await;
+    let acting = made.unwrap().into_inner().id;
+    api.wait_in(&acting, pb::step::Kind::Analyse).await;
+    let made = rolled_back(&api, |_| {}).await;
+    assert_eq!(made.from.unwrap().id, four);
+    assert_eq!(made.to.unwrap().id, three);
+    let id = made.deployment.unwrap().id;
+    let preempted = api.wait_for(&acting, &[State::RolledBack]).await;
+    assert_eq!(
+        (&*preempted.cause, &preempted.superseded_by),
+        ("preempted", &id)
+    );
+    api.wait_for(&id, &[State::Succeeded]).await;
+    edge.wait_until_it_serves(HOST, &three).await;
+    let assets = edge.route(HOST).unwrap().assets_of;
+    let assets: Vec<_> = assets.iter().map(|one| &one.release_id).collect();
+    assert_eq!(
+        assets,
+        [&four],
+        "visitors still hold pages of the release that was left"
+    );
+}
+
+#[tokio::test]
+async fn one_that_fails_its_verification_stays_where_it_went() {
+    let watchful = [("CANDLEFISH_RECONCILE_MS", "100")];
+    let (sandbox, _orchestrator, edge, api, [_one, two, _three]) = started(&watchful).await;
+    edge.act(|script| script.lies_on = Some("docs.".to_owned()));
+    let id = rolled_back(&api, |_| {}).await.deployment.unwrap().id;
+    let failed = api.wait_for(&id, &[State::Failed]).await;
+    assert!(failed.message.contains("on edge-1"), "{}", failed.message);
+    let version = "SELECT version FROM route WHERE host = 'docs.localhost'";
+    let before = sandbox.number(version).await;
+    assert_eq!(api.environment("production").await.live_release_id, two);
+    // A whole round of the reconciler: it mends a route that it may mend.
+    sandbox
+        .act("UPDATE route SET releases = '[]' WHERE host = 'staging--docs.localhost'")
+        .await;
+    api.create_environment("staging", policy()).await;
+    edge.act(|script| script.lies_on = None);
+    let other = sandbox.release(&api, "other").await;
+    api.deploy_whole("staging", &other).await;
+    sandbox
+        .act("UPDATE route SET releases = '[]', version = version + 1, changed_in = pg_current_xact_id()
+              WHERE host = 'staging--docs.localhost'")
+        .await;
+    wait_until(SOON, "drift to be corrected", async || {
+        edge.serves("staging--docs.localhost") == [(other.clone(), 100)]
+    })
+    .await;
+    assert_eq!(sandbox.number(version).await, before);
+    assert_eq!(edge.serves(HOST), [(two, 100)]);
+}
+
+#[tokio::test]
+async fn an_acting_one_yields_to_another_target_alone() {
+    let patient = [("CANDLEFISH_EDGE_PATIENCE_HURRIED_MS", "600000")];
+    let (_sandbox, _orchestrator, edge, api, [one, two, _three]) = started(&patient).await;
+    edge.act(|script| script.frozen = true);
+    let first = rolled_back(&api, |_| {}).await;
+    assert_eq!(first.to.unwrap().id, two);
+    let first = first.deployment.unwrap().id;
+    api.wait_until(&first, "the pivot", |one| one.pivoted_at.is_some())
+        .await;
+    let second = rolled_back(&api, |message| one.clone_into(&mut message.to_release_id)).await;
+    assert!(!second.already);
+    let second = second.deployment.unwrap().id;
+    edge.act(|script| script.frozen = false);
+    let preempted = api.wait_for(&first, &[State::RolledBack]).await;
+    assert_eq!(preempted.superseded_by, second);
+    api.wait_for(&second, &[State::Succeeded]).await;
+    edge.wait_until_it_serves(HOST, &one).await;
+}
+
+#[tokio::test]
+async fn it_does_not_wait_for_a_frozen_edge() {
+    let hurried = [("CANDLEFISH_EDGE_PATIENCE_HURRIED_MS", "300")];
+    let (sandbox, orchestrator, edge, api, [_one, two, three]) = started(&hurried).await;
+    let second = Edge::start(&sandbox, "edge-2", orchestrator.running.address).await;
+    api.wait_for_live_edges(2).await;
+    second.act(|script| script.frozen = true);
+    let id = rolled_back(&api, |_| {}).await.deployment.unwrap().id;
+    edge.wait_until_it_serves(HOST, &two).await;
+    let done = api.wait_for(&id, &[State::Succeeded]).await;
+    let said: Vec<_> = done.steps.iter().map(|step| &*step.message).collect();
+    let named = format!("edge-2 unreachable, may still serve {three}");
+    assert!(said.iter().any(|words| words.contains(&named)), "{said:?}");
+}
+
+#[tokio::test]
+async fn it_goes_to_a_commit_by_its_first_digits() {
+    let (sandbox, _orchestrator, _edge, api, _releases) = started(&[]).await;
+    let commit = "abcdef0123456789abcdef0123456789abcdef01";
+    let release = sandbox.commit(&api, commit, &[]).await;
+    let told = rolled_back(&api, |message| {
+        "abcdef0".clone_into(&mut message.to_commit);
+        message.validate_only = true;
+    })
+    .await;
+    assert_eq!(told.to.unwrap().id, release);
+    let request = api.request(pb::CreateRollbackRequest {
+        site: SITE.to_owned(),
+        environment: "production".to_owned(),
+        to_commit: "fedcba9".to_owned(),
+        ..pb::CreateRollbackRequest::default()
+    });
+    let refused = api
+        .deployments()
+        .create_rollback(request)
+        .await
+        .unwrap_err();
+    assert_eq!(reason(&refused), "commit-unknown");
+}
+
+#[tokio::test]
+async fn with_nothing_before_the_route_is_taken_away() {
+    let (sandbox, _orchestrator, edge, api) = Sandbox::started().await;
+    api.create_environment("production", policy()).await;
+    let release = sandbox.release(&api, "one").await;
+    let made = api.create("production", &release, Some(baking())).await;
+    let id = made.unwrap().into_inner().id;
+    api.wait_in(&id, pb::step::Kind::Bake).await;
+    let refused = api.roll_back("production").await.unwrap_err();
+    assert_eq!(reason(&refused), "nothing-before");
+    assert_eq!(api.deployment(&id).await.state(), State::Waiting);
+    api.abort(&id).await.unwrap();
+    api.wait_for(&id, &[State::Failed]).await;
+    assert!(edge.serves(HOST).is_empty());
+    let environment = api.environment("production").await;
+    assert!(environment.live_release_id.is_empty());
+}

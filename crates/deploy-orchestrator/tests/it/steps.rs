@@ -1,0 +1,407 @@
+//! Deadlines, leases, claims and waits of steps.
+
+use std::time::Duration;
+
+use candlefish_proto::deploy::{self as pb, deployment::State};
+use candlefish_testkit::{poll_until, wait_until};
+
+use crate::{
+    api::{Api, baking, blockers, canary, millis, policy, reason},
+    edge::Edge,
+    sandbox::{Orchestrator, SOON, Sandbox},
+};
+
+async fn started(policy: pb::Policy) -> (Sandbox, Orchestrator, Edge, Api) {
+    let started = Sandbox::started().await;
+    started.3.create_environment("production", policy).await;
+    started
+}
+
+fn settling() -> pb::Policy {
+    pb::Policy {
+        settle: Some(millis(600_000)),
+        ..policy()
+    }
+}
+
+/// As a worker that was lost leaves it: claimed, with a lease that ran out.
+fn lost(kind: &str, times: i32) -> String {
+    format!(
+        "UPDATE step SET state = 'running', run_at = clock(), owner = 'gone',
+             claim = nextval('claim_seq'), lease_until = clock() - interval '1 second',
+             lost_leases = {times}
+         WHERE kind = '{kind}' AND state IN ('ready', 'running')"
+    )
+}
+
+#[tokio::test]
+async fn a_deadline_that_passes_sends_traffic_back_and_blames_nobody() {
+    let (sandbox, _orchestrator, edge, api) = started(policy()).await;
+    let old = sandbox.release(&api, "old").await;
+    api.deploy_whole("production", &old).await;
+    let new = sandbox.release(&api, "new").await;
+    let made = api.create("production", &new, Some(canary())).await;
+    let id = made.unwrap().into_inner().id;
+    api.wait_in(&id, pb::step::Kind::Analyse).await;
+    sandbox.database.advance(Duration::from_mins(91)).await;
+    let ended = api.wait_for(&id, &[State::RolledBack]).await;
+    assert_eq!(ended.cause, "deadline");
+    edge.wait_until_it_serves("docs.localhost", &old).await;
+    // Not rejected: it may come again.
+    api.create("production", &new, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_deadline_that_passes_before_the_pivot_moves_nothing() {
+    let (sandbox, _orchestrator, edge, api) = started(policy()).await;
+    edge.act(|script| script.frozen = true);
+    let release = sandbox.release(&api, "one").await;
+    let id = api.deploy("production", &release).await;
+    api.wait_in(&id, pb::step::Kind::Stage).await;
+    sandbox.database.advance(Duration::from_mins(91)).await;
+    edge.act(|script| script.frozen = false);
+    let ended = api.wait_for(&id, &[State::Failed]).await;
+    assert_eq!((&*ended.cause, ended.pivoted_at), ("deadline", None));
+    assert!(edge.serves("docs.localhost").is_empty());
+}
+
+#[tokio::test]
+async fn one_that_cannot_be_read_keeps_no_other_from_its_deadline() {
+    let (sandbox, _orchestrator, _edge, api) = started(settling()).await;
+    let release = sandbox.release(&api, "one").await;
+    let mut ids = Vec::new();
+    for environment in ["broken", "whole"] {
+        api.create_environment(environment, settling()).await;
+        let id = api.deploy(environment, &release).await;
+        api.wait_in(&id, pb::step::Kind::VerifyCandidate).await;
+        ids.push(id);
+    }
+    // As no command could have left it.
+    sandbox
+        .act(
+            "UPDATE deployment SET strategy = '[]', deadline_at = clock() - interval '1 hour'
+             WHERE environment_id = (SELECT id FROM environment WHERE slug = 'broken');
+             UPDATE deployment SET deadline_at = clock() - interval '1 minute'
+             WHERE environment_id = (SELECT id FROM environment WHERE slug = 'whole')",
+        )
+        .await;
+    api.wait_for(&ids[1], &[State::Failed]).await;
+}
+
+/// Watches 10 %, then 50 %, a tenth of a second each, and waits without evidence.
+fn doubtful() -> (pb::Policy, pb::Strategy) {
+    let policy = pb::Policy {
+        on_no_evidence: pb::policy::OnNoEvidence::Wait.into(),
+        ..policy()
+    };
+    let canary = pb::Strategy {
+        kind: Some(pb::strategy::Kind::Canary(pb::Canary {
+            weights: vec![10, 50],
+            interval: Some(millis(1000)),
+            bake: None,
+        })),
+    };
+    (policy, canary)
+}
+
+async fn stuck_without_evidence(sandbox: &Sandbox, api: &Api) -> pb::Deployment {
+    let (_, canary) = doubtful();
+    let old = sandbox.release(api, "old").await;
+    api.deploy_whole("production", &old).await;
+    let new = sandbox.release(api, "new").await;
+    let made = api.create("production", &new, Some(canary)).await;
+    let id = made.unwrap().into_inner().id;
+    let waits = |one: &pb::Deployment| blockers(one) == [pb::blocker::Kind::Evidence];
+    api.wait_until(&id, "a wait for evidence", waits).await
+}
+
+#[tokio::test]
+async fn a_wait_for_a_person_stops_the_clock_of_the_deadline() {
+    let (sandbox, _orchestrator, _edge, api) = started(doubtful().0).await;
+    let stuck = stuck_without_evidence(&sandbox, &api).await;
+    assert!(stuck.deadline_at.is_none());
+    sandbox.database.advance(Duration::from_hours(3)).await;
+    let step = stuck
+        .steps
+        .iter()
+        .find(|step| step.kind() == pb::step::Kind::Analyse);
+    let step = step.unwrap().ord;
+    let other = api.advance(&stuck.id, step + 1).await.unwrap_err();
+    assert_eq!(reason(&other), "step-passed");
+    let passed = api.advance(&stuck.id, step).await.unwrap().into_inner();
+    assert!(passed.deadline_at.is_some());
+    // The next share has no evidence either.
+    let waits = |one: &pb::Deployment| {
+        let next = one
+            .steps
+            .iter()
+            .find(|other| other.ord > step && other.kind() == pb::step::Kind::Analyse);
+        blockers(one) == [pb::blocker::Kind::Evidence]
+            && next.is_some_and(|step| step.started_at.is_some())
+    };
+    let stuck = api.wait_until(&stuck.id, "the next wait", waits).await;
+    api.advance(&stuck.id, step + 2).await.unwrap();
+    api.wait_for(&stuck.id, &[State::Succeeded]).await;
+}
+
+#[tokio::test]
+async fn evidence_that_comes_by_itself_starts_the_clock_of_the_deadline_again() {
+    let (sandbox, _orchestrator, _edge, api) = started(doubtful().0).await;
+    let stuck = stuck_without_evidence(&sandbox, &api).await;
+    assert!(stuck.deadline_at.is_none());
+    // As the edge's samples say it, again and again.
+    let samples = "
+        INSERT INTO traffic AS t (host, release_id, edge_id, boot, seq, requests, server_errors,
+            lost_paths, client_errors, latency, at)
+        SELECT 'docs.localhost', id, 'edge-1', 'b', 1, 100, 0, 0, 0, '{}', clock() FROM release
+        ON CONFLICT (host, release_id, edge_id, boot) DO UPDATE
+        SET requests = t.requests + 100, seq = t.seq + 1, at = clock()";
+    let second_share = |one: &pb::Deployment| {
+        let shares = one
+            .steps
+            .iter()
+            .filter(|step| step.kind() == pb::step::Kind::Analyse);
+        shares.filter(|step| step.started_at.is_some()).count() == 2
+    };
+    let passed = poll_until(SOON, "the second share", async || {
+        sandbox.act(samples).await;
+        let one = api.deployment(&stuck.id).await;
+        if second_share(&one) {
+            Ok(one)
+        } else {
+            Err(crate::api::shown(&one))
+        }
+    })
+    .await;
+    assert!(passed.deadline_at.is_some());
+}
+
+#[tokio::test]
+async fn a_repeated_interval_says_its_new_end() {
+    let (sandbox, _orchestrator, _edge, api) = started(policy()).await;
+    let old = sandbox.release(&api, "old").await;
+    api.deploy_whole("production", &old).await;
+    let new = sandbox.release(&api, "new").await;
+    let made = api.create("production", &new, Some(canary())).await;
+    let id = made.unwrap().into_inner().id;
+    api.wait_in(&id, pb::step::Kind::Analyse).await;
+    let mut until = Vec::new();
+    for _interval in 0..2 {
+        sandbox.database.advance(Duration::from_mins(61)).await;
+        let polls = "SELECT polls::bigint FROM step WHERE kind = 'analyse'";
+        let before = sandbox.number(polls).await;
+        wait_until(SOON, "the next interval", async || {
+            sandbox.number(polls).await > before
+        })
+        .await;
+        let blocker = api.deployment(&id).await.blockers.remove(0);
+        assert_eq!(blocker.kind(), pb::blocker::Kind::Timer);
+        until.push(blocker.until.unwrap().seconds);
+    }
+    assert!(until[1] > until[0] + 3000, "{until:?}");
+}
+
+#[tokio::test]
+async fn a_lost_worker_costs_no_attempt() {
+    let (sandbox, _orchestrator, _edge, api) = started(settling()).await;
+    let release = sandbox.release(&api, "one").await;
+    let id = api.deploy("production", &release).await;
+    api.wait_in(&id, pb::step::Kind::VerifyCandidate).await;
+    sandbox.act(&lost("verify_candidate", 0)).await;
+    let done = api.wait_for(&id, &[State::Succeeded]).await;
+    let step = done
+        .steps
+        .iter()
+        .find(|step| step.kind() == pb::step::Kind::VerifyCandidate);
+    let step = step.unwrap();
+    assert_eq!((step.lost_leases, step.attempts), (1, 0));
+}
+
+async fn quarantined(sandbox: &Sandbox, api: &Api) -> (String, String) {
+    let release = sandbox.release(api, "one").await;
+    let id = api.deploy("production", &release).await;
+    api.wait_in(&id, pb::step::Kind::VerifyCandidate).await;
+    sandbox.act(&lost("verify_candidate", 6)).await;
+    let waits = |one: &pb::Deployment| blockers(one) == [pb::blocker::Kind::Quarantine];
+    let waiting = api.wait_until(&id, "quarantine", waits).await;
+    assert_eq!(waiting.state(), State::Waiting);
+    assert!(waiting.deadline_at.is_none());
+    let request = api.request(pb::ListQueueItemsRequest::default());
+    let listed = api.queues().list_queue_items(request).await.unwrap();
+    let item = listed.into_inner().items.remove(0);
+    assert_eq!(item.deployment_id, id);
+    assert_eq!(item.summary, "verify_candidate of docs/production");
+    (id, item.id)
+}
+
+#[tokio::test]
+async fn a_step_that_loses_too_many_workers_is_kept_from_them() {
+    let (sandbox, _orchestrator, _edge, api) = started(settling()).await;
+    let (id, item) = quarantined(&sandbox, &api).await;
+    let request = api.request(pb::ReplayQueueItemRequest {
+        id: item.clone(),
+        reason: "the node was bad".to_owned(),
+    });
+    api.queues().replay_queue_item(request).await.unwrap();
+    let done = api.wait_for(&id, &[State::Succeeded]).await;
+    assert!(done.blockers.is_empty());
+    let request = api.request(pb::ReplayQueueItemRequest {
+        id: item,
+        reason: "again".to_owned(),
+    });
+    let refused = api.queues().replay_queue_item(request).await.unwrap_err();
+    assert_eq!(reason(&refused), "queue-item-unknown");
+}
+
+#[tokio::test]
+async fn a_quarantined_step_that_is_given_up_fails_its_deployment() {
+    let (sandbox, _orchestrator, _edge, api) = started(settling()).await;
+    let (id, item) = quarantined(&sandbox, &api).await;
+    let stranger = api.seeing(&["partners"]);
+    let message = pb::DiscardQueueItemRequest {
+        id: item,
+        reason: "hopeless".to_owned(),
+    };
+    let unseen = stranger.queues();
+    let request = stranger.request(message.clone());
+    let refused = { unseen }.discard_queue_item(request).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::NotFound);
+    let request = api.request(message);
+    api.queues().discard_queue_item(request).await.unwrap();
+    let failed = api.wait_for(&id, &[State::Failed]).await;
+    assert_eq!(failed.cause, "discarded");
+}
+
+#[tokio::test]
+async fn an_outcome_without_its_claim_is_not_recorded() {
+    let (sandbox, _orchestrator, edge, api) = started(policy()).await;
+    let release = sandbox.release(&api, "one").await;
+    edge.act(|script| script.slow = Duration::from_millis(700));
+    let id = api.deploy("production", &release).await;
+    wait_until(SOON, "a page to be asked for", async || edge.pages().0 > 0).await;
+    // Another worker has it now, and does not end.
+    sandbox
+        .act(
+            "UPDATE step SET claim = nextval('claim_seq'), owner = 'another',
+                 lease_until = clock() + interval '1 hour'
+             WHERE state = 'running'",
+        )
+        .await;
+    wait_until(SOON, "the pages to be answered", async || {
+        let (asked, answered) = edge.pages();
+        asked == answered
+    })
+    .await;
+    edge.act(|script| script.slow = Duration::ZERO);
+    // A whole deployment elsewhere: by then the outcome would have been recorded.
+    api.create_environment("staging", policy()).await;
+    api.deploy_whole("staging", &release).await;
+    let theirs = "SELECT count(*) FROM step WHERE state = 'running' AND owner = 'another'";
+    assert_eq!(sandbox.number(theirs).await, 1);
+    sandbox
+        .act("UPDATE step SET lease_until = clock() - interval '1 second' WHERE owner = 'another'")
+        .await;
+    api.wait_for(&id, &[State::Succeeded]).await;
+}
+
+#[tokio::test]
+async fn an_outcome_under_an_old_fence_is_not_recorded() {
+    let (sandbox, _orchestrator, edge, api) = started(policy()).await;
+    let release = sandbox.release(&api, "one").await;
+    edge.act(|script| script.slow = Duration::from_millis(700));
+    let id = api.deploy("production", &release).await;
+    wait_until(SOON, "a page to be asked for", async || edge.pages().0 > 0).await;
+    let claimed = api.lane("production").await.fence;
+    api.cancel(&id).await.unwrap();
+    assert!(api.lane("production").await.fence > claimed);
+    wait_until(SOON, "the pages to be answered", async || {
+        let (asked, answered) = edge.pages();
+        asked == answered
+    })
+    .await;
+    edge.act(|script| script.slow = Duration::ZERO);
+    let ended = api.wait_for(&id, &[State::Cancelled]).await;
+    api.create_environment("staging", policy()).await;
+    api.deploy_whole("staging", &release).await;
+    let after = api.deployment(&id).await;
+    assert_eq!(after, ended);
+    let verify = after
+        .steps
+        .iter()
+        .find(|step| step.kind() == pb::step::Kind::VerifyCandidate);
+    assert_eq!(verify.unwrap().state(), pb::step::State::Abandoned);
+    assert!(edge.serves("docs.localhost").is_empty());
+}
+
+#[tokio::test]
+async fn a_claim_is_given_back_at_a_graceful_stop() {
+    let (sandbox, orchestrator, edge, api) = started(policy()).await;
+    let release = sandbox.release(&api, "one").await;
+    edge.act(|script| script.slow = Duration::from_secs(1));
+    let id = api.deploy("production", &release).await;
+    wait_until(SOON, "a page to be asked for", async || edge.pages().0 > 0).await;
+    assert!(orchestrator.stop().await);
+    let given = "SELECT count(*) FROM step WHERE state = 'ready' AND kind = 'verify_candidate'
+                 AND lost_leases = 0";
+    assert_eq!(sandbox.number(given).await, 1);
+    edge.act(|script| script.slow = Duration::ZERO);
+    let next = sandbox.start().await;
+    edge.turn_to(next.running.address);
+    let api = sandbox.api(next.running.address);
+    api.wait_for(&id, &[State::Succeeded]).await;
+}
+
+#[tokio::test]
+async fn what_a_killed_worker_had_goes_on_when_its_lease_runs_out() {
+    let short = [("CANDLEFISH_LEASE_MS", "1000")];
+    let (sandbox, orchestrator, edge, api) = Sandbox::started_with(&short).await;
+    api.create_environment("production", policy()).await;
+    let release = sandbox.release(&api, "one").await;
+    edge.act(|script| script.slow = Duration::from_secs(1));
+    let id = api.deploy("production", &release).await;
+    wait_until(SOON, "a page to be asked for", async || edge.pages().0 > 0).await;
+    orchestrator.kill().await;
+    edge.act(|script| script.slow = Duration::ZERO);
+    let next = sandbox.start().await;
+    edge.turn_to(next.running.address);
+    let api = sandbox.api(next.running.address);
+    let done = api.wait_for(&id, &[State::Succeeded]).await;
+    let verify = done
+        .steps
+        .iter()
+        .find(|step| step.kind() == pb::step::Kind::VerifyCandidate);
+    assert_eq!(verify.unwrap().lost_leases, 1);
+}
+
+#[tokio::test]
+async fn a_verification_without_edges_waits_for_them() {
+    let (sandbox, _orchestrator, edge, api) = started(settling()).await;
+    let release = sandbox.release(&api, "one").await;
+    let id = api.deploy("production", &release).await;
+    api.wait_in(&id, pb::step::Kind::VerifyCandidate).await;
+    edge.act(|script| script.silent = true);
+    sandbox.database.advance(Duration::from_mins(10)).await;
+    let waits = |one: &pb::Deployment| blockers(one) == [pb::blocker::Kind::Edge];
+    let waiting = api.wait_until(&id, "a wait for edges", waits).await;
+    let verify = |one: &pb::Deployment| {
+        let mut steps = one.steps.clone().into_iter();
+        steps
+            .find(|step| step.kind() == pb::step::Kind::VerifyCandidate)
+            .unwrap()
+    };
+    assert_eq!(verify(&waiting).attempts, 0);
+    edge.act(|script| script.silent = false);
+    api.wait_for(&id, &[State::Succeeded]).await;
+}
+
+#[tokio::test]
+async fn a_bake_ends_by_itself_when_its_time_is_over() {
+    let (sandbox, _orchestrator, _edge, api) = started(policy()).await;
+    let release = sandbox.release(&api, "one").await;
+    let made = api.create("production", &release, Some(baking())).await;
+    let id = made.unwrap().into_inner().id;
+    let waits = api.wait_in(&id, pb::step::Kind::Bake).await;
+    assert_eq!(blockers(&waits), [pb::blocker::Kind::Timer]);
+    sandbox.database.advance(Duration::from_mins(61)).await;
+    api.wait_for(&id, &[State::Succeeded]).await;
+}
