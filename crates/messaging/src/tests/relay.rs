@@ -410,3 +410,60 @@ async fn old_facts_go_and_those_that_the_bus_never_had_stay() {
     let answer = feed::replay(&mut conn, stamped.epoch, 1, 10).await.unwrap();
     assert_eq!((answer.oldest_seq, seqs(&answer.events)), (4, vec![4, 5]));
 }
+
+/// Whole tables read, and rows read that way, since the statistics were last set back.
+async fn rows_scanned(world: &World) -> i64 {
+    world.act("SELECT pg_stat_force_next_flush()").await;
+    world
+        .number("SELECT coalesce(sum(seq_tup_read), 0)::int8 FROM pg_stat_user_tables WHERE relname = 'outbox'")
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_query_of_relay_and_feed_reads_the_whole_outbox() {
+    let mut world = World::new().await;
+    // One session, whose statistics the test can ask for.
+    world.pool = sqlx::postgres::PgPoolOptions::new()
+        .max_connections(1)
+        .connect_with(world.database.options())
+        .await
+        .unwrap();
+    world
+        .act(
+            "INSERT INTO outbox (event_type, entity, entity_version, created_at, envelope, epoch, seq)
+             SELECT 't', 'thing', n, clock() - interval '1 minute', '', 1, n
+             FROM generate_series(1, 100000) n",
+        )
+        .await;
+    world
+        .act("UPDATE relay SET next_seq = 100001, published_upto = 100000")
+        .await;
+    world.commit_each(20).await;
+    world.act("ANALYZE outbox").await;
+    let before = rows_scanned(&world).await;
+
+    let fence = store::acquire(&world.pool, "one", SOON)
+        .await
+        .unwrap()
+        .unwrap();
+    let stamped = store::stamp(&world.pool, "one", fence, 16)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(stamped.rows, 16);
+    assert_eq!(
+        store::unpublished(&world.pool, 1, 10).await.unwrap().len(),
+        10
+    );
+    store::backlog(&world.pool).await.unwrap();
+    let mut conn = world.pool.acquire().await.unwrap();
+    feed::head(&mut conn, world.source).await.unwrap();
+    feed::replay(&mut conn, 1, 99_990, 5).await.unwrap();
+    drop(conn);
+    retention::drop_old(&world.pool, RetentionConfig::default())
+        .await
+        .unwrap();
+
+    let read = rows_scanned(&world).await - before;
+    assert_eq!(read, 0, "rows of whole-table scans");
+}
