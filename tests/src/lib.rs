@@ -6,7 +6,9 @@
 )]
 
 pub mod api;
+pub mod chaos;
 pub mod content;
+pub mod rng;
 pub mod visitors;
 
 use std::time::Duration;

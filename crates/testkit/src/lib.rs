@@ -3,6 +3,7 @@
 //! The servers themselves come from `cargo xtask test`, which names them in the environment.
 #![expect(clippy::unwrap_used, reason = "a broken test set-up may panic")]
 
+pub mod checker;
 mod collector;
 mod database;
 mod proxy;

@@ -7,6 +7,7 @@
 
 mod bench;
 mod cargo;
+mod chaos;
 mod check;
 mod ci;
 mod down;
@@ -51,6 +52,8 @@ enum Command {
     },
     /// Run all tests on private instances of Postgres, NATS and S3.
     Test(test::Options),
+    /// Deployments under fire: kills, deleted streams, a Postgres that restarts.
+    Chaos(chaos::Options),
     /// Load runs of the hot paths against release builds.
     Bench(bench::Options),
     /// What CI runs: check, test, and what needs more tools.
@@ -85,6 +88,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Traffic(options) => traffic::run(&options).await,
         Command::Check { only } => check::run(&workspace, &only).await,
         Command::Test(options) => test::run(&workspace, &options).await,
+        Command::Chaos(options) => chaos::run(&workspace, &options),
         Command::Bench(options) => bench::run(&workspace, &options),
         Command::Ci => ci::run(&workspace).await,
         Command::Prepare { baseline } => prepare::run(&workspace, baseline).await,

@@ -1,0 +1,44 @@
+//! `cargo xtask chaos`: a longer run of the journey under fire.
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::cargo;
+use crate::workspace::Workspace;
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Deployments over 20 lanes.
+    #[arg(long, default_value_t = 1000)]
+    deployments: u64,
+    /// Processes to kill; the streams' deletion and Postgres's restart come on top.
+    #[arg(long, default_value_t = 150)]
+    faults: u64,
+    /// The same seed plans the same run.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    let mut build = cargo::command(workspace);
+    build.args(["build", "--workspace", "--bins", "--locked", "--quiet"]);
+    cargo::run(build)?;
+    let mut run = cargo::command(workspace);
+    run.args([
+        "test",
+        "--package",
+        "e2e",
+        "--test",
+        "e2e",
+        "--locked",
+        "--",
+    ]);
+    run.args(["chaos::", "--nocapture"]);
+    run.env(
+        "CANDLEFISH_CHAOS_DEPLOYMENTS",
+        options.deployments.to_string(),
+    );
+    run.env("CANDLEFISH_CHAOS_FAULTS", options.faults.to_string());
+    run.env("CANDLEFISH_CHAOS_SEED", options.seed.to_string());
+    cargo::run(run)
+}
