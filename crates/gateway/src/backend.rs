@@ -68,8 +68,11 @@ impl Backend {
     /// Makes the call on one replica after the other, until one answers.
     pub(crate) async fn call(&self, call: &Call) -> Result<Response<Body>, Status> {
         let mut last = None;
-        for _ in 0..self.channels.len() {
-            let Some(mut channel) = self.channel() else {
+        // Other calls take turns meanwhile: counting on from its own, this one meets every replica.
+        let first = self.turn.fetch_add(1, Ordering::Relaxed);
+        for offset in 0..self.channels.len() {
+            let place = first.wrapping_add(offset) % self.channels.len();
+            let Some(mut channel) = self.channels.get(place).cloned() else {
                 break;
             };
             match send(&mut channel, call).await {

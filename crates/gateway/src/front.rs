@@ -86,9 +86,12 @@ impl Front {
                 let words = format!("{path} takes GET, not {}", request.method());
                 let problem = Problem::new(&kinds::METHOD_NOT_ALLOWED, "method-not-allowed", words)
                     .allowing("GET, HEAD");
-                return problem
-                    .respond(&RequestId::new().to_string())
-                    .map(Body::new);
+                let request_id = RequestId::new().to_string();
+                let mut response = problem.respond(&request_id).map(Body::new);
+                if let Ok(value) = HeaderValue::from_str(&request_id) {
+                    response.headers_mut().insert("x-request-id", value);
+                }
+                return response;
             }
             return self.pages.answer(page, request.headers()).await;
         }

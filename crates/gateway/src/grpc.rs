@@ -13,10 +13,13 @@ use candlefish_runtime::identity::REQUEST_ID;
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use prost_reflect::DynamicMessage;
-use tonic::{Status, body::Body};
+use tonic::{Code, Status, body::Body};
 use tower::Service;
 
 use crate::call::{Admitted, Calls, MOST_BYTES, unframe};
+
+/// How `tonic` begins its words for it.
+const UNREADABLE: &str = "failed to decode Protobuf message";
 
 /// Answers gRPC calls of the contract.
 #[derive(Debug, Clone)]
@@ -53,7 +56,19 @@ impl Grpc {
         let admitted = self.calls.admit(method, &parts.headers, request_id).await?;
         let body = whole(body).await?;
         check_guarded(&admitted, &body)?;
-        self.calls.make(&admitted, &parts.headers, body).await
+        let answer = self.calls.make(&admitted, &parts.headers, body).await?;
+        Ok(callers_fault(answer))
+    }
+}
+
+/// The gRPC library calls a request that it cannot read an internal error of the service.
+fn callers_fault(answer: Response<Body>) -> Response<Body> {
+    let unread = Status::from_header_map(answer.headers()).filter(|status| {
+        status.code() == Code::Internal && status.message().starts_with(UNREADABLE)
+    });
+    match unread {
+        Some(status) => Status::invalid_argument(status.message()).into_http(),
+        None => answer,
     }
 }
 

@@ -87,7 +87,11 @@ impl Rest {
         if admitted.method.streams {
             return sse::stream(&admitted, answer, self.tasks.stopping());
         }
-        one_message(&admitted, answer).await
+        // A replica that stops in the middle of its answer must not hold the caller for ever.
+        let late = |_elapsed| Problem::from(&Status::deadline_exceeded("the answer did not end"));
+        tokio::time::timeout(self.calls.timeout, one_message(&admitted, answer))
+            .await
+            .map_err(late)?
     }
 }
 

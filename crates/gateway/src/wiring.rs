@@ -102,6 +102,16 @@ pub async fn run(config: Config, tasks: &Tasks) -> Result<(), Error> {
             .map_err(|error| Error::Bootstrap(crate::backend::chain(&error)))?;
     }
     readiness.set("database", Ok(()));
+    tasks.spawn(
+        "database watch",
+        Policy::StopProcess,
+        database::watch(
+            pool.clone(),
+            readiness,
+            Duration::from_secs(1),
+            tasks.stopping(),
+        ),
+    );
     let front = build(&config, &pool, tasks).await?;
     let router = Router::new().fallback(move |request: Request<axum::body::Body>| {
         let front = front.clone();

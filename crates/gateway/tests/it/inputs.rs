@@ -403,8 +403,12 @@ async fn bytes_that_are_no_message_are_refused() {
         let status = raw::call(stand.channel(), &rpc.path, request)
             .await
             .unwrap_err();
-        // The code is the gRPC library's own, and wrong: it is the caller's fault (issue 3, 6.5).
-        assert_eq!(status.code(), Code::Internal, "{}: {status}", rpc.path);
+        assert_eq!(
+            status.code(),
+            Code::InvalidArgument,
+            "{}: {status}",
+            rpc.path
+        );
     }
 }
 
