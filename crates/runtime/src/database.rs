@@ -7,7 +7,12 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use crate::refusal::{Code, Refusal};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    ops::Readiness,
+    refusal::{Code, Refusal},
+};
 
 /// An exhausted pool answers within a second.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -15,6 +20,9 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_LIFETIME: Duration = Duration::from_mins(2);
 /// A connection used a moment ago is taken as alive; one that rested is asked first.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+
+/// Failed looks after which a database counts as silent.
+const SILENT_AFTER: u32 = 3;
 
 /// The server is going, coming or full.
 const GOING: [&str; 7] = [
@@ -67,6 +75,44 @@ pub async fn connect(url: &str, max: u32) -> Result<PgPool, Error> {
             })
         })
         .connect_lazy_with(options))
+}
+
+/// Says in `readiness`, as `database`, whether the database answers; until `stopping`.
+///
+/// A pool that is busy for a moment is no fault: a replica that is taken out of traffic for it
+/// would leave its load to the others.
+pub async fn watch(
+    pool: PgPool,
+    readiness: Readiness,
+    every: Duration,
+    stopping: CancellationToken,
+) {
+    let mut failed = 0;
+    loop {
+        match sqlx::query("SELECT 1").execute(&pool).await {
+            Ok(_) => {
+                failed = 0;
+                readiness.set("database", Ok(()));
+            }
+            Err(error) => {
+                failed += 1;
+                if failed >= SILENT_AFTER {
+                    // The kind of failure alone: the text may change each time, and hold an address.
+                    let why = match error {
+                        sqlx::Error::PoolTimedOut => "no connection within a second",
+                        sqlx::Error::Io(_) => "the connection is refused or breaks",
+                        sqlx::Error::Database(_) => "the server refuses",
+                        _ => "it does not answer",
+                    };
+                    readiness.set("database", Err(why.to_owned()));
+                }
+            }
+        }
+        let pause = tokio::time::sleep(every);
+        if stopping.run_until_cancelled(pause).await.is_none() {
+            return;
+        }
+    }
 }
 
 /// Whether the same call may succeed later ([`Code::Unavailable`]) or never ([`Code::Internal`]).
@@ -139,5 +185,38 @@ mod tests {
             code(&sqlx::Error::ColumnNotFound("id".to_owned())),
             Code::Internal
         );
+    }
+
+    #[tokio::test]
+    async fn a_database_that_goes_and_comes_back_is_seen() {
+        let database = candlefish_testkit::Database::fresh(&[]).await;
+        let options = database.options();
+        let upstream = format!("{}:{}", options.get_host(), options.get_port());
+        let proxy = candlefish_testkit::Proxy::start(&upstream).await;
+        let through = proxy.addr();
+        let through = options.host(&through.ip().to_string()).port(through.port());
+        let pool = PgPoolOptions::new()
+            .acquire_timeout(Duration::from_millis(100))
+            .connect_lazy_with(through);
+        let (readiness, stopping) = (Readiness::new(), CancellationToken::new());
+        let every = Duration::from_millis(10);
+        let tasks = crate::tasks::Tasks::new();
+        let watched = watch(pool, readiness.clone(), every, stopping.clone());
+        let watching = tasks.spawn("watch", crate::tasks::Policy::StopProcess, watched);
+        let soon = Duration::from_secs(20);
+        let ready = async || readiness.waiting().is_empty();
+        candlefish_testkit::wait_until(soon, "a ready database", ready).await;
+        proxy.cut();
+        candlefish_testkit::wait_until(soon, "a silent database", async || {
+            readiness
+                .waiting()
+                .iter()
+                .any(|part| part.name == "database")
+        })
+        .await;
+        proxy.mend();
+        candlefish_testkit::wait_until(soon, "a ready database again", ready).await;
+        stopping.cancel();
+        watching.await.unwrap();
     }
 }
