@@ -1,12 +1,12 @@
 //! Checked queries: what is stored in `.sqlx` is what the migrations and the code say today.
 //!
-//! A private Postgres gets the migrations, the crates are compiled against it, and what that
+//! A private Postgres gets the migrations, the workspace is checked against it, and what that
 //! stores is compared with what the tree holds. Nothing of the tree is written.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use candlefish_devstack::Stack;
@@ -14,6 +14,8 @@ use candlefish_devstack::Stack;
 use crate::cargo;
 use crate::check::Outcome;
 use crate::workspace::Workspace;
+
+mod leftovers;
 
 /// A crate with checked queries, and the role whose schema they run in.
 struct Owner {
@@ -42,30 +44,27 @@ const OWNERS: [Owner; 3] = [
 ];
 
 pub(super) async fn check(workspace: &Workspace) -> Outcome {
-    let stack = migrated(workspace).await?;
     let fresh = tempfile::tempdir()?;
+    store(workspace, fresh.path()).await?;
     let mut faults = Vec::new();
     for owner in OWNERS {
-        let folder = fresh.path().join(owner.package);
-        compile(workspace, &stack, &owner, &folder)?;
         let stored = workspace.root.join(owner.folder).join(".sqlx");
-        let (stored, fresh) = (names(&stored)?, names(&folder)?);
-        for name in stored.symmetric_difference(&fresh) {
-            let word = if fresh.contains(name) {
+        let folder = fresh.path().join(owner.package);
+        let (old, new) = (names(&stored)?, names(&folder)?);
+        for name in old.symmetric_difference(&new) {
+            let word = if new.contains(name) {
                 "is missing"
             } else {
                 "is of no use"
             };
             faults.push(format!("{}/.sqlx/{name} {word}", owner.folder));
         }
-        for name in stored.intersection(&fresh) {
-            let path = workspace.root.join(owner.folder).join(".sqlx").join(name);
-            if !same(&path, &folder.join(name))? {
+        for name in old.intersection(&new) {
+            if !same(&stored.join(name), &folder.join(name))? {
                 faults.push(format!("{}/.sqlx/{name} is out of date", owner.folder));
             }
         }
     }
-    stack.stop().await?;
     ensure!(
         faults.is_empty(),
         "{}\nrenew them with `cargo xtask prepare`",
@@ -76,21 +75,41 @@ pub(super) async fn check(workspace: &Workspace) -> Outcome {
 
 /// Replaces what is stored.
 pub(crate) async fn renew(workspace: &Workspace) -> Result<()> {
-    let stack = migrated(workspace).await?;
+    let fresh = tempfile::tempdir()?;
+    store(workspace, fresh.path()).await?;
     for owner in OWNERS {
-        let fresh = tempfile::tempdir()?;
-        compile(workspace, &stack, &owner, fresh.path())?;
         let stored = workspace.root.join(owner.folder).join(".sqlx");
-        let (old, new) = (names(&stored)?, names(fresh.path())?);
+        let folder = fresh.path().join(owner.package);
+        let (old, new) = (names(&stored)?, names(&folder)?);
         for name in old.difference(&new) {
             fs::remove_file(stored.join(name))?;
         }
         for name in &new {
             fs::create_dir_all(&stored)?;
-            fs::copy(fresh.path().join(name), stored.join(name))?;
+            fs::copy(folder.join(name), stored.join(name))?;
         }
         println!("{}: {} queries", owner.package, new.len());
     }
+    Ok(())
+}
+
+/// Stores every crate's queries, as of today, in a folder of its own below `fresh`.
+async fn store(workspace: &Workspace, fresh: &Path) -> Result<()> {
+    let stack = migrated(workspace).await?;
+    let wrapper = wrapper(&stack, fresh)?;
+    let mut command = cargo::command(workspace);
+    command.args([
+        "check",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--quiet",
+    ]);
+    command.args(["--message-format", "json-render-diagnostics"]);
+    command.env("RUSTC_WORKSPACE_WRAPPER", &wrapper);
+    command.env("CARGO_INCREMENTAL", "0");
+    let told = cargo::output(command)?;
+    leftovers::remove(&told)?;
     stack.stop().await
 }
 
@@ -109,23 +128,25 @@ async fn migrated(workspace: &Workspace) -> Result<Stack> {
     Ok(stack)
 }
 
-/// Compiles the crate alone and anew, with its tests, against the database.
-fn compile(workspace: &Workspace, stack: &Stack, owner: &Owner, folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder)?;
-    let url = stack.database_url(owner.role).context("an unknown role")?;
-    for profile in ["check", "test"] {
-        let mut command: Command = cargo::command(workspace);
-        command.args(["rustc", "--quiet", "--locked", "--lib"]);
-        command.args(["--package", owner.package, "--profile", profile]);
-        // A flag that was never used before makes cargo compile it although no file has changed.
-        let unique = format!("--cfg=queries_{}_{}", std::process::id(), profile);
-        command.args(["--", &unique]);
-        command.env("SQLX_OFFLINE", "false");
-        command.env("SQLX_OFFLINE_DIR", folder);
-        command.env("DATABASE_URL", &url);
-        cargo::run(command)?;
+/// What cargo runs instead of rustc, for crates of the workspace alone: it tells each crate its own
+/// database and folder. Its path has never been used before, so cargo compiles them all anew, while
+/// everything else is shared with the other checks.
+fn wrapper(stack: &Stack, fresh: &Path) -> Result<PathBuf> {
+    let mut script = "#!/bin/sh\ncase $CARGO_PKG_NAME in\n".to_owned();
+    for Owner { package, role, .. } in OWNERS {
+        let folder = fresh.join(package);
+        fs::create_dir_all(&folder)?;
+        let url = stack.database_url(role).context("an unknown role")?;
+        let folder = folder.display();
+        let line = format!("{package}) DATABASE_URL='{url}' SQLX_OFFLINE_DIR='{folder}' ;;\n");
+        script.push_str(&line);
     }
-    Ok(())
+    script += "*) exec \"$@\" ;;\nesac\n";
+    script += "export DATABASE_URL SQLX_OFFLINE_DIR SQLX_OFFLINE=false\nexec \"$@\"\n";
+    let path = fresh.join("rustc");
+    fs::write(&path, script)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    Ok(path)
 }
 
 fn names(folder: &Path) -> Result<BTreeSet<String>> {
