@@ -1,32 +1,68 @@
-//! gRPC ↔ what waits for a person. The two verbs are small enough to live here with their
-//! transactions.
+//! gRPC ↔ what waits for a person.
 
-use candlefish_ids::{DeploymentId, StepId};
+use candlefish_messaging::dead_letter;
 use candlefish_proto::deploy::{self as pb, queue_service_server::QueueService};
 use candlefish_runtime::{
     identity::{self, Caller},
-    refusal::{Code, Refusal},
+    refusal::Refusal,
+    tasks::Tasks,
 };
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::store::{self, Quarantined};
+use super::{
+    ItemId, Listed,
+    decide::{self, Decide},
+    letter_item, step_item, store,
+};
 use crate::{
-    ctx::{Ctx, Tx, shown},
-    deployment::{
-        self, Deployment, Error,
-        apply::{Change, apply_and_record},
-        state::{Cause, Event, State},
-    },
+    ctx::Ctx,
+    deployment::Error,
     field::Faults,
-    lane::{self, store::Lane},
+    idempotency::Key,
     page::{self, Filter, Page},
 };
 
 /// The queue service.
 #[derive(Debug, Clone)]
 pub(crate) struct Rpc {
-    pub(crate) ctx: Ctx,
+    ctx: Ctx,
+    tasks: Tasks,
+}
+
+impl Rpc {
+    pub(crate) fn new(ctx: Ctx, tasks: Tasks) -> Self {
+        Self { ctx, tasks }
+    }
+
+    /// Decides to the end, whatever becomes of the caller's connection.
+    async fn decide(
+        &self,
+        caller: Caller,
+        key: Option<Key>,
+        cmd: Decide,
+    ) -> Result<Response<pb::QueueItem>, Status> {
+        let ctx = self.ctx.clone();
+        let command = async move { decide::decide(&ctx, &caller, key, cmd).await };
+        let done = self.tasks.complete("command", Box::pin(command)).await;
+        let done = done.map_err(|lost| Status::unavailable(lost.to_string()))?;
+        Ok(done?.into_response())
+    }
+
+    async fn list(&self, caller: &Caller, page: &Page<Uuid>) -> Result<Vec<Listed>, Error> {
+        let mut conn = self.ctx.pool.acquire().await?;
+        let after = page.after().copied();
+        let steps = store::list(&mut conn, &caller.sites, after, page.limit()).await?;
+        let mut items: Vec<Listed> = steps.into_iter().map(step_item).collect();
+        if caller.sites.is_empty() {
+            let after = after.map(candlefish_ids::DeadLetterId::from_uuid);
+            let letters = dead_letter::list(&mut conn, after, page.limit()).await?;
+            items.extend(letters.into_iter().map(letter_item));
+        }
+        items.sort_by_key(|(place, _)| *place);
+        items.truncate(usize::try_from(page.limit()).unwrap_or(0));
+        Ok(items)
+    }
 }
 
 #[tonic::async_trait]
@@ -46,15 +82,10 @@ impl QueueService for Rpc {
             page::SIZES,
         );
         faults.finish()?;
-        let mut conn = self.ctx.pool.acquire().await.map_err(Error::from)?;
-        let after: Option<Uuid> = page.after().copied();
-        let rows = store::list(&mut conn, &caller.sites, after, page.limit())
-            .await
-            .map_err(Error::from)?;
-        let (rows, next_page_token) = page.cut(rows, |one| one.id.uuid());
-        let items = rows.into_iter().map(item).collect();
+        let listed = self.list(&caller, &page).await?;
+        let (listed, next_page_token) = page.cut(listed, |(place, _)| *place);
         Ok(Response::new(pb::ListQueueItemsResponse {
-            items,
+            items: listed.into_iter().map(|(_, item)| item).collect(),
             next_page_token,
         }))
     }
@@ -64,10 +95,10 @@ impl QueueService for Rpc {
         request: Request<pb::ReplayQueueItemRequest>,
     ) -> Result<Response<pb::QueueItem>, Status> {
         let caller = identity::caller(&request)?;
-        let message = request.into_inner();
-        let (step, reason) = named(&message.id, &message.reason)?;
-        let item = self.decide(&caller, step, &reason, true).await?;
-        Ok(Response::new(item))
+        let message = request.get_ref();
+        let cmd = read(&message.id, &message.reason, true)?;
+        let key = Key::of(request.metadata(), &caller, "ReplayQueueItem", message)?;
+        self.decide(caller, key, cmd).await
     }
 
     async fn discard_queue_item(
@@ -75,118 +106,23 @@ impl QueueService for Rpc {
         request: Request<pb::DiscardQueueItemRequest>,
     ) -> Result<Response<pb::QueueItem>, Status> {
         let caller = identity::caller(&request)?;
-        let message = request.into_inner();
-        let (step, reason) = named(&message.id, &message.reason)?;
-        let item = self.decide(&caller, step, &reason, false).await?;
-        Ok(Response::new(item))
+        let message = request.get_ref();
+        let cmd = read(&message.id, &message.reason, false)?;
+        let key = Key::of(request.metadata(), &caller, "DiscardQueueItem", message)?;
+        self.decide(caller, key, cmd).await
     }
 }
 
-impl Rpc {
-    async fn decide(
-        &self,
-        caller: &Caller,
-        step: StepId,
-        reason: &str,
-        replay: bool,
-    ) -> Result<pb::QueueItem, Error> {
-        let ctx = &self.ctx;
-        let mut tx = ctx.begin().await.map_err(Error::Begin)?;
-        let (mut lane, mut deployment, quarantined) = lock(&mut tx, caller, step).await?;
-        let now = tx.now();
-        let done = if replay {
-            store::replay(&mut tx, now, step).await?
-        } else {
-            store::discard(&mut tx, now, step).await?
-        };
-        if !done {
-            return Err(unknown(step).into());
-        }
-        let verb = if replay {
-            "puts back to work"
-        } else {
-            "gives up"
-        };
-        let words = format!("{} {verb} {}: {reason}", caller.principal, quarantined.kind);
-        move_on(&mut tx, &mut lane, &mut deployment, caller, &words, replay).await?;
-        lane::grant(ctx, &mut tx, &mut lane).await?;
-        ctx.commit(tx).await.map_err(Error::Commit)?;
-        Ok(item(quarantined))
-    }
-}
-
-async fn move_on(
-    tx: &mut Tx,
-    lane: &mut Lane,
-    deployment: &mut Deployment,
-    caller: &Caller,
-    words: &str,
-    replay: bool,
-) -> Result<(), Error> {
-    let now = tx.now();
-    let cancelling = matches!(deployment.state, State::Cancelling { .. });
-    crate::blocker::set(tx, now, deployment.id, None).await?;
-    deployment::store::log(tx, now, deployment.id, 0, words).await?;
-    if let Some(left) = deployment.deadline_left.take() {
-        deployment.deadline_at = Some(now.plus(left));
-    }
-    let event = match (replay, cancelling) {
-        // An undo step that is replayed changes nothing but its own row.
-        (true, true) => return Ok(()),
-        (true, false) => Event::Resumes,
-        (false, false) => Event::Stops(Cause::Discarded),
-        (false, true) => {
-            deployment.target_confirmed = Some(false);
-            if crate::step::store::ready_next(tx, now, deployment.id)
-                .await?
-                .is_some()
-            {
-                return Ok(());
-            }
-            Event::Undone
-        }
-    };
-    let change = Change::new(event, &caller.principal, words);
-    apply_and_record(tx, lane, deployment, change).await
-}
-
-async fn lock(
-    tx: &mut Tx,
-    caller: &Caller,
-    step: StepId,
-) -> Result<(Lane, Deployment, Quarantined), Error> {
-    let id: DeploymentId = store::find_deployment(tx, step)
-        .await?
-        .ok_or_else(|| unknown(step))?;
-    let (lane, deployment) = deployment::stop::lock(tx, caller, id).await?;
-    let before = step.uuid().as_u128().checked_sub(1).map(Uuid::from_u128);
-    let mut found = store::list(tx, &caller.sites, before, 1).await?;
-    let quarantined = found
-        .pop()
-        .filter(|one| one.id == step)
-        .ok_or_else(|| unknown(step))?;
-    Ok((lane, deployment, quarantined))
-}
-
-fn named(id: &str, reason: &str) -> Result<(StepId, String), Status> {
+fn read(id: &str, reason: &str, replays: bool) -> Result<Decide, Refusal> {
     let mut faults = Faults::default();
-    let step = faults.id("id", id);
-    let reason = faults.reason("reason", reason);
-    Ok((faults.finish_with(step)?, reason))
-}
-
-fn unknown(step: StepId) -> Refusal {
-    let words = format!("nothing named {step} waits for a person");
-    Refusal::new(Code::NotFound, "queue-item-unknown", words)
-}
-
-fn item(step: Quarantined) -> pb::QueueItem {
-    pb::QueueItem {
-        id: step.id.to_string(),
-        kind: pb::queue_item::Kind::Step.into(),
-        since: step.since.map(shown),
-        error: step.error,
-        deployment_id: step.deployment_id.to_string(),
-        summary: format!("{} of {}/{}", step.kind, step.site, step.environment),
+    let item: Option<ItemId> = id.parse().ok();
+    if item.is_none() {
+        faults.add("id", "must be `step_` or `dl_` and 26 characters");
     }
+    let reason = faults.reason("reason", reason);
+    Ok(Decide {
+        item: faults.finish_with(item)?,
+        reason,
+        replays,
+    })
 }
