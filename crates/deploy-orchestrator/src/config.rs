@@ -40,6 +40,8 @@ pub struct Config {
     pub sweep: Duration,
     /// How often what the edges serve is compared with what should be live.
     pub reconcile: Duration,
+    /// How often the releases to keep are proven restorable.
+    pub restorable: Duration,
     /// Deployments carried on at a time.
     pub workers: usize,
     /// Errors after which a step fails.
@@ -94,6 +96,7 @@ impl Config {
             poll: env.duration_ms_or("CANDLEFISH_POLL_MS", 250),
             sweep: env.duration_ms_or("CANDLEFISH_SWEEP_MS", 5_000),
             reconcile: env.duration_ms_or("CANDLEFISH_RECONCILE_MS", 60_000),
+            restorable: env.duration_ms_or("CANDLEFISH_RESTORABLE_MS", 600_000),
             workers: env.parse_or("CANDLEFISH_WORKERS", 16),
             attempts: env.parse_or("CANDLEFISH_STEP_ATTEMPTS", 8),
             quarantine_after: env.parse_or("CANDLEFISH_QUARANTINE_AFTER", 6),
@@ -129,6 +132,7 @@ impl Config {
         format!(
             "listen {}\nops_listen {}\ndatabase {database}\ndatabase_connections {}\nnats {}\n\
              blobs {}\ndomain {}\nsite_port {}\nlease {:?}\npoll {:?}\nsweep {:?}\nreconcile {:?}\n\
+             restorable {:?}\n\
              workers {}\nattempts {}\nquarantine_after {}\nedge_patience {:?}\n\
              edge_patience_hurried {:?}\nfetch_timeout {:?}\n",
             self.listen,
@@ -142,6 +146,7 @@ impl Config {
             self.poll,
             self.sweep,
             self.reconcile,
+            self.restorable,
             self.workers,
             self.attempts,
             self.quarantine_after,

@@ -15,7 +15,7 @@ use jiff_sqlx::{Timestamp, ToSqlx};
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use tokio::sync::Notify;
 
-use crate::Config;
+use crate::{Config, observed::Observed};
 
 /// Shared by all commands of one process; cheap to clone.
 #[derive(Clone, Debug)]
@@ -56,6 +56,7 @@ impl Ctx {
         Ok(Tx {
             inner: self.pool.begin().await?,
             now: None,
+            observed: Vec::new(),
         })
     }
 
@@ -77,6 +78,7 @@ impl Ctx {
     /// Commits and wakes what the change may concern.
     pub(crate) async fn commit(&self, tx: Tx) -> Result<(), sqlx::Error> {
         tx.inner.commit().await?;
+        tx.observed.into_iter().for_each(Observed::count);
         self.nudge();
         Ok(())
     }
@@ -114,6 +116,7 @@ pub(crate) fn shown_duration(duration: Duration) -> prost_types::Duration {
 pub(crate) struct Tx {
     inner: Transaction<'static, Postgres>,
     now: Option<Moment>,
+    observed: Vec<Observed>,
 }
 
 impl Tx {
@@ -128,6 +131,11 @@ impl Tx {
         let now = read(at);
         self.now = Some(now);
         Ok(now)
+    }
+
+    /// Counts for `/metrics` once this is committed.
+    pub(crate) fn observe(&mut self, what: Observed) {
+        self.observed.push(what);
     }
 
     /// The moment that [`Tx::read_clock`] read.

@@ -35,6 +35,10 @@ mod poke;
 
 mod reconcile;
 
+mod restorable;
+
+mod observed;
+
 mod trace;
 
 mod forget;

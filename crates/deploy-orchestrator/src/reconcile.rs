@@ -9,6 +9,7 @@ pub(crate) mod store;
 use std::fmt;
 
 use candlefish_ids::EnvironmentId;
+use candlefish_runtime::metrics::ROUTE_DRIFT;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -131,7 +132,7 @@ async fn correct(ctx: &Ctx, environment: EnvironmentId) -> Result<(), Error> {
             one.site, one.environment
         );
     }
-    metrics::counter!("route_drift_total").increment(1);
+    metrics::counter!(ROUTE_DRIFT).increment(1);
     let epoch = candlefish_messaging::epoch::current(&mut tx).await?;
     let hosts: Vec<String> = drift.into_iter().map(|item| item.host).collect();
     let place = Place {

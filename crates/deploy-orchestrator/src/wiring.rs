@@ -1,6 +1,6 @@
 //! The only file that knows every room: builds, mounts, spawns.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use candlefish_blobs::{Options, Store};
 use candlefish_messaging::{Relay, RelayConfig, retention};
@@ -20,7 +20,7 @@ use tonic::service::Routes;
 use crate::{
     Config,
     ctx::{Ctx, Nudges},
-    deployment, edge, feed, forget, poke, queue, reconcile, release,
+    deployment, edge, feed, forget, observed, poke, queue, reconcile, release, restorable,
     route::table::Table,
     site,
     step::{
@@ -91,6 +91,16 @@ pub async fn run(config: Config, tasks: &Tasks) -> Result<Running, Error> {
     let pool = database::connect(&config.database_url, config.database_connections).await?;
     check_schema(&pool).await?;
     readiness.set("database", Ok(()));
+    tasks.spawn(
+        "database watch",
+        Policy::StopProcess,
+        database::watch(
+            pool.clone(),
+            readiness,
+            Duration::from_secs(1),
+            tasks.stopping(),
+        ),
+    );
     let nats = candlefish_messaging::nats::connect(NAME, &config.nats_url).await?;
     let blobs = open_blobs(&config).await?;
     let nudges = Nudges {
@@ -213,8 +223,24 @@ fn spawn(ctx: &Ctx, nats: &async_nats::Client, tasks: &Tasks) -> Result<Routes, 
         stop,
         retention::run(ctx.pool.clone(), kept, stopping),
     );
+    spawn_watches(ctx, tasks);
     spawn_traces(ctx, &name, tasks)?;
     mount(ctx, tasks, edges)
+}
+
+/// Loops that only look and tell.
+fn spawn_watches(ctx: &Ctx, tasks: &Tasks) {
+    let stop = Policy::StopProcess;
+    tasks.spawn(
+        "restorable",
+        stop,
+        restorable::run(ctx.clone(), tasks.stopping()),
+    );
+    tasks.spawn(
+        "observed",
+        stop,
+        observed::run(ctx.clone(), tasks.stopping()),
+    );
 }
 
 /// Sends traces of deployments when a collector is named.
@@ -265,7 +291,7 @@ fn mount(ctx: &Ctx, tasks: &Tasks, edges: edge::rpc::Rpc) -> Result<Routes, Erro
     mount!(deploy::edge_service_server::EdgeServiceServer<_>, edges);
     mount!(
         deploy::queue_service_server::QueueServiceServer<_>,
-        queue::rpc::Rpc { ctx: ctx.clone() }
+        queue::rpc::Rpc::new(ctx.clone(), tasks.clone())
     );
     mount!(
         event::feed_service_server::FeedServiceServer<_>,

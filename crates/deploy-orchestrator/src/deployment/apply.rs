@@ -13,6 +13,7 @@ use crate::{
     blocker,
     ctx::Tx,
     lane::{order::SUPERSEDED_BEFORE_PINNED, store as lane_store, store::Lane},
+    observed::Observed,
     release, step,
 };
 
@@ -168,6 +169,18 @@ pub(crate) async fn record(
     actor: &str,
 ) -> Result<(), Error> {
     store::save(tx, deployment).await?;
+    if let (State::Ended { outcome, at, .. }, false) = (&deployment.state, before.is_terminal()) {
+        let environment = match deployment.kind {
+            Kind::Preview => Kind::Preview.word(),
+            Kind::Standard | Kind::Rollback => &deployment.environment,
+        };
+        tx.observe(Observed::DeploymentEnded {
+            site: deployment.site.clone(),
+            environment: environment.to_owned(),
+            status: outcome.word(),
+            took: at.since(deployment.created_at),
+        });
+    }
     let fact = event::changed(deployment, before, actor);
     let now = tx.now();
     candlefish_messaging::outbox::append(tx, now, vec![fact]).await?;

@@ -23,6 +23,7 @@ use crate::{
         state::{Cause, Event, State},
     },
     lane::{self, store::Lane},
+    observed::Observed,
 };
 
 /// A step that this worker claimed, to be worked on outside the database.
@@ -204,6 +205,7 @@ impl<'a> Hands<'a> {
         let now = self.tx.now();
         self.changed = true;
         store::close(self.tx, now, &step, "done", message).await?;
+        self.observe_end(&step);
         let line = match message {
             "" => step.kind.word().to_owned(),
             found => format!("{}: {found}", step.kind.word()),
@@ -292,6 +294,7 @@ impl<'a> Hands<'a> {
     async fn failed(&mut self, step: &Step, cause: Cause, message: String) -> Result<(), Error> {
         let now = self.tx.now();
         store::close(self.tx, now, step, "failed", &message).await?;
+        self.observe_end(step);
         tracing::info!(
             deployment.id = %self.deployment.id, step = step.kind.word(), cause = cause.word(),
             "{} fails: {message}", self.deployment.place()
@@ -325,7 +328,7 @@ impl<'a> Hands<'a> {
         let claim = store::claim(self.tx, now, step.id, self.worker, lease, lost).await?;
         if lost {
             step.lost_leases += 1;
-            metrics::counter!("lease_losses_total").increment(1);
+            self.tx.observe(Observed::LeaseLost);
         }
         self.changed = true;
         Ok(Claimed {
@@ -362,6 +365,14 @@ impl<'a> Hands<'a> {
         self.changed = true;
         let change = Change::new(event, SYSTEM, message);
         apply(self.tx, &mut self.lane, &mut self.deployment, &change).await
+    }
+
+    fn observe_end(&mut self, step: &Step) {
+        let now = self.tx.now();
+        self.tx.observe(Observed::StepEnded {
+            kind: step.kind.word(),
+            took: now.since(step.started_at.unwrap_or(now)),
+        });
     }
 
     /// Saves what changed and lets the lane choose again when it is free.

@@ -13,7 +13,10 @@ use std::{
 };
 
 use candlefish_ids::DeploymentId;
-use candlefish_runtime::tasks::{Policy, Tasks};
+use candlefish_runtime::{
+    metrics::STEPS_DUE,
+    tasks::{Policy, Tasks},
+};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -103,7 +106,7 @@ impl Worker {
         let mut conn = self.ctx.pool.acquire().await?;
         let due = store::list_due(&mut conn, &kinds, edges_reported, idle, LOOK).await?;
         drop(conn);
-        metrics::gauge!("steps_due").set(f64::from(u32::try_from(due.len()).unwrap_or(u32::MAX)));
+        metrics::gauge!(STEPS_DUE).set(f64::from(u32::try_from(due.len()).unwrap_or(u32::MAX)));
         for one in due {
             let Ok(permit) = Arc::clone(&self.at_a_time).try_acquire_owned() else {
                 break;
