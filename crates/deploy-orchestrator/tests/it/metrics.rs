@@ -1,0 +1,84 @@
+//! What `/metrics` says of deployments.
+
+use candlefish_ids::DeadLetterId;
+use candlefish_proto::deploy::{self as pb, deployment::State};
+use candlefish_testkit::poll_until;
+
+use crate::{
+    api::{baking, policy},
+    sandbox::{SOON, Sandbox},
+};
+
+#[tokio::test]
+async fn deployments_steps_and_queues_are_counted() {
+    let (sandbox, orchestrator, _edge, api) = Sandbox::started().await;
+    api.create_environment("metered", policy()).await;
+    let old = sandbox.release(&api, "old").await;
+    api.deploy_whole("metered", &old).await;
+    let preview = api.preview(&old).await.unwrap().into_inner().id;
+    api.wait_for(&preview, &[State::Succeeded]).await;
+    let new = sandbox.release(&api, "new").await;
+    let made = api.create("metered", &new, Some(baking())).await;
+    let aborted = made.unwrap().into_inner().id;
+    api.wait_in(&aborted, pb::step::Kind::Bake).await;
+    api.abort(&aborted).await.unwrap();
+    api.wait_for(&aborted, &[State::RolledBack]).await;
+    let other = sandbox.release(&api, "other").await;
+    let acting = api.create("metered", &other, Some(baking())).await;
+    let acting = acting.unwrap().into_inner().id;
+    api.wait_in(&acting, pb::step::Kind::Bake).await;
+    api.deploy("metered", &old).await;
+    sandbox
+        .act(&format!(
+            "INSERT INTO dead_letter (id, consumer, source, epoch, seq, event_type, payload, error,
+                 deliveries, created_at)
+             VALUES ('{}', 'c', 's', 1, 7, 't', '\\x00', 'e', 8, clock())",
+            DeadLetterId::new().uuid()
+        ))
+        .await;
+    let url = format!("http://{}/metrics", orchestrator.running.ops_address);
+    let said = async |start: &str| -> Option<f64> {
+        let text = reqwest::get(&url).await.unwrap().text().await.unwrap();
+        let mut lines = text.lines();
+        lines.find_map(|line| line.strip_prefix(start)?.trim().parse().ok())
+    };
+    for (start, value) in [
+        (
+            r#"deployments_total{site="docs",environment="metered",status="succeeded"}"#,
+            1.0,
+        ),
+        (
+            r#"deployments_total{site="docs",environment="metered",status="rolled_back"}"#,
+            1.0,
+        ),
+        (
+            r#"deployment_duration_seconds_count{site="docs",environment="metered"}"#,
+            2.0,
+        ),
+        (
+            r#"deployment_duration_seconds_bucket{site="docs",environment="metered",le="600"}"#,
+            2.0,
+        ),
+        ("active_deployments", 1.0),
+        (r#"queue_depth{queue="pending"}"#, 1.0),
+        (r#"queue_depth{queue="quarantined"}"#, 0.0),
+        (r#"queue_depth{queue="dead_letters"}"#, 1.0),
+    ] {
+        poll_until(SOON, start, async || match said(start).await {
+            Some(found) if (found - value).abs() < 0.1 => Ok(()),
+            other => Err(other),
+        })
+        .await;
+    }
+    // Other orchestrators of this process count here as well.
+    for (start, least) in [
+        (
+            r#"deployments_total{site="docs",environment="preview",status="succeeded"}"#,
+            1.0,
+        ),
+        (r#"step_duration_seconds_count{kind="switch"}"#, 3.0),
+        (r#"step_duration_seconds_count{kind="return"}"#, 1.0),
+    ] {
+        assert!(said(start).await.unwrap() >= least, "{start}");
+    }
+}
