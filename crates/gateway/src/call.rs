@@ -10,8 +10,9 @@ use candlefish_runtime::{
     refusal::{Code, Refusal},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http_body_util::{BodyExt, Limited};
 use prost_reflect::DynamicMessage;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, body::Body, service::Routes};
 use tower::ServiceExt;
 
@@ -43,6 +44,8 @@ pub(crate) struct Calls {
     pub(crate) own: Routes,
     pub(crate) signer: Signer,
     pub(crate) at_a_time: Arc<Semaphore>,
+    /// Streams live long: they have places of their own, so that watchers keep no call out.
+    pub(crate) streams: Arc<Semaphore>,
     pub(crate) timeout: Duration,
 }
 
@@ -63,13 +66,7 @@ impl Calls {
         request_id: RequestId,
     ) -> Result<Admitted, Status> {
         let verified = self.auth.verify(headers).await?;
-        if let Err(refusal) = auth::require(method.role, &verified.caller) {
-            tracing::info!(
-                request.id = %request_id, principal = %verified.caller.principal,
-                method = %method.path, "refused: {refusal}"
-            );
-            return Err(refusal.into());
-        }
+        auth::require(method.role, &verified.caller)?;
         Ok(Admitted {
             method: Arc::clone(method),
             verified,
@@ -106,11 +103,7 @@ impl Calls {
         headers: &HeaderMap,
         body: Bytes,
     ) -> Result<Response<Body>, Status> {
-        let Ok(_permit) = Arc::clone(&self.at_a_time).try_acquire_owned() else {
-            let words = "too many calls at a time; try again";
-            let refusal = Refusal::new(Code::Unavailable, "busy", words);
-            return Err(refusal.retry_after(Duration::from_secs(1)).into());
-        };
+        let permit = self.permit(admitted.method.streams)?;
         let headers = self.forwarded(admitted, headers)?;
         let call = backend::Call {
             path: admitted.method.path.clone(),
@@ -125,12 +118,42 @@ impl Calls {
             }
         };
         // A stream's answer begins at once; how long it goes on is its own business.
-        tokio::time::timeout(self.timeout, answer)
+        let answer = tokio::time::timeout(self.timeout, answer)
             .await
             .map_err(|_elapsed| {
                 let words = format!("no answer within {} s", self.timeout.as_secs());
                 Status::deadline_exceeded(words)
-            })?
+            })??;
+        if admitted.method.streams {
+            return Ok(holding(answer, permit));
+        }
+        Ok(answer)
+    }
+
+    /// A place for one more call, or one more stream.
+    fn permit(&self, stream: bool) -> Result<OwnedSemaphorePermit, Refusal> {
+        let (places, words) = if stream {
+            (&self.streams, "too many streams at a time; try again")
+        } else {
+            (&self.at_a_time, "too many calls at a time; try again")
+        };
+        Arc::clone(places).try_acquire_owned().map_err(|_full| {
+            Refusal::new(Code::Unavailable, "busy", words).retry_after(Duration::from_secs(1))
+        })
+    }
+
+    /// The whole request body, of at most `most` bytes. Whoever sends it a byte at a time is given
+    /// as long as a call.
+    pub(crate) async fn whole(&self, body: Body, most: usize) -> Result<Bytes, Unread> {
+        let reading = Limited::new(body, most).collect();
+        match tokio::time::timeout(self.timeout, reading).await {
+            Ok(Ok(collected)) => Ok(collected.to_bytes()),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+                Err(Unread::TooLarge)
+            }
+            Ok(Err(_broken)) => Err(Unread::Broken),
+            Err(_elapsed) => Err(Unread::TooSlow),
+        }
     }
 
     async fn call_own(
@@ -189,6 +212,25 @@ impl Calls {
         );
         Ok(headers)
     }
+}
+
+/// Why a request's body was not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unread {
+    TooLarge,
+    TooSlow,
+    Broken,
+}
+
+/// The answer, with a permit that is given back when its body ended or was dropped.
+fn holding(answer: Response<Body>, permit: OwnedSemaphorePermit) -> Response<Body> {
+    answer.map(|body| {
+        // The closure lives as long as the body that it is part of.
+        Body::new(body.map_frame(move |frame| {
+            let _held = &permit;
+            frame
+        }))
+    })
 }
 
 /// A message as one gRPC frame.

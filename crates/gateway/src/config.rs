@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use candlefish_runtime::{config::Env, telemetry::TelemetryConfig};
+use tokio::sync::Semaphore;
 use tonic::transport::{Endpoint, Uri};
 
 use crate::token::Presented;
@@ -34,6 +35,8 @@ pub struct Config {
     pub call_timeout: Duration,
     /// Calls in hand at a time; more are answered 503.
     pub calls: usize,
+    /// Streams at a time; more are answered 503.
+    pub streams: usize,
     /// How often the feeds are looked at without a wake-up.
     pub poll: Duration,
     /// Telemetry.
@@ -90,11 +93,18 @@ impl Config {
             remember_tokens: env.duration_ms_or("CANDLEFISH_REMEMBER_TOKENS_MS", 5_000),
             call_timeout: env.duration_ms_or("CANDLEFISH_CALL_TIMEOUT_MS", 30_000),
             calls: env.parse_or("CANDLEFISH_CALLS", 2_048),
+            streams: env.parse_or("CANDLEFISH_STREAMS", 1_024),
             poll: env.duration_ms_or("CANDLEFISH_POLL_MS", 1_000),
             telemetry: TelemetryConfig::from_env(&mut env),
         };
-        if config.calls == 0 {
-            env.fault("CANDLEFISH_CALLS", "must be at least 1");
+        let places = [
+            ("CANDLEFISH_CALLS", config.calls),
+            ("CANDLEFISH_STREAMS", config.streams),
+        ];
+        for (name, places) in places {
+            if !(1..=Semaphore::MAX_PERMITS).contains(&places) {
+                env.fault(name, format!("must be 1 to {}", Semaphore::MAX_PERMITS));
+            }
         }
         env.finish()?;
         Ok(config)
@@ -125,7 +135,7 @@ impl Config {
         format!(
             "listen {}\nops_listen {}\ndatabase {database}\ndatabase_connections {}\nnats {}\n\
              orchestrators {}\nbootstrap_token {}\nopen_status {}\nremember_tokens {:?}\n\
-             call_timeout {:?}\ncalls {}\npoll {:?}\n",
+             call_timeout {:?}\ncalls {}\nstreams {}\npoll {:?}\n",
             self.listen,
             self.ops_listen,
             self.database_connections,
@@ -140,6 +150,7 @@ impl Config {
             self.remember_tokens,
             self.call_timeout,
             self.calls,
+            self.streams,
             self.poll,
         )
     }

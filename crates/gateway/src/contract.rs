@@ -9,6 +9,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use candlefish_proto::access::Role;
 use http::Method as HttpMethod;
+use prost_reflect::prost_types::FileDescriptorSet;
 use prost_reflect::{DescriptorPool, MessageDescriptor};
 
 mod guard;
@@ -197,6 +198,30 @@ impl Contract {
 
     pub(crate) const fn pool(&self) -> &DescriptorPool {
         &self.pool
+    }
+
+    /// The files without what is on no public surface, and without comments: for reflection.
+    pub(crate) fn public_descriptors(&self) -> FileDescriptorSet {
+        let public = |package: &str, service: &str, method: &str| {
+            self.method(&format!("/{package}.{service}/{method}"))
+                .is_some()
+        };
+        let file = self.pool.file_descriptor_protos().map(|file| {
+            let mut file = file.clone();
+            file.source_code_info = None;
+            let package = file.package().to_owned();
+            for service in &mut file.service {
+                let name = service.name().to_owned();
+                service
+                    .method
+                    .retain(|method| public(&package, &name, method.name()));
+            }
+            file.service.retain(|service| !service.method.is_empty());
+            file
+        });
+        FileDescriptorSet {
+            file: file.collect(),
+        }
     }
 
     pub(crate) fn methods(&self) -> &[Arc<Method>] {

@@ -10,13 +10,16 @@ use tower::{Layer, ServiceExt};
 use crate::{
     grpc::Grpc,
     open::Pages,
-    problem::{Problem, kinds},
+    problem::{self, Problem, kinds},
     rest::Rest,
     uploads::Uploads,
 };
 
-/// Everything that answers; cheap to clone.
-#[derive(Debug, Clone)]
+/// As much as the HTTP/2 side takes; the longest address of ours has a thousand.
+const MOST_HEAD_BYTES: usize = 32 * 1024;
+
+/// Everything that answers.
+#[derive(Debug)]
 pub(crate) struct Front {
     pub(crate) grpc: Grpc,
     pub(crate) rest: Rest,
@@ -77,6 +80,11 @@ impl Front {
     }
 
     async fn http(&self, request: Request<Body>) -> Response<Body> {
+        if head_bytes(&request) > MOST_HEAD_BYTES {
+            let words = format!("must have at most {MOST_HEAD_BYTES} bytes together");
+            let problem = Problem::new(&kinds::HEADERS_TOO_LARGE, "headers-too-large", "");
+            return refused(&problem.field("headers and address", words), &request);
+        }
         let path = request.uri().path();
         if path.starts_with("/blobs/") {
             return self.uploads.answer(request).await;
@@ -84,19 +92,34 @@ impl Front {
         if let Some(page) = Pages::find(path) {
             if request.method() != Method::GET && request.method() != Method::HEAD {
                 let words = format!("{path} takes GET, not {}", request.method());
-                let problem = Problem::new(&kinds::METHOD_NOT_ALLOWED, "method-not-allowed", words)
-                    .allowing("GET, HEAD");
-                let request_id = RequestId::new().to_string();
-                let mut response = problem.respond(&request_id).map(Body::new);
-                if let Ok(value) = HeaderValue::from_str(&request_id) {
-                    response.headers_mut().insert("x-request-id", value);
-                }
-                return response;
+                let problem = Problem::new(&kinds::METHOD_NOT_ALLOWED, "method-not-allowed", words);
+                return refused(&problem.allowing("GET, HEAD"), &request);
             }
             return self.pages.answer(page, request.headers()).await;
         }
         self.rest.answer(request).await
     }
+}
+
+/// The address and the headers of a request, as far as their size goes.
+fn head_bytes(request: &Request<Body>) -> usize {
+    let address = request
+        .uri()
+        .path_and_query()
+        .map_or(0, |all| all.as_str().len());
+    let headers = request.headers().iter();
+    address
+        + headers
+            .map(|(name, value)| name.as_str().len() + value.len())
+            .sum::<usize>()
+}
+
+fn refused(problem: &Problem, request: &Request<Body>) -> Response<Body> {
+    let request_id = RequestId::new();
+    // The path of a request that is too large is no line for a log.
+    let path: String = request.uri().path().chars().take(200).collect();
+    problem::log(problem, request_id, request.method().as_str(), &path);
+    problem.respond(&request_id.to_string()).map(Body::new)
 }
 
 /// A page of text.

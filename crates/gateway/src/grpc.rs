@@ -7,16 +7,17 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
 use candlefish_ids::RequestId;
 use candlefish_runtime::identity::REQUEST_ID;
 use http::{HeaderName, HeaderValue, Request, Response};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use prost_reflect::DynamicMessage;
 use tonic::{Code, Status, body::Body};
 use tower::Service;
 
-use crate::call::{Admitted, Calls, MOST_BYTES, unframe};
+use crate::{
+    call::{Admitted, Calls, MOST_BYTES, Unread, unframe},
+    problem::{self, Problem},
+};
 
 /// How `tonic` begins its words for it.
 const UNREADABLE: &str = "failed to decode Protobuf message";
@@ -31,14 +32,18 @@ impl Grpc {
     /// Makes one call.
     pub(crate) async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let request_id = RequestId::new();
+        let path = request.uri().clone();
         let mut response = match self.pass(request, request_id).await {
             Ok(response) => response,
-            Err(status) => status.into_http(),
+            Err(status) => {
+                problem::log(&Problem::from(&status), request_id, "gRPC", path.path());
+                status.into_http()
+            }
         };
         if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
-            response
-                .headers_mut()
-                .insert(HeaderName::from_static(REQUEST_ID), value);
+            let headers = response.headers_mut();
+            headers.insert(problem::REQUEST_ID, value.clone());
+            headers.insert(HeaderName::from_static(REQUEST_ID), value);
         }
         response
     }
@@ -54,7 +59,11 @@ impl Grpc {
         })?;
         let (parts, body) = request.into_parts();
         let admitted = self.calls.admit(method, &parts.headers, request_id).await?;
-        let body = whole(body).await?;
+        let body = self
+            .calls
+            .whole(body, MOST_BYTES + 5)
+            .await
+            .map_err(unread)?;
         check_guarded(&admitted, &body)?;
         let answer = self.calls.make(&admitted, &parts.headers, body).await?;
         Ok(callers_fault(answer))
@@ -72,19 +81,14 @@ fn callers_fault(answer: Response<Body>) -> Response<Body> {
     }
 }
 
-/// The whole request: all public methods take one message.
-async fn whole(body: Body) -> Result<Bytes, Status> {
-    let collected = Limited::new(body, MOST_BYTES + 5)
-        .collect()
-        .await
-        .map_err(|error| {
-            if error.downcast_ref::<LengthLimitError>().is_some() {
-                Status::invalid_argument(format!("the request has more than {MOST_BYTES} bytes"))
-            } else {
-                Status::cancelled("the request broke off")
-            }
-        })?;
-    Ok(collected.to_bytes())
+fn unread(why: Unread) -> Status {
+    match why {
+        Unread::TooLarge => {
+            Status::invalid_argument(format!("the request has more than {MOST_BYTES} bytes"))
+        }
+        Unread::TooSlow => Status::cancelled("the request did not arrive in time"),
+        Unread::Broken => Status::cancelled("the request broke off"),
+    }
 }
 
 /// Only messages with guarded fields are read at all.

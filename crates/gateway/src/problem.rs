@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use candlefish_ids::RequestId;
 use candlefish_runtime::refusal::DOMAIN;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
@@ -16,6 +17,8 @@ pub(crate) mod kinds;
 
 pub(crate) use kinds::Kind;
 
+/// Names the request in every answer, for whoever quotes it.
+pub(crate) const REQUEST_ID: &str = "x-request-id";
 /// The media type of a problem.
 pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
 
@@ -79,14 +82,6 @@ impl Problem {
         self.kind.status
     }
 
-    pub(crate) fn reason(&self) -> &str {
-        &self.reason
-    }
-
-    pub(crate) const fn kind(&self) -> &'static Kind {
-        self.kind
-    }
-
     fn title(&self) -> String {
         match self.faults.len() {
             0 => self.kind.title.to_owned(),
@@ -140,6 +135,9 @@ impl Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Ok(request_id) = HeaderValue::from_str(request_id) {
+            headers.insert(REQUEST_ID, request_id);
+        }
         if let Some(allow) = self.allow.as_deref().and_then(|allow| allow.parse().ok()) {
             headers.insert(header::ALLOW, allow);
         }
@@ -152,6 +150,22 @@ impl Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
+    }
+}
+
+/// The one line about a call that was not carried out.
+pub(crate) fn log(problem: &Problem, request_id: RequestId, verb: &str, path: &str) {
+    let (code, reason) = (problem.kind.code, problem.reason.as_str());
+    let named: Vec<&str> = problem
+        .faults
+        .iter()
+        .map(|fault| fault.field.as_str())
+        .collect();
+    let (fields, words) = (named.join(", "), problem.detail.as_str());
+    if problem.status().is_server_error() {
+        tracing::warn!(request.id = %request_id, code, reason, "{verb} {path} failed: {words}");
+    } else {
+        tracing::info!(request.id = %request_id, code, reason, fields, "{verb} {path} refused: {words}");
     }
 }
 

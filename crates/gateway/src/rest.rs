@@ -6,16 +6,16 @@ use bytes::Bytes;
 use candlefish_ids::RequestId;
 use candlefish_runtime::tasks::Tasks;
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full};
 use prost::Message;
 use prost_reflect::{DynamicMessage, Value};
 use tonic::{Status, body::Body};
 
 use crate::{
-    call::{Admitted, Calls, MOST_BYTES, frame, unframe},
+    call::{Admitted, Calls, MOST_BYTES, Unread, frame, unframe},
     contract::{Hit, Lookup},
     idempotency,
-    problem::{Problem, kinds},
+    problem::{self, Problem, kinds},
     sse,
     transcode::{self, Input},
 };
@@ -41,16 +41,16 @@ impl Rest {
             other => Err(not_routed(&other, &parts.method, parts.uri.path())),
         };
         let mut response = answered.unwrap_or_else(|problem| {
-            if problem.status().is_server_error() {
-                tracing::warn!(
-                    request.id = %request_id, code = problem.kind().code,
-                    reason = problem.reason(), "{} {} failed", parts.method, parts.uri.path()
-                );
-            }
+            problem::log(
+                &problem,
+                request_id,
+                parts.method.as_str(),
+                parts.uri.path(),
+            );
             problem.respond(&text).map(Body::new)
         });
         if let Ok(value) = HeaderValue::from_str(&text) {
-            response.headers_mut().insert("x-request-id", value);
+            response.headers_mut().insert(problem::REQUEST_ID, value);
         }
         response
     }
@@ -68,7 +68,7 @@ impl Rest {
             .await;
         let admitted = admitted.map_err(|status| Problem::from(&status))?;
         let bytes = if hit.route.body {
-            Some(read_body(&parts.headers, body).await?)
+            Some(self.read_body(&parts.headers, body).await?)
         } else {
             None
         };
@@ -85,7 +85,7 @@ impl Rest {
         let answer = self.calls.make(&admitted, &parts.headers, framed).await;
         let answer = answer.map_err(|status| Problem::from(&status))?;
         if admitted.method.streams {
-            return sse::stream(&admitted, answer, self.tasks.stopping());
+            return sse::stream(&admitted, answer, self.tasks.stopping()).await;
         }
         // A replica that stops in the middle of its answer must not hold the caller for ever.
         let late = |_elapsed| Problem::from(&Status::deadline_exceeded("the answer did not end"));
@@ -93,6 +93,43 @@ impl Rest {
             .await
             .map_err(late)?
     }
+
+    async fn read_body(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+        let kind = headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
+        let is_json = kind.is_none_or(|kind| {
+            let essence = kind.split(';').next().unwrap_or_default().trim();
+            essence.eq_ignore_ascii_case("application/json") || essence.ends_with("+json")
+        });
+        let bytes = self.calls.whole(body, MOST_BYTES).await.map_err(unread)?;
+        if is_json || bytes.is_empty() {
+            return Ok(bytes);
+        }
+        let words = format!("must be application/json, not {}", kind.unwrap_or_default());
+        Err(Problem::new(&kinds::UNSUPPORTED_MEDIA_TYPE, "not-json", "")
+            .field("content-type", words))
+    }
+}
+
+fn unread(why: Unread) -> Problem {
+    let (kind, reason, words) = match why {
+        Unread::TooLarge => {
+            let words = format!("the body has more than {MOST_BYTES} bytes");
+            (&kinds::PAYLOAD_TOO_LARGE, "body-too-large", words)
+        }
+        Unread::TooSlow => (
+            &kinds::CANCELLED,
+            "body-too-slow",
+            "the body did not arrive in time".to_owned(),
+        ),
+        Unread::Broken => (
+            &kinds::CANCELLED,
+            "body-broken",
+            "the body broke off".to_owned(),
+        ),
+    };
+    Problem::new(kind, reason, "").field("", words)
 }
 
 /// A stream goes on after what the client saw last.
@@ -110,36 +147,6 @@ fn resume(admitted: &Admitted, headers: &HeaderMap, message: &mut DynamicMessage
     if let Some(value) = value {
         message.set_field(&ids.to, value);
     }
-}
-
-async fn read_body(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    let kind = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let is_json = kind.is_none_or(|kind| {
-        let essence = kind.split(';').next().unwrap_or_default().trim();
-        essence.eq_ignore_ascii_case("application/json") || essence.ends_with("+json")
-    });
-    let limited = Limited::new(body, MOST_BYTES)
-        .collect()
-        .await
-        .map_err(|error| {
-            let words = if error.downcast_ref::<LengthLimitError>().is_some() {
-                format!("the body has more than {MOST_BYTES} bytes")
-            } else {
-                "the body broke off".to_owned()
-            };
-            Problem::new(&kinds::INVALID_ARGUMENT, "body-too-large", words.clone()).field("", words)
-        })?;
-    let bytes = limited.to_bytes();
-    if !is_json && !bytes.is_empty() {
-        let words = format!("must be application/json, not {}", kind.unwrap_or_default());
-        return Err(
-            Problem::new(&kinds::INVALID_ARGUMENT, "not-json", words.clone())
-                .field("content-type", words),
-        );
-    }
-    Ok(bytes)
 }
 
 async fn one_message(

@@ -4,7 +4,7 @@ use std::{convert::Infallible, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{StreamExt, stream};
-use http::{HeaderValue, Response, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use prost_reflect::{DynamicMessage, Value};
@@ -21,6 +21,11 @@ use crate::{
 /// Proxies close connections that say nothing for half a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// A stream that ends at once does so within this time, and its answer can still say so.
+const AT_ONCE: Duration = Duration::from_millis(50);
+/// Tells a stream that ended from a connection that broke.
+const END: &str = "event: end\ndata: {}\n\n";
+
 /// What is left of the answer.
 struct Reading {
     body: Body,
@@ -30,8 +35,9 @@ struct Reading {
     done: bool,
 }
 
-/// Turns a gRPC stream into server-sent events.
-pub(crate) fn stream(
+/// Turns a gRPC stream into server-sent events. One that has nothing to tell is 204, which is how a
+/// browser learns not to connect again: otherwise it would ask for ever after what has ended.
+pub(crate) async fn stream(
     admitted: &Admitted,
     answer: Response<Body>,
     stopping: CancellationToken,
@@ -44,12 +50,17 @@ pub(crate) fn stream(
     }
     let method = std::sync::Arc::clone(&admitted.method);
     let request_id = admitted.request_id.to_string();
-    let reading = Reading {
+    let mut reading = Reading {
         body,
         bytes: BytesMut::new(),
         stopping,
         done: false,
     };
+    if let Ok(first) = tokio::time::timeout(AT_ONCE, reading.body.frame()).await
+        && let Some(nothing) = reading.begin(first)?
+    {
+        return Ok(nothing);
+    }
     let events = stream::unfold(reading, move |mut reading| {
         let method = std::sync::Arc::clone(&method);
         let request_id = request_id.clone();
@@ -70,6 +81,34 @@ pub(crate) fn stream(
 }
 
 impl Reading {
+    /// Takes the first frame; an answer of its own when there will be no event.
+    fn begin(
+        &mut self,
+        first: Option<Result<Frame<Bytes>, Status>>,
+    ) -> Result<Option<Response<Body>>, Problem> {
+        let frame = match first {
+            None => None,
+            Some(Ok(frame)) => Some(frame),
+            Some(Err(broken)) => return Err(Problem::from(&broken)),
+        };
+        let trailers = match frame.map(Frame::into_data) {
+            Some(Ok(data)) => {
+                self.bytes.extend_from_slice(&data);
+                return Ok(None);
+            }
+            Some(Err(frame)) => frame.into_trailers().ok(),
+            None => None,
+        };
+        if let Some(status) = trailers.as_ref().and_then(Status::from_header_map)
+            && status.code() != tonic::Code::Ok
+        {
+            return Err(Problem::from(&status));
+        }
+        let mut nothing = Response::new(Body::empty());
+        *nothing.status_mut() = StatusCode::NO_CONTENT;
+        Ok(Some(nothing))
+    }
+
     /// The next piece of the event stream; none at its end.
     async fn next(&mut self, method: &Method, request_id: &str) -> Option<String> {
         loop {
@@ -100,7 +139,10 @@ impl Reading {
                         request_id,
                     ));
                 }
-                None => self.done = true,
+                None => {
+                    self.done = true;
+                    return Some(END.to_owned());
+                }
             }
         }
     }
@@ -115,7 +157,11 @@ impl Reading {
                 self.done = true;
                 let trailers = frame.into_trailers().ok()?;
                 let status = Status::from_header_map(&trailers)?;
-                (status.code() != tonic::Code::Ok).then(|| failed(&status, request_id))
+                if status.code() == tonic::Code::Ok {
+                    Some(END.to_owned())
+                } else {
+                    Some(failed(&status, request_id))
+                }
             }
         }
     }

@@ -1,22 +1,34 @@
 //! Blob uploads: passed through as they are, to whoever signed their URL.
 
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
 use bytes::Bytes;
 use candlefish_ids::RequestId;
 use futures_util::StreamExt;
 use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::{BodyExt, BodyStream, Full};
+use tokio::time::Instant;
 use tonic::body::Body;
 
 use crate::{
     backend::chain,
-    problem::{Problem, kinds},
+    problem::{self, Problem, kinds},
 };
+
+const CONNECT: Duration = Duration::from_secs(1);
+/// How long a replica that took a connection is taken to be there.
+const LATELY: Duration = Duration::from_secs(2);
 
 /// Passes uploads through; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Uploads {
     http: reqwest::Client,
-    targets: std::sync::Arc<[Uri]>,
+    targets: Arc<[Uri]>,
+    /// The replica that took a connection lately, and when it was asked.
+    lately: Arc<Mutex<Option<(Instant, String)>>>,
 }
 
 impl Uploads {
@@ -24,19 +36,29 @@ impl Uploads {
     pub(crate) fn new(targets: &[Uri]) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(std::time::Duration::from_secs(1))
+            .connect_timeout(CONNECT)
             .build()?;
         Ok(Self {
             http,
             targets: targets.into(),
+            lately: Arc::default(),
         })
     }
 
     /// Passes one upload through. Its body flows: nothing is held, so nothing is tried twice.
     pub(crate) async fn answer(&self, request: Request<Body>) -> Response<Body> {
-        let request_id = RequestId::new().to_string();
+        let request_id = RequestId::new();
+        // A signed address opens what it names: the log has the path alone.
+        let (verb, path) = (request.method().clone(), request.uri().path().to_owned());
         let passed = self.pass(request).await;
-        passed.unwrap_or_else(|problem| problem.respond(&request_id).map(Body::new))
+        let mut response = passed.unwrap_or_else(|problem| {
+            problem::log(&problem, request_id, verb.as_str(), &path);
+            problem.respond(&request_id.to_string()).map(Body::new)
+        });
+        if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
+            response.headers_mut().insert(problem::REQUEST_ID, value);
+        }
+        response
     }
 
     async fn pass(&self, request: Request<Body>) -> Result<Response<Body>, Problem> {
@@ -56,7 +78,7 @@ impl Uploads {
                 "service-unavailable",
                 "the service that takes uploads cannot be reached; upload again",
             )
-            .retry_after(std::time::Duration::from_secs(1))
+            .retry_after(CONNECT)
         };
         let target = self.reachable().await.ok_or_else(unreachable)?;
         let data = BodyStream::new(body).filter_map(|frame| async move {
@@ -74,24 +96,39 @@ impl Uploads {
         }
         let answer = upload.send().await.map_err(|error| {
             tracing::info!(error = %chain(&error), "an upload was not passed through");
+            self.forget();
             unreachable()
         })?;
         shown(answer).await.ok_or_else(unreachable)
     }
 
-    /// The first replica that takes connections.
+    /// A replica that takes connections. A body that flows cannot be sent twice, so it is asked for
+    /// before; not for each file of a release, though.
     async fn reachable(&self) -> Option<String> {
+        if let Some((asked, target)) = &*self.lately()
+            && asked.elapsed() < LATELY
+        {
+            return Some(target.clone());
+        }
         for target in &*self.targets {
             let authority = target.authority()?;
             let port = authority.port_u16().unwrap_or(80);
-            if tokio::net::TcpStream::connect((authority.host(), port))
-                .await
-                .is_ok()
-            {
-                return Some(target.to_string());
+            let connecting = tokio::net::TcpStream::connect((authority.host(), port));
+            if matches!(tokio::time::timeout(CONNECT, connecting).await, Ok(Ok(_))) {
+                let target = target.to_string();
+                *self.lately() = Some((Instant::now(), target.clone()));
+                return Some(target);
             }
         }
         None
+    }
+
+    fn forget(&self) {
+        *self.lately() = None;
+    }
+
+    fn lately(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
+        self.lately.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

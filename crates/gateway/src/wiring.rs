@@ -112,9 +112,9 @@ pub async fn run(config: Config, tasks: &Tasks) -> Result<(), Error> {
             tasks.stopping(),
         ),
     );
-    let front = build(&config, &pool, tasks).await?;
+    let front = Arc::new(build(&config, &pool, tasks).await?);
     let router = Router::new().fallback(move |request: Request<axum::body::Body>| {
-        let front = front.clone();
+        let front = Arc::clone(&front);
         async move { front.answer(request.map(Body::new)).await }
     });
     tasks.spawn(
@@ -169,6 +169,7 @@ async fn build(config: &Config, pool: &PgPool, tasks: &Tasks) -> Result<Front, E
         own,
         signer,
         at_a_time: Arc::new(Semaphore::new(config.calls)),
+        streams: Arc::new(Semaphore::new(config.streams)),
         timeout: config.call_timeout,
     };
     Ok(Front {
@@ -180,11 +181,8 @@ async fn build(config: &Config, pool: &PgPool, tasks: &Tasks) -> Result<Front, E
             tasks: tasks.clone(),
         },
         uploads: Uploads::new(&config.orchestrators).map_err(Error::Uploads)?,
-        pages: Pages {
-            contract: Arc::clone(&contract),
-            overview,
-        },
         described: described(&contract).await?,
+        pages: Pages::new(contract, overview),
     })
 }
 
@@ -233,7 +231,7 @@ async fn forget(pool: PgPool, stopping: CancellationToken) {
 /// gRPC reflection and health, which say nothing that `/openapi.json` does not say.
 async fn described(contract: &Contract) -> Result<Routes, Error> {
     let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(candlefish_proto::DESCRIPTORS)
+        .register_file_descriptor_set(contract.public_descriptors())
         .build_v1()
         .map_err(Error::Reflection)?;
     let (reporter, health) = tonic_health::server::health_reporter();

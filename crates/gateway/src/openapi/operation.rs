@@ -139,6 +139,15 @@ impl<'a> Operations<'a> {
         if route.template.fields().next().is_some() {
             problems.push(404);
         }
+        if route.body {
+            problems.extend([413, 415]);
+        }
+        if method.streams {
+            let words = "The stream is over and has nothing to tell: do not connect again.";
+            let headers = json!({ "X-Request-Id": answer::header("X-Request-Id") });
+            let over = json!({ "description": words, "headers": headers });
+            responses.insert("204".to_owned(), over);
+        }
         if !method.is_safe() {
             problems.extend([409, 422]);
         } else if method.streams {

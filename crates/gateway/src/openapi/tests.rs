@@ -199,7 +199,9 @@ fn streams_are_event_streams_and_makers_answer_201() {
         content["x-event-schema"]["$ref"],
         "#/components/schemas/Deployment"
     );
+    assert!(watch["responses"]["204"].is_object());
     let create = &document["paths"]["/v1/deployments"]["post"]["responses"];
+    assert!(create["413"].is_object() && create["415"].is_object());
     assert!(create["201"]["headers"]["Location"].is_object());
     assert!(create.get("200").is_none());
     let rollback = &document["paths"]["/v1/rollbacks"]["post"]["responses"];

@@ -16,3 +16,4 @@ mod roles;
 mod sse;
 mod stand;
 mod table;
+mod uploads;

@@ -12,6 +12,12 @@ async fn the_description_of_the_api_needs_no_token() {
     assert_eq!(answer.status, 200);
     assert_eq!(answer.body["openapi"], "3.1.0");
     assert_eq!(answer.body["servers"][0]["url"], stand.api.as_str());
+    let elsewhere = stand
+        .ask(Method::GET, "/openapi.json", "")
+        .header("host", "api.example.org<\"'")
+        .header("x-forwarded-proto", "https");
+    let answer = stand.send(elsewhere).await;
+    assert_eq!(answer.body["servers"][0]["url"], "https://api.example.org");
     let post = stand
         .send(stand.ask(Method::POST, "/openapi.json", ""))
         .await;

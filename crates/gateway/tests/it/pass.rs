@@ -210,4 +210,8 @@ async fn health_and_reflection_answer_without_a_token() {
         names.contains(&"candlefish.deploy.v1.SiteService".to_owned()),
         "{names:?}"
     );
+    assert!(
+        !names.contains(&"candlefish.event.v1.FeedService".to_owned()),
+        "{names:?}"
+    );
 }

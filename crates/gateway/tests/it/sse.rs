@@ -105,7 +105,50 @@ async fn a_watch_tells_each_change_at_once_under_its_version() {
     }
     events.next().await.unwrap();
     drop(feed);
+    assert_eq!(events.next().await.unwrap().name, "end");
     assert_eq!(events.next().await, None);
+}
+
+#[tokio::test]
+async fn a_watch_of_what_has_ended_tells_browsers_not_to_come_back() {
+    let stand = Stand::start().await;
+    let method = "DeploymentService/WatchDeployment";
+    drop(stand.backend.will_stream(method));
+    let answer = stand.get("/v1/deployments/dep_1:watch", &stand.admin).await;
+    assert_eq!(answer.status, 204, "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_stream_that_fails_at_once_is_a_problem_of_its_own_status() {
+    let stand = Stand::start().await;
+    let feed = stand
+        .backend
+        .will_stream("DeploymentService/WatchDeployment");
+    feed.send(Err(Status::not_found("there is no dep_1")))
+        .await
+        .unwrap();
+    let answer = stand.get("/v1/deployments/dep_1:watch", &stand.admin).await;
+    answer.is_problem(404);
+}
+
+#[tokio::test]
+async fn a_stream_holds_its_place_until_it_ends_and_keeps_no_call_out() {
+    let stand = Stand::start_with(&[("CANDLEFISH_STREAMS", "1")]).await;
+    let feed = stand
+        .backend
+        .will_stream("DeploymentService/WatchDeployment");
+    feed.send(Ok(deployment(1))).await.unwrap();
+    let path = "/v1/deployments/dep_1:watch";
+    let mut events = Events::open(&stand, path, &stand.admin, "").await;
+    events.next().await.unwrap();
+    let full = stand.get("/v1/events", &stand.admin).await;
+    assert_eq!(full.is_problem(503).body["reason"], "busy");
+    assert_eq!(full.header("retry-after"), "1");
+    assert_eq!(stand.get("/v1/whoami", &stand.admin).await.status, 200);
+    drop(feed);
+    while events.next().await.is_some() {}
+    let events = stand.ask(Method::GET, "/v1/events", &stand.admin);
+    assert_eq!(events.send().await.unwrap().status(), 200);
 }
 
 #[tokio::test]
