@@ -1,5 +1,6 @@
 //! Running cargo and other programs, with the error naming the command.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
@@ -13,6 +14,24 @@ pub(crate) fn command(workspace: &Workspace) -> Command {
     command.current_dir(&workspace.root);
     without_ours(&mut command);
     command
+}
+
+/// Builds every program. Of the whole workspace at once, always: what one package alone asks of its
+/// dependencies is less, and cargo would build them a second time.
+pub(crate) fn build_programs(workspace: &Workspace, quiet: bool) -> Result<()> {
+    let mut build = command(workspace);
+    build.args(["build", "--workspace", "--bins", "--locked"]);
+    if quiet {
+        build.arg("--quiet");
+    }
+    run(build)
+}
+
+/// The folder that cargo puts programs in, which is ours.
+pub(crate) fn programs() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let folder = own.parent().context("a program is in a folder")?;
+    Ok(folder.to_owned())
 }
 
 /// `cargo run` tells its program about the package it runs; another cargo takes it for its own

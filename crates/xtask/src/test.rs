@@ -24,6 +24,9 @@ pub(crate) struct Options {
     package: Vec<String>,
     /// Only the tests whose names contain one of these.
     filter: Vec<String>,
+    /// An expression of nextest; then neither examples in docs nor journeys are run.
+    #[arg(skip)]
+    only: Option<String>,
     /// Show what the tests print.
     #[arg(long)]
     show_output: bool,
@@ -33,10 +36,13 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Only these packages, on the newer NATS server.
+    /// Only these packages' components, on the newer NATS server. What they are built of is that of
+    /// the whole workspace: for themselves alone, their dependencies would be built again.
     pub(crate) fn newer_nats(packages: &[&str]) -> Self {
+        let packages = packages.iter().map(|name| format!("package({name})"));
+        let packages: Vec<String> = packages.collect();
         Self {
-            package: packages.iter().copied().map(str::to_owned).collect(),
+            only: Some(packages.join(" | ")),
             newer_nats: true,
             ..Self::everything()
         }
@@ -46,6 +52,7 @@ impl Options {
         Self {
             package: Vec::new(),
             filter: Vec::new(),
+            only: None,
             show_output: false,
             newer_nats: false,
         }
@@ -113,21 +120,23 @@ fn all(
     nextest: PathBuf,
 ) -> Result<()> {
     let named = |name: &str| options.package.iter().any(|package| package == name);
-    let journeys = options.package.is_empty() || named("e2e");
+    let whole = options.only.is_none();
+    let journeys = whole && (options.package.is_empty() || named("e2e"));
     let components = options.package != ["e2e"];
     let mut outcomes = Vec::new();
     if journeys {
         // They run the services as programs, which no test target depends on.
-        let mut build = cargo::command(workspace);
-        build.args(["build", "--workspace", "--bins", "--locked", "--quiet"]);
-        cargo::run(build)?;
+        cargo::build_programs(workspace, true)?;
     }
     if components {
         let mut command = nextest_run(workspace, options, instances, &nextest);
         packages(&mut command, options);
+        if let Some(only) = &options.only {
+            command.args(["--filterset", only]);
+        }
         outcomes.push(cargo::run(command));
     }
-    if components && options.filter.is_empty() {
+    if components && whole && options.filter.is_empty() {
         let mut command = cargo::command(workspace);
         command.args(["test", "--doc", "--locked", "--quiet", "--no-fail-fast"]);
         packages(&mut command, options);

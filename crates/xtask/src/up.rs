@@ -4,7 +4,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use candlefish_devstack::{Service, Stack, supervise};
 use clap::{Args, value_parser};
 use futures_util::future::{Either, select};
@@ -78,12 +78,7 @@ async fn watch_over(stack: &Stack) -> Result<()> {
 /// Builds everything that runs as a process, with cargo's own progress.
 fn build(workspace: &Workspace) -> Result<()> {
     say("building (the first time takes some minutes)");
-    let mut command = cargo::command(workspace);
-    command.args(["build", "--locked"]);
-    for package in ["gateway", "deploy-orchestrator", "edge", "candlefish-cli"] {
-        command.args(["--package", package]);
-    }
-    cargo::run(command)
+    cargo::build_programs(workspace, false)
 }
 
 async fn bring_up(workspace: &Workspace, options: &Options, folder: &Path) -> Result<Stack> {
@@ -140,8 +135,7 @@ pub(crate) fn say(text: &str) {
 }
 
 fn binary(workspace: &Workspace, name: &str) -> Result<std::path::PathBuf> {
-    let own = std::env::current_exe()?;
-    let folder = own.parent().context("a program is in a folder")?;
+    let folder = cargo::programs()?;
     let program = folder.join(name);
     anyhow::ensure!(
         program.is_file(),

@@ -61,6 +61,7 @@ struct Network {
 pub(super) fn check(workspace: &Workspace) -> Outcome {
     let compose = read(workspace)?;
     let docker = workspace.read(Path::new("Dockerfile"))?;
+    cargo::build_programs(workspace, true)?;
     let mut faults = faults_of_ports(&compose);
     faults.extend(faults_of_addresses(&compose));
     let ours = compose
@@ -195,16 +196,8 @@ fn knows(sources: &[String], key: &str) -> bool {
 
 /// The program itself says whether its configuration is whole.
 fn accepts(workspace: &Workspace, program: &str, service: &Service) -> Result<()> {
-    let mut command = cargo::command(workspace);
-    command.args([
-        "run",
-        "--quiet",
-        "--locked",
-        "--package",
-        program,
-        "--",
-        "--check-config",
-    ]);
+    let mut command = Command::new(cargo::programs()?.join(program));
+    command.arg("--check-config").current_dir(&workspace.root);
     let set = service.environment.iter();
     command.envs(set.filter_map(|(key, value)| Some((key, value.as_ref()?))));
     let shown = cargo::output(command)?;
