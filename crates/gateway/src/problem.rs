@@ -161,7 +161,11 @@ pub(crate) fn log(problem: &Problem, request_id: RequestId, verb: &str, path: &s
         .iter()
         .map(|fault| fault.field.as_str())
         .collect();
-    let (fields, words) = (named.join(", "), problem.detail.as_str());
+    let fields = named.join(", ");
+    let words = match (problem.detail.as_str(), problem.faults.first()) {
+        ("", Some(first)) => format!("{} ({}: {})", problem.title(), first.field, first.message),
+        (detail, _) => detail.to_owned(),
+    };
     if problem.status().is_server_error() {
         tracing::warn!(request.id = %request_id, code, reason, "{verb} {path} failed: {words}");
     } else {
