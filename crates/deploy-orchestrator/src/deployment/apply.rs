@@ -104,6 +104,8 @@ async fn follow(
             .await?;
         }
         Consequence::End => {
+            // One that never acted leaves its whole plan behind.
+            step::store::abandon_open(tx, now, deployment.id).await?;
             blocker::set(tx, now, deployment.id, None).await?;
             deployment.deadline_at = None;
             deployment.deadline_left = None;

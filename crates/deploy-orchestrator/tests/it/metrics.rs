@@ -5,25 +5,24 @@ use candlefish_proto::deploy::{self as pb, deployment::State};
 use candlefish_testkit::poll_until;
 
 use crate::{
-    api::{baking, policy},
+    api::{Api, baking, policy},
     sandbox::{SOON, Sandbox},
 };
 
-#[tokio::test]
-async fn deployments_steps_and_queues_are_counted() {
-    let (sandbox, orchestrator, _edge, api) = Sandbox::started().await;
+/// One succeeded, one as a preview, one rolled back, one acting and one waiting behind it.
+async fn make_history(sandbox: &Sandbox, api: &Api) {
     api.create_environment("metered", policy()).await;
-    let old = sandbox.release(&api, "old").await;
+    let old = sandbox.release(api, "old").await;
     api.deploy_whole("metered", &old).await;
     let preview = api.preview(&old).await.unwrap().into_inner().id;
     api.wait_for(&preview, &[State::Succeeded]).await;
-    let new = sandbox.release(&api, "new").await;
+    let new = sandbox.release(api, "new").await;
     let made = api.create("metered", &new, Some(baking())).await;
     let aborted = made.unwrap().into_inner().id;
     api.wait_in(&aborted, pb::step::Kind::Bake).await;
     api.abort(&aborted).await.unwrap();
     api.wait_for(&aborted, &[State::RolledBack]).await;
-    let other = sandbox.release(&api, "other").await;
+    let other = sandbox.release(api, "other").await;
     let acting = api.create("metered", &other, Some(baking())).await;
     let acting = acting.unwrap().into_inner().id;
     api.wait_in(&acting, pb::step::Kind::Bake).await;
@@ -36,6 +35,12 @@ async fn deployments_steps_and_queues_are_counted() {
             DeadLetterId::new().uuid()
         ))
         .await;
+}
+
+#[tokio::test]
+async fn deployments_steps_and_queues_are_counted() {
+    let (sandbox, orchestrator, _edge, api) = Sandbox::started().await;
+    make_history(&sandbox, &api).await;
     let url = format!("http://{}/metrics", orchestrator.running.ops_address);
     let said = async |start: &str| -> Option<f64> {
         let text = reqwest::get(&url).await.unwrap().text().await.unwrap();
