@@ -27,7 +27,7 @@ use home::Home;
 const DATABASE: &str = "candlefish";
 
 /// How long a service may take to stop in an orderly way before it is killed.
-const GRACE: Duration = Duration::from_secs(20);
+const GRACE: Duration = Duration::from_mins(1);
 
 /// A kind of process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -361,7 +361,7 @@ async fn what_a_killed_worker_had_goes_on_when_its_lease_runs_out() {
     let (sandbox, orchestrator, edge, api) = Sandbox::started_with(&short).await;
     api.create_environment("production", policy()).await;
     let release = sandbox.release(&api, "one").await;
-    edge.act(|script| script.slow = Duration::from_secs(1));
+    edge.act(|script| script.slow = Duration::from_secs(30));
     let id = api.deploy("production", &release).await;
     wait_until(SOON, "a page to be asked for", async || edge.pages().0 > 0).await;
     orchestrator.kill().await;
