@@ -45,6 +45,7 @@ async fn a_newer_commit_supersedes_what_has_no_traffic_yet() {
     let line = line(&sandbox, &api, 3).await;
     edge.act(|script| script.frozen = true);
     let acting = api.deploy("production", &line[0]).await;
+    api.wait_in(&acting, pb::step::Kind::Stage).await;
     let waiting = api.deploy("production", &line[1]).await;
     let newest = api.deploy("production", &line[2]).await;
     let superseded = api.wait_for(&waiting, &[State::Superseded]).await;

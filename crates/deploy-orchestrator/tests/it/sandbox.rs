@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use candlefish_blobs::{Options, Store, body_of, open};
 use candlefish_manifest::{Digest, Entry, Limits, Manifest, digest_of, guess_content_type};
 use candlefish_runtime::{config::Env, tasks::Tasks};
-use candlefish_testkit::{Database, OFFSET_CLOCK};
+use candlefish_testkit::{Database, OFFSET_CLOCK, Proxy};
 use deploy_orchestrator::{Config, Running, migrate, run};
 use sqlx::PgPool;
 
@@ -31,6 +31,7 @@ pub(crate) struct Sandbox {
 pub(crate) struct Orchestrator {
     pub(crate) running: Running,
     tasks: Tasks,
+    database: Proxy,
 }
 
 impl Sandbox {
@@ -109,9 +110,17 @@ impl Sandbox {
     }
 
     pub(crate) async fn start_on(&self, database_url: &str) -> Orchestrator {
+        let server = self.database.options();
+        let server = format!("{}:{}", server.get_host(), server.get_port());
+        let database = Proxy::start(&server).await;
+        let url = database_url.replacen(&server, &database.addr().to_string(), 1);
         let tasks = Tasks::new();
-        let running = run(self.config(database_url), &tasks).await.unwrap();
-        Orchestrator { running, tasks }
+        let running = run(self.config(&url), &tasks).await.unwrap();
+        Orchestrator {
+            running,
+            tasks,
+            database,
+        }
     }
 
     pub(crate) fn api(&self, address: SocketAddr) -> Api {
@@ -187,6 +196,11 @@ impl Orchestrator {
 
     /// As `kill -9` leaves it: nothing is finished, nothing is told.
     pub(crate) async fn kill(self) {
+        // First of all: what still runs for a moment must not reach the database.
+        self.database.cut();
+        for _turn in 0..10 {
+            tokio::task::yield_now().await;
+        }
         self.tasks.drain(Duration::ZERO).await;
     }
 }

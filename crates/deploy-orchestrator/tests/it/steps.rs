@@ -180,7 +180,12 @@ async fn evidence_that_comes_by_itself_starts_the_clock_of_the_deadline_again() 
 
 #[tokio::test]
 async fn a_repeated_interval_says_its_new_end() {
-    let (sandbox, _orchestrator, _edge, api) = started(policy()).await;
+    let (sandbox, _orchestrator, _edge, api) = started(pb::Policy {
+        // Longer than the two intervals that it looks at: the sweep must not end it meanwhile.
+        deadline: Some(millis(86_400_000)),
+        ..policy()
+    })
+    .await;
     let old = sandbox.release(&api, "old").await;
     api.deploy_whole("production", &old).await;
     let new = sandbox.release(&api, "new").await;
@@ -189,9 +194,9 @@ async fn a_repeated_interval_says_its_new_end() {
     api.wait_in(&id, pb::step::Kind::Analyse).await;
     let mut until = Vec::new();
     for _interval in 0..2 {
-        sandbox.database.advance(Duration::from_mins(61)).await;
         let polls = "SELECT polls::bigint FROM step WHERE kind = 'analyse'";
         let before = sandbox.number(polls).await;
+        sandbox.database.advance(Duration::from_mins(61)).await;
         wait_until(SOON, "the next interval", async || {
             sandbox.number(polls).await > before
         })

@@ -353,60 +353,60 @@ async fn every_verb(at: At) {
 
 #[tokio::test]
 async fn every_verb_while_it_waits_for_its_lane() {
-    every_verb(At::PendingLane).await;
+    Box::pin(every_verb(At::PendingLane)).await;
 }
 
 #[tokio::test]
 async fn every_verb_while_it_waits_for_its_content() {
-    every_verb(At::PendingContent).await;
+    Box::pin(every_verb(At::PendingContent)).await;
 }
 
 #[tokio::test]
 async fn every_verb_while_its_environment_is_held() {
-    every_verb(At::PendingHold).await;
+    Box::pin(every_verb(At::PendingHold)).await;
 }
 
 #[tokio::test]
 async fn every_verb_while_edges_stage() {
-    every_verb(At::Staging).await;
+    Box::pin(every_verb(At::Staging)).await;
 }
 
 #[tokio::test]
 async fn every_verb_while_a_share_of_the_traffic_is_watched() {
-    every_verb(At::Analysing).await;
+    Box::pin(every_verb(At::Analysing)).await;
 }
 
 #[tokio::test]
 async fn every_verb_while_it_bakes() {
-    every_verb(At::Baking).await;
+    Box::pin(every_verb(At::Baking)).await;
 }
 
 #[tokio::test]
 async fn every_verb_while_it_is_undone() {
-    every_verb(At::Cancelling).await;
+    Box::pin(every_verb(At::Cancelling)).await;
 }
 
 #[tokio::test]
 async fn every_verb_after_it_succeeded() {
-    every_verb(At::Succeeded).await;
+    Box::pin(every_verb(At::Succeeded)).await;
 }
 
 #[tokio::test]
 async fn every_verb_after_it_failed() {
-    every_verb(At::Failed).await;
+    Box::pin(every_verb(At::Failed)).await;
 }
 
 #[tokio::test]
 async fn every_verb_after_it_was_cancelled() {
-    every_verb(At::Cancelled).await;
+    Box::pin(every_verb(At::Cancelled)).await;
 }
 
 #[tokio::test]
 async fn every_verb_after_it_was_superseded() {
-    every_verb(At::Superseded).await;
+    Box::pin(every_verb(At::Superseded)).await;
 }
 
 #[tokio::test]
 async fn every_verb_after_it_was_rolled_back() {
-    every_verb(At::RolledBack).await;
+    Box::pin(every_verb(At::RolledBack)).await;
 }
