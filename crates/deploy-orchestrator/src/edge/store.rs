@@ -68,8 +68,9 @@ async fn save_held(conn: &mut PgConnection, report: &Report<'_>) -> Result<(), s
     let versions: Vec<i64> = report.held.iter().map(|held| held.version).collect();
     sqlx::query!(
         "INSERT INTO edge_route (edge_id, host, epoch, version)
-         SELECT $1, n.host, n.epoch, n.version
+         SELECT DISTINCT ON (n.host) $1, n.host, n.epoch, n.version
          FROM unnest($2::text[], $3::int[], $4::bigint[]) AS n(host, epoch, version)
+         ORDER BY n.host, n.epoch DESC, n.version DESC
          ON CONFLICT (edge_id, host) DO UPDATE
          SET epoch = excluded.epoch, version = excluded.version
          WHERE (edge_route.epoch, edge_route.version) < (excluded.epoch, excluded.version)",
@@ -100,8 +101,10 @@ async fn save_staged(conn: &mut PgConnection, report: &Report<'_>) -> Result<(),
         .collect();
     sqlx::query!(
         "INSERT INTO edge_release (edge_id, release_id, staged, error, at)
-         SELECT $1, n.release_id, n.staged, n.error, clock()
-         FROM unnest($2::uuid[], $3::bool[], $4::text[]) AS n(release_id, staged, error)
+         SELECT DISTINCT ON (n.release_id) $1, n.release_id, n.staged, n.error, clock()
+         FROM unnest($2::uuid[], $3::bool[], $4::text[]) WITH ORDINALITY
+             AS n(release_id, staged, error, place)
+         ORDER BY n.release_id, n.place DESC
          ON CONFLICT (edge_id, release_id) DO UPDATE
          SET staged = excluded.staged, error = excluded.error, at = excluded.at",
         report.edge,
