@@ -24,6 +24,9 @@ use crate::{
     step::worker::chain,
 };
 
+/// Environments read at once.
+const AT_ONCE: i64 = 500;
+
 /// An environment at rest: nothing acts on its lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct AtRest {
@@ -97,29 +100,35 @@ pub(crate) async fn run(ctx: Ctx, stopping: CancellationToken) {
 }
 
 async fn all(ctx: &Ctx) -> Result<(), Error> {
-    let mut conn = ctx.pool.acquire().await?;
-    let at_rest = store::list_at_rest(&mut conn, None).await?;
-    drop(conn);
-    for one in at_rest {
-        if plan(&one, &ctx.config.domain).is_empty() {
-            continue;
-        }
-        // One environment that cannot be corrected must not keep the others.
-        if let Err(error) = correct(ctx, one.environment_id).await {
-            tracing::warn!(
-                environment.id = %one.environment_id, error = %chain(&error),
-                "drift was not corrected; the next turn tries again"
-            );
+    let mut after = None;
+    loop {
+        let mut conn = ctx.pool.acquire().await?;
+        let page = store::list_at_rest(&mut conn, after, AT_ONCE).await?;
+        drop(conn);
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        after = Some(last.environment_id);
+        for one in page {
+            if plan(&one, &ctx.config.domain).is_empty() {
+                continue;
+            }
+            // One environment that cannot be corrected must not keep the others.
+            if let Err(error) = correct(ctx, one.environment_id).await {
+                tracing::warn!(
+                    environment.id = %one.environment_id, error = %chain(&error),
+                    "drift was not corrected; the next turn tries again"
+                );
+            }
         }
     }
-    Ok(())
 }
 
 /// Looks again with the lane locked, and writes the routes that are wrong.
 async fn correct(ctx: &Ctx, environment: EnvironmentId) -> Result<(), Error> {
     let mut tx = ctx.begin().await.map_err(Error::Begin)?;
     lane::store::lock(&mut tx, environment).await?;
-    let Some(one) = store::list_at_rest(&mut tx, Some(environment)).await?.pop() else {
+    let Some(one) = store::find_at_rest(&mut tx, environment).await? else {
         return Ok(());
     };
     let drift = plan(&one, &ctx.config.domain);

@@ -19,7 +19,7 @@ use super::{
     retry::{self, Retry},
     roll_back::{self, RollBack},
     stop::{self, Stop},
-    store::{self, Listing},
+    store::{self, Listing, Narrowing, Scope},
     view, watch,
 };
 use crate::{
@@ -319,7 +319,7 @@ impl Rpc {
             &message.page_token,
             page::SIZES,
         );
-        let state = state_word(&mut faults, message.state);
+        let state = narrowing(&mut faults, message.state);
         for (field, value) in [
             ("environment", &message.environment),
             ("commit", &message.commit),
@@ -330,26 +330,38 @@ impl Rpc {
         }
         let commit = faults.optional_commit("commit", &message.commit);
         faults.finish()?;
-        let mut conn = self.ctx.pool.acquire().await.map_err(Error::from)?;
-        let mut listing = Listing {
-            only_sites: caller.sites.clone(),
+        let scope = self
+            .scope(caller, &message.site, &message.environment)
+            .await?;
+        let listing = Listing {
+            scope,
             state,
             commit,
             before: page.after().copied().map(DeploymentId::from_uuid),
             limit: page.limit(),
-            ..Listing::default()
         };
-        if !message.environment.is_empty() {
-            let found =
-                site::find_environment(&mut conn, &message.site, &message.environment, caller)
-                    .await
-                    .map_err(Refusal::from)?;
-            listing.environment = Some(found.id);
-        } else if !message.site.is_empty() {
-            let found = site::find(&mut conn, &message.site, caller).await;
-            listing.site = Some(found.map_err(Refusal::from)?.id);
-        }
         Ok((page, listing))
+    }
+
+    /// Where to list: no wider than what the caller may see.
+    async fn scope(&self, caller: &Caller, site: &str, environment: &str) -> Result<Scope, Status> {
+        let mut conn = self.ctx.pool.acquire().await.map_err(Error::from)?;
+        if !environment.is_empty() {
+            let found = site::find_environment(&mut conn, site, environment, caller)
+                .await
+                .map_err(Refusal::from)?;
+            return Ok(Scope::Environment(found.site_id, found.id));
+        }
+        if !site.is_empty() {
+            let found = site::find(&mut conn, site, caller).await;
+            return Ok(Scope::Sites(vec![found.map_err(Refusal::from)?.id]));
+        }
+        if caller.sites.is_empty() {
+            return Ok(Scope::All);
+        }
+        let seen = site::store::list_ids(&mut conn, &caller.sites).await;
+        let seen = seen.map_err(site::Error::from).map_err(Refusal::from)?;
+        Ok(Scope::Sites(seen))
     }
 }
 
@@ -363,27 +375,26 @@ fn taken<T: prost::Message>(
     Ok((caller, key, request.into_inner()))
 }
 
-fn state_word(faults: &mut Faults, state: i32) -> &'static str {
+fn narrowing(faults: &mut Faults, state: i32) -> Option<Narrowing> {
     use pb::deployment::State;
-    match State::try_from(state) {
-        Ok(State::Unspecified) => "",
-        Ok(State::Pending) => "pending",
-        Ok(State::Running) => "running",
-        Ok(State::Waiting) => "waiting",
-        Ok(State::Cancelling) => "cancelling",
-        Ok(State::Succeeded) => "succeeded",
-        Ok(State::Failed) => "failed",
-        Ok(State::Cancelled) => "cancelled",
-        Ok(State::Superseded) => "superseded",
-        Ok(State::RolledBack) => "rolled_back",
+    let (word, terminal) = match State::try_from(state) {
+        Ok(State::Unspecified) => return None,
+        Ok(State::Pending) => ("pending", false),
+        Ok(State::Running) => ("running", false),
+        Ok(State::Waiting) => ("waiting", false),
+        Ok(State::Cancelling) => ("cancelling", false),
+        Ok(State::Succeeded) => ("succeeded", true),
+        Ok(State::Failed) => ("failed", true),
+        Ok(State::Cancelled) => ("cancelled", true),
+        Ok(State::Superseded) => ("superseded", true),
+        Ok(State::RolledBack) => ("rolled_back", true),
         Err(_unknown) => {
-            faults.add(
-                "state",
-                format!("must be a state of deployments, not {state}"),
-            );
-            ""
+            let words = format!("must be a state of deployments, not {state}");
+            faults.add("state", words);
+            return None;
         }
-    }
+    };
+    Some(Narrowing { word, terminal })
 }
 
 impl TryFrom<pb::CreateDeploymentRequest> for Create {

@@ -174,6 +174,10 @@ macro_rules! select_deployment {
     };
 }
 
+mod list;
+
+pub(super) use list::{Listing, Narrowing, Scope, list};
+
 /// The deployment; none when there is none.
 pub(crate) async fn find(
     conn: &mut PgConnection,
@@ -183,100 +187,6 @@ pub(crate) async fn find(
         .fetch_optional(conn)
         .await?;
     Ok(row.map(Deployment::try_from).transpose()?)
-}
-
-/// Which deployments to list, newest first. Each narrowing has its index.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Listing {
-    pub(super) environment: Option<EnvironmentId>,
-    pub(super) site: Option<SiteId>,
-    /// Without a site: the slugs that may be seen; empty for all.
-    pub(super) only_sites: Vec<String>,
-    /// The word of a state; empty for all.
-    pub(super) state: &'static str,
-    /// Empty for all.
-    pub(super) commit: String,
-    /// Older than this one.
-    pub(super) before: Option<DeploymentId>,
-    pub(super) limit: i64,
-}
-
-/// Lists deployments, newest first.
-#[expect(
-    clippy::too_many_lines,
-    reason = "one query for each index, side by side"
-)]
-pub(super) async fn list(
-    conn: &mut PgConnection,
-    what: &Listing,
-) -> Result<Vec<Deployment>, Error> {
-    let before = what.before.map_or(Uuid::max(), DeploymentId::uuid);
-    let rows = if let Some(environment) = what.environment {
-        select_deployment!(
-            "WHERE d.environment_id = $1 AND d.id < $2 AND ($3 = '' OR d.state = $3)
-               AND ($4 = '' OR d.release_id IN (SELECT r.id FROM release r
-                                                WHERE r.site_id = d.site_id AND r.commit = $4))
-             ORDER BY d.id DESC LIMIT $5",
-            environment.uuid(),
-            before,
-            what.state,
-            what.commit,
-            what.limit
-        )
-        .fetch_all(conn)
-        .await?
-    } else if let (Some(site), false) = (what.site, what.commit.is_empty()) {
-        select_deployment!(
-            "WHERE d.release_id IN (SELECT r.id FROM release r
-                                    WHERE r.site_id = $1 AND r.commit = $4)
-               AND d.id < $2 AND ($3 = '' OR d.state = $3)
-             ORDER BY d.id DESC LIMIT $5",
-            site.uuid(),
-            before,
-            what.state,
-            what.commit,
-            what.limit
-        )
-        .fetch_all(conn)
-        .await?
-    } else if let Some(site) = what.site {
-        select_deployment!(
-            "WHERE d.site_id = $1 AND d.id < $2 AND ($3 = '' OR d.state = $3)
-             ORDER BY d.id DESC LIMIT $4",
-            site.uuid(),
-            before,
-            what.state,
-            what.limit
-        )
-        .fetch_all(conn)
-        .await?
-    } else if what.state.is_empty() {
-        select_deployment!(
-            "WHERE d.id < $1 AND (cardinality($2::text[]) = 0 OR s.slug = ANY($2))
-             ORDER BY d.id DESC LIMIT $3",
-            before,
-            &what.only_sites,
-            what.limit
-        )
-        .fetch_all(conn)
-        .await?
-    } else {
-        select_deployment!(
-            "WHERE d.state = $3 AND d.id < $1
-               AND (cardinality($2::text[]) = 0 OR s.slug = ANY($2))
-             ORDER BY d.id DESC LIMIT $4",
-            before,
-            &what.only_sites,
-            what.state,
-            what.limit
-        )
-        .fetch_all(conn)
-        .await?
-    };
-    Ok(rows
-        .into_iter()
-        .map(Deployment::try_from)
-        .collect::<Result<_, _>>()?)
 }
 
 /// Lines of a deployment's log after one, oldest first: (id, when, step, words).

@@ -2,14 +2,35 @@
 
 use candlefish_ids::{EnvironmentId, ReleaseId};
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::AtRest;
 use crate::route::Weighted;
 
-/// Environments with a live release on whose lane nothing acts; one of them when named.
+/// Environments after one, by id, with a live release and nothing acting on their lanes.
 pub(super) async fn list_at_rest(
     conn: &mut PgConnection,
-    only: Option<EnvironmentId>,
+    after: Option<EnvironmentId>,
+    limit: i64,
+) -> Result<Vec<AtRest>, sqlx::Error> {
+    let after = after.map_or(Uuid::nil(), EnvironmentId::uuid);
+    read(conn, after, Uuid::max(), limit).await
+}
+
+/// The environment, when it is at rest.
+pub(super) async fn find_at_rest(
+    conn: &mut PgConnection,
+    id: EnvironmentId,
+) -> Result<Option<AtRest>, sqlx::Error> {
+    let before = Uuid::from_u128(id.uuid().as_u128().saturating_sub(1));
+    Ok(read(conn, before, id.uuid(), 1).await?.pop())
+}
+
+async fn read(
+    conn: &mut PgConnection,
+    after: Uuid,
+    upto: Uuid,
+    limit: i64,
 ) -> Result<Vec<AtRest>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"SELECT e.id, e.slug AS environment, s.slug AS site, r.id AS release_id,
@@ -23,10 +44,13 @@ pub(super) async fn list_at_rest(
            FROM environment e
            JOIN site s ON s.id = e.site_id
            JOIN release r ON r.id = e.live_release_id
-           WHERE ($1::uuid IS NULL OR e.id = $1) AND e.kind = 'standard'
+           WHERE e.id > $1 AND e.id <= $2 AND e.live_release_id IS NOT NULL
              AND NOT EXISTS (SELECT 1 FROM deployment d WHERE d.environment_id = e.id
-                             AND d.state IN ('running', 'waiting', 'cancelling'))"#,
-        only.map(EnvironmentId::uuid)
+                             AND d.state IN ('running', 'waiting', 'cancelling'))
+           ORDER BY e.id LIMIT $3"#,
+        after,
+        upto,
+        limit
     )
     .fetch_all(conn)
     .await?;

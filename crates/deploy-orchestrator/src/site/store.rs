@@ -110,6 +110,17 @@ pub(super) async fn list_sites(
     Ok(rows.into_iter().map(Site::from).collect())
 }
 
+/// The ids of the sites of these slugs that exist.
+pub(crate) async fn list_ids(
+    conn: &mut PgConnection,
+    slugs: &[String],
+) -> Result<Vec<SiteId>, Error> {
+    let ids = sqlx::query_scalar!("SELECT id FROM site WHERE slug = ANY($1)", slugs)
+        .fetch_all(conn)
+        .await?;
+    Ok(ids.into_iter().map(SiteId::from_uuid).collect())
+}
+
 struct EnvironmentRow {
     id: Uuid,
     site_id: Uuid,
@@ -233,19 +244,28 @@ pub(super) async fn list_environments(
     after: &str,
     limit: i64,
 ) -> Result<Vec<Environment>, Error> {
-    select_environment!(
-        "WHERE e.site_id = $1 AND ($2 OR e.kind = 'standard') AND e.slug > $3
-         ORDER BY e.slug LIMIT $4",
-        site.uuid(),
-        include_previews,
-        after,
-        limit
-    )
-    .fetch_all(conn)
-    .await?
-    .into_iter()
-    .map(Environment::try_from)
-    .collect()
+    let rows = if include_previews {
+        select_environment!(
+            "WHERE e.site_id = $1 AND e.slug > $2 ORDER BY e.slug LIMIT $3",
+            site.uuid(),
+            after,
+            limit
+        )
+        .fetch_all(conn)
+        .await?
+    } else {
+        // Apart, because a site may have thousands of previews and an index without them.
+        select_environment!(
+            "WHERE e.site_id = $1 AND e.kind = 'standard' AND e.slug > $2
+             ORDER BY e.slug LIMIT $3",
+            site.uuid(),
+            after,
+            limit
+        )
+        .fetch_all(conn)
+        .await?
+    };
+    rows.into_iter().map(Environment::try_from).collect()
 }
 
 /// As many as fit into a sentence.
