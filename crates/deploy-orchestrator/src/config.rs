@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use candlefish_blobs::UploadKey;
+use candlefish_manifest::Limits;
 use candlefish_runtime::{config::Env, telemetry::TelemetryConfig};
 
 /// Everything that can be set, validated.
@@ -28,6 +29,8 @@ pub struct Config {
     pub s3_endpoint: Option<String>,
     /// Signs upload URLs of a directory.
     pub upload_key: Option<UploadKey>,
+    /// How large a release may be when it is sealed.
+    pub limits: Limits,
     /// Below which sites have their host names.
     pub domain: String,
     /// Where people reach the edges; 80 and 443 are left out of URLs.
@@ -88,6 +91,7 @@ impl Config {
             blobs: env.required("CANDLEFISH_BLOBS"),
             s3_endpoint: env.optional("CANDLEFISH_S3_ENDPOINT"),
             upload_key,
+            limits: limits(&mut env),
             domain: env
                 .optional("CANDLEFISH_DOMAIN")
                 .unwrap_or_else(|| "localhost".to_owned()),
@@ -131,7 +135,7 @@ impl Config {
         let database = self.database_url.rsplit('@').next().unwrap_or_default();
         format!(
             "listen {}\nops_listen {}\ndatabase {database}\ndatabase_connections {}\nnats {}\n\
-             blobs {}\ndomain {}\nsite_port {}\nlease {:?}\npoll {:?}\nsweep {:?}\nreconcile {:?}\n\
+             blobs {}\nrelease {}\ndomain {}\nsite_port {}\nlease {:?}\npoll {:?}\nsweep {:?}\nreconcile {:?}\n\
              restorable {:?}\n\
              workers {}\nattempts {}\nquarantine_after {}\nedge_patience {:?}\n\
              edge_patience_hurried {:?}\nfetch_timeout {:?}\n",
@@ -140,6 +144,7 @@ impl Config {
             self.database_connections,
             self.nats_url,
             self.blobs,
+            described(&self.limits),
             self.domain,
             self.site_port,
             self.lease,
@@ -155,4 +160,24 @@ impl Config {
             self.fetch_timeout,
         )
     }
+}
+
+fn limits(env: &mut Env) -> Limits {
+    let usual = Limits::default();
+    Limits {
+        files: env.parse_or("CANDLEFISH_RELEASE_FILES", usual.files),
+        total_bytes: env.parse_or("CANDLEFISH_RELEASE_BYTES", usual.total_bytes),
+        file_bytes: env.parse_or("CANDLEFISH_RELEASE_FILE_BYTES", usual.file_bytes),
+        path_bytes: env.parse_or("CANDLEFISH_RELEASE_PATH_BYTES", usual.path_bytes),
+        depth: env.parse_or("CANDLEFISH_RELEASE_DEPTH", usual.depth),
+        // The API fixes it.
+        manifest_bytes: usual.manifest_bytes,
+    }
+}
+
+fn described(limits: &Limits) -> String {
+    format!(
+        "{} files, {} bytes, {} a file, paths of {} bytes, {} deep",
+        limits.files, limits.total_bytes, limits.file_bytes, limits.path_bytes, limits.depth
+    )
 }

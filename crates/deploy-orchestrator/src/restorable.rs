@@ -109,7 +109,7 @@ async fn prove(ctx: &Ctx, kept: &[Kept]) -> Result<String, Error> {
 }
 
 async fn load(ctx: &Ctx, one: &Kept) -> Result<Result<Manifest, String>, Error> {
-    let limits = Limits::default();
+    let limits = Limits::of_sealed();
     let most = u64::try_from(limits.manifest_bytes).unwrap_or(u64::MAX);
     let release = one.release;
     let bytes = match ctx.blobs.read(&one.manifest, most).await {

@@ -71,7 +71,11 @@ pub(super) async fn find(ctx: &Ctx, caller: &Caller, id: ReleaseId) -> Result<Ro
 
 /// The manifest of a release; none while it is not uploaded.
 pub(super) async fn load_manifest(ctx: &Ctx, row: &Row) -> Result<Option<Manifest>, Error> {
-    let limits = Limits::default();
+    let limits = if row.sealed {
+        Limits::of_sealed()
+    } else {
+        ctx.config.limits.clone()
+    };
     let most = u64::try_from(limits.manifest_bytes).unwrap_or(u64::MAX);
     let bytes = match ctx.blobs.read(&row.manifest, most).await {
         Ok(bytes) => bytes,

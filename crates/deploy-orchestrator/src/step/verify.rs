@@ -147,7 +147,7 @@ async fn load_manifest(ctx: &Ctx, deployment: &Deployment) -> Result<Manifest, T
         .manifest
         .parse()
         .map_err(|error| unreadable(format!("{error}")))?;
-    let limits = Limits::default();
+    let limits = Limits::of_sealed();
     let most = u64::try_from(limits.manifest_bytes).unwrap_or(u64::MAX);
     let bytes = ctx
         .blobs

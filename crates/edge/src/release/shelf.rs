@@ -90,7 +90,7 @@ impl Shelf {
         Self {
             store,
             disk,
-            limits: Limits::default(),
+            limits: Limits::of_sealed(),
             releases: RwLock::default(),
             contents: Mutex::default(),
             memory: Memory::new(memory_bytes),
