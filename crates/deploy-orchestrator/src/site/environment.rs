@@ -56,7 +56,10 @@ pub(crate) async fn create(
     lane::store::insert(&mut tx, id)
         .await
         .map_err(Error::LockLane)?;
-    for (place, host) in cmd.hosts.iter().enumerate() {
+    // By name: two calls that want the same hosts meet in the same order, and neither deadlocks.
+    let mut hosts: Vec<(usize, &String)> = cmd.hosts.iter().enumerate().collect();
+    hosts.sort_unstable_by_key(|(_, host)| *host);
+    for (place, host) in hosts {
         if !store::insert_host(&mut tx, id, host).await? {
             return Err(Error::HostTaken {
                 place,

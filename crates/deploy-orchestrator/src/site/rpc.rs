@@ -1,5 +1,7 @@
 //! gRPC ↔ command, nothing else.
 
+use std::collections::HashSet;
+
 use candlefish_proto::deploy::{self as pb, site_service_server::SiteService};
 use candlefish_runtime::{
     identity::{self, Caller},
@@ -98,7 +100,7 @@ impl SiteService for Rpc {
         let cmd = CreateSite {
             slug: faults.site("slug", &message.slug),
             name: faults.optional_text("name", &message.name, NAME_MAX),
-            repository: faults.optional_text("repository", &message.repository, REPOSITORY_MAX),
+            repository: repository(&mut faults, &message.repository),
         };
         faults.finish()?;
         let ctx = self.ctx.clone();
@@ -156,17 +158,7 @@ impl SiteService for Rpc {
     ) -> Result<Response<pb::Environment>, Status> {
         let (caller, key, message) = taken(request, "CreateEnvironment")?;
         let mut faults = Faults::default();
-        if message.hosts.len() > HOSTS_MAX {
-            faults.add(
-                "hosts",
-                format!("has {}; at most {HOSTS_MAX} fit", message.hosts.len()),
-            );
-        }
-        for (place, name) in message.hosts.iter().take(HOSTS_MAX).enumerate() {
-            if let Err(what) = host::check(name, &self.ctx.config.domain) {
-                faults.add(format!("hosts[{place}]"), what);
-            }
-        }
+        hosts(&mut faults, &message.hosts, &self.ctx.config.domain);
         let cmd = CreateEnvironment {
             site: faults.site("site", &message.site),
             slug: faults.slug("slug", &message.slug, ENVIRONMENT_SLUG_MAX),
@@ -233,6 +225,10 @@ impl SiteService for Rpc {
     ) -> Result<Response<pb::Environment>, Status> {
         let (caller, key, message) = taken(request, "UpdateEnvironment")?;
         let mut faults = Faults::default();
+        if message.policy.is_none() {
+            // Not the same as an empty one: a forgotten field must not put back all defaults.
+            faults.add("policy", "is missing; an empty one takes all defaults");
+        }
         let cmd = UpdateEnvironment {
             site: faults.site("site", &message.site),
             environment: faults.environment("environment", &message.environment),
@@ -271,6 +267,38 @@ impl SiteService for Rpc {
         let asked = request.get_ref();
         let found = self.find(&caller, &asked.site, &asked.environment).await?;
         Ok(Response::new(lane::view::read(&self.ctx, &found).await?))
+    }
+}
+
+/// `owner/name`, or nothing.
+fn repository(faults: &mut Faults, text: &str) -> String {
+    let part = |part: &str| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    let named = text
+        .split_once('/')
+        .is_some_and(|(owner, name)| part(owner) && part(name));
+    if !text.is_empty() && !named {
+        faults.add("repository", "must be owner/name, as on GitHub");
+    }
+    faults.optional_text("repository", text, REPOSITORY_MAX)
+}
+
+fn hosts(faults: &mut Faults, names: &[String], domain: &str) {
+    if names.len() > HOSTS_MAX {
+        let most = format!("has {}; at most {HOSTS_MAX} fit", names.len());
+        faults.add("hosts", most);
+    }
+    let mut before = HashSet::new();
+    for (place, name) in names.iter().take(HOSTS_MAX).enumerate() {
+        if let Err(what) = host::check(name, domain) {
+            faults.add(format!("hosts[{place}]"), what);
+        } else if !before.insert(name) {
+            faults.add(format!("hosts[{place}]"), "is named twice");
+        }
     }
 }
 
