@@ -34,14 +34,15 @@ pub(crate) async fn clear(
     }
     let environment = site::find_environment(&mut tx, &row.site, &cmd.environment, caller).await?;
     let by = &caller.principal;
-    if !store::clear(&mut tx, now, environment.id, cmd.id, by, &cmd.reason).await? {
+    let cleared = store::clear(&mut tx, now, environment.id, cmd.id, by, &cmd.reason).await?;
+    let Some(count) = cleared else {
         return Err(Error::NotRejected {
             release: cmd.id,
             place: environment.place(),
         });
-    }
+    };
     let answer = view::load(&mut tx, cmd.id).await?;
-    let fact = event::changed(&answer, 3, "deploy.release.cleared.v1", by);
+    let fact = event::cleared(&answer, count, by);
     candlefish_messaging::outbox::append(&mut tx, now, vec![fact]).await?;
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
     ctx.commit(tx).await?;

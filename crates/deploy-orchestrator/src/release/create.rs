@@ -45,7 +45,7 @@ pub(crate) async fn create(
     let (id, is_new) = store::upsert(&mut tx, now, site.id, &cmd, &caller.principal).await?;
     let answer = view::load(&mut tx, id).await?;
     if is_new {
-        let fact = event::changed(&answer, 1, "deploy.release.created.v1", &caller.principal);
+        let fact = event::created(&answer, &caller.principal);
         candlefish_messaging::outbox::append(&mut tx, now, vec![fact]).await?;
     }
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;

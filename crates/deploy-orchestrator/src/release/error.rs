@@ -21,6 +21,8 @@ pub(crate) enum Error {
         #[source]
         source: candlefish_manifest::Error,
     },
+    #[error("the manifest of {0} names no file: there is nothing to serve")]
+    Empty(ReleaseId),
     #[error("the content of {path:?} and {more} more files is not uploaded yet")]
     BlobsMissing { path: String, more: usize },
     #[error("the content of {path:?} has {found} bytes in the store, not {expected}")]
@@ -52,6 +54,8 @@ impl From<Error> for Refusal {
                 Self::new(Code::FailedPrecondition, "manifest-missing", words)
             }
             Error::Manifest { .. } => Self::new(Code::InvalidArgument, "manifest-invalid", &words)
+                .field("manifest_digest", words),
+            Error::Empty(_) => Self::new(Code::InvalidArgument, "release-empty", &words)
                 .field("manifest_digest", words),
             Error::BlobsMissing { .. } | Error::BlobSize { .. } => {
                 Self::new(Code::FailedPrecondition, "content-missing", words)

@@ -202,6 +202,16 @@ impl TryFrom<pb::CreateReleaseRequest> for Create {
                 format!("must be 1 to {MANIFEST_MAX} bytes"),
             );
         }
+        if message.commit.is_empty() {
+            for (field, given) in [
+                ("parents", &message.parents),
+                ("ancestors", &message.ancestors),
+            ] {
+                if !given.is_empty() {
+                    faults.add(field, "are of a commit, which is missing");
+                }
+            }
+        }
         let manifest = faults.digest("manifest_digest", &message.manifest_digest);
         let rest = Self {
             site: faults.site("site", &message.site),

@@ -33,6 +33,9 @@ pub(crate) async fn seal(
         .await?
         .ok_or(Error::ManifestMissing(id))?;
     if !row.sealed {
+        if manifest.entries().is_empty() {
+            return Err(Error::Empty(id));
+        }
         check(ctx, &manifest).await?;
     }
     let mut tx = ctx.begin().await?;
@@ -44,7 +47,7 @@ pub(crate) async fn seal(
     let sealed = store::seal(&mut tx, now, id, files, manifest.byte_count()).await?;
     let answer = view::load(&mut tx, id).await?;
     if sealed {
-        let fact = event::changed(&answer, 2, "deploy.release.sealed.v1", &caller.principal);
+        let fact = event::sealed(&answer, &caller.principal);
         candlefish_messaging::outbox::append(&mut tx, now, vec![fact]).await?;
     }
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;

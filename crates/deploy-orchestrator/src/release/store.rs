@@ -21,6 +21,8 @@ pub(super) struct Row {
 }
 
 /// Writes a release, or finds the one of the same site, manifest and commit; true when it is new.
+/// The size of a manifest that is still to come is the last one said: a wrong one would be signed
+/// into its upload for ever.
 pub(super) async fn upsert(
     conn: &mut PgConnection,
     now: Moment,
@@ -33,7 +35,9 @@ pub(super) async fn upsert(
         r#"INSERT INTO release (id, site_id, manifest_digest, manifest_size, state, commit, message,
                author, author_email, committed_at, dirty, created_at, created_by)
            VALUES ($1, $2, $3, $4, 'draft', $5, $6, $7, $8, $9, $10, $11, $12)
-           ON CONFLICT ON CONSTRAINT release_unique DO UPDATE SET commit = release.commit
+           ON CONFLICT ON CONSTRAINT release_unique DO UPDATE SET manifest_size =
+               CASE release.state WHEN 'draft' THEN excluded.manifest_size
+                                  ELSE release.manifest_size END
            RETURNING id"#,
         id.uuid(),
         site.uuid(),
@@ -156,7 +160,8 @@ pub(crate) async fn reject(
     Ok(())
 }
 
-/// Clears what stands against a release in an environment; false when nothing did.
+/// Clears what stands against a release in an environment; answers how often it was cleared by now,
+/// anywhere, or nothing when nothing stood.
 pub(super) async fn clear(
     conn: &mut PgConnection,
     now: Moment,
@@ -164,7 +169,14 @@ pub(super) async fn clear(
     release: ReleaseId,
     by: &str,
     reason: &str,
-) -> Result<bool, sqlx::Error> {
+) -> Result<Option<i64>, sqlx::Error> {
+    // One clearing of a release at a time: the count is the version of its event.
+    sqlx::query!(
+        "SELECT id FROM release WHERE id = $1 FOR NO KEY UPDATE",
+        release.uuid()
+    )
+    .fetch_one(&mut *conn)
+    .await?;
     let done = sqlx::query!(
         "UPDATE rejection SET cleared_at = $3, cleared_by = $4, clear_reason = $5
          WHERE environment_id = $1 AND release_id = $2 AND cleared_at IS NULL",
@@ -174,9 +186,19 @@ pub(super) async fn clear(
         by,
         reason
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
-    Ok(done.rows_affected() > 0)
+    if done.rows_affected() == 0 {
+        return Ok(None);
+    }
+    let count = sqlx::query_scalar!(
+        r#"SELECT count(*) AS "count!" FROM rejection
+           WHERE release_id = $1 AND cleared_at IS NOT NULL"#,
+        release.uuid()
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(Some(count))
 }
 
 /// Everything that the API shows of a release.
