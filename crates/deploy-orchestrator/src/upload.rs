@@ -78,9 +78,20 @@ fn refused(error: &Error) -> Response {
     }
 }
 
+/// As the gateway's own problems look; the request's id is in the header that the gateway adds.
 fn problem(status: StatusCode, reason: &str, words: &str) -> Response {
+    let (kind, code) = match status {
+        StatusCode::NOT_FOUND => ("not-found", "NOT_FOUND"),
+        StatusCode::FORBIDDEN => ("permission-denied", "PERMISSION_DENIED"),
+        StatusCode::UNPROCESSABLE_ENTITY => ("invalid-argument", "INVALID_ARGUMENT"),
+        _ => ("unavailable", "UNAVAILABLE"),
+    };
     let body = serde_json::json!({
-        "type": "about:blank", "title": words, "status": status.as_u16(), "reason": reason,
+        "type": format!("/problems/{kind}"),
+        "title": words,
+        "status": status.as_u16(),
+        "code": code,
+        "reason": reason,
     });
     let mut response = (status, body.to_string()).into_response();
     let kind = HeaderValue::from_static("application/problem+json");
