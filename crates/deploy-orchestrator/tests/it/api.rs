@@ -358,6 +358,13 @@ pub(crate) fn reason(status: &Status) -> String {
     info.map_or_else(|| format!("no reason: {status}"), |info| info.reason)
 }
 
+/// The fields that a refusal names.
+pub(crate) fn fields(status: &Status) -> Vec<String> {
+    let named = status.get_details_bad_request();
+    let violations = named.into_iter().flat_map(|named| named.field_violations);
+    violations.map(|one| one.field).collect()
+}
+
 /// The kinds of a deployment's standing blockers.
 pub(crate) fn blockers(deployment: &Deployment) -> Vec<pb::blocker::Kind> {
     deployment.blockers.iter().map(pb::Blocker::kind).collect()

@@ -104,6 +104,11 @@ impl Sandbox {
         Config::read(Env::from_pairs(pairs)).unwrap()
     }
 
+    /// Sets a setting for what is started from now on.
+    pub(crate) fn set(&mut self, name: &'static str, value: &str) {
+        self.settings.push((name, value.to_owned()));
+    }
+
     /// Starts an orchestrator; a second one is a replica.
     pub(crate) async fn start(&self) -> Orchestrator {
         self.start_on(&self.database.url()).await

@@ -1,0 +1,334 @@
+//! Sites, environments, their hosts and their holds.
+
+use candlefish_proto::deploy as pb;
+use tonic::Code;
+
+use crate::{
+    api::{Answer, Api, fields, policy, reason},
+    sandbox::{Orchestrator, SITE, Sandbox},
+};
+
+async fn started() -> (Sandbox, Orchestrator, Api) {
+    let sandbox = Sandbox::new().await;
+    let orchestrator = sandbox.start().await;
+    let api = sandbox.api(orchestrator.running.address);
+    api.create_site(SITE).await;
+    (sandbox, orchestrator, api)
+}
+
+async fn make(api: &Api, slug: &str, hosts: &[&str]) -> Answer<pb::Environment> {
+    let request = api.request(pb::CreateEnvironmentRequest {
+        site: SITE.to_owned(),
+        slug: slug.to_owned(),
+        policy: Some(policy()),
+        hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
+    });
+    Ok(api.sites().create_environment(request).await?.into_inner())
+}
+
+async fn site(api: &Api, slug: &str, repository: &str) -> Answer<pb::Site> {
+    let request = api.request(pb::CreateSiteRequest {
+        slug: slug.to_owned(),
+        name: String::new(),
+        repository: repository.to_owned(),
+    });
+    Ok(api.sites().create_site(request).await?.into_inner())
+}
+
+#[tokio::test]
+async fn a_slug_is_given_once() {
+    let (sandbox, _orchestrator, api) = started().await;
+    let status = site(&api, SITE, "").await.unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status)),
+        (Code::AlreadyExists, "site-exists".to_owned())
+    );
+    make(&api, "staging", &[]).await.unwrap();
+    let status = make(&api, "staging", &[]).await.unwrap_err();
+    assert_eq!(reason(&status), "environment-exists");
+    assert_eq!(sandbox.number("SELECT count(*) FROM lane").await, 1);
+}
+
+#[tokio::test]
+async fn a_repository_has_an_owner_and_a_name() {
+    let (_sandbox, _orchestrator, api) = started().await;
+    assert_eq!(
+        site(&api, "a", "acme/docs.en").await.unwrap().repository,
+        "acme/docs.en"
+    );
+    for bad in [
+        "docs",
+        "acme/",
+        "/docs",
+        "acme/docs/en",
+        "https://github.com/acme",
+        "a b/c",
+    ] {
+        let status = site(&api, "b", bad).await.unwrap_err();
+        assert_eq!(fields(&status), ["repository"], "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn every_fault_of_a_new_environment_is_named_at_once() {
+    let (sandbox, _orchestrator, api) = started().await;
+    let canary = pb::Canary {
+        weights: vec![60, 50],
+        ..pb::Canary::default()
+    };
+    let request = api.request(pb::CreateEnvironmentRequest {
+        site: SITE.to_owned(),
+        slug: "pro--duction".to_owned(),
+        policy: Some(pb::Policy {
+            strategy: Some(pb::Strategy {
+                kind: Some(pb::strategy::Kind::Canary(canary)),
+            }),
+            keep_releases: 101,
+            ..pb::Policy::default()
+        }),
+        hosts: ["docs.localhost", "docs.example.com", "docs.example.com"]
+            .map(str::to_owned)
+            .to_vec(),
+    });
+    let status = api.sites().create_environment(request).await.unwrap_err();
+    let mut named = fields(&status);
+    named.sort_unstable();
+    assert_eq!(
+        named,
+        [
+            "hosts[0]",
+            "hosts[2]",
+            "policy.keep_releases",
+            "policy.strategy.canary.weights[1]",
+            "slug",
+        ]
+    );
+    assert_eq!(sandbox.number("SELECT count(*) FROM environment").await, 0);
+}
+
+#[tokio::test]
+async fn a_host_belongs_to_one_environment_of_all_sites() {
+    let (sandbox, _orchestrator, api) = started().await;
+    let first = make(&api, "production", &["www.example.com", "docs.example.com"])
+        .await
+        .unwrap();
+    assert_eq!(first.hosts, ["docs.example.com", "www.example.com"]);
+    assert_eq!(first.url, "http://docs.localhost");
+    let status = make(&api, "staging", &["a.example.com", "www.example.com"])
+        .await
+        .unwrap_err();
+    assert_eq!(reason(&status), "host-taken");
+    assert_eq!(fields(&status), ["hosts[1]"]);
+    assert_eq!(sandbox.number("SELECT count(*) FROM environment").await, 1);
+    let second = make(&api, "staging", &["a.example.com"]).await.unwrap();
+    assert_eq!(second.url, "http://staging--docs.localhost");
+}
+
+#[tokio::test]
+async fn two_that_want_the_same_hosts_in_another_order_do_not_block_each_other() {
+    let (sandbox, _orchestrator, api) = started().await;
+    for round in 0..10 {
+        let hosts = [
+            format!("a{round}.example.com"),
+            format!("b{round}.example.com"),
+        ];
+        let forth = hosts.each_ref().map(String::as_str);
+        let back = [forth[1], forth[0]];
+        let (one, other) = (format!("one-{round}"), format!("other-{round}"));
+        let (one, other) = tokio::join!(make(&api, &one, &forth), make(&api, &other, &back));
+        let ((Ok(_), Err(status)) | (Err(status), Ok(_))) = (one, other) else {
+            panic!("one of two gets the hosts");
+        };
+        assert_eq!(reason(&status), "host-taken");
+    }
+    assert_eq!(sandbox.number("SELECT count(*) FROM environment").await, 10);
+}
+
+#[tokio::test]
+async fn an_unknown_environment_is_answered_with_those_that_exist() {
+    let (_sandbox, _orchestrator, api) = started().await;
+    for slug in ["staging", "production"] {
+        make(&api, slug, &[]).await.unwrap();
+    }
+    let status = api.hold("prod").await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+    assert_eq!(
+        status.message(),
+        "docs has production and staging, not \"prod\""
+    );
+    assert_eq!(fields(&status), ["environment"]);
+}
+
+#[tokio::test]
+async fn a_site_of_others_is_not_there() {
+    let (_sandbox, _orchestrator, api) = started().await;
+    make(&api, "production", &[]).await.unwrap();
+    let stranger = api.seeing(&["partners"]);
+    let request = stranger.request(pb::GetSiteRequest {
+        site: SITE.to_owned(),
+    });
+    let status = stranger.sites().get_site(request).await.unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status)),
+        (Code::NotFound, "unknown-site".to_owned())
+    );
+    // Word for word what a site that does not exist is answered with.
+    let request = api.request(pb::GetSiteRequest {
+        site: "nothing".to_owned(),
+    });
+    let none = api.sites().get_site(request).await.unwrap_err();
+    assert_eq!(status.message().replace(SITE, "nothing"), none.message());
+    for status in [
+        stranger.hold("production").await.unwrap_err(),
+        make(&stranger, "staging", &[]).await.unwrap_err(),
+    ] {
+        assert_eq!(reason(&status), "unknown-site");
+    }
+    let request = stranger.request(pb::ListSitesRequest::default());
+    let seen = stranger
+        .sites()
+        .list_sites(request)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(seen.sites, []);
+    assert_eq!(
+        site(&stranger, "docs2", "").await.unwrap_err().code(),
+        Code::PermissionDenied
+    );
+    assert_eq!(
+        site(&stranger, "partners", "").await.unwrap().slug,
+        "partners"
+    );
+}
+
+#[tokio::test]
+async fn sites_are_listed_by_slug_in_pages() {
+    let (_sandbox, _orchestrator, api) = started().await;
+    for slug in ["zebra", "api", "partners"] {
+        api.create_site(slug).await;
+    }
+    let (mut seen, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = pb::ListSitesRequest {
+            page_size: 3,
+            page_token,
+        };
+        let page = api
+            .sites()
+            .list_sites(api.request(request))
+            .await
+            .unwrap()
+            .into_inner();
+        seen.push(
+            page.sites
+                .into_iter()
+                .map(|site| site.slug)
+                .collect::<Vec<_>>(),
+        );
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(seen, [vec!["api", "docs", "partners"], vec!["zebra"]]);
+}
+
+#[tokio::test]
+async fn a_token_of_another_list_is_refused() {
+    let (_sandbox, _orchestrator, api) = started().await;
+    api.create_site("partners").await;
+    let request = pb::ListSitesRequest {
+        page_size: 1,
+        page_token: String::new(),
+    };
+    let page = api
+        .sites()
+        .list_sites(api.request(request))
+        .await
+        .unwrap()
+        .into_inner();
+    let request = pb::ListEnvironmentsRequest {
+        site: SITE.to_owned(),
+        page_token: page.next_page_token,
+        ..pb::ListEnvironmentsRequest::default()
+    };
+    let status = api
+        .sites()
+        .list_environments(api.request(request))
+        .await
+        .unwrap_err();
+    assert_eq!(fields(&status), ["page_token"]);
+}
+
+#[tokio::test]
+async fn a_policy_is_replaced_whole_and_never_by_a_forgotten_field() {
+    let (_sandbox, _orchestrator, api) = started().await;
+    let made = make(&api, "production", &[]).await.unwrap();
+    let update = async |policy: Option<pb::Policy>| {
+        let request = pb::UpdateEnvironmentRequest {
+            site: SITE.to_owned(),
+            environment: "production".to_owned(),
+            policy,
+        };
+        api.sites().update_environment(api.request(request)).await
+    };
+    let status = update(None).await.unwrap_err();
+    assert_eq!(fields(&status), ["policy"]);
+    assert_eq!(api.environment("production").await, made);
+    let after = update(Some(pb::Policy {
+        min_edges: 2,
+        ..pb::Policy::default()
+    }))
+    .await;
+    let after = after.unwrap().into_inner();
+    let policy = after.policy.unwrap();
+    assert_eq!((policy.min_edges, policy.keep_releases), (2, 10));
+    assert_eq!(policy.order(), pb::policy::Order::Latest);
+    assert_eq!(after.version, made.version + 1);
+}
+
+#[tokio::test]
+async fn a_hold_says_who_set_it_and_is_set_once() {
+    let (sandbox, _orchestrator, api) = started().await;
+    make(&api, "production", &[]).await.unwrap();
+    assert_eq!(
+        reason(&api.lift("production").await.unwrap_err()),
+        "not-held"
+    );
+    let held = api.hold("production").await.unwrap().into_inner();
+    let hold = held.hold.clone().unwrap();
+    assert_eq!(
+        (hold.by.as_str(), hold.reason.as_str()),
+        ("erin", "an incident")
+    );
+    let status = api.hold("production").await.unwrap_err();
+    assert_eq!(
+        (status.code(), reason(&status)),
+        (Code::FailedPrecondition, "held".to_owned())
+    );
+    assert!(status.message().contains("by erin since "), "{status}");
+    assert_eq!(api.environment("production").await, held);
+    let lifted = api.lift("production").await.unwrap().into_inner();
+    assert_eq!(lifted.hold, None);
+
+    let told = sqlx::query_as::<_, (String, i32)>(
+        "SELECT event_type, entity_version FROM outbox
+         WHERE event_type LIKE 'deploy.environment.%' ORDER BY id",
+    )
+    .fetch_all(&sandbox.pool)
+    .await
+    .unwrap();
+    let told: Vec<_> = told
+        .iter()
+        .map(|(name, version)| (name.as_str(), *version))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("deploy.environment.created.v1", 1),
+            ("deploy.environment.held.v1", 2),
+            ("deploy.environment.lifted.v1", 3),
+        ]
+    );
+}
