@@ -21,6 +21,9 @@ use crate::{
     site::host,
 };
 
+/// Looks at a deployment that goes on moving; it has few versions within so short a time.
+const LOOKS: usize = 4;
+
 /// The deployment alone: without release, blockers, steps and addresses.
 pub(crate) fn bare(deployment: &Deployment) -> pb::Deployment {
     let acting = deployment.state.acting();
@@ -68,6 +71,25 @@ pub(crate) async fn load(
 ) -> Result<pb::Deployment, Error> {
     let deployment = store::find(conn, id).await?;
     let deployment = deployment.ok_or_else(|| super::error::unknown(id))?;
+    whole(ctx, conn, &deployment).await
+}
+
+/// A deployment that was read outside its lock, with what belongs to the same version of it: one that
+/// moves on meanwhile is read again, so that nobody sees it run while its blockers say that it waits.
+pub(super) async fn whole_as_one(
+    ctx: &Ctx,
+    conn: &mut PgConnection,
+    mut deployment: Deployment,
+) -> Result<pb::Deployment, Error> {
+    for _look in 1..LOOKS {
+        let shown = whole(ctx, conn, &deployment).await?;
+        let now = store::find_version(conn, deployment.id).await?;
+        if now.is_none_or(|(version, _)| version == deployment.version) {
+            return Ok(shown);
+        }
+        let again = store::find(conn, deployment.id).await?;
+        deployment = again.unwrap_or(deployment);
+    }
     whole(ctx, conn, &deployment).await
 }
 
