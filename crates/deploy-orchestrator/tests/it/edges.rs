@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use candlefish_proto::deploy::{self as pb, HeldRoute, WatchRoutesRequest, deployment::State};
+use candlefish_proto::deploy::{
+    self as pb, HeldRoute, StagedRelease, WatchRoutesRequest, deployment::State,
+};
 use candlefish_testkit::{poll_until, wait_until};
 
 use crate::{
@@ -199,10 +201,25 @@ async fn reports_that_come_twice_or_late_take_nothing_back() {
         (HOST, route.version - 1),
         (HOST, route.version),
         (HOST, route.version - 1),
-        ("marker.localhost", 1),
     ] {
         first.tell(report(host, version));
     }
+    // Several times in one report.
+    let release = route.releases[0].release.clone().unwrap().release_id;
+    let staged = |staged: bool| StagedRelease {
+        release_id: release.clone(),
+        staged,
+        error: String::new(),
+    };
+    first.tell(WatchRoutesRequest {
+        held: vec![
+            held(HOST, route.version),
+            held(HOST, route.version - 1),
+            held("marker.localhost", 1),
+        ],
+        staged: vec![staged(false), staged(true)],
+        ..WatchRoutesRequest::default()
+    });
     let marker = "SELECT count(*) FROM edge_route WHERE host = 'marker.localhost'";
     wait_until(SOON, "the last report to be kept", async || {
         sandbox.number(marker).await == 1
@@ -211,6 +228,8 @@ async fn reports_that_come_twice_or_late_take_nothing_back() {
     let kept =
         "SELECT version FROM edge_route WHERE host = 'docs.localhost' AND edge_id = 'edge-1'";
     assert_eq!(sandbox.number(kept).await, route.version);
+    let staged = "SELECT count(*) FROM edge_release WHERE edge_id = 'edge-1' AND NOT staged";
+    assert_eq!(sandbox.number(staged).await, 0);
 }
 
 #[tokio::test]

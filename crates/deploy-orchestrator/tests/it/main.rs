@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod api;
+mod crashes;
 mod edge;
 mod edges;
 mod idempotency;
@@ -9,11 +10,14 @@ mod identity;
 mod keys;
 mod metrics;
 mod order;
+mod plans;
 mod queues;
 mod releases;
 mod restorable;
+mod roles;
 mod rollbacks;
 mod sandbox;
 mod sites;
 mod steps;
+mod traffic;
 mod verbs;

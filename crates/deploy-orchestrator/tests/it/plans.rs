@@ -1,0 +1,332 @@
+//! How Postgres reads: no call and no loop scans a table that grows, or reads much to keep little.
+//!
+//! The orchestrator's own connections load `auto_explain`, which tells the plan of every statement
+//! as it was carried out; so the plans are of the real statements, with the real parameters.
+
+use std::{
+    fmt::Debug,
+    sync::{Mutex, OnceLock},
+};
+
+use candlefish_proto::deploy::{self as pb, deployment::State};
+use serde_json::Value;
+use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt as _};
+
+use crate::{
+    api::{Api, recreate},
+    sandbox::{Orchestrator, SITE, Sandbox},
+};
+
+/// Statements are planned anew five times; from the sixth on a plan for any parameters may serve.
+const TIMES: usize = 7;
+/// Rows that one node may read and throw away.
+const WASTE: f64 = 2_000.0;
+/// Pairs that a join may look at and throw away: of a small table that is cheaper than its index.
+const JOIN_WASTE: f64 = 20_000.0;
+/// A scan of all rows that keeps so many is what was asked for: a whole comparison.
+const WHOLE: f64 = 0.9;
+
+const EXPLAIN: &str = "session_preload_libraries=auto_explain auto_explain.log_min_duration=0 \
+    auto_explain.log_analyze=on auto_explain.log_timing=off auto_explain.log_level=notice \
+    auto_explain.log_format=json";
+
+/// What Postgres told: plans as JSON.
+static TOLD: OnceLock<Mutex<Vec<Value>>> = OnceLock::new();
+
+struct Notices;
+
+impl<S: tracing::Subscriber> Layer<S> for Notices {
+    fn on_event(&self, event: &tracing::Event<'_>, _context: Context<'_, S>) {
+        if event.metadata().target() == "sqlx::postgres::notice" {
+            event.record(&mut Notice);
+        }
+    }
+}
+
+struct Notice;
+
+impl tracing::field::Visit for Notice {
+    fn record_debug(&mut self, _field: &tracing::field::Field, value: &dyn Debug) {
+        read(&format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, _field: &tracing::field::Field, value: &str) {
+        read(value);
+    }
+}
+
+fn read(text: &str) {
+    let Some((_, plan)) = text.split_once("plan:") else {
+        return;
+    };
+    let plan = serde_json::from_str(plan.trim()).unwrap();
+    TOLD.get().unwrap().lock().unwrap().push(plan);
+}
+
+/// Sites with years behind them, in SQL: one with most of it, many with a little.
+const YEARS: &str = "
+    SET session_replication_role = replica;
+    CREATE FUNCTION uid(kind int, n bigint) RETURNS uuid LANGUAGE sql IMMUTABLE AS
+        $$ SELECT ('0190' || lpad(to_hex(n), 8, '0') || '7' || lpad(to_hex(kind), 3, '0')
+                   || '8000' || lpad(to_hex(n), 12, '0'))::uuid $$;
+    INSERT INTO site SELECT uid(1, n), CASE n WHEN 1 THEN 'docs' ELSE 'site-' || n END, '', '',
+        clock(), 'erin' FROM generate_series(1, 200) n;
+    INSERT INTO environment (id, site_id, slug, kind, policy, created_at, created_by)
+        SELECT uid(2, n), uid(1, CASE WHEN n % 4 = 3 THEN 1 + n % 200 ELSE 1 END),
+               CASE n WHEN 1 THEN 'production' ELSE 'e' || n END,
+               CASE WHEN n <= 400 THEN 'standard' ELSE 'preview' END, '{}', clock(), 'erin'
+        FROM generate_series(1, 20000) n;
+    INSERT INTO lane (environment_id) SELECT id FROM environment;
+    INSERT INTO release (id, site_id, manifest_digest, manifest_size, state, commit, message, author,
+            author_email, dirty, created_at, created_by, sealed_at)
+        SELECT uid(3, n), uid(1, CASE WHEN n % 4 = 0 THEN 1 + n % 200 ELSE 1 END),
+               sha256(n::text::bytea), 100, 'sealed', left(md5(n::text) || md5(n::text), 40), 'words',
+               'erin', '', false, clock(), 'erin', clock()
+        FROM generate_series(1, 50001) n;
+    INSERT INTO release_branch SELECT id, 'main', clock() FROM release;
+    INSERT INTO commit_ancestry SELECT site_id, commit, '{}', '{}' FROM release;
+    INSERT INTO deployment (id, site_id, environment_id, release_id, kind, strategy, policy, state,
+            cause, created_at, created_by, started_at, pivoted_at, live_at, finished_at, trace_id,
+            span_id, leaves_release_id)
+        SELECT uid(4, n), e.site_id, e.id, uid(3, 1 + n / 2), CASE WHEN n % 97 = 0 THEN 'rollback'
+               ELSE 'standard' END, '{\"kind\": \"recreate\"}', '{}',
+               CASE WHEN n = 5 THEN 'failed' WHEN n % 11 = 0 THEN 'superseded' ELSE 'succeeded' END,
+               '', clock(), 'erin', clock(), clock(), clock(), clock(), md5(n::text), 's',
+               CASE WHEN n % 97 = 0 THEN uid(3, n / 2) END
+        FROM generate_series(1, 100000) n
+        JOIN environment e ON e.id = uid(2, CASE WHEN n % 2 = 1 THEN 1 ELSE 1 + n % 20000 END);
+    INSERT INTO step (id, deployment_id, ord, kind, plan_version, state, span_id, started_at, finished_at)
+        SELECT uid(5 + o, n), uid(4, n), o, 'switch', 1, 'done', 's', clock(), clock()
+        FROM generate_series(1, 100000) n, generate_series(1, 1) o;
+    INSERT INTO blocker (deployment_id, kind, since, owner, message, action, cleared_at)
+        SELECT uid(4, n), 'lane', clock(), 'platform', '', '', clock()
+        FROM generate_series(1, 100000) n;
+    INSERT INTO deployment_log (deployment_id, at, step_ord, message)
+        SELECT uid(4, n), clock(), 0, 'a line' FROM generate_series(1, 100000) n, generate_series(1, 2);
+    UPDATE environment e SET live_release_id = d.release_id, live_deployment_id = d.id,
+            live_since = clock(), restorable_due_at = clock() + interval '1 hour'
+        FROM (SELECT DISTINCT ON (environment_id) environment_id, release_id, id FROM deployment
+              WHERE state = 'succeeded' ORDER BY environment_id, id DESC) d
+        WHERE d.environment_id = e.id AND e.kind = 'standard';
+    INSERT INTO route (host, environment_id, site, environment, epoch, version, releases, noindex)
+        SELECT 'h' || n || '.localhost', uid(2, n), 's', 'e', 1, 1, '[]', true
+        FROM generate_series(1, 20000) n;
+    INSERT INTO outbox (event_type, entity, entity_version, created_at, envelope, epoch, seq)
+        SELECT 'a.b.c.v1', 'x', 1, clock(), '', 1, n FROM generate_series(1, 50000) n;
+    UPDATE relay SET next_seq = 50001, published_upto = 50000;
+    INSERT INTO idempotency SELECT 'erin', 'CreateDeployment', n::text, '', '', clock()
+        FROM generate_series(1, 50000) n;
+    INSERT INTO traffic (host, release_id, edge_id, boot, seq, requests, server_errors, lost_paths,
+            client_errors, latency, at)
+        SELECT 'h' || n || '.localhost', uid(3, n), 'edge-1', 'b', 1, 1, 0, 0, 0, '{}', clock()
+        FROM generate_series(1, 20000) n;
+    RESET session_replication_role;";
+
+async fn with_years_behind_it() -> (Sandbox, Orchestrator, Api) {
+    let told = TOLD.set(Mutex::default());
+    told.expect("one test in this process reads plans");
+    let registry = tracing_subscriber::registry().with(Notices);
+    tracing::subscriber::set_global_default(registry).unwrap();
+    let sandbox = Sandbox::with(&[("CANDLEFISH_RECONCILE_MS", "500")]).await;
+    sandbox.act(YEARS).await;
+    sandbox.act("ANALYZE").await;
+    let options = EXPLAIN
+        .split(' ')
+        .map(|one| format!("-c%20{}", one.replace('=', "%3D")));
+    let options = options.collect::<Vec<_>>().join("%20");
+    let url = format!("{}?options={options}", sandbox.database.url());
+    let orchestrator = sandbox.start_on(&url).await;
+    let api = sandbox.api(orchestrator.running.address);
+    (sandbox, orchestrator, api)
+}
+
+/// Every node of a plan.
+fn nodes<'a>(plan: &'a Value, all: &mut Vec<&'a Value>) {
+    all.push(plan);
+    for child in plan["Plans"].as_array().into_iter().flatten() {
+        nodes(child, all);
+    }
+}
+
+/// What is wrong with a plan, in words.
+fn faults(told: &Value) -> Vec<String> {
+    let mut all = Vec::new();
+    nodes(&told["Plan"], &mut all);
+    let number = |node: &Value, key: &str| node[key].as_f64().unwrap_or(0.0);
+    let fault = |node: &&Value| {
+        let kind = node["Node Type"].as_str().unwrap();
+        let loops = number(node, "Actual Loops");
+        let kept = number(node, "Actual Rows") * loops;
+        let removed = ["Rows Removed by Filter", "Rows Removed by Index Recheck"]
+            .iter()
+            .map(|key| number(node, key) * loops)
+            .sum::<f64>();
+        let unpaired = number(node, "Rows Removed by Join Filter") * loops;
+        let read = kept + removed;
+        let whole = kept >= WHOLE * read;
+        let wasteful = (removed > WASTE && !whole) || unpaired > JOIN_WASTE;
+        // A join or sort of a whole table for one page is as bad as a scan.
+        let scan = kind == "Seq Scan" && read > WASTE && !whole;
+        (wasteful || scan).then(|| {
+            format!(
+                "{kind} on {} {} keeps {kept} of {read} and {unpaired} pairs",
+                node["Relation Name"], node["Index Name"]
+            )
+        })
+    };
+    all.iter().filter_map(fault).collect()
+}
+
+/// The most rows that any node of a plan gave.
+fn widest(told: &Value) -> f64 {
+    let mut all = Vec::new();
+    nodes(&told["Plan"], &mut all);
+    let rows = |node: &&Value| {
+        let number = |key: &str| node[key].as_f64().unwrap_or(0.0);
+        number("Actual Rows") * number("Actual Loops")
+    };
+    all.iter().map(rows).fold(0.0, f64::max)
+}
+
+async fn listed(
+    api: &Api,
+    change: impl Fn(&mut pb::ListDeploymentsRequest),
+) -> Vec<pb::Deployment> {
+    let mut answer = Vec::new();
+    for _time in 0..TIMES {
+        let mut message = pb::ListDeploymentsRequest::default();
+        change(&mut message);
+        let request = api.request(message);
+        let listed = api.deployments().list_deployments(request).await;
+        answer = listed.unwrap().into_inner().deployments;
+    }
+    answer
+}
+
+/// Every listing of deployments, with what it must find.
+async fn list_deployments(api: &Api, commit: &str) {
+    let production = |message: &mut pb::ListDeploymentsRequest| {
+        SITE.clone_into(&mut message.site);
+        "production".clone_into(&mut message.environment);
+    };
+    let of_site = |message: &mut pb::ListDeploymentsRequest| SITE.clone_into(&mut message.site);
+    let failed = State::Failed.into();
+    assert_eq!(listed(api, production).await.len(), 50);
+    let found = listed(api, |message| {
+        production(message);
+        message.state = failed;
+    });
+    assert_eq!(found.await.len(), 1);
+    let found = listed(api, |message| {
+        production(message);
+        commit.clone_into(&mut message.commit);
+    });
+    assert_eq!(found.await.len(), 1);
+    assert_eq!(listed(api, of_site).await.len(), 50);
+    let found = listed(api, |message| {
+        of_site(message);
+        message.state = failed;
+    });
+    assert_eq!(found.await.len(), 1);
+    let found = listed(api, |message| {
+        of_site(message);
+        commit.clone_into(&mut message.commit);
+    });
+    assert!(!found.await.is_empty());
+    assert_eq!(listed(api, |_| {}).await.len(), 50);
+    assert_eq!(listed(api, |message| message.state = failed).await.len(), 1);
+    let narrow = api.seeing(&["site-4", "site-8"]);
+    assert_eq!(listed(&narrow, |_| {}).await.len(), 50);
+    let narrow = api.seeing(&["site-2"]);
+    assert!(listed(&narrow, |_| {}).await.is_empty());
+    assert!(
+        listed(&narrow, |message| message.state = failed)
+            .await
+            .is_empty()
+    );
+}
+
+/// The other lists and looks.
+async fn look_around(api: &Api, deployment: &str, commit: &str) {
+    for _time in 0..TIMES {
+        let id = deployment.to_owned();
+        api.deployment(deployment).await;
+        assert_eq!(api.logged(deployment).await.len(), 2);
+        let request = api.request(pb::ListStepsRequest { id: id.clone() });
+        api.deployments().list_steps(request).await.unwrap();
+        let request = api.request(pb::ListBlockersRequest { id });
+        api.deployments().list_blockers(request).await.unwrap();
+        for commit in ["", commit] {
+            let request = api.request(pb::ListReleasesRequest {
+                site: SITE.to_owned(),
+                commit: commit.to_owned(),
+                ..pb::ListReleasesRequest::default()
+            });
+            api.releases().list_releases(request).await.unwrap();
+        }
+        api.environment("production").await;
+        api.lane("production").await;
+        for include_previews in [false, true] {
+            let request = api.request(pb::ListEnvironmentsRequest {
+                site: SITE.to_owned(),
+                include_previews,
+                ..pb::ListEnvironmentsRequest::default()
+            });
+            api.sites().list_environments(request).await.unwrap();
+        }
+        let request = api.request(pb::ListSitesRequest::default());
+        api.sites().list_sites(request).await.unwrap();
+        let request = api.request(pb::ListQueueItemsRequest::default());
+        api.queues().list_queue_items(request).await.unwrap();
+        for (release, commit) in [("", ""), ("", commit)] {
+            let request = api.request(pb::CreateRollbackRequest {
+                site: SITE.to_owned(),
+                environment: "production".to_owned(),
+                to_release_id: release.to_owned(),
+                to_commit: commit.to_owned(),
+                validate_only: true,
+                ..pb::CreateRollbackRequest::default()
+            });
+            api.deployments().create_rollback(request).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_scans_what_grows() {
+    let (sandbox, orchestrator, api) = with_years_behind_it().await;
+    // A live edge, so that deployments are carried through.
+    let _edge = crate::edge::Edge::start(&sandbox, "edge-1", orchestrator.running.address).await;
+    let commit: String = sqlx::query_scalar(
+        "SELECT r.commit FROM deployment d JOIN release r ON r.id = d.release_id
+         WHERE d.environment_id = uid(2, 1) AND r.site_id = d.site_id AND d.state = 'succeeded'
+         ORDER BY d.id LIMIT 1 OFFSET 1000",
+    )
+    .fetch_one(&sandbox.pool)
+    .await
+    .unwrap();
+    list_deployments(&api, &commit).await;
+    let newest = listed(&api, |_| {}).await.remove(0).id;
+    look_around(&api, &newest, &commit).await;
+    let release = sandbox.release(&api, "the newest").await;
+    for _time in 0..TIMES {
+        let made = api.create("production", &release, Some(recreate())).await;
+        let id = made.unwrap().into_inner().id;
+        api.cancel(&id).await.unwrap();
+    }
+    let whole = api.deploy_whole("e8", &release);
+    tokio::time::timeout(crate::sandbox::SOON, whole).await.ok();
+    orchestrator.stop().await;
+    let told = std::mem::take(&mut *TOLD.get().unwrap().lock().unwrap());
+    assert!(told.len() > 200, "only {} plans were told", told.len());
+    let mut wrong = std::collections::BTreeMap::new();
+    for plan in &told {
+        let query = plan["Query Text"].as_str().unwrap();
+        let query = query.split_whitespace().collect::<Vec<_>>().join(" ");
+        let faults = faults(plan);
+        if !faults.is_empty() {
+            wrong.insert(query, (widest(plan), faults));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
