@@ -7,7 +7,9 @@ use candlefish_clock::Moment;
 use candlefish_ids::DeploymentId;
 use candlefish_proto::deploy as pb;
 use jiff_sqlx::Timestamp;
+use serde::Deserialize;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::ctx::{read, shown, stored};
 
@@ -87,32 +89,56 @@ pub(crate) async fn set(
     deployment: DeploymentId,
     blocker: Option<&Blocker>,
 ) -> Result<(), sqlx::Error> {
-    let kind = blocker.map_or("", |blocker| blocker.kind.word());
+    if let Some(blocker) = blocker {
+        return set_each(conn, now, &[(deployment, blocker.clone())]).await;
+    }
     sqlx::query!(
-        "UPDATE blocker SET cleared_at = $2
-         WHERE deployment_id = $1 AND cleared_at IS NULL AND kind <> $3",
+        "UPDATE blocker SET cleared_at = $2 WHERE deployment_id = $1 AND cleared_at IS NULL",
         deployment.uuid(),
-        stored(now) as _,
-        kind
+        stored(now) as _
     )
-    .execute(&mut *conn)
+    .execute(conn)
     .await?;
-    let Some(blocker) = blocker else {
+    Ok(())
+}
+
+/// Makes each the only standing blocker of its deployment. What stands already, word for word, is not
+/// written again.
+pub(crate) async fn set_each(
+    conn: &mut PgConnection,
+    now: Moment,
+    blockers: &[(DeploymentId, Blocker)],
+) -> Result<(), sqlx::Error> {
+    if blockers.is_empty() {
         return Ok(());
+    }
+    let ids: Vec<Uuid> = blockers.iter().map(|(id, _)| id.uuid()).collect();
+    let text = |of: fn(&Blocker) -> &str| -> Vec<String> {
+        blockers.iter().map(|(_, one)| of(one).to_owned()).collect()
     };
+    let until: Vec<Option<Timestamp>> = blockers
+        .iter()
+        .map(|(_, one)| one.until.map(stored))
+        .collect();
     sqlx::query!(
-        "INSERT INTO blocker (deployment_id, kind, since, until, owner, message, action)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)
+        "WITH said AS (
+             SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::text[],
+                                  $6::text[]) AS n(id, kind, until, owner, message, action)),
+         cleared AS (
+             UPDATE blocker b SET cleared_at = $7 FROM said
+             WHERE b.deployment_id = said.id AND b.cleared_at IS NULL AND b.kind <> said.kind)
+         INSERT INTO blocker (deployment_id, kind, since, until, owner, message, action)
+         SELECT id, kind, $7, until, owner, message, action FROM said
          ON CONFLICT (deployment_id, kind) WHERE cleared_at IS NULL DO UPDATE
          SET until = excluded.until, message = excluded.message, action = excluded.action
          WHERE (blocker.until, blocker.message) IS DISTINCT FROM (excluded.until, excluded.message)",
-        deployment.uuid(),
-        kind,
-        stored(now) as _,
-        blocker.until.map(stored) as _,
-        blocker.owner,
-        blocker.message,
-        blocker.action
+        &ids,
+        &text(|one| one.kind.word()),
+        &until as _,
+        &text(|one| one.owner),
+        &text(|one| &one.message),
+        &text(|one| &one.action),
+        stored(now) as _
     )
     .execute(conn)
     .await?;
@@ -144,62 +170,63 @@ pub(crate) async fn stands(
     })
 }
 
-struct Row {
+/// A blocker as a row tells it, on its own or as JSON among others.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Told {
     kind: String,
-    since: Timestamp,
-    until: Option<Timestamp>,
+    since: jiff::Timestamp,
+    until: Option<jiff::Timestamp>,
     owner: String,
     message: String,
     action: String,
-    cleared_at: Option<Timestamp>,
+    #[serde(default)]
+    cleared_at: Option<jiff::Timestamp>,
 }
 
-impl Row {
-    fn shown(self) -> pb::Blocker {
+impl Told {
+    pub(crate) fn shown(self) -> pb::Blocker {
+        let at = |at: jiff::Timestamp| shown(Moment::from_database(at));
         let kind = Kind::ALL.into_iter().find(|kind| kind.word() == self.kind);
         pb::Blocker {
             // A word that a newer release wrote reads as unspecified.
             kind: kind
                 .map_or(pb::blocker::Kind::Unspecified, Kind::shown)
                 .into(),
-            since: Some(shown(read(self.since))),
-            until: self.until.map(|at| shown(read(at))),
+            since: Some(at(self.since)),
+            until: self.until.map(at),
             owner: self.owner,
             message: self.message,
             action: self.action,
-            cleared_at: self.cleared_at.map(|at| shown(read(at))),
+            cleared_at: self.cleared_at.map(at),
         }
     }
 }
 
-/// Those that stand, of several deployments.
+/// Those that stand for a deployment.
 pub(crate) async fn list_standing(
     conn: &mut PgConnection,
-    deployments: &[DeploymentId],
-) -> Result<Vec<(DeploymentId, pb::Blocker)>, sqlx::Error> {
-    let ids: Vec<_> = deployments.iter().map(|id| id.uuid()).collect();
+    deployment: DeploymentId,
+) -> Result<Vec<pb::Blocker>, sqlx::Error> {
     let rows = sqlx::query!(
-        r#"SELECT deployment_id, kind, since AS "since: Timestamp", until AS "until: Timestamp",
+        r#"SELECT kind, since AS "since: Timestamp", until AS "until: Timestamp",
                   owner, message, action
-           FROM blocker WHERE deployment_id = ANY($1) AND cleared_at IS NULL ORDER BY id"#,
-        &ids
+           FROM blocker WHERE deployment_id = $1 AND cleared_at IS NULL ORDER BY id"#,
+        deployment.uuid()
     )
     .fetch_all(conn)
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| {
-            let blocker = Row {
-                kind: row.kind,
-                since: row.since,
-                until: row.until,
-                owner: row.owner,
-                message: row.message,
-                action: row.action,
-                cleared_at: None,
-            };
-            (DeploymentId::from_uuid(row.deployment_id), blocker.shown())
+        .map(|row| Told {
+            kind: row.kind,
+            since: row.since.to_jiff(),
+            until: row.until.map(Timestamp::to_jiff),
+            owner: row.owner,
+            message: row.message,
+            action: row.action,
+            cleared_at: None,
         })
+        .map(Told::shown)
         .collect())
 }
 
@@ -208,8 +235,7 @@ pub(crate) async fn list_all(
     conn: &mut PgConnection,
     deployment: DeploymentId,
 ) -> Result<Vec<pb::Blocker>, sqlx::Error> {
-    let mut rows = sqlx::query_as!(
-        Row,
+    let rows = sqlx::query!(
         r#"SELECT kind, since AS "since: Timestamp", until AS "until: Timestamp",
                   owner, message, action, cleared_at AS "cleared_at: Timestamp"
            FROM blocker WHERE deployment_id = $1 ORDER BY id DESC LIMIT 200"#,
@@ -217,6 +243,18 @@ pub(crate) async fn list_all(
     )
     .fetch_all(conn)
     .await?;
-    rows.reverse();
-    Ok(rows.into_iter().map(Row::shown).collect())
+    Ok(rows
+        .into_iter()
+        .rev()
+        .map(|row| Told {
+            kind: row.kind,
+            since: row.since.to_jiff(),
+            until: row.until.map(Timestamp::to_jiff),
+            owner: row.owner,
+            message: row.message,
+            action: row.action,
+            cleared_at: row.cleared_at.map(Timestamp::to_jiff),
+        })
+        .map(Told::shown)
+        .collect())
 }

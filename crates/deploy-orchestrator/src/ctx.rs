@@ -133,6 +133,11 @@ impl Tx {
         Ok(now)
     }
 
+    /// The clock, as the statement that locked the lane read it.
+    pub(crate) fn set_clock(&mut self, now: Moment) {
+        self.now.get_or_insert(now);
+    }
+
     /// Counts for `/metrics` once this is committed.
     pub(crate) fn observe(&mut self, what: Observed) {
         self.observed.push(what);

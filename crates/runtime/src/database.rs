@@ -21,6 +21,9 @@ const MAX_LIFETIME: Duration = Duration::from_mins(2);
 /// A connection used a moment ago is taken as alive; one that rested is asked first.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
+/// Prepared statements that a connection keeps: more than any service has.
+const STATEMENTS: usize = 400;
+
 /// Failed looks after which a database counts as silent.
 const SILENT_AFTER: u32 = 3;
 
@@ -56,7 +59,7 @@ pub async fn connect(url: &str, max: u32) -> Result<PgPool, Error> {
         return Err(Error::Scheme);
     }
     let options: PgConnectOptions = url.parse().map_err(Error::Parse)?;
-    let options = options.options([
+    let options = options.statement_cache_capacity(STATEMENTS).options([
         ("statement_timeout", "5s"),
         ("lock_timeout", "2s"),
         ("idle_in_transaction_session_timeout", "10s"),

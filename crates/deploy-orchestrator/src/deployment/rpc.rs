@@ -99,7 +99,7 @@ impl DeploymentService for Rpc {
         let found = self.find(&caller, &request.get_ref().id).await?;
         let mut conn = self.ctx.pool.acquire().await.map_err(Error::from)?;
         Ok(Response::new(
-            view::whole_as_one(&self.ctx, &mut conn, found).await?,
+            view::whole(&self.ctx, &mut conn, found).await?,
         ))
     }
 

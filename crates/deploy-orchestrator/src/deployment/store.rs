@@ -175,8 +175,10 @@ macro_rules! select_deployment {
 }
 
 mod list;
+mod surroundings;
 
 pub(super) use list::{Listing, Narrowing, Scope, list};
+pub(super) use surroundings::{Step, Steps, Surroundings, surroundings};
 
 /// The deployment; none when there is none.
 pub(crate) async fn find(
@@ -213,13 +215,10 @@ pub(super) async fn list_log(
 
 /// Locks a deployment. Its lane is locked already: lane before deployment, always.
 pub(crate) async fn lock(tx: &mut Tx, id: DeploymentId) -> Result<Option<Deployment>, Error> {
-    sqlx::query_scalar!(
-        "SELECT 1 FROM deployment WHERE id = $1 FOR UPDATE",
-        id.uuid()
-    )
-    .fetch_optional(&mut **tx)
-    .await?;
-    find(tx, id).await
+    let row = select_deployment!("WHERE d.id = $1 FOR UPDATE OF d", id.uuid())
+        .fetch_optional(&mut **tx)
+        .await?;
+    Ok(row.map(Deployment::try_from).transpose()?)
 }
 
 /// The deployment that acts on a lane.
@@ -227,17 +226,14 @@ pub(crate) async fn lock_acting(
     tx: &mut Tx,
     environment: EnvironmentId,
 ) -> Result<Option<Deployment>, Error> {
-    let id = sqlx::query_scalar!(
-        "SELECT id FROM deployment
-         WHERE environment_id = $1 AND state IN ('running', 'waiting', 'cancelling') FOR UPDATE",
+    let row = select_deployment!(
+        "WHERE d.environment_id = $1 AND d.state IN ('running', 'waiting', 'cancelling')
+         FOR UPDATE OF d",
         environment.uuid()
     )
     .fetch_optional(&mut **tx)
     .await?;
-    match id {
-        Some(id) => find(tx, DeploymentId::from_uuid(id)).await,
-        None => Ok(None),
-    }
+    Ok(row.map(Deployment::try_from).transpose()?)
 }
 
 /// The environment of a deployment, to lock its lane first.

@@ -1,22 +1,20 @@
 //! A deployment as the API shows it.
 
-use std::collections::HashMap;
-
-use candlefish_ids::{DeploymentId, ReleaseId};
+use candlefish_clock::Moment;
+use candlefish_ids::{DeploymentId, ReleaseId, StepId};
 use candlefish_proto::deploy as pb;
-use jiff_sqlx::Timestamp;
 use sqlx::PgConnection;
 
 use super::{
     Deployment, Error,
     plan::{Kind, StepKind},
     state::State,
-    store,
+    store::{self, Step, Steps, Surroundings},
 };
 use crate::{
-    blocker,
+    blocker::Told,
     config::Config,
-    ctx::{Ctx, read, shown, shown_duration},
+    ctx::{Ctx, shown, shown_duration},
     release,
     site::host,
 };
@@ -63,7 +61,7 @@ pub(crate) fn bare(deployment: &Deployment) -> pb::Deployment {
     }
 }
 
-/// A whole deployment, with release, blockers and steps.
+/// A whole deployment, with release, blockers and steps, in the transaction that holds it.
 pub(crate) async fn load(
     ctx: &Ctx,
     conn: &mut PgConnection,
@@ -71,38 +69,33 @@ pub(crate) async fn load(
 ) -> Result<pb::Deployment, Error> {
     let deployment = store::find(conn, id).await?;
     let deployment = deployment.ok_or_else(|| super::error::unknown(id))?;
-    whole(ctx, conn, &deployment).await
+    whole(ctx, conn, deployment).await
 }
 
-/// A deployment that was read outside its lock, with what belongs to the same version of it: one that
-/// moves on meanwhile is read again, so that nobody sees it run while its blockers say that it waits.
-pub(super) async fn whole_as_one(
+/// A deployment that was read outside its lock, with what belongs to the same version of it: one
+/// that moves on meanwhile is read again.
+pub(super) async fn whole(
     ctx: &Ctx,
     conn: &mut PgConnection,
     mut deployment: Deployment,
 ) -> Result<pb::Deployment, Error> {
-    for _look in 1..LOOKS {
-        let shown = whole(ctx, conn, &deployment).await?;
-        let now = store::find_version(conn, deployment.id).await?;
-        if now.is_none_or(|(version, _)| version == deployment.version) {
-            return Ok(shown);
+    let mut looks = LOOKS;
+    loop {
+        looks -= 1;
+        let all = [deployment.id];
+        let around = store::surroundings(conn, &all, Steps::Read).await?;
+        let around = around.into_values().next();
+        if looks > 0
+            && around
+                .as_ref()
+                .is_some_and(|a| a.version != deployment.version)
+        {
+            let again = store::find(conn, deployment.id).await?;
+            deployment = again.unwrap_or(deployment);
+            continue;
         }
-        let again = store::find(conn, deployment.id).await?;
-        deployment = again.unwrap_or(deployment);
+        return Ok(shown_with(ctx, &deployment, around));
     }
-    whole(ctx, conn, &deployment).await
-}
-
-/// A deployment that was read, with release, blockers and steps.
-pub(super) async fn whole(
-    ctx: &Ctx,
-    conn: &mut PgConnection,
-    deployment: &Deployment,
-) -> Result<pb::Deployment, Error> {
-    let mut all = with_surroundings(ctx, conn, std::slice::from_ref(deployment)).await?;
-    let mut one = all.pop().unwrap_or_else(|| bare(deployment));
-    one.steps = steps(conn, deployment.id).await?;
-    Ok(one)
 }
 
 /// Deployments with release and blockers, without steps.
@@ -112,27 +105,28 @@ pub(super) async fn with_surroundings(
     deployments: &[Deployment],
 ) -> Result<Vec<pb::Deployment>, Error> {
     let ids: Vec<_> = deployments.iter().map(|one| one.id).collect();
-    let mut releases: Vec<_> = deployments.iter().map(|one| one.release_id).collect();
-    releases.sort_unstable();
-    releases.dedup();
-    let releases = release::view::load_many(conn, &releases).await?;
-    let mut blockers: HashMap<DeploymentId, Vec<pb::Blocker>> = HashMap::new();
-    for (id, blocker) in blocker::list_standing(conn, &ids).await? {
-        blockers.entry(id).or_default().push(blocker);
-    }
+    let mut around = store::surroundings(conn, &ids, Steps::Leave).await?;
     Ok(deployments
         .iter()
-        .map(|one| pb::Deployment {
-            release: releases.get(&one.release_id).cloned(),
-            blockers: blockers.remove(&one.id).unwrap_or_default(),
-            url: url(&ctx.config, one),
-            preview_url: host::url(
-                &host::of_deployment(&one.site, one.id, &ctx.config.domain),
-                ctx.config.site_port,
-            ),
-            ..bare(one)
-        })
+        .map(|one| shown_with(ctx, one, around.remove(&one.id)))
         .collect())
+}
+
+fn shown_with(ctx: &Ctx, deployment: &Deployment, around: Option<Surroundings>) -> pb::Deployment {
+    let mut shown = pb::Deployment {
+        url: url(&ctx.config, deployment),
+        preview_url: host::url(
+            &host::of_deployment(&deployment.site, deployment.id, &ctx.config.domain),
+            ctx.config.site_port,
+        ),
+        ..bare(deployment)
+    };
+    if let Some(around) = around {
+        shown.release = Some(release::view::release(around.release));
+        shown.blockers = around.blockers.into_iter().map(Told::shown).collect();
+        shown.steps = around.steps.into_iter().map(step).collect();
+    }
+    shown
 }
 
 fn url(config: &Config, deployment: &Deployment) -> String {
@@ -209,36 +203,31 @@ pub(super) async fn steps(
     conn: &mut PgConnection,
     deployment: DeploymentId,
 ) -> Result<Vec<pb::Step>, sqlx::Error> {
-    let rows = sqlx::query!(
-        r#"SELECT id, ord, kind, state, weight, interval_ms, undo_of, attempt, lost_leases, message,
-                  started_at AS "started_at: Timestamp", finished_at AS "finished_at: Timestamp",
-                  owner
-           FROM step WHERE deployment_id = $1 ORDER BY ord"#,
-        deployment.uuid()
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| pb::Step {
-            id: candlefish_ids::StepId::from_uuid(row.id).to_string(),
-            ord: row.ord,
-            kind: StepKind::from_word(&row.kind)
-                .map_or(pb::step::Kind::Unspecified, step_kind)
-                .into(),
-            state: step_state(&row.state).into(),
-            weight: row.weight,
-            interval: (row.interval_ms > 0).then(|| {
-                let millis = u64::try_from(row.interval_ms).unwrap_or(0);
-                shown_duration(std::time::Duration::from_millis(millis))
-            }),
-            undo: row.undo_of.is_some(),
-            attempts: row.attempt,
-            lost_leases: row.lost_leases,
-            started_at: row.started_at.map(|at| shown(read(at))),
-            finished_at: row.finished_at.map(|at| shown(read(at))),
-            message: row.message,
-            worker: row.owner.unwrap_or_default(),
-        })
-        .collect())
+    let around = store::surroundings(conn, &[deployment], Steps::Read).await?;
+    let steps = around.into_values().flat_map(|around| around.steps);
+    Ok(steps.map(step).collect())
+}
+
+fn step(row: Step) -> pb::Step {
+    let at = |at: jiff::Timestamp| shown(Moment::from_database(at));
+    pb::Step {
+        id: StepId::from_uuid(row.id).to_string(),
+        ord: row.ord,
+        kind: StepKind::from_word(&row.kind)
+            .map_or(pb::step::Kind::Unspecified, step_kind)
+            .into(),
+        state: step_state(&row.state).into(),
+        weight: row.weight,
+        interval: (row.interval_ms > 0).then(|| {
+            let millis = u64::try_from(row.interval_ms).unwrap_or(0);
+            shown_duration(std::time::Duration::from_millis(millis))
+        }),
+        undo: row.undo,
+        attempts: row.attempt,
+        lost_leases: row.lost_leases,
+        started_at: row.started_at.map(at),
+        finished_at: row.finished_at.map(at),
+        message: row.message,
+        worker: row.owner.unwrap_or_default(),
+    }
 }

@@ -68,7 +68,7 @@ async fn newer(
     }
     let found = store::find(&mut conn, id).await?;
     let found = found.ok_or_else(|| super::error::unknown(id))?;
-    let deployment = view::whole_as_one(ctx, &mut conn, found).await?;
+    let deployment = view::whole(ctx, &mut conn, found).await?;
     // It may have ended since it was looked at.
     let terminal = terminal || deployment.finished_at.is_some();
     Ok(Some((deployment, terminal)))

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use candlefish_ids::DeploymentId;
 
 use super::{
-    order::{self, Ancestry, Contender, Live, Picture, SUPERSEDED_BEFORE_PINNED, Superseded},
+    order::{self, Ancestry, Contender, Picture, SUPERSEDED_BEFORE_PINNED, Superseded},
     store::{self, Lane, Setting},
 };
 use crate::{
@@ -58,21 +58,13 @@ pub(crate) async fn grant(ctx: &Ctx, tx: &mut Tx, lane: &mut Lane) -> Result<(),
         if let Some(id) = plan.grant {
             start(ctx, tx, lane, id).await?;
         }
-        return explain(tx, lane, &setting).await;
+        return explain(tx, &picture, &plan, &setting).await;
     }
 }
 
 async fn picture(tx: &mut Tx, lane: &Lane, setting: &Setting) -> Result<(Picture, Known), Error> {
-    let pending = store::list_pending(tx, lane.environment_id).await?;
-    let acting = store::find_acting(tx, lane.environment_id).await?;
-    let live = store::find_live(tx, lane.environment_id)
-        .await?
-        .and_then(|live| {
-            Some(Live {
-                deployment_id: live.deployment_id?,
-                commit: live.commit,
-            })
-        });
+    let (pending, acting) = store::list_contenders(tx, lane.environment_id).await?;
+    let live = setting.live.clone();
     let mut commits: Vec<String> = pending
         .iter()
         .map(|one| &one.commit)
@@ -187,20 +179,30 @@ async fn start(ctx: &Ctx, tx: &mut Tx, lane: &mut Lane, id: DeploymentId) -> Res
     Ok(())
 }
 
-/// Every pending deployment says why it does not move.
-async fn explain(tx: &mut Tx, lane: &Lane, setting: &Setting) -> Result<(), Error> {
+/// Every deployment that is still pending says why it does not move.
+async fn explain(
+    tx: &mut Tx,
+    picture: &Picture,
+    plan: &order::Plan,
+    setting: &Setting,
+) -> Result<(), Error> {
     let now = tx.now();
-    let pending = store::list_pending(tx, lane.environment_id).await?;
-    let acting = store::find_acting(tx, lane.environment_id).await?;
-    for (place, one) in pending.iter().enumerate() {
-        let first = place.checked_sub(1).and_then(|before| pending.get(before));
-        let before = acting
-            .as_ref()
-            .map(|acting| acting.contender.id)
-            .or_else(|| first.map(|one| one.id));
-        let blocker = why(one, place, before, setting);
-        blocker::set(tx, now, one.id, Some(&blocker)).await?;
-    }
+    let left = |one: &&Contender| {
+        plan.grant != Some(one.id) && plan.superseded.iter().all(|ended| ended.id != one.id)
+    };
+    let pending: Vec<&Contender> = picture.pending.iter().filter(left).collect();
+    let acting = plan.grant;
+    let acting = acting.or_else(|| picture.acting.as_ref().map(|acting| acting.contender.id));
+    let blockers: Vec<_> = pending
+        .iter()
+        .enumerate()
+        .map(|(place, one)| {
+            let next = place.checked_sub(1).and_then(|before| pending.get(before));
+            let before = acting.or_else(|| next.map(|one| one.id));
+            (one.id, why(one, place, before, setting))
+        })
+        .collect();
+    blocker::set_each(tx, now, &blockers).await?;
     Ok(())
 }
 

@@ -1,11 +1,12 @@
 //! Every SQL string about the lane's own row.
 
 use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId, SiteId};
+use jiff_sqlx::Timestamp;
 use sqlx::PgConnection;
 
-use super::order::{ActingNow, Contender};
+use super::order::{ActingNow, Contender, Live};
 use crate::{
-    ctx::{Tx, stored},
+    ctx::{Tx, read, stored},
     deployment::{Deployment, plan::Kind},
     site::policy::Policy,
 };
@@ -20,13 +21,16 @@ pub(crate) struct Lane {
 
 /// Locks a lane and then reads the clock: the beginning of every command.
 pub(crate) async fn lock(tx: &mut Tx, environment: EnvironmentId) -> Result<Lane, sqlx::Error> {
+    // The clock is read of what is locked already: after the wait, not before.
     let row = sqlx::query!(
-        "SELECT fence, superseded_in_row FROM lane WHERE environment_id = $1 FOR UPDATE",
+        r#"WITH locked AS MATERIALIZED (
+               SELECT fence, superseded_in_row FROM lane WHERE environment_id = $1 FOR UPDATE)
+           SELECT fence, superseded_in_row, clock() AS "now!: Timestamp" FROM locked"#,
         environment.uuid()
     )
     .fetch_one(&mut **tx)
     .await?;
-    tx.read_clock().await?;
+    tx.set_clock(read(row.now));
     Ok(Lane {
         environment_id: environment,
         fence: row.fence,
@@ -85,14 +89,16 @@ pub(crate) async fn try_lock(
     environment: EnvironmentId,
 ) -> Result<Option<Lane>, sqlx::Error> {
     let row = sqlx::query!(
-        "SELECT fence, superseded_in_row FROM lane WHERE environment_id = $1
-         FOR UPDATE SKIP LOCKED",
+        r#"WITH locked AS MATERIALIZED (
+               SELECT fence, superseded_in_row FROM lane WHERE environment_id = $1
+               FOR UPDATE SKIP LOCKED)
+           SELECT fence, superseded_in_row, clock() AS "now!: Timestamp" FROM locked"#,
         environment.uuid()
     )
     .fetch_optional(&mut **tx)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    tx.read_clock().await?;
+    tx.set_clock(read(row.now));
     Ok(Some(Lane {
         environment_id: environment,
         fence: row.fence,
@@ -197,6 +203,8 @@ pub(crate) struct Setting {
     /// `docs/production`.
     pub(crate) place: String,
     pub(crate) site_id: SiteId,
+    /// What is live, when a deployment made it so.
+    pub(crate) live: Option<Live>,
 }
 
 /// Reads what the lane must know of its environment.
@@ -205,13 +213,20 @@ pub(crate) async fn find_setting(
     environment: EnvironmentId,
 ) -> Result<Setting, sqlx::Error> {
     let row = sqlx::query!(
-        "SELECT e.policy, e.hold_by, e.hold_reason, e.slug, s.slug AS site, s.id AS site_id
-         FROM environment e JOIN site s ON s.id = e.site_id WHERE e.id = $1",
+        r#"SELECT e.policy, e.hold_by, e.hold_reason, e.slug, s.slug AS site, s.id AS site_id,
+                  e.live_deployment_id, r.commit AS "live_commit?"
+           FROM environment e JOIN site s ON s.id = e.site_id
+           LEFT JOIN release r ON r.id = e.live_release_id WHERE e.id = $1"#,
         environment.uuid()
     )
     .fetch_one(conn)
     .await?;
+    let live = row.live_deployment_id.zip(row.live_commit);
     Ok(Setting {
+        live: live.map(|(deployment, commit)| Live {
+            deployment_id: DeploymentId::from_uuid(deployment),
+            commit,
+        }),
         // A policy that cannot be read falls back to the defaults rather than stop the lane.
         policy: serde_json::from_value(row.policy).unwrap_or_default(),
         hold: row.hold_by.map(|by| Hold {
@@ -223,67 +238,55 @@ pub(crate) async fn find_setting(
     })
 }
 
-/// What is pending on a lane, by admission.
-pub(crate) async fn list_pending(
+/// What is pending on a lane, by admission, and what acts on it.
+pub(crate) async fn list_contenders(
     conn: &mut PgConnection,
     environment: EnvironmentId,
-) -> Result<Vec<Contender>, sqlx::Error> {
+) -> Result<(Vec<Contender>, Option<ActingNow>), sqlx::Error> {
+    // Two halves, each by an index of its own.
     let rows = sqlx::query!(
-        r#"SELECT d.id, d.kind, d.admission, d.pinned, r.commit, r.state = 'sealed' AS "sealed!",
+        r#"SELECT d.id AS "id!", d.kind AS "kind!", d.admission AS "admission!",
+                  d.pinned AS "pinned!", d.state AS "state!", d.pivoted_at IS NOT NULL AS "pivoted!",
+                  r.commit AS "commit!", r.state = 'sealed' AS "sealed!",
                   (SELECT j.reason FROM rejection j WHERE j.release_id = r.id
                    AND j.environment_id = $1 AND j.cleared_at IS NULL LIMIT 1) AS rejected
-           FROM deployment d JOIN release r ON r.id = d.release_id
-           WHERE d.environment_id = $1 AND d.state = 'pending' ORDER BY d.admission"#,
+           FROM (SELECT id, kind, admission, pinned, state, pivoted_at, release_id FROM deployment
+                 WHERE environment_id = $1 AND state = 'pending'
+                 UNION ALL
+                 SELECT id, kind, admission, pinned, state, pivoted_at, release_id FROM deployment
+                 WHERE environment_id = $1 AND state IN ('running', 'waiting', 'cancelling')) d
+           JOIN release r ON r.id = d.release_id ORDER BY d.admission"#,
         environment.uuid()
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows
-        .into_iter()
-        .filter_map(|row| {
-            Some(Contender {
-                id: DeploymentId::from_uuid(row.id),
-                kind: Kind::from_word(&row.kind)?,
-                commit: row.commit,
-                admission: row.admission,
-                sealed: row.sealed,
-                pinned: row.pinned,
-                rejected: row.rejected,
-            })
-        })
-        .collect())
-}
-
-/// What acts on a lane.
-pub(crate) async fn find_acting(
-    conn: &mut PgConnection,
-    environment: EnvironmentId,
-) -> Result<Option<ActingNow>, sqlx::Error> {
-    let row = sqlx::query!(
-        r#"SELECT d.id, d.kind, d.admission, d.pinned, r.commit,
-                  d.pivoted_at IS NOT NULL AS "pivoted!", d.state = 'cancelling' AS "cancelling!"
-           FROM deployment d JOIN release r ON r.id = d.release_id
-           WHERE d.environment_id = $1 AND d.state IN ('running', 'waiting', 'cancelling')"#,
-        environment.uuid()
-    )
-    .fetch_optional(conn)
-    .await?;
-    Ok(row.and_then(|row| {
+    let mut pending = Vec::with_capacity(rows.len());
+    let mut acting = None;
+    for row in rows {
+        // A kind that a newer release wrote is not ours to order.
+        let Some(kind) = Kind::from_word(&row.kind) else {
+            continue;
+        };
         let contender = Contender {
             id: DeploymentId::from_uuid(row.id),
-            kind: Kind::from_word(&row.kind)?,
+            kind,
             commit: row.commit,
             admission: row.admission,
-            sealed: true,
+            sealed: row.sealed,
             pinned: row.pinned,
-            rejected: None,
+            rejected: row.rejected,
         };
-        Some(ActingNow {
-            contender,
-            pivoted: row.pivoted,
-            cancelling: row.cancelling,
-        })
-    }))
+        if row.state == "pending" {
+            pending.push(contender);
+        } else {
+            acting = Some(ActingNow {
+                contender,
+                pivoted: row.pivoted,
+                cancelling: row.state == "cancelling",
+            });
+        }
+    }
+    Ok((pending, acting))
 }
 
 /// Which of these commits descend from which: pairs of (commit, ancestor).

@@ -22,14 +22,13 @@ pub(crate) async fn read(ctx: &Ctx, environment: &Environment) -> Result<pb::Lan
     )
     .fetch_one(&mut *conn)
     .await?;
-    let mut pending = store::list_pending(&mut conn, environment.id).await?;
+    let (mut pending, acting) = store::list_contenders(&mut conn, environment.id).await?;
     // Rollbacks go first; the sort keeps the rank by admission among the others.
     pending.sort_by_key(|one| one.kind != crate::deployment::plan::Kind::Rollback);
-    let acting = store::find_acting(&mut conn, environment.id).await?;
     let first = acting.as_ref().map(|acting| acting.contender.id);
     let first = first.or_else(|| pending.first().map(|one| one.id));
     let blockers = match first {
-        Some(id) => blocker::list_standing(&mut conn, &[id]).await?,
+        Some(id) => blocker::list_standing(&mut conn, id).await?,
         None => Vec::new(),
     };
     Ok(pb::Lane {
@@ -45,7 +44,7 @@ pub(crate) async fn read(ctx: &Ctx, environment: &Environment) -> Result<pb::Lan
             .take(SHOWN)
             .map(|one| one.id.to_string())
             .collect(),
-        blockers: blockers.into_iter().map(|(_, blocker)| blocker).collect(),
+        blockers,
         hold: environment.hold.as_ref().map(|hold| pb::Hold {
             since: Some(shown(hold.since)),
             by: hold.by.clone(),

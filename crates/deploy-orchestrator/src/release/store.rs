@@ -3,7 +3,8 @@
 use candlefish_clock::Moment;
 use candlefish_ids::{DeploymentId, Digest, EnvironmentId, ReleaseId, SiteId};
 use jiff_sqlx::{Timestamp, ToSqlx};
-use sqlx::PgConnection;
+use serde::Deserialize;
+use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use super::create::Create;
@@ -203,23 +204,34 @@ pub(super) async fn clear(
 
 /// Everything that the API shows of a release.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Shown {
-    pub(super) id: ReleaseId,
-    pub(super) site: String,
-    pub(super) manifest: String,
-    pub(super) sealed: bool,
-    pub(super) commit: String,
-    pub(super) message: String,
-    pub(super) author: String,
-    pub(super) author_email: String,
-    pub(super) committed_at: Option<Moment>,
-    pub(super) branches: Vec<String>,
-    pub(super) dirty: bool,
-    pub(super) file_count: i32,
-    pub(super) byte_count: i64,
-    pub(super) created_at: Moment,
-    pub(super) created_by: String,
-    pub(super) sealed_at: Option<Moment>,
+pub(crate) struct Shown {
+    pub(crate) id: ReleaseId,
+    pub(crate) site: String,
+    pub(crate) manifest: String,
+    pub(crate) sealed: bool,
+    pub(crate) commit: String,
+    pub(crate) message: String,
+    pub(crate) author: String,
+    pub(crate) author_email: String,
+    pub(crate) committed_at: Option<Moment>,
+    pub(crate) branches: Vec<String>,
+    pub(crate) dirty: bool,
+    pub(crate) file_count: i32,
+    pub(crate) byte_count: i64,
+    pub(crate) created_at: Moment,
+    pub(crate) created_by: String,
+    pub(crate) sealed_at: Option<Moment>,
+    /// Those that stand, oldest first.
+    pub(crate) rejections: Vec<Rejection>,
+}
+
+/// What stands against a release, and where, as JSON tells it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct Rejection {
+    pub(super) environment: String,
+    pub(super) at: jiff::Timestamp,
+    pub(super) reason: String,
+    pub(super) deployment_id: Uuid,
 }
 
 /// The one reading of a release for the API, for each way to find it.
@@ -232,7 +244,13 @@ macro_rules! select_release {
                       ARRAY(SELECT b.branch FROM release_branch b WHERE b.release_id = r.id
                             ORDER BY b.added_at) AS "branches!",
                       r.dirty, r.file_count, r.byte_count, r.created_at AS "created_at: Timestamp",
-                      r.created_by, r.sealed_at AS "sealed_at: Timestamp"
+                      r.created_by, r.sealed_at AS "sealed_at: Timestamp",
+                      (SELECT COALESCE(jsonb_agg(jsonb_build_object('environment', e.slug,
+                              'at', j.at, 'reason', j.reason, 'deployment_id', j.deployment_id)
+                              ORDER BY j.at), '[]')
+                       FROM rejection j JOIN environment e ON e.id = j.environment_id
+                       WHERE j.release_id = r.id AND j.cleared_at IS NULL)
+                          AS "rejections!: Json<Vec<Rejection>>"
                FROM release r JOIN site s ON s.id = r.site_id "# + $rest,
             $($argument),+
         )
@@ -256,6 +274,7 @@ macro_rules! select_release {
             created_at: read(row.created_at),
             created_by: row.created_by,
             sealed_at: row.sealed_at.map(read),
+            rejections: row.rejections.0,
         })
         .collect()
     };
@@ -296,39 +315,4 @@ pub(super) async fn list(
         limit,
         commit
     ))
-}
-
-/// What stands against a release, and where.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Rejection {
-    pub(super) release_id: ReleaseId,
-    pub(super) environment: String,
-    pub(super) at: Moment,
-    pub(super) reason: String,
-    pub(super) deployment_id: DeploymentId,
-}
-
-pub(super) async fn list_rejections(
-    conn: &mut PgConnection,
-    ids: &[ReleaseId],
-) -> Result<Vec<Rejection>, sqlx::Error> {
-    let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
-    let rows = sqlx::query!(
-        r#"SELECT j.release_id, e.slug, j.at AS "at: Timestamp", j.reason, j.deployment_id
-           FROM rejection j JOIN environment e ON e.id = j.environment_id
-           WHERE j.release_id = ANY($1) AND j.cleared_at IS NULL ORDER BY j.at"#,
-        &ids
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Rejection {
-            release_id: ReleaseId::from_uuid(row.release_id),
-            environment: row.slug,
-            at: read(row.at),
-            reason: row.reason,
-            deployment_id: DeploymentId::from_uuid(row.deployment_id),
-        })
-        .collect())
 }

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use candlefish_ids::ReleaseId;
+use candlefish_clock::Moment;
+use candlefish_ids::{DeploymentId, ReleaseId};
 use candlefish_proto::deploy as pb;
 use sqlx::PgConnection;
 
@@ -18,11 +19,7 @@ pub(crate) async fn load_many(
     ids: &[ReleaseId],
 ) -> Result<HashMap<ReleaseId, pb::Release>, sqlx::Error> {
     let rows = store::list_by_id(conn, ids).await?;
-    let shown = with_rejections(conn, rows).await?;
-    Ok(shown
-        .into_iter()
-        .filter_map(|one| Some((one.id.parse().ok()?, one)))
-        .collect())
+    Ok(rows.into_iter().map(|row| (row.id, release(row))).collect())
 }
 
 /// One release that is known to exist.
@@ -33,33 +30,17 @@ pub(super) async fn load(conn: &mut PgConnection, id: ReleaseId) -> Result<pb::R
         .ok_or(Error::Unknown(id))
 }
 
-pub(super) async fn with_rejections(
-    conn: &mut PgConnection,
-    rows: Vec<Shown>,
-) -> Result<Vec<pb::Release>, sqlx::Error> {
-    let ids: Vec<ReleaseId> = rows.iter().map(|row| row.id).collect();
-    let mut rejections: HashMap<ReleaseId, Vec<pb::release::Rejection>> = HashMap::new();
-    for one in store::list_rejections(conn, &ids).await? {
-        rejections
-            .entry(one.release_id)
-            .or_default()
-            .push(pb::release::Rejection {
-                environment: one.environment,
-                at: Some(shown(one.at)),
-                reason: one.reason,
-                deployment_id: one.deployment_id.to_string(),
-            });
-    }
-    Ok(rows
+/// A release as its row tells it.
+pub(crate) fn release(row: Shown) -> pb::Release {
+    let rejections = row
+        .rejections
         .into_iter()
-        .map(|row| {
-            let rejections = rejections.remove(&row.id).unwrap_or_default();
-            release(row, rejections)
-        })
-        .collect())
-}
-
-fn release(row: Shown, rejections: Vec<pb::release::Rejection>) -> pb::Release {
+        .map(|one| pb::release::Rejection {
+            environment: one.environment,
+            at: Some(shown(Moment::from_database(one.at))),
+            reason: one.reason,
+            deployment_id: DeploymentId::from_uuid(one.deployment_id).to_string(),
+        });
     let state = if row.sealed {
         pb::release::State::Sealed
     } else {
@@ -82,6 +63,6 @@ fn release(row: Shown, rejections: Vec<pb::release::Rejection>) -> pb::Release {
         created_at: Some(shown(row.created_at)),
         created_by: row.created_by,
         sealed_at: row.sealed_at.map(shown),
-        rejections,
+        rejections: rejections.collect(),
     }
 }

@@ -1,0 +1,122 @@
+//! What belongs to deployments, read in one statement: one snapshot, so that nobody sees one run
+//! while its blockers say that it waits.
+
+use std::collections::HashMap;
+
+use candlefish_ids::{DeploymentId, ReleaseId};
+use jiff::Timestamp;
+use jiff_sqlx::Timestamp as Column;
+use serde::Deserialize;
+use sqlx::{PgConnection, types::Json};
+use uuid::Uuid;
+
+use crate::{blocker, ctx::read, release};
+
+/// What the API shows with a deployment.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    /// Of the deployment at the moment of the snapshot.
+    pub(crate) version: i32,
+    pub(crate) release: release::store::Shown,
+    pub(crate) blockers: Vec<blocker::Told>,
+    /// In the order of the plan, undo steps last; empty unless asked for.
+    pub(crate) steps: Vec<Step>,
+}
+
+/// A step as its row tells it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Step {
+    pub(crate) id: Uuid,
+    pub(crate) ord: i32,
+    pub(crate) kind: String,
+    pub(crate) state: String,
+    pub(crate) weight: i32,
+    pub(crate) interval_ms: i64,
+    pub(crate) undo: bool,
+    pub(crate) attempt: i32,
+    pub(crate) lost_leases: i32,
+    pub(crate) message: String,
+    pub(crate) started_at: Option<Timestamp>,
+    pub(crate) finished_at: Option<Timestamp>,
+    pub(crate) owner: Option<String>,
+}
+
+/// Whether to read the steps: a list of deployments does not show them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Steps {
+    Read,
+    Leave,
+}
+
+/// The surroundings of those deployments that exist.
+pub(crate) async fn surroundings(
+    conn: &mut PgConnection,
+    deployments: &[DeploymentId],
+    steps: Steps,
+) -> Result<HashMap<DeploymentId, Surroundings>, sqlx::Error> {
+    let ids: Vec<Uuid> = deployments.iter().map(|id| id.uuid()).collect();
+    let rows = sqlx::query!(
+        r#"SELECT d.id, d.version, r.id AS release_id, s.slug AS site, r.manifest_digest,
+                  r.state = 'sealed' AS "sealed!", r.commit, r.message, r.author, r.author_email,
+                  r.committed_at AS "committed_at: Column", r.dirty, r.file_count, r.byte_count,
+                  r.created_at AS "created_at: Column", r.created_by,
+                  r.sealed_at AS "sealed_at: Column",
+                  ARRAY(SELECT b.branch FROM release_branch b WHERE b.release_id = r.id
+                        ORDER BY b.added_at) AS "branches!",
+                  (SELECT COALESCE(jsonb_agg(jsonb_build_object('environment', e.slug, 'at', j.at,
+                          'reason', j.reason, 'deployment_id', j.deployment_id) ORDER BY j.at), '[]')
+                   FROM rejection j JOIN environment e ON e.id = j.environment_id
+                   WHERE j.release_id = r.id AND j.cleared_at IS NULL)
+                      AS "rejections!: Json<Vec<release::store::Rejection>>",
+                  (SELECT COALESCE(jsonb_agg(jsonb_build_object('kind', b.kind, 'since', b.since,
+                          'until', b.until, 'owner', b.owner, 'message', b.message,
+                          'action', b.action) ORDER BY b.id), '[]')
+                   FROM blocker b WHERE b.deployment_id = d.id AND b.cleared_at IS NULL)
+                      AS "blockers!: Json<Vec<blocker::Told>>",
+                  (SELECT COALESCE(jsonb_agg(jsonb_build_object('id', t.id, 'ord', t.ord,
+                          'kind', t.kind, 'state', t.state, 'weight', t.weight,
+                          'interval_ms', t.interval_ms, 'undo', t.undo_of IS NOT NULL,
+                          'attempt', t.attempt, 'lost_leases', t.lost_leases,
+                          'message', t.message, 'started_at', t.started_at,
+                          'finished_at', t.finished_at, 'owner', t.owner) ORDER BY t.ord), '[]')
+                   FROM step t WHERE t.deployment_id = d.id AND $2::bool)
+                      AS "steps!: Json<Vec<Step>>"
+           FROM deployment d JOIN release r ON r.id = d.release_id JOIN site s ON s.id = r.site_id
+           WHERE d.id = ANY($1)"#,
+        &ids,
+        steps == Steps::Read
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let release = release::store::Shown {
+                id: ReleaseId::from_uuid(row.release_id),
+                site: row.site,
+                manifest: hex::encode(row.manifest_digest),
+                sealed: row.sealed,
+                commit: row.commit,
+                message: row.message,
+                author: row.author,
+                author_email: row.author_email,
+                committed_at: row.committed_at.map(read),
+                branches: row.branches,
+                dirty: row.dirty,
+                file_count: row.file_count,
+                byte_count: row.byte_count,
+                created_at: read(row.created_at),
+                created_by: row.created_by,
+                sealed_at: row.sealed_at.map(read),
+                rejections: row.rejections.0,
+            };
+            let surroundings = Surroundings {
+                version: row.version,
+                release,
+                blockers: row.blockers.0,
+                steps: row.steps.0,
+            };
+            (DeploymentId::from_uuid(row.id), surroundings)
+        })
+        .collect())
+}
