@@ -35,9 +35,11 @@ pub(crate) struct Spec {
     pub(crate) releases: Vec<Weighted>,
     /// Newest first.
     pub(crate) assets_of: Vec<Assets>,
-    /// Edges in `rolled_edges` serve the last release alone, all others the first alone.
+    /// Edges in `rolled_edges` serve the last release alone.
     pub(crate) rolling: bool,
     pub(crate) rolled_edges: Vec<String>,
+    /// Those that serve the first alone; empty for all that are not in `rolled_edges`.
+    pub(crate) waiting_edges: Vec<String>,
     /// Traffic goes back: sticky visitors go back too.
     pub(crate) returns: bool,
 }

@@ -33,6 +33,24 @@ pub(crate) struct Weighted {
     pub(crate) weight: u8,
 }
 
+/// How far a rolling switch has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Rolling {
+    /// The edges that serve the last release.
+    pub(crate) rolled: Vec<String>,
+    /// The edges that serve the first; none for all that are not rolled.
+    pub(crate) waiting: Vec<String>,
+}
+
+impl Rolling {
+    /// An edge serves the last release.
+    fn switched(&self, edge: &str) -> bool {
+        let names = |edges: &[String]| edges.iter().any(|id| id == edge);
+        // One that nobody counted joined meanwhile, and the first edges have confirmed the release.
+        names(&self.rolled) || (!self.waiting.is_empty() && !names(&self.waiting))
+    }
+}
+
 /// What a host name serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Route {
@@ -41,8 +59,8 @@ pub(crate) struct Route {
     /// Oldest first; empty when the route was taken away.
     pub(crate) releases: Vec<Weighted>,
     pub(crate) assets_of: Vec<ReleaseRef>,
-    /// `Some` while rolling: the edges that serve the last release alone.
-    pub(crate) rolled_edges: Option<Vec<String>>,
+    /// `Some` while rolling: who serves which release alone.
+    pub(crate) rolling: Option<Rolling>,
     pub(crate) noindex: bool,
     pub(crate) generation: i32,
 }
@@ -87,7 +105,10 @@ impl Route {
                 epoch: route.epoch,
                 version: route.version,
             },
-            rolled_edges: route.rolling.then_some(route.rolled_edges),
+            rolling: route.rolling.then_some(Rolling {
+                rolled: route.rolled_edges,
+                waiting: route.waiting_edges,
+            }),
             noindex: route.noindex,
             generation: route.generation,
             host: route.host,
@@ -100,6 +121,7 @@ impl Route {
             release_id: r.id.to_string(),
             manifest_digest: r.manifest.to_string(),
         };
+        let edges = |of: fn(&Rolling) -> &Vec<String>| self.rolling.as_ref().map(of).cloned();
         pb::Route {
             host: self.host.clone(),
             epoch: self.version.epoch,
@@ -113,8 +135,9 @@ impl Route {
                 })
                 .collect(),
             assets_of: self.assets_of.iter().map(reference).collect(),
-            rolling: self.rolled_edges.is_some(),
-            rolled_edges: self.rolled_edges.clone().unwrap_or_default(),
+            rolling: self.rolling.is_some(),
+            rolled_edges: edges(|rolling| &rolling.rolled).unwrap_or_default(),
+            waiting_edges: edges(|rolling| &rolling.waiting).unwrap_or_default(),
             noindex: self.noindex,
             generation: self.generation,
             ..pb::Route::default()
@@ -124,10 +147,9 @@ impl Route {
     /// The releases without which this edge cannot serve it: those that get its traffic. A release
     /// without a share must not keep a rollback from being applied.
     pub(crate) fn needed(&self, edge: &str) -> Vec<ReleaseRef> {
-        match &self.rolled_edges {
-            Some(rolled) => {
-                let switched = rolled.iter().any(|id| id == edge);
-                let chosen = if switched {
+        match &self.rolling {
+            Some(rolling) => {
+                let chosen = if rolling.switched(edge) {
                     self.releases.last()
                 } else {
                     self.releases.first()
@@ -184,6 +206,7 @@ mod tests {
         let mut sent = route(vec![weighted(&a, 90), weighted(&b, 10)]);
         sent.rolling = true;
         sent.rolled_edges = vec!["edge-1".to_owned()];
+        sent.waiting_edges = vec!["edge-2".to_owned()];
         sent.assets_of = vec![weighted(&a, 0).release.unwrap()];
         let read = Route::read(sent.clone()).unwrap();
         assert_eq!(read.write(), sent);
@@ -205,17 +228,15 @@ mod tests {
     fn only_releases_with_traffic_here_are_needed() {
         let ids = [ReleaseId::new(), ReleaseId::new()];
         let texts = ids.map(|id| id.to_string());
-        let needed = |rolling: Option<&[&str]>, weights: [i32; 2]| {
+        let owned = |edges: &[&str]| edges.iter().map(ToString::to_string).collect();
+        let needed = |rolling: Option<[&[&str]; 2]>, weights: [i32; 2]| {
             let mut sent = route(vec![
                 weighted(&texts[0], weights[0]),
                 weighted(&texts[1], weights[1]),
             ]);
             sent.rolling = rolling.is_some();
-            sent.rolled_edges = rolling
-                .unwrap_or_default()
-                .iter()
-                .map(ToString::to_string)
-                .collect();
+            let [rolled, waiting] = rolling.unwrap_or_default();
+            (sent.rolled_edges, sent.waiting_edges) = (owned(rolled), owned(waiting));
             let route = Route::read(sent).unwrap();
             route
                 .needed("edge-1")
@@ -225,7 +246,10 @@ mod tests {
         };
         assert_eq!(needed(None, [90, 10]), ids);
         assert_eq!(needed(None, [100, 0]), [ids[0]]);
-        assert_eq!(needed(Some(&["edge-2"]), [100, 0]), [ids[0]]);
-        assert_eq!(needed(Some(&["edge-1"]), [100, 0]), [ids[1]]);
+        assert_eq!(needed(Some([&["edge-2"], &[]]), [100, 0]), [ids[0]]);
+        assert_eq!(needed(Some([&["edge-1"], &[]]), [100, 0]), [ids[1]]);
+        assert_eq!(needed(Some([&["edge-2"], &["edge-1"]]), [100, 0]), [ids[0]]);
+        // It joined after the others were counted.
+        assert_eq!(needed(Some([&["edge-2"], &["edge-3"]]), [100, 0]), [ids[1]]);
     }
 }

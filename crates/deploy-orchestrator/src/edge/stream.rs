@@ -40,8 +40,11 @@ struct Known {
     /// What it holds, or was sent.
     sent: HashMap<String, Version>,
     held: HashMap<String, Version>,
-    /// Environment routes that were current when the stream began, and must be applied to join.
+    /// Environment routes that were current when the stream began, and must be applied to join; then
+    /// once more those that changed until it had applied them. What goes on changing is waited for by
+    /// the deployments that change it.
     to_join: HashMap<String, Version>,
+    to_join_renewed: bool,
     joined: bool,
     caught_up: bool,
 }
@@ -164,11 +167,7 @@ impl Serving {
             edge: report.edge.clone(),
             boot: report.boot.clone(),
             address: report.address.clone(),
-            to_join: routes
-                .values()
-                .filter(|route| !route.environment_id.is_empty())
-                .map(|route| (route.host.clone(), (route.epoch, route.version)))
-                .collect(),
+            to_join: of_environments(&routes),
             ..Known::default()
         };
         Ok(())
@@ -200,11 +199,15 @@ impl Serving {
                 .map(|route| (route.host.clone(), (route.epoch, route.version)))
                 .collect();
         }
-        let held = &known.held;
-        Ok(known
-            .to_join
-            .iter()
-            .all(|(host, wanted)| held.get(host).is_some_and(|version| version >= wanted)))
+        if !known.applied_to_join() {
+            return Ok(false);
+        }
+        if !known.joined && !known.to_join_renewed {
+            // Staging all of a platform takes minutes, in which other releases go live.
+            known.to_join = of_environments(&self.routes.borrow().routes);
+            known.to_join_renewed = true;
+        }
+        Ok(known.applied_to_join())
     }
 
     async fn send_lacking(&self, known: &mut Known, routes: &Routes) -> Result<(), ()> {
@@ -240,4 +243,19 @@ impl Serving {
         }
         Ok(())
     }
+}
+
+impl Known {
+    fn applied_to_join(&self) -> bool {
+        let mut wanted = self.to_join.iter();
+        wanted.all(|(host, wanted)| self.held.get(host).is_some_and(|version| version >= wanted))
+    }
+}
+
+fn of_environments(routes: &Routes) -> HashMap<String, Version> {
+    routes
+        .values()
+        .filter(|route| !route.environment_id.is_empty())
+        .map(|route| (route.host.clone(), (route.epoch, route.version)))
+        .collect()
 }

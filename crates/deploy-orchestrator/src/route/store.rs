@@ -32,15 +32,17 @@ pub(crate) async fn write(
     let assets_of = serde_json::to_value(&spec.assets_of).expect("assets have only text keys");
     let rows = sqlx::query!(
         "INSERT INTO route (host, environment_id, site, environment, epoch, version, releases,
-                            assets_of, rolling, rolled_edges, noindex, deployment_id)
-         SELECT host, $2, $3, $4, $5, 1, $6, $7, $8, $9, $10, $12
+                            assets_of, rolling, rolled_edges, noindex, deployment_id,
+                            waiting_edges)
+         SELECT host, $2, $3, $4, $5, 1, $6, $7, $8, $9, $10, $12, $13
          FROM unnest($1::text[]) AS n(host)
          ON CONFLICT (host) DO UPDATE SET
              environment_id = excluded.environment_id, site = excluded.site,
              environment = excluded.environment, epoch = excluded.epoch,
              version = route.version + 1, releases = excluded.releases,
              assets_of = excluded.assets_of, rolling = excluded.rolling,
-             rolled_edges = excluded.rolled_edges, noindex = excluded.noindex,
+             rolled_edges = excluded.rolled_edges, waiting_edges = excluded.waiting_edges,
+             noindex = excluded.noindex,
              generation = route.generation + $11, changed_in = pg_current_xact_id()
          RETURNING host, epoch, version",
         hosts,
@@ -54,7 +56,8 @@ pub(crate) async fn write(
         &spec.rolled_edges,
         place.noindex,
         i32::from(spec.returns),
-        place.deployment_id.map(DeploymentId::uuid)
+        place.deployment_id.map(DeploymentId::uuid),
+        &spec.waiting_edges
     )
     .fetch_all(conn)
     .await?;
@@ -119,6 +122,7 @@ pub(crate) struct Row {
     pub(crate) assets_of: Vec<Assets>,
     pub(crate) rolling: bool,
     pub(crate) rolled_edges: Vec<String>,
+    pub(crate) waiting_edges: Vec<String>,
     pub(crate) noindex: bool,
 }
 
@@ -136,7 +140,7 @@ pub(crate) async fn changed_since(
                   r.version AS "version?", r.generation AS "generation?",
                   r.releases AS "releases?", r.assets_of AS "assets_of?",
                   r.rolling AS "rolling?", r.rolled_edges AS "rolled_edges?",
-                  r.noindex AS "noindex?"
+                  r.waiting_edges AS "waiting_edges?", r.noindex AS "noindex?"
            FROM (SELECT 1) AS always
            LEFT JOIN route r
              ON r.changed_in >= pg_snapshot_xmin($1::text::pg_snapshot)
@@ -163,6 +167,7 @@ pub(crate) async fn changed_since(
                 assets_of: serde_json::from_value(row.assets_of?).unwrap_or_default(),
                 rolling: row.rolling?,
                 rolled_edges: row.rolled_edges?,
+                waiting_edges: row.waiting_edges?,
                 noindex: row.noindex?,
             })
         })

@@ -148,6 +148,7 @@ fn shown(row: Row) -> pb::Route {
             .map(|one| release_ref(one.release, one.manifest))
             .collect(),
         rolled_edges: row.rolled_edges,
+        waiting_edges: row.waiting_edges,
         rolling: row.rolling,
         noindex: row.noindex,
         generation: row.generation,

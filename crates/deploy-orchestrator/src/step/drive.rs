@@ -173,7 +173,7 @@ impl<'a> Hands<'a> {
             StepKind::Switch => shift::switch(ctx, tx, deployment, step).await?,
             StepKind::Analyse => (analyse::turn(ctx, tx, deployment, step).await?, None),
             StepKind::Bake => (finish::bake(tx, step), None),
-            StepKind::Finish => (Outcome::done(""), Some(Event::Finishes)),
+            StepKind::Finish => finish::finish(ctx, tx, deployment, step).await?,
             StepKind::Return => (shift::back(ctx, tx, deployment, step).await?, None),
             StepKind::Unstage => (stage::undo_turn(ctx, tx, deployment, step).await?, None),
             StepKind::VerifyCandidate | StepKind::VerifyLive => {

@@ -11,12 +11,17 @@ use serde_json::{Value, json};
 use super::{
     Step,
     outcome::{Outcome, Wait},
+    store,
 };
 use crate::{
     blocker::{self, Blocker},
     config::Config,
     ctx::Tx,
-    deployment::{Deployment, plan::Kind, state::Cause},
+    deployment::{
+        Deployment,
+        plan::{Kind, StepKind},
+        state::Cause,
+    },
     edge::{self, store::Follower},
     route::Written,
 };
@@ -146,6 +151,40 @@ pub(super) async fn await_followers(
             .await
             .map(Some),
     }
+}
+
+/// The edges that serve what last moved this deployment's traffic, and what to wait for when a live
+/// one does not: it joined while the traffic moved, and nobody could wait for it then.
+pub(super) async fn serving(
+    config: &Config,
+    tx: &mut Tx,
+    deployment: &Deployment,
+    step: &mut Step,
+) -> Result<(Vec<Follower>, Option<Outcome>), sqlx::Error> {
+    let now = tx.now();
+    let begun = store::list_begun(tx, deployment.id).await?;
+    let moves = |step: &&Step| matches!(step.kind, StepKind::Shift | StepKind::Switch);
+    let routes = begun.iter().rfind(moves).map(written).unwrap_or_default();
+    let mut followers =
+        edge::store::list_followers(tx, now, &routes, deployment.release_id).await?;
+    followers.retain(|one| one.live);
+    let behind = followers.iter().filter(|one| !one.applied);
+    let behind: Vec<String> = behind.map(|one| one.id.clone()).collect();
+    if behind.is_empty() {
+        return Ok((followers, None));
+    }
+    if written(step).is_empty() {
+        remember(step, now, &routes);
+    }
+    let not = NotYet {
+        live: followers.len(),
+        needed: 0,
+        behind,
+        refused: None,
+    };
+    let outcome = still_waiting(config, tx, deployment, step, not).await?;
+    followers.retain(|one| one.applied);
+    Ok((followers, Some(outcome)))
 }
 
 fn followed_words(deployment: &Deployment, live: usize, absent: &[String]) -> String {

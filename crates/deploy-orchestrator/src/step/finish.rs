@@ -5,13 +5,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{
-    Step,
+    Step, edges,
     outcome::{Outcome, Wait},
+    shift::Turn,
 };
 use crate::{
     blocker::{self, Blocker},
-    ctx::Tx,
-    deployment::{Deployment, Error, plan::Kind},
+    ctx::{Ctx, Tx},
+    deployment::{Deployment, Error, plan::Kind, state::Event},
     lane,
 };
 
@@ -58,6 +59,20 @@ pub(super) fn bake(tx: &Tx, step: &mut Step) -> Outcome {
             action: String::new(),
         }),
         detail: json!({ "until_ms": until_ms }),
+    })
+}
+
+/// `finish`: the record says that the release is live; no live edge serves the one before.
+pub(super) async fn finish(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    deployment: &Deployment,
+    step: &mut Step,
+) -> Result<Turn, Error> {
+    let (_, behind) = edges::serving(&ctx.config, tx, deployment, step).await?;
+    Ok(match behind {
+        Some(waits) => (waits, None),
+        None => (Outcome::done(""), Some(Event::Finishes)),
     })
 }
 

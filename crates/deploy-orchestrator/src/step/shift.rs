@@ -84,6 +84,9 @@ pub(super) async fn switch(
 }
 
 /// One batch of a rolling switch; none when every live edge is switched.
+///
+/// Once the first batch confirmed the release, an edge that joins serves it from the start: routes
+/// name those that still wait, and nobody who was not named is switched back.
 async fn roll(
     ctx: &Ctx,
     tx: &mut Tx,
@@ -94,49 +97,72 @@ async fn roll(
     if step.detail.get("switched").is_some() {
         return Ok(None);
     }
-    if !written(step).is_empty() {
+    let confirms = !written(step).is_empty();
+    if confirms {
         let outcome = follow(ctx, tx, deployment, step).await?;
         if !matches!(outcome, Outcome::Done { .. }) {
             return Ok(Some((outcome, None)));
         }
     }
-    let mut rolled: Vec<String> = step
-        .detail
-        .get("rolled")
-        .and_then(|rolled| serde_json::from_value(rolled.clone()).ok())
-        .unwrap_or_default();
+    let (rolled, waiting) = (noted(step, "rolled"), noted(step, "waiting"));
     let now = tx.now();
     let followers = edge::store::list_followers(tx, now, &[], deployment.release_id).await?;
-    let live: Vec<String> = followers
-        .into_iter()
-        .filter(|one| one.live)
-        .map(|one| one.id)
-        .collect();
-    let next: Vec<String> = live
-        .iter()
-        .filter(|edge| !rolled.contains(edge))
-        .take(usize::try_from(batch).unwrap_or(usize::MAX))
-        .cloned()
-        .collect();
-    // The last batch is the switch itself: then the route needs no list of edges any more.
-    let left = live.iter().filter(|edge| !rolled.contains(edge)).count();
-    if left <= next.len() {
+    let live = followers.into_iter().filter(|one| one.live);
+    let live: Vec<String> = live.map(|one| one.id).collect();
+    let batch = usize::try_from(batch).unwrap_or(usize::MAX);
+    let Some(cut) = cut(&live, rolled, &waiting, batch) else {
         return Ok(None);
-    }
-    rolled.extend(next);
+    };
     let mut spec = spec(tx, deployment, |previous, new| {
         vec![(previous, 0), (Some(new), 100)]
     })
     .await?;
     spec.rolling = true;
-    spec.rolled_edges.clone_from(&rolled);
+    spec.rolled_edges.clone_from(&cut.rolled);
+    if confirms {
+        spec.waiting_edges.clone_from(&cut.waiting);
+        note(step, "waiting", json!(cut.waiting));
+    }
     write(ctx, tx, deployment, step, spec).await?;
-    deployment.weight = percent(rolled.len(), live.len());
-    note(step, "rolled", json!(rolled));
+    deployment.weight = percent(live.len() - cut.waiting.len(), live.len());
+    note(step, "rolled", json!(cut.rolled));
     Ok(Some((
         follow(ctx, tx, deployment, step).await?,
         Some(Event::Pivots),
     )))
+}
+
+/// Which edges serve the new release after the next batch, and which still wait.
+#[derive(Debug, PartialEq, Eq)]
+struct Cut {
+    rolled: Vec<String>,
+    waiting: Vec<String>,
+}
+
+/// Cuts the next batch; none when nobody would wait after it. Then it is the switch itself, whose
+/// route needs no list of edges.
+///
+/// `waited` are those that waited so far: any other edge serves the new release already. Empty before
+/// the first batch was confirmed.
+fn cut(live: &[String], mut rolled: Vec<String>, waited: &[String], batch: usize) -> Option<Cut> {
+    let joined = |edge: &&String| !waited.is_empty() && !waited.contains(edge);
+    let joined: Vec<String> = live.iter().filter(joined).cloned().collect();
+    rolled.extend(joined);
+    rolled.sort_unstable();
+    rolled.dedup();
+    let left = live.iter().filter(|edge| !rolled.contains(edge));
+    let mut left: Vec<String> = left.cloned().collect();
+    let waiting = left.split_off(batch.min(left.len()));
+    rolled.append(&mut left);
+    (!waiting.is_empty()).then_some(Cut { rolled, waiting })
+}
+
+/// The edges that a step noted.
+fn noted(step: &Step, key: &str) -> Vec<String> {
+    let edges = step.detail.get(key).cloned();
+    edges
+        .and_then(|edges| serde_json::from_value(edges).ok())
+        .unwrap_or_default()
 }
 
 fn percent(part: usize, whole: usize) -> i32 {
@@ -264,4 +290,55 @@ fn note(step: &mut Step, key: &str, value: Value) {
         .as_object_mut()
         .expect("a step's detail is an object");
     object.insert(key.to_owned(), value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owned(edges: &[&str]) -> Vec<String> {
+        edges.iter().map(ToString::to_string).collect()
+    }
+
+    fn cut_of(live: &[&str], rolled: &[&str], waited: &[&str], batch: usize) -> Option<Cut> {
+        cut(&owned(live), owned(rolled), &owned(waited), batch)
+    }
+
+    fn cut_as(rolled: &[&str], waiting: &[&str]) -> Cut {
+        Cut {
+            rolled: owned(rolled),
+            waiting: owned(waiting),
+        }
+    }
+
+    #[test]
+    fn each_batch_takes_the_next_edges_until_nobody_would_wait() {
+        let live = ["a", "b", "c", "d", "e"];
+        assert_eq!(
+            cut_of(&live, &[], &[], 2),
+            Some(cut_as(&["a", "b"], &["c", "d", "e"]))
+        );
+        let next = cut_of(&live, &["a", "b"], &[], 2);
+        assert_eq!(next, Some(cut_as(&["a", "b", "c", "d"], &["e"])));
+        assert_eq!(cut_of(&live, &["a", "b", "c", "d"], &["e"], 2), None);
+        assert_eq!(cut_of(&["a"], &[], &[], 1), None);
+    }
+
+    #[test]
+    fn an_edge_that_joined_after_the_cut_is_never_put_back() {
+        // "a" sorts before all that wait and takes nobody's turn.
+        let next = cut_of(&["a", "b", "c", "d"], &["b"], &["c", "d"], 1);
+        assert_eq!(next, Some(cut_as(&["a", "b", "c"], &["d"])));
+        // Before anybody confirmed the release it waits for its turn.
+        let first = cut_of(&["a", "b", "c", "d"], &["b"], &[], 1);
+        assert_eq!(first, Some(cut_as(&["b", "a"], &["c", "d"])));
+    }
+
+    #[test]
+    fn an_edge_that_went_silent_in_its_wait_is_switched_when_it_comes_back() {
+        let gone = cut_of(&["a", "c", "d"], &["a"], &["b", "c", "d"], 1);
+        assert_eq!(gone, Some(cut_as(&["a", "c"], &["d"])));
+        let back = cut_of(&["a", "b", "c", "d", "e"], &["a", "c"], &["d", "e"], 1);
+        assert_eq!(back, Some(cut_as(&["a", "b", "c", "d"], &["e"])));
+    }
 }

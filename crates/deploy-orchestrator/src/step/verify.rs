@@ -78,7 +78,10 @@ pub(super) async fn run(
             &ctx.config.domain,
         ),
     };
-    let live = live_edges(ctx, deployment).await?;
+    let (live, waits) = live_edges(ctx, deployment, step).await?;
+    if let Some(waits) = waits {
+        return Ok(waits);
+    }
     let needed = usize::try_from(deployment.policy.min_edges).unwrap_or(1);
     if live.len() < needed {
         return Ok(edges::too_few(live.len(), needed, step));
@@ -114,13 +117,26 @@ pub(super) async fn run(
     Ok(Outcome::done(words))
 }
 
-async fn live_edges(ctx: &Ctx, deployment: &Deployment) -> Result<Vec<Follower>, Trouble> {
-    let now = ctx.now().await.map_err(Trouble::Database)?;
-    let mut conn = ctx.pool.acquire().await.map_err(Trouble::Database)?;
-    let all = edge::store::list_followers(&mut conn, now, &[], deployment.release_id)
-        .await
-        .map_err(Trouble::Database)?;
-    Ok(all.into_iter().filter(|one| one.live).collect())
+/// The live edges; of what is live, those that serve it, and what to wait for when others do not yet.
+async fn live_edges(
+    ctx: &Ctx,
+    deployment: &Deployment,
+    step: &Step,
+) -> Result<(Vec<Follower>, Option<Outcome>), Trouble> {
+    let found = async {
+        let mut tx = ctx.begin().await?;
+        tx.read_clock().await?;
+        if step.kind == StepKind::VerifyLive {
+            let mut step = step.clone();
+            let found = edges::serving(&ctx.config, &mut tx, deployment, &mut step).await?;
+            ctx.commit(tx).await?;
+            return Ok(found);
+        }
+        let now = tx.now();
+        let all = edge::store::list_followers(&mut tx, now, &[], deployment.release_id).await?;
+        Ok((all.into_iter().filter(|one| one.live).collect(), None))
+    };
+    found.await.map_err(Trouble::Database)
 }
 
 fn settle(again_in: Duration, words: String) -> Outcome {

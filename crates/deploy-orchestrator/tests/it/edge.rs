@@ -47,6 +47,10 @@ pub(crate) struct Script {
     pub(crate) silent: bool,
     /// Cannot stage anything new, for this reason.
     pub(crate) refuses: String,
+    /// Applies no environment's route beyond this version.
+    pub(crate) up_to: Option<i64>,
+    /// Answers that it cannot serve now on hosts that begin so.
+    pub(crate) away_on: Option<String>,
     /// Answers other content on hosts that begin so.
     pub(crate) lies_on: Option<String>,
     /// Takes so long for a page.
@@ -63,6 +67,8 @@ struct Shared {
     orchestrator: watch::Sender<SocketAddr>,
     /// What it serves.
     held: Mutex<HashMap<String, Route>>,
+    /// What it served one after another.
+    applied: Mutex<Vec<Route>>,
     /// What it was sent and has not applied.
     sent: Mutex<Vec<Route>>,
     /// Reports besides its own, as a broken network would deliver them.
@@ -80,6 +86,16 @@ pub(crate) struct Edge {
 
 impl Edge {
     pub(crate) async fn start(sandbox: &Sandbox, id: &str, orchestrator: SocketAddr) -> Self {
+        Self::start_as(sandbox, id, orchestrator, Script::default()).await
+    }
+
+    /// The same, and it does this wrong from the beginning.
+    pub(crate) async fn start_as(
+        sandbox: &Sandbox,
+        id: &str,
+        orchestrator: SocketAddr,
+        script: Script,
+    ) -> Self {
         let listener = listen::bind("127.0.0.1:0").await.unwrap();
         let shared = Arc::new(Shared {
             id: id.to_owned(),
@@ -87,9 +103,10 @@ impl Edge {
             address: listen::local_addr(&listener).unwrap(),
             signer: sandbox.keys.signer("edge"),
             store: Arc::clone(&sandbox.store),
-            script: watch::Sender::default(),
+            script: watch::Sender::new(script),
             orchestrator: watch::Sender::new(orchestrator),
             held: Mutex::default(),
+            applied: Mutex::default(),
             sent: Mutex::default(),
             extra: Mutex::default(),
             asked: AtomicUsize::default(),
@@ -146,6 +163,13 @@ impl Edge {
     pub(crate) fn pages(&self) -> (usize, usize) {
         let read = |count: &AtomicUsize| count.load(Ordering::SeqCst);
         (read(&self.shared.asked), read(&self.shared.answered))
+    }
+
+    /// The release that it served alone at each of a host's routes; none while it was shared.
+    pub(crate) fn served(&self, host: &str) -> Vec<Option<String>> {
+        let applied = self.shared.applied.lock().unwrap();
+        let of_host = applied.iter().filter(|route| route.host == host);
+        of_host.map(|route| alone(route, &self.shared.id)).collect()
     }
 
     pub(crate) fn route(&self, host: &str) -> Option<Route> {
@@ -245,6 +269,22 @@ async fn open(
     Ok(client.watch_routes(request).await?.into_inner())
 }
 
+/// The release that a route gives to this edge alone, as the edge reads it.
+fn alone(route: &Route, edge: &str) -> Option<String> {
+    let names = |edges: &[String]| edges.iter().any(|id| id == edge);
+    let one = if route.rolling {
+        let joined = !route.waiting_edges.is_empty() && !names(&route.waiting_edges);
+        if names(&route.rolled_edges) || joined {
+            route.releases.last()
+        } else {
+            route.releases.first()
+        }
+    } else {
+        route.releases.iter().find(|one| one.weight == 100)
+    };
+    Some(one?.release.as_ref()?.release_id.clone())
+}
+
 fn held(route: &Route) -> HeldRoute {
     HeldRoute {
         host: route.host.clone(),
@@ -271,6 +311,11 @@ fn apply(shared: &Shared, script: &Script) -> WatchRoutesRequest {
             sent.push(route);
             continue;
         }
+        let of_environment = !route.environment_id.is_empty();
+        if of_environment && script.up_to.is_some_and(|most| route.version > most) {
+            sent.push(route);
+            continue;
+        }
         let known = serves.get(&route.host);
         if known.is_some_and(|known| (known.epoch, known.version) >= (route.epoch, route.version)) {
             continue;
@@ -284,6 +329,7 @@ fn apply(shared: &Shared, script: &Script) -> WatchRoutesRequest {
         report.staged.extend(staged);
         if script.refuses.is_empty() || route.releases.is_empty() {
             report.held.push(held(&route));
+            shared.applied.lock().unwrap().push(route.clone());
             serves.insert(route.host.clone(), route);
         }
     }
@@ -304,6 +350,10 @@ async fn page(shared: &Shared, uri: &Uri, headers: &HeaderMap) -> Response {
     let lies = shared.script.borrow().lies_on.clone();
     if lies.is_some_and(|lies| host.starts_with(&lies)) {
         return "something else".into_response();
+    }
+    let away = shared.script.borrow().away_on.clone();
+    if away.is_some_and(|away| host.starts_with(&away)) {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
     let route = shared.held.lock().unwrap().get(host).cloned();
     let Some(route) = route else {

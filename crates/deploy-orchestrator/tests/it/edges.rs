@@ -8,12 +8,13 @@ use candlefish_proto::deploy::{
 use candlefish_testkit::{poll_until, wait_until};
 
 use crate::{
-    api::{Api, blockers, policy},
-    edge::Edge,
+    api::{Api, baking, blockers, policy},
+    edge::{Edge, Script},
     sandbox::{Orchestrator, SOON, Sandbox},
 };
 
 const HOST: &str = "docs.localhost";
+const EPOCH: &str = "SELECT epoch::bigint FROM route WHERE host = 'docs.localhost'";
 const IMPATIENT: [(&str, &str); 2] = [
     ("CANDLEFISH_EDGE_PATIENCE_MS", "300"),
     ("CANDLEFISH_EDGE_PATIENCE_HURRIED_MS", "300"),
@@ -251,29 +252,86 @@ async fn an_edge_that_comes_with_a_new_stream_tells_all_anew() {
 }
 
 #[tokio::test]
-async fn a_rolling_switch_takes_edge_after_edge() {
+async fn an_edge_that_stages_for_long_joins_with_what_went_live_meanwhile() {
+    let (sandbox, orchestrator, _edge, api) = Sandbox::started().await;
+    api.create_environment("production", policy()).await;
+    let old = sandbox.release(&api, "old").await;
+    api.deploy_whole("production", &old).await;
+    let frozen = Script {
+        frozen: true,
+        ..Script::default()
+    };
+    let address = orchestrator.running.address;
+    let late = Edge::start_as(&sandbox, "edge-2", address, frozen).await;
+    let begun = "SELECT count(*) FROM edge WHERE id = 'edge-2'";
+    wait_until(SOON, "its stream to begin", async || {
+        sandbox.number(begun).await == 1
+    })
+    .await;
+    let versions = "SELECT version FROM route WHERE host = 'docs.localhost'";
+    let before = sandbox.number(versions).await;
+    let new = sandbox.release(&api, "new").await;
+    api.deploy_whole("production", &new).await;
+    for (version, state) in [
+        (before, pb::edge::State::Joining),
+        (sandbox.number(versions).await, pb::edge::State::Live),
+    ] {
+        tell_held(&sandbox, &late, version).await;
+        edge_is(&api, "edge-2", state).await;
+    }
+}
+
+/// Tells that it holds a version of the host's route, and waits until that is kept.
+async fn tell_held(sandbox: &Sandbox, edge: &Edge, version: i64) {
+    edge.tell(WatchRoutesRequest {
+        held: vec![HeldRoute {
+            host: HOST.to_owned(),
+            epoch: i32::try_from(sandbox.number(EPOCH).await).unwrap(),
+            version,
+        }],
+        ..WatchRoutesRequest::default()
+    });
+    let kept = "SELECT coalesce(max(version), 0) FROM edge_route
+                WHERE host = 'docs.localhost' AND edge_id = 'edge-2'";
+    wait_until(SOON, "a report to be kept", async || {
+        sandbox.number(kept).await == version
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_live_edge_that_joined_behind_is_waited_for_and_not_blamed() {
     let (sandbox, _orchestrator, [first, second], api) = started(&[], policy()).await;
     let old = sandbox.release(&api, "old").await;
     api.deploy_whole("production", &old).await;
     let new = sandbox.release(&api, "new").await;
-    let rolling = pb::Strategy {
-        kind: Some(pb::strategy::Kind::Rolling(pb::Rolling {
-            batch: 1,
-            bake: None,
-        })),
+    first.act(|script| script.away_on = Some("docs.".to_owned()));
+    let made = api.create("production", &new, Some(baking())).await;
+    let id = made.unwrap().into_inner().id;
+    let away = |one: &pb::Deployment| blockers(one) == [pb::blocker::Kind::Provider];
+    api.wait_until(&id, "an edge that does not answer", away)
+        .await;
+    // As an edge leaves it that joined while the traffic moved: live, with the route before.
+    let joins_behind = "UPDATE edge_route SET version = version - 1
+                        WHERE host = 'docs.localhost' AND edge_id = 'edge-2'";
+    sandbox.act(joins_behind).await;
+    second.act(|script| script.lies_on = Some("docs.".to_owned()));
+    first.act(|script| script.away_on = None);
+    let behind = |one: &pb::Deployment| {
+        blockers(one) == [pb::blocker::Kind::Edge]
+            && one.blockers[0].message == "waiting for edge-2"
     };
-    // It can stage, and then follows no more: the second batch is never reached.
-    let made = api.create("production", &new, Some(rolling)).await.unwrap();
-    let id = made.into_inner().id;
-    let done = api.wait_for(&id, &[State::Succeeded]).await;
-    assert_eq!(done.weight, 100);
-    for edge in [&first, &second] {
-        edge.wait_until_it_serves(HOST, &new).await;
-        assert!(!edge.route(HOST).unwrap().rolling);
-    }
-    let half = api.logged(&id).await;
-    assert!(
-        half.iter().any(|line| line.starts_with("switch")),
-        "{half:?}"
-    );
+    api.wait_until(&id, "a wait for the other edge", behind)
+        .await;
+    second.act(|script| script.lies_on = None);
+    let version = second.route(HOST).unwrap().version;
+    tell_held(&sandbox, &second, version).await;
+    let bakes = api.wait_in(&id, pb::step::Kind::Bake).await;
+    sandbox.act(joins_behind).await;
+    let bake = step(&bakes, pb::step::Kind::Bake).ord;
+    api.advance(&id, bake).await.unwrap();
+    api.wait_until(&id, "a wait for it before the end", behind)
+        .await;
+    tell_held(&sandbox, &second, version).await;
+    api.wait_for(&id, &[State::Succeeded]).await;
 }

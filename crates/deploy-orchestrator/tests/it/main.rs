@@ -16,6 +16,7 @@ mod releases;
 mod restorable;
 mod roles;
 mod rollbacks;
+mod rolling;
 mod sandbox;
 mod sites;
 mod steps;

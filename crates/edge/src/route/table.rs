@@ -84,7 +84,7 @@ impl Host {
             .iter()
             .filter_map(|weighted| {
                 let id = weighted.release.id;
-                let weight = match route.rolled_edges {
+                let weight = match route.rolling {
                     None => weighted.weight,
                     Some(_) if needed.iter().any(|n| n.id == id) => 100,
                     Some(_) => 0,
@@ -119,7 +119,7 @@ impl Host {
 }
 
 fn pick(route: &Route, shares: &[Share], with_traffic: usize) -> Pick {
-    let rolling = route.rolled_edges.is_some() && shares.len() > 1;
+    let rolling = route.rolling.is_some() && shares.len() > 1;
     if with_traffic > 1 || rolling {
         return Pick::Split(Split {
             generation: route.generation,

@@ -111,7 +111,16 @@ async fn a_rolling_route_is_switched_edge_by_edge() {
         "new",
         "who saw the new release keeps it on the other edge"
     );
-    let mut returned = route(3, &[(&old, 100)]);
+    // The first edges confirmed it: an edge that nobody counted serves the new release.
+    let mut confirmed = route(3, &[(&old, 0), (&new, 100)]);
+    confirmed.rolling = true;
+    confirmed.rolled_edges = vec!["edge-3".to_owned()];
+    confirmed.waiting_edges = vec!["edge-1".to_owned()];
+    sandbox.apply(&first, confirmed.clone()).await;
+    sandbox.apply(&second, confirmed).await;
+    assert_eq!(visitor.get("/").await.text(), "old");
+    assert_eq!(other.get("/").await.text(), "new");
+    let mut returned = route(4, &[(&old, 100)]);
     returned.generation = 1;
     sandbox.apply(&first, returned).await;
     assert_eq!(
