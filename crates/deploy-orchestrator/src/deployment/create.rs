@@ -185,7 +185,7 @@ async fn lift(
         .await
         .map_err(site::Error::from)
         .map_err(Refusal::from)?;
-    let fact = site::event::lifted(&ctx.config, &after, caller);
+    let fact = site::event::lifted(&ctx.config, &after, caller, reason);
     candlefish_messaging::outbox::append(tx, now, vec![fact]).await?;
     Ok(())
 }

@@ -204,7 +204,7 @@ async fn hold(
         .map_err(site::Error::from)
         .map_err(Refusal::from)?;
     let after = reload(tx, environment).await?;
-    let fact = site::event::held(&ctx.config, &after, caller);
+    let fact = site::event::held(&ctx.config, &after, caller, reason);
     candlefish_messaging::outbox::append(tx, now, vec![fact]).await?;
     Ok(())
 }

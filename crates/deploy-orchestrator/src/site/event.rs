@@ -28,14 +28,26 @@ pub(super) fn site_created(site: &Site, caller: &Caller) -> Fact {
     }
 }
 
+/// The environment was made, or its policy replaced.
 pub(super) fn environment(
     config: &Config,
     one: &Environment,
     event_type: &'static str,
     caller: &Caller,
 ) -> Fact {
+    changed(config, one, event_type, caller, "")
+}
+
+fn changed(
+    config: &Config,
+    one: &Environment,
+    event_type: &'static str,
+    caller: &Caller,
+    reason: &str,
+) -> Fact {
     let body = pb::EnvironmentChanged {
         environment: Some(view::environment(config, one)),
+        reason: reason.to_owned(),
     };
     Fact {
         entity: one.id.to_string(),
@@ -54,11 +66,11 @@ pub(super) fn environment(
 }
 
 /// The hold was set.
-pub(crate) fn held(config: &Config, one: &Environment, caller: &Caller) -> Fact {
-    environment(config, one, "deploy.environment.held.v1", caller)
+pub(crate) fn held(config: &Config, one: &Environment, caller: &Caller, reason: &str) -> Fact {
+    changed(config, one, "deploy.environment.held.v1", caller, reason)
 }
 
 /// The hold was lifted.
-pub(crate) fn lifted(config: &Config, one: &Environment, caller: &Caller) -> Fact {
-    environment(config, one, "deploy.environment.lifted.v1", caller)
+pub(crate) fn lifted(config: &Config, one: &Environment, caller: &Caller, reason: &str) -> Fact {
+    changed(config, one, "deploy.environment.lifted.v1", caller, reason)
 }

@@ -71,9 +71,9 @@ pub(crate) async fn change(
         "{} is {verb}", after.place()
     );
     let fact = if cmd.lifts {
-        event::lifted(&ctx.config, &after, caller)
+        event::lifted(&ctx.config, &after, caller, &cmd.reason)
     } else {
-        event::held(&ctx.config, &after, caller)
+        event::held(&ctx.config, &after, caller, &cmd.reason)
     };
     candlefish_messaging::outbox::append(&mut tx, now, vec![fact]).await?;
     let answer = view::environment(&ctx.config, &after);

@@ -4,9 +4,11 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use candlefish_blobs::{Options, Store, body_of, open};
 use candlefish_manifest::{Digest, Entry, Limits, Manifest, digest_of, guess_content_type};
+use candlefish_proto::{deploy::EnvironmentChanged, event::Envelope};
 use candlefish_runtime::{config::Env, tasks::Tasks};
 use candlefish_testkit::{Database, OFFSET_CLOCK, Proxy};
 use deploy_orchestrator::{Config, Running, migrate, run};
+use prost::Message;
 use sqlx::PgPool;
 
 use crate::{api::Api, edge::Edge, keys::Keys};
@@ -145,6 +147,25 @@ impl Sandbox {
             .fetch_one(&self.pool)
             .await
             .unwrap()
+    }
+
+    /// What the world is told of environments, oldest first: the event, its entity's version and the
+    /// reason in it.
+    pub(crate) async fn told_of_environments(&self) -> Vec<(String, i32, String)> {
+        let rows = sqlx::query_as::<_, (String, i32, Vec<u8>)>(
+            "SELECT event_type, entity_version, envelope FROM outbox
+             WHERE event_type LIKE 'deploy.environment.%' ORDER BY id",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        let reason = |envelope: Vec<u8>| {
+            let body = Envelope::decode(&*envelope).unwrap().body.unwrap();
+            EnvironmentChanged::decode(&*body.value).unwrap().reason
+        };
+        rows.into_iter()
+            .map(|(name, version, envelope)| (name, version, reason(envelope)))
+            .collect()
     }
 
     /// Puts content into the store; answers the manifest's digest and size.

@@ -312,23 +312,17 @@ async fn a_hold_says_who_set_it_and_is_set_once() {
     let lifted = api.lift("production").await.unwrap().into_inner();
     assert_eq!(lifted.hold, None);
 
-    let told = sqlx::query_as::<_, (String, i32)>(
-        "SELECT event_type, entity_version FROM outbox
-         WHERE event_type LIKE 'deploy.environment.%' ORDER BY id",
-    )
-    .fetch_all(&sandbox.pool)
-    .await
-    .unwrap();
+    let told = sandbox.told_of_environments().await;
     let told: Vec<_> = told
         .iter()
-        .map(|(name, version)| (name.as_str(), *version))
+        .map(|(name, version, reason)| (name.as_str(), *version, reason.as_str()))
         .collect();
     assert_eq!(
         told,
         [
-            ("deploy.environment.created.v1", 1),
-            ("deploy.environment.held.v1", 2),
-            ("deploy.environment.lifted.v1", 3),
+            ("deploy.environment.created.v1", 1, ""),
+            ("deploy.environment.held.v1", 2, "an incident"),
+            ("deploy.environment.lifted.v1", 3, "it is over"),
         ]
     );
 }
