@@ -1,5 +1,6 @@
 //! Watching a deployment: its newest version, first as it is, then whenever it changes, until it is
-//! terminal. Level-triggered: versions that pass between two looks are skipped, the last never is.
+//! terminal. Level-triggered: versions that pass between two looks are skipped, the last never is. A
+//! watcher that comes again after the end has nothing to be told.
 
 use std::sync::Arc;
 
@@ -25,13 +26,15 @@ pub(super) async fn run(
         let nudge = Arc::clone(&ctx.nudges.watchers);
         let nudged = nudge.notified();
         match newer(&ctx, id, seen).await {
-            Ok(Some((deployment, terminal))) => {
+            Ok(News::Changed(deployment)) => {
                 seen = deployment.version;
-                if sender.send(Ok(deployment)).await.is_err() || terminal {
+                let terminal = deployment.finished_at.is_some();
+                if sender.send(Ok(*deployment)).await.is_err() || terminal {
                     return;
                 }
             }
-            Ok(None) => {}
+            Ok(News::Nothing) => {}
+            Ok(News::Over) => return,
             Err(error) => {
                 // The watcher goes away or comes again; either way there is nobody to tell.
                 let _gone = sender.send(Err(error.into())).await;
@@ -51,25 +54,25 @@ pub(super) async fn run(
     }
 }
 
-/// The deployment when it is newer than what was seen, and whether it is terminal.
-async fn newer(
-    ctx: &Ctx,
-    id: DeploymentId,
-    seen: i32,
-) -> Result<Option<(pb::Deployment, bool)>, Error> {
+/// What there is to tell.
+enum News {
+    Changed(Box<pb::Deployment>),
+    Nothing,
+    /// The terminal version was seen: nothing follows it.
+    Over,
+}
+
+async fn newer(ctx: &Ctx, id: DeploymentId, seen: i32) -> Result<News, Error> {
     let mut conn = ctx.pool.acquire().await?;
     let version = store::find_version(&mut conn, id).await?;
     let Some((version, terminal)) = version else {
         return Err(super::error::unknown(id).into());
     };
-    // A watcher that has seen the end is told it once more, so that its stream ends with it.
-    if version <= seen && !terminal {
-        return Ok(None);
+    if version <= seen {
+        return Ok(if terminal { News::Over } else { News::Nothing });
     }
     let found = store::find(&mut conn, id).await?;
     let found = found.ok_or_else(|| super::error::unknown(id))?;
     let deployment = view::whole(ctx, &mut conn, found).await?;
-    // It may have ended since it was looked at.
-    let terminal = terminal || deployment.finished_at.is_some();
-    Ok(Some((deployment, terminal)))
+    Ok(News::Changed(Box::new(deployment)))
 }

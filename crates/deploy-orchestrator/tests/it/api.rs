@@ -223,6 +223,24 @@ impl Api {
         found.unwrap().into_inner()
     }
 
+    /// What a watcher is told after a version, until its stream ends.
+    pub(crate) async fn watch(&self, id: &str, after_version: i32) -> Vec<Deployment> {
+        let request = self.request(pb::WatchDeploymentRequest {
+            id: id.to_owned(),
+            after_version,
+        });
+        let stream = self.deployments().watch_deployment(request).await;
+        let mut stream = stream.unwrap().into_inner();
+        let mut told = Vec::new();
+        let all = async {
+            while let Some(one) = stream.message().await.unwrap() {
+                told.push(one);
+            }
+        };
+        tokio::time::timeout(SOON, all).await.unwrap();
+        told
+    }
+
     /// Waits until the deployment is in one of these states.
     pub(crate) async fn wait_for(&self, id: &str, states: &[State]) -> Deployment {
         self.wait_until(id, &format!("{states:?}"), |one| {

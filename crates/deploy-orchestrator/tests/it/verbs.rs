@@ -410,3 +410,21 @@ async fn every_verb_after_it_was_superseded() {
 async fn every_verb_after_it_was_rolled_back() {
     Box::pin(every_verb(At::RolledBack)).await;
 }
+
+#[tokio::test]
+async fn a_watcher_is_told_the_end_once_however_often_it_comes_again() {
+    let (sandbox, _orchestrator, _edge, api) = Sandbox::started().await;
+    api.create_environment("production", policy()).await;
+    let release = sandbox.release(&api, "one").await;
+    let id = api.deploy("production", &release).await;
+    let watched = api.watch(&id, 0).await;
+    let versions: Vec<i32> = watched.iter().map(|one| one.version).collect();
+    assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");
+    let ended = watched.iter().filter(|one| one.finished_at.is_some());
+    assert_eq!(ended.count(), 1);
+    let last = *versions.last().unwrap();
+    let end = api.watch(&id, last - 1).await;
+    assert_eq!(end, [api.deployment(&id).await]);
+    assert_eq!(api.watch(&id, last).await, []);
+    assert_eq!(api.watch(&id, last + 1).await, []);
+}
