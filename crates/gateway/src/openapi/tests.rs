@@ -172,6 +172,9 @@ fn types_are_what_the_json_is() {
         field("CreateDeploymentRequest", "lift_hold")["x-required-role"],
         "approver"
     );
+    let update = &document["components"]["schemas"]["UpdateEnvironmentRequest"]["properties"];
+    let policy = update["policy"]["description"].as_str().unwrap();
+    assert!(policy.starts_with("Required: "), "{policy}");
     let states = &document["components"]["schemas"]["Deployment.State"];
     assert!(
         states["enum"]
