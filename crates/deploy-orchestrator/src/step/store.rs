@@ -196,11 +196,15 @@ pub(crate) struct Due {
 
 /// Steps that are due: ready ones whose time has come (or that wait for edges, when one reported),
 /// and claimed ones whose lease ran out. Nothing is locked; the turn itself looks again.
+///
+/// One that lost workers is left to an idle worker, so that it takes no other's work with it; after
+/// `suspect_patience` it is anybody's, for a busy system has no idle worker.
 pub(crate) async fn list_due(
     conn: &mut PgConnection,
     kinds: &[String],
     edges_reported: bool,
     worker_is_idle: bool,
+    suspect_patience: Duration,
     limit: i64,
 ) -> Result<Vec<Due>, sqlx::Error> {
     let rows = sqlx::query!(
@@ -210,13 +214,16 @@ pub(crate) async fn list_due(
            AND (s.run_at <= (SELECT clock()) OR (s.waits_on_edges AND $1))
            AND (s.state = 'ready' OR s.lease_until < (SELECT clock()))
            AND s.kind = ANY($2) AND s.plan_version <= $3
-           AND (s.lost_leases < 2 OR $4)
+           AND (s.lost_leases < 2 OR $4
+                OR GREATEST(s.run_at, s.lease_until)
+                   < (SELECT clock()) - $6::bigint * interval '1 millisecond')
          ORDER BY s.run_at LIMIT $5",
         edges_reported,
         kinds,
         PLAN_VERSION,
         worker_is_idle,
-        limit
+        limit,
+        i64::try_from(suspect_patience.as_millis()).unwrap_or(i64::MAX)
     )
     .fetch_all(conn)
     .await?;

@@ -33,6 +33,8 @@ use crate::{
 
 /// How many due steps one look takes at the most.
 const LOOK: i64 = 64;
+/// How long, in leases, a step that lost workers is left to an idle one.
+const SUSPECT_PATIENCE: u32 = 4;
 
 /// One process's worker; cheap to clone.
 #[derive(Debug, Clone)]
@@ -104,7 +106,8 @@ impl Worker {
             .collect();
         let idle = self.busy().is_empty();
         let mut conn = self.ctx.pool.acquire().await?;
-        let due = store::list_due(&mut conn, &kinds, edges_reported, idle, LOOK).await?;
+        let patience = SUSPECT_PATIENCE * self.ctx.config.lease;
+        let due = store::list_due(&mut conn, &kinds, edges_reported, idle, patience, LOOK).await?;
         drop(conn);
         metrics::gauge!(STEPS_DUE).set(f64::from(u32::try_from(due.len()).unwrap_or(u32::MAX)));
         for one in due {

@@ -224,6 +224,45 @@ async fn a_lost_worker_costs_no_attempt() {
     assert_eq!((step.lost_leases, step.attempts), (1, 0));
 }
 
+/// A page never comes: who fetches it is busy.
+const NEVER: Duration = Duration::from_hours(1);
+
+#[tokio::test]
+async fn a_step_that_lost_workers_does_not_starve_where_no_worker_is_ever_idle() {
+    let patient = [("CANDLEFISH_FETCH_TIMEOUT_MS", "3600000")];
+    let (sandbox, _orchestrator, edge, api) = Sandbox::started_with(&patient).await;
+    api.create_environment("production", settling()).await;
+    let release = sandbox.release(&api, "one").await;
+    let id = api.deploy("production", &release).await;
+    api.wait_in(&id, pb::step::Kind::VerifyCandidate).await;
+    edge.act(|script| script.slow = NEVER);
+    let claimed = async |environment: &str| {
+        api.create_environment(environment, policy()).await;
+        let other = api.deploy(environment, &release).await;
+        let runs = |one: &pb::Deployment| {
+            let mut steps = one.steps.iter();
+            steps.any(|step| step.state() == pb::step::State::Running)
+        };
+        api.wait_until(&other, "a claimed step", runs).await;
+    };
+    claimed("busy").await;
+    let suspect = "kind = 'verify_candidate' AND deployment_id = (
+                       SELECT d.id FROM deployment d JOIN environment e ON e.id = d.environment_id
+                       WHERE e.slug = 'production')";
+    sandbox
+        .act(&format!("{} AND {suspect}", lost("verify_candidate", 2)))
+        .await;
+    // It is left to an idle worker at first: fresh ones go before it.
+    claimed("fresh").await;
+    let taken = format!("SELECT count(*) FROM step WHERE owner <> 'gone' AND {suspect}");
+    assert_eq!(sandbox.number(&taken).await, 0);
+    sandbox.database.advance(Duration::from_mins(2)).await;
+    wait_until(SOON, "the busy worker to take it", async || {
+        sandbox.number(&taken).await == 1
+    })
+    .await;
+}
+
 async fn quarantined(sandbox: &Sandbox, api: &Api) -> (String, String) {
     let release = sandbox.release(api, "one").await;
     let id = api.deploy("production", &release).await;
