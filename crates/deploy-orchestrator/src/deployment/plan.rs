@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::site::strategy::Strategy;
+use crate::{site::strategy::Strategy, step::analyse::EMPTY_IN_A_ROW};
 
 /// The version of the plans that this binary makes. A worker claims only versions it knows.
 pub(crate) const PLAN_VERSION: i32 = 1;
@@ -118,9 +118,14 @@ pub(crate) fn plan(kind: Kind, strategy: &Strategy) -> Vec<Planned> {
     steps
 }
 
-/// How long a plan waits by itself: watching and baking.
+/// How long a plan may wait by itself: baking, and watching each share until its policy decides. An
+/// interval that is repeated is no delay of the deployment's.
 pub(crate) fn planned_waits(kind: Kind, strategy: &Strategy) -> Duration {
-    plan(kind, strategy).iter().map(|step| step.interval).sum()
+    let wait = |step: &Planned| {
+        let is_analysis = step.kind == StepKind::Analyse;
+        step.interval * if is_analysis { EMPTY_IN_A_ROW } else { 1 }
+    };
+    plan(kind, strategy).iter().map(wait).sum()
 }
 
 impl Kind {
@@ -225,6 +230,21 @@ mod tests {
             words(Kind::Preview, &canary),
             "prepare, stage, verify_candidate, finish"
         );
+    }
+
+    #[test]
+    fn each_share_may_be_watched_until_its_policy_decides() {
+        let minutes = Duration::from_mins;
+        let canary = Strategy::Canary {
+            weights: vec![10, 50],
+            interval: minutes(20),
+            bake: minutes(5),
+        };
+        let waits = |kind, strategy: &Strategy| planned_waits(kind, strategy);
+        assert_eq!(waits(Kind::Standard, &canary), minutes(3 * 20 * 2 + 5));
+        let baking = Strategy::BlueGreen { bake: minutes(5) };
+        assert_eq!(waits(Kind::Standard, &baking), minutes(5));
+        assert_eq!(waits(Kind::Rollback, &canary), Duration::ZERO);
     }
 
     #[test]

@@ -23,7 +23,8 @@ use crate::{
 };
 
 const BAD_IN_A_ROW: u32 = 2;
-const EMPTY_IN_A_ROW: u32 = 3;
+/// After so many intervals without evidence the policy decides.
+pub(crate) const EMPTY_IN_A_ROW: u32 = 3;
 
 /// What an analysis knows between its turns.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
