@@ -1,8 +1,14 @@
-//! The same platform by other doors: REST with server-sent events, the command line, content in S3.
+//! The same platform by other doors: REST with server-sent events, the command line, content in S3;
+//! and what machines of others read of it.
 
-use std::{path::Path, process::Output, time::Duration};
+use std::{
+    fs::File,
+    path::Path,
+    process::{Command, Output},
+    time::Duration,
+};
 
-use candlefish_devstack::Blobs;
+use candlefish_devstack::{Blobs, Service};
 use candlefish_proto::deploy::deployment::State;
 use e2e::{Content, Sandbox, api::Commit};
 use futures_util::StreamExt;
@@ -156,7 +162,7 @@ async fn rest_and_server_sent_events_say_what_grpc_says() {
 fn candlefish(sandbox: &Sandbox, arguments: &[&str]) -> Output {
     let program = std::env::current_exe().unwrap();
     let program = program.ancestors().nth(2).unwrap().join("candlefish");
-    std::process::Command::new(program)
+    Command::new(program)
         .args(arguments)
         .env("CANDLEFISH_API", sandbox.stack.gateway_url())
         .env("CANDLEFISH_TOKEN", sandbox.stack.admin_token())
@@ -264,5 +270,61 @@ async fn content_in_s3_goes_live_as_from_a_directory() {
     })
     .await
     .unwrap();
+    sandbox.stop().await.unwrap();
+}
+
+/// A program that `cargo xtask test` installs and names.
+fn tool(variable: &str) -> Command {
+    let program = std::env::var_os(variable);
+    let program =
+        program.unwrap_or_else(|| panic!("run by `cargo xtask test`: it sets {variable}"));
+    Command::new(program)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn public_validators_find_no_fault_with_what_others_read() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let api = &sandbox.api;
+    // So that there is something to count.
+    let release = api
+        .release("docs", &Content::site("one"), &Commit::default())
+        .await
+        .unwrap();
+    let asked = api
+        .deploy("docs", "production", &release, None)
+        .await
+        .unwrap();
+    api.succeeds(&asked.id).await.unwrap();
+    sandbox.visit(0, "docs.localhost", "/").await.unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let services = [Service::Orchestrator, Service::Gateway, Service::Edge];
+    for service in services {
+        for process in sandbox.stack.processes(service) {
+            let name = process.name();
+            let address = sandbox.stack.ops_address(name).unwrap();
+            let metrics = reqwest::get(format!("http://{address}/metrics"));
+            let metrics = metrics.await.unwrap().text().await.unwrap();
+            assert!(metrics.contains("# TYPE "), "{name}: {metrics}");
+            write(folder.path(), name, &metrics);
+            let checked = tool("CANDLEFISH_TEST_PROMTOOL")
+                .args(["check", "metrics"])
+                .stdin(File::open(folder.path().join(name)).unwrap())
+                .output();
+            let (code, out, err) = said(&checked.unwrap());
+            assert_eq!((code, &*out, &*err), (Some(0), "", ""), "of {name}");
+        }
+    }
+
+    let (status, document) = Rest::of(&sandbox).get("/openapi.json").await;
+    let version = document["openapi"].as_str().unwrap();
+    assert!(status == 200 && version.starts_with("3.1."), "{version}");
+    write(folder.path(), "openapi.json", &document.to_string());
+    let checked = tool("CANDLEFISH_TEST_OPENAPI_VALIDATOR")
+        .args(["--schema", "3.1", "--validation-errors", "all"])
+        .arg(folder.path().join("openapi.json"))
+        .output();
+    let (code, out, err) = said(&checked.unwrap());
+    assert_eq!(code, Some(0), "{out}{err}");
     sandbox.stop().await.unwrap();
 }

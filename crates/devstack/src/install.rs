@@ -17,6 +17,12 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 /// Keeps the Postgres packages from making a cluster of their own.
 const NO_CLUSTER: &str = "/etc/postgresql-common/createcluster.d/candlefish.conf";
 
+/// Packages that would start a service of their own name at boot.
+const SERVICES: [&str; 2] = ["nats-server", "prometheus"];
+
+/// What Prometheus recommends are services that look at the machine.
+const INSTALL: [&str; 4] = ["install", "-y", "-qq", "--no-install-recommends"];
+
 /// What a stack runs besides our own binaries. Never looked up on `PATH`, where another version
 /// may happen to be first.
 #[derive(Debug, Clone)]
@@ -65,6 +71,15 @@ impl Programs {
     }
 }
 
+/// Prometheus's own checker of metrics, installed when it is missing. Its service stays off.
+pub fn promtool(progress: &dyn Fn(&str)) -> Result<PathBuf> {
+    let find = || first(&["/usr/bin/promtool"]);
+    if find().is_none() {
+        packages(&["prometheus"], progress)?;
+    }
+    find().context("installed, but still not found: promtool")
+}
+
 fn first(paths: &[&str]) -> Option<PathBuf> {
     paths.iter().map(PathBuf::from).find(|path| path.is_file())
 }
@@ -95,12 +110,9 @@ pub fn packages(names: &[&str], progress: &dyn Fn(&str)) -> Result<()> {
     progress(&format!("installing {list} by apt (services stay off)"));
     let _quiet = Quiet::start(root)?;
     // A list of packages that is fresh enough needs no update.
-    if !apt(root, &[&["install", "-y", "-qq"], names].concat())? {
+    if !apt(root, &[&INSTALL[..], names].concat())? {
         apt(root, &["update", "-qq"])?;
-        ensure!(
-            apt(root, &[&["install", "-y", "-qq"], names].concat())?,
-            "{by_hand}"
-        );
+        ensure!(apt(root, &[&INSTALL[..], names].concat())?, "{by_hand}");
     }
     keep_off(root, names);
     Ok(())
@@ -202,9 +214,12 @@ impl Drop for Quiet {
 
 /// Otherwise the next boot would start what we only wanted on disk.
 fn keep_off(root: bool, names: &[&str]) {
-    if names.contains(&"nats-server") && Path::new("/run/systemd/system").is_dir() {
+    if !Path::new("/run/systemd/system").is_dir() {
+        return;
+    }
+    for service in SERVICES.iter().filter(|service| names.contains(service)) {
         let mut command = as_root(root, "systemctl");
-        drop(command.args(["disable", "--quiet", "nats-server"]).status());
+        drop(command.args(["disable", "--quiet", service]).status());
     }
 }
 

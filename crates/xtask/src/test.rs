@@ -124,7 +124,9 @@ fn all(
     let journeys = whole && (options.package.is_empty() || named("e2e"));
     let components = options.package != ["e2e"];
     let mut outcomes = Vec::new();
+    let mut validators = Vec::new();
     if journeys {
+        validators.extend(tools::validators()?);
         // They run the services as programs, which no test target depends on.
         cargo::build_programs(workspace, true)?;
     }
@@ -146,6 +148,7 @@ fn all(
     if journeys {
         let mut command = nextest_run(workspace, options, instances, &nextest);
         command.args(["--profile", "e2e", "--package", "e2e"]);
+        command.envs(validators);
         outcomes.push(cargo::run(command));
     }
     outcomes.into_iter().collect()

@@ -76,6 +76,17 @@ pub(crate) fn program(name: &str) -> Result<PathBuf> {
     Ok(program)
 }
 
+/// The public validators that journeys call, by the variables that name them there: what others
+/// read of us is judged by the tools that others read it with.
+pub(crate) fn validators() -> Result<[(&'static str, PathBuf); 2]> {
+    let promtool = install::promtool(&|text| eprintln!("xtask: {text}"))?;
+    let openapi = program("openapi-spec-validator")?;
+    Ok([
+        ("CANDLEFISH_TEST_PROMTOOL", promtool),
+        ("CANDLEFISH_TEST_OPENAPI_VALIDATOR", openapi),
+    ])
+}
+
 /// Docker's compose, version 2: its own reader judges `docker-compose.yml`.
 pub(crate) fn compose() -> Result<PathBuf> {
     built(&COMPOSE)
@@ -125,7 +136,8 @@ pub(crate) fn install_all(workspace: &Workspace) -> Result<()> {
     install::Programs::install(&|text| eprintln!("xtask: {text}"))
         .map_err(|error| error.context(workspace.root.display().to_string()))?;
     let python = python()?;
-    for program in [python, compose()?, helm()?] {
+    let validators = validators()?.map(|(_, program)| program);
+    for program in [python, compose()?, helm()?].iter().chain(&validators) {
         println!("{}", program.display());
     }
     Ok(())
