@@ -101,7 +101,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         return Err(content::no_folder(&target.dir));
     }
     let (hashed, origin) = tokio::try_join!(
-        content::hash(app, &target.dir),
+        content::hash(app, &target.dir, &target.limits),
         commit::of(app, &target.dir, &args)
     )?;
     if args.dry_run {

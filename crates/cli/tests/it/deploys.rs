@@ -1,6 +1,6 @@
 use std::fs;
 
-use candlefish_proto::deploy::deployment::State;
+use candlefish_proto::deploy::{ReleaseLimits, deployment::State};
 
 use crate::{
     cli::Cli,
@@ -77,6 +77,43 @@ fn an_upload_that_was_cut_off_goes_on_where_it_was() {
     puts.sort();
     puts.dedup();
     assert_eq!(puts.len(), 4, "nothing was sent twice");
+}
+
+#[test]
+fn a_file_that_the_server_would_not_take_is_named_before_anything_is_sent() {
+    let server = Server::start();
+    let cli = Cli::new(&server.url());
+    server.world.lock().limits = Some(ReleaseLimits {
+        file_bytes: Some(99),
+        ..ReleaseLimits::default()
+    });
+    fs::write(cli.path().join("site/large.bin"), [7; 100]).unwrap();
+    cli.run(DEPLOY).code(2).says("large.bin").says("99");
+    assert!(server.world.keys("create_release").is_empty());
+}
+
+#[test]
+fn what_the_server_takes_is_never_refused_here() {
+    let deep = (1..=40)
+        .map(|depth| format!("d{depth}/"))
+        .collect::<String>();
+    for limits in [
+        // An older server tells none and judges by itself.
+        None,
+        Some(ReleaseLimits {
+            depth: Some(50),
+            ..ReleaseLimits::default()
+        }),
+    ] {
+        let server = Server::start();
+        server.world.lock().limits = limits;
+        server.world.lock().deployment = live(State::Succeeded, 9);
+        let cli = Cli::new(&server.url());
+        let folder = cli.path().join("site").join(&deep);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("page.html"), "deep").unwrap();
+        cli.run(DEPLOY).code(0).says("4 files");
+    }
 }
 
 #[test]

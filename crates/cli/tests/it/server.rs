@@ -16,7 +16,7 @@ use axum::{
 use candlefish_proto::{
     access::access_service_server::AccessServiceServer,
     deploy::{
-        Deployment, deployment::State as DeploymentState,
+        Deployment, ReleaseLimits, deployment::State as DeploymentState,
         deployment_service_server::DeploymentServiceServer,
         release_service_server::ReleaseServiceServer, site_service_server::SiteServiceServer,
     },
@@ -34,6 +34,8 @@ pub(crate) const URL: &str = "http://docs.localhost:8080";
 /// What the server knows, was asked, and is to answer.
 #[derive(Default)]
 pub(crate) struct World {
+    /// How large the server takes a release; `None` as of one that does not tell.
+    pub(crate) limits: Option<ReleaseLimits>,
     /// Content by digest.
     pub(crate) blobs: BTreeMap<String, Bytes>,
     /// The manifest that the release was begun with.

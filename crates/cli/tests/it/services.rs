@@ -46,6 +46,7 @@ impl SiteService for Shared {
         match request.into_inner().site.as_str() {
             "docs" => Ok(Response::new(pb::Site {
                 slug: "docs".to_owned(),
+                release_limits: self.lock().limits,
                 ..Default::default()
             })),
             _ => Err(Status::not_found("there is no such site")),
@@ -131,7 +132,7 @@ fn release(world: &World) -> pb::Release {
 /// What the release lacks; `None` while the manifest itself is missing.
 fn missing(world: &World) -> Option<Vec<(String, u64)>> {
     let manifest = world.blobs.get(&world.manifest)?;
-    let manifest = Manifest::decode(manifest, &Limits::default()).unwrap();
+    let manifest = Manifest::decode(manifest, &Limits::of_sealed()).unwrap();
     let blobs = manifest
         .blobs()
         .into_iter()

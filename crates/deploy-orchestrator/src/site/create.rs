@@ -44,9 +44,9 @@ pub(crate) async fn create(
     if !store::insert_site(&mut tx, &site).await? {
         return Err(Error::SiteExists { slug: site.slug });
     }
-    let fact = event::site_created(&site, caller);
+    let fact = event::site_created(&ctx.config, &site, caller);
     candlefish_messaging::outbox::append(&mut tx, now, vec![fact]).await?;
-    let answer = view::site(site);
+    let answer = view::site(&ctx.config, site);
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
     ctx.commit(tx).await.map_err(Error::Commit)?;
     Ok(Reply::new(answer))

@@ -8,9 +8,9 @@ use prost::Message;
 use super::{Environment, Site, view};
 use crate::config::Config;
 
-pub(super) fn site_created(site: &Site, caller: &Caller) -> Fact {
+pub(super) fn site_created(config: &Config, site: &Site, caller: &Caller) -> Fact {
     let body = pb::SiteChanged {
-        site: Some(view::site(site.clone())),
+        site: Some(view::site(config, site.clone())),
     };
     Fact {
         entity: site.id.to_string(),

@@ -120,7 +120,7 @@ impl SiteService for Rpc {
         faults.finish()?;
         let mut conn = self.ctx.pool.acquire().await.map_err(Error::Begin)?;
         let site = super::find(&mut conn, &slug, &caller).await?;
-        Ok(Response::new(view::site(site)))
+        Ok(Response::new(view::site(&self.ctx.config, site)))
     }
 
     async fn list_sites(
@@ -145,7 +145,11 @@ impl SiteService for Rpc {
             .await
             .map_err(Error::from)?;
         let (rows, next_page_token) = page.cut(rows, |site| site.slug.clone());
-        let sites = rows.into_iter().map(view::site).collect();
+        let config = &self.ctx.config;
+        let sites = rows
+            .into_iter()
+            .map(|row| view::site(config, row))
+            .collect();
         Ok(Response::new(pb::ListSitesResponse {
             sites,
             next_page_token,

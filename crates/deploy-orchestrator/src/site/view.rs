@@ -1,11 +1,12 @@
 //! Sites and environments as the API shows them.
 
+use candlefish_manifest::Limits;
 use candlefish_proto::deploy as pb;
 
 use super::{Environment, Hold, Kind, Site, host};
 use crate::{config::Config, ctx::shown};
 
-pub(super) fn site(site: Site) -> pb::Site {
+pub(super) fn site(config: &Config, site: Site) -> pb::Site {
     pb::Site {
         id: site.id.to_string(),
         slug: site.slug,
@@ -13,6 +14,20 @@ pub(super) fn site(site: Site) -> pb::Site {
         repository: site.repository,
         created_at: Some(shown(site.created_at)),
         created_by: site.created_by,
+        release_limits: Some(limits(&config.limits)),
+    }
+}
+
+fn limits(limits: &Limits) -> pb::ReleaseLimits {
+    // What does not fit is more than anybody has.
+    let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    pb::ReleaseLimits {
+        files: Some(count(limits.files)),
+        total_bytes: Some(bytes(limits.total_bytes)),
+        file_bytes: Some(bytes(limits.file_bytes)),
+        path_bytes: Some(count(limits.path_bytes)),
+        depth: Some(count(limits.depth)),
     }
 }
 

@@ -326,3 +326,27 @@ async fn a_hold_says_who_set_it_and_is_set_once() {
         ]
     );
 }
+
+#[tokio::test]
+async fn a_site_tells_the_limits_that_its_releases_are_judged_by() {
+    let settings = [
+        ("CANDLEFISH_RELEASE_FILES", "7"),
+        ("CANDLEFISH_RELEASE_DEPTH", "99"),
+        // More than a client can count to.
+        ("CANDLEFISH_RELEASE_BYTES", "18446744073709551615"),
+    ];
+    let sandbox = Sandbox::with(&settings).await;
+    let orchestrator = sandbox.start().await;
+    let api = sandbox.api(orchestrator.running.address);
+    let made = site(&api, "docs", "").await.unwrap();
+    let limits = made.release_limits.unwrap();
+    assert_eq!(
+        (limits.files, limits.depth, limits.total_bytes),
+        (Some(7), Some(99), Some(i64::MAX))
+    );
+    let request = api.request(pb::GetSiteRequest {
+        site: "docs".to_owned(),
+    });
+    let found = api.sites().get_site(request).await.unwrap().into_inner();
+    assert_eq!(found, made);
+}

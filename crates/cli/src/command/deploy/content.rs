@@ -43,12 +43,12 @@ pub(super) fn no_folder(dir: &Path) -> Error {
     Error::wrong(format!("there is no folder {}", dir.display()), next)
 }
 
-/// Lists and reads the folder.
-pub(super) async fn hash(app: &App, dir: &Path) -> Result<Hashed, Error> {
+/// Lists and reads the folder, as far as the server would take it.
+pub(super) async fn hash(app: &App, dir: &Path, limits: &Limits) -> Result<Hashed, Error> {
     let begun = Instant::now();
     let bar = bar(app, "Hashing");
-    let (dir, progress) = (dir.to_owned(), bar.clone());
-    let hashed = tokio::task::spawn_blocking(move || read(&dir, &progress));
+    let (dir, limits, progress) = (dir.to_owned(), limits.clone(), bar.clone());
+    let hashed = tokio::task::spawn_blocking(move || read(&dir, &limits, &progress));
     let hashed = hashed.await.expect("hashing does not panic")?;
     bar.finish_and_clear();
     let content = format!(
@@ -60,10 +60,8 @@ pub(super) async fn hash(app: &App, dir: &Path) -> Result<Hashed, Error> {
     Ok(hashed)
 }
 
-fn read(dir: &Path, bar: &ProgressBar) -> Result<Hashed, Error> {
-    // The server has limits of its own and says so; these stop a slip such as `deploy /`.
-    let limits = Limits::default();
-    let mut files = walk(dir, &limits)?;
+fn read(dir: &Path, limits: &Limits, bar: &ProgressBar) -> Result<Hashed, Error> {
+    let mut files = walk(dir, limits)?;
     files.retain(|file| file.path != project::FILE);
     if files.is_empty() {
         return Err(Error::wrong(
@@ -72,8 +70,8 @@ fn read(dir: &Path, bar: &ProgressBar) -> Result<Hashed, Error> {
         ));
     }
     bar.set_length(files.iter().map(|file| file.size).sum());
-    let entries = hash_in_parallel(&files, &limits, bar)?;
-    let manifest = Manifest::build(entries.clone(), &limits)?;
+    let entries = hash_in_parallel(&files, limits, bar)?;
+    let manifest = Manifest::build(entries.clone(), limits)?;
     let (bytes, manifest) = (manifest.byte_count(), manifest.encode());
     let digest = digest_of(&manifest).to_string();
     Ok(Hashed {

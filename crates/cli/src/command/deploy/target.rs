@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use candlefish_proto::deploy::{GetSiteRequest, ListSitesRequest};
+use candlefish_manifest::Limits;
+use candlefish_proto::deploy::{GetSiteRequest, ListSitesRequest, ReleaseLimits};
 
 use super::Args;
 use crate::{
@@ -25,6 +26,8 @@ pub(super) struct Target {
     pub(super) environment: Option<String>,
     /// The release that is live there; empty for none.
     pub(super) live_release_id: String,
+    /// How large the server takes a release, as far as it says.
+    pub(super) limits: Limits,
 }
 
 /// Finds the target and asks whether it exists, before anything is hashed.
@@ -46,6 +49,8 @@ pub(super) async fn find(app: &App, api: &Api, args: &Args) -> Result<Target, Er
     };
     say(app, &site, environment.as_ref());
     let (site, environment) = (site.value, environment.map(|found| found.value));
+    let found = api.read(GetSiteRequest { site: site.clone() }).await;
+    let found = explained(api, found, &site, None).await?;
     let live_release_id = if let Some(environment) = &environment {
         let place = Place {
             site: site.clone(),
@@ -59,13 +64,6 @@ pub(super) async fn find(app: &App, api: &Api, args: &Args) -> Result<Target, Er
                 "Name the environment: --env ENV",
             ));
         }
-        explained(
-            api,
-            api.read(GetSiteRequest { site: site.clone() }).await,
-            &site,
-            None,
-        )
-        .await?;
         String::new()
     };
     Ok(Target {
@@ -73,7 +71,23 @@ pub(super) async fn find(app: &App, api: &Api, args: &Args) -> Result<Target, Er
         site,
         environment,
         live_release_id,
+        limits: limits(found.release_limits.unwrap_or_default()),
     })
+}
+
+/// The server's limits; none in place of those that it does not tell, for it judges by itself.
+fn limits(told: ReleaseLimits) -> Limits {
+    let none = Limits::of_sealed();
+    let count = |told: Option<i64>| usize::try_from(told?).ok();
+    let bytes = |told: Option<i64>| u64::try_from(told?).ok();
+    Limits {
+        files: count(told.files).unwrap_or(none.files),
+        total_bytes: bytes(told.total_bytes).unwrap_or(none.total_bytes),
+        file_bytes: bytes(told.file_bytes).unwrap_or(none.file_bytes),
+        path_bytes: count(told.path_bytes).unwrap_or(none.path_bytes),
+        depth: count(told.depth).unwrap_or(none.depth),
+        ..none
+    }
 }
 
 /// What was not said on the command line itself is shown with who said it.
