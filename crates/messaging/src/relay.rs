@@ -260,6 +260,7 @@ impl Relay {
     /// left, or the bus does not take it.
     async fn publish(&self, mut told: watch::Receiver<Option<Grant>>) {
         let mut owed = false;
+        let mut stream_known = false;
         loop {
             let gone = if owed {
                 // Something waits for the bus: look again soon, or at once when more comes.
@@ -271,7 +272,7 @@ impl Relay {
                 told.changed().await.is_err()
             };
             let grant = *told.borrow_and_update();
-            owed = match self.publish_all(grant).await {
+            owed = match self.publish_all(grant, &mut stream_known).await {
                 Ok(all) => !all,
                 Err(error) => {
                     log(&error);
@@ -285,7 +286,11 @@ impl Relay {
     }
 
     /// Publishes batch after batch; answers whether nothing is left that this grant may publish.
-    async fn publish_all(&self, grant: Option<Grant>) -> Result<bool, Error> {
+    async fn publish_all(
+        &self,
+        grant: Option<Grant>,
+        stream_known: &mut bool,
+    ) -> Result<bool, Error> {
         let Some(Grant { fence, epoch }) = grant else {
             return Ok(true);
         };
@@ -295,7 +300,7 @@ impl Relay {
                 return Ok(true);
             };
             let count = u64::try_from(batch.len()).unwrap_or(u64::MAX);
-            publish::all(&self.nats, &self.config.stream, batch).await?;
+            publish::all(&self.nats, &self.config.stream, stream_known, batch).await?;
             if !store::advance(&self.pool, &self.owner, fence, epoch, last).await? {
                 // The stamping loop notices by itself, and says so once.
                 return Ok(true);

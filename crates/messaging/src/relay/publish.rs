@@ -2,10 +2,7 @@
 
 use std::future::IntoFuture;
 
-use async_nats::jetstream::{
-    context::{PublishError, PublishErrorKind},
-    message::PublishMessage,
-};
+use async_nats::jetstream::{context::PublishError, message::PublishMessage};
 use candlefish_proto::event::Envelope;
 use prost::Message;
 
@@ -25,20 +22,24 @@ pub(super) enum Error {
     Stream(#[from] streams::Error),
 }
 
-/// Publishes in order and waits for every acknowledgement. Creates the stream when it is missing.
+/// Publishes in order and waits for every acknowledgement. Before the first batch, and after one
+/// that failed, it looks for the stream and creates it when it is missing: `known` remembers that.
+///
+/// A publish into no stream is refused only while nobody listens to its subject. The gateways do,
+/// and then it is met with silence, as by a bus that is slow.
 pub(super) async fn all(
     client: &async_nats::Client,
     stream: &Stream,
+    known: &mut bool,
     batch: Vec<Envelope>,
 ) -> Result<(), Error> {
     let jetstream = nats::jetstream(client);
-    match attempt(&jetstream, &batch).await {
-        Err(Error::Publish { source, .. }) if source.kind() == PublishErrorKind::StreamNotFound => {
-            streams::ensure(&jetstream, stream).await?;
-            attempt(&jetstream, &batch).await
-        }
-        end => end,
+    if !*known {
+        streams::ensure(&jetstream, stream).await?;
     }
+    let end = attempt(&jetstream, &batch).await;
+    *known = end.is_ok();
+    end
 }
 
 async fn attempt(

@@ -319,6 +319,28 @@ async fn a_stream_that_was_deleted_is_created_again() {
     relay.await.unwrap();
 }
 
+/// Then nobody says that there is no stream: the publish is met with silence.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_on_the_bus_does_not_keep_the_stream_from_being_created() {
+    let world = World::new().await;
+    let listener = world.nats.subscribe(world.event_type).await.unwrap();
+    let relay = world.start_relay();
+    world.commit_each(3).await;
+    published(&world, 3).await;
+    assert_eq!(seqs(&on_the_bus(&world, 3).await), [1, 2, 3]);
+    world
+        .jetstream()
+        .delete_stream(world.stream())
+        .await
+        .unwrap();
+    world.commit_each(2).await;
+    published(&world, 5).await;
+    assert_eq!(seqs(&on_the_bus(&world, 2).await), [4, 5]);
+    world.stopping.cancel();
+    relay.await.unwrap();
+    drop(listener);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_on_another_timeline_begins_a_new_epoch_before_anything_is_published() {
     let world = World::new().await;
