@@ -35,6 +35,9 @@ const GOING: [&str; 7] = [
 /// an old primary is after a failover.
 const CONTENDED: [&str; 6] = ["57014", "55P03", "40P01", "40001", "25P03", "25006"];
 
+/// How the driver begins to say that the server answers no greeting.
+const NO_GREETING: &str = "unexpected response from SSLRequest";
+
 /// Why the text is not a database's address. It may hold a password, so no text of it is shown.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -128,6 +131,8 @@ pub fn code(error: &sqlx::Error) -> Code {
         | sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::WorkerCrashed => Code::Unavailable,
+        // A server in the middle of its end answers the first question with an error of the old kind.
+        sqlx::Error::Protocol(words) if words.starts_with(NO_GREETING) => Code::Unavailable,
         sqlx::Error::Database(refused) => {
             let state = refused.code().unwrap_or_default();
             let passes = GOING.contains(&&*state) || CONTENDED.contains(&&*state);
@@ -159,6 +164,8 @@ pub fn refuse(act: &'static str, error: &sqlx::Error) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
 
     #[tokio::test]
@@ -182,6 +189,28 @@ mod tests {
     async fn an_address_that_is_none_is_refused_at_once() {
         assert!(connect("mysql://localhost/what", 1).await.is_err());
         assert!(connect("postgres://localhost:port/what", 1).await.is_err());
+    }
+
+    /// Answers every connection as a server does that cannot make a process for it.
+    #[tokio::test]
+    async fn a_server_that_is_just_going_is_unavailable() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let tasks = crate::tasks::Tasks::new();
+        let answering = tasks.spawn("server", crate::tasks::Policy::Ignore, async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let mut asked = [0; 8];
+                client.read_exact(&mut asked).await.unwrap();
+                client.write_all(b"E").await.unwrap();
+            }
+        });
+        let pool = connect(&format!("postgres://nobody@127.0.0.1:{port}/none"), 1)
+            .await
+            .unwrap();
+        let error = pool.acquire().await.unwrap_err();
+        assert!(matches!(error, sqlx::Error::Protocol(_)), "{error:?}");
+        assert_eq!(code(&error), Code::Unavailable);
+        answering.abort();
     }
 
     #[test]
