@@ -8,6 +8,7 @@ use candlefish_proto::deploy::{
     edge_service_client::EdgeServiceClient, release_service_client::ReleaseServiceClient,
     site_service_client::SiteServiceClient,
 };
+use candlefish_proto::event::event_service_client::EventServiceClient;
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -36,6 +37,8 @@ impl Interceptor for Bearer {
 #[derive(Debug, Clone)]
 pub struct Api {
     channel: Channel,
+    /// For streams that last as long as who listens.
+    long: Channel,
     bearer: Bearer,
     base: String,
     http: reqwest::Client,
@@ -64,9 +67,13 @@ impl Commit {
 
 impl Api {
     pub fn connect(base: &str, token: &str) -> Result<Self> {
-        let endpoint = Endpoint::from_shared(base.to_owned())?.timeout(Duration::from_secs(30));
+        let endpoint = Endpoint::from_shared(base.to_owned())?;
         Ok(Self {
-            channel: endpoint.connect_lazy(),
+            channel: endpoint
+                .clone()
+                .timeout(Duration::from_secs(30))
+                .connect_lazy(),
+            long: endpoint.connect_lazy(),
             bearer: Bearer(format!("Bearer {token}").parse()?),
             base: base.to_owned(),
             http: reqwest::Client::new(),
@@ -83,6 +90,10 @@ impl Api {
 
     pub fn deployments(&self) -> DeploymentServiceClient<Authorized> {
         DeploymentServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+    }
+
+    pub fn events(&self) -> EventServiceClient<Authorized> {
+        EventServiceClient::with_interceptor(self.long.clone(), self.bearer.clone())
     }
 
     pub async fn edges(&self) -> Result<Vec<pb::Edge>, Status> {
