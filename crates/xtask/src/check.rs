@@ -8,6 +8,7 @@ use crate::workspace::Workspace;
 use crate::{cargo, tools};
 
 mod arrows;
+mod bugs;
 mod chart;
 mod compose;
 mod documents;
@@ -23,13 +24,14 @@ type Outcome = Result<()>;
 pub(crate) const BASELINE: &str = "proto/baseline.binpb";
 
 /// Quick ones first: a fault of style need not wait for the compiler.
-const QUICK: [&str; 12] = [
+const QUICK: [&str; 13] = [
     "format",
     "arrows",
     "manifests",
     "files",
     "migrations",
     "documents",
+    "bugs",
     "licences",
     "tls",
     "proto",
@@ -95,6 +97,7 @@ async fn one(workspace: &Workspace, name: &str) -> Outcome {
         "files" => files::check(workspace),
         "migrations" => migrations::check(workspace),
         "documents" => documents::check(workspace),
+        "bugs" => bugs::check(workspace),
         "licences" => supply::licences(workspace),
         "tls" => supply::one_tls_stack(workspace),
         "proto" => proto(workspace),

@@ -6,6 +6,7 @@
 )]
 
 mod bench;
+mod bugs;
 mod cargo;
 mod chaos;
 mod check;
@@ -54,6 +55,8 @@ enum Command {
     Test(test::Options),
     /// Deployments under fire: kills, deleted streams, a Postgres that restarts.
     Chaos(chaos::Options),
+    /// Prove that the run under fire catches deliberate bugs (`tests/bugs`).
+    Bugs(bugs::Options),
     /// Load runs of the hot paths against release builds.
     Bench(bench::Options),
     /// What CI runs: check, test, and what needs more tools.
@@ -89,6 +92,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Check { only } => check::run(&workspace, &only).await,
         Command::Test(options) => test::run(&workspace, &options).await,
         Command::Chaos(options) => chaos::run(&workspace, &options),
+        Command::Bugs(options) => bugs::run(&workspace, &options).await,
         Command::Bench(options) => bench::run(&workspace, &options),
         Command::Ci => ci::run(&workspace).await,
         Command::Prepare { baseline } => prepare::run(&workspace, baseline).await,

@@ -143,7 +143,7 @@ pub(crate) fn install_all(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-fn cache() -> Result<PathBuf> {
+pub(crate) fn cache() -> Result<PathBuf> {
     let set = |key| std::env::var_os(key).filter(|value| !value.is_empty());
     let folder = set("XDG_CACHE_HOME").map(PathBuf::from);
     let folder = folder.or_else(|| Some(Path::new(&set("HOME")?).join(".cache")));
