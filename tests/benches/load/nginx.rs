@@ -18,8 +18,9 @@ struct Nginx(Child);
 
 impl Drop for Nginx {
     fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to end.
-        let _ended = self.0.kill();
+        // Asked, not killed: a killed master leaves its worker behind. It may have ended by itself.
+        let pid = self.0.id().to_string();
+        let _asked = Command::new("kill").args(["-TERM", &pid]).status();
         let _reaped = self.0.wait();
     }
 }
