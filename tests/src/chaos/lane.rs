@@ -89,16 +89,21 @@ impl Lane {
             }
             Fate::Late => {
                 self.callers.ended(&id).await?;
-                // Somebody's slow build of an older commit comes in after the newer one.
                 if let Some(older) = place.checked_sub(1).and_then(|before| commits.get(before)) {
-                    let mark = format!("{mark}-late");
-                    let strategy = self.strategy(fate);
-                    let content = Content::site(&mark);
-                    let late = self.deploy(&content, &mark, older, strategy).await?;
-                    self.callers.ended(&late).await?;
+                    self.come_late(&mark, older).await?;
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Somebody's slow build of an older commit comes in after the newer one.
+    async fn come_late(&mut self, mark: &str, older: &Commit) -> Result<()> {
+        let mark = format!("{mark}-late");
+        let strategy = self.strategy(Fate::Late);
+        let content = Content::site(&mark);
+        let late = self.deploy(&content, &mark, older, strategy).await?;
+        self.callers.ended(&late).await?;
         Ok(())
     }
 
