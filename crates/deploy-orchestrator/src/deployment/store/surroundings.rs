@@ -49,6 +49,10 @@ pub(crate) enum Steps {
 }
 
 /// The surroundings of those deployments that exist.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one statement, and its columns one by one"
+)]
 pub(crate) async fn surroundings(
     conn: &mut PgConnection,
     deployments: &[DeploymentId],
