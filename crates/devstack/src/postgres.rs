@@ -21,6 +21,9 @@ use crate::warden::Warden;
 /// Long enough for a recovery after `kill -9` on a slow disk.
 const READY_WITHIN: Duration = Duration::from_mins(1);
 
+/// Lines that a killed server may still write: one or two for each of its connections.
+const LAST_WORDS: usize = 600;
+
 /// The user that runs Postgres when we are root: Postgres refuses to run as root.
 const USER: &str = "postgres";
 
@@ -95,12 +98,12 @@ impl Postgres {
         self.process.start()?;
         wait_until(READY_WITHIN, "Postgres", || async {
             if let Some(status) = self.process.lost() {
-                // After a kill its last backends may hold the shared memory for a moment more.
-                let words = self.process.tail(5);
-                if words.contains("shared memory block") {
+                // After a kill its last backends may hold the shared memory for a moment more, and
+                // each has a last word of its own.
+                if self.process.tail(LAST_WORDS).contains("shared memory block") {
                     self.process.start().map_err(|error| format!("{error:#}"))?;
                 }
-                return Err(format!("{status}: {words}"));
+                return Err(format!("{status}: {}", self.process.tail(5)));
             }
             self.answers().await
         })
