@@ -1,7 +1,7 @@
 //! The independent checker: reads the databases and the edges, never the services, and says which
 //! invariants of `docs/ARCHITECTURE.md` were broken, in words.
 //!
-//! [`database`], [`edges`] and [`told`] judge a run that is over; [`moment`] judges one that goes on.
+//! [`database`], [`edges()`] and [`told()`] judge a run that is over; [`moment()`] judges one that goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
