@@ -100,7 +100,11 @@ impl Postgres {
             if let Some(status) = self.process.lost() {
                 // After a kill its last backends may hold the shared memory for a moment more, and
                 // each has a last word of its own.
-                if self.process.tail(LAST_WORDS).contains("shared memory block") {
+                if self
+                    .process
+                    .tail(LAST_WORDS)
+                    .contains("shared memory block")
+                {
                     self.process.start().map_err(|error| format!("{error:#}"))?;
                 }
                 return Err(format!("{status}: {}", self.process.tail(5)));

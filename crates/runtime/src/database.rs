@@ -66,8 +66,6 @@ pub async fn connect(url: &str, max: u32) -> Result<PgPool, Error> {
         ("statement_timeout", "5s"),
         ("lock_timeout", "2s"),
         ("idle_in_transaction_session_timeout", "10s"),
-        // Each statement is made for one index; to plan it anew costs more than to carry it out.
-        ("plan_cache_mode", "force_generic_plan"),
     ]);
     Ok(PgPoolOptions::new()
         .max_connections(max)

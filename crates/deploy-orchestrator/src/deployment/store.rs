@@ -175,10 +175,10 @@ macro_rules! select_deployment {
 }
 
 mod list;
-mod surroundings;
+pub(super) mod surroundings;
 
 pub(super) use list::{Listing, Narrowing, Scope, list};
-pub(super) use surroundings::{Step, Steps, Surroundings, surroundings};
+pub(super) use surroundings::{Step, Steps, Surroundings};
 
 /// The deployment; none when there is none.
 pub(crate) async fn find(

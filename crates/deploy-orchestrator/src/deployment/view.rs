@@ -82,9 +82,7 @@ pub(super) async fn whole(
     let mut looks = LOOKS;
     loop {
         looks -= 1;
-        let all = [deployment.id];
-        let around = store::surroundings(conn, &all, Steps::Read).await?;
-        let around = around.into_values().next();
+        let around = store::surroundings::of_one(conn, deployment.id, Steps::Read).await?;
         if looks > 0
             && around
                 .as_ref()
@@ -105,7 +103,7 @@ pub(super) async fn with_surroundings(
     deployments: &[Deployment],
 ) -> Result<Vec<pb::Deployment>, Error> {
     let ids: Vec<_> = deployments.iter().map(|one| one.id).collect();
-    let mut around = store::surroundings(conn, &ids, Steps::Leave).await?;
+    let mut around = store::surroundings::of_many(conn, &ids, Steps::Leave).await?;
     Ok(deployments
         .iter()
         .map(|one| shown_with(ctx, one, around.remove(&one.id)))
@@ -203,8 +201,8 @@ pub(super) async fn steps(
     conn: &mut PgConnection,
     deployment: DeploymentId,
 ) -> Result<Vec<pb::Step>, sqlx::Error> {
-    let around = store::surroundings(conn, &[deployment], Steps::Read).await?;
-    let steps = around.into_values().flat_map(|around| around.steps);
+    let around = store::surroundings::of_one(conn, deployment, Steps::Read).await?;
+    let steps = around.into_iter().flat_map(|around| around.steps);
     Ok(steps.map(step).collect())
 }
 

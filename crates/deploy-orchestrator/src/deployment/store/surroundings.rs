@@ -48,51 +48,41 @@ pub(crate) enum Steps {
     Leave,
 }
 
-/// The surroundings of those deployments that exist.
-#[expect(
-    clippy::too_many_lines,
-    reason = "one statement, and its columns one by one"
-)]
-pub(crate) async fn surroundings(
-    conn: &mut PgConnection,
-    deployments: &[DeploymentId],
-    steps: Steps,
-) -> Result<HashMap<DeploymentId, Surroundings>, sqlx::Error> {
-    let ids: Vec<Uuid> = deployments.iter().map(|id| id.uuid()).collect();
-    let rows = sqlx::query!(
-        r#"SELECT d.id, d.version, r.id AS release_id, s.slug AS site, r.manifest_digest,
-                  r.state = 'sealed' AS "sealed!", r.commit, r.message, r.author, r.author_email,
-                  r.committed_at AS "committed_at: Column", r.dirty, r.file_count, r.byte_count,
-                  r.created_at AS "created_at: Column", r.created_by,
-                  r.sealed_at AS "sealed_at: Column",
-                  ARRAY(SELECT b.branch FROM release_branch b WHERE b.release_id = r.id
-                        ORDER BY b.added_at) AS "branches!",
-                  (SELECT COALESCE(jsonb_agg(jsonb_build_object('environment', e.slug, 'at', j.at,
-                          'reason', j.reason, 'deployment_id', j.deployment_id) ORDER BY j.at), '[]')
-                   FROM rejection j JOIN environment e ON e.id = j.environment_id
-                   WHERE j.release_id = r.id AND j.cleared_at IS NULL)
-                      AS "rejections!: Json<Vec<release::store::Rejection>>",
-                  (SELECT COALESCE(jsonb_agg(jsonb_build_object('kind', b.kind, 'since', b.since,
-                          'until', b.until, 'owner', b.owner, 'message', b.message,
-                          'action', b.action) ORDER BY b.id), '[]')
-                   FROM blocker b WHERE b.deployment_id = d.id AND b.cleared_at IS NULL)
-                      AS "blockers!: Json<Vec<blocker::Told>>",
-                  (SELECT COALESCE(jsonb_agg(jsonb_build_object('id', t.id, 'ord', t.ord,
-                          'kind', t.kind, 'state', t.state, 'weight', t.weight,
-                          'interval_ms', t.interval_ms, 'undo', t.undo_of IS NOT NULL,
-                          'attempt', t.attempt, 'lost_leases', t.lost_leases,
-                          'message', t.message, 'started_at', t.started_at,
-                          'finished_at', t.finished_at, 'owner', t.owner) ORDER BY t.ord), '[]')
-                   FROM step t WHERE t.deployment_id = d.id AND $2::bool)
-                      AS "steps!: Json<Vec<Step>>"
-           FROM deployment d JOIN release r ON r.id = d.release_id JOIN site s ON s.id = r.site_id
-           WHERE d.id = ANY($1)"#,
-        &ids,
-        steps == Steps::Read
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows
+/// The one reading of surroundings, for each way to find them.
+macro_rules! select_surroundings {
+    ($conn:expr, $steps:expr, $rest:literal, $argument:expr) => {
+        sqlx::query!(
+            r#"SELECT d.id, d.version, r.id AS release_id, s.slug AS site, r.manifest_digest,
+                      r.state = 'sealed' AS "sealed!", r.commit, r.message, r.author, r.author_email,
+                      r.committed_at AS "committed_at: Column", r.dirty, r.file_count, r.byte_count,
+                      r.created_at AS "created_at: Column", r.created_by,
+                      r.sealed_at AS "sealed_at: Column",
+                      ARRAY(SELECT b.branch FROM release_branch b WHERE b.release_id = r.id
+                            ORDER BY b.added_at) AS "branches!",
+                      (SELECT COALESCE(jsonb_agg(jsonb_build_object('environment', e.slug, 'at', j.at,
+                              'reason', j.reason, 'deployment_id', j.deployment_id) ORDER BY j.at), '[]')
+                       FROM rejection j JOIN environment e ON e.id = j.environment_id
+                       WHERE j.release_id = r.id AND j.cleared_at IS NULL)
+                          AS "rejections!: Json<Vec<release::store::Rejection>>",
+                      (SELECT COALESCE(jsonb_agg(jsonb_build_object('kind', b.kind, 'since', b.since,
+                              'until', b.until, 'owner', b.owner, 'message', b.message,
+                              'action', b.action) ORDER BY b.id), '[]')
+                       FROM blocker b WHERE b.deployment_id = d.id AND b.cleared_at IS NULL)
+                          AS "blockers!: Json<Vec<blocker::Told>>",
+                      (SELECT COALESCE(jsonb_agg(jsonb_build_object('id', t.id, 'ord', t.ord,
+                              'kind', t.kind, 'state', t.state, 'weight', t.weight,
+                              'interval_ms', t.interval_ms, 'undo', t.undo_of IS NOT NULL,
+                              'attempt', t.attempt, 'lost_leases', t.lost_leases,
+                              'message', t.message, 'started_at', t.started_at,
+                              'finished_at', t.finished_at, 'owner', t.owner) ORDER BY t.ord), '[]')
+                       FROM step t WHERE t.deployment_id = d.id AND $2::bool)
+                          AS "steps!: Json<Vec<Step>>"
+               FROM deployment d JOIN release r ON r.id = d.release_id JOIN site s ON s.id = r.site_id "# + $rest,
+            $argument,
+            $steps == Steps::Read
+        )
+        .fetch_all($conn)
+        .await?
         .into_iter()
         .map(|row| {
             let release = release::store::Shown {
@@ -122,5 +112,26 @@ pub(crate) async fn surroundings(
             };
             (DeploymentId::from_uuid(row.id), surroundings)
         })
-        .collect())
+    };
+}
+
+/// The surroundings of one deployment; none when there is none.
+pub(crate) async fn of_one(
+    conn: &mut PgConnection,
+    deployment: DeploymentId,
+    steps: Steps,
+) -> Result<Option<Surroundings>, sqlx::Error> {
+    // By one id, not by an array of one: for an array Postgres makes a new plan each time.
+    let mut rows = select_surroundings!(conn, steps, "WHERE d.id = $1", deployment.uuid());
+    Ok(rows.next().map(|(_, surroundings)| surroundings))
+}
+
+/// The surroundings of those deployments that exist.
+pub(crate) async fn of_many(
+    conn: &mut PgConnection,
+    deployments: &[DeploymentId],
+    steps: Steps,
+) -> Result<HashMap<DeploymentId, Surroundings>, sqlx::Error> {
+    let ids: Vec<Uuid> = deployments.iter().map(|id| id.uuid()).collect();
+    Ok(select_surroundings!(conn, steps, "WHERE d.id = ANY($1)", &ids).collect())
 }
