@@ -17,6 +17,7 @@ use anyhow::{Context, Result};
 use candlefish_devstack::{Builder, Service, Stack};
 
 pub use api::Api;
+pub use candlefish_testkit::{Page, fetch};
 pub use content::Content;
 pub use visitors::Visitors;
 
@@ -76,20 +77,12 @@ impl Sandbox {
     pub async fn visit(&self, edge: usize, host: &str, path: &str) -> Result<Page> {
         let edges = self.stack.edges();
         let edge = edges.get(edge).context("an edge of that number")?;
-        visitors::fetch(&reqwest::Client::new(), edge.address, host, path).await
+        let page = fetch(&reqwest::Client::new(), edge.address, host, path).await;
+        page.context("a page")
     }
 
     /// Ends everything in order.
     pub async fn stop(self) -> Result<()> {
         self.stack.stop().await
     }
-}
-
-/// What a visitor got.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
-    pub status: u16,
-    /// The release that the edge says it is of.
-    pub release: String,
-    pub body: String,
 }

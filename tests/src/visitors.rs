@@ -6,11 +6,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use crate::{Page, fetch};
 use anyhow::{Context, Result, bail};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-
-use crate::Page;
 
 /// What visitors saw.
 #[derive(Debug, Clone, Default)]
@@ -90,7 +89,7 @@ impl Visitor {
         }
     }
 
-    fn note(&self, path: &str, answer: Result<Page>) {
+    fn note(&self, path: &str, answer: reqwest::Result<Page>) {
         let judged = self.judge(path, answer);
         let mut seen = self.seen.lock().unwrap();
         match judged {
@@ -102,7 +101,7 @@ impl Visitor {
         }
     }
 
-    fn judge(&self, path: &str, answer: Result<Page>) -> Result<Option<String>> {
+    fn judge(&self, path: &str, answer: reqwest::Result<Page>) -> Result<Option<String>> {
         let page = answer?;
         if page.status != 200 {
             bail!("status {}", page.status);
@@ -123,30 +122,4 @@ pub fn mark(body: &str) -> Option<String> {
     let (_, rest) = body.split_once("mark:")?;
     let (mark, _) = rest.split_once("</p>")?;
     Some(mark.to_owned())
-}
-
-/// One request to one edge.
-pub async fn fetch(
-    http: &reqwest::Client,
-    edge: SocketAddr,
-    host: &str,
-    path: &str,
-) -> Result<Page> {
-    let answer = http
-        .get(format!("http://{edge}{path}"))
-        .header("host", host)
-        .send()
-        .await?;
-    let status = answer.status().as_u16();
-    let release = answer
-        .headers()
-        .get("candlefish-release")
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default()
-        .to_owned();
-    Ok(Page {
-        status,
-        release,
-        body: answer.text().await?,
-    })
 }

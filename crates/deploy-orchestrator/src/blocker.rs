@@ -202,14 +202,40 @@ impl Told {
     }
 }
 
+/// A blocker as columns tell it.
+struct Row {
+    kind: String,
+    since: Timestamp,
+    until: Option<Timestamp>,
+    owner: String,
+    message: String,
+    action: String,
+    cleared_at: Option<Timestamp>,
+}
+
+impl From<Row> for Told {
+    fn from(row: Row) -> Self {
+        Self {
+            kind: row.kind,
+            since: row.since.to_jiff(),
+            until: row.until.map(Timestamp::to_jiff),
+            owner: row.owner,
+            message: row.message,
+            action: row.action,
+            cleared_at: row.cleared_at.map(Timestamp::to_jiff),
+        }
+    }
+}
+
 /// Those that stand for a deployment.
 pub(crate) async fn list_standing(
     conn: &mut PgConnection,
     deployment: DeploymentId,
 ) -> Result<Vec<pb::Blocker>, sqlx::Error> {
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        Row,
         r#"SELECT kind, since AS "since: Timestamp", until AS "until: Timestamp",
-                  owner, message, action
+                  owner, message, action, cleared_at AS "cleared_at: Timestamp"
            FROM blocker WHERE deployment_id = $1 AND cleared_at IS NULL ORDER BY id"#,
         deployment.uuid()
     )
@@ -217,16 +243,7 @@ pub(crate) async fn list_standing(
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| Told {
-            kind: row.kind,
-            since: row.since.to_jiff(),
-            until: row.until.map(Timestamp::to_jiff),
-            owner: row.owner,
-            message: row.message,
-            action: row.action,
-            cleared_at: None,
-        })
-        .map(Told::shown)
+        .map(|row| Told::from(row).shown())
         .collect())
 }
 
@@ -235,7 +252,8 @@ pub(crate) async fn list_all(
     conn: &mut PgConnection,
     deployment: DeploymentId,
 ) -> Result<Vec<pb::Blocker>, sqlx::Error> {
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        Row,
         r#"SELECT kind, since AS "since: Timestamp", until AS "until: Timestamp",
                   owner, message, action, cleared_at AS "cleared_at: Timestamp"
            FROM blocker WHERE deployment_id = $1 ORDER BY id DESC LIMIT 200"#,
@@ -243,18 +261,6 @@ pub(crate) async fn list_all(
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows
-        .into_iter()
-        .rev()
-        .map(|row| Told {
-            kind: row.kind,
-            since: row.since.to_jiff(),
-            until: row.until.map(Timestamp::to_jiff),
-            owner: row.owner,
-            message: row.message,
-            action: row.action,
-            cleared_at: row.cleared_at.map(Timestamp::to_jiff),
-        })
-        .map(Told::shown)
-        .collect())
+    let rows = rows.into_iter().rev();
+    Ok(rows.map(|row| Told::from(row).shown()).collect())
 }

@@ -6,12 +6,14 @@
 pub mod checker;
 mod collector;
 mod database;
+mod page;
 mod proxy;
 mod servers;
 mod wait;
 
 pub use collector::{Collector, Span};
 pub use database::{Database, OFFSET_CLOCK};
+pub use page::{Page, fetch};
 pub use proxy::Proxy;
 pub use servers::nats_url;
 pub use wait::{poll_until, wait_until};

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::{Content, Sandbox, api::Commit, visitors};
+use e2e::{Content, Sandbox, api::Commit};
 
 use crate::{Row, millis, percentile};
 
@@ -80,7 +80,7 @@ async fn go_to(
         .unwrap()
         .into_inner();
     for edge in edges {
-        while visitors::fetch(http, *edge, "back.localhost", "/")
+        while e2e::fetch(http, *edge, "back.localhost", "/")
             .await
             .unwrap()
             .release

@@ -8,7 +8,7 @@ use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use super::create::Create;
-use crate::ctx::{read, stored};
+use crate::ctx::stored;
 
 /// What commands must know of a release.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -234,6 +234,33 @@ pub(crate) struct Rejection {
     pub(super) deployment_id: Uuid,
 }
 
+/// A release from a row that has its columns, whatever else that has; its id may have another name.
+macro_rules! shown_release {
+    ($row:ident, $id:expr) => {
+        $crate::release::store::Shown {
+            id: candlefish_ids::ReleaseId::from_uuid($id),
+            site: $row.site,
+            manifest: hex::encode($row.manifest_digest),
+            sealed: $row.sealed,
+            commit: $row.commit,
+            message: $row.message,
+            author: $row.author,
+            author_email: $row.author_email,
+            committed_at: $row.committed_at.map($crate::ctx::read),
+            branches: $row.branches,
+            dirty: $row.dirty,
+            file_count: $row.file_count,
+            byte_count: $row.byte_count,
+            created_at: $crate::ctx::read($row.created_at),
+            created_by: $row.created_by,
+            sealed_at: $row.sealed_at.map($crate::ctx::read),
+            rejections: $row.rejections.0,
+        }
+    };
+}
+
+pub(crate) use shown_release;
+
 /// The one reading of a release for the API, for each way to find it.
 macro_rules! select_release {
     ($conn:expr, $rest:literal, $($argument:expr),+) => {
@@ -257,25 +284,7 @@ macro_rules! select_release {
         .fetch_all($conn)
         .await?
         .into_iter()
-        .map(|row| Shown {
-            id: ReleaseId::from_uuid(row.id),
-            site: row.site,
-            manifest: hex::encode(row.manifest_digest),
-            sealed: row.sealed,
-            commit: row.commit,
-            message: row.message,
-            author: row.author,
-            author_email: row.author_email,
-            committed_at: row.committed_at.map(read),
-            branches: row.branches,
-            dirty: row.dirty,
-            file_count: row.file_count,
-            byte_count: row.byte_count,
-            created_at: read(row.created_at),
-            created_by: row.created_by,
-            sealed_at: row.sealed_at.map(read),
-            rejections: row.rejections.0,
-        })
+        .map(|row| shown_release!(row, row.id))
         .collect()
     };
 }

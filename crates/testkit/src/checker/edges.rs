@@ -7,6 +7,7 @@ use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::Broken;
+use crate::{Page, fetch};
 
 const CLAIM: &str = "every edge serves what is live";
 
@@ -76,7 +77,12 @@ impl Look<'_> {
         wanted: Option<&str>,
         marks: &BTreeMap<String, String>,
     ) -> Result<(), String> {
-        let (status, release, body) = self.fetch().await.map_err(|error| error.to_string())?;
+        let page = fetch(self.http, self.edge.address, self.host, "/").await;
+        let Page {
+            status,
+            release,
+            body,
+        } = page.map_err(|error| error.to_string())?;
         let Some(wanted) = wanted else {
             return if status == 200 || !release.is_empty() {
                 Err(format!("nothing is live, it answers {status} of {release}"))
@@ -95,18 +101,5 @@ impl Look<'_> {
             }
             _ => Ok(()),
         }
-    }
-
-    async fn fetch(&self) -> Result<(u16, String, String), reqwest::Error> {
-        let url = format!("http://{}/", self.edge.address);
-        let answer = self.http.get(url).header("host", self.host).send().await?;
-        let status = answer.status().as_u16();
-        let release = answer
-            .headers()
-            .get("candlefish-release")
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-            .to_owned();
-        Ok((status, release, answer.text().await?))
     }
 }

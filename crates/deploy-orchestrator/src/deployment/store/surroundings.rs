@@ -3,14 +3,14 @@
 
 use std::collections::HashMap;
 
-use candlefish_ids::{DeploymentId, ReleaseId};
+use candlefish_ids::DeploymentId;
 use jiff::Timestamp;
 use jiff_sqlx::Timestamp as Column;
 use serde::Deserialize;
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
-use crate::{blocker, ctx::read, release};
+use crate::{blocker, release};
 
 /// What the API shows with a deployment.
 #[derive(Debug)]
@@ -85,28 +85,9 @@ macro_rules! select_surroundings {
         .await?
         .into_iter()
         .map(|row| {
-            let release = release::store::Shown {
-                id: ReleaseId::from_uuid(row.release_id),
-                site: row.site,
-                manifest: hex::encode(row.manifest_digest),
-                sealed: row.sealed,
-                commit: row.commit,
-                message: row.message,
-                author: row.author,
-                author_email: row.author_email,
-                committed_at: row.committed_at.map(read),
-                branches: row.branches,
-                dirty: row.dirty,
-                file_count: row.file_count,
-                byte_count: row.byte_count,
-                created_at: read(row.created_at),
-                created_by: row.created_by,
-                sealed_at: row.sealed_at.map(read),
-                rejections: row.rejections.0,
-            };
             let surroundings = Surroundings {
                 version: row.version,
-                release,
+                release: release::store::shown_release!(row, row.release_id),
                 blockers: row.blockers.0,
                 steps: row.steps.0,
             };
