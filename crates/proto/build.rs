@@ -13,7 +13,7 @@ use prost::Message;
     reason = "cargo speaks to build scripts by the environment"
 )]
 fn main() -> Result<(), Box<dyn Error>> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     let files = proto_files(&root)?;
     println!("cargo:rerun-if-changed={}", root.display());
 
