@@ -96,7 +96,7 @@ impl Calls {
         Err(refusal.into())
     }
 
-    /// Makes the call; the answer is gRPC, as the service gave it.
+    /// Makes the call; the answer is gRPC, as the service gave it, and whole unless it is a stream.
     pub(crate) async fn make(
         &self,
         admitted: &Admitted,
@@ -112,10 +112,14 @@ impl Calls {
             safe: admitted.method.is_safe(),
         };
         let answer = async {
-            match admitted.method.owner {
+            let answer = match admitted.method.owner {
                 Owner::Orchestrator => self.orchestrator.call(&call).await,
                 Owner::Gateway => self.call_own(admitted, call).await,
+            }?;
+            if admitted.method.streams {
+                return Ok(answer);
             }
+            whole(answer).await
         };
         // A stream's answer begins at once; how long it goes on is its own business.
         let answer = tokio::time::timeout(self.timeout, answer)
@@ -212,6 +216,18 @@ impl Calls {
         );
         Ok(headers)
     }
+}
+
+/// The answer with its body in memory: a replica that dies in the middle of it has answered nothing.
+async fn whole(answer: Response<Body>) -> Result<Response<Body>, Status> {
+    let (head, body) = answer.into_parts();
+    let collected = body.collect().await.map_err(|broken| {
+        tracing::debug!(%broken, "a replica did not end its answer");
+        let words = "the answer broke off; the call may have taken effect: repeat it with the same \
+                     idempotency key";
+        Refusal::new(Code::Unavailable, "service-unavailable", words)
+    })?;
+    Ok(Response::from_parts(head, Body::new(collected)))
 }
 
 /// Why a request's body was not read.

@@ -1,5 +1,7 @@
 //! gRPC and gRPC-Web: bytes in, bytes out.
 
+mod ending;
+
 use std::{
     convert::Infallible,
     future::Future,
@@ -66,7 +68,12 @@ impl Grpc {
             .map_err(unread)?;
         check_guarded(&admitted, &body)?;
         let answer = self.calls.make(&admitted, &parts.headers, body).await?;
-        Ok(callers_fault(answer))
+        let answer = callers_fault(answer);
+        Ok(if method.streams {
+            ending::in_words(answer)
+        } else {
+            answer
+        })
     }
 }
 

@@ -87,11 +87,7 @@ impl Rest {
         if admitted.method.streams {
             return sse::stream(&admitted, answer, self.tasks.stopping()).await;
         }
-        // A replica that stops in the middle of its answer must not hold the caller for ever.
-        let late = |_elapsed| Problem::from(&Status::deadline_exceeded("the answer did not end"));
-        tokio::time::timeout(self.calls.timeout, one_message(&admitted, answer))
-            .await
-            .map_err(late)?
+        one_message(&admitted, answer).await
     }
 
     async fn read_body(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
@@ -159,12 +155,10 @@ async fn one_message(
     {
         return Err(Problem::from(&status));
     }
-    let broke = |_| {
-        Problem::from(&Status::unavailable(
-            "the answer broke off; repeat the call",
-        ))
-    };
-    let collected = body.collect().await.map_err(broke)?;
+    let collected = body
+        .collect()
+        .await
+        .map_err(|status| Problem::from(&status))?;
     if let Some(status) = collected.trailers().and_then(Status::from_header_map)
         && status.code() != tonic::Code::Ok
     {

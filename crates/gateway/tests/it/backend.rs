@@ -20,7 +20,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use prost::Message;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tonic::{Status, body::Body, service::Routes};
 
 const HEAD: &str = "/candlefish.event.v1.FeedService/Head";
@@ -33,6 +33,8 @@ pub(crate) enum Answer {
     Refusal(Status),
     /// Nothing, for ever.
     Silence,
+    /// Headers, some bytes and no end, as of one that is killed when the test says.
+    Death(Bytes, oneshot::Receiver<()>),
     /// Each message as the test sends it; an error ends the stream.
     Stream(mpsc::Receiver<Result<Vec<u8>, Status>>),
 }
@@ -197,6 +199,15 @@ fn respond(answer: Answer) -> Response<Body> {
     let (headers, messages) = match answer {
         Answer::Refusal(status) => return status.into_http(),
         Answer::Silence => (HeaderMap::new(), stream::pending().boxed()),
+        Answer::Death(begun, killed) => {
+            let death = stream::once(async {
+                // Also when the test is over.
+                let _killed = killed.await;
+                Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
+            });
+            let frames = stream::iter([Ok(Frame::data(begun))]).chain(death);
+            return grpc(Body::new(StreamBody::new(frames)), HeaderMap::new());
+        }
         Answer::Message(message, headers) => (headers, stream::iter([Ok(message)]).boxed()),
         Answer::Stream(messages) => {
             let messages = stream::unfold(messages, |mut messages| async {
@@ -212,7 +223,11 @@ fn respond(answer: Answer) -> Response<Body> {
         })
         .chain(stream::iter([trailers(&Status::new(tonic::Code::Ok, ""))]))
         .map(Ok::<_, std::convert::Infallible>);
-    let mut response = Response::new(Body::new(StreamBody::new(frames)));
+    grpc(Body::new(StreamBody::new(frames)), headers)
+}
+
+fn grpc(body: Body, headers: HeaderMap) -> Response<Body> {
+    let mut response = Response::new(body);
     *response.headers_mut() = headers;
     let kind = HeaderValue::from_static("application/grpc");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);

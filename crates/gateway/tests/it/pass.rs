@@ -6,9 +6,11 @@ use candlefish_proto::deploy::{
     deployment_service_client::DeploymentServiceClient,
 };
 use candlefish_runtime::refusal::{Code as RefusalCode, Refusal};
+use candlefish_testkit::wait_until;
 use http::HeaderMap;
 use prost::Message;
 use reqwest::Method;
+use tokio::sync::oneshot;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -117,6 +119,50 @@ async fn a_stream_passes_message_by_message() {
     stream.message().await.unwrap().unwrap();
     feed.send(Err(Status::aborted("enough"))).await.unwrap();
     assert_eq!(stream.message().await.unwrap_err().code(), Code::Aborted);
+}
+
+#[tokio::test]
+async fn a_service_that_dies_in_the_middle_of_its_answer_is_unavailable() {
+    let stand = Stand::start().await;
+    let (kill, killed) = oneshot::channel();
+    // Half of a frame's head.
+    let death = Answer::Death(Bytes::from_static(&[0, 0]), killed);
+    stand
+        .backend
+        .will("DeploymentService/CancelDeployment", death);
+    let mut client = DeploymentServiceClient::new(stand.channel());
+    let asked = CancelDeploymentRequest::default();
+    let asking = client.cancel_deployment(with_token(asked, &stand.admin));
+    let dying = async {
+        wait_until(SOON, "the call", async || !stand.backend.seen().is_empty()).await;
+        kill.send(()).unwrap();
+    };
+    let (died, ()) = tokio::join!(asking, dying);
+    let status = died.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    assert!(
+        status.message().contains("repeat it with the same"),
+        "{status:?}"
+    );
+    assert_eq!(stand.backend.seen().len(), 1, "it may have taken effect");
+}
+
+#[tokio::test]
+async fn a_service_that_dies_in_the_middle_of_a_stream_is_unavailable() {
+    let stand = Stand::start().await;
+    let (kill, killed) = oneshot::channel();
+    let death = Answer::Death(frame(&deployment(1).encode_to_vec()), killed);
+    stand
+        .backend
+        .will("DeploymentService/WatchDeployment", death);
+    let mut client = DeploymentServiceClient::new(stand.channel());
+    let request = with_token(WatchDeploymentRequest::default(), &stand.admin);
+    let mut stream = client.watch_deployment(request).await.unwrap().into_inner();
+    stream.message().await.unwrap().unwrap();
+    kill.send(()).unwrap();
+    let status = stream.message().await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    assert!(status.message().contains("begin it again"), "{status:?}");
 }
 
 #[tokio::test]
