@@ -11,11 +11,17 @@ use std::{
 
 use candlefish_blobs::Store;
 use candlefish_clock::Moment;
+use candlefish_ids::DeploymentId;
+use candlefish_messaging::{Fact, outbox};
+use candlefish_runtime::{
+    database,
+    refusal::{Code, Refusal},
+};
 use jiff_sqlx::{Timestamp, ToSqlx};
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use tokio::sync::Notify;
 
-use crate::{Config, observed::Observed};
+use crate::{Config, deployment, observed::Observed, step::worker::chain};
 
 /// Shared by all commands of one process; cheap to clone.
 #[derive(Clone, Debug)]
@@ -57,6 +63,9 @@ impl Ctx {
             inner: self.pool.begin().await?,
             now: None,
             observed: Vec::new(),
+            facts: Vec::new(),
+            lines: Vec::new(),
+            moves_traffic: false,
         })
     }
 
@@ -68,19 +77,50 @@ impl Ctx {
         Ok(read(at))
     }
 
-    /// Wakes everything that a committed change may concern.
-    pub(crate) fn nudge(&self) {
-        self.nudges.relay.nudge();
-        self.nudges.wake();
-        self.nudges.poke.notify_one();
-    }
-
-    /// Commits and wakes what the change may concern.
-    pub(crate) async fn commit(&self, tx: Tx) -> Result<(), sqlx::Error> {
-        tx.inner.commit().await?;
+    /// Writes what the transaction tells, commits, and wakes what the change may concern.
+    pub(crate) async fn commit(&self, mut tx: Tx) -> Result<(), CommitError> {
+        let told = tx.write_told().await?;
+        tx.inner.commit().await.map_err(CommitError::Commit)?;
         tx.observed.into_iter().for_each(Observed::count);
-        self.nudge();
+        if told {
+            self.nudges.relay.nudge();
+        }
+        if tx.moves_traffic {
+            self.nudges.routes.notify_waiters();
+        }
+        self.nudges.steps.notify_waiters();
+        self.nudges.watchers.notify_waiters();
+        self.nudges.poke.notify_one();
         Ok(())
+    }
+}
+
+/// Why a transaction did not commit. Nothing of it is left, unless the database died while it said
+/// so.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommitError {
+    #[error("what the transaction tells was not written")]
+    Tell(#[from] outbox::Error),
+    #[error("the transaction did not commit")]
+    Commit(#[source] sqlx::Error),
+}
+
+impl CommitError {
+    /// The database's own error, when it is one.
+    pub(crate) const fn sql(&self) -> Option<&sqlx::Error> {
+        match self {
+            Self::Tell(outbox::Error::Database(error)) | Self::Commit(error) => Some(error),
+            Self::Tell(_) => None,
+        }
+    }
+}
+
+impl From<CommitError> for Refusal {
+    fn from(error: CommitError) -> Self {
+        match error.sql() {
+            Some(sql) => database::refuse("commit a transaction", sql),
+            None => Self::new(Code::Internal, "internal", chain(&error)),
+        }
     }
 }
 
@@ -117,6 +157,19 @@ pub(crate) struct Tx {
     inner: Transaction<'static, Postgres>,
     now: Option<Moment>,
     observed: Vec<Observed>,
+    /// What became true, for the outbox.
+    facts: Vec<Fact>,
+    lines: Vec<Line>,
+    moves_traffic: bool,
+}
+
+/// A line of a deployment's log.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) deployment: DeploymentId,
+    /// The step that it is about; 0 for the deployment as a whole.
+    pub(crate) step_ord: i32,
+    pub(crate) words: String,
 }
 
 impl Tx {
@@ -141,6 +194,47 @@ impl Tx {
     /// Counts for `/metrics` once this is committed.
     pub(crate) fn observe(&mut self, what: Observed) {
         self.observed.push(what);
+    }
+
+    /// Tells the world once this is committed: written with all other facts of the transaction, by
+    /// one statement, right before it ends.
+    pub(crate) fn tell(&mut self, fact: Fact) {
+        self.facts.push(fact);
+    }
+
+    /// Adds a line to a deployment's log, written as facts are.
+    pub(crate) fn log(
+        &mut self,
+        deployment: DeploymentId,
+        step_ord: i32,
+        words: impl Into<String>,
+    ) {
+        self.lines.push(Line {
+            deployment,
+            step_ord,
+            words: words.into(),
+        });
+    }
+
+    /// A route changes with this transaction: edges are told once it is committed.
+    pub(crate) const fn moves_traffic(&mut self) {
+        self.moves_traffic = true;
+    }
+
+    /// Writes facts and lines; true when there were facts.
+    async fn write_told(&mut self) -> Result<bool, outbox::Error> {
+        if !self.lines.is_empty() {
+            let lines = std::mem::take(&mut self.lines);
+            let now = self.now();
+            deployment::store::log(self, now, &lines).await?;
+        }
+        if self.facts.is_empty() {
+            return Ok(false);
+        }
+        let facts = std::mem::take(&mut self.facts);
+        let now = self.now();
+        outbox::append(self, now, facts).await?;
+        Ok(true)
     }
 
     /// The moment that [`Tx::read_clock`] read.

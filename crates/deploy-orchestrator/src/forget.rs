@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{ctx::Ctx, idempotency, route, step::worker::chain, traffic};
+use crate::{ctx::Ctx, deployment, idempotency, route, step::worker::chain, traffic};
 
 const EVERY: Duration = Duration::from_mins(1);
 /// Rows at once, so that no statement runs long.
@@ -30,18 +30,19 @@ pub(crate) async fn run(ctx: Ctx, stopping: CancellationToken) {
     }
 }
 
-async fn addresses(ctx: &Ctx) -> Result<(), sqlx::Error> {
+async fn addresses(ctx: &Ctx) -> Result<(), deployment::Error> {
     let mut tx = ctx.begin().await?;
     let epoch = candlefish_messaging::epoch::current(&mut tx).await?;
     let keep = ctx.config.keep_addresses;
     let taken = route::store::take_old_addresses_away(&mut tx, epoch, keep, AT_ONCE).await?;
     if taken > 0 {
+        tx.moves_traffic();
         tracing::info!(
             addresses = taken,
             "addresses of old deployments are taken away"
         );
     }
-    ctx.commit(tx).await
+    Ok(ctx.commit(tx).await?)
 }
 
 async fn answers(ctx: &Ctx) -> Result<(), idempotency::Error> {

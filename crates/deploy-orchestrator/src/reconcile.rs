@@ -155,8 +155,9 @@ async fn correct(ctx: &Ctx, environment: EnvironmentId) -> Result<(), Error> {
         releases: vec![one.live.clone()],
         ..Spec::default()
     };
+    tx.moves_traffic();
     route_store::write(&mut tx, epoch, &hosts, place, &spec).await?;
-    ctx.commit(tx).await.map_err(Error::Commit)
+    Ok(ctx.commit(tx).await?)
 }
 
 #[cfg(test)]

@@ -182,7 +182,10 @@ fn spawn(ctx: &Ctx, nats: &async_nats::Client, tasks: &Tasks) -> Result<Routes, 
         routes: seen,
         news: Arc::clone(&news),
     };
-    let name = format!("{NAME}-{}", std::process::id());
+    // In containers each replica is process 1 of its own.
+    let own = uuid::Uuid::new_v4().simple().to_string();
+    let name = format!("{NAME}-{}-{:.6}", std::process::id(), own);
+    let own = bytes::Bytes::from(own);
     let worker = Worker::new(ctx.clone(), &name, news, tasks.clone());
     let relay = Relay::new(
         ctx.pool.clone(),
@@ -207,9 +210,9 @@ fn spawn(ctx: &Ctx, nats: &async_nats::Client, tasks: &Tasks) -> Result<Routes, 
     tasks.spawn(
         "poke",
         stop,
-        poke::tell(ctx.clone(), nats.clone(), stopping.clone()),
+        poke::tell(ctx.clone(), own.clone(), nats.clone(), stopping.clone()),
     );
-    let listening = poke::listen(ctx.nudges.clone(), nats.clone(), stopping.clone());
+    let listening = poke::listen(ctx.nudges.clone(), own, nats.clone(), stopping.clone());
     tasks.spawn("poked", stop, listening);
     tasks.spawn("forget", stop, forget::run(ctx.clone(), stopping.clone()));
     tasks.spawn(

@@ -42,7 +42,7 @@ pub enum Error {
         /// The entity.
         entity: String,
         /// The event that was refused.
-        event_type: &'static str,
+        event_type: String,
     },
     /// The body.
     #[error("the body of {event_type} has {bytes} bytes, more than {MAX_BODY_BYTES}")]
@@ -63,41 +63,32 @@ pub async fn append(conn: &mut PgConnection, now: Moment, facts: Vec<Fact>) -> R
     if facts.is_empty() {
         return Ok(());
     }
-    let at = now.timestamp().to_sqlx();
-    for fact in facts.iter().filter(|fact| fact.terminal) {
-        let first = sqlx::query!(
-            "INSERT INTO terminal (entity, event_type, at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-            fact.entity,
-            fact.event_type,
-            at as _,
-        )
-        .execute(&mut *conn)
-        .await?
-        .rows_affected();
-        if first == 0 {
-            return Err(Error::TerminalTwice {
-                entity: fact.entity.clone(),
-                event_type: fact.event_type,
-            });
-        }
-    }
     let mut rows = Rows::default();
     for fact in facts {
         rows.push(now, fact)?;
     }
-    sqlx::query!(
-        "INSERT INTO outbox (event_type, entity, entity_version, created_at, envelope)
-         SELECT t, e, v, $5, x FROM unnest($1::text[], $2::text[], $3::int[], $4::bytea[])
-             WITH ORDINALITY AS f (t, e, v, x, n) ORDER BY n",
+    let first = sqlx::query_scalar!(
+        r#"WITH ended AS (
+               INSERT INTO terminal (entity, event_type, at)
+               SELECT e, t, $7 FROM unnest($1::text[], $2::text[]) AS ended (e, t)
+               ON CONFLICT DO NOTHING RETURNING entity),
+           written AS (
+               INSERT INTO outbox (event_type, entity, entity_version, created_at, envelope)
+               SELECT t, e, v, $7, x
+               FROM unnest($3::text[], $4::text[], $5::int[], $6::bytea[])
+                   WITH ORDINALITY AS f (t, e, v, x, n) ORDER BY n)
+           SELECT entity AS "entity!" FROM ended"#,
+        &rows.ended,
+        &rows.ended_by,
         &rows.types,
         &rows.entities,
         &rows.versions,
         &rows.envelopes,
-        at as _,
+        now.timestamp().to_sqlx() as _,
     )
-    .execute(conn)
+    .fetch_all(conn)
     .await?;
-    Ok(())
+    rows.all_ended_once(&first)
 }
 
 #[derive(Debug, Default)]
@@ -106,6 +97,9 @@ struct Rows {
     entities: Vec<String>,
     versions: Vec<i32>,
     envelopes: Vec<Vec<u8>>,
+    /// What has its terminal fact among these, and which.
+    ended: Vec<String>,
+    ended_by: Vec<String>,
 }
 
 impl Rows {
@@ -117,10 +111,29 @@ impl Rows {
                 bytes,
             });
         }
+        if fact.terminal {
+            self.ended.push(fact.entity.clone());
+            self.ended_by.push(fact.event_type.to_owned());
+        }
         self.types.push(fact.event_type.to_owned());
         self.entities.push(fact.entity.clone());
         self.versions.push(fact.entity_version);
         self.envelopes.push(envelope(now, fact).encode_to_vec());
+        Ok(())
+    }
+
+    /// Refuses a second terminal fact: only those in `first` had none before.
+    fn all_ended_once(&self, first: &[String]) -> Result<(), Error> {
+        let mut left: Vec<&str> = first.iter().map(String::as_str).collect();
+        for (entity, event_type) in self.ended.iter().zip(&self.ended_by) {
+            let Some(place) = left.iter().position(|one| one == entity) else {
+                return Err(Error::TerminalTwice {
+                    entity: entity.clone(),
+                    event_type: event_type.clone(),
+                });
+            };
+            left.swap_remove(place);
+        }
         Ok(())
     }
 }

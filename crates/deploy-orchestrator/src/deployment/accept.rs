@@ -1,18 +1,13 @@
 //! Writing a new deployment: shared by the commands that accept one.
 //!
-//! Deployment, steps, blockers and event are one commit with the lane's choice; the caller is
-//! answered after it.
+//! Deployment, blockers and event are one commit with the lane's choice; the caller is answered after
+//! it. The steps of its plan are written when the lane is granted: many never are.
 
 use candlefish_clock::Moment;
 use candlefish_ids::{DeploymentId, ReleaseId};
 use sqlx::PgConnection;
 
-use super::{
-    Deployment, Error, event,
-    plan::{Kind, plan},
-    state::State,
-    store,
-};
+use super::{Deployment, Error, event, plan::Kind, state::State, store};
 use crate::{
     ctx::{Ctx, Tx},
     lane::{self, store::Lane},
@@ -33,14 +28,14 @@ pub(super) struct New<'a> {
     pub(super) leaves_release_id: Option<ReleaseId>,
 }
 
-/// Writes the deployment and lets the lane choose; answers its id. The lane is locked.
+/// Writes the deployment and lets the lane choose; answers it as it was written. The lane is locked.
 pub(super) async fn accept(
     ctx: &Ctx,
     tx: &mut Tx,
     lane: &mut Lane,
     id: DeploymentId,
     new: New<'_>,
-) -> Result<(), Error> {
+) -> Result<Deployment, Error> {
     let now = tx.now();
     let deployment = build(id, now, &new);
     store::insert(
@@ -49,15 +44,14 @@ pub(super) async fn accept(
         &candlefish_runtime::trace::current_traceparent(),
     )
     .await?;
-    step::store::insert_plan(tx, id, &plan(new.kind, &new.strategy)).await?;
-    store::log(tx, now, id, 0, &format!("accepted from {}", new.actor)).await?;
+    tx.log(id, 0, format!("accepted from {}", new.actor));
     let fact = event::created(&deployment, new.actor);
-    candlefish_messaging::outbox::append(tx, now, vec![fact]).await?;
+    tx.tell(fact);
     lane::grant(ctx, tx, lane).await?;
     tracing::info!(
         deployment.id = %id, actor = new.actor, "a deployment to {} is accepted", deployment.place()
     );
-    Ok(())
+    Ok(deployment)
 }
 
 fn build(id: DeploymentId, now: Moment, new: &New<'_>) -> Deployment {

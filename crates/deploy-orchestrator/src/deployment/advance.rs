@@ -14,7 +14,7 @@ use super::{
     apply::{Change, apply_and_record},
     plan::StepKind,
     state::{Event, State},
-    stop, store, view,
+    stop, view,
 };
 use crate::{
     ctx::Ctx,
@@ -74,7 +74,7 @@ pub(crate) async fn advance(
         reason => format!(": {reason}"),
     };
     let message = format!("{} passed {}{said}", caller.principal, waiting.kind.word());
-    store::log(&mut tx, now, cmd.id, waiting.ord, &message).await?;
+    tx.log(cmd.id, waiting.ord, &message);
     if let Some(left) = deployment.deadline_left.take() {
         deployment.deadline_at = Some(now.plus(left));
     }
@@ -82,6 +82,6 @@ pub(crate) async fn advance(
     apply_and_record(&mut tx, &mut lane, &mut deployment, change).await?;
     let answer = view::load(ctx, &mut tx, cmd.id).await?;
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
-    ctx.commit(tx).await.map_err(Error::Commit)?;
+    ctx.commit(tx).await?;
     Ok(Reply::new(answer))
 }

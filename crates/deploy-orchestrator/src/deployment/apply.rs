@@ -57,7 +57,7 @@ pub(crate) async fn apply(
     deployment.state = state;
     if !change.message.is_empty() {
         deployment.message.clone_from(&change.message);
-        store::log(tx, now, deployment.id, 0, &change.message).await?;
+        tx.log(deployment.id, 0, &change.message);
     }
     if let Event::Stops(cause) = change.event {
         cause.word().clone_into(&mut deployment.cause);
@@ -104,8 +104,10 @@ async fn follow(
             .await?;
         }
         Consequence::End => {
-            // One that never acted leaves its whole plan behind.
-            step::store::abandon_open(tx, now, deployment.id).await?;
+            // One that never acted has no steps.
+            if deployment.state.acting().is_some() {
+                step::store::abandon_open(tx, now, deployment.id).await?;
+            }
             blocker::set(tx, now, deployment.id, None).await?;
             deployment.deadline_at = None;
             deployment.deadline_left = None;
@@ -183,9 +185,7 @@ pub(crate) async fn record(
             took: at.since(deployment.created_at),
         });
     }
-    let fact = event::changed(deployment, before, actor);
-    let now = tx.now();
-    candlefish_messaging::outbox::append(tx, now, vec![fact]).await?;
+    tx.tell(event::changed(deployment, before, actor));
     Ok(())
 }
 

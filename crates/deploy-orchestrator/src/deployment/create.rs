@@ -94,10 +94,10 @@ pub(crate) async fn create(
         retry_of: None,
         leaves_release_id: None,
     };
-    accept(ctx, &mut tx, &mut lane, id, new).await?;
-    let answer = view::load(ctx, &mut tx, id).await?;
+    let accepted = accept(ctx, &mut tx, &mut lane, id, new).await?;
+    let answer = view::whole(ctx, &mut tx, accepted).await?;
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
-    ctx.commit(tx).await.map_err(Error::Commit)?;
+    ctx.commit(tx).await?;
     Ok(Reply::new(answer))
 }
 
@@ -172,7 +172,6 @@ async fn lift(
     if environment.hold.is_none() {
         return Ok(());
     }
-    let now = tx.now();
     tracing::info!(
         environment.id = %environment.id, actor = %caller.principal, reason,
         "the hold of {} is lifted with a deployment", environment.place()
@@ -186,6 +185,6 @@ async fn lift(
         .map_err(site::Error::from)
         .map_err(Refusal::from)?;
     let fact = site::event::lifted(&ctx.config, &after, caller, reason);
-    candlefish_messaging::outbox::append(tx, now, vec![fact]).await?;
+    tx.tell(fact);
     Ok(())
 }

@@ -7,23 +7,21 @@ use candlefish_runtime::{
 };
 
 use super::{state::InvalidTransition, store};
-use crate::idempotency;
+use crate::{ctx::CommitError, idempotency};
 
 /// Why a command on a deployment can fail.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("the transaction did not begin")]
     Begin(#[source] sqlx::Error),
-    #[error("the transaction did not commit")]
-    Commit(#[source] sqlx::Error),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
     #[error(transparent)]
     Sql(#[from] sqlx::Error),
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error(transparent)]
     Transition(#[from] InvalidTransition),
-    #[error(transparent)]
-    Outbox(#[from] candlefish_messaging::outbox::Error),
     #[error(transparent)]
     Idempotency(#[from] idempotency::Error),
     /// What the caller reads is in it already.
@@ -40,11 +38,10 @@ impl Error {
 
     fn sql(&self) -> Option<&sqlx::Error> {
         match self {
-            Self::Begin(error)
-            | Self::Commit(error)
-            | Self::Sql(error)
-            | Self::Store(store::Error::Sql(error))
-            | Self::Outbox(candlefish_messaging::outbox::Error::Database(error)) => Some(error),
+            Self::Begin(error) | Self::Sql(error) | Self::Store(store::Error::Sql(error)) => {
+                Some(error)
+            }
+            Self::Commit(error) => error.sql(),
             _ => None,
         }
     }

@@ -81,6 +81,6 @@ pub(crate) async fn retry(
     accept(ctx, &mut tx, &mut lane, id, new).await?;
     let answer = view::load(ctx, &mut tx, id).await?;
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
-    ctx.commit(tx).await.map_err(Error::Commit)?;
+    ctx.commit(tx).await?;
     Ok(Reply::new(answer))
 }

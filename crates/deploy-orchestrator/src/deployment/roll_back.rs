@@ -85,7 +85,7 @@ pub(crate) async fn roll_back(
             ..told
         };
         idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
-        ctx.commit(tx).await.map_err(Error::Commit)?;
+        ctx.commit(tx).await?;
         return Ok(Reply::new(answer));
     }
     preempt(&mut tx, &mut lane, id, caller).await?;
@@ -104,7 +104,7 @@ pub(crate) async fn roll_back(
     let deployment = Some(view::load(ctx, &mut tx, id).await?);
     let answer = pb::Rollback { deployment, ..told };
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
-    ctx.commit(tx).await.map_err(Error::Commit)?;
+    ctx.commit(tx).await?;
     tracing::info!(
         deployment.id = %id, actor = %caller.principal, release.id = %choice.to,
         "{} goes back", environment.place()
@@ -205,6 +205,6 @@ async fn hold(
         .map_err(Refusal::from)?;
     let after = reload(tx, environment).await?;
     let fact = site::event::held(&ctx.config, &after, caller, reason);
-    candlefish_messaging::outbox::append(tx, now, vec![fact]).await?;
+    tx.tell(fact);
     Ok(())
 }

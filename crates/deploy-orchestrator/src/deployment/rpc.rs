@@ -146,9 +146,7 @@ impl DeploymentService for Rpc {
         let caller = identity::caller(&request)?;
         let found = self.find(&caller, &request.get_ref().id).await?;
         let mut conn = self.ctx.pool.acquire().await.map_err(Error::from)?;
-        let steps = view::steps(&mut conn, found.id)
-            .await
-            .map_err(Error::from)?;
+        let steps = view::steps(&mut conn, &found).await.map_err(Error::from)?;
         Ok(Response::new(pb::ListStepsResponse { steps }))
     }
 

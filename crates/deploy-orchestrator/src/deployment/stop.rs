@@ -62,7 +62,7 @@ pub(crate) async fn stop(
     lane::grant(ctx, &mut tx, &mut lane).await?;
     let answer = view::load(ctx, &mut tx, cmd.id).await?;
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
-    ctx.commit(tx).await.map_err(Error::Commit)?;
+    ctx.commit(tx).await?;
     tracing::info!(deployment.id = %cmd.id, actor = %caller.principal, "a deployment is {verb}");
     Ok(Reply::new(answer))
 }

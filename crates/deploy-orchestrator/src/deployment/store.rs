@@ -13,7 +13,7 @@ use super::{
     plan::Kind,
     state::{Acting, Ending, Outcome, State},
 };
-use crate::ctx::{Tx, read, stored};
+use crate::ctx::{Line, Tx, read, stored};
 
 /// A row that no command could have written.
 #[derive(Debug, thiserror::Error)]
@@ -339,20 +339,23 @@ pub(crate) async fn save(conn: &mut PgConnection, next: &mut Deployment) -> Resu
     Ok(())
 }
 
-/// Adds a line to a deployment's log.
+/// Adds lines to the logs of deployments, in order.
 pub(crate) async fn log(
     conn: &mut PgConnection,
     now: Moment,
-    deployment: DeploymentId,
-    step_ord: i32,
-    message: &str,
+    lines: &[Line],
 ) -> Result<(), sqlx::Error> {
+    let ids: Vec<Uuid> = lines.iter().map(|line| line.deployment.uuid()).collect();
+    let ords: Vec<i32> = lines.iter().map(|line| line.step_ord).collect();
+    let words: Vec<String> = lines.iter().map(|line| line.words.clone()).collect();
     sqlx::query!(
-        "INSERT INTO deployment_log (deployment_id, at, step_ord, message) VALUES ($1, $2, $3, $4)",
-        deployment.uuid(),
-        stored(now) as _,
-        step_ord,
-        message
+        "INSERT INTO deployment_log (deployment_id, at, step_ord, message)
+         SELECT d, $4, o, m FROM unnest($1::uuid[], $2::int[], $3::text[])
+             WITH ORDINALITY AS l (d, o, m, n) ORDER BY n",
+        &ids,
+        &ords,
+        &words,
+        stored(now) as _
     )
     .execute(conn)
     .await?;

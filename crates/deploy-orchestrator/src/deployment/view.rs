@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 
 use super::{
     Deployment, Error,
-    plan::{Kind, StepKind},
+    plan::{Kind, StepKind, plan},
     state::State,
     store::{self, Step, Steps, Surroundings},
 };
@@ -92,8 +92,32 @@ pub(super) async fn whole(
             deployment = again.unwrap_or(deployment);
             continue;
         }
-        return Ok(shown_with(ctx, &deployment, around));
+        let mut shown = shown_with(ctx, &deployment, around);
+        if shown.steps.is_empty() {
+            shown.steps = planned(&deployment);
+        }
+        return Ok(shown);
     }
+}
+
+/// The steps of a deployment that never had its lane: none is written yet.
+fn planned(deployment: &Deployment) -> Vec<pb::Step> {
+    let state = if deployment.state.is_terminal() {
+        pb::step::State::Abandoned
+    } else {
+        pb::step::State::Pending
+    };
+    (1..)
+        .zip(plan(deployment.kind, &deployment.strategy))
+        .map(|(ord, planned)| pb::Step {
+            ord,
+            kind: step_kind(planned.kind).into(),
+            state: state.into(),
+            weight: planned.weight,
+            interval: (!planned.interval.is_zero()).then(|| shown_duration(planned.interval)),
+            ..pb::Step::default()
+        })
+        .collect()
 }
 
 /// Deployments with release and blockers, without steps.
@@ -199,11 +223,16 @@ fn step_state(word: &str) -> pb::step::State {
 /// The steps of a deployment, undo steps last.
 pub(super) async fn steps(
     conn: &mut PgConnection,
-    deployment: DeploymentId,
+    deployment: &Deployment,
 ) -> Result<Vec<pb::Step>, sqlx::Error> {
-    let around = store::surroundings::of_one(conn, deployment, Steps::Read).await?;
+    let around = store::surroundings::of_one(conn, deployment.id, Steps::Read).await?;
     let steps = around.into_iter().flat_map(|around| around.steps);
-    Ok(steps.map(step).collect())
+    let written: Vec<_> = steps.map(step).collect();
+    Ok(if written.is_empty() {
+        planned(deployment)
+    } else {
+        written
+    })
 }
 
 fn step(row: Step) -> pb::Step {

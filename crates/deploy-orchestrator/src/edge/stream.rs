@@ -14,7 +14,8 @@ use tonic::{Status, Streaming};
 use super::store::{self, Report};
 use crate::{
     route::table::{Routes, Seen},
-    step::worker::{EdgeNews, chain},
+    site::host,
+    step::worker::{EdgeNews, News, chain},
 };
 
 /// Routes in one message, so that ten thousand stay below the message limit.
@@ -117,7 +118,10 @@ impl Serving {
             .iter()
             .filter_map(|one| Some((one.release_id.parse().ok()?, one.staged, one.error.clone())))
             .collect();
-        let tells_news = report.first || joins || !report.held.is_empty() || !staged.is_empty();
+        let mut news = self.concerned(&report.held);
+        news.everything |= report.first || joins;
+        news.releases
+            .extend(staged.iter().map(|(release, ..)| *release));
         let row = Report {
             edge: &known.edge,
             boot: &known.boot,
@@ -132,10 +136,29 @@ impl Serving {
             known.joined = true;
             tracing::info!(edge.id = %known.edge, boot = %known.boot, "an edge joins");
         }
-        if tells_news {
-            self.news.reported();
+        if !news.is_empty() {
+            self.news.reported(news);
         }
         Ok(())
+    }
+
+    /// Whose routes an edge holds at other versions than before.
+    fn concerned(&self, held: &[pb::HeldRoute]) -> News {
+        let mut news = News::default();
+        let routes = Arc::clone(&self.routes.borrow().routes);
+        for held in held {
+            let route = routes.get(&held.host);
+            let environment = route.and_then(|route| route.environment_id.parse().ok());
+            if let Some(environment) = environment {
+                news.environments.insert(environment);
+            } else if let Some(deployment) = host::deployment(&held.host) {
+                news.deployments.insert(deployment);
+            } else {
+                // This replica has not seen the route yet.
+                news.everything = true;
+            }
+        }
+        news
     }
 
     async fn save(&self, row: &Report<'_>) -> Result<(), Status> {

@@ -169,7 +169,8 @@ async fn start(ctx: &Ctx, tx: &mut Tx, lane: &mut Lane, id: DeploymentId) -> Res
     .await?;
     granted.message.clear();
     blocker::set(tx, now, id, None).await?;
-    step::store::ready_next(tx, now, id).await?;
+    let plan = deployment::plan::plan(granted.kind, &granted.strategy);
+    step::store::insert_plan(tx, now, id, &plan).await?;
     record(tx, &mut granted, &before, SYSTEM).await?;
     tracing::info!(
         deployment.id = %id, fence = lane.fence, "{} is granted its lane", granted.place()
@@ -258,7 +259,7 @@ pub(crate) async fn content_arrived(
         let mut tx = ctx.begin().await.map_err(Error::Begin)?;
         let mut lane = store::lock(&mut tx, environment).await?;
         grant(ctx, &mut tx, &mut lane).await?;
-        ctx.commit(tx).await.map_err(Error::Commit)?;
+        ctx.commit(tx).await?;
     }
     Ok(())
 }

@@ -52,7 +52,7 @@ pub(super) async fn decide(
     };
     let now = tx.now();
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
-    ctx.commit(tx).await.map_err(Error::Commit)?;
+    ctx.commit(tx).await?;
     tracing::info!(
         item = %cmd.item, actor = %caller.principal, reason = %cmd.reason, replays = cmd.replays,
         "a person decided about what waited"
@@ -124,7 +124,7 @@ async fn move_on(
     let now = tx.now();
     let cancelling = matches!(deployment.state, State::Cancelling { .. });
     blocker::set(tx, now, deployment.id, None).await?;
-    deployment::store::log(tx, now, deployment.id, 0, words).await?;
+    tx.log(deployment.id, 0, words);
     if let Some(left) = deployment.deadline_left.take() {
         deployment.deadline_at = Some(now.plus(left));
     }

@@ -43,7 +43,7 @@ pub(crate) async fn clear(
     };
     let answer = view::load(&mut tx, cmd.id).await?;
     let fact = event::cleared(&answer, count, by);
-    candlefish_messaging::outbox::append(&mut tx, now, vec![fact]).await?;
+    tx.tell(fact);
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
     ctx.commit(tx).await?;
     Ok(Reply::new(answer))

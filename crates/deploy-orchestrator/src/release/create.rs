@@ -46,7 +46,7 @@ pub(crate) async fn create(
     let answer = view::load(&mut tx, id).await?;
     if is_new {
         let fact = event::created(&answer, &caller.principal);
-        candlefish_messaging::outbox::append(&mut tx, now, vec![fact]).await?;
+        tx.tell(fact);
     }
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
     ctx.commit(tx).await?;

@@ -6,7 +6,7 @@ use candlefish_runtime::{
     refusal::{Code, Refusal},
 };
 
-use crate::{idempotency, site};
+use crate::{ctx::CommitError, idempotency, site};
 
 /// Why a call about releases failed.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,7 @@ pub(crate) enum Error {
     #[error(transparent)]
     Idempotency(#[from] idempotency::Error),
     #[error(transparent)]
-    Outbox(#[from] candlefish_messaging::outbox::Error),
+    Commit(#[from] CommitError),
 }
 
 impl From<Error> for Refusal {
@@ -71,10 +71,7 @@ impl From<Error> for Refusal {
             }
             Error::Blobs(_) => Self::new(Code::Internal, "blobs", words),
             Error::Sql(error) => database::refuse("work on a release", &error),
-            Error::Outbox(candlefish_messaging::outbox::Error::Database(error)) => {
-                database::refuse("append to the outbox", &error)
-            }
-            Error::Outbox(_) => Self::new(Code::Internal, "outbox", words),
+            Error::Commit(error) => error.into(),
             Error::Site(error) => error.into(),
             Error::Idempotency(error) => error.into(),
         }

@@ -48,7 +48,7 @@ pub(crate) async fn seal(
     let answer = view::load(&mut tx, id).await?;
     if sealed {
         let fact = event::sealed(&answer, &caller.principal);
-        candlefish_messaging::outbox::append(&mut tx, now, vec![fact]).await?;
+        tx.tell(fact);
     }
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
     ctx.commit(tx).await?;

@@ -45,9 +45,9 @@ pub(crate) async fn create(
         return Err(Error::SiteExists { slug: site.slug });
     }
     let fact = event::site_created(&ctx.config, &site, caller);
-    candlefish_messaging::outbox::append(&mut tx, now, vec![fact]).await?;
+    tx.tell(fact);
     let answer = view::site(&ctx.config, site);
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
-    ctx.commit(tx).await.map_err(Error::Commit)?;
+    ctx.commit(tx).await?;
     Ok(Reply::new(answer))
 }

@@ -69,10 +69,10 @@ pub(crate) async fn create(
     }
     let made = store::load_environment(&mut tx, id).await?;
     let fact = event::environment(&ctx.config, &made, "deploy.environment.created.v1", caller);
-    candlefish_messaging::outbox::append(&mut tx, now, vec![fact]).await?;
+    tx.tell(fact);
     let answer = view::environment(&ctx.config, &made);
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
-    ctx.commit(tx).await.map_err(Error::Commit)?;
+    ctx.commit(tx).await?;
     Ok(Reply::new(answer))
 }
 
@@ -109,9 +109,9 @@ pub(crate) async fn update(
     lane::grant(ctx, &mut tx, &mut lane).await?;
     let after = store::load_environment(&mut tx, found.id).await?;
     let fact = event::environment(&ctx.config, &after, "deploy.environment.updated.v1", caller);
-    candlefish_messaging::outbox::append(&mut tx, now, vec![fact]).await?;
+    tx.tell(fact);
     let answer = view::environment(&ctx.config, &after);
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
-    ctx.commit(tx).await.map_err(Error::Commit)?;
+    ctx.commit(tx).await?;
     Ok(Reply::new(answer))
 }

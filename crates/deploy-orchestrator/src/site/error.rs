@@ -6,7 +6,7 @@ use candlefish_runtime::{
 };
 
 use super::{Hold, store};
-use crate::{idempotency, lane};
+use crate::{ctx::CommitError, idempotency, lane};
 
 /// Why a call about sites and environments failed.
 #[derive(Debug, thiserror::Error)]
@@ -43,12 +43,10 @@ pub(crate) enum Error {
     NotHeld { place: String },
     #[error("begin a transaction")]
     Begin(#[source] sqlx::Error),
-    #[error("commit a transaction")]
-    Commit(#[source] sqlx::Error),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
     #[error("lock a lane")]
     LockLane(#[source] sqlx::Error),
-    #[error(transparent)]
-    Append(#[from] candlefish_messaging::outbox::Error),
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error(transparent)]
@@ -94,12 +92,8 @@ impl From<Error> for Refusal {
             Error::Held { .. } => Self::new(Code::FailedPrecondition, "held", words),
             Error::NotHeld { .. } => Self::new(Code::FailedPrecondition, "not-held", words),
             Error::Begin(source) => database::refuse("begin a transaction", &source),
-            Error::Commit(source) => database::refuse("commit a transaction", &source),
+            Error::Commit(error) => error.into(),
             Error::LockLane(source) => database::refuse("lock a lane", &source),
-            Error::Append(candlefish_messaging::outbox::Error::Database(source)) => {
-                database::refuse("append to the outbox", &source)
-            }
-            Error::Append(_) => Self::new(Code::Internal, "outbox", words),
             Error::Store(error) => error.into(),
             Error::Idempotency(error) => error.into(),
             Error::Lane(error) => error.into(),

@@ -75,9 +75,9 @@ pub(crate) async fn change(
     } else {
         event::held(&ctx.config, &after, caller, &cmd.reason)
     };
-    candlefish_messaging::outbox::append(&mut tx, now, vec![fact]).await?;
+    tx.tell(fact);
     let answer = view::environment(&ctx.config, &after);
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
-    ctx.commit(tx).await.map_err(Error::Commit)?;
+    ctx.commit(tx).await?;
     Ok(Reply::new(answer))
 }

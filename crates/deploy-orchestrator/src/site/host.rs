@@ -30,6 +30,12 @@ pub(crate) fn of_deployment(site: &str, deployment: DeploymentId, domain: &str) 
     format!("{}--{site}.{domain}", deployment.suffix())
 }
 
+/// The deployment whose own address a host is.
+pub(crate) fn deployment(host: &str) -> Option<DeploymentId> {
+    let (suffix, _) = host.split_once("--")?;
+    DeploymentId::from_suffix(suffix).ok()
+}
+
 /// Where people see a host; `port` is the edges', 80 stays unsaid.
 pub(crate) fn url(host: &str, port: u16) -> String {
     if port == 80 {
@@ -96,6 +102,20 @@ mod tests {
             of_deployment("docs", deployment, "localhost"),
             "01h455vb4pex5vsknk084sn02q--docs.localhost"
         );
+    }
+
+    #[test]
+    fn the_own_address_of_a_deployment_names_it() {
+        let id = "dep_01h455vb4pex5vsknk084sn02q".parse().unwrap();
+        let own = of_deployment("docs", id, "localhost");
+        assert_eq!(deployment(&own), Some(id));
+        for other in [
+            "docs.localhost",
+            "staging--docs.localhost",
+            "docs.example.com",
+        ] {
+            assert_eq!(deployment(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -53,7 +53,6 @@ pub(crate) async fn turn(
     ctx: &Ctx,
     worker: &str,
     due: store::Due,
-    edges_reported: bool,
 ) -> Result<Option<Claimed>, Error> {
     let mut tx = ctx.begin().await.map_err(Error::Begin)?;
     let Some(lane) = lane::store::try_lock(&mut tx, due.environment_id).await? else {
@@ -66,7 +65,7 @@ pub(crate) async fn turn(
     if deployment.fence != lane.fence {
         return Ok(None);
     }
-    let Some(found) = store::lock_due(&mut tx, now, due.step_id, edges_reported).await? else {
+    let Some(found) = store::lock_due(&mut tx, now, due.step_id, due.edges_reported).await? else {
         return Ok(None);
     };
     let mut hands = Hands::new(ctx, &mut tx, lane, deployment, worker);
@@ -79,7 +78,7 @@ pub(crate) async fn turn(
         hands.go_on(found.step).await?
     };
     hands.close().await?;
-    ctx.commit(tx).await.map_err(Error::Commit)?;
+    ctx.commit(tx).await?;
     Ok(claimed)
 }
 
@@ -116,7 +115,7 @@ pub(crate) async fn record_outside(
         }
     };
     hands.close().await?;
-    ctx.commit(tx).await.map_err(Error::Commit)?;
+    ctx.commit(tx).await?;
     Ok(next)
 }
 
@@ -210,7 +209,7 @@ impl<'a> Hands<'a> {
             "" => step.kind.word().to_owned(),
             found => format!("{}: {found}", step.kind.word()),
         };
-        deployment::store::log(self.tx, now, self.deployment.id, step.ord, &line).await?;
+        self.tx.log(self.deployment.id, step.ord, &line);
         blocker::set(self.tx, now, self.deployment.id, None).await?;
         self.resume_deadline();
         if step.is_undo {

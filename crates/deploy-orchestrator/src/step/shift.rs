@@ -269,6 +269,7 @@ async fn write(
         environment: &deployment.environment,
         noindex: deployment.environment != "production",
     };
+    tx.moves_traffic();
     let written = route_store::write(tx, epoch, &hosts, place, &spec).await?;
     let now = tx.now();
     remember(step, now, &written);

@@ -9,7 +9,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Step, outcome::Wait};
+use super::{Step, outcome::Wait, worker::News};
 use crate::{
     ctx::{read, stored},
     deployment::plan::{PLAN_VERSION, Planned, StepKind},
@@ -51,9 +51,11 @@ impl Row {
     }
 }
 
-/// Writes the forward steps of a new deployment, all pending.
+/// Writes the forward steps of a deployment that is granted its lane: the first is ready, the others
+/// are pending.
 pub(crate) async fn insert_plan(
     conn: &mut PgConnection,
+    now: Moment,
     deployment: DeploymentId,
     steps: &[Planned],
 ) -> Result<(), sqlx::Error> {
@@ -79,8 +81,10 @@ pub(crate) async fn insert_plan(
     }
     sqlx::query!(
         "INSERT INTO step (id, deployment_id, ord, kind, plan_version, weight, interval_ms, state,
-                           detail, span_id)
-         SELECT n.id, $1, n.ord, n.kind, $2, n.weight, n.interval_ms, 'pending', n.detail, n.span_id
+                           run_at, detail, span_id)
+         SELECT n.id, $1, n.ord, n.kind, $2, n.weight, n.interval_ms,
+                CASE n.ord WHEN 1 THEN 'ready' ELSE 'pending' END,
+                CASE n.ord WHEN 1 THEN $10::timestamptz END, n.detail, n.span_id
          FROM unnest($3::uuid[], $4::int[], $5::text[], $6::int[], $7::bigint[], $8::jsonb[],
                      $9::text[]) AS n(id, ord, kind, weight, interval_ms, detail, span_id)",
         deployment.uuid(),
@@ -91,7 +95,8 @@ pub(crate) async fn insert_plan(
         &weights,
         &intervals,
         &details,
-        &spans
+        &spans,
+        stored(now) as _
     )
     .execute(conn)
     .await?;
@@ -186,23 +191,23 @@ pub(crate) async fn ready_next(
 }
 
 /// A step that is due, and where it belongs.
-#[expect(clippy::struct_field_names, reason = "ids of three kinds")]
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Due {
     pub(crate) step_id: StepId,
     pub(crate) deployment_id: DeploymentId,
     pub(crate) environment_id: EnvironmentId,
+    /// Due before its time, because an edge reported what it may be waiting for.
+    pub(crate) edges_reported: bool,
 }
 
-/// Steps that are due: ready ones whose time has come (or that wait for edges, when one reported),
-/// and claimed ones whose lease ran out. Nothing is locked; the turn itself looks again.
+/// Steps that are due: ready ones whose time has come, and claimed ones whose lease ran out. Nothing
+/// is locked; the turn itself looks again.
 ///
 /// One that lost workers is left to an idle worker, so that it takes no other's work with it; after
 /// `suspect_patience` it is anybody's, for a busy system has no idle worker.
 pub(crate) async fn list_due(
     conn: &mut PgConnection,
     kinds: &[String],
-    edges_reported: bool,
     worker_is_idle: bool,
     suspect_patience: Duration,
     limit: i64,
@@ -211,14 +216,13 @@ pub(crate) async fn list_due(
         "SELECT s.id, s.deployment_id, d.environment_id
          FROM step s JOIN deployment d ON d.id = s.deployment_id
          WHERE s.state IN ('ready', 'running')
-           AND (s.run_at <= (SELECT clock()) OR (s.waits_on_edges AND $1))
+           AND s.run_at <= (SELECT clock())
            AND (s.state = 'ready' OR s.lease_until < (SELECT clock()))
-           AND s.kind = ANY($2) AND s.plan_version <= $3
-           AND (s.lost_leases < 2 OR $4
+           AND s.kind = ANY($1) AND s.plan_version <= $2
+           AND (s.lost_leases < 2 OR $3
                 OR GREATEST(s.run_at, s.lease_until)
-                   < (SELECT clock()) - $6::bigint * interval '1 millisecond')
-         ORDER BY s.run_at LIMIT $5",
-        edges_reported,
+                   < (SELECT clock()) - $5::bigint * interval '1 millisecond')
+         ORDER BY s.run_at LIMIT $4",
         kinds,
         PLAN_VERSION,
         worker_is_idle,
@@ -233,6 +237,47 @@ pub(crate) async fn list_due(
             step_id: StepId::from_uuid(row.id),
             deployment_id: DeploymentId::from_uuid(row.deployment_id),
             environment_id: EnvironmentId::from_uuid(row.environment_id),
+            edges_reported: false,
+        })
+        .collect())
+}
+
+/// Steps that wait for edges, of the deployments that a report concerns: a report about one lane
+/// gives the others no turn.
+pub(crate) async fn list_reported(
+    conn: &mut PgConnection,
+    kinds: &[String],
+    news: &News,
+    limit: i64,
+) -> Result<Vec<Due>, sqlx::Error> {
+    let deployments: Vec<Uuid> = news.deployments.iter().map(|id| id.uuid()).collect();
+    let environments: Vec<Uuid> = news.environments.iter().map(|id| id.uuid()).collect();
+    let releases: Vec<Uuid> = news.releases.iter().map(|id| id.uuid()).collect();
+    let rows = sqlx::query!(
+        r#"SELECT s.id, d.id AS deployment_id, d.environment_id
+           FROM deployment d
+           JOIN step s ON s.deployment_id = d.id AND s.state = 'ready' AND s.waits_on_edges
+           WHERE d.state IN ('running', 'waiting', 'cancelling')
+             AND ($1 OR d.id = ANY($2) OR d.environment_id = ANY($3) OR d.release_id = ANY($4))
+             AND s.kind = ANY($5) AND s.plan_version <= $6
+           ORDER BY s.run_at LIMIT $7"#,
+        news.everything,
+        &deployments,
+        &environments,
+        &releases,
+        kinds,
+        PLAN_VERSION,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Due {
+            step_id: StepId::from_uuid(row.id),
+            deployment_id: DeploymentId::from_uuid(row.deployment_id),
+            environment_id: EnvironmentId::from_uuid(row.environment_id),
+            edges_reported: true,
         })
         .collect())
 }

@@ -57,7 +57,7 @@ async fn grant(ctx: &Ctx, environment: EnvironmentId) -> Result<(), Error> {
     let mut tx = ctx.begin().await.map_err(Error::Begin)?;
     let mut lane = lane::store::lock(&mut tx, environment).await?;
     lane::grant(ctx, &mut tx, &mut lane).await?;
-    ctx.commit(tx).await.map_err(Error::Commit)
+    Ok(ctx.commit(tx).await?)
 }
 
 async fn end_late(ctx: &Ctx, environment: EnvironmentId, id: DeploymentId) -> Result<(), Error> {
@@ -75,7 +75,7 @@ async fn end_late(ctx: &Ctx, environment: EnvironmentId, id: DeploymentId) -> Re
     let change = Change::new(Event::Stops(Cause::Deadline), SYSTEM, "its deadline passed");
     apply_and_record(&mut tx, &mut lane, &mut deployment, change).await?;
     lane::grant(ctx, &mut tx, &mut lane).await?;
-    ctx.commit(tx).await.map_err(Error::Commit)
+    Ok(ctx.commit(tx).await?)
 }
 
 async fn list_late(

@@ -17,7 +17,7 @@ use super::{
     outcome::{Outcome, Wait},
 };
 use crate::{
-    ctx::Ctx,
+    ctx::{CommitError, Ctx},
     deployment::{
         Deployment,
         plan::{Kind, StepKind},
@@ -39,7 +39,9 @@ const AT_A_TIME: usize = 8;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Trouble {
     #[error("the database did not answer")]
-    Database(#[source] sqlx::Error),
+    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Commit(#[from] CommitError),
     #[error("the manifest of {release} could not be read: {words}")]
     Manifest {
         release: candlefish_ids::ReleaseId,
@@ -136,7 +138,7 @@ async fn live_edges(
         let all = edge::store::list_followers(&mut tx, now, &[], deployment.release_id).await?;
         Ok((all.into_iter().filter(|one| one.live).collect(), None))
     };
-    found.await.map_err(Trouble::Database)
+    found.await
 }
 
 fn settle(again_in: Duration, words: String) -> Outcome {

@@ -5,19 +5,20 @@
 //! when its lease runs out.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet, hash_map::Entry},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
-use candlefish_ids::DeploymentId;
+use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId};
 use candlefish_runtime::{
     metrics::STEPS_DUE,
     tasks::{Policy, Tasks},
 };
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -33,6 +34,8 @@ use crate::{
 
 /// How many due steps one look takes at the most.
 const LOOK: i64 = 64;
+/// Looks are at least this far from each other.
+const GATHER: Duration = Duration::from_millis(2);
 /// How long, in leases, a step that lost workers is left to an idle one.
 const SUSPECT_PATIENCE: u32 = 4;
 
@@ -44,22 +47,73 @@ pub(crate) struct Worker {
     /// Names this process in the rows of what it claims.
     name: Arc<str>,
     at_a_time: Arc<Semaphore>,
-    busy: Arc<Mutex<HashSet<DeploymentId>>>,
+    busy: Arc<Mutex<HashMap<DeploymentId, Passed>>>,
+    /// A look left due steps for want of a permit.
+    full: Arc<AtomicBool>,
     edges: Arc<EdgeNews>,
     tasks: Tasks,
 }
 
-/// Says that an edge reported since the last look.
+/// Whether a look passed over a deployment because its turn went on already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Passed {
+    Over,
+    No,
+}
+
+/// What edges reported since the last look, as far as a step can wait for it.
 #[derive(Debug, Default)]
 pub(crate) struct EdgeNews {
-    reported: AtomicBool,
+    news: Mutex<News>,
     notify: Notify,
 }
 
+/// Whom reports concern.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    /// An edge came or joined: every step that waits may be concerned.
+    pub(crate) everything: bool,
+    /// The own address of these is held at another version.
+    pub(crate) deployments: HashSet<DeploymentId>,
+    /// A route of these is held at another version.
+    pub(crate) environments: HashSet<EnvironmentId>,
+    /// These are staged, or cannot be.
+    pub(crate) releases: HashSet<ReleaseId>,
+}
+
+impl News {
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.everything
+            && self.deployments.is_empty()
+            && self.environments.is_empty()
+            && self.releases.is_empty()
+    }
+}
+
 impl EdgeNews {
-    pub(crate) fn reported(&self) {
-        self.reported.store(true, Ordering::Release);
+    pub(crate) fn reported(&self, more: News) {
+        let mut news = self.news();
+        news.everything |= more.everything;
+        news.deployments.extend(more.deployments);
+        news.environments.extend(more.environments);
+        news.releases.extend(more.releases);
+        drop(news);
         self.notify.notify_one();
+    }
+
+    /// A look could give this deployment no turn: the next look is told of it again.
+    fn keep(&self, deployment: DeploymentId) {
+        self.news().deployments.insert(deployment);
+    }
+
+    fn take(&self) -> News {
+        std::mem::take(&mut self.news())
+    }
+
+    fn news(&self) -> std::sync::MutexGuard<'_, News> {
+        self.news
+            .lock()
+            .expect("nothing panics while it holds this lock")
     }
 }
 
@@ -76,6 +130,7 @@ impl Worker {
             http,
             name: name.into(),
             busy: Arc::default(),
+            full: Arc::default(),
             edges,
             tasks,
         }
@@ -89,6 +144,8 @@ impl Worker {
             if let Err(error) = self.look().await {
                 tracing::warn!(error = %chain(&error), "due steps were not listed");
             }
+            // What many commits make due is found by one look.
+            tokio::time::sleep(GATHER).await;
             tokio::select! {
                 () = stopping.cancelled() => return,
                 () = nudged => {}
@@ -99,7 +156,7 @@ impl Worker {
     }
 
     async fn look(&self) -> Result<(), sqlx::Error> {
-        let edges_reported = self.edges.reported.swap(false, Ordering::AcqRel);
+        let news = self.edges.take();
         let kinds: Vec<String> = StepKind::ALL
             .iter()
             .map(|kind| kind.word().to_owned())
@@ -107,37 +164,68 @@ impl Worker {
         let idle = self.busy().is_empty();
         let mut conn = self.ctx.pool.acquire().await?;
         let patience = SUSPECT_PATIENCE * self.ctx.config.lease;
-        let due = store::list_due(&mut conn, &kinds, edges_reported, idle, patience, LOOK).await?;
+        let mut due = store::list_due(&mut conn, &kinds, idle, patience, LOOK).await?;
+        if !news.is_empty() {
+            // Should this fail, the poll of each step finds what the report said.
+            due.extend(store::list_reported(&mut conn, &kinds, &news, LOOK).await?);
+        }
         drop(conn);
         metrics::gauge!(STEPS_DUE).set(f64::from(u32::try_from(due.len()).unwrap_or(u32::MAX)));
         for one in due {
-            let Ok(permit) = Arc::clone(&self.at_a_time).try_acquire_owned() else {
-                break;
-            };
-            if !self.busy().insert(one.deployment_id) {
+            let permit = self.permit();
+            let free = permit.is_some() && self.begin(one.deployment_id);
+            if !free {
+                if one.edges_reported {
+                    self.edges.keep(one.deployment_id);
+                }
                 continue;
             }
             let worker = self.clone();
             self.tasks.spawn("step", Policy::Ignore, async move {
-                worker.carry(one, edges_reported).await;
-                worker.busy().remove(&one.deployment_id);
+                worker.carry(one).await;
+                let passed = worker.busy().remove(&one.deployment_id);
                 drop(permit);
-                // What became due meanwhile was passed over as busy.
-                worker.ctx.nudges.steps.notify_waiters();
+                if passed == Some(Passed::Over) || worker.full.swap(false, Ordering::AcqRel) {
+                    worker.ctx.nudges.steps.notify_waiters();
+                }
             });
         }
         Ok(())
     }
 
-    fn busy(&self) -> std::sync::MutexGuard<'_, HashSet<DeploymentId>> {
+    /// A place for one more turn; without one, the next turn that ends makes another look.
+    fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        let take = || Arc::clone(&self.at_a_time).try_acquire_owned().ok();
+        take().or_else(|| {
+            self.full.store(true, Ordering::Release);
+            // One that ended before this was said has told nobody.
+            take()
+        })
+    }
+
+    /// Marks a deployment as in its turn; false when it is already, and to be looked at again.
+    fn begin(&self, deployment: DeploymentId) -> bool {
+        match self.busy().entry(deployment) {
+            Entry::Occupied(mut turn) => {
+                turn.insert(Passed::Over);
+                false
+            }
+            Entry::Vacant(free) => {
+                free.insert(Passed::No);
+                true
+            }
+        }
+    }
+
+    fn busy(&self) -> std::sync::MutexGuard<'_, HashMap<DeploymentId, Passed>> {
         self.busy
             .lock()
             .expect("nothing panics while it holds this lock")
     }
 
     /// Carries one deployment on until it waits, ends, or belongs to another worker.
-    async fn carry(&self, due: store::Due, edges_reported: bool) {
-        let mut next = drive::turn(&self.ctx, &self.name, due, edges_reported).await;
+    async fn carry(&self, due: store::Due) {
+        let mut next = drive::turn(&self.ctx, &self.name, due).await;
         loop {
             match next {
                 Ok(None) => return,

@@ -335,3 +335,43 @@ async fn a_live_edge_that_joined_behind_is_waited_for_and_not_blamed() {
     tell_held(&sandbox, &second, version).await;
     api.wait_for(&id, &[State::Succeeded]).await;
 }
+
+#[tokio::test]
+async fn a_report_about_one_lane_gives_another_no_turn() {
+    let (sandbox, _orchestrator, [_first, second], api) = started(&[], policy()).await;
+    let old = sandbox.release(&api, "old").await;
+    api.deploy_whole("production", &old).await;
+    let version = sandbox
+        .number("SELECT version FROM route WHERE host = 'docs.localhost'")
+        .await;
+    second.act(|script| script.up_to = Some(version));
+    let new = sandbox.release(&api, "new").await;
+    let id = api.deploy("production", &new).await;
+    let waiting =
+        "SELECT count(*) FROM step WHERE kind = 'switch' AND state = 'ready' AND waits_on_edges";
+    wait_until(SOON, "the switch to wait", async || {
+        sandbox.number(waiting).await == 1
+    })
+    .await;
+    let asleep = "UPDATE step SET run_at = clock() + interval '1 hour'
+                  WHERE kind = 'switch' AND state = 'ready' AND waits_on_edges";
+    let polls = "SELECT polls::bigint FROM step WHERE kind = 'switch' AND state = 'ready'";
+    let other = sandbox.release(&api, "other").await;
+    let mut places = 1..;
+    // The reports that it does wait for may still be on their way the first time.
+    wait_until(
+        SOON,
+        "a deployment elsewhere that does not wake it",
+        async || {
+            let place = format!("staging-{}", places.next().unwrap());
+            api.create_environment(&place, policy()).await;
+            sandbox.act(asleep).await;
+            let before = sandbox.number(polls).await;
+            api.deploy_whole(&place, &other).await;
+            sandbox.number(polls).await == before
+        },
+    )
+    .await;
+    second.act(|script| script.up_to = None);
+    api.wait_for(&id, &[State::Succeeded]).await;
+}

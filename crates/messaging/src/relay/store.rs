@@ -71,12 +71,13 @@ pub(crate) async fn stamp(
 ) -> Result<Option<Stamped>, sqlx::Error> {
     let mut conn = pool.acquire().await?;
     let epoch = epoch::current(&mut conn).await?;
-    let waiting = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT 1 FROM outbox WHERE seq IS NULL) AS "waiting!""#
-    )
-    .fetch_one(&mut *conn)
-    .await?;
-    if !waiting {
+    // In order, so that it goes by the index: what waits is last in the table, behind everything
+    // that was ever stamped.
+    let waiting =
+        sqlx::query_scalar!("SELECT id FROM outbox WHERE seq IS NULL ORDER BY id LIMIT 1")
+            .fetch_optional(&mut *conn)
+            .await?;
+    if waiting.is_none() {
         return Ok(Some(Stamped { epoch, rows: 0 }));
     }
     let mut tx = sqlx::Connection::begin(&mut *conn).await?;
