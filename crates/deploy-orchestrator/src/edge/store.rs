@@ -138,26 +138,22 @@ pub(crate) async fn list_followers(
     routes: &[Written],
     release: ReleaseId,
 ) -> Result<Vec<Follower>, sqlx::Error> {
-    let hosts: Vec<String> = routes.iter().map(|route| route.host.clone()).collect();
-    let epochs: Vec<i32> = routes.iter().map(|route| route.epoch).collect();
-    let versions: Vec<i64> = routes.iter().map(|route| route.version).collect();
     let wanted = i64::try_from(routes.len()).unwrap_or(i64::MAX);
     let rows = sqlx::query!(
         r#"SELECT e.id, e.address,
                   (e.joined_at IS NOT NULL AND e.failing_since IS NULL
-                   AND e.heard_at > $5::timestamptz - $6::bigint * interval '1 millisecond')
+                   AND e.heard_at > $3::timestamptz - $4::bigint * interval '1 millisecond')
                       AS "live!",
-                  (SELECT count(*) FROM unnest($1::text[], $2::int[], $3::bigint[])
-                                        AS t(host, epoch, version)
+                  (SELECT count(*) FROM jsonb_to_recordset($1::jsonb)
+                                        AS t(host text, epoch int, version bigint)
                    JOIN edge_route r ON r.edge_id = e.id AND r.host = t.host
                     AND (r.epoch, r.version) >= (t.epoch, t.version)) AS "applied!",
                   COALESCE(s.staged, false) AS "staged!", COALESCE(s.error, '') AS "error!"
-           FROM edge e LEFT JOIN edge_release s ON s.edge_id = e.id AND s.release_id = $4
-           WHERE e.heard_at > $5::timestamptz - interval '1 day'
+           FROM edge e LEFT JOIN edge_release s ON s.edge_id = e.id AND s.release_id = $2
+           WHERE e.heard_at > $3::timestamptz - interval '1 day'
            ORDER BY e.id"#,
-        &hosts,
-        &epochs,
-        &versions,
+        // Not arrays: for those Postgres makes a new plan each time.
+        sqlx::types::Json(routes) as _,
         release.uuid(),
         crate::ctx::stored(now) as _,
         LIVE_FOR_MS
