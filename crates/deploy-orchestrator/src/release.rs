@@ -12,6 +12,7 @@ pub(crate) mod create;
 pub(crate) mod error;
 pub(crate) mod event;
 pub(crate) mod missing;
+pub(crate) mod reject;
 pub(crate) mod rpc;
 pub(crate) mod seal;
 pub(crate) mod store;

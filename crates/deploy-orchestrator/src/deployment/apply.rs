@@ -14,7 +14,8 @@ use crate::{
     ctx::Tx,
     lane::{order::SUPERSEDED_BEFORE_PINNED, store as lane_store, store::Lane},
     observed::Observed,
-    release, step,
+    release::{self, reject::Reject},
+    step,
 };
 
 /// What moves a deployment, for the record.
@@ -66,7 +67,7 @@ pub(crate) async fn apply(
         deployment.deadline_left = None;
     }
     for consequence in consequences {
-        follow(tx, lane, deployment, consequence, &change.message).await?;
+        follow(tx, lane, deployment, consequence, change).await?;
     }
     Ok(())
 }
@@ -76,7 +77,7 @@ async fn follow(
     lane: &mut Lane,
     deployment: &mut Deployment,
     consequence: Consequence,
-    reason: &str,
+    change: &Change<'_>,
 ) -> Result<(), Error> {
     let now = tx.now();
     match consequence {
@@ -93,15 +94,14 @@ async fn follow(
             step::store::abandon_open(tx, now, deployment.id).await?;
         }
         Consequence::Reject => {
-            release::store::reject(
-                tx,
-                now,
-                deployment.environment_id,
-                deployment.release_id,
-                deployment.id,
-                reason,
-            )
-            .await?;
+            let cmd = Reject {
+                environment: deployment.environment_id,
+                release: deployment.release_id,
+                deployment: deployment.id,
+                reason: &change.message,
+                by: change.actor,
+            };
+            release::reject::reject(tx, cmd).await?;
         }
         Consequence::End => {
             // One that never acted has no steps.

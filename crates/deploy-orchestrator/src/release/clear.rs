@@ -34,15 +34,15 @@ pub(crate) async fn clear(
     }
     let environment = site::find_environment(&mut tx, &row.site, &cmd.environment, caller).await?;
     let by = &caller.principal;
-    let cleared = store::clear(&mut tx, now, environment.id, cmd.id, by, &cmd.reason).await?;
-    let Some(count) = cleared else {
+    if !store::clear(&mut tx, now, environment.id, cmd.id, by, &cmd.reason).await? {
         return Err(Error::NotRejected {
             release: cmd.id,
             place: environment.place(),
         });
-    };
+    }
+    let version = store::version(&mut tx, cmd.id).await?;
     let answer = view::load(&mut tx, cmd.id).await?;
-    let fact = event::cleared(&answer, count, by);
+    let fact = event::cleared(&answer, version, by);
     tx.tell(fact);
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
     ctx.commit(tx).await?;

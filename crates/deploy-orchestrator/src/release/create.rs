@@ -4,7 +4,11 @@ use candlefish_ids::Digest;
 use candlefish_proto::deploy as pb;
 use candlefish_runtime::identity::Caller;
 
-use super::{Error, event, store, view};
+use super::{
+    Error, event,
+    store::{self, Begun},
+    view,
+};
 use crate::{
     ctx::Ctx,
     idempotency::{self, Key, Reply},
@@ -42,10 +46,16 @@ pub(crate) async fn create(
         return Ok(Reply::replayed(before));
     }
     let site = site::find(&mut tx, &cmd.site, caller).await?;
-    let (id, is_new) = store::upsert(&mut tx, now, site.id, &cmd, &caller.principal).await?;
+    let (id, begun) = store::upsert(&mut tx, now, site.id, &cmd, &caller.principal).await?;
     let answer = view::load(&mut tx, id).await?;
-    if is_new {
-        let fact = event::created(&answer, &caller.principal);
+    if begun != Begun::Same {
+        let version = store::version(&mut tx, id).await?;
+        let tell = if begun == Begun::New {
+            event::created
+        } else {
+            event::branched
+        };
+        let fact = tell(&answer, version, &caller.principal);
         tx.tell(fact);
     }
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;

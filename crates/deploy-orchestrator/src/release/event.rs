@@ -6,19 +6,27 @@ use candlefish_runtime::trace;
 use prost::Message;
 
 /// The release was begun.
-pub(super) fn created(release: &pb::Release, actor: &str) -> Fact {
-    changed(release, 1, "deploy.release.created.v1", actor)
+pub(super) fn created(release: &pb::Release, version: i32, actor: &str) -> Fact {
+    changed(release, version, "deploy.release.created.v1", actor)
+}
+
+/// The release was found on one branch more.
+pub(super) fn branched(release: &pb::Release, version: i32, actor: &str) -> Fact {
+    changed(release, version, "deploy.release.branched.v1", actor)
 }
 
 /// The release was frozen.
-pub(super) fn sealed(release: &pb::Release, actor: &str) -> Fact {
-    changed(release, 2, "deploy.release.sealed.v1", actor)
+pub(super) fn sealed(release: &pb::Release, version: i32, actor: &str) -> Fact {
+    changed(release, version, "deploy.release.sealed.v1", actor)
 }
 
-/// A rejection was cleared; `count` with the earlier ones, so that versions rise. Only what was
-/// sealed is ever rejected.
-pub(super) fn cleared(release: &pb::Release, count: i64, actor: &str) -> Fact {
-    let version = i32::try_from(count.saturating_add(2)).unwrap_or(i32::MAX);
+/// The release was rejected in an environment.
+pub(super) fn rejected(release: &pb::Release, version: i32, actor: &str) -> Fact {
+    changed(release, version, "deploy.release.rejected.v1", actor)
+}
+
+/// A rejection was cleared.
+pub(super) fn cleared(release: &pb::Release, version: i32, actor: &str) -> Fact {
     changed(release, version, "deploy.release.cleared.v1", actor)
 }
 

@@ -47,7 +47,8 @@ pub(crate) async fn seal(
     let sealed = store::seal(&mut tx, now, id, files, manifest.byte_count()).await?;
     let answer = view::load(&mut tx, id).await?;
     if sealed {
-        let fact = event::sealed(&answer, &caller.principal);
+        let version = store::version(&mut tx, id).await?;
+        let fact = event::sealed(&answer, version, &caller.principal);
         tx.tell(fact);
     }
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;

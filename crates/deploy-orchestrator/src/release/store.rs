@@ -1,13 +1,13 @@
 //! Every SQL string about releases, their branches, commits and rejections.
 
 use candlefish_clock::Moment;
-use candlefish_ids::{DeploymentId, Digest, EnvironmentId, ReleaseId, SiteId};
+use candlefish_ids::{Digest, EnvironmentId, ReleaseId, SiteId};
 use jiff_sqlx::{Timestamp, ToSqlx};
 use serde::Deserialize;
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
-use super::create::Create;
+use super::{create::Create, reject::Reject};
 use crate::ctx::stored;
 
 /// What commands must know of a release.
@@ -21,7 +21,17 @@ pub(super) struct Row {
     pub(super) sealed: bool,
 }
 
-/// Writes a release, or finds the one of the same site, manifest and commit; true when it is new.
+/// What became of a release that was to be begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begun {
+    New,
+    /// It exists; now on one branch more.
+    Branched,
+    /// It exists, as it is.
+    Same,
+}
+
+/// Writes a release, or finds the one of the same site, manifest and commit.
 /// The size of a manifest that is still to come is the last one said: a wrong one would be signed
 /// into its upload for ever.
 pub(super) async fn upsert(
@@ -30,7 +40,7 @@ pub(super) async fn upsert(
     site: SiteId,
     cmd: &Create,
     by: &str,
-) -> Result<(ReleaseId, bool), sqlx::Error> {
+) -> Result<(ReleaseId, Begun), sqlx::Error> {
     let id = ReleaseId::new();
     let row = sqlx::query!(
         r#"INSERT INTO release (id, site_id, manifest_digest, manifest_size, state, commit, message,
@@ -56,8 +66,9 @@ pub(super) async fn upsert(
     .fetch_one(&mut *conn)
     .await?;
     let found = ReleaseId::from_uuid(row.id);
+    let mut begun = if found == id { Begun::New } else { Begun::Same };
     if !cmd.branch.is_empty() {
-        sqlx::query!(
+        let added = sqlx::query!(
             "INSERT INTO release_branch (release_id, branch, added_at) VALUES ($1, $2, $3)
              ON CONFLICT DO NOTHING",
             found.uuid(),
@@ -66,11 +77,14 @@ pub(super) async fn upsert(
         )
         .execute(&mut *conn)
         .await?;
+        if begun == Begun::Same && added.rows_affected() > 0 {
+            begun = Begun::Branched;
+        }
     }
     if !cmd.commit.is_empty() {
         save_ancestry(conn, site, cmd).await?;
     }
-    Ok((found, found == id))
+    Ok((found, begun))
 }
 
 /// The longer list of ancestors stays.
@@ -139,30 +153,26 @@ pub(super) async fn seal(
 }
 
 /// A release hurt an environment: it goes there again only when a person clears it.
-pub(crate) async fn reject(
+pub(super) async fn reject(
     conn: &mut PgConnection,
     now: Moment,
-    environment: EnvironmentId,
-    release: ReleaseId,
-    deployment: DeploymentId,
-    reason: &str,
+    cmd: &Reject<'_>,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "INSERT INTO rejection (environment_id, release_id, at, reason, deployment_id)
          VALUES ($1, $2, $3, $4, $5)",
-        environment.uuid(),
-        release.uuid(),
+        cmd.environment.uuid(),
+        cmd.release.uuid(),
         stored(now) as _,
-        reason,
-        deployment.uuid()
+        cmd.reason,
+        cmd.deployment.uuid()
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// Clears what stands against a release in an environment; answers how often it was cleared by now,
-/// anywhere, or nothing when nothing stood.
+/// Clears what stands against a release in an environment; false when nothing stood.
 pub(super) async fn clear(
     conn: &mut PgConnection,
     now: Moment,
@@ -170,14 +180,7 @@ pub(super) async fn clear(
     release: ReleaseId,
     by: &str,
     reason: &str,
-) -> Result<Option<i64>, sqlx::Error> {
-    // One clearing of a release at a time: the count is the version of its event.
-    sqlx::query!(
-        "SELECT id FROM release WHERE id = $1 FOR NO KEY UPDATE",
-        release.uuid()
-    )
-    .fetch_one(&mut *conn)
-    .await?;
+) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
         "UPDATE rejection SET cleared_at = $3, cleared_by = $4, clear_reason = $5
          WHERE environment_id = $1 AND release_id = $2 AND cleared_at IS NULL",
@@ -187,19 +190,32 @@ pub(super) async fn clear(
         by,
         reason
     )
-    .execute(&mut *conn)
+    .execute(conn)
     .await?;
-    if done.rows_affected() == 0 {
-        return Ok(None);
-    }
+    Ok(done.rows_affected() > 0)
+}
+
+/// The version of what the API shows of a release, for the event that tells it: everything in it only
+/// ever grows in number, so the count rises with each change.
+pub(super) async fn version(conn: &mut PgConnection, id: ReleaseId) -> Result<i32, sqlx::Error> {
+    // One change at a time counts, and by a statement of its own: it sees those before it.
+    sqlx::query!(
+        "SELECT id FROM release WHERE id = $1 FOR NO KEY UPDATE",
+        id.uuid()
+    )
+    .fetch_one(&mut *conn)
+    .await?;
     let count = sqlx::query_scalar!(
-        r#"SELECT count(*) AS "count!" FROM rejection
-           WHERE release_id = $1 AND cleared_at IS NOT NULL"#,
-        release.uuid()
+        r#"SELECT 1 + (r.state = 'sealed')::int
+                  + (SELECT count(*) FROM release_branch b WHERE b.release_id = r.id)
+                  + (SELECT count(*) + count(j.cleared_at) FROM rejection j
+                     WHERE j.release_id = r.id) AS "count!"
+           FROM release r WHERE r.id = $1"#,
+        id.uuid()
     )
     .fetch_one(conn)
     .await?;
-    Ok(Some(count))
+    Ok(i32::try_from(count).unwrap_or(i32::MAX))
 }
 
 /// Everything that the API shows of a release.

@@ -9,7 +9,7 @@ use http::StatusCode;
 use tonic::Code;
 
 use crate::{
-    api::{Answer, Api, fields, policy, reason},
+    api::{Answer, Api, baking, fields, policy, reason},
     sandbox::{Orchestrator, SITE, Sandbox},
 };
 
@@ -203,8 +203,44 @@ async fn the_same_content_of_the_same_commit_is_one_release() {
     assert_eq!(second.branches, ["main", "release"]);
     let other = on("main", &"4b".repeat(20)).await;
     assert_ne!(other.id, first.id);
-    let created = ("deploy.release.created.v1".to_owned(), 1);
-    assert_eq!(world.told().await, [created.clone(), created]);
+    // The same again is nothing new.
+    assert_eq!(on("release", &commit).await, second);
+    let told = world.told().await;
+    let told: Vec<(&str, i32)> = told.iter().map(|(kind, v)| (kind.as_str(), *v)).collect();
+    assert_eq!(
+        told,
+        [
+            ("deploy.release.created.v1", 2),
+            ("deploy.release.branched.v1", 3),
+            ("deploy.release.created.v1", 2),
+        ]
+    );
+}
+
+/// An answer about an ended deployment is kept by who read it, until its release is told of.
+#[tokio::test]
+async fn a_rejection_is_told_of_the_release() {
+    let (sandbox, _orchestrator, _edge, api) = Sandbox::started().await;
+    api.create_environment("production", policy()).await;
+    api.create_environment("staging", policy()).await;
+    let release = sandbox.release(&api, "one").await;
+    let elsewhere = api.deploy_whole("staging", &release).await.id;
+    let told = "SELECT count(*) FROM outbox WHERE event_type = 'deploy.release.rejected.v1'
+         AND entity = (SELECT entity FROM outbox WHERE event_type = 'deploy.release.sealed.v1')
+         AND entity_version > (SELECT entity_version FROM outbox
+                               WHERE event_type = 'deploy.release.sealed.v1')";
+    assert_eq!(sandbox.number(told).await, 0);
+    let made = api.create("production", &release, Some(baking())).await;
+    let id = made.unwrap().into_inner().id;
+    api.wait_in(&id, pb::step::Kind::Bake).await;
+    let before = api.deployment(&elsewhere).await;
+    api.abort(&id).await.unwrap();
+    let after = api.deployment(&elsewhere).await;
+    assert_eq!(after.version, before.version);
+    let rejections = after.release.unwrap().rejections;
+    assert_eq!(rejections.len(), 1);
+    assert_eq!(rejections[0].deployment_id, id);
+    assert_eq!(sandbox.number(told).await, 1);
 }
 
 #[tokio::test]
@@ -489,7 +525,8 @@ async fn a_cleared_rejection_is_told_each_time_with_a_later_version() {
     }
     let told = world.told().await;
     let versions: Vec<i32> = told.iter().map(|(_, version)| *version).collect();
-    assert_eq!(versions, [1, 2, 3, 4], "{told:?}");
+    // Rejected by hand, which nobody tells: each counts all the same.
+    assert_eq!(versions, [1, 2, 4, 6], "{told:?}");
     let because = "SELECT count(*) FROM rejection WHERE clear_reason = 'it was the network'
          AND cleared_by = 'erin'";
     assert_eq!(world.sandbox.number(because).await, 2);

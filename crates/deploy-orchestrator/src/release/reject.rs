@@ -1,0 +1,31 @@
+//! Rejecting a release where it hurt, in the transaction that stops the deployment that found out.
+
+use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId};
+use candlefish_messaging::outbox;
+
+use super::{event, store, view};
+use crate::ctx::Tx;
+
+/// A release that hurt an environment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reject<'a> {
+    pub(crate) environment: EnvironmentId,
+    pub(crate) release: ReleaseId,
+    /// The one that is stopped for it.
+    pub(crate) deployment: DeploymentId,
+    pub(crate) reason: &'a str,
+    pub(crate) by: &'a str,
+}
+
+/// Rejects it. It is told of the release too: other deployments of it show what stands against it,
+/// also long after their own end.
+pub(crate) async fn reject(tx: &mut Tx, cmd: Reject<'_>) -> Result<(), outbox::Error> {
+    let now = tx.now();
+    store::reject(tx, now, &cmd).await?;
+    let version = store::version(tx, cmd.release).await?;
+    if let Some(release) = view::load_many(tx, &[cmd.release]).await?.get(&cmd.release) {
+        let fact = event::rejected(release, version, cmd.by);
+        outbox::append(tx, now, vec![fact]).await?;
+    }
+    Ok(())
+}
