@@ -57,6 +57,17 @@ impl Backend {
         }
     }
 
+    /// Every channel once, each time from another one on.
+    pub(crate) fn in_turn(&self) -> impl Iterator<Item = Channel> {
+        // Other calls take turns meanwhile: counting on from its own, this one meets every replica.
+        let first = self.turn.fetch_add(1, Ordering::Relaxed);
+        let all = self.channels.len();
+        (0..all).filter_map(move |offset| {
+            let place = first.wrapping_add(offset) % all;
+            self.channels.get(place).cloned()
+        })
+    }
+
     /// A channel for generated clients.
     pub(crate) fn channel(&self) -> Option<Channel> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
@@ -68,13 +79,7 @@ impl Backend {
     /// Makes the call on one replica after the other, until one answers.
     pub(crate) async fn call(&self, call: &Call) -> Result<Response<Body>, Status> {
         let mut last = None;
-        // Other calls take turns meanwhile: counting on from its own, this one meets every replica.
-        let first = self.turn.fetch_add(1, Ordering::Relaxed);
-        for offset in 0..self.channels.len() {
-            let place = first.wrapping_add(offset) % self.channels.len();
-            let Some(mut channel) = self.channels.get(place).cloned() else {
-                break;
-            };
+        for mut channel in self.in_turn() {
             match send(&mut channel, call).await {
                 Ok(response) => return Ok(response),
                 Err(error) => {

@@ -20,7 +20,12 @@ use crate::{
     auth::{self, Auth, Verified},
     backend::{self, Backend},
     contract::{Contract, Method, Owner},
+    memory::Memory,
 };
+
+mod answer;
+
+pub(crate) use answer::{Answer, Whole};
 
 /// The largest request message in bytes.
 pub(crate) const MOST_BYTES: usize = 4 * 1024 * 1024;
@@ -40,6 +45,7 @@ pub(crate) struct Calls {
     pub(crate) contract: Arc<Contract>,
     pub(crate) auth: Auth,
     pub(crate) orchestrator: Backend,
+    pub(crate) memory: Memory,
     /// The services in this process.
     pub(crate) own: Routes,
     pub(crate) signer: Signer,
@@ -96,42 +102,54 @@ impl Calls {
         Err(refusal.into())
     }
 
-    /// Makes the call; the answer is gRPC, as the service gave it, and whole unless it is a stream.
+    /// Makes the call; the answer is gRPC, as the service gave it.
     pub(crate) async fn make(
         &self,
         admitted: &Admitted,
         headers: &HeaderMap,
         body: Bytes,
-    ) -> Result<Response<Body>, Status> {
-        let permit = self.permit(admitted.method.streams)?;
+    ) -> Result<Answer, Status> {
+        let method = &admitted.method;
+        let permit = self.permit(method.streams)?;
         let headers = self.forwarded(admitted, headers)?;
+        // Both before the service is asked: what it reads may be changed while it answers, and what
+        // it changes is changed whatever becomes of its answer.
+        let since = self.memory.now();
+        let changes = !method.is_safe() && method.owner == Owner::Orchestrator;
+        let mut write = changes.then(|| self.memory.write(method, &body));
         let call = backend::Call {
-            path: admitted.method.path.clone(),
+            path: method.path.clone(),
             headers,
             body,
-            safe: admitted.method.is_safe(),
+            safe: method.is_safe(),
         };
         let answer = async {
-            let answer = match admitted.method.owner {
+            let answer = match method.owner {
                 Owner::Orchestrator => self.orchestrator.call(&call).await,
                 Owner::Gateway => self.call_own(admitted, call).await,
             }?;
-            if admitted.method.streams {
-                return Ok(answer);
+            if method.streams {
+                return Ok(Answer::Stream(answer));
             }
-            whole(answer).await
+            Ok(Answer::Whole(answer::whole(answer, since).await?))
         };
         // A stream's answer begins at once; how long it goes on is its own business.
-        let answer = tokio::time::timeout(self.timeout, answer)
-            .await
-            .map_err(|_elapsed| {
-                let words = format!("no answer within {} s", self.timeout.as_secs());
-                Status::deadline_exceeded(words)
-            })??;
-        if admitted.method.streams {
-            return Ok(holding(answer, permit));
-        }
-        Ok(answer)
+        let answer: Result<_, Status> =
+            tokio::time::timeout(self.timeout, answer)
+                .await
+                .map_err(|_elapsed| {
+                    let words = format!("no answer within {} s", self.timeout.as_secs());
+                    Status::deadline_exceeded(words)
+                })?;
+        Ok(match answer? {
+            Answer::Stream(answer) => Answer::Stream(holding(answer, permit)),
+            Answer::Whole(whole) => {
+                if let Some(write) = &mut write {
+                    write.answered(method, &whole.frames, whole.refusal().as_ref());
+                }
+                Answer::Whole(whole)
+            }
+        })
     }
 
     /// A place for one more call, or one more stream.
@@ -216,18 +234,6 @@ impl Calls {
         );
         Ok(headers)
     }
-}
-
-/// The answer with its body in memory: a replica that dies in the middle of it has answered nothing.
-async fn whole(answer: Response<Body>) -> Result<Response<Body>, Status> {
-    let (head, body) = answer.into_parts();
-    let collected = body.collect().await.map_err(|broken| {
-        tracing::debug!(%broken, "a replica did not end its answer");
-        let words = "the answer broke off; the call may have taken effect: repeat it with the same \
-                     idempotency key";
-        Refusal::new(Code::Unavailable, "service-unavailable", words)
-    })?;
-    Ok(Response::from_parts(head, Body::new(collected)))
 }
 
 /// Why a request's body was not read.

@@ -6,7 +6,10 @@ use candlefish_runtime::{config::Env, telemetry::TelemetryConfig};
 use tokio::sync::Semaphore;
 use tonic::transport::{Endpoint, Uri};
 
-use crate::token::Presented;
+use crate::{memory, token::Presented};
+
+/// The platform's promise for what is served from memory.
+const MOST_REMEMBERED: Duration = Duration::from_mins(5);
 
 /// Everything that can be set, validated.
 #[derive(Debug, Clone)]
@@ -31,6 +34,8 @@ pub struct Config {
     pub open_status: bool,
     /// How long a verified token is remembered.
     pub remember_tokens: Duration,
+    /// How long, and how much of, answers are kept in memory.
+    pub(crate) memory: memory::Limits,
     /// The longest a call may take that does not stream.
     pub call_timeout: Duration,
     /// Calls in hand at a time; more are answered 503.
@@ -52,23 +57,6 @@ impl Config {
     /// Reads from an environment that a test may have made.
     pub fn read(mut env: Env) -> Result<Self, candlefish_runtime::config::Error> {
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-        let urls = env.required("CANDLEFISH_ORCHESTRATOR_URL");
-        let orchestrators = urls
-            .split(',')
-            .map(str::trim)
-            .filter(|url| !url.is_empty())
-            .filter_map(|url| {
-                let parsed = url
-                    .parse::<Uri>()
-                    .ok()
-                    .filter(|uri| uri.authority().is_some());
-                if parsed.is_none() {
-                    let words = format!("{url:?} is not an address such as http://127.0.0.1:7201");
-                    env.fault("CANDLEFISH_ORCHESTRATOR_URL", words);
-                }
-                parsed
-            })
-            .collect();
         let bootstrap = env.optional("CANDLEFISH_BOOTSTRAP_TOKEN").and_then(|text| {
             let presented = Presented::parse(&text);
             if presented.is_none() {
@@ -87,10 +75,14 @@ impl Config {
             database_connections: env.parse_or("CANDLEFISH_DATABASE_CONNECTIONS", 10),
             nats_url: env.required("CANDLEFISH_NATS_URL"),
             identity_key: env.required("CANDLEFISH_IDENTITY_KEY").into(),
-            orchestrators,
+            orchestrators: orchestrators(&mut env),
             bootstrap,
             open_status: env.parse_or("CANDLEFISH_OPEN_STATUS", false),
             remember_tokens: env.duration_ms_or("CANDLEFISH_REMEMBER_TOKENS_MS", 5_000),
+            memory: memory::Limits {
+                bytes: env.parse_or("CANDLEFISH_REMEMBER_ANSWERS_BYTES", 16 * 1024 * 1024),
+                time: env.duration_ms_or("CANDLEFISH_REMEMBER_ANSWERS_MS", 300_000),
+            },
             call_timeout: env.duration_ms_or("CANDLEFISH_CALL_TIMEOUT_MS", 30_000),
             calls: env.parse_or("CANDLEFISH_CALLS", 2_048),
             streams: env.parse_or("CANDLEFISH_STREAMS", 1_024),
@@ -105,6 +97,10 @@ impl Config {
             if !(1..=Semaphore::MAX_PERMITS).contains(&places) {
                 env.fault(name, format!("must be 1 to {}", Semaphore::MAX_PERMITS));
             }
+        }
+        if config.memory.time > MOST_REMEMBERED {
+            let words = format!("must be at most {}", MOST_REMEMBERED.as_millis());
+            env.fault("CANDLEFISH_REMEMBER_ANSWERS_MS", words);
         }
         env.finish()?;
         Ok(config)
@@ -135,7 +131,7 @@ impl Config {
         format!(
             "listen {}\nops_listen {}\ndatabase {database}\ndatabase_connections {}\nnats {}\n\
              orchestrators {}\nbootstrap_token {}\nopen_status {}\nremember_tokens {:?}\n\
-             call_timeout {:?}\ncalls {}\nstreams {}\npoll {:?}\n",
+             remember_answers {:?}, {} bytes\ncall_timeout {:?}\ncalls {}\nstreams {}\npoll {:?}\n",
             self.listen,
             self.ops_listen,
             self.database_connections,
@@ -148,10 +144,32 @@ impl Config {
             },
             self.open_status,
             self.remember_tokens,
+            self.memory.time,
+            self.memory.bytes,
             self.call_timeout,
             self.calls,
             self.streams,
             self.poll,
         )
     }
+}
+
+/// Where the replicas of the deploy-orchestrator are.
+fn orchestrators(env: &mut Env) -> Vec<Uri> {
+    let urls = env.required("CANDLEFISH_ORCHESTRATOR_URL");
+    urls.split(',')
+        .map(str::trim)
+        .filter(|url| !url.is_empty())
+        .filter_map(|url| {
+            let parsed = url
+                .parse::<Uri>()
+                .ok()
+                .filter(|uri| uri.authority().is_some());
+            if parsed.is_none() {
+                let words = format!("{url:?} is not an address such as http://127.0.0.1:7201");
+                env.fault("CANDLEFISH_ORCHESTRATOR_URL", words);
+            }
+            parsed
+        })
+        .collect()
 }

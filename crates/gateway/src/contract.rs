@@ -13,11 +13,13 @@ use prost_reflect::prost_types::FileDescriptorSet;
 use prost_reflect::{DescriptorPool, MessageDescriptor};
 
 mod guard;
+mod keeps;
 mod options;
 pub(crate) mod path;
 mod shape;
 
 pub(crate) use guard::Guarded;
+pub(crate) use keeps::{Ended, Keeps};
 use path::{Pieces, Template, TemplateError};
 pub(crate) use shape::{Creates, StreamIds};
 
@@ -95,6 +97,8 @@ pub(crate) struct Method {
     pub(crate) creates: Option<Creates>,
     /// How a stream is resumed.
     pub(crate) stream_ids: Option<StreamIds>,
+    /// How its answers say that they change no more.
+    pub(crate) keeps: Option<Keeps>,
     /// The comment in `proto/`.
     pub(crate) comment: String,
 }

@@ -23,7 +23,7 @@ mod tests;
 mod watch;
 
 pub(crate) use rpc::Rpc;
-pub(crate) use tail::{Feed, Tail};
+pub(crate) use tail::{Feed, Listener, Tail};
 
 /// After which event of a source somebody is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -13,7 +13,7 @@ use candlefish_runtime::{
 use futures_util::StreamExt;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Status, transport::Channel};
+use tonic::{Code, Request, Status, transport::Channel};
 
 use crate::{auth::ISSUER, backend::Backend, call::ORCHESTRATOR, events};
 
@@ -31,13 +31,26 @@ pub(crate) struct Deploy {
     pub(crate) signer: Signer,
 }
 
-impl Deploy {
-    fn client(&self) -> Result<FeedServiceClient<Channel>, Status> {
-        let channel = self.backend.channel();
-        let channel = channel.ok_or_else(|| Status::unavailable("no replica is configured"))?;
-        Ok(FeedServiceClient::new(channel).max_decoding_message_size(listen::MAX_MESSAGE_BYTES))
-    }
+/// Asks one replica after the other until one can be reached: while one is down the feed is there.
+macro_rules! ask {
+    ($feed:expr, $method:ident, $message:expr) => {{
+        let mut answer = Err(Status::unavailable("no replica is configured"));
+        for channel in $feed.backend.in_turn() {
+            let request = $feed.request($message)?;
+            answer = client(channel).$method(request).await;
+            if !matches!(&answer, Err(status) if status.code() == Code::Unavailable) {
+                break;
+            }
+        }
+        Ok(answer?.into_inner())
+    }};
+}
 
+fn client(channel: Channel) -> FeedServiceClient<Channel> {
+    FeedServiceClient::new(channel).max_decoding_message_size(listen::MAX_MESSAGE_BYTES)
+}
+
+impl Deploy {
     fn request<T>(&self, message: T) -> Result<Request<T>, Status> {
         let token = self.signer.token(ORCHESTRATOR, &Caller::process(ISSUER));
         let token = token.map_err(|error| Status::internal(error.to_string()))?;
@@ -54,13 +67,11 @@ impl Deploy {
 #[tonic::async_trait]
 impl events::Feed for Deploy {
     async fn head(&self) -> Result<HeadResponse, Status> {
-        let request = self.request(HeadRequest {})?;
-        Ok(self.client()?.head(request).await?.into_inner())
+        ask!(self, head, HeadRequest {})
     }
 
     async fn replay(&self, asked: ReplayRequest) -> Result<ReplayResponse, Status> {
-        let request = self.request(asked)?;
-        Ok(self.client()?.replay(request).await?.into_inner())
+        ask!(self, replay, asked)
     }
 }
 

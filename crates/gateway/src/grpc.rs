@@ -17,8 +17,10 @@ use tonic::{Code, Status, body::Body};
 use tower::Service;
 
 use crate::{
-    call::{Admitted, Calls, MOST_BYTES, Unread, unframe},
+    call::{Admitted, Answer, Calls, MOST_BYTES, Unread, Whole, unframe},
+    memory,
     problem::{self, Problem},
+    transcode,
 };
 
 /// How `tonic` begins its words for it.
@@ -67,14 +69,56 @@ impl Grpc {
             .await
             .map_err(unread)?;
         check_guarded(&admitted, &body)?;
+        if let Some(kept) = self.kept(&admitted, &body).await {
+            return Ok(kept.into_response());
+        }
         let answer = self.calls.make(&admitted, &parts.headers, body).await?;
-        let answer = callers_fault(answer);
-        Ok(if method.streams {
-            ending::in_words(answer)
-        } else {
-            answer
+        Ok(match answer {
+            Answer::Stream(answer) => ending::in_words(callers_fault(answer)),
+            Answer::Whole(whole) => {
+                self.keep(&admitted, &whole).await;
+                callers_fault(whole.into_response())
+            }
         })
     }
+
+    /// The answer that is kept in memory.
+    async fn kept(&self, admitted: &Admitted, body: &[u8]) -> Option<Whole> {
+        let (method, caller) = (&admitted.method, &admitted.verified.caller);
+        let keeps = method.keeps.as_ref()?;
+        let id = keeps.asked(one_message(body)?)?;
+        let kept = self.calls.memory.find(method, &id, caller).await?;
+        Some(kept.whole())
+    }
+
+    async fn keep(&self, admitted: &Admitted, answer: &Whole) {
+        let method = &admitted.method;
+        let Some(keeps) = &method.keeps else {
+            return;
+        };
+        if answer.refusal().is_some() {
+            return;
+        }
+        let message = one_message(&answer.frames)
+            .and_then(|message| DynamicMessage::decode(method.output.clone(), message).ok());
+        let Some(message) = message else {
+            return;
+        };
+        if let Some(about) = keeps.ended(&message) {
+            let kept = memory::Answer {
+                about,
+                frame: answer.frames.clone(),
+                json: transcode::render(&message).into(),
+            };
+            self.calls.memory.keep(method, answer.since, kept).await;
+        }
+    }
+}
+
+/// The message of a body that is one frame.
+fn one_message(body: &[u8]) -> Option<&[u8]> {
+    let (message, length) = unframe(body)?;
+    (length == body.len()).then_some(message)
 }
 
 /// The gRPC library calls a request that it cannot read an internal error of the service.

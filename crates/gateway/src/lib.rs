@@ -3,7 +3,7 @@
 //!
 //! Modules in reading order: what the contract says ([`contract`], [`transcode`], [`problem`]), who
 //! calls ([`auth`], [`token`], [`principal`], [`access`]), the way of a call ([`front`], [`grpc`],
-//! [`rest`], [`sse`], [`uploads`], [`call`], [`backend`]), and what answers without a token
+//! [`rest`], [`sse`], [`uploads`], [`call`], [`memory`], [`backend`]), and what answers without a token
 //! ([`open`]).
 
 mod config;
@@ -31,6 +31,7 @@ mod call;
 mod feed;
 mod front;
 mod grpc;
+mod memory;
 mod open;
 mod overview;
 mod rest;

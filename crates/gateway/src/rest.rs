@@ -6,15 +6,15 @@ use bytes::Bytes;
 use candlefish_ids::RequestId;
 use candlefish_runtime::tasks::Tasks;
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use prost::Message;
 use prost_reflect::{DynamicMessage, Value};
 use tonic::{Status, body::Body};
 
 use crate::{
-    call::{Admitted, Calls, MOST_BYTES, Unread, frame, unframe},
+    call::{Admitted, Answer, Calls, MOST_BYTES, Unread, Whole, frame, unframe},
     contract::{Hit, Lookup},
-    idempotency,
+    idempotency, memory,
     problem::{self, Problem, kinds},
     sse,
     transcode::{self, Input},
@@ -67,6 +67,9 @@ impl Rest {
             .admit(hit.method, &parts.headers, request_id)
             .await;
         let admitted = admitted.map_err(|status| Problem::from(&status))?;
+        if let Some(kept) = self.kept(&admitted, hit, parts.uri.query()).await {
+            return Ok(json(kept));
+        }
         let bytes = if hit.route.body {
             Some(self.read_body(&parts.headers, body).await?)
         } else {
@@ -84,10 +87,62 @@ impl Rest {
         let framed = frame(&message.encode_to_vec());
         let answer = self.calls.make(&admitted, &parts.headers, framed).await;
         let answer = answer.map_err(|status| Problem::from(&status))?;
-        if admitted.method.streams {
-            return sse::stream(&admitted, answer, self.tasks.stopping()).await;
+        match answer {
+            Answer::Stream(answer) => sse::stream(&admitted, answer, self.tasks.stopping()).await,
+            Answer::Whole(whole) => self.one_message(&admitted, whole).await,
         }
-        one_message(&admitted, answer).await
+    }
+
+    /// The answer that is kept in memory, as JSON.
+    async fn kept(&self, admitted: &Admitted, hit: &Hit<'_>, query: Option<&str>) -> Option<Bytes> {
+        let (method, caller) = (&admitted.method, &admitted.verified.caller);
+        method.keeps.as_ref()?;
+        // The request has one field, so that is it.
+        let [(_, id)] = hit.fields.as_slice() else {
+            return None;
+        };
+        if query.is_some_and(|query| !query.is_empty()) {
+            return None;
+        }
+        let kept = self.calls.memory.find(method, id, caller).await?;
+        Some(kept.json.clone())
+    }
+
+    async fn one_message(
+        &self,
+        admitted: &Admitted,
+        answer: Whole,
+    ) -> Result<Response<Body>, Problem> {
+        if let Some(status) = answer.refusal() {
+            return Err(Problem::from(&status));
+        }
+        let method = &admitted.method;
+        let internal = |words: &str| Problem::from(&Status::internal(words));
+        let (message, _) =
+            unframe(&answer.frames).ok_or_else(|| internal("the answer has no message"))?;
+        let message = DynamicMessage::decode(method.output.clone(), message)
+            .map_err(|_unreadable| internal("the answer cannot be read"))?;
+        let text = Bytes::from(transcode::render(&message));
+        if let Some(about) = method.keeps.as_ref().and_then(|k| k.ended(&message)) {
+            let kept = memory::Answer {
+                about,
+                frame: answer.frames.clone(),
+                json: text.clone(),
+            };
+            self.calls.memory.keep(method, answer.since, kept).await;
+        }
+        let mut response = json(text);
+        let headers = response.headers_mut();
+        if answer.head.headers.contains_key(idempotency::REPLAYED) {
+            headers.insert(idempotency::REPLAYED, HeaderValue::from_static("true"));
+        }
+        if let Some(location) = method.creates.as_ref().and_then(|c| c.made(&message)) {
+            if let Some(path) = location.and_then(|path| HeaderValue::from_str(&path).ok()) {
+                headers.insert(header::LOCATION, path);
+            }
+            *response.status_mut() = StatusCode::CREATED;
+        }
+        Ok(response)
     }
 
     async fn read_body(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
@@ -145,49 +200,12 @@ fn resume(admitted: &Admitted, headers: &HeaderMap, message: &mut DynamicMessage
     }
 }
 
-async fn one_message(
-    admitted: &Admitted,
-    answer: Response<Body>,
-) -> Result<Response<Body>, Problem> {
-    let (head, body) = answer.into_parts();
-    if let Some(status) = Status::from_header_map(&head.headers)
-        && status.code() != tonic::Code::Ok
-    {
-        return Err(Problem::from(&status));
-    }
-    let collected = body
-        .collect()
-        .await
-        .map_err(|status| Problem::from(&status))?;
-    if let Some(status) = collected.trailers().and_then(Status::from_header_map)
-        && status.code() != tonic::Code::Ok
-    {
-        return Err(Problem::from(&status));
-    }
-    let bytes = collected.to_bytes();
-    let internal = |words: &str| Problem::from(&Status::internal(words));
-    let (message, _) = unframe(&bytes).ok_or_else(|| internal("the answer has no message"))?;
-    let message = DynamicMessage::decode(admitted.method.output.clone(), message)
-        .map_err(|_unreadable| internal("the answer cannot be read"))?;
-    let mut response = Response::new(Body::new(Full::from(transcode::render(&message))));
+fn json(text: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::new(Full::new(text)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, JSON);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if head.headers.contains_key(idempotency::REPLAYED) {
-        headers.insert(idempotency::REPLAYED, HeaderValue::from_static("true"));
-    }
-    if let Some(location) = admitted
-        .method
-        .creates
-        .as_ref()
-        .and_then(|c| c.made(&message))
-    {
-        if let Some(path) = location.and_then(|path| HeaderValue::from_str(&path).ok()) {
-            headers.insert(header::LOCATION, path);
-        }
-        *response.status_mut() = StatusCode::CREATED;
-    }
-    Ok(response)
+    response
 }
 
 fn not_routed(lookup: &Lookup<'_>, verb: &HttpMethod, path: &str) -> Problem {

@@ -29,6 +29,7 @@ use crate::{
     front::Front,
     grpc::Grpc,
     idempotency,
+    memory::Memory,
     open::Pages,
     overview::Overview,
     rest::Rest,
@@ -143,7 +144,8 @@ async fn build(config: &Config, pool: &PgPool, tasks: &Tasks) -> Result<Front, E
     };
     let backend = Backend::new(&config.endpoints());
     let signer = Signer::from_pem_file(auth::ISSUER, &config.identity_key)?;
-    let tail = follow(config, &backend, &signer, tasks).await?;
+    let memory = Memory::new(config.memory);
+    let tail = follow(config, &backend, &signer, &memory, tasks).await?;
     let own = Routes::new(
         AccessServiceServer::new(access)
             .max_decoding_message_size(most)
@@ -166,6 +168,7 @@ async fn build(config: &Config, pool: &PgPool, tasks: &Tasks) -> Result<Front, E
         contract: Arc::clone(&contract),
         auth,
         orchestrator: backend,
+        memory,
         own,
         signer,
         at_a_time: Arc::new(Semaphore::new(config.calls)),
@@ -191,13 +194,19 @@ async fn follow(
     config: &Config,
     backend: &Backend,
     signer: &Signer,
+    memory: &Memory,
     tasks: &Tasks,
 ) -> Result<events::Tail, Error> {
     let feed = feed::Deploy {
         backend: backend.clone(),
         signer: signer.clone(),
     };
-    let tail = events::Tail::new("deploy", Arc::new(feed), config.poll);
+    let tail = events::Tail::new(
+        "deploy",
+        Arc::new(feed),
+        Arc::new(memory.clone()),
+        config.poll,
+    );
     let bus = candlefish_messaging::nats::connect(auth::ISSUER, &config.nats_url).await?;
     let wake = Arc::new(Notify::new());
     let stop = Policy::StopProcess;

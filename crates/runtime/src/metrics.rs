@@ -14,6 +14,12 @@ pub const REQUESTS: &str = "requests_total";
 pub const REQUEST_DURATION: &str = "request_duration_seconds";
 /// Calls being answered now.
 pub const REQUESTS_ACTIVE: &str = "active_requests";
+/// Reads of what may be kept in memory; label `outcome`.
+pub const MEMORY_READS: &str = "memory_reads_total";
+/// Answered from memory.
+pub const MEMORY_READS_FOUND: &str = "found";
+/// Asked of the service.
+pub const MEMORY_READS_MISSED: &str = "missed";
 /// Deployments that ended; labels `site`, `environment`, `status`.
 pub const DEPLOYMENTS: &str = "deployments_total";
 /// From acceptance to the end; labels `site`, `environment`.
@@ -94,7 +100,7 @@ fn builder() -> PrometheusBuilder {
 }
 
 /// Every metric: its kind, its name, its help.
-const ALL: [(Kind, &str, &str); 17] = [
+const ALL: [(Kind, &str, &str); 18] = [
     (
         Kind::Counter,
         REQUESTS,
@@ -106,6 +112,11 @@ const ALL: [(Kind, &str, &str); 17] = [
         "Seconds from a call's arrival to its answer's end.",
     ),
     (Kind::Gauge, REQUESTS_ACTIVE, "Calls being answered now."),
+    (
+        Kind::Counter,
+        MEMORY_READS,
+        "Reads of what may be kept in memory, by whether it was found there.",
+    ),
     (
         Kind::Counter,
         DEPLOYMENTS,

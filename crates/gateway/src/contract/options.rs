@@ -67,6 +67,7 @@ impl Reader {
             routes: self.routes(&options, method, &full)?,
             creates: None,
             stream_ids: None,
+            keeps: None,
             comment: comments::of(method.parent_file().file_descriptor_proto(), method.path()),
         }))
     }

@@ -5,7 +5,7 @@ use http::Method as HttpMethod;
 use prost_reflect::{DynamicMessage, FieldDescriptor, MessageDescriptor};
 
 use super::{
-    Method,
+    Keeps, Method,
     path::{Segment, Template},
 };
 
@@ -75,7 +75,7 @@ pub(crate) struct StreamIds {
     pub(crate) to: FieldDescriptor,
 }
 
-/// Fills `creates` and `stream_ids`.
+/// Fills what is derived from the messages.
 pub(super) fn add(methods: &mut [Method]) {
     let readable: Vec<(MessageDescriptor, Template)> = methods
         .iter()
@@ -93,6 +93,7 @@ pub(super) fn add(methods: &mut [Method]) {
     for method in methods {
         method.creates = creates(method, &readable);
         method.stream_ids = stream_ids(method);
+        method.keeps = Keeps::of(method);
     }
 }
 

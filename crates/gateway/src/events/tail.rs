@@ -23,6 +23,16 @@ pub(crate) trait Feed: Send + Sync + std::fmt::Debug {
     async fn replay(&self, asked: ReplayRequest) -> Result<ReplayResponse, Status>;
 }
 
+/// Hears of every event in this process before any watcher does, and of not hearing.
+pub(crate) trait Listener: Send + Sync + std::fmt::Debug {
+    /// It happened.
+    fn told(&self, event: &Envelope);
+    /// Everything up to now was told.
+    fn follows(&self);
+    /// The source cannot be followed, or what happened meanwhile is not to be had.
+    fn lost(&self);
+}
+
 /// One source and who follows it; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Tail {
@@ -33,6 +43,7 @@ pub(crate) struct Tail {
 struct Inner {
     source: &'static str,
     feed: Arc<dyn Feed>,
+    listener: Arc<dyn Listener>,
     poll: Duration,
     /// Up to where all watchers were told; nothing before the source was first reached. Moved and
     /// told about under the one lock that it is, which is what lets a watcher join without a gap.
@@ -62,19 +73,26 @@ pub(super) enum Join {
 
 impl Tail {
     /// The tail of `source`, looked at every `poll` even when nothing wakes it.
-    pub(crate) fn new(source: &'static str, feed: Arc<dyn Feed>, poll: Duration) -> Self {
-        Self::with_buffer(source, feed, poll, BUFFER)
+    pub(crate) fn new(
+        source: &'static str,
+        feed: Arc<dyn Feed>,
+        listener: Arc<dyn Listener>,
+        poll: Duration,
+    ) -> Self {
+        Self::with_buffer(source, feed, listener, poll, BUFFER)
     }
 
     pub(super) fn with_buffer(
         source: &'static str,
         feed: Arc<dyn Feed>,
+        listener: Arc<dyn Listener>,
         poll: Duration,
         buffer: usize,
     ) -> Self {
         let inner = Inner {
             source,
             feed,
+            listener,
             poll,
             place: watch::Sender::new(None),
             told: broadcast::Sender::new(buffer),
@@ -111,6 +129,15 @@ impl Tail {
 
     /// Tells everything that is new.
     pub(super) async fn look(&self) -> Result<(), Status> {
+        let read = self.read_on().await;
+        match &read {
+            Ok(()) => self.inner.listener.follows(),
+            Err(_unread) => self.inner.listener.lost(),
+        }
+        read
+    }
+
+    async fn read_on(&self) -> Result<(), Status> {
         loop {
             let Some(place) = self.place() else {
                 return self.begin().await;
@@ -121,10 +148,14 @@ impl Tail {
                 Next::EpochOver => {
                     let source = self.inner.source;
                     tracing::warn!(source, epoch = place.epoch, "the source began a new epoch");
+                    self.inner.listener.lost();
                     return self.begin().await;
                 }
                 // Watchers see the jump in the numbers and end.
-                Next::Gone => return self.begin().await,
+                Next::Gone => {
+                    self.inner.listener.lost();
+                    return self.begin().await;
+                }
             }
         }
     }
@@ -137,6 +168,7 @@ impl Tail {
 
     fn tell(&self, events: Vec<Envelope>) {
         for event in events {
+            self.inner.listener.told(&event);
             self.inner.place.send_modify(|place| {
                 *place = Some(Place {
                     epoch: event.epoch,

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
-use super::{Feed, Place, Rpc, Tail, cursor::Cursor};
+use super::{Feed, Listener, Place, Rpc, Tail, cursor::Cursor};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -126,10 +126,41 @@ impl Feed for Memory {
     }
 }
 
+/// Keeps what a listener hears, in its words.
+#[derive(Debug, Default)]
+struct Heard(Mutex<Vec<String>>);
+
+impl Heard {
+    fn note(&self, words: impl Into<String>) {
+        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.push(words.into());
+    }
+
+    /// What it heard since it was asked last.
+    fn so_far(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Listener for Heard {
+    fn told(&self, event: &Envelope) {
+        self.note(format!("{}.{}", event.epoch, event.seq));
+    }
+
+    fn follows(&self) {
+        self.note("follows");
+    }
+
+    fn lost(&self) {
+        self.note("lost");
+    }
+}
+
 /// A tail that only looks when it is told to.
 fn tail(memory: &Arc<Memory>) -> Tail {
     let feed: Arc<dyn Feed> = Arc::<Memory>::clone(memory);
-    Tail::with_buffer("deploy", feed, Duration::from_millis(5), 8)
+    let listener = Arc::new(Heard::default());
+    Tail::with_buffer("deploy", feed, listener, Duration::from_millis(5), 8)
 }
 
 fn caller(sites: &[&str]) -> Caller {
@@ -241,7 +272,8 @@ async fn a_watcher_that_joins_while_events_come_misses_nothing_and_repeats_nothi
     const MANY: i64 = 2_000;
     let memory = Memory::new();
     let feed: Arc<dyn Feed> = Arc::<Memory>::clone(&memory);
-    let tail = Tail::new("deploy", feed, Duration::from_millis(1));
+    let listener = Arc::new(Heard::default());
+    let tail = Tail::new("deploy", feed, listener, Duration::from_millis(1));
     let (tasks, wake) = (Tasks::new(), Arc::new(Notify::new()));
     let run = tail.clone().run(tasks.stopping(), Arc::clone(&wake));
     drop(tasks.spawn("tail", Policy::Ignore, run));
@@ -475,6 +507,41 @@ async fn events_that_do_not_fit_into_one_answer_come_in_pieces() {
     tail.look().await.unwrap();
     let mut watcher = watch(&tail, &cursor_at(1, 0)).await.unwrap();
     assert_eq!(take(&mut watcher, 30).await.0, (1..=30).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_listener_hears_every_event_and_whenever_some_may_be_missing() {
+    let memory = Memory::new();
+    let heard = Arc::new(Heard::default());
+    let feed: Arc<dyn Feed> = Arc::<Memory>::clone(&memory);
+    let listener: Arc<dyn Listener> = Arc::<Heard>::clone(&heard);
+    let tail = Tail::with_buffer("deploy", feed, listener, Duration::from_millis(5), 8);
+    memory.add(&["docs"]);
+    tail.look().await.unwrap();
+    assert_eq!(heard.so_far(), ["follows"]);
+    memory.add(&["docs"; 20]);
+    tail.look().await.unwrap();
+    let mut all: Vec<String> = (2..=21).map(|seq| format!("1.{seq}")).collect();
+    all.push("follows".to_owned());
+    assert_eq!(heard.so_far(), all);
+    memory.with(|state| state.down = true);
+    tail.look().await.unwrap_err();
+    assert_eq!(heard.so_far(), ["lost"]);
+    memory.add(&["docs"]);
+    memory.with(|state| state.down = false);
+    tail.look().await.unwrap();
+    assert_eq!(heard.so_far(), ["1.22", "follows"]);
+    // What came next is no longer kept.
+    memory.add(&["docs"; 5]);
+    memory.with(|state| state.oldest = 25);
+    tail.look().await.unwrap();
+    assert_eq!(heard.so_far(), ["lost", "follows"]);
+    memory.with(|state| {
+        state.epoch = 2;
+        state.events.clear();
+    });
+    tail.look().await.unwrap();
+    assert_eq!(heard.so_far(), ["lost", "follows"]);
 }
 
 #[tokio::test]

@@ -31,6 +31,8 @@ pub(crate) enum Answer {
     /// One message, and headers.
     Message(Vec<u8>, HeaderMap),
     Refusal(Status),
+    /// One message that was read before, and is sent when the test says.
+    Late(Vec<u8>, oneshot::Receiver<()>),
     /// Nothing, for ever.
     Silence,
     /// Headers, some bytes and no end, as of one that is killed when the test says.
@@ -53,6 +55,12 @@ struct State {
     answers: HashMap<String, Answer>,
     seen: Vec<Seen>,
     events: Vec<Envelope>,
+    /// Epochs that are over.
+    epochs_over: i32,
+    /// The feed is refused.
+    mute: bool,
+    /// How often events were asked for.
+    feed_asked: usize,
 }
 
 /// The service, and what it remembers; cheap to clone.
@@ -113,15 +121,39 @@ impl Backend {
 
     /// Numbers an event.
     pub(crate) fn happens(&self, kind: &str, site: &str) {
+        self.happens_to(kind, site, "");
+    }
+
+    /// How often events were asked for.
+    pub(crate) fn feed_asked(&self) -> usize {
+        self.with(|state| state.feed_asked)
+    }
+
+    /// Whether the feed is there.
+    pub(crate) fn tells(&self, tells: bool) {
+        self.with(|state| state.mute = !tells);
+    }
+
+    /// Its database was restored: events are counted anew.
+    pub(crate) fn begins_an_epoch(&self) {
+        self.with(|state| {
+            state.epochs_over += 1;
+            state.events.clear();
+        });
+    }
+
+    /// Numbers an event about an entity.
+    pub(crate) fn happens_to(&self, kind: &str, site: &str, entity: &str) {
         self.with(|state| {
             let seq = i64::try_from(state.events.len()).unwrap() + 1;
             state.events.push(Envelope {
                 id: format!("evt_{seq}"),
                 source: "deploy".to_owned(),
-                epoch: 1,
+                epoch: state.epochs_over + 1,
                 seq,
                 r#type: kind.to_owned(),
                 site: site.to_owned(),
+                entity: entity.to_owned(),
                 ..Envelope::default()
             });
         });
@@ -137,6 +169,9 @@ impl Backend {
         let message = body.slice(5..);
         let path = parts.uri.path().to_owned();
         let answer = match path.as_str() {
+            HEAD | REPLAY if self.with(|state| state.mute) => {
+                Answer::Refusal(Status::unavailable("mute"))
+            }
             HEAD => self.head(),
             REPLAY => self.replay(&message),
             _ => {
@@ -153,35 +188,39 @@ impl Backend {
                 })
             }
         };
-        if matches!(answer, Answer::Silence) {
-            std::future::pending::<()>().await;
+        match answer {
+            Answer::Silence => std::future::pending().await,
+            Answer::Late(message, said) => {
+                // Also when the test is over.
+                let _said = said.await;
+                respond(Answer::Message(message, HeaderMap::new()))
+            }
+            answer => respond(answer),
         }
-        respond(answer)
     }
 
     fn head(&self) -> Answer {
-        let seq = self.with(|state| i64::try_from(state.events.len()).unwrap());
-        let head = HeadResponse {
+        let head = self.with(|state| HeadResponse {
             source: "deploy".to_owned(),
-            epoch: 1,
-            seq,
-        };
+            epoch: state.epochs_over + 1,
+            seq: i64::try_from(state.events.len()).unwrap(),
+        });
         Answer::Message(head.encode_to_vec(), HeaderMap::new())
     }
 
     fn replay(&self, message: &[u8]) -> Answer {
         let asked = ReplayRequest::decode(message).unwrap();
         let limit = usize::try_from(asked.limit).unwrap();
-        let events = self.with(|state| {
+        let replay = self.with(|state| {
+            state.feed_asked += 1;
             let events = state.events.iter();
             let events = events.filter(|event| event.seq >= asked.from_seq);
-            events.take(limit).cloned().collect()
+            ReplayResponse {
+                epoch: state.epochs_over + 1,
+                events: events.take(limit).cloned().collect(),
+                oldest_seq: 1,
+            }
         });
-        let replay = ReplayResponse {
-            epoch: 1,
-            events,
-            oldest_seq: 1,
-        };
         Answer::Message(replay.encode_to_vec(), HeaderMap::new())
     }
 }
@@ -198,7 +237,7 @@ pub(crate) fn frame(message: &[u8]) -> Bytes {
 fn respond(answer: Answer) -> Response<Body> {
     let (headers, messages) = match answer {
         Answer::Refusal(status) => return status.into_http(),
-        Answer::Silence => (HeaderMap::new(), stream::pending().boxed()),
+        Answer::Silence | Answer::Late(..) => (HeaderMap::new(), stream::pending().boxed()),
         Answer::Death(begun, killed) => {
             let death = stream::once(async {
                 // Also when the test is over.

@@ -8,6 +8,7 @@ mod events;
 mod identity;
 mod inputs;
 mod keys;
+mod memory;
 mod open;
 mod pass;
 mod raw;

@@ -100,7 +100,8 @@ impl Stand {
         Self::start_with(&[]).await
     }
 
-    /// Starts a gateway whose environment has these variables besides the needed ones.
+    /// Starts a gateway whose environment has these variables besides the needed ones; `BACKEND` in
+    /// a value is where the scripted service is.
     pub(crate) async fn start_with(more: &[(&str, &str)]) -> Self {
         let tasks = Tasks::new();
         let dir = tempfile::tempdir().unwrap();
@@ -116,13 +117,13 @@ impl Stand {
             ("CANDLEFISH_DATABASE_URL", database.url()),
             ("CANDLEFISH_NATS_URL", NO_BUS.to_owned()),
             ("CANDLEFISH_IDENTITY_KEY", key.display().to_string()),
-            ("CANDLEFISH_ORCHESTRATOR_URL", orchestrator),
+            ("CANDLEFISH_ORCHESTRATOR_URL", orchestrator.clone()),
             ("CANDLEFISH_BOOTSTRAP_TOKEN", admin.clone()),
             ("CANDLEFISH_POLL_MS", "20".to_owned()),
         ];
         for (name, value) in more {
             pairs.retain(|(known, _)| known != name);
-            pairs.push((name, (*value).to_owned()));
+            pairs.push((name, value.replace("BACKEND", &orchestrator)));
         }
         let config = gateway::Config::read(Env::from_pairs(pairs)).unwrap();
         gateway::migrate(&config).await.unwrap();
