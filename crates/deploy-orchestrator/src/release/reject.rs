@@ -1,7 +1,6 @@
 //! Rejecting a release where it hurt, in the transaction that stops the deployment that found out.
 
 use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId};
-use candlefish_messaging::outbox;
 
 use super::{event, store, view};
 use crate::ctx::Tx;
@@ -19,13 +18,13 @@ pub(crate) struct Reject<'a> {
 
 /// Rejects it. It is told of the release too: other deployments of it show what stands against it,
 /// also long after their own end.
-pub(crate) async fn reject(tx: &mut Tx, cmd: Reject<'_>) -> Result<(), outbox::Error> {
+pub(crate) async fn reject(tx: &mut Tx, cmd: Reject<'_>) -> Result<(), sqlx::Error> {
     let now = tx.now();
     store::reject(tx, now, &cmd).await?;
     let version = store::version(tx, cmd.release).await?;
     if let Some(release) = view::load_many(tx, &[cmd.release]).await?.get(&cmd.release) {
         let fact = event::rejected(release, version, cmd.by);
-        outbox::append(tx, now, vec![fact]).await?;
+        tx.tell(fact);
     }
     Ok(())
 }
