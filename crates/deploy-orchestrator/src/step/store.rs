@@ -3,17 +3,21 @@
 use std::time::Duration;
 
 use candlefish_clock::Moment;
-use candlefish_ids::{DeploymentId, EnvironmentId, StepId};
+use candlefish_ids::{DeploymentId, StepId};
 use jiff_sqlx::Timestamp;
 use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Step, outcome::Wait, worker::News};
+use super::{Step, outcome::Wait};
 use crate::{
     ctx::{read, stored},
     deployment::plan::{PLAN_VERSION, Planned, StepKind},
 };
+
+mod due;
+
+pub(crate) use due::{Due, list_due, list_reported, lock_due};
 
 /// A step row before it is known to be one that this binary understands.
 struct Row {
@@ -188,147 +192,6 @@ pub(crate) async fn ready_next(
     .fetch_optional(conn)
     .await?;
     Ok(row.and_then(Row::known))
-}
-
-/// A step that is due, and where it belongs.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Due {
-    pub(crate) step_id: StepId,
-    pub(crate) deployment_id: DeploymentId,
-    pub(crate) environment_id: EnvironmentId,
-    /// Due before its time, because an edge reported what it may be waiting for.
-    pub(crate) edges_reported: bool,
-}
-
-/// Steps that are due: ready ones whose time has come, and claimed ones whose lease ran out. Nothing
-/// is locked; the turn itself looks again.
-///
-/// One that lost workers is left to an idle worker, so that it takes no other's work with it; after
-/// `suspect_patience` it is anybody's, for a busy system has no idle worker.
-pub(crate) async fn list_due(
-    conn: &mut PgConnection,
-    kinds: &[String],
-    worker_is_idle: bool,
-    suspect_patience: Duration,
-    limit: i64,
-) -> Result<Vec<Due>, sqlx::Error> {
-    let rows = sqlx::query!(
-        "SELECT s.id, s.deployment_id, d.environment_id
-         FROM step s JOIN deployment d ON d.id = s.deployment_id
-         WHERE s.state IN ('ready', 'running')
-           AND s.run_at <= (SELECT clock())
-           AND (s.state = 'ready' OR s.lease_until < (SELECT clock()))
-           AND s.kind = ANY($1) AND s.plan_version <= $2
-           AND (s.lost_leases < 2 OR $3
-                OR GREATEST(s.run_at, s.lease_until)
-                   < (SELECT clock()) - $5::bigint * interval '1 millisecond')
-         ORDER BY s.run_at LIMIT $4",
-        kinds,
-        PLAN_VERSION,
-        worker_is_idle,
-        limit,
-        i64::try_from(suspect_patience.as_millis()).unwrap_or(i64::MAX)
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Due {
-            step_id: StepId::from_uuid(row.id),
-            deployment_id: DeploymentId::from_uuid(row.deployment_id),
-            environment_id: EnvironmentId::from_uuid(row.environment_id),
-            edges_reported: false,
-        })
-        .collect())
-}
-
-/// Steps that wait for edges, of the deployments that a report concerns: a report about one lane
-/// gives the others no turn.
-pub(crate) async fn list_reported(
-    conn: &mut PgConnection,
-    kinds: &[String],
-    news: &News,
-    limit: i64,
-) -> Result<Vec<Due>, sqlx::Error> {
-    let deployments: Vec<Uuid> = news.deployments.iter().map(|id| id.uuid()).collect();
-    let environments: Vec<Uuid> = news.environments.iter().map(|id| id.uuid()).collect();
-    let releases: Vec<Uuid> = news.releases.iter().map(|id| id.uuid()).collect();
-    let rows = sqlx::query!(
-        r#"SELECT s.id, d.id AS deployment_id, d.environment_id
-           FROM deployment d
-           JOIN step s ON s.deployment_id = d.id AND s.state = 'ready' AND s.waits_on_edges
-           WHERE d.state IN ('running', 'waiting', 'cancelling')
-             AND ($1 OR d.id = ANY($2) OR d.environment_id = ANY($3) OR d.release_id = ANY($4))
-             AND s.kind = ANY($5) AND s.plan_version <= $6
-           ORDER BY s.run_at LIMIT $7"#,
-        news.everything,
-        &deployments,
-        &environments,
-        &releases,
-        kinds,
-        PLAN_VERSION,
-        limit
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Due {
-            step_id: StepId::from_uuid(row.id),
-            deployment_id: DeploymentId::from_uuid(row.deployment_id),
-            environment_id: EnvironmentId::from_uuid(row.environment_id),
-            edges_reported: true,
-        })
-        .collect())
-}
-
-/// A step as a turn finds it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Found {
-    pub(crate) step: Step,
-    /// It was claimed and its lease ran out: a worker was lost.
-    pub(crate) lost: bool,
-}
-
-/// Locks a step that is still due at `now`; none when somebody was faster.
-pub(crate) async fn lock_due(
-    conn: &mut PgConnection,
-    now: Moment,
-    id: StepId,
-    edges_reported: bool,
-) -> Result<Option<Found>, sqlx::Error> {
-    let row = sqlx::query!(
-        r#"SELECT id, deployment_id, ord, kind, weight, interval_ms, undo_of, attempt, lost_leases,
-                  started_at AS "started_at: Timestamp", detail, message, state
-           FROM step
-           WHERE id = $1 AND (run_at <= $2 OR (waits_on_edges AND $3))
-             AND (state = 'ready' OR (state = 'running' AND lease_until < $2))
-           FOR UPDATE"#,
-        id.uuid(),
-        stored(now) as _,
-        edges_reported
-    )
-    .fetch_optional(conn)
-    .await?;
-    Ok(row.and_then(|row| {
-        let lost = row.state == "running";
-        let step = Row {
-            id: row.id,
-            deployment_id: row.deployment_id,
-            ord: row.ord,
-            kind: row.kind,
-            weight: row.weight,
-            interval_ms: row.interval_ms,
-            undo_of: row.undo_of,
-            attempt: row.attempt,
-            lost_leases: row.lost_leases,
-            started_at: row.started_at,
-            detail: row.detail,
-            message: row.message,
-        }
-        .known()?;
-        Some(Found { step, lost })
-    }))
 }
 
 /// Locks a claimed step; none when the claim is no longer ours.
