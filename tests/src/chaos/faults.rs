@@ -105,7 +105,7 @@ async fn claimed(stack: &Stack, database: &PgPool) -> Result<(Arc<Process>, Vec<
     let claims = claims(database).await?;
     for process in stack.processes(Service::Orchestrator) {
         let Some(pid) = process.pid() else { continue };
-        let its = |claim: &&Held| claim.owner.ends_with(&format!("-{pid}"));
+        let its = |claim: &&Held| claim.owner.contains(&format!("-{pid}-"));
         let held: Vec<Held> = claims.iter().filter(its).cloned().collect();
         if !held.is_empty() {
             return Ok((Arc::clone(&process), held));
