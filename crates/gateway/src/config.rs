@@ -6,7 +6,7 @@ use candlefish_runtime::{config::Env, telemetry::TelemetryConfig};
 use tokio::sync::Semaphore;
 use tonic::transport::{Endpoint, Uri};
 
-use crate::{memory, token::Presented};
+use crate::{delivery::Secrets, memory, token::Presented};
 
 /// The platform's promise for what is served from memory.
 const MOST_REMEMBERED: Duration = Duration::from_mins(5);
@@ -30,6 +30,8 @@ pub struct Config {
     pub orchestrators: Vec<Uri>,
     /// The first admin's token, cut up; its text is not kept.
     pub(crate) bootstrap: Option<Presented>,
+    /// What GitHub signs its deliveries with; without it none are taken.
+    pub(crate) github_webhook: Option<Secrets>,
     /// `/` shows sites without a token: for development.
     pub open_status: bool,
     /// How long a verified token is remembered.
@@ -44,6 +46,8 @@ pub struct Config {
     pub streams: usize,
     /// How often the feeds are looked at without a wake-up.
     pub poll: Duration,
+    /// How often what is too old is forgotten.
+    pub forget: Duration,
     /// Telemetry.
     pub telemetry: TelemetryConfig,
 }
@@ -66,6 +70,7 @@ impl Config {
             }
             presented
         });
+        let github_webhook = github_webhook(&mut env);
         let config = Self {
             listen: env.parse_required("CANDLEFISH_LISTEN").unwrap_or(any_port),
             ops_listen: env
@@ -77,6 +82,7 @@ impl Config {
             identity_key: env.required("CANDLEFISH_IDENTITY_KEY").into(),
             orchestrators: orchestrators(&mut env),
             bootstrap,
+            github_webhook,
             open_status: env.parse_or("CANDLEFISH_OPEN_STATUS", false),
             remember_tokens: env.duration_ms_or("CANDLEFISH_REMEMBER_TOKENS_MS", 5_000),
             memory: memory::Limits {
@@ -87,6 +93,7 @@ impl Config {
             calls: env.parse_or("CANDLEFISH_CALLS", 2_048),
             streams: env.parse_or("CANDLEFISH_STREAMS", 1_024),
             poll: env.duration_ms_or("CANDLEFISH_POLL_MS", 1_000),
+            forget: env.duration_ms_or("CANDLEFISH_FORGET_MS", 60_000),
             telemetry: TelemetryConfig::from_env(&mut env),
         };
         let places = [
@@ -130,8 +137,9 @@ impl Config {
             self.orchestrators.iter().map(ToString::to_string).collect();
         format!(
             "listen {}\nops_listen {}\ndatabase {database}\ndatabase_connections {}\nnats {}\n\
-             orchestrators {}\nbootstrap_token {}\nopen_status {}\nremember_tokens {:?}\n\
-             remember_answers {:?}, {} bytes\ncall_timeout {:?}\ncalls {}\nstreams {}\npoll {:?}\n",
+             orchestrators {}\nbootstrap_token {}\ngithub_webhook_secret {}\nopen_status {}\n\
+             remember_tokens {:?}\nremember_answers {:?}, {} bytes\ncall_timeout {:?}\ncalls {}\n\
+             streams {}\npoll {:?}\nforget {:?}\n",
             self.listen,
             self.ops_listen,
             self.database_connections,
@@ -142,6 +150,7 @@ impl Config {
             } else {
                 "none"
             },
+            self.github_webhook.as_ref().map_or("none", Secrets::words),
             self.open_status,
             self.remember_tokens,
             self.memory.time,
@@ -150,6 +159,7 @@ impl Config {
             self.calls,
             self.streams,
             self.poll,
+            self.forget,
         )
     }
 }
@@ -172,4 +182,19 @@ fn orchestrators(env: &mut Env) -> Vec<Uri> {
             parsed
         })
         .collect()
+}
+
+fn github_webhook(env: &mut Env) -> Option<Secrets> {
+    const CURRENT: &str = "CANDLEFISH_GITHUB_WEBHOOK_SECRET";
+    const PREVIOUS: &str = "CANDLEFISH_GITHUB_WEBHOOK_SECRET_PREVIOUS";
+    let (current, previous) = (env.optional(CURRENT), env.optional(PREVIOUS));
+    let Some(current) = current else {
+        if previous.is_some() {
+            env.fault(PREVIOUS, format!("is of no use without {CURRENT}"));
+        }
+        return None;
+    };
+    Secrets::new(&current, previous.as_deref())
+        .map_err(|error| env.fault(CURRENT, format!("{error}, as the one before it")))
+        .ok()
 }

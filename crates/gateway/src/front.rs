@@ -8,6 +8,7 @@ use tonic_web::GrpcWebLayer;
 use tower::{Layer, ServiceExt};
 
 use crate::{
+    delivery::github::{self, Webhooks},
     grpc::Grpc,
     open::Pages,
     problem::{self, Problem, kinds},
@@ -24,6 +25,7 @@ pub(crate) struct Front {
     pub(crate) grpc: Grpc,
     pub(crate) rest: Rest,
     pub(crate) uploads: Uploads,
+    pub(crate) webhooks: Webhooks,
     pub(crate) pages: Pages,
     /// gRPC reflection and health.
     pub(crate) described: Routes,
@@ -88,6 +90,9 @@ impl Front {
         let path = request.uri().path();
         if path.starts_with("/blobs/") {
             return self.uploads.answer(request).await;
+        }
+        if path == github::PATH {
+            return self.webhooks.answer(request).await;
         }
         if let Some(page) = Pages::find(path) {
             if request.method() != Method::GET && request.method() != Method::HEAD {

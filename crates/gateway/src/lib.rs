@@ -3,8 +3,8 @@
 //!
 //! Modules in reading order: what the contract says ([`contract`], [`transcode`], [`problem`]), who
 //! calls ([`auth`], [`token`], [`principal`], [`access`]), the way of a call ([`front`], [`grpc`],
-//! [`rest`], [`sse`], [`uploads`], [`call`], [`memory`], [`backend`]), and what answers without a token
-//! ([`open`]).
+//! [`rest`], [`sse`], [`uploads`], [`call`], [`memory`], [`backend`]), what others tell us
+//! ([`delivery`]), and what answers without a token ([`open`]).
 
 mod config;
 mod wiring;
@@ -22,6 +22,7 @@ mod page;
 mod principal;
 mod token;
 
+mod delivery;
 mod events;
 mod openapi;
 mod pages;

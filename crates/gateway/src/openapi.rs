@@ -15,6 +15,7 @@ pub(crate) mod sample;
 pub(crate) mod schema;
 #[cfg(test)]
 mod tests;
+mod webhook;
 
 /// How to use the API, for whoever reads the document alone.
 pub(crate) const ABOUT: &str = "\
@@ -42,7 +43,8 @@ pub(crate) fn document(contract: &Contract, base_url: &str) -> Value {
     let schemas = schema::Schemas::new(contract);
     let mut paths: Map<String, Value> = Map::new();
     let operations = operation::Operations::new(contract, &schemas, base_url);
-    for (path, verb, operation) in operations.all() {
+    let by_hand = [webhook::github()];
+    for (path, verb, operation) in operations.all().into_iter().chain(by_hand) {
         let item = paths
             .entry(path)
             .or_insert_with(|| Value::Object(Map::new()));
@@ -149,6 +151,7 @@ fn tags(contract: &Contract) -> Value {
                 "description": about_service(service),
             })
         })
+        .chain([webhook::tag()])
         .collect()
 }
 

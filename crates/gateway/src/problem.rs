@@ -142,7 +142,7 @@ impl Problem {
             headers.insert(header::ALLOW, allow);
         }
         if self.kind.status == StatusCode::UNAUTHORIZED {
-            let scheme = HeaderValue::from_static("Bearer realm=\"candlefish\"");
+            let scheme = HeaderValue::from_static(self.kind.challenge());
             headers.insert(header::WWW_AUTHENTICATE, scheme);
         }
         if let Some(delay) = self.retry_after {

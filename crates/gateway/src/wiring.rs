@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::Router;
+use candlefish_messaging::{Nudge, Relay, RelayConfig, retention};
 use candlefish_proto::{
     access::access_service_server::AccessServiceServer,
     event::event_service_server::EventServiceServer,
@@ -25,6 +26,7 @@ use crate::{
     backend::Backend,
     call::Calls,
     contract::{self, Contract},
+    delivery::{self, github::Webhooks},
     events, feed,
     front::Front,
     grpc::Grpc,
@@ -37,7 +39,6 @@ use crate::{
     uploads::Uploads,
 };
 
-const FORGET_EVERY: Duration = Duration::from_mins(1);
 /// Rows at once, so that no statement runs long.
 const FORGET_AT_ONCE: i64 = 5_000;
 
@@ -113,7 +114,7 @@ pub async fn run(config: Config, tasks: &Tasks) -> Result<(), Error> {
             tasks.stopping(),
         ),
     );
-    let front = Arc::new(build(&config, &pool, tasks).await?);
+    let front = Arc::new(Box::pin(build(&config, &pool, tasks)).await?);
     let router = Router::new().fallback(move |request: Request<axum::body::Body>| {
         let front = Arc::clone(&front);
         async move { front.answer(request.map(Body::new)).await }
@@ -121,7 +122,7 @@ pub async fn run(config: Config, tasks: &Tasks) -> Result<(), Error> {
     tasks.spawn(
         "forget",
         Policy::StopProcess,
-        forget(pool, tasks.stopping()),
+        forget(pool, config.forget, tasks.stopping()),
     );
     let stopping = tasks.stopping();
     tasks.try_spawn(
@@ -145,7 +146,11 @@ async fn build(config: &Config, pool: &PgPool, tasks: &Tasks) -> Result<Front, E
     let backend = Backend::new(&config.endpoints());
     let signer = Signer::from_pem_file(auth::ISSUER, &config.identity_key)?;
     let memory = Memory::new(config.memory);
-    let tail = follow(config, &backend, &signer, &memory, tasks).await?;
+    let bus = candlefish_messaging::nats::connect(auth::ISSUER, &config.nats_url).await?;
+    let nudge = tell(pool, &bus, tasks);
+    let secrets = config.github_webhook.clone();
+    let webhooks = Webhooks::new(pool.clone(), secrets, nudge, config.call_timeout);
+    let tail = follow(config, bus, &backend, &signer, &memory, tasks);
     let own = Routes::new(
         AccessServiceServer::new(access)
             .max_decoding_message_size(most)
@@ -183,6 +188,7 @@ async fn build(config: &Config, pool: &PgPool, tasks: &Tasks) -> Result<Front, E
             calls,
             tasks: tasks.clone(),
         },
+        webhooks,
         uploads: Uploads::new(&config.orchestrators).map_err(Error::Uploads)?,
         described: described(&contract).await?,
         pages: Pages::new(contract, overview),
@@ -190,13 +196,14 @@ async fn build(config: &Config, pool: &PgPool, tasks: &Tasks) -> Result<Front, E
 }
 
 /// Follows the events of the services behind us.
-async fn follow(
+fn follow(
     config: &Config,
+    bus: async_nats::Client,
     backend: &Backend,
     signer: &Signer,
     memory: &Memory,
     tasks: &Tasks,
-) -> Result<events::Tail, Error> {
+) -> events::Tail {
     let feed = feed::Deploy {
         backend: backend.clone(),
         signer: signer.clone(),
@@ -207,7 +214,6 @@ async fn follow(
         Arc::new(memory.clone()),
         config.poll,
     );
-    let bus = candlefish_messaging::nats::connect(auth::ISSUER, &config.nats_url).await?;
     let wake = Arc::new(Notify::new());
     let stop = Policy::StopProcess;
     tasks.spawn(
@@ -216,13 +222,26 @@ async fn follow(
         feed::wake(bus, Arc::clone(&wake), tasks.stopping()),
     );
     tasks.spawn("events", stop, tail.clone().run(tasks.stopping(), wake));
-    Ok(tail)
+    tail
 }
 
-/// Forgets answers kept for repeated calls, once their day is over.
-async fn forget(pool: PgPool, stopping: CancellationToken) {
+/// Relays our own facts; answers what wakes the relay.
+fn tell(pool: &PgPool, bus: &async_nats::Client, tasks: &Tasks) -> Nudge {
+    let nudge = Nudge::new();
+    let relay = Relay::new(pool.clone(), bus.clone(), RelayConfig::of(delivery::SOURCE))
+        .nudged_by(nudge.clone());
+    let stop = Policy::StopProcess;
+    tasks.spawn("relay", stop, relay.run(tasks.stopping()));
+    let kept = retention::RetentionConfig::default();
+    let retained = retention::run(pool.clone(), kept, tasks.stopping());
+    tasks.spawn("retention", stop, retained);
+    nudge
+}
+
+/// Forgets answers kept for repeated calls once their day is over, and old deliveries.
+async fn forget(pool: PgPool, every: Duration, stopping: CancellationToken) {
     while stopping
-        .run_until_cancelled(tokio::time::sleep(FORGET_EVERY))
+        .run_until_cancelled(tokio::time::sleep(every))
         .await
         .is_some()
     {
@@ -233,6 +252,9 @@ async fn forget(pool: PgPool, stopping: CancellationToken) {
         };
         if let Err(error) = forgotten.await {
             tracing::debug!(%error, "old answers were not forgotten");
+        }
+        if let Err(error) = delivery::forget::forget(&pool).await {
+            tracing::debug!(%error, "old deliveries were not forgotten");
         }
     }
 }

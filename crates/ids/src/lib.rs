@@ -148,6 +148,8 @@ id!(/** Names a release. */ ReleaseId, "rel");
 id!(/** Names a deployment. */ DeploymentId, "dep");
 id!(/** Names a step. */ StepId, "step");
 id!(/** Names an event. */ EventId, "evt");
+id!(/** Names a webhook delivery. */ DeliveryId, "dlv");
+id!(/** Names a trigger. */ TriggerId, "trg");
 id!(/** Names a dead letter. */ DeadLetterId, "dl");
 id!(/** Names a principal. */ PrincipalId, "prn");
 id!(/** Names an API token. */ TokenId, "tok");

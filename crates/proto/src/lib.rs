@@ -16,6 +16,11 @@ pub mod candlefish {
             tonic::include_proto!("candlefish.access.v1");
         }
     }
+    pub mod delivery {
+        pub mod v1 {
+            tonic::include_proto!("candlefish.delivery.v1");
+        }
+    }
     pub mod deploy {
         pub mod v1 {
             tonic::include_proto!("candlefish.deploy.v1");
@@ -28,4 +33,6 @@ pub mod candlefish {
     }
 }
 
-pub use candlefish::{access::v1 as access, deploy::v1 as deploy, event::v1 as event};
+pub use candlefish::{
+    access::v1 as access, delivery::v1 as delivery, deploy::v1 as deploy, event::v1 as event,
+};

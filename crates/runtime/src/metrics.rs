@@ -44,6 +44,8 @@ pub const OUTBOX_PUBLISHED: &str = "outbox_published_total";
 pub const CONSUMED: &str = "events_consumed_total";
 /// Deployments with spans to send at the exporter's last look.
 pub const TRACES_UNSENT: &str = "traces_unsent";
+/// Webhook deliveries that came in; labels `source`, `outcome`.
+pub const DELIVERIES: &str = "webhook_deliveries_total";
 /// Answers to visitors; labels `class`.
 pub const EDGE_REQUESTS: &str = "edge_requests_total";
 /// From a visitor's request to the first byte of its answer.
@@ -100,7 +102,7 @@ fn builder() -> PrometheusBuilder {
 }
 
 /// Every metric: its kind, its name, its help.
-const ALL: [(Kind, &str, &str); 18] = [
+const ALL: [(Kind, &str, &str); 19] = [
     (
         Kind::Counter,
         REQUESTS,
@@ -164,6 +166,11 @@ const ALL: [(Kind, &str, &str); 18] = [
         Kind::Gauge,
         TRACES_UNSENT,
         "Deployments with spans to send at the last look, at most one batch.",
+    ),
+    (
+        Kind::Counter,
+        DELIVERIES,
+        "Webhook deliveries that came in, by what became of them.",
     ),
     (
         Kind::Counter,

@@ -2,10 +2,12 @@
 //!
 //! The servers themselves come from `cargo xtask test`, which names them in the environment.
 #![expect(clippy::unwrap_used, reason = "a broken test set-up may panic")]
+#![expect(clippy::indexing_slicing, reason = "a broken test set-up may panic")]
 
 pub mod checker;
 mod collector;
 mod database;
+pub mod github;
 mod page;
 mod proxy;
 mod servers;

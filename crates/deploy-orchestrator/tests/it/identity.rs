@@ -17,7 +17,9 @@ fn methods() -> BTreeSet<String> {
         for service in &file.service {
             let name = format!("{}.{}", file.package(), service.name());
             // The gateway's own.
-            if file.package().contains(".access.") || name.ends_with(".EventService") {
+            let own = [".access.", ".delivery."];
+            if own.iter().any(|one| file.package().contains(one)) || name.ends_with(".EventService")
+            {
                 continue;
             }
             for method in &service.method {

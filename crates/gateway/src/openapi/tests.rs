@@ -56,7 +56,10 @@ fn every_route_of_every_public_method_is_an_operation() {
             assert_eq!(operation.get("requestBody").is_some(), route.body);
         }
     }
-    assert_eq!(operations(&document).len(), routes);
+    // The one route that takes no message of the contract is described by hand.
+    let webhook = &document["paths"]["/v1/webhooks/github"]["post"];
+    assert_eq!(webhook["security"], Value::Array(Vec::new()));
+    assert_eq!(operations(&document).len(), routes + 1);
 }
 
 #[test]
@@ -82,7 +85,7 @@ fn operations_have_names_of_their_own_and_all_their_parameters() {
                 "{id} {name} says nothing"
             );
             assert_eq!(
-                place == "path",
+                place == "path" || place == "header",
                 parameter["required"] == true,
                 "{id} {name}"
             );
@@ -96,7 +99,8 @@ fn operations_have_names_of_their_own_and_all_their_parameters() {
             "{id}"
         );
         assert!(responses.contains_key("default"), "{id}");
-        assert_eq!(responses.contains_key("422"), verb != "get", "{id}");
+        let repeats = verb != "get" && !path.starts_with("/v1/webhooks/");
+        assert_eq!(responses.contains_key("422"), repeats, "{id}");
     }
 }
 

@@ -18,6 +18,17 @@ pub(crate) struct Kind {
     pub(crate) next: &'static str,
 }
 
+impl Kind {
+    /// How whoever gets a 401 may prove who they are.
+    pub(crate) fn challenge(&self) -> &'static str {
+        if *self == SIGNATURE_INVALID {
+            "HMAC-SHA256 realm=\"candlefish\""
+        } else {
+            "Bearer realm=\"candlefish\""
+        }
+    }
+}
+
 macro_rules! kinds {
     ($($name:ident = $code:literal, $slug:literal, $status:ident, $title:literal, $about:literal, $next:literal;)*) => {
         $(
@@ -45,6 +56,10 @@ kinds! {
         "Who is calling?",
         "The request carries no token, or one that is not known, has expired or was revoked.",
         "Send `Authorization: Bearer cft_…` with a token that works; an admin makes one with `POST /v1/tokens`.";
+    SIGNATURE_INVALID = "SIGNATURE_INVALID", "signature-invalid", UNAUTHORIZED,
+        "Not signed by whom we know",
+        "A webhook's delivery must be signed with the secret that its sender shares with this gateway: `X-Hub-Signature-256` is the HMAC-SHA256 of the raw body.",
+        "Set the webhook's secret and the gateway's `CANDLEFISH_GITHUB_WEBHOOK_SECRET` to the same text, then deliver it again.";
     PERMISSION_DENIED = "PERMISSION_DENIED", "permission-denied", FORBIDDEN,
         "Not allowed",
         "The token works, but its role is too low for the call, or for a field of it; the problem names the role that is needed.",

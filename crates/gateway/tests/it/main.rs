@@ -18,3 +18,4 @@ mod sse;
 mod stand;
 mod table;
 mod uploads;
+mod webhooks;

@@ -29,6 +29,7 @@ pub(crate) struct Stand {
     pub(crate) admin: String,
     pub(crate) http: reqwest::Client,
     pub(crate) keys: TempDir,
+    pub(crate) database: Database,
     tasks: Tasks,
 }
 
@@ -134,6 +135,7 @@ impl Stand {
             admin,
             http: reqwest::Client::new(),
             keys: dir,
+            database,
             tasks,
         }
     }

@@ -1,0 +1,283 @@
+//! `POST /v1/webhooks/github`: GitHub's deliveries, over HTTP.
+//!
+//! The body is signed as bytes, so it is taken as bytes; it never becomes JSON here.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use candlefish_ids::RequestId;
+use candlefish_messaging::Nudge;
+use candlefish_runtime::metrics::DELIVERIES;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use serde_json::json;
+use sqlx::PgPool;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::body::Body;
+
+use super::{
+    receive::{self, Receive, Received, receive},
+    signature::{Secrets, Signature},
+};
+use crate::{
+    backend::chain,
+    problem::{self, Problem, kinds},
+};
+
+/// Where GitHub sends to.
+pub(crate) const PATH: &str = "/v1/webhooks/github";
+pub(crate) const EVENT: &str = "x-github-event";
+pub(crate) const DELIVERY: &str = "x-github-delivery";
+pub(crate) const SIGNATURE: &str = "x-hub-signature-256";
+
+const SOURCE: &str = "github";
+/// GitHub sends nothing larger.
+pub(crate) const MOST_BYTES: usize = 25 * 1024 * 1024;
+/// What deliveries in hand may weigh together: nobody has proved anything before the body is read.
+const BUDGET_KIB: usize = 64 * 1024;
+/// GitHub waits 10 s for an answer and does not come again by itself.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LONGEST_WORD: usize = 100;
+
+/// Takes deliveries; cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Webhooks {
+    pool: PgPool,
+    secrets: Option<Secrets>,
+    nudge: Nudge,
+    budget: Arc<Semaphore>,
+    /// The longest a body may take to arrive.
+    timeout: Duration,
+}
+
+/// What the headers say.
+#[derive(Debug)]
+struct Head<'a> {
+    event: &'a str,
+    delivery: &'a str,
+    signature: Signature,
+}
+
+impl Webhooks {
+    /// Without secrets nothing is taken.
+    pub(crate) fn new(
+        pool: PgPool,
+        secrets: Option<Secrets>,
+        nudge: Nudge,
+        timeout: Duration,
+    ) -> Self {
+        let budget = Arc::new(Semaphore::new(BUDGET_KIB));
+        Self {
+            pool,
+            secrets,
+            nudge,
+            budget,
+            timeout,
+        }
+    }
+
+    /// Answers one request.
+    pub(crate) async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        let request_id = RequestId::new();
+        let verb = request.method().clone();
+        let taken = self.take(request).await;
+        let mut response = taken.unwrap_or_else(|problem| {
+            count("refused");
+            problem::log(&problem, request_id, verb.as_str(), PATH);
+            problem.respond(&request_id.to_string()).map(Body::new)
+        });
+        if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
+            response.headers_mut().insert(problem::REQUEST_ID, value);
+        }
+        response
+    }
+
+    async fn take(&self, request: Request<Body>) -> Result<Response<Body>, Problem> {
+        let (parts, body) = request.into_parts();
+        if parts.method != Method::POST {
+            let words = format!("{PATH} takes POST, not {}", parts.method);
+            let problem = Problem::new(&kinds::METHOD_NOT_ALLOWED, "method-not-allowed", words);
+            return Err(problem.allowing("POST"));
+        }
+        let secrets = self.secrets.as_ref().ok_or_else(not_set_up)?;
+        let head = Head::read(&parts.headers)?;
+        let weighed = self.weigh(&parts.headers).await?;
+        let body = self.read(body).await?;
+        if !secrets.verify(&head.signature, &body) {
+            return Err(forged(
+                "signature-wrong",
+                "the signature does not fit the body",
+            ));
+        }
+        let received = self.store(&head, &body).await?;
+        drop(weighed);
+        Ok(accepted(head.event, received))
+    }
+
+    /// A share of the budget, as large as the body.
+    async fn weigh(&self, headers: &HeaderMap) -> Result<OwnedSemaphorePermit, Problem> {
+        let said = headers.get(header::CONTENT_LENGTH);
+        let said = said.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        let bytes = said.unwrap_or(MOST_BYTES);
+        if bytes > MOST_BYTES {
+            return Err(too_large());
+        }
+        let share = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        let share = Arc::clone(&self.budget).acquire_many_owned(share);
+        match tokio::time::timeout(PATIENCE, share).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(not_now("busy", "too many deliveries at a time")),
+        }
+    }
+
+    async fn read(&self, body: Body) -> Result<Bytes, Problem> {
+        let reading = Limited::new(body, MOST_BYTES).collect();
+        match tokio::time::timeout(self.timeout, reading).await {
+            Ok(Ok(collected)) => Ok(collected.to_bytes()),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
+            Ok(Err(_)) | Err(_) => Err(Problem::new(
+                &kinds::CANCELLED,
+                "body-not-whole",
+                "the body did not arrive whole; nothing is stored: deliver it again",
+            )),
+        }
+    }
+
+    async fn store(&self, head: &Head<'_>, body: &[u8]) -> Result<Received, Problem> {
+        let cmd = Receive {
+            source: SOURCE,
+            source_id: head.delivery,
+            event: head.event,
+            body,
+        };
+        let received = receive(&self.pool, cmd).await.map_err(|error| {
+            let error: &receive::Error = &error;
+            tracing::warn!(
+                delivery = head.delivery, error = %chain(error), "a delivery is not stored"
+            );
+            not_now("not-stored", "the delivery could not be stored")
+        })?;
+        match received {
+            Received::New(id) => {
+                count("stored");
+                self.nudge.nudge();
+                tracing::info!(
+                    delivery.id = %id, delivery = head.delivery, event = head.event,
+                    bytes = body.len(), "a delivery is stored"
+                );
+            }
+            Received::Known(id) => {
+                count("known");
+                tracing::info!(
+                    delivery.id = %id, delivery = head.delivery, event = head.event,
+                    "a delivery is known already"
+                );
+            }
+        }
+        Ok(received)
+    }
+}
+
+impl<'a> Head<'a> {
+    /// Whoever cannot sign learns that first; then everything else that is missing, at once.
+    fn read(headers: &'a HeaderMap) -> Result<Self, Problem> {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let signature = text(SIGNATURE).ok_or_else(|| {
+            forged(
+                "signature-missing",
+                "the header X-Hub-Signature-256 is missing",
+            )
+        })?;
+        let signature = Signature::parse(signature).ok_or_else(|| {
+            let words = "X-Hub-Signature-256 must be sha256= and 64 hex digits";
+            forged("signature-malformed", words)
+        })?;
+        let word = |name: &str| {
+            let fits = |text: &&str| {
+                (1..=LONGEST_WORD).contains(&text.len())
+                    && text.bytes().all(|byte| byte.is_ascii_graphic())
+            };
+            text(name).filter(fits)
+        };
+        let (event, delivery) = (word(EVENT), word(DELIVERY));
+        let is_json = text("content-type").is_some_and(|kind| {
+            let essence = kind.split(';').next().unwrap_or_default().trim();
+            essence.eq_ignore_ascii_case("application/json")
+        });
+        match (event, delivery, is_json) {
+            (Some(event), Some(delivery), true) => Ok(Self {
+                event,
+                delivery,
+                signature,
+            }),
+            (Some(_), Some(_), false) => {
+                let words = "must be application/json: choose it as the webhook's content type";
+                let problem = Problem::new(&kinds::UNSUPPORTED_MEDIA_TYPE, "not-json", "");
+                Err(problem.field("content-type", words))
+            }
+            _ => {
+                let mut problem = Problem::new(&kinds::INVALID_ARGUMENT, "headers-missing", "");
+                let words = format!("must be there, with 1 to {LONGEST_WORD} visible characters");
+                for (name, found) in [(EVENT, event), (DELIVERY, delivery)] {
+                    if found.is_none() {
+                        problem = problem.field(name, words.as_str());
+                    }
+                }
+                Err(problem)
+            }
+        }
+    }
+}
+
+fn accepted(event: &str, received: Received) -> Response<Body> {
+    let (id, known) = match received {
+        Received::New(id) => (id, false),
+        Received::Known(id) => (id, true),
+    };
+    let message = match (event, known) {
+        (_, true) => "known: it was stored before, under this id or with this body",
+        ("ping", false) => "pong: Candlefish hears this webhook, and the secret fits",
+        (_, false) => "stored",
+    };
+    let body = json!({ "delivery_id": id.to_string(), "known": known, "message": message });
+    let mut response = Response::new(Body::new(
+        Full::from(body.to_string()).map_err(|never| match never {}),
+    ));
+    *response.status_mut() = StatusCode::ACCEPTED;
+    let headers = response.headers_mut();
+    let json = HeaderValue::from_static("application/json");
+    headers.insert(header::CONTENT_TYPE, json);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn count(outcome: &'static str) {
+    metrics::counter!(DELIVERIES, "source" => SOURCE, "outcome" => outcome).increment(1);
+}
+
+fn not_set_up() -> Problem {
+    Problem::new(
+        &kinds::FAILED_PRECONDITION,
+        "webhooks-not-set-up",
+        "this gateway has no secret for GitHub's webhooks: whoever runs it sets \
+         CANDLEFISH_GITHUB_WEBHOOK_SECRET to the webhook's secret; then deliver again",
+    )
+}
+
+fn forged(reason: &'static str, words: &str) -> Problem {
+    let words = format!(
+        "{words}; nothing is stored. The webhook's secret must be the one that this gateway has as \
+         CANDLEFISH_GITHUB_WEBHOOK_SECRET; then deliver again"
+    );
+    Problem::new(&kinds::SIGNATURE_INVALID, reason, words)
+}
+
+fn too_large() -> Problem {
+    let words = format!("the body has more than {MOST_BYTES} bytes");
+    Problem::new(&kinds::PAYLOAD_TOO_LARGE, "body-too-large", words)
+}
+
+fn not_now(reason: &'static str, words: &str) -> Problem {
+    let words = format!("{words}; deliver it again");
+    Problem::new(&kinds::UNAVAILABLE, reason, words).retry_after(Duration::from_secs(1))
+}

@@ -1,0 +1,93 @@
+//! What GitHub sends: its own published examples, and the same with other values in them.
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+/// One delivery: the event's name and the body.
+#[derive(Debug, Clone)]
+pub struct Example {
+    /// `X-GitHub-Event`.
+    pub event: &'static str,
+    /// The body.
+    pub body: Value,
+}
+
+macro_rules! examples {
+    ($($name:ident = $event:literal;)*) => {
+        $(
+            /// An example that GitHub publishes, as it is.
+            pub fn $name() -> Example {
+                let text = include_str!(concat!("github/", stringify!($name), ".json"));
+                Example { event: $event, body: serde_json::from_str(text).unwrap() }
+            }
+        )*
+
+        /// Every published example that is kept here.
+        pub fn all() -> Vec<Example> {
+            vec![$($name()),*]
+        }
+    };
+}
+
+examples! {
+    push = "push";
+    push_tag = "push";
+    push_tag_deleted = "push";
+    ping = "ping";
+    ping_organization = "ping";
+    pull_request_opened = "pull_request";
+    pull_request_synchronize = "pull_request";
+    create = "create";
+    delete = "delete";
+    release_published = "release";
+    workflow_run_completed = "workflow_run";
+}
+
+/// A push of one commit after another to a branch.
+#[derive(Debug, Clone, Copy)]
+pub struct Push<'a> {
+    /// `owner/name`.
+    pub repository: &'a str,
+    /// Without `refs/heads/`.
+    pub branch: &'a str,
+    /// What the branch was at; forty zeros for a new one.
+    pub before: &'a str,
+    /// The commits, oldest first.
+    pub commits: &'a [&'a str],
+    /// The files that each of them changes.
+    pub changes: &'a [&'a str],
+}
+
+impl Push<'_> {
+    /// The published example with these values in it.
+    pub fn example(&self) -> Example {
+        let mut example = push();
+        let body = &mut example.body;
+        let commits: Vec<Value> = self.commits.iter().map(|id| self.commit(id)).collect();
+        body["ref"] = json!(format!("refs/heads/{}", self.branch));
+        body["before"] = json!(self.before);
+        body["after"] = json!(self.commits.last().unwrap());
+        body["created"] = json!(self.before.bytes().all(|byte| byte == b'0'));
+        body["head_commit"] = commits.last().unwrap().clone();
+        body["commits"] = json!(commits);
+        body["repository"]["full_name"] = json!(self.repository);
+        example
+    }
+
+    fn commit(&self, id: &str) -> Value {
+        let mut commit = push().body["commits"][0].take();
+        commit["id"] = json!(id);
+        commit["added"] = json!([]);
+        commit["modified"] = json!(self.changes);
+        commit["message"] = json!(format!("Change {}", &id[..7]));
+        commit
+    }
+}
+
+/// `X-Hub-Signature-256` of a body.
+pub fn sign(secret: &str, body: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(body);
+    format!("sha256={}", hex::encode(mac.finalize().into_bytes()))
+}
