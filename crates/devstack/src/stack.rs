@@ -82,12 +82,20 @@ pub enum Blobs {
     },
 }
 
+/// Where one replica listens.
+#[derive(Debug)]
+pub(crate) struct Ports {
+    pub(crate) main: Port,
+    pub(crate) ops: Port,
+    /// The gateways' port for our own processes.
+    pub(crate) internal: Option<Port>,
+}
+
 /// One replica of a service.
 #[derive(Debug)]
 pub(crate) struct Replica {
     pub(crate) service: Service,
-    pub(crate) port: Port,
-    pub(crate) ops: Port,
+    pub(crate) ports: Ports,
     pub(crate) process: Arc<Process>,
 }
 
@@ -137,7 +145,7 @@ impl Stack {
         let edges = self.of(Service::Edge);
         let edges = edges.map(|replica| Edge {
             id: replica.process.name().to_owned(),
-            address: replica.port.address(),
+            address: replica.ports.main.address(),
             process: Arc::clone(&replica.process),
         });
         edges.collect()
@@ -147,7 +155,7 @@ impl Stack {
     pub fn ops_address(&self, name: &str) -> Option<SocketAddr> {
         let mut replicas = self.replicas.iter();
         let replica = replicas.find(|replica| replica.process.name() == name)?;
-        Some(replica.ops.address())
+        Some(replica.ports.ops.address())
     }
 
     /// Every replica of a service, in the order of their numbers.
@@ -188,6 +196,11 @@ impl Stack {
     /// A token with the role admin, for every site.
     pub fn admin_token(&self) -> &str {
         &self.secrets.bootstrap_token
+    }
+
+    /// What deliveries of GitHub's webhook are signed with.
+    pub fn github_webhook_secret(&self) -> &str {
+        &self.secrets.github_webhook_secret
     }
 
     /// The stack's own folder.
@@ -263,7 +276,7 @@ impl Stack {
 
     fn urls(&self, service: Service) -> Vec<String> {
         let replicas = self.of(service);
-        let urls = replicas.map(|replica| format!("http://{}", replica.port.address()));
+        let urls = replicas.map(|replica| format!("http://{}", replica.ports.main.address()));
         urls.collect()
     }
 

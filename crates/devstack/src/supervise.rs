@@ -112,7 +112,7 @@ async fn look_after(replica: &Replica, watched: &mut Watched, tell: &mut impl Fn
             }
         }
     } else if let Some(since) = watched.absent
-        && readiness(replica.ops.address()).await.is_ok()
+        && readiness(replica.ports.ops.address()).await.is_ok()
     {
         watched.absent = None;
         let after = since.elapsed();

@@ -6,7 +6,7 @@ use candlefish_runtime::{config::Env, telemetry::TelemetryConfig};
 use tokio::sync::Semaphore;
 use tonic::transport::{Endpoint, Uri};
 
-use crate::{delivery::Secrets, memory, token::Presented};
+use crate::{delivery::Secrets, internal::Internal, memory, token::Presented};
 
 /// The platform's promise for what is served from memory.
 const MOST_REMEMBERED: Duration = Duration::from_mins(5);
@@ -18,6 +18,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// `/healthz`, `/readyz`, `/metrics`.
     pub ops_listen: SocketAddr,
+    /// The port for our own processes.
+    pub(crate) internal: Option<Internal>,
     /// The role's own; its search path is the schema `gateway`.
     pub database_url: String,
     /// Connections of the pool.
@@ -71,11 +73,13 @@ impl Config {
             presented
         });
         let github_webhook = github_webhook(&mut env);
+        let internal = internal(&mut env, github_webhook.is_some());
         let config = Self {
             listen: env.parse_required("CANDLEFISH_LISTEN").unwrap_or(any_port),
             ops_listen: env
                 .parse_required("CANDLEFISH_OPS_LISTEN")
                 .unwrap_or(any_port),
+            internal,
             database_url: env.required("CANDLEFISH_DATABASE_URL"),
             database_connections: env.parse_or("CANDLEFISH_DATABASE_CONNECTIONS", 10),
             nats_url: env.required("CANDLEFISH_NATS_URL"),
@@ -136,12 +140,15 @@ impl Config {
         let orchestrators: Vec<String> =
             self.orchestrators.iter().map(ToString::to_string).collect();
         format!(
-            "listen {}\nops_listen {}\ndatabase {database}\ndatabase_connections {}\nnats {}\n\
+            "listen {}\nops_listen {}\ninternal_listen {}\ndatabase {database}\ndatabase_connections {}\nnats {}\n\
              orchestrators {}\nbootstrap_token {}\ngithub_webhook_secret {}\nopen_status {}\n\
              remember_tokens {:?}\nremember_answers {:?}, {} bytes\ncall_timeout {:?}\ncalls {}\n\
              streams {}\npoll {:?}\nforget {:?}\n",
             self.listen,
             self.ops_listen,
+            self.internal
+                .as_ref()
+                .map_or_else(|| "none".to_owned(), |own| own.listen.to_string()),
             self.database_connections,
             self.nats_url,
             orchestrators.join(", "),
@@ -182,6 +189,40 @@ fn orchestrators(env: &mut Env) -> Vec<Uri> {
             parsed
         })
         .collect()
+}
+
+/// The port for our own processes, with whom it trusts: both or neither. Without it nobody would act
+/// on what webhooks bring.
+fn internal(env: &mut Env, needed: bool) -> Option<Internal> {
+    const LISTEN: &str = "CANDLEFISH_INTERNAL_LISTEN";
+    const TRUSTED: &str = "CANDLEFISH_TRUSTED_KEYS";
+    let (listen, trusted) = (env.optional(LISTEN), env.optional(TRUSTED));
+    match (listen, trusted) {
+        (Some(listen), Some(trusted_keys)) => listen
+            .parse()
+            .map_err(|_unread| env.fault(LISTEN, "must be an address such as 127.0.0.1:7180"))
+            .ok()
+            .map(|listen| Internal {
+                listen,
+                trusted_keys: trusted_keys.into(),
+            }),
+        (None, None) => {
+            if needed {
+                let words = "is needed with CANDLEFISH_GITHUB_WEBHOOK_SECRET: the orchestrators fetch \
+                             deliveries there";
+                env.fault(LISTEN, words);
+            }
+            None
+        }
+        (Some(_), None) => {
+            env.fault(TRUSTED, format!("is needed with {LISTEN}"));
+            None
+        }
+        (None, Some(_)) => {
+            env.fault(LISTEN, format!("is needed with {TRUSTED}"));
+            None
+        }
+    }
 }
 
 fn github_webhook(env: &mut Env) -> Option<Secrets> {

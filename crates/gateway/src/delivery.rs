@@ -23,6 +23,7 @@ mod event;
 pub(crate) mod forget;
 pub(crate) mod github;
 mod receive;
+pub(crate) mod rpc;
 pub(crate) mod signature;
 mod store;
 

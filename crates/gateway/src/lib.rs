@@ -4,7 +4,8 @@
 //! Modules in reading order: what the contract says ([`contract`], [`transcode`], [`problem`]), who
 //! calls ([`auth`], [`token`], [`principal`], [`access`]), the way of a call ([`front`], [`grpc`],
 //! [`rest`], [`sse`], [`uploads`], [`call`], [`memory`], [`backend`]), what others tell us
-//! ([`delivery`]), and what answers without a token ([`open`]).
+//! ([`delivery`]), and what answers without a token ([`open`]); beside them, the port for our own
+//! processes ([`internal`]).
 
 mod config;
 mod wiring;
@@ -18,8 +19,10 @@ mod access;
 mod auth;
 mod field;
 mod idempotency;
+mod internal;
 mod page;
 mod principal;
+mod replay;
 mod token;
 
 mod delivery;

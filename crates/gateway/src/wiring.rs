@@ -53,7 +53,7 @@ pub enum Error {
     Behind,
     #[error("read the schema's version")]
     Version(#[source] sqlx::Error),
-    #[error("read our own key")]
+    #[error("read the keys")]
     Key(#[from] KeyError),
     #[error("make the bootstrap admin: {0}")]
     Bootstrap(String),
@@ -114,6 +114,15 @@ pub async fn run(config: Config, tasks: &Tasks) -> Result<(), Error> {
             tasks.stopping(),
         ),
     );
+    if let Some(internal) = &config.internal {
+        let routes = internal.routes(&pool)?;
+        let listener = listen::bind(internal.listen).await?;
+        tasks.try_spawn(
+            "internal port",
+            Policy::StopProcess,
+            listen::serve(listener, routes, tasks.stopping()),
+        );
+    }
     let front = Arc::new(Box::pin(build(&config, &pool, tasks)).await?);
     let router = Router::new().fallback(move |request: Request<axum::body::Body>| {
         let front = Arc::clone(&front);

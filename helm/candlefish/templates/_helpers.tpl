@@ -75,12 +75,20 @@ livenessProbe:
 {{ include "candlefish.commonEnv" . }}
 - {name: CANDLEFISH_LISTEN, value: "0.0.0.0:8090"}
 - {name: CANDLEFISH_OPS_LISTEN, value: "0.0.0.0:7190"}
+- {name: CANDLEFISH_INTERNAL_LISTEN, value: "0.0.0.0:7180"}
 - {name: CANDLEFISH_IDENTITY_KEY, value: /identity/key.pem}
+- {name: CANDLEFISH_TRUSTED_KEYS, value: /trusted}
 - {name: CANDLEFISH_ORCHESTRATOR_URL, value: "http://{{ .Release.Name }}-deploy-orchestrator:7201"}
 - name: CANDLEFISH_DATABASE_URL
   valueFrom: {secretKeyRef: {name: {{ .Values.secrets.databases }}, key: gateway}}
 - name: CANDLEFISH_BOOTSTRAP_TOKEN
   valueFrom: {secretKeyRef: {name: {{ .Values.secrets.bootstrap }}, key: token}}
+{{- with .Values.secrets.githubWebhook }}
+- name: CANDLEFISH_GITHUB_WEBHOOK_SECRET
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: current}}
+- name: CANDLEFISH_GITHUB_WEBHOOK_SECRET_PREVIOUS
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: previous, optional: true}}
+{{- end }}
 {{- end }}
 
 {{/* Its own key; and, for who is called, everybody's public ones: call with (list . "gateway"). */}}
@@ -91,7 +99,7 @@ livenessProbe:
     secretName: {{ $root.Values.secrets.identity }}
     items: [{key: {{ index . 1 }}.pem, path: key.pem}]
     defaultMode: 0440
-{{- if eq (index . 1) "deploy-orchestrator" }}
+{{- if ne (index . 1) "edge" }}
 - name: trusted
   secret:
     secretName: {{ $root.Values.secrets.trusted }}
@@ -101,7 +109,7 @@ livenessProbe:
 
 {{- define "candlefish.keyMounts" -}}
 - {name: identity, mountPath: /identity, readOnly: true}
-{{- if eq . "deploy-orchestrator" }}
+{{- if ne . "edge" }}
 - {name: trusted, mountPath: /trusted, readOnly: true}
 {{- end }}
 {{- end }}

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::environment::{Secrets, Shared};
 use super::home::Home;
-use super::{Blobs, DATABASE, Replica, Service, Stack};
+use super::{Blobs, DATABASE, Ports, Replica, Service, Stack};
 use crate::identity::Keys;
 use crate::install::Programs;
 use crate::nats::Nats;
@@ -223,13 +223,13 @@ impl Builder {
         let mut slots = Vec::new();
         for (service, count) in self.counts() {
             for number in 0..count {
-                let (port, ops) = self.ports_of(service, number)?;
-                slots.push((service, number + 1, port, ops));
+                let ports = self.ports_of(service, number)?;
+                slots.push((service, number + 1, ports));
             }
         }
         let addresses = |service: Service| {
             let ports = slots.iter().filter(move |(of, ..)| *of == service);
-            ports.map(|(_, _, port, _)| port)
+            ports.map(|(_, _, ports)| &ports.main)
         };
         let urls = addresses(Service::Orchestrator);
         let urls: Vec<_> = urls
@@ -250,19 +250,18 @@ impl Builder {
             extra: &self.extra,
         };
         let mut replicas = Vec::new();
-        for (service, number, port, ops) in slots {
+        for (service, number, ports) in slots {
             let name = format!("{}-{number}", service.label());
             let database = service.role().map(|role| stack.secrets.account(role));
             let database = database.transpose()?;
             let database = database.map(|account| stack.postgres.url(account, DATABASE));
             let mut launch = Launch::new(binaries.join(service.binary()));
-            launch.env = shared.of(service, &name, &port, &ops, database);
+            launch.env = shared.of(service, &name, &ports, database);
             let warden = Arc::clone(&stack.warden);
             let process = Arc::new(Process::new(&name, launch, output.clone(), warden));
             replicas.push(Replica {
                 service,
-                port,
-                ops,
+                ports,
                 process,
             });
         }
@@ -286,14 +285,19 @@ impl Builder {
         }
     }
 
-    /// The main port and the operations port of the replica with this number, from 0.
-    fn ports_of(&self, service: Service, number: u16) -> Result<(Port, Port)> {
+    /// The ports of the replica with this number, from 0.
+    fn ports_of(&self, service: Service, number: u16) -> Result<Ports> {
         let (main, ops) = match service {
             Service::Gateway => (8090 + number, 7190 + number),
             Service::Orchestrator => (7201 + number, 7290 + number),
             Service::Edge => (8080 + 2 * number, 7390 + number),
         };
-        Ok((self.port(main)?, self.port(ops)?))
+        let internal = matches!(service, Service::Gateway).then(|| self.port(7180 + number));
+        Ok(Ports {
+            main: self.port(main)?,
+            ops: self.port(ops)?,
+            internal: internal.transpose()?,
+        })
     }
 
     fn output(&self, home: &Home) -> Result<Output> {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::{Blobs, Service};
+use super::{Blobs, Ports, Service};
 use crate::identity::Keys;
 use crate::ports::Port;
 use crate::postgres::Account;
@@ -20,24 +20,33 @@ pub(super) struct Secrets {
     /// 32 bytes in hex: signs upload URLs of the directory store.
     pub(super) blob_signing_key: String,
     pub(super) bootstrap_token: String,
+    /// What deliveries of GitHub's webhook are signed with.
+    pub(super) github_webhook_secret: String,
 }
+
+/// Lines of the file of secrets.
+const SECRETS: usize = 6;
 
 impl Secrets {
     /// Reads the stack's secrets, or makes them.
     pub(super) fn ensure(folder: &Path) -> Result<Self> {
         let path = folder.join("secrets");
-        if !path.exists() {
-            let mut text = String::new();
-            for _ in 0..5 {
+        let mut text = if path.exists() {
+            fs::read_to_string(&path)?
+        } else {
+            String::new()
+        };
+        // A stack that was kept from before has fewer.
+        if text.lines().count() < SECRETS {
+            while text.lines().count() < SECRETS {
                 text.push_str(&random_hex()?);
                 text.push('\n');
             }
             let draft = folder.join("secrets.new");
-            fs::write(&draft, text)?;
+            fs::write(&draft, &text)?;
             fs::set_permissions(&draft, fs::Permissions::from_mode(0o600))?;
             fs::rename(&draft, &path)?;
         }
-        let text = fs::read_to_string(&path)?;
         let mut lines = text.lines().map(str::to_owned);
         let mut next = || {
             let line = lines.next().filter(|line| line.len() == 64);
@@ -61,6 +70,7 @@ impl Secrets {
             accounts,
             blob_signing_key,
             bootstrap_token: format!("cft_0{id}_{secret}"),
+            github_webhook_secret: next()?,
         })
     }
 
@@ -101,13 +111,12 @@ impl Shared<'_> {
         &self,
         service: Service,
         name: &str,
-        port: &Port,
-        ops: &Port,
+        ports: &Ports,
         database_url: Option<String>,
     ) -> Vec<(String, String)> {
         let mut all: Vec<(&str, String)> = vec![
-            ("CANDLEFISH_LISTEN", port.address().to_string()),
-            ("CANDLEFISH_OPS_LISTEN", ops.address().to_string()),
+            ("CANDLEFISH_LISTEN", ports.main.address().to_string()),
+            ("CANDLEFISH_OPS_LISTEN", ports.ops.address().to_string()),
             ("CANDLEFISH_NATS_URL", self.nats_url.clone()),
             ("CANDLEFISH_LOG_FORMAT", self.log_format.to_owned()),
             (
@@ -120,7 +129,7 @@ impl Shared<'_> {
         let otlp = self.otlp_endpoint.clone();
         all.extend(otlp.map(|url| ("OTEL_EXPORTER_OTLP_ENDPOINT", url)));
         all.extend(match service {
-            Service::Gateway => self.gateway(),
+            Service::Gateway => self.gateway(ports),
             Service::Orchestrator => self.orchestrator(),
             Service::Edge => self.edge(name),
         });
@@ -133,15 +142,26 @@ impl Shared<'_> {
         all
     }
 
-    fn gateway(&self) -> Vec<(&'static str, String)> {
+    fn gateway(&self, ports: &Ports) -> Vec<(&'static str, String)> {
         let token = self.secrets.bootstrap_token.clone();
-        vec![
+        let internal = ports.internal.as_ref().map(Port::address);
+        let mut all = vec![
             (
                 "CANDLEFISH_ORCHESTRATOR_URL",
                 self.orchestrator_urls.clone(),
             ),
             ("CANDLEFISH_BOOTSTRAP_TOKEN", token),
-        ]
+            (
+                "CANDLEFISH_TRUSTED_KEYS",
+                self.keys.trusted().display().to_string(),
+            ),
+            (
+                "CANDLEFISH_GITHUB_WEBHOOK_SECRET",
+                self.secrets.github_webhook_secret.clone(),
+            ),
+        ];
+        all.extend(internal.map(|at| ("CANDLEFISH_INTERNAL_LISTEN", at.to_string())));
+        all
     }
 
     fn orchestrator(&self) -> Vec<(&'static str, String)> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use candlefish_ids::DeliveryId;
 use jiff_sqlx::{Timestamp, ToSqlx};
 use sqlx::{PgConnection, postgres::types::PgInterval};
+use uuid::Uuid;
 
 use super::Delivery;
 
@@ -55,6 +56,73 @@ pub(super) async fn find_known(
     .fetch_optional(conn)
     .await?;
     Ok(id.map(DeliveryId::from_uuid))
+}
+
+struct Row {
+    id: Uuid,
+    source: String,
+    source_id: String,
+    event: String,
+    received_at: Timestamp,
+    size: i32,
+}
+
+impl From<Row> for Delivery {
+    fn from(row: Row) -> Self {
+        Self {
+            id: DeliveryId::from_uuid(row.id),
+            source: row.source,
+            source_id: row.source_id,
+            event: row.event,
+            received_at: row.received_at.to_jiff(),
+            size: row.size,
+        }
+    }
+}
+
+/// A delivery and its body.
+pub(super) async fn find(
+    conn: &mut PgConnection,
+    id: DeliveryId,
+) -> Result<Option<(Delivery, Vec<u8>)>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"SELECT source, source_id, event, received_at AS "received_at: Timestamp",
+                  octet_length(body) AS "size!", body
+           FROM delivery WHERE id = $1"#,
+        id.uuid()
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| {
+        let delivery = Delivery {
+            id,
+            source: row.source,
+            source_id: row.source_id,
+            event: row.event,
+            received_at: row.received_at.to_jiff(),
+            size: row.size,
+        };
+        (delivery, row.body)
+    }))
+}
+
+/// By id, after one of them; bodies are not read.
+pub(super) async fn list_after(
+    conn: &mut PgConnection,
+    after: Option<DeliveryId>,
+    limit: i64,
+) -> Result<Vec<Delivery>, sqlx::Error> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"SELECT id, source, source_id, event, received_at AS "received_at: Timestamp",
+                  octet_length(body) AS "size!"
+           FROM delivery WHERE id > $1 ORDER BY id LIMIT $2"#,
+        after.map_or(Uuid::nil(), DeliveryId::uuid),
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(Into::into).collect())
 }
 
 /// Forgets at most `limit` that are older than `age`; answers how many.

@@ -7,6 +7,7 @@ mod backend;
 mod events;
 mod identity;
 mod inputs;
+mod internal;
 mod keys;
 mod memory;
 mod open;

@@ -25,6 +25,8 @@ pub(crate) struct Stand {
     pub(crate) backend: Backend,
     /// `http://127.0.0.1:…`.
     pub(crate) api: String,
+    /// The port for our own processes.
+    pub(crate) internal: String,
     /// An admin's token.
     pub(crate) admin: String,
     pub(crate) http: reqwest::Client,
@@ -111,10 +113,13 @@ impl Stand {
         let orchestrator = backend.serve(dir.path(), &tasks).await;
         let database = Database::fresh(&[]).await;
         let admin = format!("cft_{}_{}", "0".repeat(26), "a".repeat(40));
-        let (listen, ops) = (free_port(), free_port());
+        let (listen, ops, internal) = (free_port(), free_port(), free_port());
+        keys::generate(dir.path(), "deploy-orchestrator");
         let mut pairs = vec![
             ("CANDLEFISH_LISTEN", listen.to_string()),
             ("CANDLEFISH_OPS_LISTEN", ops.to_string()),
+            ("CANDLEFISH_INTERNAL_LISTEN", internal.to_string()),
+            ("CANDLEFISH_TRUSTED_KEYS", dir.path().display().to_string()),
             ("CANDLEFISH_DATABASE_URL", database.url()),
             ("CANDLEFISH_NATS_URL", NO_BUS.to_owned()),
             ("CANDLEFISH_IDENTITY_KEY", key.display().to_string()),
@@ -132,6 +137,7 @@ impl Stand {
         Self {
             backend,
             api: format!("http://{listen}"),
+            internal: format!("http://{internal}"),
             admin,
             http: reqwest::Client::new(),
             keys: dir,

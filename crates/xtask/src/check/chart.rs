@@ -35,6 +35,7 @@ pub(super) fn check(workspace: &Workspace) -> Outcome {
         "networkPolicy.enabled=false",
         "edge.storageClassName=fast",
         "image.tag=v9",
+        "secrets.githubWebhook=hooks",
     ];
     let adjusted: Vec<&str> = adjusted.iter().flat_map(|set| ["--set", *set]).collect();
     let adjusted = helm(
@@ -48,6 +49,11 @@ pub(super) fn check(workspace: &Workspace) -> Outcome {
     ensure!(
         adjusted.contains("image: candlefish:v9"),
         "image.tag is not used"
+    );
+    ensure!(
+        adjusted.contains("name: CANDLEFISH_GITHUB_WEBHOOK_SECRET")
+            && !plain.contains("CANDLEFISH_GITHUB_WEBHOOK_SECRET"),
+        "the webhooks' secret is not taken from where it is"
     );
     ensure!(
         !adjusted.contains("kind: NetworkPolicy"),

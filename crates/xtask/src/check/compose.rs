@@ -109,7 +109,12 @@ impl Service {
 
     /// The ports that it listens on, by its own configuration.
     fn listens(&self, name: &str) -> BTreeSet<u16> {
-        let own = ["CANDLEFISH_LISTEN", "CANDLEFISH_OPS_LISTEN"].into_iter();
+        let own = [
+            "CANDLEFISH_LISTEN",
+            "CANDLEFISH_OPS_LISTEN",
+            "CANDLEFISH_INTERNAL_LISTEN",
+        ];
+        let own = own.into_iter();
         let own = own.filter_map(|key| self.environment.get(key)?.as_ref()?.rsplit(':').next());
         let own = own.filter_map(|port| port.parse().ok());
         let foreign = FOREIGN

@@ -1,0 +1,241 @@
+//! The port for our own processes: the deploy-orchestrator reads deliveries and events there, and
+//! nobody else does.
+
+use candlefish_proto::{
+    delivery::{
+        FetchDeliveryRequest, ListDeliveriesRequest, delivery_service_client::DeliveryServiceClient,
+    },
+    event::{HeadRequest, ReplayRequest, feed_service_client::FeedServiceClient},
+};
+use candlefish_runtime::{
+    config::Env,
+    identity::{Caller, IDENTITY, Signer},
+};
+use candlefish_testkit::{github, poll_until};
+use reqwest::Method;
+use tonic::{Code, Request, transport::Channel};
+
+use crate::{
+    keys,
+    raw::with_token,
+    stand::{SOON, Stand},
+};
+
+const SECRET: &str = "It's a Secret to Everybody";
+const ORCHESTRATOR: &str = "deploy-orchestrator";
+const MOST_BYTES: usize = 25 * 1024 * 1024;
+
+async fn start() -> Stand {
+    Stand::start_with(&[("CANDLEFISH_GITHUB_WEBHOOK_SECRET", SECRET)]).await
+}
+
+fn channel(stand: &Stand) -> Channel {
+    let endpoint = Channel::from_shared(stand.internal.clone()).unwrap();
+    endpoint.connect_lazy()
+}
+
+fn client(stand: &Stand) -> DeliveryServiceClient<Channel> {
+    DeliveryServiceClient::new(channel(stand)).max_decoding_message_size(2 * MOST_BYTES)
+}
+
+/// A request signed by an issuer's key for an audience.
+fn signed<T>(stand: &Stand, issuer: &str, audience: &str, message: T) -> Request<T> {
+    let key = stand.keys.path().join(format!("{issuer}.pem"));
+    let signer = Signer::from_pem_file(issuer, &key).unwrap();
+    let token = signer.token(audience, &Caller::process(issuer)).unwrap();
+    let mut request = Request::new(message);
+    request
+        .metadata_mut()
+        .insert(IDENTITY, token.parse().unwrap());
+    request
+}
+
+fn asked<T>(stand: &Stand, message: T) -> Request<T> {
+    signed(stand, ORCHESTRATOR, "gateway", message)
+}
+
+/// Delivers a body; answers its id.
+async fn deliver(stand: &Stand, id: &str, body: Vec<u8>) -> String {
+    let request = stand
+        .ask(Method::POST, "/v1/webhooks/github", "")
+        .header("content-type", "application/json")
+        .header("X-GitHub-Event", "push")
+        .header("X-GitHub-Delivery", id)
+        .header("X-Hub-Signature-256", github::sign(SECRET, &body))
+        .body(body);
+    let answer = stand.send(request).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    answer.body["delivery_id"].as_str().unwrap().to_owned()
+}
+
+fn fetch(id: &str) -> FetchDeliveryRequest {
+    FetchDeliveryRequest { id: id.to_owned() }
+}
+
+#[tokio::test]
+async fn a_delivery_is_fetched_byte_for_byte() {
+    let stand = start().await;
+    let bodies = [
+        github::push().body.to_string().into_bytes(),
+        b"\xff{ no JSON".to_vec(),
+        vec![b' '; MOST_BYTES],
+    ];
+    for (turn, body) in bodies.into_iter().enumerate() {
+        let id = deliver(&stand, &format!("guid-{turn}"), body.clone()).await;
+        let answer = client(&stand)
+            .fetch_delivery(asked(&stand, fetch(&id)))
+            .await
+            .unwrap()
+            .into_inner();
+        assert!(answer.body == body, "the body of {id} is another");
+        let delivery = answer.delivery.unwrap();
+        assert_eq!(delivery.id, id);
+        assert_eq!(delivery.source_id, format!("guid-{turn}"));
+        assert_eq!(
+            (delivery.source.as_str(), delivery.event.as_str()),
+            ("github", "push")
+        );
+        assert_eq!(usize::try_from(delivery.size).unwrap(), body.len());
+        assert!(delivery.received_at.is_some());
+    }
+    let nobody = fetch("dlv_00000000000000000000000000");
+    let refused = client(&stand).fetch_delivery(asked(&stand, nobody)).await;
+    assert_eq!(refused.unwrap_err().code(), Code::NotFound);
+    let nonsense = asked(&stand, fetch("guid-1"));
+    let refused = client(&stand).fetch_delivery(nonsense).await;
+    assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn deliveries_are_listed_without_bodies_page_by_page() {
+    let stand = start().await;
+    let mut expected = Vec::new();
+    for turn in 0..5 {
+        let body = format!("{{\"turn\":{turn}}}").into_bytes();
+        expected.push(deliver(&stand, &format!("guid-{turn}"), body).await);
+    }
+    let mut found = Vec::new();
+    loop {
+        let page = ListDeliveriesRequest {
+            after_id: found.last().cloned().unwrap_or_default(),
+            limit: 2,
+        };
+        let page = client(&stand).list_deliveries(asked(&stand, page)).await;
+        let page = page.unwrap().into_inner().deliveries;
+        if page.is_empty() {
+            break;
+        }
+        assert!(page.len() <= 2);
+        found.extend(page.into_iter().map(|one| one.id));
+    }
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn the_feed_tells_every_delivery_in_order() {
+    let stand = start().await;
+    let mut expected = Vec::new();
+    for turn in 0..3 {
+        let body = format!("{{\"turn\":{turn}}}").into_bytes();
+        expected.push(deliver(&stand, &format!("guid-{turn}"), body).await);
+    }
+    let mut feed = FeedServiceClient::new(channel(&stand));
+    let replay = poll_until(SOON, "three stamped events", async || {
+        let head = feed.head(asked(&stand, HeadRequest {})).await.unwrap();
+        let head = head.into_inner();
+        assert_eq!(head.source, "gateway");
+        if head.seq < 3 {
+            return Err(head.seq);
+        }
+        let from = ReplayRequest {
+            epoch: head.epoch,
+            from_seq: 1,
+            limit: 10,
+        };
+        Ok(feed.replay(asked(&stand, from)).await.unwrap().into_inner())
+    })
+    .await;
+    let told: Vec<_> = replay.events.iter().map(|one| one.entity.clone()).collect();
+    assert_eq!(told, expected);
+    let kinds = replay.events.iter().map(|one| one.r#type.as_str());
+    assert!(kinds.eq(["gateway.delivery.received.v1"; 3]));
+}
+
+#[tokio::test]
+async fn whoever_is_not_the_orchestrator_is_refused() {
+    let stand = start().await;
+    let id = deliver(&stand, "guid", b"{}".to_vec()).await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let forged = keys::generate(elsewhere.path(), ORCHESTRATOR);
+    let forged = Signer::from_pem_file(ORCHESTRATOR, &forged).unwrap();
+    let forged = forged.token("gateway", &Caller::process(ORCHESTRATOR));
+    let mut with_forged = Request::new(fetch(&id));
+    let token = forged.unwrap().parse().unwrap();
+    with_forged.metadata_mut().insert(IDENTITY, token);
+    keys::generate(stand.keys.path(), "edge");
+    let attempts = [
+        ("nobody", Request::new(fetch(&id))),
+        ("an admin's token", with_token(fetch(&id), &stand.admin)),
+        ("another key", with_forged),
+        (
+            "for another service",
+            signed(&stand, ORCHESTRATOR, "health-monitor", fetch(&id)),
+        ),
+        ("an edge", signed(&stand, "edge", "gateway", fetch(&id))),
+        ("itself", signed(&stand, "gateway", "gateway", fetch(&id))),
+    ];
+    for (who, request) in attempts {
+        let refused = client(&stand).fetch_delivery(request).await.unwrap_err();
+        let code = refused.code();
+        let closed = [Code::Unauthenticated, Code::PermissionDenied].contains(&code);
+        assert!(closed, "{who}: {refused:?}");
+    }
+    // On the port that anyone may call it is not there, whoever asks.
+    let mut outside = DeliveryServiceClient::new(stand.channel());
+    let refused = outside.fetch_delivery(asked(&stand, fetch(&id))).await;
+    assert_eq!(refused.unwrap_err().code(), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn a_secret_without_a_port_for_the_orchestrators_is_a_fault() {
+    let needed = [
+        ("CANDLEFISH_LISTEN", "127.0.0.1:1"),
+        ("CANDLEFISH_OPS_LISTEN", "127.0.0.1:2"),
+        ("CANDLEFISH_DATABASE_URL", "postgres://nowhere"),
+        ("CANDLEFISH_NATS_URL", "nats://nowhere"),
+        ("CANDLEFISH_IDENTITY_KEY", "/nowhere"),
+        ("CANDLEFISH_ORCHESTRATOR_URL", "http://127.0.0.1:3"),
+    ];
+    let internal = ("CANDLEFISH_INTERNAL_LISTEN", "127.0.0.1:4");
+    let trusted = ("CANDLEFISH_TRUSTED_KEYS", "/nowhere");
+    let secret = ("CANDLEFISH_GITHUB_WEBHOOK_SECRET", SECRET);
+    let previous = ("CANDLEFISH_GITHUB_WEBHOOK_SECRET_PREVIOUS", SECRET);
+    let read = |more: &[(&str, &str)]| {
+        let pairs = needed.iter().chain(more);
+        let pairs = pairs.map(|(name, value)| (*name, (*value).to_owned()));
+        let faults = gateway::Config::read(Env::from_pairs(pairs)).map(|config| config.describe());
+        faults.map_err(|error| error.to_string())
+    };
+    let words = read(&[internal, trusted, secret, previous]).unwrap();
+    assert!(words.contains("internal_listen 127.0.0.1:4"), "{words}");
+    assert!(!words.contains(SECRET), "{words}");
+    assert!(read(&[]).unwrap().contains("internal_listen none"));
+    let faulty: [(&[_], _); 5] = [
+        (&[secret], "CANDLEFISH_INTERNAL_LISTEN"),
+        (&[internal], "CANDLEFISH_TRUSTED_KEYS"),
+        (&[trusted], "CANDLEFISH_INTERNAL_LISTEN"),
+        (&[previous], "CANDLEFISH_GITHUB_WEBHOOK_SECRET_PREVIOUS"),
+        (
+            &[
+                internal,
+                trusted,
+                ("CANDLEFISH_GITHUB_WEBHOOK_SECRET", "short"),
+            ],
+            "CANDLEFISH_GITHUB_WEBHOOK_SECRET",
+        ),
+    ];
+    for (more, named) in faulty {
+        let words = read(more).unwrap_err();
+        assert!(words.contains(named), "{more:?}: {words}");
+    }
+}
