@@ -118,7 +118,7 @@ impl Api {
                 site: slug.to_owned(),
                 slug: (*environment).to_owned(),
                 policy: Some(quick_policy()),
-                hosts: Vec::new(),
+                ..Default::default()
             };
             self.sites().create_environment(request).await?;
         }
@@ -136,6 +136,7 @@ impl Api {
             site: site.to_owned(),
             environment: environment.to_owned(),
             policy: Some(policy),
+            pushes: None,
         };
         self.sites().update_environment(request).await?;
         Ok(())

@@ -209,7 +209,7 @@ async fn prepare(callers: &Callers, lanes: u64) -> Result<()> {
                 order: order.into(),
                 ..quick_policy()
             }),
-            hosts: Vec::new(),
+            ..Default::default()
         };
         api.sites().create_environment(request).await?;
     }

@@ -18,6 +18,7 @@ pub(crate) mod event;
 pub(crate) mod hold;
 pub(crate) mod host;
 pub(crate) mod policy;
+pub(crate) mod pushes;
 pub(crate) mod rpc;
 pub(crate) mod store;
 pub(crate) mod strategy;
@@ -32,7 +33,7 @@ use sqlx::PgConnection;
 
 pub(crate) use error::Error;
 
-use self::policy::Policy;
+use self::{policy::Policy, pushes::PushRule};
 
 /// Something that is deployed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,8 +43,24 @@ pub(crate) struct Site {
     pub(crate) name: String,
     /// `owner/name` on GitHub, or empty.
     pub(crate) repository: String,
+    pub(crate) source: Source,
     pub(crate) created_at: Moment,
     pub(crate) created_by: String,
+}
+
+/// Where the content of a pushed commit comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Whoever builds it uploads it.
+    Upload,
+}
+
+impl Source {
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Upload => "upload",
+        }
+    }
 }
 
 /// What an environment is for.
@@ -65,6 +82,8 @@ pub(crate) struct Environment {
     pub(crate) slug: String,
     pub(crate) kind: Kind,
     pub(crate) policy: Policy,
+    /// Which pushes deploy here by themselves.
+    pub(crate) pushes: PushRule,
     /// Host names of its own, besides the platform's for it.
     pub(crate) hosts: Vec<String>,
     pub(crate) live: Option<Live>,

@@ -1,7 +1,7 @@
 //! `env`: where sites run, and how deployments go there.
 
 use candlefish_proto::deploy::{
-    CreateEnvironmentRequest, Environment, ListEnvironmentsRequest, Policy,
+    CreateEnvironmentRequest, Environment, ListEnvironmentsRequest, Policy, PushRule,
     UpdateEnvironmentRequest, policy,
 };
 use clap::{Subcommand, ValueEnum};
@@ -25,6 +25,8 @@ Examples:
   candlefish env list docs
   candlefish env show docs/production
   candlefish env create docs/staging --strategy recreate
+  candlefish env create docs/production --branch main --path docs/ --path '!docs/drafts/'
+  candlefish env pushes docs/production --branch main
   candlefish env policy docs/production --strategy canary --weights 10,50 --interval 30s --bake 10m")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -54,7 +56,19 @@ enum Command {
         #[arg(long = "host", value_name = "NAME")]
         hosts: Vec<String>,
         #[command(flatten)]
+        pushes: RuleOptions,
+        #[command(flatten)]
         changes: Box<Changes>,
+    },
+    /// Show which pushes deploy by themselves, or change it
+    Pushes {
+        /// SITE/ENV
+        place: Place,
+        #[command(flatten)]
+        pushes: RuleOptions,
+        /// Let no push deploy by itself any more
+        #[arg(long, conflicts_with_all = ["branch", "paths"])]
+        none: bool,
     },
     /// Show how deployments go, or change it; what is not named stays as it is
     Policy {
@@ -73,8 +87,27 @@ impl Args {
             Command::Create { changes, .. } | Command::Policy { changes, .. } => {
                 Some(changes.strategy)
             }
-            Command::List { .. } | Command::Show { .. } => None,
+            Command::List { .. } | Command::Show { .. } | Command::Pushes { .. } => None,
         }
+    }
+}
+
+/// Which pushes deploy by themselves.
+#[derive(Debug, Clone, Default, clap::Args)]
+struct RuleOptions {
+    /// The branch whose pushes deploy here by themselves
+    #[arg(long)]
+    branch: Option<String>,
+    /// Which changed files count: a file or folder, `*`, `**`, `!` leaves out; may be given again
+    #[arg(long = "path", value_name = "PATTERN", requires = "branch")]
+    paths: Vec<String>,
+}
+
+impl RuleOptions {
+    /// The rule; `None` when none was named.
+    fn rule(self) -> Option<PushRule> {
+        let paths = self.paths;
+        self.branch.map(|branch| PushRule { branch, paths })
     }
 }
 
@@ -122,6 +155,9 @@ struct Changes {
     /// Releases that stay restorable
     #[arg(long, value_name = "COUNT")]
     keep_releases: Option<i32>,
+    /// How long a push waits for its content
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    content_deadline: Option<SignedDuration>,
     #[command(flatten)]
     strategy: strategy::Options,
 }
@@ -144,6 +180,10 @@ impl Changes {
             });
         }
         policy.settle = self.settle.map(length).or(policy.settle);
+        policy.content_deadline = self
+            .content_deadline
+            .map(length)
+            .or(policy.content_deadline);
         policy.deadline = self.deadline.map(length).or(policy.deadline);
         policy.min_requests = self.min_requests.unwrap_or(policy.min_requests);
         policy.min_edges = self.min_edges.unwrap_or(policy.min_edges);
@@ -174,6 +214,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         Command::Create {
             place: Place { site, environment },
             hosts,
+            pushes,
             changes,
         } => {
             let policy = changes.apply(Policy::default())?;
@@ -182,9 +223,28 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
                 slug: environment,
                 policy,
                 hosts,
+                pushes: pushes.rule(),
             };
             let answer = explained(&api, api.act(request).await, &site, None).await?;
             app.show(&answer, |answer| render::environment::full(answer, &look));
+        }
+        Command::Pushes {
+            place,
+            pushes,
+            none,
+        } => {
+            let rule = pushes.rule().or_else(|| none.then(PushRule::default));
+            let mut now = subject::environment(&api, &place).await?;
+            if rule.is_some() {
+                let request = UpdateEnvironmentRequest {
+                    site: place.site,
+                    environment: place.environment,
+                    policy: None,
+                    pushes: rule,
+                };
+                now = api.act(request).await?;
+            }
+            app.show(&now, render::environment::pushes);
         }
         Command::Policy { place, changes } => {
             let now = change(&api, place, &changes).await?;
@@ -207,6 +267,7 @@ async fn change(api: &Api, place: Place, changes: &Changes) -> Result<Environmen
         site,
         environment,
         policy,
+        pushes: None,
     })
     .await
 }

@@ -56,6 +56,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
                     slug,
                     name,
                     repository,
+                    ..CreateSiteRequest::default()
                 })
                 .await?;
             app.show(&site, |site| site.slug.clone());

@@ -2,7 +2,7 @@
 
 use candlefish_proto::deploy::{
     Edge, Environment, ListEdgesResponse, ListEnvironmentsResponse, ListSitesResponse, Policy,
-    edge,
+    PushRule, edge,
     policy::{OnNoEvidence, Order},
     strategy,
 };
@@ -126,10 +126,46 @@ pub(crate) fn full(environment: &Environment, look: &Look) -> String {
             look,
         ));
     }
+    lines.extend(reached(environment, look));
+    lines.join("\n")
+}
+
+/// Where people reach it, and which pushes do by themselves.
+fn reached(environment: &Environment, look: &Look) -> Vec<String> {
+    let mut lines = Vec::new();
     if !environment.hosts.is_empty() {
         lines.push(labelled("Hosts", &environment.hosts.join(", "), "", look));
     }
-    lines.join("\n")
+    if let Some(rule) = environment
+        .pushes
+        .as_ref()
+        .filter(|rule| !rule.branch.is_empty())
+    {
+        lines.push(labelled("Pushes", &rule_words(rule), "", look));
+    }
+    lines
+}
+
+/// Which pushes deploy by themselves.
+pub(crate) fn pushes(environment: &Environment) -> String {
+    let place = format!("{}/{}", environment.site, environment.slug);
+    match environment
+        .pushes
+        .as_ref()
+        .filter(|rule| !rule.branch.is_empty())
+    {
+        Some(rule) => format!("Pushes to {} deploy to {place}.", rule_words(rule)),
+        None => format!(
+            "No push deploys to {place} by itself. Let one: candlefish env pushes {place} --branch main"
+        ),
+    }
+}
+
+fn rule_words(rule: &PushRule) -> String {
+    if rule.paths.is_empty() {
+        return rule.branch.clone();
+    }
+    format!("{} that change {}", rule.branch, rule.paths.join(", "))
 }
 
 /// Whether an environment is held.
@@ -185,6 +221,13 @@ pub(crate) fn policy(policy: &Policy, look: &Look) -> String {
             format!(
                 "{evidence} (below {} requests)",
                 number(policy.min_requests)
+            ),
+        ),
+        (
+            "Content",
+            format!(
+                "a push waits for it, at most: {}",
+                time(policy.content_deadline.as_ref())
             ),
         ),
         ("Edges", format!("at least {}", number(policy.min_edges))),

@@ -117,6 +117,7 @@ async fn preview(
         slug: &id.suffix(),
         kind: site::Kind::Preview,
         policy: &site::policy::Policy::default(),
+        pushes: &site::pushes::PushRule::default(),
         created_by: &caller.principal,
     };
     site::store::insert_environment(tx, now, &new)

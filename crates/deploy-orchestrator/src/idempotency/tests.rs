@@ -88,6 +88,7 @@ fn no_request_of_this_service_has_a_map() {
                 let known = [
                     ".candlefish.deploy.v1.Strategy",
                     ".candlefish.deploy.v1.Policy",
+                    ".candlefish.deploy.v1.PushRule",
                     ".google.protobuf.Timestamp",
                 ];
                 let edge_state = message.name() == "WatchRoutesRequest";

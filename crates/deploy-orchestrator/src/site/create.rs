@@ -4,7 +4,7 @@ use candlefish_ids::SiteId;
 use candlefish_proto::deploy as pb;
 use candlefish_runtime::identity::Caller;
 
-use super::{Error, Site, event, store, view};
+use super::{Error, Site, Source, event, store, view};
 use crate::{
     ctx::Ctx,
     idempotency::{self, Key, Reply},
@@ -16,6 +16,7 @@ pub(crate) struct CreateSite {
     pub(crate) slug: String,
     pub(crate) name: String,
     pub(crate) repository: String,
+    pub(crate) source: Source,
 }
 
 /// Makes a site.
@@ -38,6 +39,7 @@ pub(crate) async fn create(
         slug: cmd.slug,
         name: cmd.name,
         repository: cmd.repository,
+        source: cmd.source,
         created_at: now,
         created_by: caller.principal.clone(),
     };

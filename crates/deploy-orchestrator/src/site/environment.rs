@@ -1,4 +1,4 @@
-//! Making an environment, with its lane, and replacing its policy.
+//! Making an environment, with its lane, and replacing its policy and the pushes that deploy to it.
 
 use candlefish_ids::EnvironmentId;
 use candlefish_proto::deploy as pb;
@@ -7,6 +7,7 @@ use candlefish_runtime::identity::Caller;
 use super::{
     Error, Kind, event,
     policy::Policy,
+    pushes::PushRule,
     store::{self, NewEnvironment},
     view,
 };
@@ -23,6 +24,7 @@ pub(crate) struct CreateEnvironment {
     pub(crate) slug: String,
     pub(crate) policy: Policy,
     pub(crate) hosts: Vec<String>,
+    pub(crate) pushes: PushRule,
 }
 
 /// Makes an environment and its lane.
@@ -45,6 +47,7 @@ pub(crate) async fn create(
         slug: &cmd.slug,
         kind: Kind::Standard,
         policy: &cmd.policy,
+        pushes: &cmd.pushes,
         created_by: &caller.principal,
     };
     if !store::insert_environment(&mut tx, now, &new).await? {
@@ -76,15 +79,16 @@ pub(crate) async fn create(
     Ok(Reply::new(answer))
 }
 
-/// A new policy.
+/// What to replace.
 #[derive(Debug, Clone)]
 pub(crate) struct UpdateEnvironment {
     pub(crate) site: String,
     pub(crate) environment: String,
-    pub(crate) policy: Policy,
+    pub(crate) policy: Option<Policy>,
+    pub(crate) pushes: Option<PushRule>,
 }
 
-/// Replaces the policy; what is pending may be granted by it.
+/// Replaces what is named; what is pending may be granted by it.
 pub(crate) async fn update(
     ctx: &Ctx,
     caller: &Caller,
@@ -105,7 +109,9 @@ pub(crate) async fn update(
         return Ok(Reply::replayed(before));
     }
     let now = tx.now();
-    store::save_policy(&mut tx, found.id, &cmd.policy).await?;
+    let policy = cmd.policy.as_ref().unwrap_or(&found.policy);
+    let pushes = cmd.pushes.as_ref().unwrap_or(&found.pushes);
+    store::save_rules(&mut tx, found.id, policy, pushes).await?;
     lane::grant(ctx, &mut tx, &mut lane).await?;
     let after = store::load_environment(&mut tx, found.id).await?;
     let fact = event::environment(&ctx.config, &after, "deploy.environment.updated.v1", caller);

@@ -13,6 +13,7 @@ const SETTLE_MAX: Duration = Duration::from_mins(10);
 const DEADLINE_MIN: Duration = Duration::from_secs(1);
 const DEADLINE_MAX: Duration = Duration::from_hours(24);
 const KEEP_RELEASES_MAX: i32 = 100;
+const CONTENT_DEADLINE_MAX: Duration = Duration::from_hours(7 * 24);
 
 /// What a newcomer does to what waits before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -60,6 +61,9 @@ pub(crate) struct Policy {
     pub(crate) min_edges: i32,
     /// Releases that stay restorable.
     pub(crate) keep_releases: i32,
+    /// How long a push waits for its content.
+    #[serde(rename = "content_deadline_ms", with = "duration")]
+    pub(crate) content_deadline: Duration,
 }
 
 impl Default for Policy {
@@ -73,6 +77,7 @@ impl Default for Policy {
             min_requests: 50,
             min_edges: 1,
             keep_releases: 10,
+            content_deadline: Duration::from_hours(1),
         }
     }
 }
@@ -123,6 +128,12 @@ impl Policy {
                 given.keep_releases,
                 unset.keep_releases,
                 1..=KEEP_RELEASES_MAX,
+            ),
+            content_deadline: faults.duration(
+                &field("content_deadline"),
+                given.content_deadline.as_ref(),
+                unset.content_deadline,
+                DEADLINE_MIN..=CONTENT_DEADLINE_MAX,
             ),
         }
     }
@@ -177,6 +188,7 @@ impl From<&Policy> for pb::Policy {
             min_requests: policy.min_requests,
             min_edges: policy.min_edges,
             keep_releases: policy.keep_releases,
+            content_deadline: Some(duration::shown(policy.content_deadline)),
         }
     }
 }

@@ -10,12 +10,13 @@ use candlefish_runtime::{
 use tonic::{Request, Response, Status};
 
 use super::{
-    Error,
+    Error, Source,
     create::{self, CreateSite},
     environment::{self, CreateEnvironment, UpdateEnvironment},
     hold::{self, ChangeHold},
     host,
     policy::Policy,
+    pushes::PushRule,
     store, view,
 };
 use crate::{
@@ -101,6 +102,7 @@ impl SiteService for Rpc {
             slug: faults.site("slug", &message.slug),
             name: faults.optional_text("name", &message.name, NAME_MAX),
             repository: repository(&mut faults, &message.repository),
+            source: source(&mut faults, message.source),
         };
         faults.finish()?;
         let ctx = self.ctx.clone();
@@ -167,6 +169,11 @@ impl SiteService for Rpc {
             site: faults.site("site", &message.site),
             slug: faults.slug("slug", &message.slug, ENVIRONMENT_SLUG_MAX),
             policy: Policy::read(&mut faults, "policy", message.policy.as_ref()),
+            pushes: message
+                .pushes
+                .as_ref()
+                .map(|given| PushRule::read(&mut faults, "pushes", given))
+                .unwrap_or_default(),
             hosts: message.hosts,
         };
         faults.finish()?;
@@ -229,14 +236,21 @@ impl SiteService for Rpc {
     ) -> Result<Response<pb::Environment>, Status> {
         let (caller, key, message) = taken(request, "UpdateEnvironment")?;
         let mut faults = Faults::default();
-        if message.policy.is_none() {
+        if message.policy.is_none() && message.pushes.is_none() {
             // Not the same as an empty one: a forgotten field must not put back all defaults.
             faults.add("policy", "is missing; an empty one takes all defaults");
         }
         let cmd = UpdateEnvironment {
             site: faults.site("site", &message.site),
             environment: faults.environment("environment", &message.environment),
-            policy: Policy::read(&mut faults, "policy", message.policy.as_ref()),
+            policy: message
+                .policy
+                .as_ref()
+                .map(|given| Policy::read(&mut faults, "policy", Some(given))),
+            pushes: message
+                .pushes
+                .as_ref()
+                .map(|given| PushRule::read(&mut faults, "pushes", given)),
         };
         faults.finish()?;
         let ctx = self.ctx.clone();
@@ -272,6 +286,14 @@ impl SiteService for Rpc {
         let found = self.find(&caller, &asked.site, &asked.environment).await?;
         Ok(Response::new(lane::view::read(&self.ctx, &found).await?))
     }
+}
+
+fn source(faults: &mut Faults, given: i32) -> Source {
+    match pb::site::Source::try_from(given) {
+        Ok(pb::site::Source::Unspecified | pb::site::Source::Upload) => {}
+        Err(_) => faults.add("source", format!("must be SOURCE_UPLOAD, not {given}")),
+    }
+    Source::Upload
 }
 
 /// `owner/name`, or nothing.

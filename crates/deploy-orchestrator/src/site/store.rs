@@ -10,7 +10,7 @@ use jiff_sqlx::Timestamp;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Environment, Hold, Kind, Live, Site, policy::Policy};
+use super::{Environment, Hold, Kind, Live, Site, Source, policy::Policy, pushes::PushRule};
 use crate::ctx::{read, stored};
 
 /// Why a row could not be read or written.
@@ -53,6 +53,8 @@ impl From<SiteRow> for Site {
             slug: row.slug,
             name: row.name,
             repository: row.repository,
+            // A word that a newer release wrote: its content is no business of ours.
+            source: Source::Upload,
             created_at: read(row.created_at),
             created_by: row.created_by,
         }
@@ -62,14 +64,15 @@ impl From<SiteRow> for Site {
 /// False when the slug is taken.
 pub(super) async fn insert_site(conn: &mut PgConnection, site: &Site) -> Result<bool, Error> {
     let done = sqlx::query!(
-        "INSERT INTO site (id, slug, name, repository, created_at, created_by)
-         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT ON CONSTRAINT site_slug_unique DO NOTHING",
+        "INSERT INTO site (id, slug, name, repository, created_at, created_by, source)
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT ON CONSTRAINT site_slug_unique DO NOTHING",
         site.id.uuid(),
         site.slug,
         site.name,
         site.repository,
         stored(site.created_at) as _,
-        site.created_by
+        site.created_by,
+        site.source.word()
     )
     .execute(conn)
     .await?;
@@ -128,6 +131,8 @@ struct EnvironmentRow {
     slug: String,
     kind: String,
     policy: serde_json::Value,
+    push_branch: String,
+    push_paths: Vec<String>,
     hosts: Vec<String>,
     live_release_id: Option<Uuid>,
     live_deployment_id: Option<Uuid>,
@@ -162,6 +167,10 @@ impl TryFrom<EnvironmentRow> for Environment {
             policy: serde_json::from_value(row.policy)
                 .ok()
                 .ok_or_else(|| impossible("policy"))?,
+            pushes: PushRule {
+                branch: row.push_branch,
+                paths: row.push_paths,
+            },
             hosts: row.hosts,
             live: row
                 .live_release_id
@@ -194,6 +203,7 @@ macro_rules! select_environment {
         sqlx::query_as!(
             EnvironmentRow,
             r#"SELECT e.id, e.site_id, s.slug AS site, e.slug, e.kind, e.policy,
+                      e.push_branch, e.push_paths,
                       ARRAY(SELECT h.host FROM environment_host h
                             WHERE h.environment_id = e.id ORDER BY h.host) AS "hosts!",
                       e.live_release_id, e.live_deployment_id,
@@ -291,6 +301,7 @@ pub(crate) struct NewEnvironment<'a> {
     pub(crate) slug: &'a str,
     pub(crate) kind: Kind,
     pub(crate) policy: &'a Policy,
+    pub(crate) pushes: &'a PushRule,
     pub(crate) created_by: &'a str,
 }
 
@@ -305,8 +316,9 @@ pub(crate) async fn insert_environment(
         Kind::Preview => "preview",
     };
     let done = sqlx::query!(
-        "INSERT INTO environment (id, site_id, slug, kind, policy, created_at, created_by)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)
+        "INSERT INTO environment (id, site_id, slug, kind, policy, created_at, created_by,
+             push_branch, push_paths)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
          ON CONFLICT ON CONSTRAINT environment_slug_unique DO NOTHING",
         new.id.uuid(),
         new.site.uuid(),
@@ -314,7 +326,9 @@ pub(crate) async fn insert_environment(
         kind,
         policy_json(new.id, new.policy)?,
         stored(now) as _,
-        new.created_by
+        new.created_by,
+        new.pushes.branch,
+        &new.pushes.paths
     )
     .execute(conn)
     .await?;
@@ -339,15 +353,20 @@ pub(super) async fn insert_host(
 }
 
 /// Needs the lane's lock.
-pub(super) async fn save_policy(
+pub(super) async fn save_rules(
     conn: &mut PgConnection,
     id: EnvironmentId,
     policy: &Policy,
+    pushes: &PushRule,
 ) -> Result<(), Error> {
     sqlx::query!(
-        "UPDATE environment SET policy = $2, version = version + 1 WHERE id = $1",
+        "UPDATE environment SET policy = $2, push_branch = $3, push_paths = $4,
+             version = version + 1
+         WHERE id = $1",
         id.uuid(),
-        policy_json(id, policy)?
+        policy_json(id, policy)?,
+        pushes.branch,
+        &pushes.paths
     )
     .execute(conn)
     .await?;

@@ -3,7 +3,7 @@
 use candlefish_manifest::Limits;
 use candlefish_proto::deploy as pb;
 
-use super::{Environment, Hold, Kind, Site, host};
+use super::{Environment, Hold, Kind, Site, Source, host};
 use crate::{config::Config, ctx::shown};
 
 pub(super) fn site(config: &Config, site: Site) -> pb::Site {
@@ -12,6 +12,10 @@ pub(super) fn site(config: &Config, site: Site) -> pb::Site {
         slug: site.slug,
         name: site.name,
         repository: site.repository,
+        source: match site.source {
+            Source::Upload => pb::site::Source::Upload,
+        }
+        .into(),
         created_at: Some(shown(site.created_at)),
         created_by: site.created_by,
         release_limits: Some(limits(&config.limits)),
@@ -55,6 +59,7 @@ pub(super) fn environment(config: &Config, one: &Environment) -> pb::Environment
         }
         .into(),
         policy: Some((&one.policy).into()),
+        pushes: Some((&one.pushes).into()),
         hosts: one.hosts.clone(),
         url: host::url(&given, config.site_port),
         live_release_id: one

@@ -104,7 +104,7 @@ impl Api {
             site: SITE.to_owned(),
             slug: slug.to_owned(),
             policy: Some(policy),
-            hosts: Vec::new(),
+            ..pb::CreateEnvironmentRequest::default()
         });
         self.sites().create_environment(request).await.unwrap();
     }

@@ -22,6 +22,7 @@ async fn make(api: &Api, slug: &str, hosts: &[&str]) -> Answer<pb::Environment> 
         slug: slug.to_owned(),
         policy: Some(policy()),
         hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
+        pushes: None,
     });
     Ok(api.sites().create_environment(request).await?.into_inner())
 }
@@ -31,6 +32,7 @@ async fn site(api: &Api, slug: &str, repository: &str) -> Answer<pb::Site> {
         slug: slug.to_owned(),
         name: String::new(),
         repository: repository.to_owned(),
+        source: pb::site::Source::Unspecified.into(),
     });
     Ok(api.sites().create_site(request).await?.into_inner())
 }
@@ -89,6 +91,10 @@ async fn every_fault_of_a_new_environment_is_named_at_once() {
         hosts: ["docs.localhost", "docs.example.com", "docs.example.com"]
             .map(str::to_owned)
             .to_vec(),
+        pushes: Some(pb::PushRule {
+            branch: "refs/heads/main".to_owned(),
+            paths: vec!["docs/".to_owned(), "!/drafts".to_owned(), String::new()],
+        }),
     });
     let status = api.sites().create_environment(request).await.unwrap_err();
     let mut named = fields(&status);
@@ -100,6 +106,9 @@ async fn every_fault_of_a_new_environment_is_named_at_once() {
             "hosts[2]",
             "policy.keep_releases",
             "policy.strategy.canary.weights[1]",
+            "pushes.branch",
+            "pushes.paths[1]",
+            "pushes.paths[2]",
             "slug",
         ]
     );
@@ -270,6 +279,7 @@ async fn a_policy_is_replaced_whole_and_never_by_a_forgotten_field() {
             site: SITE.to_owned(),
             environment: "production".to_owned(),
             policy,
+            pushes: None,
         };
         api.sites().update_environment(api.request(request)).await
     };
@@ -286,6 +296,40 @@ async fn a_policy_is_replaced_whole_and_never_by_a_forgotten_field() {
     assert_eq!((policy.min_edges, policy.keep_releases), (2, 10));
     assert_eq!(policy.order(), pb::policy::Order::Latest);
     assert_eq!(after.version, made.version + 1);
+}
+
+#[tokio::test]
+async fn pushes_and_policy_are_replaced_apart() {
+    let (_sandbox, _orchestrator, api) = started().await;
+    let made = make(&api, "production", &[]).await.unwrap();
+    assert_eq!(made.pushes, Some(pb::PushRule::default()));
+    let rule = pb::PushRule {
+        branch: "main".to_owned(),
+        paths: vec!["docs/".to_owned(), "!docs/drafts/".to_owned()],
+    };
+    let update = async |policy: Option<pb::Policy>, pushes: Option<pb::PushRule>| {
+        let request = pb::UpdateEnvironmentRequest {
+            site: SITE.to_owned(),
+            environment: "production".to_owned(),
+            policy,
+            pushes,
+        };
+        let after = api.sites().update_environment(api.request(request)).await?;
+        Answer::Ok(after.into_inner())
+    };
+    let after = update(None, Some(rule.clone())).await.unwrap();
+    assert_eq!(after.pushes, Some(rule.clone()));
+    assert_eq!(after.policy, made.policy);
+    let after = update(Some(pb::Policy::default()), None).await.unwrap();
+    assert_eq!(after.pushes, Some(rule));
+    let without_branch = pb::PushRule {
+        branch: String::new(),
+        paths: vec!["docs/".to_owned()],
+    };
+    let status = update(None, Some(without_branch)).await.unwrap_err();
+    assert_eq!(fields(&status), ["pushes.branch"]);
+    let after = update(None, Some(pb::PushRule::default())).await.unwrap();
+    assert_eq!(after.pushes, Some(pb::PushRule::default()));
 }
 
 #[tokio::test]

@@ -11,7 +11,9 @@ pub(crate) fn body(method: &str) -> Option<Value> {
     let digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
     Some(match method {
         "CreateSite" => json!({ "slug": "blog", "name": "Our blog" }),
-        "CreateEnvironment" => json!({ "slug": "review", "policy": { "order": "ORDER_QUEUE" } }),
+        "CreateEnvironment" => {
+            json!({ "slug": "review", "policy": { "order": "ORDER_QUEUE" }, "pushes": { "branch": "main" } })
+        }
         "UpdateEnvironment" => json!({ "policy": { "strategy": {
             "canary": { "weights": [10, 50], "interval": "30s" },
         } } }),

@@ -41,6 +41,7 @@ fn every_fault_is_named_by_its_path() {
         min_requests: -1,
         min_edges: -1,
         keep_releases: 101,
+        content_deadline: seconds(7 * 86_400 + 1),
     };
     assert_eq!(
         read(&given).1,
@@ -53,6 +54,7 @@ fn every_fault_is_named_by_its_path() {
             "policy.min_requests",
             "policy.min_edges",
             "policy.keep_releases",
+            "policy.content_deadline",
         ]
     );
 }
@@ -68,6 +70,7 @@ fn the_stored_form_is_fixed() {
         "min_requests": 50,
         "min_edges": 1,
         "keep_releases": 10,
+        "content_deadline_ms": 3_600_000,
     });
     assert_eq!(serde_json::to_value(Policy::default()).unwrap(), stored);
 }
@@ -104,6 +107,7 @@ proptest! {
         min_requests in 0..i32::MAX,
         min_edges in 0_i32..100,
         keep_releases in 0_i32..=100,
+        content_deadline in proptest::option::of(1_i64..=604_800),
     ) {
         let seconds = |seconds| prost_types::Duration { seconds, nanos: 0 };
         let given = pb::Policy {
@@ -115,6 +119,7 @@ proptest! {
             min_requests,
             min_edges,
             keep_releases,
+            content_deadline: content_deadline.map(seconds),
         };
         let (policy, fields) = read(&given);
         prop_assert_eq!(fields, Vec::<String>::new());
