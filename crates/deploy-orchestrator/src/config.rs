@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use candlefish_blobs::UploadKey;
 use candlefish_manifest::Limits;
 use candlefish_runtime::{config::Env, telemetry::TelemetryConfig};
+use tonic::transport::Uri;
 
 /// Everything that can be set, validated.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub struct Config {
     pub nats_url: String,
     /// PEM file of this process's own key.
     pub identity_key: PathBuf,
+    /// The internal ports of the gateways; without them no webhook makes anything happen.
+    pub gateways: Vec<Uri>,
     /// Directory of `<issuer>.pub.pem`.
     pub trusted_keys: PathBuf,
     /// `dir:/path` or `s3://bucket`.
@@ -41,6 +44,8 @@ pub struct Config {
     pub poll: Duration,
     /// How often deadlines and idle lanes are looked at.
     pub sweep: Duration,
+    /// How often the gateways are asked whether the bus lost a delivery.
+    pub heal: Duration,
     /// How often what the edges serve is compared with what should be live.
     pub reconcile: Duration,
     /// How often the releases to keep are proven restorable.
@@ -78,6 +83,7 @@ impl Config {
                 .map_err(|error| env.fault("CANDLEFISH_BLOB_SIGNING_KEY", error))
                 .ok()
         });
+        let gateways = gateways(&mut env);
         let config = Self {
             listen: env.parse_required("CANDLEFISH_LISTEN").unwrap_or(any_port),
             ops_listen: env
@@ -87,6 +93,7 @@ impl Config {
             database_connections: env.parse_or("CANDLEFISH_DATABASE_CONNECTIONS", 20),
             nats_url: env.required("CANDLEFISH_NATS_URL"),
             identity_key: env.required("CANDLEFISH_IDENTITY_KEY").into(),
+            gateways,
             trusted_keys: env.required("CANDLEFISH_TRUSTED_KEYS").into(),
             blobs: env.required("CANDLEFISH_BLOBS"),
             s3_endpoint: env.optional("CANDLEFISH_S3_ENDPOINT"),
@@ -99,6 +106,7 @@ impl Config {
             lease: env.duration_ms_or("CANDLEFISH_LEASE_MS", 15_000),
             poll: env.duration_ms_or("CANDLEFISH_POLL_MS", 250),
             sweep: env.duration_ms_or("CANDLEFISH_SWEEP_MS", 5_000),
+            heal: env.duration_ms_or("CANDLEFISH_HEAL_MS", 5_000),
             reconcile: env.duration_ms_or("CANDLEFISH_RECONCILE_MS", 60_000),
             restorable: env.duration_ms_or("CANDLEFISH_RESTORABLE_MS", 600_000),
             workers: env.parse_or("CANDLEFISH_WORKERS", 16),
@@ -132,10 +140,12 @@ impl Config {
 
     /// What `--check-config` prints: everything but secrets.
     pub fn describe(&self) -> String {
+        let gateways: Vec<String> = self.gateways.iter().map(ToString::to_string).collect();
+        let gateways = gateways.join(", ");
         let database = self.database_url.rsplit('@').next().unwrap_or_default();
         format!(
             "listen {}\nops_listen {}\ndatabase {database}\ndatabase_connections {}\nnats {}\n\
-             blobs {}\nrelease {}\ndomain {}\nsite_port {}\nlease {:?}\npoll {:?}\nsweep {:?}\nreconcile {:?}\n\
+             gateways {gateways}\nblobs {}\nrelease {}\ndomain {}\nsite_port {}\nlease {:?}\npoll {:?}\nsweep {:?}\nheal {:?}\nreconcile {:?}\n\
              restorable {:?}\n\
              workers {}\nattempts {}\nquarantine_after {}\nedge_patience {:?}\n\
              edge_patience_hurried {:?}\nfetch_timeout {:?}\n",
@@ -150,6 +160,7 @@ impl Config {
             self.lease,
             self.poll,
             self.sweep,
+            self.heal,
             self.reconcile,
             self.restorable,
             self.workers,
@@ -160,6 +171,24 @@ impl Config {
             self.fetch_timeout,
         )
     }
+}
+
+fn gateways(env: &mut Env) -> Vec<Uri> {
+    const URLS: &str = "CANDLEFISH_GATEWAY_URL";
+    let urls = env.optional(URLS).unwrap_or_default();
+    urls.split(',')
+        .map(str::trim)
+        .filter(|url| !url.is_empty())
+        .filter_map(|url| {
+            let parsed = url.parse::<Uri>().ok();
+            let parsed = parsed.filter(|uri| uri.authority().is_some());
+            if parsed.is_none() {
+                let words = format!("{url:?} is not an address such as http://127.0.0.1:7180");
+                env.fault(URLS, words);
+            }
+            parsed
+        })
+        .collect()
 }
 
 fn limits(env: &mut Env) -> Limits {

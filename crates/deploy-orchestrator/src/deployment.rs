@@ -15,6 +15,7 @@ pub(crate) mod create;
 pub(crate) mod error;
 pub(crate) mod event;
 pub(crate) mod plan;
+pub(crate) mod push;
 pub(crate) mod retry;
 pub(crate) mod roll_back;
 pub(crate) mod rpc;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{ctx::Ctx, deployment, idempotency, route, step::worker::chain, traffic};
+use crate::{ctx::Ctx, deployment, idempotency, route, step::worker::chain, traffic, trigger};
 
 const EVERY: Duration = Duration::from_mins(1);
 /// Rows at once, so that no statement runs long.
@@ -23,6 +23,9 @@ pub(crate) async fn run(ctx: Ctx, stopping: CancellationToken) {
         }
         if let Err(error) = addresses(&ctx).await {
             tracing::debug!(error = %chain(&error), "old addresses were not taken away");
+        }
+        if let Err(error) = trigger::content::forget(&ctx).await {
+            tracing::debug!(error = %chain(&error), "old deliveries were not forgotten");
         }
         if let Err(error) = answers(&ctx).await {
             tracing::debug!(error = %chain(&error), "old answers were not forgotten");

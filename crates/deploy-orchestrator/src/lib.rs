@@ -1,8 +1,8 @@
 //! The deploy-orchestrator: owns sites, environments, lanes, releases, deployments, steps, routes
 //! and edges, in the Postgres schema `deploy`.
 //!
-//! Modules in reading order: what is deployed ([`site`], [`release`]), the act ([`deployment`],
-//! [`lane`], [`step`]), where it goes ([`route`], [`edge`], [`traffic`]), and what the rooms share
+//! Modules in reading order: what is deployed ([`site`], [`release`]), why ([`trigger`]), the act
+//! ([`deployment`], [`lane`], [`step`]), where it goes ([`route`], [`edge`], [`traffic`]), and what the rooms share
 //! ([`ctx`], [`idempotency`], [`page`]).
 
 mod config;
@@ -16,6 +16,8 @@ mod release;
 mod deployment;
 
 mod blocker;
+
+mod trigger;
 
 mod lane;
 

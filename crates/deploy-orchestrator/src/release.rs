@@ -11,6 +11,7 @@ pub(crate) mod clear;
 pub(crate) mod create;
 pub(crate) mod error;
 pub(crate) mod event;
+pub(crate) mod expected;
 pub(crate) mod missing;
 pub(crate) mod reject;
 pub(crate) mod rpc;

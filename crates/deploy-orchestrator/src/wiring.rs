@@ -3,11 +3,11 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use candlefish_blobs::{Options, Store};
-use candlefish_messaging::{Relay, RelayConfig, retention};
+use candlefish_messaging::{Consumer, ConsumerConfig, Relay, RelayConfig, retention};
 use candlefish_proto::{deploy, event};
 use candlefish_runtime::{
     database,
-    identity::{Allow, Verifier, VerifyLayer},
+    identity::{Allow, Signer, Verifier, VerifyLayer},
     listen,
     ops::{self, Readiness},
     tasks::{Policy, Tasks},
@@ -28,11 +28,17 @@ use crate::{
         worker::{EdgeNews, Worker},
     },
     trace::{self, TraceConfig},
-    traffic, upload,
+    traffic,
+    trigger::{
+        self,
+        gateway::Gateway,
+        on_delivery::{self, OnDelivery},
+    },
+    upload,
 };
 
 /// The name of this process among issuers and audiences.
-const NAME: &str = "deploy-orchestrator";
+pub(crate) const NAME: &str = "deploy-orchestrator";
 
 /// Why the process cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +123,7 @@ pub async fn run(config: Config, tasks: &Tasks) -> Result<Running, Error> {
         nudges,
     };
     let routes = spawn(&ctx, &nats, tasks)?;
+    spawn_triggers(&ctx, &nats, tasks)?;
     let stopping = tasks.stopping();
     tasks.try_spawn(
         "main port",
@@ -229,6 +236,40 @@ fn spawn(ctx: &Ctx, nats: &async_nats::Client, tasks: &Tasks) -> Result<Routes, 
     spawn_watches(ctx, tasks);
     spawn_traces(ctx, &name, tasks)?;
     mount(ctx, tasks, edges)
+}
+
+/// What acts on webhooks, when it is said where the gateways are.
+fn spawn_triggers(ctx: &Ctx, nats: &async_nats::Client, tasks: &Tasks) -> Result<(), Error> {
+    let stop = Policy::StopProcess;
+    let ending = trigger::content::run(ctx.clone(), tasks.stopping());
+    tasks.spawn("content", stop, ending);
+    if ctx.config.gateways.is_empty() {
+        tracing::info!("no gateway is named: webhooks make nothing happen");
+        return Ok(());
+    }
+    let signer = Signer::from_pem_file(NAME, &ctx.config.identity_key)?;
+    let gateway = Gateway::new(&ctx.config.gateways, signer);
+    let wake = Arc::new(Notify::new());
+    let handler = OnDelivery {
+        pool: ctx.pool.clone(),
+        gateway: gateway.clone(),
+        wake: Arc::clone(&wake),
+    };
+    let config = ConsumerConfig {
+        heal_every: ctx.config.heal,
+        ..ConsumerConfig::of(on_delivery::CONSUMER, on_delivery::SOURCE)
+    };
+    let consumer = Consumer::new(
+        ctx.pool.clone(),
+        nats.clone(),
+        config,
+        handler,
+        gateway.clone(),
+    );
+    tasks.spawn("deliveries", stop, consumer.run(tasks.stopping()));
+    let fetching = trigger::run(ctx.clone(), gateway, wake, tasks.stopping());
+    tasks.spawn("triggers", stop, fetching);
+    Ok(())
 }
 
 /// Loops that only look and tell.

@@ -57,6 +57,8 @@ pub struct Push<'a> {
     pub commits: &'a [&'a str],
     /// The files that each of them changes.
     pub changes: &'a [&'a str],
+    /// Seconds by GitHub's clock.
+    pub pushed_at: i64,
 }
 
 impl Push<'_> {
@@ -72,6 +74,7 @@ impl Push<'_> {
         body["head_commit"] = commits.last().unwrap().clone();
         body["commits"] = json!(commits);
         body["repository"]["full_name"] = json!(self.repository);
+        body["repository"]["pushed_at"] = json!(self.pushed_at);
         example
     }
 

@@ -64,6 +64,7 @@ livenessProbe:
 - {name: CANDLEFISH_OPS_LISTEN, value: "0.0.0.0:7290"}
 - {name: CANDLEFISH_IDENTITY_KEY, value: /identity/key.pem}
 - {name: CANDLEFISH_TRUSTED_KEYS, value: /trusted}
+- {name: CANDLEFISH_GATEWAY_URL, value: "http://{{ .Release.Name }}-gateway:7180"}
 - {name: CANDLEFISH_DOMAIN, value: {{ .Values.domain | quote }}}
 - {name: CANDLEFISH_SITE_PORT, value: {{ .Values.sitePort | quote }}}
 - {name: CANDLEFISH_LEASE_MS, value: {{ .Values.orchestrator.leaseMs | int | quote }}}

@@ -19,6 +19,7 @@ use crate::{
     idempotency::{self, Key, Reply},
     lane::{self, store::Lane},
     site::{self, Environment, store::NewEnvironment, strategy::Strategy},
+    trigger,
 };
 
 /// A deployment to accept.
@@ -77,6 +78,11 @@ pub(crate) async fn create(
     if !cmd.lift_hold.is_empty() {
         lift(ctx, &mut tx, caller, &environment, &cmd.lift_hold).await?;
     }
+    if let Some(answer) = joined(ctx, &mut tx, &mut lane, &environment, &cmd).await? {
+        idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
+        ctx.commit(tx).await.map_err(Error::Commit)?;
+        return Ok(Reply::new(answer));
+    }
     let kind = if matches!(cmd.to, To::Preview) {
         Kind::Preview
     } else {
@@ -99,6 +105,24 @@ pub(crate) async fn create(
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
     ctx.commit(tx).await?;
     Ok(Reply::new(answer))
+}
+
+/// The deployment that a push of the same commit made, now that its content is here.
+async fn joined(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    lane: &mut Lane,
+    environment: &Environment,
+    cmd: &Create,
+) -> Result<Option<pb::Deployment>, Error> {
+    if matches!(cmd.to, To::Preview) {
+        return Ok(None);
+    }
+    let Some(there) = trigger::join(tx, environment, cmd.release_id).await? else {
+        return Ok(None);
+    };
+    lane::grant(ctx, tx, lane).await?;
+    Ok(Some(view::load(ctx, tx, there).await?))
 }
 
 /// Makes the environment of a preview; nobody else knows its lane yet.

@@ -86,7 +86,9 @@ impl DeploymentService for Rpc {
         let cmd = Create::try_from(message)?;
         let ctx = self.ctx.clone();
         let reply = self
-            .complete(async move { create::create(&ctx, &caller, key, cmd).await })
+            .complete(Box::pin(async move {
+                create::create(&ctx, &caller, key, cmd).await
+            }))
             .await?;
         Ok(reply.into_response())
     }

@@ -209,13 +209,7 @@ async fn explain(
 
 fn why(one: &Contender, place: usize, before: Option<DeploymentId>, setting: &Setting) -> Blocker {
     if !one.sealed {
-        return Blocker {
-            kind: blocker::Kind::Content,
-            until: None,
-            owner: "deployer",
-            message: "the content of its release is not uploaded whole".to_owned(),
-            action: "candlefish deploy with the same content".to_owned(),
-        };
+        return missing_content(one, setting);
     }
     if let Some(hold) = &setting.hold {
         return Blocker {
@@ -242,6 +236,33 @@ fn why(one: &Contender, place: usize, before: Option<DeploymentId>, setting: &Se
         action: before
             .map(|acting| format!("candlefish watch {acting}"))
             .unwrap_or_default(),
+    }
+}
+
+/// What a deployment without content waits for: the upload of a pushed commit, or the rest of one.
+fn missing_content(one: &Contender, setting: &Setting) -> Blocker {
+    let pushed = one.content_until.is_some();
+    let short = one.commit.get(..7).unwrap_or(&one.commit);
+    let flags = setting.place.replacen('/', " --env ", 1);
+    Blocker {
+        kind: blocker::Kind::Content,
+        until: one.content_until,
+        owner: "deployer",
+        message: if pushed {
+            format!(
+                "nobody uploaded the content of {short} yet; whoever builds it, such as CI, does"
+            )
+        } else {
+            "the content of its release is not uploaded whole".to_owned()
+        },
+        action: if pushed {
+            format!(
+                "candlefish deploy DIR --site {flags} --commit {}",
+                one.commit
+            )
+        } else {
+            "candlefish deploy with the same content".to_owned()
+        },
     }
 }
 

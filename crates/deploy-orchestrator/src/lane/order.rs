@@ -5,6 +5,7 @@
 //! to the same picture, so that a lost wake-up costs time only.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+use candlefish_clock::Moment;
 use candlefish_ids::DeploymentId;
 
 use crate::{deployment::plan::Kind, site::policy::Order};
@@ -27,6 +28,8 @@ pub(crate) struct Contender {
     pub(crate) admission: i64,
     /// Its content is whole.
     pub(crate) sealed: bool,
+    /// Until when a push waits for its content.
+    pub(crate) content_until: Option<Moment>,
     /// No push supersedes it.
     pub(crate) pinned: bool,
     /// Why this environment rejected its release meanwhile, while that stands.

@@ -172,12 +172,13 @@ pub(crate) async fn restore_live(tx: &mut Tx, deployment: &Deployment) -> Result
     Ok(())
 }
 
-/// Lanes where something is pending and nothing acts.
+/// Lanes where something is pending, with its content, and nothing acts.
 pub(crate) async fn list_idle_with_pending(
     conn: &mut PgConnection,
 ) -> Result<Vec<EnvironmentId>, sqlx::Error> {
     let ids = sqlx::query_scalar!(
         "SELECT DISTINCT p.environment_id FROM deployment p
+         JOIN release r ON r.id = p.release_id AND r.state = 'sealed'
          WHERE p.state = 'pending' AND NOT EXISTS (
              SELECT 1 FROM deployment a WHERE a.environment_id = p.environment_id
              AND a.state IN ('running', 'waiting', 'cancelling'))
@@ -249,7 +250,10 @@ pub(crate) async fn list_contenders(
                   d.pinned AS "pinned!", d.state AS "state!", d.pivoted_at IS NOT NULL AS "pivoted!",
                   r.commit AS "commit!", r.state = 'sealed' AS "sealed!",
                   (SELECT j.reason FROM rejection j WHERE j.release_id = r.id
-                   AND j.environment_id = $1 AND j.cleared_at IS NULL LIMIT 1) AS rejected
+                   AND j.environment_id = $1 AND j.cleared_at IS NULL LIMIT 1) AS rejected,
+                  (SELECT t.content_until FROM trigger t
+                   WHERE t.deployment_id = d.id AND t.outcome = 'created'
+                   ORDER BY t.content_until LIMIT 1) AS "content_until: Timestamp"
            FROM (SELECT id, kind, admission, pinned, state, pivoted_at, release_id FROM deployment
                  WHERE environment_id = $1 AND state = 'pending'
                  UNION ALL
@@ -273,6 +277,7 @@ pub(crate) async fn list_contenders(
             commit: row.commit,
             admission: row.admission,
             sealed: row.sealed,
+            content_until: row.content_until.map(read),
             pinned: row.pinned,
             rejected: row.rejected,
         };

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
-use super::{create::Create, reject::Reject};
+use super::{create::Create, expected, reject::Reject};
 use crate::ctx::stored;
 
 /// What commands must know of a release.
@@ -41,6 +41,7 @@ pub(super) async fn upsert(
     cmd: &Create,
     by: &str,
 ) -> Result<(ReleaseId, Begun), sqlx::Error> {
+    let filled = expected::fill(conn, site, cmd).await?;
     let id = ReleaseId::new();
     let row = sqlx::query!(
         r#"INSERT INTO release (id, site_id, manifest_digest, manifest_size, state, commit, message,
@@ -66,7 +67,11 @@ pub(super) async fn upsert(
     .fetch_one(&mut *conn)
     .await?;
     let found = ReleaseId::from_uuid(row.id);
-    let mut begun = if found == id { Begun::New } else { Begun::Same };
+    let mut begun = if found == id || filled {
+        Begun::New
+    } else {
+        Begun::Same
+    };
     if !cmd.branch.is_empty() {
         let added = sqlx::query!(
             "INSERT INTO release_branch (release_id, branch, added_at) VALUES ($1, $2, $3)

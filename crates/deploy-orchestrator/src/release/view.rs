@@ -8,7 +8,7 @@ use candlefish_proto::deploy as pb;
 use sqlx::PgConnection;
 
 use super::{
-    Error,
+    Error, expected,
     store::{self, Shown},
 };
 use crate::ctx::shown;
@@ -49,7 +49,11 @@ pub(crate) fn release(row: Shown) -> pb::Release {
     pb::Release {
         id: row.id.to_string(),
         site: row.site,
-        manifest_digest: row.manifest,
+        manifest_digest: if row.manifest == hex::encode(expected::UNKNOWN) {
+            String::new()
+        } else {
+            row.manifest
+        },
         state: state.into(),
         commit: row.commit,
         message: row.message,

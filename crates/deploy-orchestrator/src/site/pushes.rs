@@ -48,10 +48,6 @@ impl PushRule {
         }
     }
 
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "asked once triggers are decided")
-    )]
     /// Whether any of these files counts. The last pattern that fits a file decides about it; a rule
     /// that begins by leaving out takes everything else.
     pub(crate) fn counts(&self, changed: &[String]) -> bool {

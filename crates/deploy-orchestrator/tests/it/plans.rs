@@ -9,12 +9,15 @@ use std::{
 };
 
 use candlefish_proto::deploy::{self as pb, deployment::State};
+use candlefish_testkit::poll_until;
 use serde_json::Value;
 use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt as _};
 
 use crate::{
     api::{Api, recreate},
-    sandbox::{Orchestrator, SITE, Sandbox},
+    gateway::Gateway,
+    sandbox::{Orchestrator, SITE, SOON, Sandbox},
+    triggers::push,
 };
 
 /// Statements are planned anew five times; from the sixth on a plan for any parameters may serve.
@@ -113,6 +116,18 @@ const YEARS: &str = "
         FROM generate_series(1, 20000) n;
     INSERT INTO outbox (event_type, entity, entity_version, created_at, envelope, epoch, seq)
         SELECT 'a.b.c.v1', 'x', 1, clock(), '', 1, n FROM generate_series(1, 50000) n;
+    UPDATE site SET repository = 'example/' || slug;
+    UPDATE environment SET push_branch = 'main' WHERE slug = 'production';
+    INSERT INTO delivery SELECT uid(9, n), 'push', clock(), 0, clock(), clock(), ''
+        FROM generate_series(1, 50000) n;
+    INSERT INTO trigger (id, delivery_id, repository, branch, commit, before_commit, pushed_at, sender,
+            site_id, environment_id, outcome, reason, message, deployment_id, received_at, created_at,
+            content_until, joined_at)
+        SELECT uid(10, n), uid(9, n), 'example/docs', 'main', r.commit, '', n, 'erin', d.site_id,
+               d.environment_id, 'created', '', '', d.id, clock(), clock(),
+               CASE WHEN n <= 2000 THEN clock() + interval '1 hour' END, clock()
+        FROM generate_series(1, 100000) n JOIN deployment d ON d.id = uid(4, n)
+        JOIN release r ON r.id = d.release_id;
     UPDATE relay SET next_seq = 50001, published_upto = 50000;
     INSERT INTO idempotency SELECT 'erin', 'CreateDeployment', n::text, '', '', clock()
         FROM generate_series(1, 50000) n;
@@ -122,12 +137,18 @@ const YEARS: &str = "
         FROM generate_series(1, 20000) n;
     RESET session_replication_role;";
 
-async fn with_years_behind_it() -> (Sandbox, Orchestrator, Api) {
+async fn with_years_behind_it() -> (Sandbox, Gateway, Orchestrator, Api) {
     let told = TOLD.set(Mutex::default());
     told.expect("one test in this process reads plans");
     let registry = tracing_subscriber::registry().with(Notices);
     tracing::subscriber::set_global_default(registry).unwrap();
-    let sandbox = Sandbox::with(&[("CANDLEFISH_RECONCILE_MS", "500")]).await;
+    let settings = [
+        ("CANDLEFISH_RECONCILE_MS", "500"),
+        ("CANDLEFISH_HEAL_MS", "50"),
+    ];
+    let mut sandbox = Sandbox::with(&settings).await;
+    let gateway = Gateway::start(&sandbox.keys).await;
+    sandbox.set("CANDLEFISH_GATEWAY_URL", &gateway.url);
     sandbox.act(YEARS).await;
     sandbox.act("ANALYZE").await;
     let options = EXPLAIN
@@ -137,7 +158,7 @@ async fn with_years_behind_it() -> (Sandbox, Orchestrator, Api) {
     let url = format!("{}?options={options}", sandbox.database.url());
     let orchestrator = sandbox.start_on(&url).await;
     let api = sandbox.api(orchestrator.running.address);
-    (sandbox, orchestrator, api)
+    (sandbox, gateway, orchestrator, api)
 }
 
 /// Every node of a plan.
@@ -292,9 +313,25 @@ async fn look_around(api: &Api, deployment: &str, commit: &str) {
     }
 }
 
+/// Pushes, each decided and waiting for its content.
+async fn take_pushes(sandbox: &Sandbox, gateway: &Gateway) {
+    for number in 1..=TIMES {
+        gateway.receives(&push(number - 1, number));
+    }
+    let count = i64::try_from(TIMES).unwrap();
+    poll_until(SOON, "the pushes to be decided", async || {
+        let decided = "SELECT count(*) FROM trigger WHERE joined_at IS NULL";
+        match sandbox.number(decided).await {
+            all if all == count => Ok(()),
+            some => Err(some),
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn nothing_scans_what_grows() {
-    let (sandbox, orchestrator, api) = with_years_behind_it().await;
+    let (sandbox, gateway, orchestrator, api) = with_years_behind_it().await;
     // A live edge, so that deployments are carried through.
     let _edge = crate::edge::Edge::start(&sandbox, "edge-1", orchestrator.running.address).await;
     let commit: String = sqlx::query_scalar(
@@ -308,6 +345,7 @@ async fn nothing_scans_what_grows() {
     list_deployments(&api, &commit).await;
     let newest = listed(&api, |_| {}).await.remove(0).id;
     look_around(&api, &newest, &commit).await;
+    take_pushes(&sandbox, &gateway).await;
     let release = sandbox.release(&api, "the newest").await;
     for _time in 0..TIMES {
         let made = api.create("production", &release, Some(recreate())).await;
@@ -315,7 +353,7 @@ async fn nothing_scans_what_grows() {
         api.cancel(&id).await.unwrap();
     }
     let whole = api.deploy_whole("e8", &release);
-    tokio::time::timeout(crate::sandbox::SOON, whole).await.ok();
+    tokio::time::timeout(SOON, whole).await.ok();
     orchestrator.stop().await;
     let told = std::mem::take(&mut *TOLD.get().unwrap().lock().unwrap());
     assert!(told.len() > 200, "only {} plans were told", told.len());

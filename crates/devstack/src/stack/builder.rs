@@ -235,6 +235,12 @@ impl Builder {
         let urls: Vec<_> = urls
             .map(|port| format!("http://{}", port.address()))
             .collect();
+        let internal = slots
+            .iter()
+            .filter_map(|(_, _, ports)| ports.internal.as_ref());
+        let gateways: Vec<_> = internal
+            .map(|port| format!("http://{}", port.address()))
+            .collect();
         let site_port = addresses(Service::Edge).next().map_or(8080, Port::number);
         let shared = Shared {
             secrets: &stack.secrets,
@@ -243,6 +249,7 @@ impl Builder {
             blobs: &self.blobs,
             nats_url: stack.nats.url(),
             orchestrator_urls: urls.join(","),
+            gateway_urls: gateways.join(","),
             site_port,
             lease_ms: self.lease_ms,
             otlp_endpoint: self.otlp_endpoint.clone(),

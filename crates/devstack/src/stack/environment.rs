@@ -97,6 +97,8 @@ pub(super) struct Shared<'a> {
     pub(super) blobs: &'a Blobs,
     pub(super) nats_url: String,
     pub(super) orchestrator_urls: String,
+    /// The gateways' ports for our own processes.
+    pub(super) gateway_urls: String,
     pub(super) site_port: u16,
     pub(super) lease_ms: Option<u64>,
     pub(super) otlp_endpoint: Option<String>,
@@ -169,6 +171,7 @@ impl Shared<'_> {
         let trusted = self.keys.trusted().display().to_string();
         let mut all = vec![
             ("CANDLEFISH_TRUSTED_KEYS", trusted),
+            ("CANDLEFISH_GATEWAY_URL", self.gateway_urls.clone()),
             ("CANDLEFISH_BLOB_SIGNING_KEY", signing_key),
             ("CANDLEFISH_DOMAIN", "localhost".to_owned()),
             ("CANDLEFISH_SITE_PORT", self.site_port.to_string()),

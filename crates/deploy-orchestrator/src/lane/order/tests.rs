@@ -23,6 +23,7 @@ fn push(admission: i64, commit: &str) -> Contender {
         commit: commit.to_owned(),
         admission,
         sealed: true,
+        content_until: None,
         pinned: false,
         rejected: None,
     }

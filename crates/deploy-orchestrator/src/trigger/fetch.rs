@@ -1,0 +1,93 @@
+//! Fetching what deliveries say, and having it decided. Outside of any transaction, and again until
+//! it is done.
+
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::{Delivery, Error, decide, gateway::Gateway, push::Push, store};
+use crate::{Config, ctx::Ctx, step::worker::chain};
+
+/// Deliveries of one look.
+const AT_ONCE: i64 = 32;
+
+/// Fetches and decides until `stopping`.
+pub(crate) async fn run(
+    ctx: Ctx,
+    gateway: Gateway,
+    wake: Arc<Notify>,
+    stopping: CancellationToken,
+) {
+    while !stopping.is_cancelled() {
+        let done = look(&ctx, &gateway, &stopping).await;
+        match done {
+            // There may be more.
+            Ok(AT_ONCE) => continue,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(error = %chain(&error), "deliveries were not looked at");
+            }
+        }
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            () = wake.notified() => {}
+            () = tokio::time::sleep(ctx.config.poll) => {}
+        }
+    }
+}
+
+/// Answers how many were due.
+async fn look(ctx: &Ctx, gateway: &Gateway, stopping: &CancellationToken) -> Result<i64, Error> {
+    let mut conn = ctx.pool.acquire().await?;
+    let due = store::list_due(&mut conn, AT_ONCE).await?;
+    drop(conn);
+    let mut count = 0;
+    for delivery in due {
+        count += 1;
+        if stopping.is_cancelled() {
+            return Ok(0);
+        }
+        // One that cannot be decided must not keep the others.
+        if let Err(error) = carry(ctx, gateway, &delivery).await {
+            let words = chain(&error);
+            tracing::warn!(
+                delivery.id = %delivery.id, attempts = delivery.attempts + 1, error = %words,
+                "a delivery is not decided yet"
+            );
+            let pause = Config::backoff(delivery.attempts);
+            let mut conn = ctx.pool.acquire().await?;
+            store::put_off(&mut conn, delivery.id, pause, &words).await?;
+        }
+    }
+    Ok(count)
+}
+
+async fn carry(ctx: &Ctx, gateway: &Gateway, delivery: &Delivery) -> Result<(), Error> {
+    if delivery.event != "push" {
+        let words = format!("{} asks for nothing so far", delivery.event);
+        return finish(ctx, delivery, &words).await;
+    }
+    let body = match gateway.fetch(delivery.id).await {
+        Ok(body) => body,
+        Err(status) if status.code() == tonic::Code::NotFound => {
+            return finish(ctx, delivery, "the gateway has forgotten it").await;
+        }
+        Err(status) => return Err(Error::Gateway(status)),
+    };
+    let push = match Push::read(&body) {
+        Ok(push) => push,
+        Err(error) => {
+            tracing::warn!(delivery.id = %delivery.id, "a delivery is no push: {error}");
+            return finish(ctx, delivery, &error.to_string()).await;
+        }
+    };
+    decide::decide(ctx, delivery, &push).await?;
+    finish(ctx, delivery, "").await
+}
+
+async fn finish(ctx: &Ctx, delivery: &Delivery, note: &str) -> Result<(), Error> {
+    let mut conn = ctx.pool.acquire().await?;
+    store::finish(&mut conn, delivery.id, note).await?;
+    Ok(())
+}

@@ -1,0 +1,222 @@
+//! Reading GitHub's `push`: pure. Fields that we do not use may be anything.
+
+use serde::Deserialize;
+
+/// GitHub lists no more commits of one push.
+const MOST_COMMITS: usize = 2048;
+/// As many as a release may name.
+const MOST_ANCESTORS: usize = 1000;
+const LINE_MAX: usize = 200;
+
+/// What a push says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Push {
+    /// `owner/name`.
+    pub(crate) repository: String,
+    pub(crate) target: Target,
+    /// Empty for a branch that is new.
+    pub(crate) before: String,
+    /// Empty for a branch that is gone.
+    pub(crate) after: String,
+    /// History was rewritten: what was before is no ancestor.
+    pub(crate) forced: bool,
+    /// By GitHub's clock, in seconds.
+    pub(crate) pushed_at: Option<i64>,
+    pub(crate) sender: String,
+    /// Oldest first.
+    commits: Vec<Commit>,
+    pub(crate) head: Head,
+}
+
+/// What was pushed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Target {
+    Branch(String),
+    /// A tag, by its name, or another ref in full.
+    Other(String),
+}
+
+/// The commit that a branch is at now.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Head {
+    /// The first line.
+    pub(crate) message: String,
+    pub(crate) author: String,
+    pub(crate) author_email: String,
+    pub(crate) committed_at: Option<jiff::Timestamp>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Commit {
+    id: String,
+    files: Vec<String>,
+}
+
+/// Why a body is no push.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("it is not the JSON of a push: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("{field} is no commit")]
+    Commit { field: &'static str },
+}
+
+#[derive(Deserialize)]
+struct Body {
+    #[serde(rename = "ref")]
+    reference: String,
+    before: String,
+    after: String,
+    #[serde(default)]
+    forced: bool,
+    repository: Repository,
+    #[serde(default)]
+    sender: Option<Sender>,
+    #[serde(default)]
+    commits: Option<Vec<Listed>>,
+    #[serde(default)]
+    head_commit: Option<Listed>,
+}
+
+#[derive(Deserialize)]
+struct Repository {
+    full_name: String,
+    // A number in a push, a text in other deliveries.
+    #[serde(default)]
+    pushed_at: serde_json::Value,
+}
+
+#[derive(Deserialize)]
+struct Sender {
+    #[serde(default)]
+    login: String,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    id: String,
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    timestamp: Option<String>,
+    #[serde(default)]
+    author: Option<Author>,
+    #[serde(default)]
+    added: Vec<String>,
+    #[serde(default)]
+    removed: Vec<String>,
+    #[serde(default)]
+    modified: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Author {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    email: Option<String>,
+}
+
+impl Push {
+    /// Reads a body.
+    pub(crate) fn read(body: &[u8]) -> Result<Self, Error> {
+        let body: Body = serde_json::from_slice(body)?;
+        let reference = body.reference.as_str();
+        let branch = reference.strip_prefix("refs/heads/");
+        let other = reference.strip_prefix("refs/tags/").unwrap_or(reference);
+        let target = branch.map_or_else(
+            || Target::Other(other.to_owned()),
+            |branch| Target::Branch(branch.to_owned()),
+        );
+        let commits = body.commits.unwrap_or_default().into_iter();
+        Ok(Self {
+            target,
+            before: commit("before", &body.before)?,
+            after: commit("after", &body.after)?,
+            forced: body.forced,
+            pushed_at: body.repository.pushed_at.as_i64(),
+            repository: body.repository.full_name,
+            sender: body.sender.map(|sender| sender.login).unwrap_or_default(),
+            commits: commits
+                .map(|one| Commit {
+                    id: one.id,
+                    files: [one.added, one.removed, one.modified].concat(),
+                })
+                .collect(),
+            head: body.head_commit.map(Head::from).unwrap_or_default(),
+        })
+    }
+
+    /// The files that it changes; none when GitHub does not list all of them.
+    pub(crate) fn changed(&self) -> Option<Vec<String>> {
+        let whole = !self.forced
+            && !self.before.is_empty()
+            && !self.commits.is_empty()
+            && self.commits.len() < MOST_COMMITS;
+        let files = self.commits.iter().flat_map(|one| one.files.iter());
+        whole.then(|| files.cloned().collect())
+    }
+
+    /// Ancestors of the commit, nearest first, as far as the push tells: the commits that it brings,
+    /// and what the branch was at before, unless history was rewritten.
+    pub(crate) fn ancestors(&self) -> Vec<String> {
+        let mut ancestors: Vec<String> = Vec::new();
+        let brought = self.commits.iter().rev().map(|one| &one.id);
+        let before = Some(&self.before).filter(|before| !self.forced && !before.is_empty());
+        for one in brought.chain(before) {
+            if *one != self.after && is_commit(one) && !ancestors.contains(one) {
+                ancestors.push(one.clone());
+            }
+            if ancestors.len() == MOST_ANCESTORS {
+                break;
+            }
+        }
+        ancestors
+    }
+
+    /// As it is named in words.
+    pub(crate) fn branch(&self) -> &str {
+        match &self.target {
+            Target::Branch(name) | Target::Other(name) => name,
+        }
+    }
+}
+
+impl From<Listed> for Head {
+    fn from(listed: Listed) -> Self {
+        let (author, author_email) = listed
+            .author
+            .map(|one| (one.name, one.email.unwrap_or_default()))
+            .unwrap_or_default();
+        Self {
+            message: line(&listed.message),
+            author: line(&author),
+            author_email: line(&author_email),
+            committed_at: listed.timestamp.and_then(|text| text.parse().ok()),
+        }
+    }
+}
+
+/// The first line, without what would not print.
+fn line(text: &str) -> String {
+    let first = text.lines().next().unwrap_or_default();
+    let printed = first.chars().filter(|c| !c.is_control());
+    printed.take(LINE_MAX).collect()
+}
+
+/// A commit; empty for the one that stands for none.
+fn commit(field: &'static str, text: &str) -> Result<String, Error> {
+    if !is_commit(text) {
+        return Err(Error::Commit { field });
+    }
+    let none = text.bytes().all(|byte| byte == b'0');
+    Ok(if none { String::new() } else { text.to_owned() })
+}
+
+fn is_commit(text: &str) -> bool {
+    let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    matches!(text.len(), 40 | 64) && text.bytes().all(hex)
+}
+
+#[cfg(test)]
+mod tests;

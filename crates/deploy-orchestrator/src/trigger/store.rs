@@ -1,0 +1,458 @@
+//! Every SQL string about deliveries and triggers.
+
+use std::time::Duration;
+
+use candlefish_clock::Moment;
+use candlefish_ids::{DeliveryId, DeploymentId, EnvironmentId, SiteId, TriggerId};
+use jiff_sqlx::{Timestamp, ToSqlx};
+use sqlx::{PgConnection, postgres::types::PgInterval};
+
+use super::{Delivery, outcome::Outcome, push::Push};
+use crate::{ctx::stored, site::Environment};
+
+/// As many ancestors as a release may name.
+const MOST_ANCESTORS: usize = 1000;
+
+/// Notes a delivery to do; one that is known stays as it is.
+pub(super) async fn insert_delivery(
+    conn: &mut PgConnection,
+    id: DeliveryId,
+    event: &str,
+    received_at: jiff::Timestamp,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO delivery (id, event, received_at, retry_at) VALUES ($1, $2, $3, clock())
+         ON CONFLICT DO NOTHING",
+        id.uuid(),
+        event,
+        received_at.to_sqlx() as _
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Deliveries to do, the one that waits longest first.
+pub(super) async fn list_due(
+    conn: &mut PgConnection,
+    limit: i64,
+) -> Result<Vec<Delivery>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT id, event, received_at AS "received_at: Timestamp", attempts FROM delivery
+           WHERE done_at IS NULL AND retry_at <= (SELECT clock()) ORDER BY retry_at LIMIT $1"#,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Delivery {
+            id: DeliveryId::from_uuid(row.id),
+            event: row.event,
+            received_at: row.received_at.to_jiff(),
+            attempts: row.attempts,
+        })
+        .collect())
+}
+
+/// Tries a delivery again later.
+pub(super) async fn put_off(
+    conn: &mut PgConnection,
+    id: DeliveryId,
+    pause: Duration,
+    note: &str,
+) -> Result<(), sqlx::Error> {
+    let pause = PgInterval::try_from(pause).map_err(sqlx::Error::Encode)?;
+    sqlx::query!(
+        "UPDATE delivery SET attempts = attempts + 1, retry_at = clock() + $2::interval, note = $3
+         WHERE id = $1 AND done_at IS NULL",
+        id.uuid(),
+        pause,
+        note
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A delivery is done.
+pub(super) async fn finish(
+    conn: &mut PgConnection,
+    id: DeliveryId,
+    note: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE delivery SET done_at = clock(), note = $2 WHERE id = $1 AND done_at IS NULL",
+        id.uuid(),
+        note
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A site of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct SiteOf {
+    pub(super) id: SiteId,
+    pub(super) slug: String,
+}
+
+/// The sites of a repository, whatever the case of its name.
+pub(super) async fn list_sites(
+    conn: &mut PgConnection,
+    repository: &str,
+) -> Result<Vec<SiteOf>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "SELECT id, slug FROM site WHERE lower(repository) = lower($1) AND repository <> ''
+         ORDER BY slug",
+        repository
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| SiteOf {
+            id: SiteId::from_uuid(row.id),
+            slug: row.slug,
+        })
+        .collect())
+}
+
+/// The environments of a site that take pushes to any branch, by slug.
+pub(super) async fn list_taking_pushes(
+    conn: &mut PgConnection,
+    site: SiteId,
+) -> Result<Vec<EnvironmentId>, sqlx::Error> {
+    let ids = sqlx::query_scalar!(
+        "SELECT id FROM environment WHERE site_id = $1 AND kind = 'standard' AND push_branch <> ''
+         ORDER BY slug",
+        site.uuid()
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(ids.into_iter().map(EnvironmentId::from_uuid).collect())
+}
+
+/// Where a trigger belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) site: Option<SiteId>,
+    pub(super) environment: Option<EnvironmentId>,
+}
+
+/// Whether a delivery has its trigger there.
+pub(super) async fn is_decided(
+    conn: &mut PgConnection,
+    delivery: DeliveryId,
+    place: Place,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT 1 FROM trigger WHERE delivery_id = $1
+               AND site_id IS NOT DISTINCT FROM $2
+               AND environment_id IS NOT DISTINCT FROM $3) AS "decided!""#,
+        delivery.uuid(),
+        place.site.map(SiteId::uuid),
+        place.environment.map(EnvironmentId::uuid)
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// A trigger to write.
+#[derive(Debug)]
+pub(super) struct New<'a> {
+    pub(super) id: TriggerId,
+    pub(super) delivery: &'a Delivery,
+    pub(super) push: &'a Push,
+    pub(super) place: Place,
+    pub(super) outcome: &'a Outcome,
+    pub(super) message: &'a str,
+    pub(super) content_until: Option<Moment>,
+    pub(super) joined: bool,
+}
+
+pub(super) async fn insert(
+    conn: &mut PgConnection,
+    now: Moment,
+    new: &New<'_>,
+) -> Result<(), sqlx::Error> {
+    let push = new.push;
+    // A second replica that decided the same at the same moment wrote the same.
+    sqlx::query!(
+        "INSERT INTO trigger (id, delivery_id, repository, branch, commit, before_commit, pushed_at,
+             sender, site_id, environment_id, outcome, reason, message, deployment_id, received_at,
+             created_at, content_until, joined_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+         ON CONFLICT ON CONSTRAINT trigger_once DO NOTHING",
+        new.id.uuid(),
+        new.delivery.id.uuid(),
+        push.repository,
+        push.branch(),
+        push.after,
+        push.before,
+        push.pushed_at,
+        push.sender,
+        new.place.site.map(SiteId::uuid),
+        new.place.environment.map(EnvironmentId::uuid),
+        new.outcome.word(),
+        new.outcome.reason(),
+        new.message,
+        new.outcome.deployment().map(DeploymentId::uuid),
+        new.delivery.received_at.to_sqlx() as _,
+        stored(now) as _,
+        new.content_until.map(stored) as _,
+        new.joined.then(|| stored(now)) as _
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Whether another delivery told of this very push here: the deployment that it made, if any.
+pub(super) async fn find_same_push(
+    conn: &mut PgConnection,
+    environment: EnvironmentId,
+    push: &Push,
+) -> Result<Option<Option<DeploymentId>>, sqlx::Error> {
+    let Some(pushed_at) = push.pushed_at else {
+        return Ok(None);
+    };
+    let row = sqlx::query!(
+        "SELECT deployment_id FROM trigger WHERE environment_id = $1 AND commit = $2
+             AND before_commit = $3 AND pushed_at = $4 ORDER BY id LIMIT 1",
+        environment.uuid(),
+        push.after,
+        push.before,
+        pushed_at
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| row.deployment_id.map(DeploymentId::from_uuid)))
+}
+
+/// The deployment of a commit that a push of it is: one that is open or live, or one that an upload
+/// made a little before and that ended since.
+pub(super) async fn find_joinable(
+    conn: &mut PgConnection,
+    environment: &Environment,
+    commit: &str,
+) -> Result<Option<DeploymentId>, sqlx::Error> {
+    let lately = environment.policy.content_deadline;
+    let lately = PgInterval::try_from(lately).map_err(sqlx::Error::Encode)?;
+    let id = sqlx::query_scalar!(
+        "SELECT d.id FROM release r JOIN deployment d ON d.release_id = r.id
+         WHERE r.site_id = $1 AND r.commit = $2 AND r.commit <> '' AND NOT r.dirty
+           AND d.environment_id = $3 AND d.kind = 'standard'
+           AND (d.state IN ('pending', 'running', 'waiting') OR d.id = $4
+                OR (d.finished_at IS NOT NULL AND d.created_at > clock() - $5::interval
+                    AND NOT EXISTS (SELECT 1 FROM trigger t
+                                    WHERE t.deployment_id = d.id AND t.outcome = 'created')))
+         ORDER BY d.id DESC LIMIT 1",
+        environment.site_id.uuid(),
+        commit,
+        environment.id.uuid(),
+        environment
+            .live
+            .as_ref()
+            .and_then(|live| live.deployment_id)
+            .map(DeploymentId::uuid),
+        lately
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(id.map(DeploymentId::from_uuid))
+}
+
+/// Keeps what a push tells of history, also for those that came out of order: what descends from
+/// this commit and is open or live here has its ancestors too.
+pub(super) async fn save_ancestry(
+    conn: &mut PgConnection,
+    site: SiteId,
+    push: &Push,
+) -> Result<(), sqlx::Error> {
+    let mut ancestors = push.ancestors();
+    let known = sqlx::query_scalar!(
+        "SELECT ancestors FROM commit_ancestry WHERE site_id = $1 AND commit = ANY($2)",
+        site.uuid(),
+        &ancestors
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    for one in known.into_iter().flatten() {
+        if ancestors.len() < MOST_ANCESTORS && one != push.after && !ancestors.contains(&one) {
+            ancestors.push(one);
+        }
+    }
+    if ancestors.is_empty() {
+        return Ok(());
+    }
+    sqlx::query!(
+        "INSERT INTO commit_ancestry (site_id, commit, parents, ancestors) VALUES ($1, $2, '{}', $3)
+         ON CONFLICT (site_id, commit) DO UPDATE SET ancestors = excluded.ancestors
+         WHERE cardinality(excluded.ancestors) > cardinality(commit_ancestry.ancestors)",
+        site.uuid(),
+        push.after,
+        &ancestors
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "UPDATE commit_ancestry a SET ancestors = a.ancestors || ARRAY(
+             SELECT n.one FROM unnest($3::text[]) WITH ORDINALITY AS n (one, place)
+             WHERE n.one <> ALL (a.ancestors) AND n.one <> a.commit ORDER BY n.place)
+         WHERE a.site_id = $1 AND $2 = ANY (a.ancestors)
+           AND cardinality(a.ancestors) < 1000 AND a.commit IN (
+             SELECT r.commit FROM environment e
+             JOIN deployment d ON d.environment_id = e.id AND d.state = 'pending'
+             JOIN release r ON r.id = d.release_id WHERE e.site_id = $1 AND e.kind = 'standard'
+             UNION
+             SELECT r.commit FROM environment e
+             JOIN deployment d ON d.environment_id = e.id
+                  AND d.state IN ('running', 'waiting', 'cancelling')
+             JOIN release r ON r.id = d.release_id WHERE e.site_id = $1 AND e.kind = 'standard'
+             UNION
+             SELECT r.commit FROM environment e JOIN release r ON r.id = e.live_release_id
+             WHERE e.site_id = $1 AND e.kind = 'standard')",
+        site.uuid(),
+        push.after,
+        &ancestors
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A deployment whose content should have come by now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Overdue {
+    pub(super) trigger: TriggerId,
+    pub(super) environment: EnvironmentId,
+    pub(super) deployment: DeploymentId,
+}
+
+pub(super) async fn list_overdue(conn: &mut PgConnection) -> Result<Vec<Overdue>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT id, environment_id AS "environment_id!", deployment_id AS "deployment_id!"
+           FROM trigger WHERE content_until < (SELECT clock()) ORDER BY content_until LIMIT 100"#
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Overdue {
+            trigger: TriggerId::from_uuid(row.id),
+            environment: EnvironmentId::from_uuid(row.environment_id),
+            deployment: DeploymentId::from_uuid(row.deployment_id),
+        })
+        .collect())
+}
+
+/// Nobody waits for the content any more. Answers the commit when its deployment is still without.
+pub(super) async fn close_content(
+    conn: &mut PgConnection,
+    trigger: TriggerId,
+) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query!(
+        "UPDATE trigger SET content_until = NULL WHERE id = $1",
+        trigger.uuid()
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query_scalar!(
+        "SELECT t.commit FROM trigger t JOIN deployment d ON d.id = t.deployment_id
+         JOIN release r ON r.id = d.release_id
+         WHERE t.id = $1 AND d.state = 'pending' AND r.state <> 'sealed'",
+        trigger.uuid()
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// A deployment that a push made, for a call that asks for the same.
+#[derive(Debug)]
+pub(super) struct Joinable {
+    pub(super) trigger: TriggerId,
+    pub(super) deployment: DeploymentId,
+    /// It has this release.
+    pub(super) same: bool,
+    /// It is pending, and its own release may be replaced: nothing of it is there.
+    pub(super) open: bool,
+}
+
+/// The newest deployment that a push of a release's commit made here, and that no call joined.
+/// Needs the lane's lock.
+pub(super) async fn find_unjoined(
+    conn: &mut PgConnection,
+    environment: EnvironmentId,
+    release: candlefish_ids::ReleaseId,
+) -> Result<Option<Joinable>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"SELECT t.id, d.id AS deployment_id, d.release_id = w.id AS "same!",
+                  d.state = 'pending' AND r.state <> 'sealed' AS "open!"
+           FROM release w
+           JOIN trigger t ON t.environment_id = $1 AND t.commit = w.commit
+           JOIN deployment d ON d.id = t.deployment_id
+           JOIN release r ON r.id = d.release_id
+           WHERE w.id = $2 AND w.commit <> '' AND NOT w.dirty
+             AND t.outcome = 'created' AND t.joined_at IS NULL
+             AND NOT (d.state = 'failed' AND d.started_at IS NULL)
+           ORDER BY t.id DESC LIMIT 1"#,
+        environment.uuid(),
+        release.uuid()
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Joinable {
+        trigger: TriggerId::from_uuid(row.id),
+        deployment: DeploymentId::from_uuid(row.deployment_id),
+        same: row.same,
+        open: row.open,
+    }))
+}
+
+/// A call has joined the deployment of a trigger; it brings this release. Needs the lane's lock.
+pub(super) async fn save_joined(
+    conn: &mut PgConnection,
+    now: Moment,
+    joinable: &Joinable,
+    release: candlefish_ids::ReleaseId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE trigger SET joined_at = $2 WHERE id = $1",
+        joinable.trigger.uuid(),
+        stored(now) as _
+    )
+    .execute(&mut *conn)
+    .await?;
+    if !joinable.same {
+        sqlx::query!(
+            "UPDATE deployment SET release_id = $2, version = version + 1
+             WHERE id = $1 AND state = 'pending'",
+            joinable.deployment.uuid(),
+            release.uuid()
+        )
+        .execute(conn)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Forgets deliveries that were done long ago; answers how many. Their triggers stay.
+pub(super) async fn forget_done(
+    conn: &mut PgConnection,
+    age: Duration,
+    limit: i64,
+) -> Result<u64, sqlx::Error> {
+    let age = PgInterval::try_from(age).map_err(sqlx::Error::Encode)?;
+    let done = sqlx::query!(
+        "DELETE FROM delivery WHERE id IN (
+             SELECT id FROM delivery WHERE done_at < clock() - $1::interval
+             ORDER BY done_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        age,
+        limit
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}

@@ -1,0 +1,700 @@
+//! What becomes of pushes.
+
+use std::time::Duration;
+
+use candlefish_proto::deploy::{self as pb, Deployment, deployment::State};
+use candlefish_testkit::{
+    github::{self, Example, Push},
+    poll_until,
+};
+use sqlx::Row;
+
+use crate::{
+    api::{Api, blockers, policy},
+    edge::Edge,
+    gateway::Gateway,
+    sandbox::{Orchestrator, SITE, SOON, Sandbox},
+};
+
+const REPOSITORY: &str = "example/docs";
+const NONE: &str = "0000000000000000000000000000000000000000";
+
+/// Everything that a push needs: the site of [`REPOSITORY`] with `production` on `main`.
+struct Stage {
+    sandbox: Sandbox,
+    gateway: Gateway,
+    orchestrator: Orchestrator,
+    edge: Edge,
+    api: Api,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        Self::with(latest()).await
+    }
+
+    async fn with(policy: pb::Policy) -> Self {
+        let mut sandbox = Sandbox::with(&[("CANDLEFISH_HEAL_MS", "50")]).await;
+        let gateway = Gateway::start(&sandbox.keys).await;
+        sandbox.set("CANDLEFISH_GATEWAY_URL", &gateway.url);
+        let orchestrator = sandbox.start().await;
+        let edge = Edge::start(&sandbox, "edge-1", orchestrator.running.address).await;
+        let api = sandbox.api(orchestrator.running.address);
+        site(&api, SITE, "Example/Docs").await;
+        environment(&api, SITE, "production", "main", &[], policy).await;
+        api.wait_for_live_edges(1).await;
+        Self {
+            sandbox,
+            gateway,
+            orchestrator,
+            edge,
+            api,
+        }
+    }
+
+    /// Waits for the decision of a delivery: where, the outcome, why, and its deployment.
+    async fn decided(&self, delivery: &str, count: usize) -> Vec<Decided> {
+        poll_until(SOON, "the delivery to be decided", async || {
+            let done = self.decisions(delivery).await;
+            let open = format!(
+                "SELECT count(*) FROM delivery WHERE done_at IS NOT NULL AND id = '{}'",
+                uuid_of(delivery)
+            );
+            let is_done = self.sandbox.number(&open).await == 1;
+            if is_done && done.len() == count {
+                Ok(done)
+            } else {
+                Err(format!("done: {is_done}, {done:?}"))
+            }
+        })
+        .await
+    }
+
+    async fn decisions(&self, delivery: &str) -> Vec<Decided> {
+        let rows = sqlx::query(
+            "SELECT coalesce(s.slug || '/' || e.slug, s.slug, '') AS place, t.outcome, t.reason,
+                    t.message, t.deployment_id
+             FROM trigger t LEFT JOIN site s ON s.id = t.site_id
+             LEFT JOIN environment e ON e.id = t.environment_id
+             WHERE t.delivery_id = $1 ORDER BY 1",
+        )
+        .bind(uuid_of(delivery))
+        .fetch_all(&self.sandbox.pool)
+        .await
+        .unwrap();
+        let decided = rows.iter().map(|row| Decided {
+            place: row.get("place"),
+            outcome: row.get("outcome"),
+            reason: row.get("reason"),
+            message: row.get("message"),
+            deployment: row
+                .get::<Option<uuid::Uuid>, _>("deployment_id")
+                .map(|id| candlefish_ids::DeploymentId::from_uuid(id).to_string())
+                .unwrap_or_default(),
+        });
+        decided.collect()
+    }
+
+    /// Delivers a push to `main` and waits until it is decided for production.
+    async fn pushed(&self, push: &Example) -> Decided {
+        let id = self.gateway.receives(push);
+        self.decided(&id, 1).await.remove(0)
+    }
+
+    /// Uploads the content of a commit, as CI does, without asking for a deployment.
+    async fn uploads(&self, commit: &str, words: &str) -> String {
+        let content = self.sandbox.put_content(&[("index.html", words)]).await;
+        let draft = self.api.create_release(content, commit, &[]).await;
+        self.api.seal(&draft).await
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Decided {
+    place: String,
+    outcome: String,
+    reason: String,
+    message: String,
+    deployment: String,
+}
+
+impl Decided {
+    fn is(&self, outcome: &str, reason: &str) -> &Self {
+        let told = (self.outcome.as_str(), self.reason.as_str());
+        assert_eq!(told, (outcome, reason), "{self:?}");
+        self
+    }
+}
+
+fn uuid_of(delivery: &str) -> uuid::Uuid {
+    delivery
+        .parse::<candlefish_ids::DeliveryId>()
+        .unwrap()
+        .uuid()
+}
+
+fn latest() -> pb::Policy {
+    pb::Policy {
+        order: pb::policy::Order::Latest.into(),
+        ..policy()
+    }
+}
+
+async fn site(api: &Api, slug: &str, repository: &str) {
+    let request = api.request(pb::CreateSiteRequest {
+        slug: slug.to_owned(),
+        repository: repository.to_owned(),
+        ..pb::CreateSiteRequest::default()
+    });
+    api.sites().create_site(request).await.unwrap();
+}
+
+async fn environment(
+    api: &Api,
+    site: &str,
+    slug: &str,
+    branch: &str,
+    paths: &[&str],
+    policy: pb::Policy,
+) {
+    let request = api.request(pb::CreateEnvironmentRequest {
+        site: site.to_owned(),
+        slug: slug.to_owned(),
+        policy: Some(policy),
+        pushes: Some(pb::PushRule {
+            branch: branch.to_owned(),
+            paths: paths.iter().map(|&one| one.to_owned()).collect(),
+        }),
+        ..pb::CreateEnvironmentRequest::default()
+    });
+    api.sites().create_environment(request).await.unwrap();
+}
+
+fn commit(number: usize) -> String {
+    format!("{number:040x}")
+}
+
+/// A push of one commit on top of another to `main`.
+pub(crate) fn push(before: usize, after: usize) -> Example {
+    let before = if before == 0 {
+        NONE.to_owned()
+    } else {
+        commit(before)
+    };
+    Push {
+        repository: REPOSITORY,
+        branch: "main",
+        before: &before,
+        commits: &[&commit(after)],
+        changes: &["docs/a.md"],
+        pushed_at: 1_790_000_000 + i64::try_from(after).unwrap(),
+    }
+    .example()
+}
+
+#[tokio::test]
+async fn a_push_waits_for_its_content_goes_live_with_it_and_is_one_with_its_upload() {
+    let stage = Stage::new().await;
+    let decided = stage.pushed(&push(0, 1)).await;
+    decided.is("created", "");
+    let waits = stage.api.deployment(&decided.deployment).await;
+    assert_eq!(waits.state(), State::Pending);
+    assert_eq!(waits.created_by, "github:Codertocat");
+    assert_eq!(waits.reason, "pushed to main");
+    assert_eq!(blockers(&waits), [pb::blocker::Kind::Content]);
+    let blocker = &waits.blockers[0];
+    assert!(blocker.until.is_some(), "{blocker:?}");
+    assert!(blocker.message.contains(&commit(1)[..7]), "{blocker:?}");
+    let action = format!(
+        "candlefish deploy DIR --site docs --env production --commit {}",
+        commit(1)
+    );
+    assert_eq!(blocker.action, action);
+    let release = waits.release.clone().unwrap();
+    assert_eq!(release.commit, commit(1));
+    assert_eq!(release.message, "Change 0000000");
+    assert_eq!(
+        (release.author.as_str(), &release.branches[..]),
+        ("Codertocat", &["main".to_owned()][..])
+    );
+    assert_eq!(release.manifest_digest, "");
+    assert_eq!(release.state(), pb::release::State::Draft);
+
+    let uploaded = stage.uploads(&commit(1), "one").await;
+    assert_eq!(uploaded, release.id);
+    let live = stage.api.wait_for(&waits.id, &[State::Succeeded]).await;
+    assert!(!live.release.unwrap().manifest_digest.is_empty());
+    // CI asks for the deployment after all: it is the one that there is.
+    let asked = stage.api.deploy("production", &uploaded).await;
+    assert_eq!(asked, waits.id);
+    assert_eq!(
+        stage
+            .sandbox
+            .number("SELECT count(*) FROM deployment")
+            .await,
+        1
+    );
+    // Whoever asks once more means once more.
+    let again = stage.api.deploy("production", &uploaded).await;
+    assert_ne!(again, waits.id);
+    let told = "SELECT count(*) FROM outbox WHERE event_type = 'deploy.release.created.v1'";
+    assert_eq!(stage.sandbox.number(told).await, 1);
+}
+
+#[tokio::test]
+async fn an_upload_that_comes_before_its_push_is_the_push_s_deployment() {
+    let stage = Stage::new().await;
+    let uploaded = stage.uploads(&commit(1), "one").await;
+    let first = stage.api.deploy("production", &uploaded).await;
+    let decided = stage.pushed(&push(0, 1)).await;
+    decided.is("created", "");
+    assert_eq!(decided.deployment, first);
+    stage.api.wait_for(&first, &[State::Succeeded]).await;
+    assert_eq!(
+        stage
+            .sandbox
+            .number("SELECT count(*) FROM deployment")
+            .await,
+        1
+    );
+
+    // Also one that is on its way: a draft is filled by nobody else.
+    let content = stage.sandbox.put_content(&[("index.html", "two")]).await;
+    let draft = stage.api.create_release(content, &commit(2), &[]).await;
+    let decided = stage.pushed(&push(1, 2)).await;
+    decided.is("created", "");
+    let waits = stage.api.deployment(&decided.deployment).await;
+    assert_eq!(waits.release_id, draft);
+    assert_eq!(blockers(&waits), [pb::blocker::Kind::Content]);
+    let sealed = stage.api.seal(&draft).await;
+    let asked = stage.api.deploy("production", &sealed).await;
+    assert_eq!(asked, waits.id);
+    stage.api.wait_for(&asked, &[State::Succeeded]).await;
+}
+
+#[tokio::test]
+async fn other_content_of_the_commit_takes_the_place_of_what_never_came() {
+    let stage = Stage::new().await;
+    let content = stage
+        .sandbox
+        .put_content(&[("index.html", "given up")])
+        .await;
+    let left = stage.api.create_release(content, &commit(1), &[]).await;
+    let decided = stage.pushed(&push(0, 1)).await;
+    let waits = stage.api.deployment(&decided.deployment).await;
+    assert_eq!(waits.release_id, left);
+    let built = stage.uploads(&commit(1), "built anew").await;
+    assert_ne!(built, left);
+    let asked = stage.api.deploy("production", &built).await;
+    assert_eq!(asked, waits.id);
+    let live = stage.api.wait_for(&asked, &[State::Succeeded]).await;
+    assert_eq!(live.release_id, built);
+}
+
+#[tokio::test]
+async fn content_that_never_comes_ends_its_deployment_and_says_so() {
+    let stage = Stage::new().await;
+    let decided = stage.pushed(&push(0, 1)).await;
+    stage
+        .sandbox
+        .database
+        .advance(Duration::from_mins(59))
+        .await;
+    let waits = stage.api.deployment(&decided.deployment).await;
+    assert_eq!(waits.state(), State::Pending);
+    stage.sandbox.database.advance(Duration::from_mins(2)).await;
+    let ended = stage.api.wait_for(&waits.id, &[State::Failed]).await;
+    assert!(
+        ended.message.contains("nobody uploaded"),
+        "{}",
+        ended.message
+    );
+    assert!(ended.message.contains(&commit(1)), "{}", ended.message);
+    // Content that comes later is a deployment of its own, by whoever asks for it.
+    let late = stage.uploads(&commit(1), "late").await;
+    let asked = stage.api.deploy("production", &late).await;
+    assert_ne!(asked, waits.id);
+    stage.api.wait_for(&asked, &[State::Succeeded]).await;
+    assert_eq!(stage.api.deployment(&waits.id).await.state(), State::Failed);
+}
+
+#[tokio::test]
+async fn what_is_ignored_says_why() {
+    let stage = Stage::new().await;
+    environment(&stage.api, SITE, "staging", "next", &[], latest()).await;
+    site(&stage.api, "quiet", "example/quiet").await;
+
+    let mut elsewhere = push(0, 1);
+    elsewhere.body["repository"]["full_name"] = "example/nobody".into();
+    let decided = stage.pushed(&elsewhere).await;
+    decided.is("ignored", "unknown_repository");
+    assert_eq!(
+        (decided.place.as_str(), decided.deployment.as_str()),
+        ("", "")
+    );
+
+    let mut quiet = push(0, 1);
+    quiet.body["repository"]["full_name"] = "Example/Quiet".into();
+    let decided = stage.pushed(&quiet).await;
+    decided.is("ignored", "no_rule");
+    assert!(decided.message.contains("env pushes"), "{decided:?}");
+
+    let id = stage.gateway.receives(&push(0, 1));
+    let both = stage.decided(&id, 2).await;
+    assert_eq!(both[0].place, "docs/production");
+    both[0].is("created", "");
+    assert_eq!(both[1].place, "docs/staging");
+    both[1].is("ignored", "branch");
+    assert_eq!(
+        both[1].message,
+        "docs/staging takes pushes to next, not to main"
+    );
+
+    for (mut example, reason) in [
+        (github::push_tag(), "not_a_branch"),
+        (github::push_tag_deleted(), "not_a_branch"),
+    ] {
+        example.body["repository"]["full_name"] = REPOSITORY.into();
+        stage.pushed(&example).await.is("ignored", reason);
+    }
+    let mut deleted = push(1, 2);
+    deleted.body["after"] = NONE.into();
+    deleted.body["head_commit"] = serde_json::Value::Null;
+    stage.pushed(&deleted).await.is("ignored", "deleted");
+}
+
+#[tokio::test]
+async fn one_repository_holds_several_sites_by_the_files_that_change() {
+    let stage = Stage::new().await;
+    site(&stage.api, "partners", REPOSITORY).await;
+    environment(
+        &stage.api,
+        "partners",
+        "production",
+        "main",
+        &["partners/"],
+        latest(),
+    )
+    .await;
+    environment(
+        &stage.api,
+        SITE,
+        "staging",
+        "main",
+        &["docs/", "!docs/b.md"],
+        latest(),
+    )
+    .await;
+    let id = stage.gateway.receives(&push(1, 2));
+    let decided = stage.decided(&id, 3).await;
+    let told = decided.iter().map(|one| {
+        (
+            one.place.as_str(),
+            one.outcome.as_str(),
+            one.reason.as_str(),
+        )
+    });
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            ("docs/production", "created", ""),
+            ("docs/staging", "created", ""),
+            ("partners/production", "ignored", "paths"),
+        ]
+    );
+    // A branch that is new may have changed anything.
+    let id = stage.gateway.receives(&push(0, 3));
+    let decided = stage.decided(&id, 3).await;
+    assert!(
+        decided.iter().all(|one| one.outcome == "created"),
+        "{decided:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_delivery_that_is_told_twice_is_decided_once_and_the_same_push_again_is_a_duplicate() {
+    let stage = Stage::new().await;
+    let id = stage.gateway.receives(&push(0, 1));
+    let first = stage.decided(&id, 1).await.remove(0);
+    stage.gateway.tells(&id);
+    stage.gateway.tells(&id);
+    // Another hook tells of the same push in other words.
+    let mut other = push(0, 1);
+    other.body["installation"]["id"] = 2.into();
+    let again = stage.pushed(&other).await;
+    again.is("ignored", "duplicate");
+    assert_eq!(again.deployment, first.deployment);
+    assert_eq!(stage.decisions(&id).await, [first]);
+    assert_eq!(
+        stage
+            .sandbox
+            .number("SELECT count(*) FROM deployment")
+            .await,
+        1
+    );
+    assert_eq!(stage.gateway.fetched(), 2);
+}
+
+#[tokio::test]
+async fn a_late_delivery_of_an_older_commit_never_replaces_a_newer_one() {
+    let stage = Stage::new().await;
+    // 3 comes before 2, which it descends from; 1 comes last of all.
+    let newest = stage.pushed(&push(2, 3)).await;
+    newest.is("created", "");
+    stage.uploads(&commit(3), "three").await;
+    stage
+        .api
+        .wait_for(&newest.deployment, &[State::Succeeded])
+        .await;
+    let late = stage.pushed(&push(1, 2)).await;
+    late.is("superseded", "older");
+    assert_eq!(late.deployment, newest.deployment);
+    let latest = stage.pushed(&push(0, 1)).await;
+    latest.is("superseded", "older");
+    assert_eq!(latest.deployment, newest.deployment);
+    assert_eq!(
+        stage
+            .sandbox
+            .number("SELECT count(*) FROM deployment")
+            .await,
+        1
+    );
+}
+
+#[tokio::test]
+async fn content_that_comes_out_of_order_does_not_go_backwards() {
+    let stage = Stage::new().await;
+    let first = stage.pushed(&push(0, 1)).await.deployment;
+    let third = stage.pushed(&push(2, 3)).await.deployment;
+    let second = stage.pushed(&push(1, 2)).await.deployment;
+    for id in [&first, &second, &third] {
+        let waits = stage.api.deployment(id).await;
+        assert_eq!(blockers(&waits), [pb::blocker::Kind::Content], "{id}");
+    }
+    stage.uploads(&commit(3), "three").await;
+    stage.api.wait_for(&third, &[State::Succeeded]).await;
+    // That 3 descends from 1 was known only once 2 had told so.
+    for (id, number) in [(&first, 1), (&second, 2)] {
+        stage
+            .uploads(&commit(number), &format!("number {number}"))
+            .await;
+        let ended = stage.api.wait_for(id, &[State::Superseded]).await;
+        assert_eq!(ended.superseded_by, third);
+    }
+}
+
+#[tokio::test]
+async fn a_rewritten_history_is_no_way_back_by_itself_but_what_is_new_on_it_goes_live() {
+    let stage = Stage::new().await;
+    let live = async |decided: Decided, number: usize| {
+        stage
+            .uploads(&commit(number), &format!("number {number}"))
+            .await;
+        stage
+            .api
+            .wait_for(&decided.deployment, &[State::Succeeded])
+            .await
+    };
+    live(stage.pushed(&push(0, 1)).await, 1).await;
+    let second = live(stage.pushed(&push(1, 2)).await, 2).await;
+    let forced = |before: usize, after: usize| {
+        let mut example = push(before, after);
+        example.body["forced"] = true.into();
+        example
+    };
+    let back = stage.pushed(&forced(2, 1)).await;
+    back.is("superseded", "older");
+    assert!(back.message.contains("roll back"), "{back:?}");
+    assert_eq!(back.deployment, second.id);
+    let other = stage.pushed(&forced(2, 9)).await;
+    other.is("created", "");
+    live(other, 9).await;
+}
+
+#[tokio::test]
+async fn a_rejected_release_is_not_pushed_again_and_a_held_environment_still_takes_pushes() {
+    let stage = Stage::new().await;
+    let uploaded = stage.uploads(&commit(1), "hurts").await;
+    let first = stage.pushed(&push(0, 1)).await.deployment;
+    stage.api.wait_for(&first, &[State::Succeeded]).await;
+    stage
+        .sandbox
+        .act(&format!(
+            "INSERT INTO rejection (environment_id, release_id, at, reason, deployment_id)
+             SELECT environment_id, release_id, clock(), 'it hurts', id FROM deployment WHERE id = '{}'",
+            first.parse::<candlefish_ids::DeploymentId>().unwrap().uuid()
+        ))
+        .await;
+    let again = stage.pushed(&push(7, 1)).await;
+    again.is("ignored", "rejected_release");
+    assert!(again.message.contains("it hurts"), "{again:?}");
+
+    stage.api.hold("production").await.unwrap();
+    let held = stage.pushed(&push(1, 2)).await;
+    held.is("created", "");
+    stage.uploads(&commit(2), "two").await;
+    let waits = stage
+        .api
+        .wait_until(&held.deployment, "the hold", |one: &Deployment| {
+            blockers(one) == [pb::blocker::Kind::Hold]
+        })
+        .await;
+    assert_eq!(waits.state(), State::Pending);
+    stage.api.lift("production").await.unwrap();
+    stage.api.wait_for(&waits.id, &[State::Succeeded]).await;
+    drop(uploaded);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_or_fetched_keeps_nothing_else() {
+    let stage = Stage::new().await;
+    let noted = async |id: &str, words: &str| {
+        poll_until(SOON, words, async || {
+            let note =
+                sqlx::query("SELECT note, done_at IS NOT NULL AS done FROM delivery WHERE id = $1")
+                    .bind(uuid_of(id))
+                    .fetch_optional(&stage.sandbox.pool)
+                    .await
+                    .unwrap();
+            let told = note.map(|row| (row.get::<String, _>("note"), row.get::<bool, _>("done")));
+            match &told {
+                Some((note, true)) if note.contains(words) => Ok(()),
+                _ => Err(format!("{told:?}")),
+            }
+        })
+        .await;
+    };
+    let half = stage.gateway.stores("push", b"{\"ref\":".to_vec());
+    stage.gateway.tells(&half);
+    let ping = stage.gateway.receives(&github::ping());
+    let pull = stage.gateway.receives(&github::pull_request_opened());
+    let gone = stage.gateway.receives(&push(0, 8));
+    stage.gateway.forgets(&gone);
+    stage.gateway.fails(2);
+    let decided = stage.pushed(&push(0, 1)).await;
+    decided.is("created", "");
+    noted(&half, "not the JSON of a push").await;
+    noted(&ping, "ping asks for nothing").await;
+    noted(&pull, "pull_request asks for nothing").await;
+}
+
+#[tokio::test]
+async fn a_killed_orchestrator_and_a_gateway_that_begins_anew_lose_no_push() {
+    let stage = Stage::new().await;
+    let before = stage.pushed(&push(0, 1)).await;
+    let Stage {
+        sandbox,
+        gateway,
+        orchestrator,
+        edge,
+        api,
+    } = stage;
+    orchestrator.kill().await;
+    let during = gateway.stores("push", push(1, 2).body.to_string().into_bytes());
+    gateway.begins_an_epoch();
+    // Nobody tells of what came meanwhile: it is found in the gateway's list.
+    let orchestrator = sandbox.start().await;
+    let stage = Stage {
+        api: sandbox.api(orchestrator.running.address),
+        sandbox,
+        gateway,
+        orchestrator,
+        edge,
+    };
+    drop(api);
+    let found = stage.decided(&during, 1).await.remove(0);
+    found.is("created", "");
+    let after = stage.pushed(&push(2, 3)).await;
+    after.is("created", "");
+    assert_ne!(before.deployment, found.deployment);
+    assert_eq!(
+        stage.sandbox.number("SELECT count(*) FROM trigger").await,
+        3
+    );
+    assert_eq!(
+        stage
+            .sandbox
+            .number("SELECT count(*) FROM deployment")
+            .await,
+        3
+    );
+}
+
+#[tokio::test]
+async fn two_replicas_decide_each_push_once() {
+    let stage = Stage::new().await;
+    let _second = stage.sandbox.start().await;
+    let ids: Vec<String> = (1..=12)
+        .map(|number| stage.gateway.receives(&push(0, number)))
+        .collect();
+    for id in &ids {
+        stage.decided(id, 1).await.remove(0).is("created", "");
+    }
+    assert_eq!(
+        stage.sandbox.number("SELECT count(*) FROM trigger").await,
+        12
+    );
+    assert_eq!(
+        stage
+            .sandbox
+            .number("SELECT count(*) FROM deployment")
+            .await,
+        12
+    );
+    assert_eq!(
+        stage.sandbox.number("SELECT count(*) FROM release").await,
+        12
+    );
+}
+
+/// Begins a release of a commit in a transaction of its own, as either side does, and holds it.
+async fn half_begun(stage: &Stage, commit: &str, digest: &str) -> sqlx::PgConnection {
+    let mut conn = stage.sandbox.pool.acquire().await.unwrap().detach();
+    let site: uuid::Uuid = sqlx::query_scalar("SELECT id FROM site WHERE slug = $1")
+        .bind(SITE)
+        .fetch_one(&mut conn)
+        .await
+        .unwrap();
+    let named = candlefish_ids::SiteId::from_uuid(site);
+    let script = format!(
+        "BEGIN;
+         SELECT pg_advisory_xact_lock(hashtextextended(concat_ws(E'\\n', 'commit', '{named}', '{commit}'), 0));
+         INSERT INTO release (id, site_id, manifest_digest, manifest_size, state, commit, message, author,
+             author_email, dirty, created_at, created_by)
+         VALUES (gen_random_uuid(), '{site}', '\\x{digest}', 1, 'draft', '{commit}', '', '', '', false, clock(), 'x')"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(script))
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    conn
+}
+
+/// Waits until somebody waits for that transaction, and ends it.
+async fn ends(stage: &Stage, mut conn: sqlx::PgConnection) {
+    let waiting = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                   WHERE d.datname = current_database() AND locktype = 'advisory' AND NOT granted";
+    poll_until(SOON, "the other side to wait", async || {
+        let count = stage.sandbox.number(waiting).await;
+        (count == 1).then_some(()).ok_or(count)
+    })
+    .await;
+    sqlx::raw_sql("COMMIT").execute(&mut conn).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_push_and_the_upload_of_its_commit_at_the_same_moment_are_one_release() {
+    let stage = Stage::new().await;
+    let upload = half_begun(&stage, &commit(1), &"5a".repeat(32)).await;
+    let id = stage.gateway.receives(&push(0, 1));
+    ends(&stage, upload).await;
+    stage.decided(&id, 1).await.remove(0).is("created", "");
+
+    let expected = half_begun(&stage, &commit(2), &"00".repeat(32)).await;
+    let content = stage.sandbox.put_content(&[("index.html", "two")]).await;
+    let of_commit = commit(2);
+    let upload = stage.api.create_release(content, &of_commit, &[]);
+    tokio::join!(upload, ends(&stage, expected));
+    let releases = stage.sandbox.number("SELECT count(*) FROM release");
+    assert_eq!(releases.await, 2);
+}
