@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use candlefish_proto::deploy::{
     self as pb, deployment_service_client::DeploymentServiceClient,
     edge_service_client::EdgeServiceClient, release_service_client::ReleaseServiceClient,
-    site_service_client::SiteServiceClient,
+    site_service_client::SiteServiceClient, trigger_service_client::TriggerServiceClient,
 };
 use candlefish_proto::event::event_service_client::EventServiceClient;
 use tonic::{
@@ -90,6 +90,17 @@ impl Api {
 
     pub fn deployments(&self) -> DeploymentServiceClient<Authorized> {
         DeploymentServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone())
+    }
+
+    /// What became of a commit, newest first.
+    pub async fn triggers(&self, commit: &str) -> Result<Vec<pb::Trigger>, Status> {
+        let mut client =
+            TriggerServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone());
+        let request = pb::ListTriggersRequest {
+            commit: commit.to_owned(),
+            ..Default::default()
+        };
+        Ok(client.list_triggers(request).await?.into_inner().triggers)
     }
 
     pub fn events(&self) -> EventServiceClient<Authorized> {

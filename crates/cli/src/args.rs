@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Deploy(command::deploy::Args),
     /// Show a deployment, an environment, or everything
     Status(command::status::Args),
+    /// Say what became of a commit that was pushed
+    Push(command::push::Args),
     /// Say why a deployment is not moving, and who can clear it
     Why(command::why::Args),
     /// Watch a deployment until it is live

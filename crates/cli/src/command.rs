@@ -20,6 +20,7 @@ pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod open;
 pub(crate) mod principals;
+pub(crate) mod push;
 pub(crate) mod queues;
 pub(crate) mod releases;
 pub(crate) mod retry;
@@ -42,6 +43,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<Exit, Error> {
         Command::Context(args) => context::run(app, args),
         Command::Deploy(args) => Box::pin(deploy::run(app, args)).await,
         Command::Status(args) => status::run(app, args).await,
+        Command::Push(args) => push::run(app, args).await,
         Command::Why(args) => why::run(app, args).await,
         Command::Watch(args) => watch::run(app, args).await,
         Command::Logs(args) => logs::run(app, args).await,

@@ -26,7 +26,7 @@ macro_rules! shown {
 shown! {
     access: CreateTokenResponse, ListPrincipalsResponse, ListTokensResponse, Principal, Token, WhoAmIResponse;
     deploy: Deployment, Environment, Lane, ListBlockersResponse, ListDeploymentsResponse, ListEdgesResponse,
-        ListEnvironmentsResponse, ListLogsResponse, ListQueueItemsResponse, ListReleasesResponse, ListSitesResponse,
+        ListEnvironmentsResponse, ListLogsResponse, ListQueueItemsResponse, ListReleasesResponse, ListSitesResponse, ListTriggersResponse,
         LogLine, QueueItem, Release, Rollback, Site;
     event: WatchEventsResponse;
 }

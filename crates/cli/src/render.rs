@@ -12,6 +12,7 @@ pub(crate) mod ending;
 pub(crate) mod environment;
 pub(crate) mod events;
 pub(crate) mod failure;
+pub(crate) mod push;
 pub(crate) mod release;
 pub(crate) mod rollback;
 pub(crate) mod steps;

@@ -27,7 +27,9 @@ mod join;
 pub(crate) mod on_delivery;
 mod outcome;
 mod push;
+pub(crate) mod rpc;
 mod store;
+mod view;
 
 use candlefish_ids::DeliveryId;
 use jiff::Timestamp;

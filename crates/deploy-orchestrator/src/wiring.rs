@@ -338,6 +338,10 @@ fn mount(ctx: &Ctx, tasks: &Tasks, edges: edge::rpc::Rpc) -> Result<Routes, Erro
         queue::rpc::Rpc::new(ctx.clone(), tasks.clone())
     );
     mount!(
+        deploy::trigger_service_server::TriggerServiceServer<_>,
+        trigger::rpc::Rpc { ctx: ctx.clone() }
+    );
+    mount!(
         event::feed_service_server::FeedServiceServer<_>,
         feed::Rpc {
             pool: ctx.pool.clone()

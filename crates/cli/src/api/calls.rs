@@ -8,6 +8,7 @@ use candlefish_proto::{
         self, deployment_service_client::DeploymentServiceClient,
         edge_service_client::EdgeServiceClient, queue_service_client::QueueServiceClient,
         release_service_client::ReleaseServiceClient, site_service_client::SiteServiceClient,
+        trigger_service_client::TriggerServiceClient,
     },
 };
 use tonic::{Request, transport::Channel};
@@ -46,6 +47,9 @@ macro_rules! calls {
 }
 
 calls! {
+    TriggerServiceClient {
+        deploy::ListTriggersRequest => ListTriggersResponse, list_triggers, USUAL;
+    }
     SiteServiceClient {
         deploy::CreateSiteRequest => Site, create_site, USUAL;
         deploy::GetSiteRequest => Site, get_site, USUAL;

@@ -50,6 +50,7 @@ paged! {
     deploy::ListReleasesRequest, releases;
     deploy::ListDeploymentsRequest, deployments;
     deploy::ListQueueItemsRequest, items;
+    deploy::ListTriggersRequest, triggers;
     access::ListPrincipalsRequest, principals;
     access::ListTokensRequest, tokens;
 }

@@ -16,6 +16,7 @@ use crate::watch::Outcome;
 mod decisions;
 mod lists;
 mod moving;
+mod pushes;
 
 const DEP: &str = "dep_01k8qw4f9cfk2t0v1e6m7r8x9a";
 const EARLIER: &str = "dep_01k8qtzz9cfk2t0v1e6m7r8x9b";

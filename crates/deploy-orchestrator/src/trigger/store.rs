@@ -7,6 +7,10 @@ use candlefish_ids::{DeliveryId, DeploymentId, EnvironmentId, SiteId, TriggerId}
 use jiff_sqlx::{Timestamp, ToSqlx};
 use sqlx::{PgConnection, postgres::types::PgInterval};
 
+mod list;
+
+pub(super) use list::{Asked, list};
+
 use super::{Delivery, outcome::Outcome, push::Push};
 use crate::{ctx::stored, site::Environment};
 

@@ -7,6 +7,7 @@ use candlefish_proto::deploy::{
     self as pb, Deployment, deployment::State, deployment_service_client::DeploymentServiceClient,
     edge_service_client::EdgeServiceClient, queue_service_client::QueueServiceClient,
     release_service_client::ReleaseServiceClient, site_service_client::SiteServiceClient,
+    trigger_service_client::TriggerServiceClient,
 };
 use candlefish_runtime::identity::{Caller, IDENTITY, Kind, Role, Signer};
 use candlefish_testkit::poll_until;
@@ -88,6 +89,28 @@ impl Api {
 
     pub(crate) fn queues(&self) -> QueueServiceClient<Channel> {
         QueueServiceClient::new(self.channel.clone())
+    }
+
+    /// What became of a commit, by its first digits.
+    pub(crate) async fn triggers(&self, commit: &str) -> Answer<Vec<pb::Trigger>> {
+        let mut all = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let request = self.request(pb::ListTriggersRequest {
+                commit: commit.to_owned(),
+                page_size: 2,
+                page_token,
+                ..pb::ListTriggersRequest::default()
+            });
+            let mut client = TriggerServiceClient::new(self.channel.clone());
+            let page = client.list_triggers(request).await?.into_inner();
+            assert!(page.triggers.len() <= 2);
+            all.extend(page.triggers);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return Ok(all);
+            }
+        }
     }
 
     pub(crate) async fn create_site(&self, slug: &str) {

@@ -297,6 +297,7 @@ async fn look_around(api: &Api, deployment: &str, commit: &str) {
         }
         let request = api.request(pb::ListSitesRequest::default());
         api.sites().list_sites(request).await.unwrap();
+        assert!(!api.triggers(&commit[..7]).await.unwrap().is_empty());
         let request = api.request(pb::ListQueueItemsRequest::default());
         api.queues().list_queue_items(request).await.unwrap();
         for (release, commit) in [("", ""), ("", commit)] {

@@ -10,7 +10,7 @@ use candlefish_testkit::{
 use sqlx::Row;
 
 use crate::{
-    api::{Api, blockers, policy},
+    api::{Api, blockers, fields, policy},
     edge::Edge,
     gateway::Gateway,
     sandbox::{Orchestrator, SITE, SOON, Sandbox},
@@ -509,6 +509,103 @@ async fn a_rewritten_history_is_no_way_back_by_itself_but_what_is_new_on_it_goes
     let other = stage.pushed(&forced(2, 9)).await;
     other.is("created", "");
     live(other, 9).await;
+}
+
+#[tokio::test]
+async fn a_push_tells_its_story_by_commit_to_whoever_may_see_the_site() {
+    use pb::trigger::{Outcome, Reason};
+    let stage = Stage::new().await;
+    environment(&stage.api, SITE, "staging", "next", &[], latest()).await;
+    site(&stage.api, "partners", REPOSITORY).await;
+    environment(&stage.api, "partners", "production", "main", &[], latest()).await;
+    let number = 0xabc_def0;
+    let id = stage.gateway.receives(&push(1, number));
+    stage.decided(&id, 3).await;
+    let mut elsewhere = push(1, number);
+    elsewhere.body["repository"]["full_name"] = "example/fork".into();
+    stage.pushed(&elsewhere).await;
+    let digits = &commit(number)[..];
+    let told = async |api: &Api| {
+        let triggers = api.triggers(digits).await.unwrap();
+        triggers
+            .into_iter()
+            .map(|one| {
+                let place = format!("{}/{}", one.site, one.environment);
+                (place, one.outcome(), one.reason(), one.message)
+            })
+            .collect::<Vec<_>>()
+    };
+    let all = told(&stage.api).await;
+    let short = &digits[..7];
+    let waits = format!(
+        "waits: nobody uploaded the content of {short} yet; whoever builds it, such as CI, does"
+    );
+    let usual = Reason::Unspecified;
+    let expected = [
+        (
+            "/",
+            Outcome::Ignored,
+            Reason::UnknownRepository,
+            "no site has the repository example/fork",
+        ),
+        ("partners/production", Outcome::Created, usual, &waits),
+        (
+            "docs/staging",
+            Outcome::Ignored,
+            Reason::Branch,
+            "docs/staging takes pushes to next, not to main",
+        ),
+        ("docs/production", Outcome::Created, usual, &waits),
+    ];
+    let expected = expected.map(|(place, outcome, reason, message)| {
+        (place.to_owned(), outcome, reason, message.to_owned())
+    });
+    assert_eq!(all, expected);
+    let partners = told(&stage.api.seeing(&["partners"])).await;
+    assert_eq!(partners, expected[1..2]);
+    let nobody = told(&stage.api.seeing(&["other"])).await;
+    assert_eq!(nobody, []);
+}
+
+#[tokio::test]
+async fn what_went_live_says_so_and_what_is_no_commit_is_named() {
+    let stage = Stage::new().await;
+    let digits = &commit(0xabc_def0)[..];
+    let production = stage.pushed(&push(1, 0xabc_def0)).await.deployment;
+    stage.uploads(digits, "the content").await;
+    stage.api.wait_for(&production, &[State::Succeeded]).await;
+    let live = stage.api.triggers(digits).await.unwrap().remove(0);
+    assert_eq!(live.message, "is live on docs/production");
+    assert_eq!(live.deployment_id, production);
+    assert_eq!(live.deployment_state(), State::Succeeded);
+    assert_eq!(
+        (live.sender.as_str(), live.branch.as_str()),
+        ("Codertocat", "main")
+    );
+
+    for wrong in ["", "abcdef", "ABCDEF0", "abcdefg"] {
+        let status = stage.api.triggers(wrong).await.unwrap_err();
+        assert_eq!(fields(&status), ["commit"], "{wrong}");
+    }
+    assert_eq!(stage.api.triggers("fffffff").await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_a_newer_one_overtook_is_told_as_superseded() {
+    let stage = Stage::new().await;
+    let first = stage.pushed(&push(0, 0x1111_1111)).await.deployment;
+    let second = stage
+        .pushed(&push(0x1111_1111, 0x2222_2222))
+        .await
+        .deployment;
+    let (older, newer) = (commit(0x1111_1111), commit(0x2222_2222));
+    stage.uploads(&newer, "newer").await;
+    stage.api.wait_for(&second, &[State::Succeeded]).await;
+    stage.uploads(&older, "older").await;
+    stage.api.wait_for(&first, &[State::Superseded]).await;
+    let told = stage.api.triggers(&older).await.unwrap().remove(0);
+    assert_eq!(told.outcome(), pb::trigger::Outcome::Superseded);
+    assert_eq!(told.message, format!("{second} took its place"));
 }
 
 #[tokio::test]

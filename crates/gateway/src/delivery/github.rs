@@ -237,7 +237,7 @@ fn accepted(event: &str, received: Received) -> Response<Body> {
     let message = match (event, known) {
         (_, true) => "known: it was stored before, under this id or with this body",
         ("ping", false) => "pong: Candlefish hears this webhook, and the secret fits",
-        (_, false) => "stored",
+        (_, false) => "stored: candlefish push COMMIT tells what becomes of it",
     };
     let body = json!({ "delivery_id": id.to_string(), "known": known, "message": message });
     let mut response = Response::new(Body::new(

@@ -1,0 +1,39 @@
+//! `push`: what became of a commit that was pushed, everywhere.
+
+use candlefish_proto::deploy::ListTriggersRequest;
+
+use crate::{
+    app::App,
+    error::{Error, Exit},
+    render,
+};
+
+/// Options of `push`.
+#[derive(Debug, clap::Args)]
+#[command(
+    before_help = "Examples:\n  candlefish push 4ac21e0\n  candlefish push $(git rev-parse HEAD) --site docs"
+)]
+pub(crate) struct Args {
+    /// The commit, or its first digits, at least 7
+    commit: String,
+    /// Only in this site
+    #[arg(long, default_value = "", hide_default_value = true)]
+    site: String,
+}
+
+/// Says what became of it. A commit of which nobody told us is no success.
+pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
+    let api = app.api()?;
+    let commit = args.commit.to_ascii_lowercase();
+    let request = ListTriggersRequest {
+        commit: commit.clone(),
+        site: args.site,
+        ..ListTriggersRequest::default()
+    };
+    let answer = api.list(request, usize::MAX).await?;
+    let known = !answer.triggers.is_empty();
+    app.show(&answer, |answer| {
+        render::push::text(&commit, answer, &app.output.look_out())
+    });
+    Ok(if known { Exit::Done } else { Exit::Failed })
+}

@@ -1,0 +1,98 @@
+//! What became of a push.
+
+use candlefish_proto::deploy::{
+    ListTriggersResponse, Trigger,
+    deployment::State,
+    trigger::{Outcome, Reason},
+};
+
+use super::{Look, Tone, words};
+
+/// Every push of a commit, newest first, and what became of it everywhere.
+pub(crate) fn text(commit: &str, answer: &ListTriggersResponse, look: &Look) -> String {
+    if answer.triggers.is_empty() {
+        return unknown(commit);
+    }
+    let mut lines: Vec<String> = Vec::new();
+    let mut delivery = "";
+    for trigger in &answer.triggers {
+        if trigger.delivery_id != delivery {
+            if !delivery.is_empty() {
+                lines.push(String::new());
+            }
+            delivery = &trigger.delivery_id;
+            lines.push(head(trigger, look));
+        }
+        lines.extend(what_became(trigger, look));
+    }
+    lines.join("\n")
+}
+
+/// `4ac21e0 pushed to main of example/docs by Ada, 3 min ago`.
+fn head(trigger: &Trigger, look: &Look) -> String {
+    let commit = match words::short_commit(&trigger.commit) {
+        "" => "something",
+        commit => commit,
+    };
+    let by = match trigger.sender.as_str() {
+        "" => String::new(),
+        sender => format!(" by {sender}"),
+    };
+    let when = words::ago(trigger.received_at.as_ref(), &look.now);
+    format!(
+        "{commit} pushed to {} of {}{by}, {when}",
+        trigger.branch, trigger.repository
+    )
+}
+
+fn what_became(trigger: &Trigger, look: &Look) -> Vec<String> {
+    let place = match (trigger.site.as_str(), trigger.environment.as_str()) {
+        ("", _) => "nowhere".to_owned(),
+        (site, "") => site.to_owned(),
+        (site, environment) => format!("{site}/{environment}"),
+    };
+    let (mark, tone, word) = mark(trigger);
+    let mark = look.paint(tone, mark);
+    let id = match (trigger.outcome(), trigger.deployment_id.as_str()) {
+        (Outcome::Created | Outcome::Superseded, id) if trigger.reason() != Reason::Older => {
+            format!("{id} ")
+        }
+        _ => String::new(),
+    };
+    let mut lines = vec![format!(
+        "  {mark} {place:<24} {word:<10} {id}{}",
+        trigger.message
+    )];
+    if !trigger.action.is_empty() {
+        lines.push(format!("{:39}{}", "", trigger.action));
+    }
+    lines
+}
+
+fn mark(trigger: &Trigger) -> (&'static str, Tone, &'static str) {
+    match trigger.outcome() {
+        Outcome::Ignored => ("·", Tone::Faint, "ignored"),
+        Outcome::Superseded => ("·", Tone::Faint, "superseded"),
+        Outcome::Unspecified => ("·", Tone::Faint, ""),
+        Outcome::Created => match trigger.deployment_state() {
+            State::Succeeded => ("✓", Tone::Good, "deployed"),
+            State::Failed | State::RolledBack => ("✗", Tone::Bad, "failed"),
+            State::Cancelled | State::Superseded => ("·", Tone::Faint, "ended"),
+            State::Pending
+            | State::Running
+            | State::Waiting
+            | State::Cancelling
+            | State::Unspecified => ("◐", Tone::Wait, "deploying"),
+        },
+    }
+}
+
+/// Nothing came, or nothing that this token may see.
+fn unknown(commit: &str) -> String {
+    let short = words::short_commit(commit);
+    format!(
+        "Nothing is known of a push of {short}, or nothing that this token may see.\n\
+         Has it reached Candlefish? GitHub lists each delivery with our answer under the repository's\n\
+         Settings, Webhooks, Recent deliveries; Redeliver there sends one again, and a repeat is harmless."
+    )
+}

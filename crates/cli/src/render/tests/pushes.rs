@@ -1,0 +1,64 @@
+use candlefish_proto::deploy::{
+    ListTriggersResponse, Trigger,
+    trigger::{Outcome, Reason},
+};
+
+use super::*;
+
+const COMMIT: &str = "4ac21e05c5f6f4a7bb3b0f4bd1f0a2c3d4e5f607";
+
+fn trigger(environment: &str, outcome: Outcome) -> Trigger {
+    Trigger {
+        delivery_id: "dlv_01k8qw4f9cfk2t0v1e6m7r8x9a".to_owned(),
+        repository: "example/docs".to_owned(),
+        branch: "main".to_owned(),
+        commit: COMMIT.to_owned(),
+        sender: "ada".to_owned(),
+        site: "docs".to_owned(),
+        environment: environment.to_owned(),
+        outcome: outcome.into(),
+        received_at: at(0),
+        ..Trigger::default()
+    }
+}
+
+#[test]
+fn a_push_tells_its_story_everywhere() {
+    let mut waits = trigger("production", Outcome::Created);
+    waits.deployment_id = DEP.to_owned();
+    waits.set_deployment_state(State::Pending);
+    waits.message =
+        "waits: nobody uploaded the content of 4ac21e0 yet; whoever builds it, such as CI, \
+                     does"
+            .to_owned();
+    waits.action = format!("candlefish deploy DIR --site docs --env production --commit {COMMIT}");
+    let mut live = trigger("staging", Outcome::Created);
+    live.deployment_id = EARLIER.to_owned();
+    live.set_deployment_state(State::Succeeded);
+    live.message = "is live on docs/staging".to_owned();
+    let mut other = trigger("next", Outcome::Ignored);
+    other.set_reason(Reason::Branch);
+    other.message = "docs/next takes pushes to next, not to main".to_owned();
+    let mut older = trigger("demo", Outcome::Superseded);
+    older.set_reason(Reason::Older);
+    older.deployment_id = DEP.to_owned();
+    older.set_deployment_state(State::Succeeded);
+    older.message = format!("{DEP} has a newer commit; to go back, roll back");
+    let mut elsewhere = trigger("", Outcome::Ignored);
+    elsewhere.delivery_id = "dlv_01k8qw4f9cfk2t0v1e6m7r8x9b".to_owned();
+    elsewhere.site = String::new();
+    elsewhere.repository = "example/fork".to_owned();
+    elsewhere.set_reason(Reason::UnknownRepository);
+    elsewhere.message = "no site has the repository example/fork".to_owned();
+    let answer = ListTriggersResponse {
+        triggers: vec![waits, live, other, older, elsewhere],
+        ..ListTriggersResponse::default()
+    };
+    assert_snapshot!(push::text("4ac21e0", &answer, &look(180)));
+}
+
+#[test]
+fn a_push_that_nobody_told_of_says_where_to_look() {
+    let nothing = ListTriggersResponse::default();
+    assert_snapshot!(push::text(COMMIT, &nothing, &look(0)));
+}

@@ -1,0 +1,75 @@
+//! gRPC ↔ what became of pushes.
+
+use candlefish_proto::deploy::{self as pb, trigger_service_server::TriggerService};
+use candlefish_runtime::{database, identity};
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::{store, view};
+use crate::{
+    ctx::Ctx,
+    field::Faults,
+    page::{self, Filter, Page},
+};
+
+/// As few as a person types.
+const LEAST_DIGITS: usize = 7;
+
+/// The trigger service.
+#[derive(Debug, Clone)]
+pub(crate) struct Rpc {
+    pub(crate) ctx: Ctx,
+}
+
+#[tonic::async_trait]
+impl TriggerService for Rpc {
+    async fn list_triggers(
+        &self,
+        request: Request<pb::ListTriggersRequest>,
+    ) -> Result<Response<pb::ListTriggersResponse>, Status> {
+        let caller = identity::caller(&request)?;
+        let message = request.into_inner();
+        let mut faults = Faults::default();
+        check_commit(&mut faults, &message.commit);
+        if !message.site.is_empty() {
+            faults.site("site", &message.site);
+        }
+        let filter = Filter::of("ListTriggers")
+            .with(&message.commit)
+            .with(&message.site);
+        let page: Page<Uuid> = Page::read(
+            &mut faults,
+            &filter,
+            message.page_size,
+            &message.page_token,
+            page::SIZES,
+        );
+        faults.finish()?;
+        let mut conn = self.ctx.pool.acquire().await.map_err(unread)?;
+        let asked = store::Asked {
+            commit: &message.commit,
+            site: &message.site,
+            sites: &caller.sites,
+            before: page.after().copied(),
+            limit: page.limit(),
+        };
+        let rows = store::list(&mut conn, &asked).await.map_err(unread)?;
+        let (rows, next_page_token) = page.cut(rows, |row| row.id.uuid());
+        Ok(Response::new(pb::ListTriggersResponse {
+            triggers: rows.into_iter().map(view::trigger).collect(),
+            next_page_token,
+        }))
+    }
+}
+
+fn check_commit(faults: &mut Faults, commit: &str) {
+    let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    if !(LEAST_DIGITS..=64).contains(&commit.len()) || !commit.bytes().all(digit) {
+        let words = format!("must be {LEAST_DIGITS} to 64 hex digits in lower case");
+        faults.add("commit", words);
+    }
+}
+
+fn unread(error: sqlx::Error) -> Status {
+    database::refuse("read triggers", &error).into()
+}

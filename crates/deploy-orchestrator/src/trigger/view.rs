@@ -1,0 +1,131 @@
+//! A trigger as the API shows it: the row never changes, what is said of its deployment does.
+
+use candlefish_clock::Moment;
+use candlefish_ids::{DeliveryId, DeploymentId, TriggerId};
+use candlefish_proto::deploy::{self as pb, deployment::State, trigger};
+
+use crate::ctx::shown;
+
+/// Everything that is shown of a trigger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Shown {
+    pub(super) id: TriggerId,
+    pub(super) delivery_id: DeliveryId,
+    pub(super) repository: String,
+    pub(super) branch: String,
+    pub(super) commit: String,
+    pub(super) sender: String,
+    pub(super) site: String,
+    pub(super) environment: String,
+    pub(super) outcome: String,
+    pub(super) reason: String,
+    pub(super) message: String,
+    pub(super) received_at: Moment,
+    pub(super) created_at: Moment,
+    pub(super) deployment: Option<OfDeployment>,
+}
+
+/// What is shown of its deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct OfDeployment {
+    pub(super) id: Option<DeploymentId>,
+    pub(super) state: String,
+    pub(super) message: String,
+    pub(super) superseded_by: Option<DeploymentId>,
+    /// It made live what is live now.
+    pub(super) live: bool,
+    /// What it waits for, and what clears that.
+    pub(super) waits: String,
+    pub(super) action: String,
+}
+
+/// A trigger in the words of the API.
+pub(super) fn trigger(row: Shown) -> pb::Trigger {
+    let deployment = row.deployment.clone().unwrap_or_default();
+    let state = state(&deployment.state);
+    let overtaken = row.outcome == "created" && state == State::Superseded;
+    let outcome = match row.outcome.as_str() {
+        _ if overtaken => trigger::Outcome::Superseded,
+        "created" => trigger::Outcome::Created,
+        "superseded" => trigger::Outcome::Superseded,
+        "ignored" => trigger::Outcome::Ignored,
+        // A word that a newer release wrote.
+        _ => trigger::Outcome::Unspecified,
+    };
+    let message = if row.outcome == "created" {
+        words(&row, &deployment, state)
+    } else {
+        row.message.clone()
+    };
+    pb::Trigger {
+        id: row.id.to_string(),
+        delivery_id: row.delivery_id.to_string(),
+        repository: row.repository,
+        branch: row.branch,
+        commit: row.commit,
+        sender: row.sender,
+        site: row.site,
+        environment: row.environment,
+        outcome: outcome.into(),
+        reason: reason(&row.reason).into(),
+        message,
+        deployment_id: deployment.id.map(|id| id.to_string()).unwrap_or_default(),
+        deployment_state: state.into(),
+        action: deployment.action,
+        received_at: Some(shown(row.received_at)),
+        created_at: Some(shown(row.created_at)),
+    }
+}
+
+/// What became of the deployment, as it stands.
+fn words(row: &Shown, deployment: &OfDeployment, state: State) -> String {
+    let place = format!("{}/{}", row.site, row.environment);
+    match state {
+        State::Pending | State::Waiting | State::Cancelling if !deployment.waits.is_empty() => {
+            format!("waits: {}", deployment.waits)
+        }
+        State::Pending => "waits for its lane".to_owned(),
+        State::Running | State::Waiting => "is on its way".to_owned(),
+        State::Cancelling => "is being undone".to_owned(),
+        State::Succeeded if deployment.live => format!("is live on {place}"),
+        State::Succeeded => format!("was live on {place}; something else is now"),
+        State::Superseded => match deployment.superseded_by {
+            Some(by) => format!("{by} took its place"),
+            None => "something newer took its place".to_owned(),
+        },
+        State::Failed | State::Cancelled | State::RolledBack | State::Unspecified => {
+            deployment.message.clone()
+        }
+    }
+}
+
+fn state(word: &str) -> State {
+    match word {
+        "pending" => State::Pending,
+        "running" => State::Running,
+        "waiting" => State::Waiting,
+        "cancelling" => State::Cancelling,
+        "succeeded" => State::Succeeded,
+        "failed" => State::Failed,
+        "cancelled" => State::Cancelled,
+        "superseded" => State::Superseded,
+        "rolled_back" => State::RolledBack,
+        _ => State::Unspecified,
+    }
+}
+
+fn reason(word: &str) -> trigger::Reason {
+    use trigger::Reason;
+    match word {
+        "unknown_repository" => Reason::UnknownRepository,
+        "no_rule" => Reason::NoRule,
+        "branch" => Reason::Branch,
+        "paths" => Reason::Paths,
+        "duplicate" => Reason::Duplicate,
+        "rejected_release" => Reason::RejectedRelease,
+        "not_a_branch" => Reason::NotABranch,
+        "deleted" => Reason::Deleted,
+        "older" => Reason::Older,
+        _ => Reason::Unspecified,
+    }
+}
