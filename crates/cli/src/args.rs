@@ -63,7 +63,11 @@ pub(crate) enum Command {
     Rollback(command::rollback::Args),
     /// Set, lift or show a hold
     Hold(command::hold::Args),
-    /// List releases, or clear a rejected one
+    /// Show what was done to an environment, by whom and why
+    History(command::history::Args),
+    /// Stop the line, for a site or for everything; lift or list stops
+    Stop(command::stop::Args),
+    /// List releases, ban one, lift a ban, or clear a rejected one
     Releases(command::releases::Args),
     /// List or make sites
     Sites(command::sites::Args),

@@ -15,6 +15,7 @@ pub(crate) mod deploy;
 pub(crate) mod edges;
 pub(crate) mod env;
 pub(crate) mod events;
+pub(crate) mod history;
 pub(crate) mod hold;
 pub(crate) mod login;
 pub(crate) mod logs;
@@ -27,6 +28,7 @@ pub(crate) mod retry;
 pub(crate) mod rollback;
 pub(crate) mod sites;
 pub(crate) mod status;
+pub(crate) mod stop;
 mod strategy;
 mod subject;
 pub(crate) mod tokens;
@@ -53,6 +55,8 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<Exit, Error> {
         Command::Advance(args) => advance::run(app, args).await,
         Command::Rollback(args) => rollback::run(app, args).await,
         Command::Hold(args) => hold::run(app, args).await,
+        Command::History(args) => history::run(app, args).await,
+        Command::Stop(args) => stop::run(app, args).await,
         Command::Releases(args) => releases::run(app, args).await,
         Command::Sites(args) => sites::run(app, args).await,
         Command::Env(args) => env::run(app, args).await,

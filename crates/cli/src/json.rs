@@ -26,8 +26,8 @@ macro_rules! shown {
 shown! {
     access: CreateTokenResponse, ListPrincipalsResponse, ListTokensResponse, Principal, Token, WhoAmIResponse;
     deploy: Deployment, Environment, Lane, ListBlockersResponse, ListDeploymentsResponse, ListEdgesResponse,
-        ListEnvironmentsResponse, ListLogsResponse, ListQueueItemsResponse, ListReleasesResponse, ListSitesResponse, ListTriggersResponse,
-        LogLine, QueueItem, Release, Rollback, Site;
+        ListEnvironmentsResponse, ListHistoryResponse, ListLogsResponse, ListQueueItemsResponse, ListReleasesResponse, ListSitesResponse,
+        ListStopsResponse, ListTriggersResponse, LogLine, QueueItem, Release, Rollback, Site, Stop;
     event: WatchEventsResponse;
 }
 

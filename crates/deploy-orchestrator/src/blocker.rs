@@ -24,10 +24,11 @@ pub(crate) enum Kind {
     Edge,
     Quarantine,
     Provider,
+    Stop,
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Lane,
         Self::Content,
         Self::Hold,
@@ -36,6 +37,7 @@ impl Kind {
         Self::Edge,
         Self::Quarantine,
         Self::Provider,
+        Self::Stop,
     ];
 
     pub(crate) const fn word(self) -> &'static str {
@@ -48,12 +50,16 @@ impl Kind {
             Self::Edge => "edge",
             Self::Quarantine => "quarantine",
             Self::Provider => "provider",
+            Self::Stop => "stop",
         }
     }
 
     /// A person has to act, so the deployment's deadline pauses.
     pub(crate) const fn waits_for_a_person(self) -> bool {
-        matches!(self, Self::Hold | Self::Evidence | Self::Quarantine)
+        matches!(
+            self,
+            Self::Hold | Self::Stop | Self::Evidence | Self::Quarantine
+        )
     }
 
     const fn shown(self) -> pb::blocker::Kind {
@@ -66,6 +72,7 @@ impl Kind {
             Self::Edge => pb::blocker::Kind::Edge,
             Self::Quarantine => pb::blocker::Kind::Quarantine,
             Self::Provider => pb::blocker::Kind::Provider,
+            Self::Stop => pb::blocker::Kind::Stop,
         }
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct Nudges {
     pub(crate) relay: candlefish_messaging::Nudge,
     /// A step may be due.
     pub(crate) steps: Arc<Notify>,
+    /// Lanes may choose again: the sweep looks at once.
+    pub(crate) lanes: Arc<Notify>,
     /// A route changed.
     pub(crate) routes: Arc<Notify>,
     /// A deployment changed.

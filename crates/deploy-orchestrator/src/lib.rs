@@ -2,7 +2,7 @@
 //! and edges, in the Postgres schema `deploy`.
 //!
 //! Modules in reading order: what is deployed ([`site`], [`release`]), why ([`trigger`]), the act
-//! ([`deployment`], [`lane`], [`step`]), where it goes ([`route`], [`edge`], [`traffic`]), and what the rooms share
+//! ([`deployment`], [`lane`], [`stop`], [`step`]), where it goes ([`route`], [`edge`], [`traffic`]), and what the rooms share
 //! ([`ctx`], [`idempotency`], [`page`]).
 
 mod config;
@@ -20,6 +20,10 @@ mod blocker;
 mod trigger;
 
 mod lane;
+
+mod stop;
+
+mod record;
 
 mod step;
 

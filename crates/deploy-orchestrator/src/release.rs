@@ -7,6 +7,7 @@
 //! One for each (site, manifest digest, commit). A draft says what is still to upload; sealing proves
 //! that everything is there. No command talks to the blob store inside a transaction.
 
+pub(crate) mod ban;
 pub(crate) mod clear;
 pub(crate) mod create;
 pub(crate) mod error;

@@ -34,6 +34,7 @@ use sqlx::PgConnection;
 pub(crate) use error::Error;
 
 use self::{policy::Policy, pushes::PushRule};
+use crate::stop::Stop;
 
 /// Something that is deployed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +89,8 @@ pub(crate) struct Environment {
     pub(crate) hosts: Vec<String>,
     pub(crate) live: Option<Live>,
     pub(crate) hold: Option<Hold>,
+    /// What stops the line here: its site's stop, one of everything, or both.
+    pub(crate) stops: Vec<Stop>,
     /// The deployment that acts on its lane.
     pub(crate) acting: Option<DeploymentId>,
     /// Deployments that wait for its lane.

@@ -27,6 +27,7 @@ use crate::{
         self,
         worker::{EdgeNews, Worker},
     },
+    stop,
     trace::{self, TraceConfig},
     traffic,
     trigger::{
@@ -112,6 +113,7 @@ pub async fn run(config: Config, tasks: &Tasks) -> Result<Running, Error> {
     let nudges = Nudges {
         relay: candlefish_messaging::Nudge::new(),
         steps: Arc::new(Notify::new()),
+        lanes: Arc::new(Notify::new()),
         routes: Arc::new(Notify::new()),
         watchers: Arc::new(Notify::new()),
         poke: Arc::new(Notify::new()),
@@ -340,6 +342,10 @@ fn mount(ctx: &Ctx, tasks: &Tasks, edges: edge::rpc::Rpc) -> Result<Routes, Erro
     mount!(
         deploy::trigger_service_server::TriggerServiceServer<_>,
         trigger::rpc::Rpc { ctx: ctx.clone() }
+    );
+    mount!(
+        deploy::stop_service_server::StopServiceServer<_>,
+        stop::rpc::Rpc::new(ctx.clone(), tasks.clone())
     );
     mount!(
         event::feed_service_server::FeedServiceServer<_>,

@@ -147,6 +147,7 @@ id!(/** Names an environment, and its lane. */ EnvironmentId, "env");
 id!(/** Names a release. */ ReleaseId, "rel");
 id!(/** Names a deployment. */ DeploymentId, "dep");
 id!(/** Names a step. */ StepId, "step");
+id!(/** Names a stop of the line. */ StopId, "stop");
 id!(/** Names an event. */ EventId, "evt");
 id!(/** Names a webhook delivery. */ DeliveryId, "dlv");
 id!(/** Names a trigger. */ TriggerId, "trg");

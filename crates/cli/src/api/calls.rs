@@ -8,7 +8,7 @@ use candlefish_proto::{
         self, deployment_service_client::DeploymentServiceClient,
         edge_service_client::EdgeServiceClient, queue_service_client::QueueServiceClient,
         release_service_client::ReleaseServiceClient, site_service_client::SiteServiceClient,
-        trigger_service_client::TriggerServiceClient,
+        stop_service_client::StopServiceClient, trigger_service_client::TriggerServiceClient,
     },
 };
 use tonic::{Request, transport::Channel};
@@ -61,6 +61,7 @@ calls! {
         deploy::SetHoldRequest => Environment, set_hold, USUAL;
         deploy::LiftHoldRequest => Environment, lift_hold, USUAL;
         deploy::GetLaneRequest => Lane, get_lane, USUAL;
+        deploy::ListHistoryRequest => ListHistoryResponse, list_history, USUAL;
     }
     ReleaseServiceClient {
         deploy::CreateReleaseRequest => Release, create_release, USUAL;
@@ -68,6 +69,7 @@ calls! {
         deploy::SealReleaseRequest => Release, seal_release, SEAL;
         deploy::GetReleaseRequest => Release, get_release, USUAL;
         deploy::ListReleasesRequest => ListReleasesResponse, list_releases, USUAL;
+        deploy::BanReleaseRequest => Release, ban_release, USUAL;
         deploy::ClearReleaseRequest => Release, clear_release, USUAL;
     }
     DeploymentServiceClient {
@@ -89,6 +91,11 @@ calls! {
         deploy::ListQueueItemsRequest => ListQueueItemsResponse, list_queue_items, USUAL;
         deploy::ReplayQueueItemRequest => QueueItem, replay_queue_item, USUAL;
         deploy::DiscardQueueItemRequest => QueueItem, discard_queue_item, USUAL;
+    }
+    StopServiceClient {
+        deploy::SetStopRequest => Stop, set_stop, USUAL;
+        deploy::LiftStopRequest => Stop, lift_stop, USUAL;
+        deploy::ListStopsRequest => ListStopsResponse, list_stops, USUAL;
     }
     AccessServiceClient {
         access::WhoAmIRequest => WhoAmIResponse, who_am_i, USUAL;

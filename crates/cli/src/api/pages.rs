@@ -51,6 +51,8 @@ paged! {
     deploy::ListDeploymentsRequest, deployments;
     deploy::ListQueueItemsRequest, items;
     deploy::ListTriggersRequest, triggers;
+    deploy::ListStopsRequest, stops;
+    deploy::ListHistoryRequest, records;
     access::ListPrincipalsRequest, principals;
     access::ListTokensRequest, tokens;
 }

@@ -55,6 +55,16 @@ fn what_is_asked_for_is_understood() {
         "hold set docs/production --reason r",
         "hold lift docs/production --reason r",
         "hold show docs/production",
+        "history docs/production",
+        "history docs/production --limit 5 --json",
+        "releases ban rel_01k8qv2h8cfk2t0v1e6m7r8x9c --reason r",
+        "releases unban rel_01k8qv2h8cfk2t0v1e6m7r8x9c --reason r",
+        "stop docs --reason r --for 2h",
+        "stop --reason r --for 30m --pause",
+        "stop lift docs --reason r",
+        "stop lift --reason r",
+        "stop list",
+        "stop list docs --all --limit 5",
         "releases docs --commit 4ac21e0 --limit 5",
         "releases clear rel_01k8qv2h8cfk2t0v1e6m7r8x9c --env production --reason r",
         "sites",
@@ -106,6 +116,9 @@ fn wrong_use_is_refused_with_code_2() {
             ErrorKind::MissingRequiredArgument,
         ),
         ("releases", ErrorKind::MissingRequiredArgument),
+        ("stop docs --reason r", ErrorKind::MissingRequiredArgument),
+        ("stop docs --for 2h", ErrorKind::MissingRequiredArgument),
+        ("stop lift docs", ErrorKind::MissingRequiredArgument),
     ] {
         let error = parse(line).unwrap_err();
         assert_eq!(

@@ -1,11 +1,12 @@
-//! `releases`: the content of a site, and what was rejected.
+//! `releases`: the content of a site, and what was banned or rejected.
 
 use candlefish_ids::ReleaseId;
-use candlefish_proto::deploy::{ClearReleaseRequest, ListReleasesRequest};
+use candlefish_proto::deploy::{BanReleaseRequest, ClearReleaseRequest, ListReleasesRequest};
 use clap::Subcommand;
 
 use super::subject::explained;
 use crate::{
+    api::Api,
     app::App,
     error::{Error, Exit},
     render,
@@ -19,6 +20,8 @@ use crate::{
 Examples:
   candlefish releases docs
   candlefish releases docs --commit 4ac21e0…
+  candlefish releases ban rel_01k8qv… --reason \"it shows a draft\"
+  candlefish releases unban rel_01k8qv… --reason \"the draft was published\"
   candlefish releases clear rel_01k8qv… --env production --reason \"it was the network\""
 )]
 pub(crate) struct Args {
@@ -48,30 +51,27 @@ enum Command {
         #[arg(long)]
         reason: String,
     },
+    /// Let a release go nowhere
+    Ban(Banned),
+    /// Lift a ban
+    Unban(Banned),
 }
 
-/// Lists, or clears a rejection.
+#[derive(Debug, clap::Args)]
+struct Banned {
+    /// The release's id
+    release: ReleaseId,
+    /// Why
+    #[arg(long)]
+    reason: String,
+}
+
+/// Lists, bans, lifts a ban, or clears a rejection.
 pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let api = app.api()?;
     let look = app.output.look_out();
-    if let Some(Command::Clear {
-        release,
-        environment,
-        reason,
-    }) = args.command
-    {
-        let id = release.to_string();
-        let release = api
-            .act(ClearReleaseRequest {
-                id,
-                environment: environment.clone(),
-                reason,
-            })
-            .await?;
-        app.show(&release, |release| {
-            render::release::cleared(release, &environment)
-        });
-        return Ok(Exit::Done);
+    if let Some(command) = args.command {
+        return change(app, &api, command).await;
     }
     let site = args.site.unwrap_or_default();
     let request = ListReleasesRequest {
@@ -81,5 +81,42 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     };
     let answer = explained(&api, api.list(request, args.limit).await, &site, None).await?;
     app.show(&answer, |answer| render::release::list(answer, &look));
+    Ok(Exit::Done)
+}
+
+async fn change(app: &App, api: &Api, command: Command) -> Result<Exit, Error> {
+    match command {
+        Command::Clear {
+            release,
+            environment,
+            reason,
+        } => {
+            let id = release.to_string();
+            let release = api
+                .act(ClearReleaseRequest {
+                    id,
+                    environment: environment.clone(),
+                    reason,
+                })
+                .await?;
+            app.show(&release, |release| {
+                render::release::cleared(release, &environment)
+            });
+        }
+        Command::Ban(Banned { release, reason }) => {
+            let id = release.to_string();
+            let release = api.act(BanReleaseRequest { id, reason }).await?;
+            app.show(&release, render::release::banned);
+        }
+        Command::Unban(Banned { release, reason }) => {
+            let request = ClearReleaseRequest {
+                id: release.to_string(),
+                environment: String::new(),
+                reason,
+            };
+            let release = api.act(request).await?;
+            app.show(&release, render::release::unbanned);
+        }
+    }
     Ok(Exit::Done)
 }

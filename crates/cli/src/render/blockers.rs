@@ -4,7 +4,7 @@ use candlefish_proto::deploy::{
     Blocker, Deployment, Environment, Lane, blocker::Kind, deployment::State,
 };
 
-use super::{Look, Tone, ending, pad, release, words};
+use super::{Look, Tone, ending, pad, release, stop, words};
 
 const NAME: usize = 12;
 
@@ -20,6 +20,7 @@ pub(crate) fn name(kind: Kind) -> &'static str {
         Kind::Edge => "edge",
         Kind::Quarantine => "quarantine",
         Kind::Provider => "provider",
+        Kind::Stop => "stop",
     }
 }
 
@@ -219,6 +220,10 @@ pub(crate) fn idle(environment: &Environment, look: &Look) -> String {
         lines.push(format!(
             "  lift: candlefish hold lift {place} --reason \"…\"   (approver)"
         ));
+    }
+    for one in &environment.stops {
+        lines.push(format!("  The line is stopped: {}", stop::line(one, look)));
+        lines.push(format!("  lift: {}   (approver)", stop::lift(one)));
     }
     lines.join("\n")
 }

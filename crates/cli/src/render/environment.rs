@@ -2,12 +2,12 @@
 
 use candlefish_proto::deploy::{
     Edge, Environment, ListEdgesResponse, ListEnvironmentsResponse, ListSitesResponse, Policy,
-    PushRule, edge,
+    PushRule, Stop, edge,
     policy::{OnNoEvidence, Order},
     strategy,
 };
 
-use super::{Look, Tone, deployment::labelled, table::Table, words};
+use super::{Look, Tone, deployment::labelled, stop, table::Table, words};
 
 /// All sites.
 pub(crate) fn sites(answer: &ListSitesResponse, look: &Look) -> String {
@@ -49,6 +49,9 @@ fn state(environment: &Environment, look: &Look) -> String {
     let mut parts = Vec::new();
     if let Some(hold) = &environment.hold {
         parts.push(look.paint(Tone::Wait, &format!("held by {}", hold.by)));
+    }
+    if let Some(stop) = environment.stops.first() {
+        parts.push(look.paint(Tone::Wait, &format!("stopped by {}", stop.by)));
     }
     if !environment.acting_deployment_id.is_empty() {
         parts.push(format!(
@@ -103,6 +106,7 @@ pub(crate) fn full(environment: &Environment, look: &Look) -> String {
             look,
         ));
     }
+    lines.extend(environment.stops.iter().flat_map(|one| stopped(one, look)));
     if !environment.acting_deployment_id.is_empty() {
         lines.push(labelled(
             "Acting",
@@ -166,6 +170,15 @@ fn rule_words(rule: &PushRule) -> String {
         return rule.branch.clone();
     }
     format!("{} that change {}", rule.branch, rule.paths.join(", "))
+}
+
+fn stopped(one: &Stop, look: &Look) -> [String; 2] {
+    let words = look.paint(Tone::Wait, &stop::line(one, look));
+    let lift = format!("lift: {}", stop::lift(one));
+    [
+        labelled("Stopped", &words, "", look),
+        labelled("", &lift, "", look),
+    ]
 }
 
 /// Whether an environment is held.

@@ -64,6 +64,9 @@ pub(crate) fn list(answer: &ListReleasesResponse, look: &Look) -> String {
 }
 
 fn rejections(release: &Release, look: &Look) -> String {
+    if let Some(ban) = &release.ban {
+        return look.paint(Tone::Bad, &format!("banned by {}: {}", ban.by, ban.reason));
+    }
     let environments: Vec<_> = release
         .rejections
         .iter()
@@ -85,4 +88,27 @@ pub(crate) fn cleared(release: &Release, environment: &str) -> String {
         words::short(&release.id),
         release.site
     )
+}
+
+/// What a ban means.
+pub(crate) fn banned(release: &Release) -> String {
+    let id = &release.id;
+    format!(
+        "{id} goes nowhere from now on, and what waits with it ends. Where it is live or acts, it stays: \
+         candlefish rollback, cancel or abort.\nlift: candlefish releases unban {id} --reason \"…\""
+    )
+}
+
+/// What lifting a ban means.
+pub(crate) fn unbanned(release: &Release) -> String {
+    let done = format!("{} is no longer banned.", words::short(&release.id));
+    let environments: Vec<_> = release
+        .rejections
+        .iter()
+        .map(|one| one.environment.as_str())
+        .collect();
+    if environments.is_empty() {
+        return done;
+    }
+    format!("{done} Still rejected in {}.", environments.join(", "))
 }

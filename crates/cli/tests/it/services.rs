@@ -111,6 +111,7 @@ impl SiteService for Shared {
         create_environment(pb::CreateEnvironmentRequest) -> Environment;
         update_environment(pb::UpdateEnvironmentRequest) -> Environment;
         set_hold(pb::SetHoldRequest) -> Environment;
+        list_history(pb::ListHistoryRequest) -> ListHistoryResponse;
         get_lane(pb::GetLaneRequest) -> Lane;
     }
 }
@@ -226,6 +227,7 @@ impl ReleaseService for Shared {
     absent! {
         get_release(pb::GetReleaseRequest) -> Release;
         list_releases(pb::ListReleasesRequest) -> ListReleasesResponse;
+        ban_release(pb::BanReleaseRequest) -> Release;
         clear_release(pb::ClearReleaseRequest) -> Release;
     }
 }

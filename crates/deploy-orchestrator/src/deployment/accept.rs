@@ -5,12 +5,13 @@
 
 use candlefish_clock::Moment;
 use candlefish_ids::{DeploymentId, ReleaseId};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 
 use super::{Deployment, Error, event, plan::Kind, state::State, store};
 use crate::{
     ctx::{Ctx, Tx},
     lane::{self, store::Lane},
+    release::store::Ban,
     site::{Environment, strategy::Strategy},
     step,
 };
@@ -94,6 +95,8 @@ pub(super) struct Wanted {
     pub(super) commit: String,
     /// Why this environment rejected it, while that stands.
     pub(super) rejected: Option<String>,
+    /// The ban that stands against it. One that is set meanwhile is found when the lane chooses.
+    pub(super) ban: Option<Ban>,
 }
 
 /// The release, locked against being sealed or forgotten meanwhile; none when it is not the site's.
@@ -105,7 +108,10 @@ pub(super) async fn share_release(
     let row = sqlx::query!(
         r#"SELECT r.commit,
                   (SELECT j.reason FROM rejection j WHERE j.release_id = r.id
-                   AND j.environment_id = $3 AND j.cleared_at IS NULL LIMIT 1) AS rejected
+                   AND j.environment_id = $3 AND j.cleared_at IS NULL LIMIT 1) AS rejected,
+                  (SELECT jsonb_build_object('at', x.at, 'by', x.by, 'reason', x.reason)
+                   FROM ban x WHERE x.release_id = r.id AND x.cleared_at IS NULL)
+                      AS "ban: Json<Ban>"
            FROM release r WHERE r.id = $1 AND r.site_id = $2 FOR SHARE OF r"#,
         release.uuid(),
         environment.site_id.uuid(),
@@ -116,5 +122,6 @@ pub(super) async fn share_release(
     Ok(row.map(|row| Wanted {
         commit: row.commit,
         rejected: row.rejected,
+        ban: row.ban.map(|ban| ban.0),
     }))
 }

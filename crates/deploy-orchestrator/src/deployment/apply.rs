@@ -95,6 +95,7 @@ async fn follow(
         }
         Consequence::Reject => {
             let cmd = Reject {
+                site: deployment.site_id,
                 environment: deployment.environment_id,
                 release: deployment.release_id,
                 deployment: deployment.id,

@@ -10,7 +10,7 @@ use candlefish_runtime::{
 use super::{
     Error,
     accept::{New, accept, share_release},
-    error::unknown_release,
+    error::{banned, unknown_release},
     plan::Kind,
     view,
 };
@@ -18,6 +18,7 @@ use crate::{
     ctx::{Ctx, Tx},
     idempotency::{self, Key, Reply},
     lane::{self, store::Lane},
+    record::{self, Act, Scope},
     site::{self, Environment, store::NewEnvironment, strategy::Strategy},
     trigger,
 };
@@ -166,6 +167,9 @@ async fn check(tx: &mut Tx, environment: &Environment, cmd: &Create) -> Result<(
     }
     let wanted = share_release(tx, environment, cmd.release_id).await?;
     let wanted = wanted.ok_or_else(|| unknown_release(cmd.release_id))?;
+    if let Some(ban) = wanted.ban {
+        return Err(banned(cmd.release_id, &ban).into());
+    }
     if let Some(reason) = wanted.rejected {
         return Err(rejected(cmd.release_id, environment, &reason).into());
     }
@@ -209,6 +213,11 @@ async fn lift(
         .await
         .map_err(site::Error::from)
         .map_err(Refusal::from)?;
+    let scope = Scope::Environment(environment.site_id, environment.id);
+    let by = &caller.principal;
+    Act::new(record::Kind::LiftHold, scope, by, reason)
+        .write(tx)
+        .await?;
     let fact = site::event::lifted(&ctx.config, &after, caller, reason);
     tx.tell(fact);
     Ok(())

@@ -7,7 +7,7 @@ use candlefish_runtime::{
 };
 
 use super::{state::InvalidTransition, store};
-use crate::{ctx::CommitError, idempotency};
+use crate::{ctx::CommitError, idempotency, release::store::Ban};
 
 /// Why a command on a deployment can fail.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +64,16 @@ pub(crate) fn unknown_release(id: ReleaseId) -> Refusal {
         format!("there is no release {id}"),
     )
     .field("release_id", format!("no release {id} in this site"))
+}
+
+/// A banned release goes nowhere until a person lifts the ban.
+pub(super) fn banned(release: ReleaseId, ban: &Ban) -> Refusal {
+    let words = format!(
+        "{release} is banned {}. Lift the ban first: candlefish releases unban {release} --reason …",
+        ban.words()
+    );
+    Refusal::new(Code::FailedPrecondition, "release-banned", words)
+        .field("release_id", format!("banned {}", ban.words()))
 }
 
 impl From<Error> for Refusal {

@@ -23,6 +23,7 @@ use crate::{
     ctx::{Ctx, Tx},
     idempotency::{self, Key, Reply},
     lane::{self, store::Lane},
+    record::{self, Act, Scope},
     release,
     site::{self, Environment, Hold},
 };
@@ -89,6 +90,10 @@ pub(crate) async fn roll_back(
         return Ok(Reply::new(answer));
     }
     preempt(&mut tx, &mut lane, id, caller).await?;
+    let scope = Scope::Environment(environment.site_id, environment.id);
+    let by = &caller.principal;
+    let act = Act::new(record::Kind::Rollback, scope, by, &cmd.reason);
+    act.of(choice.to, id).write(&mut tx).await?;
     hold(ctx, &mut tx, caller, &environment, id, &cmd.reason).await?;
     let new = New {
         environment: &environment,
@@ -203,6 +208,14 @@ async fn hold(
         .await
         .map_err(site::Error::from)
         .map_err(Refusal::from)?;
+    let scope = Scope::Environment(environment.site_id, environment.id);
+    let act = Act::new(record::Kind::Hold, scope, &caller.principal, reason);
+    Act {
+        deployment: Some(id),
+        ..act
+    }
+    .write(tx)
+    .await?;
     let after = reload(tx, environment).await?;
     let fact = site::event::held(&ctx.config, &after, caller, reason);
     tx.tell(fact);

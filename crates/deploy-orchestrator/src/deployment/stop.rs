@@ -21,6 +21,7 @@ use crate::{
     ctx::{Ctx, Tx},
     idempotency::{self, Key, Reply},
     lane::{self, store::Lane},
+    record::{self, Act, Scope},
 };
 
 /// Which of the two, and why.
@@ -45,10 +46,10 @@ pub(crate) async fn stop(
         return Ok(Reply::replayed(before));
     }
     let now = tx.now();
-    let (cause, verb) = if cmd.aborts {
-        (Cause::Aborted, "aborted")
+    let (cause, verb, kind) = if cmd.aborts {
+        (Cause::Aborted, "aborted", record::Kind::Abort)
     } else {
-        (Cause::Cancelled, "cancelled")
+        (Cause::Cancelled, "cancelled", record::Kind::Cancel)
     };
     if deployment.state.is_terminal() || matches!(deployment.state, State::Cancelling { .. }) {
         return Err(over(&deployment).into());
@@ -59,6 +60,9 @@ pub(crate) async fn stop(
     };
     let change = Change::new(Event::Stops(cause), &caller.principal, message);
     apply_and_record(&mut tx, &mut lane, &mut deployment, change).await?;
+    let scope = Scope::Environment(deployment.site_id, deployment.environment_id);
+    let act = Act::new(kind, scope, &caller.principal, &cmd.reason);
+    act.of(deployment.release_id, cmd.id).write(&mut tx).await?;
     lane::grant(ctx, &mut tx, &mut lane).await?;
     let answer = view::load(ctx, &mut tx, cmd.id).await?;
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;

@@ -5,10 +5,10 @@ use candlefish_manifest::{Limits, Manifest};
 use candlefish_runtime::refusal::{Code, Refusal};
 use sqlx::PgConnection;
 
-use super::{Error, roll_back::To};
+use super::{Error, error::banned, roll_back::To};
 use crate::{
     ctx::{Ctx, Tx},
-    route,
+    release, route,
     site::Environment,
 };
 
@@ -42,6 +42,11 @@ pub(super) async fn choose(
         To::Release(release) => Some(find_release(tx, environment, *release).await?),
         To::Commit(commit) => Some(find_commit(tx, environment, commit).await?),
     };
+    if let Some(asked) = asked
+        && let Some(ban) = release::store::find_ban(tx, asked).await?
+    {
+        return Err(banned(asked, &ban).into());
+    }
     let left = find_already(tx, environment.id, leaves).await?;
     if let Some((already, went_to)) = left
         && asked.is_none_or(|asked| asked == went_to)
@@ -56,8 +61,8 @@ pub(super) async fn choose(
         Some(release) => release,
         None => find_before(tx, environment.id, leaves).await?.ok_or_else(|| {
             let words = format!(
-                "no release before {leaves} succeeded on {place} that is neither rejected nor left \
-                 by a rollback; name one: candlefish rollback {place} --to REL"
+                "no release before {leaves} succeeded on {place} that is neither banned nor rejected \
+                 nor left by a rollback; name one: candlefish rollback {place} --to REL"
             );
             Refusal::new(Code::FailedPrecondition, "nothing-before", words)
         })?,
@@ -118,7 +123,8 @@ async fn find_already(
     }))
 }
 
-/// The newest release that succeeded here before the one left, neither rejected nor itself left.
+/// The newest release that succeeded here before the one left, neither banned nor rejected nor
+/// itself left.
 async fn find_before(
     conn: &mut PgConnection,
     environment: EnvironmentId,
@@ -134,6 +140,8 @@ async fn find_before(
            AND NOT EXISTS (
                SELECT 1 FROM rejection j WHERE j.environment_id = $1
                AND j.release_id = d.release_id AND j.cleared_at IS NULL)
+           AND NOT EXISTS (
+               SELECT 1 FROM ban x WHERE x.release_id = d.release_id AND x.cleared_at IS NULL)
            AND NOT EXISTS (
                SELECT 1 FROM deployment r WHERE r.environment_id = $1 AND r.kind = 'rollback'
                AND r.leaves_release_id = d.release_id AND r.id > d.id

@@ -42,7 +42,7 @@ pub(crate) async fn grant(ctx: &Ctx, tx: &mut Tx, lane: &mut Lane) -> Result<(),
         if picture.pending.is_empty() {
             return Ok(());
         }
-        if end_rejected(tx, lane, &picture).await? {
+        if end_barred(tx, lane, &picture).await? {
             continue;
         }
         let plan = order::plan(&picture, &ancestry);
@@ -82,7 +82,7 @@ async fn picture(tx: &mut Tx, lane: &Lane, setting: &Setting) -> Result<(Picture
     };
     let picture = Picture {
         order: setting.policy.order,
-        held: setting.hold.is_some(),
+        held: setting.hold.is_some() || setting.stop.is_some(),
         live,
         acting,
         pending,
@@ -90,22 +90,22 @@ async fn picture(tx: &mut Tx, lane: &Lane, setting: &Setting) -> Result<(Picture
     Ok((picture, Known(descents.into_iter().collect())))
 }
 
-/// What waits with a release that the environment rejected meanwhile ends: it may not go live, and
-/// must not wait for a person who does not know of it. True when one ended.
-async fn end_rejected(tx: &mut Tx, lane: &mut Lane, picture: &Picture) -> Result<bool, Error> {
+/// What waits with a release that was banned, or rejected by the environment, meanwhile ends: it may
+/// not go live, and must not wait for a person who does not know of it. A rejected one may be gone
+/// back to. True when one ended.
+async fn end_barred(tx: &mut Tx, lane: &mut Lane, picture: &Picture) -> Result<bool, Error> {
     let mut ended = false;
-    for one in picture
-        .pending
-        .iter()
-        .filter(|one| one.kind == Kind::Standard)
-    {
-        let Some(reason) = &one.rejected else {
-            continue;
+    for one in &picture.pending {
+        let message = match (&one.banned, &one.rejected) {
+            (Some(by), _) => format!("its release was banned meanwhile by {by}"),
+            (None, Some(reason)) if one.kind == Kind::Standard => {
+                format!("its release was rejected here meanwhile: {reason}")
+            }
+            _ => continue,
         };
         let Some(mut waiting) = deployment::store::lock(tx, one.id).await? else {
             continue;
         };
-        let message = format!("its release was rejected here meanwhile: {reason}");
         let change = Change::new(Event::Stops(Cause::Cancelled), SYSTEM, message);
         apply_and_record(tx, lane, &mut waiting, change).await?;
         ended = true;
@@ -211,6 +211,9 @@ fn why(one: &Contender, place: usize, before: Option<DeploymentId>, setting: &Se
     if !one.sealed {
         return missing_content(one, setting);
     }
+    if let (Some(stop), true) = (&setting.stop, one.kind != Kind::Rollback) {
+        return stop.blocker();
+    }
     if let Some(hold) = &setting.hold {
         return Blocker {
             kind: blocker::Kind::Hold,
@@ -266,9 +269,10 @@ fn missing_content(one: &Contender, setting: &Setting) -> Blocker {
     }
 }
 
-/// The content of a release is whole: what waited for it takes part in its lane from now on.
+/// The content of a release is whole: what waited for it takes part in its lane from now on. Or it is
+/// banned: what waits with it ends.
 ///
-/// Comes after the seal's commit, one lane at a time; the sweep does the same should this be lost.
+/// Comes after the commit of that, one lane at a time; the sweep does the same should this be lost.
 pub(crate) async fn content_arrived(
     ctx: &Ctx,
     release: candlefish_ids::ReleaseId,

@@ -34,6 +34,8 @@ pub(crate) struct Contender {
     pub(crate) pinned: bool,
     /// Why this environment rejected its release meanwhile, while that stands.
     pub(crate) rejected: Option<String>,
+    /// Who banned its release, and why, while that stands.
+    pub(crate) banned: Option<String>,
 }
 
 /// Who acts, and whether it can still be superseded.
@@ -55,6 +57,7 @@ pub(crate) struct Live {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Picture {
     pub(crate) order: Order,
+    /// By a hold or by a stop of the line: nothing but a rollback is granted.
     pub(crate) held: bool,
     pub(crate) live: Option<Live>,
     pub(crate) acting: Option<ActingNow>,

@@ -2,13 +2,14 @@
 
 use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId, SiteId};
 use jiff_sqlx::Timestamp;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 
 use super::order::{ActingNow, Contender, Live};
 use crate::{
     ctx::{Tx, read, stored},
     deployment::{Deployment, plan::Kind},
     site::policy::Policy,
+    stop::{Standing, Stop},
 };
 
 /// A locked lane.
@@ -21,11 +22,14 @@ pub(crate) struct Lane {
 
 /// Locks a lane and then reads the clock: the beginning of every command.
 pub(crate) async fn lock(tx: &mut Tx, environment: EnvironmentId) -> Result<Lane, sqlx::Error> {
-    // The clock is read of what is locked already: after the wait, not before.
+    // The clock is read of what is locked already: after the wait, not before. The advisory lock is
+    // the gate that a stop of the line closes (`stop::store`): passed with the lane, so that what is
+    // read from here on knows of every stop that was answered.
     let row = sqlx::query!(
         r#"WITH locked AS MATERIALIZED (
                SELECT fence, superseded_in_row FROM lane WHERE environment_id = $1 FOR UPDATE)
-           SELECT fence, superseded_in_row, clock() AS "now!: Timestamp" FROM locked"#,
+           SELECT fence, superseded_in_row, clock() AS "now!: Timestamp" FROM locked
+           WHERE pg_advisory_xact_lock_shared(4001) IS NOT NULL"#,
         environment.uuid()
     )
     .fetch_one(&mut **tx)
@@ -92,7 +96,8 @@ pub(crate) async fn try_lock(
         r#"WITH locked AS MATERIALIZED (
                SELECT fence, superseded_in_row FROM lane WHERE environment_id = $1
                FOR UPDATE SKIP LOCKED)
-           SELECT fence, superseded_in_row, clock() AS "now!: Timestamp" FROM locked"#,
+           SELECT fence, superseded_in_row, clock() AS "now!: Timestamp" FROM locked
+           WHERE pg_advisory_xact_lock_shared(4001) IS NOT NULL"#,
         environment.uuid()
     )
     .fetch_optional(&mut **tx)
@@ -201,6 +206,8 @@ pub(crate) struct Hold {
 pub(crate) struct Setting {
     pub(crate) policy: Policy,
     pub(crate) hold: Option<Hold>,
+    /// What stops the line here; of two, the one that ends later.
+    pub(crate) stop: Option<Stop>,
     /// `docs/production`.
     pub(crate) place: String,
     pub(crate) site_id: SiteId,
@@ -210,17 +217,25 @@ pub(crate) struct Setting {
 
 /// Reads what the lane must know of its environment.
 pub(crate) async fn find_setting(
-    conn: &mut PgConnection,
+    tx: &mut Tx,
     environment: EnvironmentId,
 ) -> Result<Setting, sqlx::Error> {
+    let now = tx.now();
     let row = sqlx::query!(
         r#"SELECT e.policy, e.hold_by, e.hold_reason, e.slug, s.slug AS site, s.id AS site_id,
-                  e.live_deployment_id, r.commit AS "live_commit?"
+                  e.live_deployment_id, r.commit AS "live_commit?",
+                  (SELECT jsonb_build_object('id', t.id, 'pauses', t.pauses, 'reason', t.reason,
+                          'since', t.set_at, 'by', t.set_by, 'until', t.until,
+                          'site', CASE WHEN t.site_id IS NOT NULL THEN s.slug END)
+                   FROM stop t WHERE t.ended_at IS NULL AND t.until > $2
+                   AND (t.site_id = e.site_id OR t.site_id IS NULL)
+                   ORDER BY t.until DESC LIMIT 1) AS "stop: Json<Standing>"
            FROM environment e JOIN site s ON s.id = e.site_id
            LEFT JOIN release r ON r.id = e.live_release_id WHERE e.id = $1"#,
-        environment.uuid()
+        environment.uuid(),
+        stored(now) as _
     )
-    .fetch_one(conn)
+    .fetch_one(&mut **tx)
     .await?;
     let live = row.live_deployment_id.zip(row.live_commit);
     Ok(Setting {
@@ -234,6 +249,7 @@ pub(crate) async fn find_setting(
             by,
             reason: row.hold_reason.unwrap_or_default(),
         }),
+        stop: row.stop.map(|told| told.0.into()),
         place: format!("{}/{}", row.site, row.slug),
         site_id: SiteId::from_uuid(row.site_id),
     })
@@ -251,6 +267,8 @@ pub(crate) async fn list_contenders(
                   r.commit AS "commit!", r.state = 'sealed' AS "sealed!",
                   (SELECT j.reason FROM rejection j WHERE j.release_id = r.id
                    AND j.environment_id = $1 AND j.cleared_at IS NULL LIMIT 1) AS rejected,
+                  (SELECT x.by || ': ' || x.reason FROM ban x WHERE x.release_id = r.id
+                   AND x.cleared_at IS NULL) AS banned,
                   (SELECT t.content_until FROM trigger t
                    WHERE t.deployment_id = d.id AND t.outcome = 'created'
                    ORDER BY t.content_until LIMIT 1) AS "content_until: Timestamp"
@@ -280,6 +298,7 @@ pub(crate) async fn list_contenders(
             content_until: row.content_until.map(read),
             pinned: row.pinned,
             rejected: row.rejected,
+            banned: row.banned,
         };
         if row.state == "pending" {
             pending.push(contender);

@@ -8,6 +8,7 @@ use crate::{
     ctx::{Ctx, shown},
     deployment::Error,
     site::Environment,
+    stop,
 };
 
 /// Ids enough for any page; a lane with more says so by its count in the environment.
@@ -45,6 +46,7 @@ pub(crate) async fn read(ctx: &Ctx, environment: &Environment) -> Result<pb::Lan
             .map(|one| one.id.to_string())
             .collect(),
         blockers,
+        stops: environment.stops.iter().map(stop::view::stop).collect(),
         hold: environment.hold.as_ref().map(|hold| pb::Hold {
             since: Some(shown(hold.since)),
             by: hold.by.clone(),

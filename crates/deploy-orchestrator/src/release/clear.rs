@@ -8,6 +8,7 @@ use super::{Error, event, store, view};
 use crate::{
     ctx::Ctx,
     idempotency::{self, Key, Reply},
+    record::{self, Act, Scope},
     site,
 };
 
@@ -40,6 +41,13 @@ pub(crate) async fn clear(
             place: environment.place(),
         });
     }
+    let scope = Scope::Environment(environment.site_id, environment.id);
+    Act {
+        release: Some(cmd.id),
+        ..Act::new(record::Kind::Clear, scope, by, &cmd.reason)
+    }
+    .write(&mut tx)
+    .await?;
     let version = store::version(&mut tx, cmd.id).await?;
     let answer = view::load(&mut tx, cmd.id).await?;
     let fact = event::cleared(&answer, version, by);

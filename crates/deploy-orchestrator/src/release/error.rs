@@ -6,6 +6,7 @@ use candlefish_runtime::{
     refusal::{Code, Refusal},
 };
 
+use super::store::Ban;
 use crate::{ctx::CommitError, idempotency, site};
 
 /// Why a call about releases failed.
@@ -33,6 +34,10 @@ pub(crate) enum Error {
     },
     #[error("{release} is not rejected by {place}")]
     NotRejected { release: ReleaseId, place: String },
+    #[error("{release} is banned already: {}", .ban.words())]
+    Banned { release: ReleaseId, ban: Ban },
+    #[error("{release} is not banned; to clear a rejection, name its environment")]
+    NotBanned { release: ReleaseId },
     #[error("use the blob store")]
     Blobs(#[source] candlefish_blobs::Error),
     #[error("use the database")]
@@ -61,6 +66,8 @@ impl From<Error> for Refusal {
                 Self::new(Code::FailedPrecondition, "content-missing", words)
             }
             Error::NotRejected { .. } => Self::new(Code::FailedPrecondition, "not-rejected", words),
+            Error::Banned { .. } => Self::new(Code::FailedPrecondition, "release-banned", words),
+            Error::NotBanned { .. } => Self::new(Code::FailedPrecondition, "not-banned", words),
             Error::Blobs(error) if error.is_transient() => {
                 tracing::warn!(error = words, "the blob store did not answer");
                 Self::new(

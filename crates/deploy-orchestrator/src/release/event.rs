@@ -25,7 +25,12 @@ pub(super) fn rejected(release: &pb::Release, version: i32, actor: &str) -> Fact
     changed(release, version, "deploy.release.rejected.v1", actor)
 }
 
-/// A rejection was cleared.
+/// The release was banned.
+pub(super) fn banned(release: &pb::Release, version: i32, actor: &str) -> Fact {
+    changed(release, version, "deploy.release.banned.v1", actor)
+}
+
+/// A rejection or a ban was cleared.
 pub(super) fn cleared(release: &pb::Release, version: i32, actor: &str) -> Fact {
     changed(release, version, "deploy.release.cleared.v1", actor)
 }

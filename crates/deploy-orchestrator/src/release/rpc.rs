@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::{
     Error,
+    ban::{self, Ban},
     clear::{self, Clear},
     create::{self, Create},
     missing, seal, store, view,
@@ -52,6 +53,26 @@ impl Rpc {
         let done = self.tasks.complete("command", command).await;
         let done = done.map_err(|lost| Status::unavailable(lost.to_string()))?;
         Ok(done?)
+    }
+
+    async fn change_ban(
+        &self,
+        caller: Caller,
+        key: Option<Key>,
+        named: (&str, &str),
+        lifts: bool,
+    ) -> Result<Response<pb::Release>, Status> {
+        let mut faults = Faults::default();
+        let id = faults.id("id", named.0);
+        let reason = faults.reason("reason", named.1);
+        let cmd = Ban {
+            id: faults.finish_with(id)?,
+            reason,
+            lifts,
+        };
+        let ctx = self.ctx.clone();
+        let reply = self.complete(async move { ban::change(&ctx, &caller, key, cmd).await });
+        Ok(reply.await?.into_response())
     }
 }
 
@@ -151,11 +172,24 @@ impl ReleaseService for Rpc {
         }))
     }
 
+    async fn ban_release(
+        &self,
+        request: Request<pb::BanReleaseRequest>,
+    ) -> Result<Response<pb::Release>, Status> {
+        let (caller, key, message) = taken(request, "BanRelease")?;
+        self.change_ban(caller, key, (&message.id, &message.reason), false)
+            .await
+    }
+
     async fn clear_release(
         &self,
         request: Request<pb::ClearReleaseRequest>,
     ) -> Result<Response<pb::Release>, Status> {
         let (caller, key, message) = taken(request, "ClearRelease")?;
+        if message.environment.is_empty() {
+            let named = (&*message.id, &*message.reason);
+            return self.change_ban(caller, key, named, true).await;
+        }
         let mut faults = Faults::default();
         let id = faults.id("id", &message.id);
         let environment = faults.environment("environment", &message.environment);

@@ -200,21 +200,85 @@ pub(super) async fn clear(
     Ok(done.rows_affected() > 0)
 }
 
-/// The version of what the API shows of a release, for the event that tells it: everything in it only
-/// ever grows in number, so the count rises with each change.
-pub(super) async fn version(conn: &mut PgConnection, id: ReleaseId) -> Result<i32, sqlx::Error> {
-    // One change at a time counts, and by a statement of its own: it sees those before it.
+/// Locks a release against every other change of what stands against it.
+pub(super) async fn lock(conn: &mut PgConnection, id: ReleaseId) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "SELECT id FROM release WHERE id = $1 FOR NO KEY UPDATE",
         id.uuid()
     )
-    .fetch_one(&mut *conn)
+    .fetch_one(conn)
     .await?;
+    Ok(())
+}
+
+/// The ban that stands against a release, whatever its site.
+pub(crate) async fn find_ban(
+    conn: &mut PgConnection,
+    id: ReleaseId,
+) -> Result<Option<Ban>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT jsonb_build_object('at', at, 'by', by, 'reason', reason) AS "ban!: Json<Ban>"
+           FROM ban WHERE release_id = $1 AND cleared_at IS NULL"#,
+        id.uuid()
+    )
+    .fetch_optional(conn)
+    .await
+    .map(|found| found.map(|ban| ban.0))
+}
+
+/// Needs the release's lock.
+pub(super) async fn ban(
+    conn: &mut PgConnection,
+    now: Moment,
+    id: ReleaseId,
+    by: &str,
+    reason: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO ban (release_id, at, by, reason) VALUES ($1, $2, $3, $4)",
+        id.uuid(),
+        stored(now) as _,
+        by,
+        reason
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Needs the release's lock.
+pub(super) async fn lift_ban(
+    conn: &mut PgConnection,
+    now: Moment,
+    id: ReleaseId,
+    by: &str,
+    reason: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE ban SET cleared_at = $2, cleared_by = $3, clear_reason = $4
+         WHERE release_id = $1 AND cleared_at IS NULL",
+        id.uuid(),
+        stored(now) as _,
+        by,
+        reason
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The version of what the API shows of a release, for the event that tells it: everything in it only
+/// ever grows in number, so the count rises with each change.
+pub(super) async fn version(conn: &mut PgConnection, id: ReleaseId) -> Result<i32, sqlx::Error> {
+    // One change at a time counts, and by a statement of its own: it sees those before it.
+    lock(conn, id).await?;
     let count = sqlx::query_scalar!(
         r#"SELECT 1 + (r.state = 'sealed')::int
                   + (SELECT count(*) FROM release_branch b WHERE b.release_id = r.id)
                   + (SELECT count(*) + count(j.cleared_at) FROM rejection j
-                     WHERE j.release_id = r.id) AS "count!"
+                     WHERE j.release_id = r.id)
+                  + (SELECT count(*) + count(x.cleared_at) FROM ban x
+                     WHERE x.release_id = r.id) AS "count!"
            FROM release r WHERE r.id = $1"#,
         id.uuid()
     )
@@ -244,6 +308,22 @@ pub(crate) struct Shown {
     pub(crate) sealed_at: Option<Moment>,
     /// Those that stand, oldest first.
     pub(crate) rejections: Vec<Rejection>,
+    pub(crate) ban: Option<Ban>,
+}
+
+/// What keeps a release from going anywhere, as JSON tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Ban {
+    pub(super) at: jiff::Timestamp,
+    pub(super) by: String,
+    pub(super) reason: String,
+}
+
+impl Ban {
+    /// `by erin since 2026-11-25T14:00:00Z: it leaks`.
+    pub(crate) fn words(&self) -> String {
+        format!("by {} since {:.0}: {}", self.by, self.at, self.reason)
+    }
 }
 
 /// What stands against a release, and where, as JSON tells it.
@@ -276,6 +356,7 @@ macro_rules! shown_release {
             created_by: $row.created_by,
             sealed_at: $row.sealed_at.map($crate::ctx::read),
             rejections: $row.rejections.0,
+            ban: $row.ban.map(|ban| ban.0),
         }
     };
 }
@@ -298,7 +379,10 @@ macro_rules! select_release {
                               ORDER BY j.at), '[]')
                        FROM rejection j JOIN environment e ON e.id = j.environment_id
                        WHERE j.release_id = r.id AND j.cleared_at IS NULL)
-                          AS "rejections!: Json<Vec<Rejection>>"
+                          AS "rejections!: Json<Vec<Rejection>>",
+                      (SELECT jsonb_build_object('at', x.at, 'by', x.by, 'reason', x.reason)
+                       FROM ban x WHERE x.release_id = r.id AND x.cleared_at IS NULL)
+                          AS "ban: Json<Ban>"
                FROM release r JOIN site s ON s.id = r.site_id "# + $rest,
             $($argument),+
         )

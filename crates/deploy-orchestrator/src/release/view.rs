@@ -68,5 +68,10 @@ pub(crate) fn release(row: Shown) -> pb::Release {
         created_by: row.created_by,
         sealed_at: row.sealed_at.map(shown),
         rejections: rejections.collect(),
+        ban: row.ban.map(|ban| pb::release::Ban {
+            at: Some(shown(Moment::from_database(ban.at))),
+            by: ban.by,
+            reason: ban.reason,
+        }),
     }
 }

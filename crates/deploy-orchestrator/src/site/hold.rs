@@ -3,11 +3,12 @@
 use candlefish_proto::deploy as pb;
 use candlefish_runtime::identity::Caller;
 
-use super::{Error, Hold, Kind, event, store, view};
+use super::{Environment, Error, Hold, Kind, event, store, view};
 use crate::{
-    ctx::Ctx,
+    ctx::{Ctx, Tx},
     idempotency::{self, Key, Reply},
     lane,
+    record::{self, Act, Scope},
 };
 
 /// A hold to set or to lift.
@@ -63,6 +64,9 @@ pub(crate) async fn change(
         }),
     };
     store::save_hold(&mut tx, found.id, hold.as_ref()).await?;
+    recorded(&mut tx, caller, &before, &cmd)
+        .await
+        .map_err(store::Error::from)?;
     lane::grant(ctx, &mut tx, &mut lane).await?;
     let after = store::load_environment(&mut tx, found.id).await?;
     let verb = if cmd.lifts { "lifted" } else { "held" };
@@ -80,4 +84,21 @@ pub(crate) async fn change(
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
     ctx.commit(tx).await?;
     Ok(Reply::new(answer))
+}
+
+async fn recorded(
+    tx: &mut Tx,
+    caller: &Caller,
+    environment: &Environment,
+    cmd: &ChangeHold,
+) -> Result<(), sqlx::Error> {
+    let kind = if cmd.lifts {
+        record::Kind::LiftHold
+    } else {
+        record::Kind::Hold
+    };
+    let scope = Scope::Environment(environment.site_id, environment.id);
+    Act::new(kind, scope, &caller.principal, &cmd.reason)
+        .write(tx)
+        .await
 }

@@ -25,6 +25,7 @@ use crate::{
     idempotency::Key,
     lane,
     page::{self, Filter, Page},
+    record,
 };
 
 const NAME_MAX: usize = 100;
@@ -285,6 +286,41 @@ impl SiteService for Rpc {
         let asked = request.get_ref();
         let found = self.find(&caller, &asked.site, &asked.environment).await?;
         Ok(Response::new(lane::view::read(&self.ctx, &found).await?))
+    }
+
+    async fn list_history(
+        &self,
+        request: Request<pb::ListHistoryRequest>,
+    ) -> Result<Response<pb::ListHistoryResponse>, Status> {
+        let caller = identity::caller(&request)?;
+        let message = request.into_inner();
+        let mut faults = Faults::default();
+        let site = faults.site("site", &message.site);
+        let environment = faults.environment("environment", &message.environment);
+        let filter = Filter::of("ListHistory").with(&site).with(&environment);
+        let page: Page<i64> = Page::read(
+            &mut faults,
+            &filter,
+            message.page_size,
+            &message.page_token,
+            page::SIZES,
+        );
+        faults.finish()?;
+        let found = self.find(&caller, &site, &environment).await?;
+        let mut conn = self.ctx.pool.acquire().await.map_err(Error::Begin)?;
+        let before = page.after().copied();
+        let rows = record::store::list(&mut conn, found.site_id, found.id, before, page.limit())
+            .await
+            .map_err(|error| Error::from(store::Error::from(error)))?;
+        let (rows, next_page_token) = page.cut(rows, |one| one.id);
+        let records = rows
+            .into_iter()
+            .map(|one| record::view::record(one, &found))
+            .collect();
+        Ok(Response::new(pb::ListHistoryResponse {
+            records,
+            next_page_token,
+        }))
     }
 }
 

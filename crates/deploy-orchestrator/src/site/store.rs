@@ -7,11 +7,14 @@ use candlefish_runtime::{
     refusal::{Code, Refusal},
 };
 use jiff_sqlx::Timestamp;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use super::{Environment, Hold, Kind, Live, Site, Source, policy::Policy, pushes::PushRule};
-use crate::ctx::{read, stored};
+use crate::{
+    ctx::{read, stored},
+    stop::{Standing, Stop},
+};
 
 /// Why a row could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -141,6 +144,7 @@ struct EnvironmentRow {
     hold_by: Option<String>,
     hold_reason: Option<String>,
     hold_deployment_id: Option<Uuid>,
+    stops: Json<Vec<Standing>>,
     acting: Option<Uuid>,
     pending_count: i64,
     not_restorable: String,
@@ -188,6 +192,7 @@ impl TryFrom<EnvironmentRow> for Environment {
                     deployment_id: row.hold_deployment_id.map(DeploymentId::from_uuid),
                 },
             ),
+            stops: row.stops.0.into_iter().map(Stop::from).collect(),
             acting: row.acting.map(DeploymentId::from_uuid),
             pending_count: row.pending_count,
             not_restorable: row.not_restorable,
@@ -210,6 +215,14 @@ macro_rules! select_environment {
                       e.live_since AS "live_since: Timestamp",
                       e.hold_since AS "hold_since: Timestamp", e.hold_by, e.hold_reason,
                       e.hold_deployment_id,
+                      (SELECT COALESCE(jsonb_agg(jsonb_build_object('id', t.id,
+                              'pauses', t.pauses, 'reason', t.reason, 'since', t.set_at,
+                              'by', t.set_by, 'until', t.until,
+                              'site', CASE WHEN t.site_id IS NOT NULL THEN s.slug END)
+                              ORDER BY t.until DESC), '[]')
+                       FROM stop t WHERE t.ended_at IS NULL AND t.until > (SELECT clock())
+                       AND (t.site_id = e.site_id OR t.site_id IS NULL))
+                          AS "stops!: Json<Vec<Standing>>",
                       (SELECT d.id FROM deployment d WHERE d.environment_id = e.id
                        AND d.state IN ('running', 'waiting', 'cancelling')) AS acting,
                       (SELECT count(*) FROM deployment d WHERE d.environment_id = e.id

@@ -4,7 +4,7 @@ use candlefish_manifest::Limits;
 use candlefish_proto::deploy as pb;
 
 use super::{Environment, Hold, Kind, Site, Source, host};
-use crate::{config::Config, ctx::shown};
+use crate::{config::Config, ctx::shown, stop};
 
 pub(super) fn site(config: &Config, site: Site) -> pb::Site {
     pb::Site {
@@ -75,6 +75,7 @@ pub(super) fn environment(config: &Config, one: &Environment) -> pb::Environment
             .unwrap_or_default(),
         live_since: one.live.as_ref().map(|live| shown(live.since)),
         hold: one.hold.as_ref().map(hold),
+        stops: one.stops.iter().map(stop::view::stop).collect(),
         acting_deployment_id: one.acting.map(|id| id.to_string()).unwrap_or_default(),
         pending_count: i32::try_from(one.pending_count).unwrap_or(i32::MAX),
         version: one.version,

@@ -19,11 +19,12 @@ use crate::{
         self, Deployment, Error,
         apply::{Change, apply, record, undone},
         event::SYSTEM,
-        plan::StepKind,
+        plan::{Kind, StepKind},
         state::{Cause, Event, State},
     },
     lane::{self, store::Lane},
     observed::Observed,
+    stop,
 };
 
 /// A step that this worker claimed, to be worked on outside the database.
@@ -44,6 +45,8 @@ struct Hands<'a> {
     before: State,
     /// Something that people see changed.
     changed: bool,
+    /// Some stop of the line pauses what acts.
+    pausing: bool,
     worker: &'a str,
 }
 
@@ -69,8 +72,11 @@ pub(crate) async fn turn(
         return Ok(None);
     };
     let mut hands = Hands::new(ctx, &mut tx, lane, deployment, worker);
+    hands.pausing = found.pausing;
     let claimed = if found.lost && found.step.lost_leases >= ctx.config.quarantine_after {
         hands.quarantine(&found.step).await?;
+        None
+    } else if !hands.may_begin(&found.step).await? {
         None
     } else if found.step.kind.is_outside() {
         Some(hands.claim(found.step, found.lost).await?)
@@ -99,11 +105,13 @@ pub(crate) async fn record_outside(
         return Ok(None);
     }
     let held = store::lock_claimed(&mut tx, claimed.step.id, claimed.claim).await?;
-    let Some(step) = held else {
+    let Some(held) = held else {
         tracing::info!(deployment.id = %deployment.id, "an outcome without its claim is refused");
         return Ok(None);
     };
+    let step = held.step;
     let mut hands = Hands::new(ctx, &mut tx, lane, deployment, worker);
+    hands.pausing = held.pausing;
     let next = match outcome {
         Ok(outcome) => match hands.take(step, outcome).await? {
             Some(step) => hands.reach(step).await?,
@@ -135,6 +143,7 @@ impl<'a> Hands<'a> {
             deployment,
             before,
             changed: false,
+            pausing: false,
             worker,
         }
     }
@@ -227,11 +236,40 @@ impl<'a> Hands<'a> {
         if matches!(self.deployment.state, State::Waiting(_)) {
             self.move_by(Event::Resumes, "").await?;
         }
-        let next = store::ready_next(self.tx, now, self.deployment.id).await?;
-        if next.is_none() {
+        let Some(next) = store::ready_next(self.tx, now, self.deployment.id).await? else {
             undone(self.tx, &mut self.lane, &mut self.deployment).await?;
+            return Ok(None);
+        };
+        Ok(self.may_begin(&next).await?.then_some(next))
+    }
+
+    /// Whether no stop of the line pauses the deployment before this step. One that has begun is in
+    /// its middle; an undo and a rollback are never kept.
+    async fn may_begin(&mut self, step: &Step) -> Result<bool, Error> {
+        if step.started_at.is_some() || step.is_undo {
+            return Ok(true);
         }
-        Ok(next)
+        let now = self.tx.now();
+        let stop = if self.pausing && self.deployment.kind != Kind::Rollback {
+            stop::store::find_pausing(self.tx, now, self.deployment.site_id).await?
+        } else {
+            None
+        };
+        if let Some(stop) = stop {
+            let blocker = stop.blocker();
+            store::paused::pause(self.tx, step, stop.until).await?;
+            blocker::set(self.tx, now, self.deployment.id, Some(&blocker)).await?;
+            self.pause_deadline(&blocker);
+            self.move_by(Event::Waits, "").await?;
+            return Ok(false);
+        }
+        // Before it began it can only have waited for a stop.
+        if matches!(self.deployment.state, State::Waiting(_)) {
+            blocker::set(self.tx, now, self.deployment.id, None).await?;
+            self.resume_deadline();
+            self.move_by(Event::Resumes, "").await?;
+        }
+        Ok(true)
     }
 
     async fn wait(&mut self, step: &Step, wait: &Wait) -> Result<(), Error> {

@@ -16,8 +16,11 @@ use crate::{
 };
 
 mod due;
+mod lock;
+pub(crate) mod paused;
 
-pub(crate) use due::{Due, list_due, list_reported, lock_due};
+pub(crate) use due::{Due, list_due, list_reported};
+pub(crate) use lock::{lock_claimed, lock_due};
 
 /// A step row before it is known to be one that this binary understands.
 struct Row {
@@ -188,25 +191,6 @@ pub(crate) async fn ready_next(
                      lost_leases, started_at AS "started_at: Timestamp", detail, message"#,
         deployment.uuid(),
         stored(now) as _
-    )
-    .fetch_optional(conn)
-    .await?;
-    Ok(row.and_then(Row::known))
-}
-
-/// Locks a claimed step; none when the claim is no longer ours.
-pub(crate) async fn lock_claimed(
-    conn: &mut PgConnection,
-    id: StepId,
-    claim: i64,
-) -> Result<Option<Step>, sqlx::Error> {
-    let row = sqlx::query_as!(
-        Row,
-        r#"SELECT id, deployment_id, ord, kind, weight, interval_ms, undo_of, attempt, lost_leases,
-                  started_at AS "started_at: Timestamp", detail, message
-           FROM step WHERE id = $1 AND claim = $2 AND state = 'running' FOR UPDATE"#,
-        id.uuid(),
-        claim
     )
     .fetch_optional(conn)
     .await?;

@@ -5,7 +5,7 @@ use candlefish_ids::{DeploymentId, EnvironmentId};
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
-use super::worker::chain;
+use super::{store, worker::chain};
 use crate::{
     ctx::Ctx,
     deployment::{
@@ -14,8 +14,11 @@ use crate::{
         event::SYSTEM,
         state::{Cause, Event},
     },
-    lane,
+    lane, stop,
 };
+
+/// Lanes at once.
+const LANES: i64 = 200;
 
 /// Sweeps until `stopping`.
 pub(crate) async fn run(ctx: Ctx, stopping: CancellationToken) {
@@ -25,6 +28,7 @@ pub(crate) async fn run(ctx: Ctx, stopping: CancellationToken) {
         }
         tokio::select! {
             () = stopping.cancelled() => return,
+            () = ctx.nudges.lanes.notified() => {}
             () = tokio::time::sleep(ctx.config.sweep) => {}
         }
     }
@@ -50,7 +54,32 @@ async fn sweep(ctx: &Ctx) -> Result<(), Error> {
             );
         }
     }
-    Ok(())
+    after_stops(ctx).await
+}
+
+/// Ends the stops whose time has passed, and lets the lanes choose that waited for one that ended:
+/// all of them, page by page, for a stop of everything may have kept thousands.
+async fn after_stops(ctx: &Ctx) -> Result<(), Error> {
+    if let Err(error) = stop::lift::end_expired(ctx).await {
+        tracing::warn!(error = %chain(&error), "a stop whose time has passed did not end");
+    }
+    let mut after = None;
+    loop {
+        let mut conn = ctx.pool.acquire().await?;
+        let left = store::paused::list_left(&mut conn, after, LANES).await?;
+        drop(conn);
+        after = left.last().copied();
+        if after.is_none() {
+            return Ok(());
+        }
+        for environment in left {
+            if let Err(error) = grant(ctx, environment).await {
+                tracing::warn!(
+                    environment.id = %environment, error = %chain(&error), "a lane could not choose"
+                );
+            }
+        }
+    }
 }
 
 async fn grant(ctx: &Ctx, environment: EnvironmentId) -> Result<(), Error> {

@@ -379,6 +379,15 @@ impl Api {
         self.sites().lift_hold(request).await
     }
 
+    pub(crate) async fn ban(&self, release: &str) -> Answer<Response<pb::Release>> {
+        let request = self.request(pb::BanReleaseRequest {
+            id: release.to_owned(),
+            reason: "it leaks".to_owned(),
+        });
+        self.releases().ban_release(request).await
+    }
+
+    /// Without an environment it lifts the ban.
     pub(crate) async fn clear(
         &self,
         environment: &str,

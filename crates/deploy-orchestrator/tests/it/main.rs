@@ -2,10 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod api;
+mod bans;
 mod crashes;
 mod edge;
 mod edges;
 mod gateway;
+mod history;
 mod idempotency;
 mod identity;
 mod keys;
@@ -21,6 +23,7 @@ mod rolling;
 mod sandbox;
 mod sites;
 mod steps;
+mod stops;
 mod traffic;
 mod triggers;
 mod verbs;

@@ -8,7 +8,9 @@ use std::{
     sync::{Mutex, OnceLock},
 };
 
-use candlefish_proto::deploy::{self as pb, deployment::State};
+use candlefish_proto::deploy::{
+    self as pb, deployment::State, stop_service_client::StopServiceClient,
+};
 use candlefish_testkit::poll_until;
 use serde_json::Value;
 use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt as _};
@@ -111,6 +113,16 @@ const YEARS: &str = "
         FROM (SELECT DISTINCT ON (environment_id) environment_id, release_id, id FROM deployment
               WHERE state = 'succeeded' ORDER BY environment_id, id DESC) d
         WHERE d.environment_id = e.id AND e.kind = 'standard';
+    INSERT INTO stop (id, site_id, pauses, reason, set_at, set_by, until, ended_at, ended_by, end_reason)
+        SELECT uid(6, n), CASE WHEN n % 10 > 0 THEN uid(1, 1 + n % 200) END, true, 'r', clock(), 'erin',
+               clock(), clock(), 'erin', 'r'
+        FROM generate_series(1, 20000) n;
+    INSERT INTO ban SELECT uid(3, n), clock(), 'erin', 'r', clock(), 'erin', 'r'
+        FROM generate_series(1, 50001) n;
+    INSERT INTO record (at, kind, by, reason, site_id, environment_id)
+        SELECT clock(), 'hold', 'erin', 'r', CASE WHEN n % 50 > 0 THEN uid(1, 1 + n % 200) END,
+               CASE WHEN n % 50 > 1 THEN uid(2, CASE WHEN n % 2 = 1 THEN 1 ELSE 1 + n % 20000 END) END
+        FROM generate_series(1, 100000) n;
     INSERT INTO route (host, environment_id, site, environment, epoch, version, releases, noindex)
         SELECT 'h' || n || '.localhost', uid(2, n), 's', 'e', 1, 1, '[]', true
         FROM generate_series(1, 20000) n;
@@ -267,6 +279,26 @@ async fn list_deployments(api: &Api, commit: &str) {
     );
 }
 
+/// Stops and histories.
+async fn look_at_acts(api: &Api) {
+    for (site, include_ended) in [("", false), ("", true), (SITE, false), (SITE, true)] {
+        let request = api.request(pb::ListStopsRequest {
+            site: site.to_owned(),
+            include_ended,
+            ..pb::ListStopsRequest::default()
+        });
+        let mut client = StopServiceClient::new(api.channel.clone());
+        client.list_stops(request).await.unwrap();
+    }
+    let request = api.request(pb::ListHistoryRequest {
+        site: SITE.to_owned(),
+        environment: "production".to_owned(),
+        ..pb::ListHistoryRequest::default()
+    });
+    let found = api.sites().list_history(request).await.unwrap();
+    assert_eq!(found.into_inner().records.len(), 50);
+}
+
 /// The other lists and looks.
 async fn look_around(api: &Api, deployment: &str, commit: &str) {
     for _time in 0..TIMES {
@@ -300,6 +332,7 @@ async fn look_around(api: &Api, deployment: &str, commit: &str) {
         assert!(!api.triggers(&commit[..7]).await.unwrap().is_empty());
         let request = api.request(pb::ListQueueItemsRequest::default());
         api.queues().list_queue_items(request).await.unwrap();
+        look_at_acts(api).await;
         for (release, commit) in [("", ""), ("", commit)] {
             let request = api.request(pb::CreateRollbackRequest {
                 site: SITE.to_owned(),
@@ -352,6 +385,10 @@ async fn nothing_scans_what_grows() {
         let made = api.create("production", &release, Some(recreate())).await;
         let id = made.unwrap().into_inner().id;
         api.cancel(&id).await.unwrap();
+        let stop = crate::stops::set(&sandbox, &api, "", true).await.unwrap();
+        crate::stops::lift(&api, &stop.id).await.unwrap();
+        api.ban(&release).await.unwrap();
+        api.clear("", &release).await.unwrap();
     }
     let whole = api.deploy_whole("e8", &release);
     tokio::time::timeout(SOON, whole).await.ok();

@@ -351,6 +351,84 @@ async fn every_verb(at: At) {
     }
 }
 
+/// What a ban comes to: apart, for it concerns every place at once.
+fn banned(at: At) -> State {
+    match at {
+        At::PendingLane | At::PendingContent | At::PendingHold | At::Cancelled => State::Cancelled,
+        At::Staging | At::Succeeded => State::Succeeded,
+        At::Analysing | At::Baking => State::Waiting,
+        At::Cancelling | At::RolledBack => State::RolledBack,
+        At::Failed => State::Failed,
+        At::Superseded => State::Superseded,
+    }
+}
+
+/// What a stop that pauses comes to, once the edges follow, and what it says.
+fn stopped(at: At) -> (State, &'static [pb::blocker::Kind]) {
+    use pb::blocker::Kind::{Content, Stop, Timer};
+    match at {
+        At::PendingLane | At::PendingHold => (State::Pending, &[Stop]),
+        At::PendingContent => (State::Pending, &[Content]),
+        At::Staging => (State::Waiting, &[Stop]),
+        At::Analysing | At::Baking => (State::Waiting, &[Timer]),
+        _ => (banned(at), &[]),
+    }
+}
+
+async fn a_stop_and_a_ban(at: At) {
+    let world = World::new().await;
+    let place = world.places(at, 1).await.remove(0);
+    let (api, id) = (&world.api, &place.id);
+    let stop = crate::stops::set(&world.sandbox, api, "docs", true).await;
+    let stop = stop.unwrap().id;
+    world.edge.act(|script| script.frozen = false);
+    let claim = |one: &pb::Deployment| (one.state(), &*blockers(one)) == stopped(at);
+    api.wait_until(id, &format!("a stop at {at:?}"), claim)
+        .await;
+    if at != At::Staging {
+        // Paused, it would end by itself once the stop is lifted: there it is banned after.
+        api.ban(&place.release).await.unwrap();
+    }
+    crate::stops::lift(api, &stop).await.unwrap();
+    api.wait_for(id, &[banned(at)]).await;
+    if at == At::Staging {
+        api.ban(&place.release).await.unwrap();
+    }
+    let refused = api.create(&place.environment, &place.release, None).await;
+    assert_eq!(reason(&refused.unwrap_err()), "release-banned");
+    if api.deployment(id).await.finished_at.is_some() {
+        let refused = api.retry(id).await.unwrap_err();
+        assert_eq!(reason(&refused), "release-banned", "retry at {at:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_stop_and_a_ban_while_it_waits() {
+    for at in [At::PendingLane, At::PendingContent, At::PendingHold] {
+        Box::pin(a_stop_and_a_ban(at)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stop_and_a_ban_while_it_acts() {
+    for at in [At::Staging, At::Analysing, At::Baking, At::Cancelling] {
+        Box::pin(a_stop_and_a_ban(at)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stop_and_a_ban_after_it_ended() {
+    for at in [
+        At::Succeeded,
+        At::Failed,
+        At::Cancelled,
+        At::Superseded,
+        At::RolledBack,
+    ] {
+        Box::pin(a_stop_and_a_ban(at)).await;
+    }
+}
+
 #[tokio::test]
 async fn every_verb_while_it_waits_for_its_lane() {
     Box::pin(every_verb(At::PendingLane)).await;

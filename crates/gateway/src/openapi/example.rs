@@ -19,9 +19,14 @@ pub(crate) fn body(method: &str) -> Option<Value> {
         } } }),
         "SetHold" => json!({ "reason": "A sale runs until tonight." }),
         "LiftHold" => json!({ "reason": "The sale is over." }),
+        "SetStop" => json!({
+            "site": "docs", "reason": "The registry is down.", "until": "2026-12-01T18:00:00Z",
+        }),
+        "LiftStop" => json!({ "reason": "It is back." }),
         "CreateRelease" => json!({
             "site": "docs", "manifest_digest": digest, "manifest_size": 4096,
         }),
+        "BanRelease" => json!({ "reason": "It shows a draft." }),
         "ClearRelease" => json!({
             "environment": "production", "reason": "The missing page was a fault of the check.",
         }),

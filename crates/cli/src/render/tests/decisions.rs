@@ -1,4 +1,4 @@
-use candlefish_proto::deploy::{Recreate, Rolling};
+use candlefish_proto::deploy::{ListStopsResponse, Recreate, Rolling, Stop};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -188,6 +188,60 @@ fn machine() -> Vec<Error> {
         Error::Context(contexts::Error::None),
         Error::Context(unknown),
     ]
+}
+
+#[test]
+fn a_stop_is_shown_wherever_it_keeps_something() {
+    let stop = Stop {
+        id: "stop_01k8qw4f9cfk2t0v1e6m7r8x9a".to_owned(),
+        site: "docs".to_owned(),
+        pauses: true,
+        reason: "the registry is down".to_owned(),
+        since: at(-300),
+        by: "erin".to_owned(),
+        until: at(7200),
+        ..Stop::default()
+    };
+    let everything = Stop {
+        site: String::new(),
+        pauses: false,
+        ended_at: at(60),
+        ended_by: "system".to_owned(),
+        ..stop.clone()
+    };
+    let environment = Environment {
+        stops: vec![stop.clone()],
+        ..environment()
+    };
+    let list = ListStopsResponse {
+        stops: vec![stop.clone(), everything.clone()],
+        ..ListStopsResponse::default()
+    };
+    let kept = Blocker {
+        kind: blocker::Kind::Stop.into(),
+        since: at(0),
+        until: at(7200),
+        owner: "approver".to_owned(),
+        message: "docs is stopped by erin: the registry is down".to_owned(),
+        action: "candlefish stop lift docs --reason …".to_owned(),
+        cleared_at: None,
+    };
+    let deployment = Deployment {
+        blockers: vec![kept],
+        ..canary()
+    };
+    let texts = [
+        stop::set(&stop, &look(120)),
+        stop::set(&everything, &look(120)),
+        stop::lifted(&stop),
+        stop::lifted(&everything),
+        stop::list(&list, &look(120)),
+        stop::list(&ListStopsResponse::default(), &look(120)),
+        environment::full(&environment, &look(120)),
+        blockers::idle(&environment, &look(120)),
+        blockers::why(&deployment, None, &look(120)),
+    ];
+    assert_snapshot!(texts.join("\n\n"));
 }
 
 #[test]

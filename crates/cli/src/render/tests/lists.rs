@@ -2,8 +2,8 @@ use candlefish_proto::{
     access::{ListTokensResponse, Principal, Role, Token, WhoAmIResponse},
     deploy::{
         Edge, ListDeploymentsResponse, ListEdgesResponse, ListEnvironmentsResponse,
-        ListQueueItemsResponse, ListReleasesResponse, LogLine, Policy, QueueItem, edge, queue_item,
-        release::Rejection,
+        ListHistoryResponse, ListQueueItemsResponse, ListReleasesResponse, LogLine, Policy,
+        QueueItem, Record, edge, queue_item, record, release::Rejection,
     },
     event::Envelope,
 };
@@ -237,4 +237,66 @@ fn numbers_and_times_are_as_people_read_them() {
             expected
         );
     }
+}
+
+#[test]
+fn a_history_says_who_did_what_when_and_why() {
+    let record = |kind: record::Kind, seconds: i64, by: &str, reason: &str| Record {
+        kind: kind.into(),
+        at: at(seconds),
+        by: by.to_owned(),
+        reason: reason.to_owned(),
+        site: "docs".to_owned(),
+        environment: "production".to_owned(),
+        release_id: REL.to_owned(),
+        deployment_id: DEP.to_owned(),
+        ..Record::default()
+    };
+    let everything = Record {
+        site: String::new(),
+        ..record(record::Kind::LiftStop, 110, "system", "its time has passed")
+    };
+    let by_hand = Record {
+        deployment_id: String::new(),
+        ..record(record::Kind::Hold, 50, "ada", "launch day")
+    };
+    let records = vec![
+        everything,
+        record(record::Kind::Stop, 100, "erin", "an attack"),
+        record(record::Kind::Unban, 90, "erin", "it was published"),
+        record(record::Kind::Ban, 80, "erin", "it shows a draft"),
+        record(record::Kind::Clear, 70, "ada", "it was the network"),
+        record(record::Kind::LiftHold, 60, "ada", "launched"),
+        by_hand,
+        record(record::Kind::Rollback, 40, "ada", "the menu is gone"),
+        record(record::Kind::Hold, 40, "ada", "the menu is gone"),
+        record(record::Kind::Reject, 30, "ada", "aborted by ada: it hurts"),
+        record(record::Kind::Abort, 30, "ada", "it hurts"),
+        record(record::Kind::Cancel, -90_000, "ci-docs", ""),
+    ];
+    let answer = ListHistoryResponse {
+        records,
+        ..Default::default()
+    };
+    let ban = candlefish_proto::deploy::release::Ban {
+        at: at(0),
+        by: "erin".to_owned(),
+        reason: "it shows a draft".to_owned(),
+    };
+    let banned = Release {
+        ban: Some(ban),
+        ..release()
+    };
+    let releases = ListReleasesResponse {
+        releases: vec![banned.clone()],
+        ..Default::default()
+    };
+    let texts = [
+        history::list(&answer, &look(120)),
+        history::list(&ListHistoryResponse::default(), &look(120)),
+        release::list(&releases, &look(120)),
+        release::banned(&banned),
+        release::unbanned(&release()),
+    ];
+    assert_snapshot!(texts.join("\n\n"));
 }

@@ -64,6 +64,9 @@ macro_rules! select_surroundings {
                        FROM rejection j JOIN environment e ON e.id = j.environment_id
                        WHERE j.release_id = r.id AND j.cleared_at IS NULL)
                           AS "rejections!: Json<Vec<release::store::Rejection>>",
+                      (SELECT jsonb_build_object('at', x.at, 'by', x.by, 'reason', x.reason)
+                       FROM ban x WHERE x.release_id = r.id AND x.cleared_at IS NULL)
+                          AS "ban: Json<release::store::Ban>",
                       (SELECT COALESCE(jsonb_agg(jsonb_build_object('kind', b.kind, 'since', b.since,
                               'until', b.until, 'owner', b.owner, 'message', b.message,
                               'action', b.action) ORDER BY b.id), '[]')

@@ -26,6 +26,7 @@ fn push(admission: i64, commit: &str) -> Contender {
         content_until: None,
         pinned: false,
         rejected: None,
+        banned: None,
     }
 }
 

@@ -1,19 +1,12 @@
-//! Which steps are due, and locking one that is.
+//! Which steps are due.
 
 use std::time::Duration;
 
-use candlefish_clock::Moment;
 use candlefish_ids::{DeploymentId, EnvironmentId, StepId};
-use jiff_sqlx::Timestamp;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::Row;
-use crate::{
-    ctx::stored,
-    deployment::plan::PLAN_VERSION,
-    step::{Step, worker::News},
-};
+use crate::{deployment::plan::PLAN_VERSION, step::worker::News};
 
 /// A step that is due, and where it belongs.
 #[derive(Debug, Clone, Copy)]
@@ -105,53 +98,4 @@ pub(crate) async fn list_reported(
             edges_reported: true,
         })
         .collect())
-}
-
-/// A step as a turn finds it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Found {
-    pub(crate) step: Step,
-    /// It was claimed and its lease ran out: a worker was lost.
-    pub(crate) lost: bool,
-}
-
-/// Locks a step that is still due at `now`; none when somebody was faster.
-pub(crate) async fn lock_due(
-    conn: &mut PgConnection,
-    now: Moment,
-    id: StepId,
-    edges_reported: bool,
-) -> Result<Option<Found>, sqlx::Error> {
-    let row = sqlx::query!(
-        r#"SELECT id, deployment_id, ord, kind, weight, interval_ms, undo_of, attempt, lost_leases,
-                  started_at AS "started_at: Timestamp", detail, message, state
-           FROM step
-           WHERE id = $1 AND (run_at <= $2 OR (waits_on_edges AND $3))
-             AND (state = 'ready' OR (state = 'running' AND lease_until < $2))
-           FOR UPDATE"#,
-        id.uuid(),
-        stored(now) as _,
-        edges_reported
-    )
-    .fetch_optional(conn)
-    .await?;
-    Ok(row.and_then(|row| {
-        let lost = row.state == "running";
-        let step = Row {
-            id: row.id,
-            deployment_id: row.deployment_id,
-            ord: row.ord,
-            kind: row.kind,
-            weight: row.weight,
-            interval_ms: row.interval_ms,
-            undo_of: row.undo_of,
-            attempt: row.attempt,
-            lost_leases: row.lost_leases,
-            started_at: row.started_at,
-            detail: row.detail,
-            message: row.message,
-        }
-        .known()?;
-        Some(Found { step, lost })
-    }))
 }

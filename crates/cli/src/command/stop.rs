@@ -1,0 +1,158 @@
+//! `stop`: stop-the-line, for a site or for everything.
+
+use candlefish_ids::StopId;
+use candlefish_proto::deploy::{LiftStopRequest, ListStopsRequest, SetStopRequest, Stop};
+use clap::Subcommand;
+use jiff::Span;
+
+use super::subject::explained;
+use crate::{
+    api::Api,
+    app::App,
+    clock,
+    error::{Error, Exit},
+    render,
+};
+
+/// Options of `stop`.
+#[derive(Debug, clap::Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    before_help = "\
+Examples:
+  candlefish stop docs --reason \"the registry is down\" --for 2h
+  candlefish stop --reason \"an attack\" --for 30m --pause        everything, and what acts is paused
+  candlefish stop lift docs --reason \"it is back\"
+  candlefish stop list"
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    set: Set,
+}
+
+#[derive(Debug, clap::Args)]
+struct Set {
+    /// The site; without it, everything
+    site: Option<String>,
+    /// Why
+    #[arg(long, required = true)]
+    reason: Option<String>,
+    /// How long, such as 2h; at most 7d
+    #[arg(long = "for", value_name = "DURATION", required = true)]
+    lasts: Option<Span>,
+    /// Pause what acts before its next step, instead of letting it through
+    #[arg(long)]
+    pause: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Lift a stop; what it kept goes on
+    Lift {
+        /// The site, or the stop's id; without it, the stop of everything
+        stopped: Option<String>,
+        /// Why
+        #[arg(long)]
+        reason: String,
+    },
+    /// List stops, newest first
+    List {
+        /// Only what stops this site
+        site: Option<String>,
+        /// Those that ended too
+        #[arg(long)]
+        all: bool,
+        /// At most this many
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+}
+
+/// Sets, lifts or lists.
+pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
+    let api = app.api()?;
+    let look = app.output.look_out();
+    match args.command {
+        Some(Command::Lift { stopped, reason }) => {
+            let id = find(&api, stopped.unwrap_or_default()).await?;
+            let stop = api.act(LiftStopRequest { id, reason }).await?;
+            app.show(&stop, render::stop::lifted);
+        }
+        Some(Command::List { site, all, limit }) => {
+            let site = site.unwrap_or_default();
+            let request = ListStopsRequest {
+                site: site.clone(),
+                include_ended: all,
+                ..Default::default()
+            };
+            let answer = api.list(request, limit).await;
+            let answer = explained(&api, answer, &site, None).await?;
+            app.show(&answer, |answer| render::stop::list(answer, &look));
+        }
+        None => {
+            let stop = set(&api, args.set).await?;
+            app.show(&stop, |stop| render::stop::set(stop, &look));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn set(api: &Api, set: Set) -> Result<Stop, Error> {
+    let site = set.site.unwrap_or_default();
+    // What was asked has no moment in it: the same asked again is the same.
+    let asked = SetStopRequest {
+        site: site.clone(),
+        pauses: set.pause,
+        reason: set.reason.unwrap_or_default(),
+        until: None,
+    };
+    let until = Some(end(set.lasts.unwrap_or_default())?);
+    let message = SetStopRequest {
+        until,
+        ..asked.clone()
+    };
+    let answer = api.act_as(&asked, message).await.map(|(stop, _)| stop);
+    if site.is_empty() {
+        return answer;
+    }
+    explained(api, answer, &site, None).await
+}
+
+/// The id of the stop that stands for this very site, or for everything.
+async fn find(api: &Api, stopped: String) -> Result<String, Error> {
+    if stopped.parse::<StopId>().is_ok() {
+        return Ok(stopped);
+    }
+    let request = ListStopsRequest {
+        site: stopped.clone(),
+        ..Default::default()
+    };
+    let answer = api.list(request, usize::MAX).await;
+    let standing = explained(api, answer, &stopped, None).await?.stops;
+    let found = standing.into_iter().find(|stop| stop.site == stopped);
+    found.map(|stop| stop.id).ok_or_else(|| {
+        let what = if stopped.is_empty() {
+            "everything is not stopped".to_owned()
+        } else {
+            format!("{stopped} is not stopped by a stop of its own")
+        };
+        Error::wrong(what, "What is stopped: candlefish stop list")
+    })
+}
+
+/// When a stop of this length ends.
+fn end(lasts: Span) -> Result<prost_types::Timestamp, Error> {
+    let end = clock::now().checked_add(lasts).map_err(|source| {
+        Error::wrong(
+            format!("--for is out of range: {source}"),
+            "Give a length such as 2h.",
+        )
+    })?;
+    let end = end.timestamp();
+    Ok(prost_types::Timestamp {
+        seconds: end.as_second(),
+        nanos: end.subsec_nanosecond(),
+    })
+}

@@ -1,0 +1,88 @@
+//! A step as the transaction that goes on with it finds it.
+
+use candlefish_clock::Moment;
+use candlefish_ids::StepId;
+use jiff_sqlx::Timestamp;
+use sqlx::PgConnection;
+
+use super::Row;
+use crate::{ctx::stored, step::Step};
+
+/// A step as a turn finds it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Found {
+    pub(crate) step: Step,
+    /// It was claimed and its lease ran out: a worker was lost.
+    pub(crate) lost: bool,
+    /// Some stop of the line pauses what acts; whether it is this site's is asked when one does.
+    pub(crate) pausing: bool,
+}
+
+/// The one reading of a found step, for each way to find it.
+macro_rules! select_found {
+    ($conn:expr, $rest:literal, $($argument:expr),+) => {
+        sqlx::query!(
+            r#"SELECT id, deployment_id, ord, kind, weight, interval_ms, undo_of, attempt,
+                      lost_leases, started_at AS "started_at: Timestamp", detail, message, state,
+                      EXISTS (SELECT 1 FROM stop t WHERE t.ended_at IS NULL AND t.pauses)
+                          AS "pausing!"
+               FROM step "# + $rest,
+            $($argument),+
+        )
+        .fetch_optional($conn)
+        .await?
+        .and_then(|row| {
+            let step = Row {
+                id: row.id,
+                deployment_id: row.deployment_id,
+                ord: row.ord,
+                kind: row.kind,
+                weight: row.weight,
+                interval_ms: row.interval_ms,
+                undo_of: row.undo_of,
+                attempt: row.attempt,
+                lost_leases: row.lost_leases,
+                started_at: row.started_at,
+                detail: row.detail,
+                message: row.message,
+            };
+            Some(Found {
+                lost: row.state == "running",
+                pausing: row.pausing,
+                step: step.known()?,
+            })
+        })
+    };
+}
+
+/// Locks a step that is still due at `now`; none when somebody was faster.
+pub(crate) async fn lock_due(
+    conn: &mut PgConnection,
+    now: Moment,
+    id: StepId,
+    edges_reported: bool,
+) -> Result<Option<Found>, sqlx::Error> {
+    Ok(select_found!(
+        conn,
+        "WHERE id = $1 AND (run_at <= $2 OR (waits_on_edges AND $3))
+           AND (state = 'ready' OR (state = 'running' AND lease_until < $2))
+         FOR UPDATE",
+        id.uuid(),
+        stored(now) as _,
+        edges_reported
+    ))
+}
+
+/// Locks a claimed step, whose worker is at hand; none when the claim is no longer ours.
+pub(crate) async fn lock_claimed(
+    conn: &mut PgConnection,
+    id: StepId,
+    claim: i64,
+) -> Result<Option<Found>, sqlx::Error> {
+    Ok(select_found!(
+        conn,
+        "WHERE id = $1 AND claim = $2 AND state = 'running' FOR UPDATE",
+        id.uuid(),
+        claim
+    ))
+}

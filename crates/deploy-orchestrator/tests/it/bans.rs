@@ -1,0 +1,183 @@
+//! A banned release goes nowhere.
+
+use candlefish_proto::deploy::{self as pb, blocker::Kind, deployment::State};
+use candlefish_testkit::poll_until;
+use futures_util::future::join_all;
+use tonic::Status;
+
+use crate::{
+    api::{Answer, Api, baking, blockers, policy, reason},
+    edge::Edge,
+    sandbox::{Orchestrator, SITE, SOON, Sandbox},
+};
+
+const COMMIT: &str = "1111111111111111111111111111111111111111";
+
+async fn started() -> (Sandbox, Orchestrator, Edge, Api) {
+    let started = Sandbox::started().await;
+    started.3.create_environment("production", policy()).await;
+    started
+}
+
+async fn unban(api: &Api, release: &str) -> Answer<pb::Release> {
+    Ok(api.clear("", release).await?.into_inner())
+}
+
+async fn back_to(api: &Api, release: &str, commit: &str) -> Answer<pb::Rollback> {
+    let request = api.request(pb::CreateRollbackRequest {
+        site: SITE.to_owned(),
+        environment: "production".to_owned(),
+        to_release_id: release.to_owned(),
+        to_commit: commit.to_owned(),
+        ..pb::CreateRollbackRequest::default()
+    });
+    let made = api.deployments().create_rollback(request).await?;
+    Ok(made.into_inner())
+}
+
+/// The refusal names who banned it and why.
+fn is_refused<T: std::fmt::Debug>(answer: Result<T, Status>) {
+    let status = answer.unwrap_err();
+    assert_eq!(reason(&status), "release-banned", "{status}");
+    let words = status.message();
+    assert!(
+        words.contains("banned by erin since") && words.contains("it leaks"),
+        "{words}"
+    );
+}
+
+#[tokio::test]
+async fn a_banned_release_is_refused_everywhere_by_who_and_why() {
+    let (sandbox, _orchestrator, _edge, api) = started().await;
+    let bad = sandbox.commit(&api, COMMIT, &[]).await;
+    let first = api.deploy_whole("production", &bad).await.id;
+    let good = sandbox.release(&api, "good").await;
+    api.deploy_whole("production", &good).await;
+    let banned = api.ban(&bad).await.unwrap().into_inner();
+    let ban = banned.ban.unwrap();
+    assert_eq!((&*ban.by, &*ban.reason), ("erin", "it leaks"));
+    is_refused(api.create("production", &bad, None).await);
+    is_refused(api.preview(&bad).await);
+    is_refused(api.retry(&first).await);
+    is_refused(back_to(&api, &bad, "").await);
+    is_refused(back_to(&api, "", COMMIT).await);
+    // Nothing before it is left to go back to by itself.
+    let nothing = api.roll_back("production").await.unwrap_err();
+    assert_eq!(reason(&nothing), "nothing-before");
+    assert_eq!(reason(&api.ban(&bad).await.unwrap_err()), "release-banned");
+    let shown = api.deployment(&first).await.release.unwrap();
+    assert_eq!(shown.ban.unwrap(), ban);
+    assert!(unban(&api, &bad).await.unwrap().ban.is_none());
+    let again = unban(&api, &bad).await.unwrap_err();
+    assert_eq!(reason(&again), "not-banned");
+    back_to(&api, &bad, "").await.unwrap();
+    let told: Vec<String> = sqlx::query_scalar(
+        "SELECT event_type FROM outbox WHERE entity = $1 ORDER BY entity_version",
+    )
+    .bind(&bad)
+    .fetch_all(&sandbox.pool)
+    .await
+    .unwrap();
+    assert_eq!(
+        told[told.len() - 2..],
+        ["deploy.release.banned.v1", "deploy.release.cleared.v1"]
+    );
+}
+
+#[tokio::test]
+async fn a_ban_comes_once_under_a_key_and_only_for_those_who_see_the_site() {
+    let (sandbox, _orchestrator, _edge, api) = started().await;
+    let release = sandbox.release(&api, "one").await;
+    let unseen = api.seeing(&["other"]).ban(&release).await.unwrap_err();
+    assert_eq!(reason(&unseen), "release-unknown");
+    let keyed = api.keyed("one");
+    let banned = keyed.ban(&release).await.unwrap().into_inner();
+    assert_eq!(keyed.ban(&release).await.unwrap().into_inner(), banned);
+    let bans = "SELECT count(*) FROM ban";
+    assert_eq!(sandbox.number(bans).await, 1);
+}
+
+#[tokio::test]
+async fn what_waits_with_it_ends_and_what_acts_goes_on() {
+    let (sandbox, _orchestrator, _edge, api) = started().await;
+    api.create_environment("staging", policy()).await;
+    let release = sandbox.release(&api, "one").await;
+    let made = api.create("production", &release, Some(baking())).await;
+    let acting = made.unwrap().into_inner().id;
+    api.wait_in(&acting, pb::step::Kind::Bake).await;
+    let behind = api.deploy("production", &release).await;
+    api.hold("staging").await.unwrap();
+    let held = api.deploy("staging", &release).await;
+    let other = sandbox.release(&api, "other").await;
+    let stays = api.deploy("production", &other).await;
+    api.ban(&release).await.unwrap();
+    for id in [&behind, &held] {
+        let ended = api.wait_for(id, &[State::Cancelled]).await;
+        assert_eq!(
+            ended.message,
+            "its release was banned meanwhile by erin: it leaks"
+        );
+    }
+    assert_eq!(api.deployment(&acting).await.state(), State::Waiting);
+    assert_eq!(blockers(&api.deployment(&stays).await), [Kind::Lane]);
+}
+
+#[tokio::test]
+async fn the_release_before_is_never_a_banned_one() {
+    let (sandbox, _orchestrator, edge, api) = started().await;
+    let mut releases = Vec::new();
+    for words in ["one", "two", "three"] {
+        let release = sandbox.release(&api, words).await;
+        api.deploy_whole("production", &release).await;
+        releases.push(release);
+    }
+    api.ban(&releases[1]).await.unwrap();
+    let back = api.roll_back("production").await.unwrap().into_inner();
+    let back = back.deployment.unwrap();
+    assert_eq!(back.release_id, releases[0]);
+    api.wait_for(&back.id, &[State::Succeeded]).await;
+    edge.wait_until_it_serves("docs.localhost", &releases[0])
+        .await;
+}
+
+#[tokio::test]
+async fn a_ban_of_which_no_lane_was_told_ends_what_waits_all_the_same() {
+    let (sandbox, orchestrator, _edge, api) = started().await;
+    let release = sandbox.release(&api, "one").await;
+    api.hold("production").await.unwrap();
+    let id = api.deploy("production", &release).await;
+    orchestrator.kill().await;
+    // What the commit of a ban writes, and then its process is gone.
+    sandbox
+        .act("INSERT INTO ban (release_id, at, by, reason) SELECT id, clock(), 'erin', 'it leaks' FROM release")
+        .await;
+    let orchestrator = sandbox.start().await;
+    let api = sandbox.api(orchestrator.running.address);
+    api.wait_for(&id, &[State::Cancelled]).await;
+}
+
+#[tokio::test]
+async fn a_ban_among_many_creations_leaves_nothing_that_waits() {
+    let (sandbox, _orchestrator, _edge, api) = started().await;
+    let release = sandbox.release(&api, "one").await;
+    let creating = join_all((0..30).map(|_| api.create("production", &release, None)));
+    let (made, banned) = tokio::join!(creating, api.ban(&release));
+    banned.unwrap();
+    for one in made {
+        if let Err(status) = one {
+            assert_eq!(reason(&status), "release-banned");
+        }
+    }
+    let open = "SELECT count(*) FROM deployment WHERE finished_at IS NULL";
+    poll_until(SOON, "everything to end", async || {
+        match sandbox.number(open).await {
+            0 => Ok(()),
+            some => Err(some),
+        }
+    })
+    .await;
+    let odd = "SELECT count(*) FROM deployment WHERE state <> 'succeeded'
+               AND message NOT LIKE 'its release was banned meanwhile by erin%'";
+    assert_eq!(sandbox.number(odd).await, 0);
+    is_refused(api.create("production", &release, None).await);
+}
