@@ -160,7 +160,7 @@ async fn a_ban_of_which_no_lane_was_told_ends_what_waits_all_the_same() {
 async fn a_ban_among_many_creations_leaves_nothing_that_waits() {
     let (sandbox, _orchestrator, _edge, api) = started().await;
     let release = sandbox.release(&api, "one").await;
-    let creating = join_all((0..30).map(|_| api.create("production", &release, None)));
+    let creating = join_all((0..12).map(|_| api.create("production", &release, None)));
     let (made, banned) = tokio::join!(creating, api.ban(&release));
     banned.unwrap();
     for one in made {

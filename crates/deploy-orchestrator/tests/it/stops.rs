@@ -421,7 +421,7 @@ async fn a_stop_is_not_answered_while_a_grant_that_knows_nothing_of_it_runs() {
 async fn nothing_is_granted_past_a_stop_however_many_come_at_once() {
     let (sandbox, _orchestrator, _edge, api) = started().await;
     let release = sandbox.release(&api, "one").await;
-    let creating = join_all((0..40).map(|_| api.preview(&release)));
+    let creating = join_all((0..12).map(|_| api.preview(&release)));
     let (made, stop) = tokio::join!(creating, set(&sandbox, &api, SITE, true));
     let stop = stop.unwrap();
     for one in made {
