@@ -15,6 +15,7 @@ mod hot_read;
 mod memory;
 mod nginx;
 mod roll_back;
+mod webhook;
 mod wrk;
 
 use std::{path::PathBuf, time::Duration};
@@ -92,6 +93,9 @@ async fn main() {
     }
     if wanted("roll back") {
         rows.push(roll_back::run(&sandbox).await);
+    }
+    if wanted("webhook") {
+        rows.extend(webhook::run(&sandbox).await);
     }
     if wanted("command line") {
         rows.push(command_line::run(&sandbox, &binaries).await);
