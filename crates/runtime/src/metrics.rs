@@ -46,6 +46,10 @@ pub const CONSUMED: &str = "events_consumed_total";
 pub const TRACES_UNSENT: &str = "traces_unsent";
 /// Webhook deliveries that came in; labels `source`, `outcome`.
 pub const DELIVERIES: &str = "webhook_deliveries_total";
+/// Calls of GitHub's API; labels `call`, `outcome`.
+pub const GITHUB_CALLS: &str = "github_calls_total";
+/// 1 while GitHub is left alone because it failed too often.
+pub const GITHUB_RESTING: &str = "github_resting";
 /// Answers to visitors; labels `class`.
 pub const EDGE_REQUESTS: &str = "edge_requests_total";
 /// From a visitor's request to the first byte of its answer.
@@ -102,7 +106,7 @@ fn builder() -> PrometheusBuilder {
 }
 
 /// Every metric: its kind, its name, its help.
-const ALL: [(Kind, &str, &str); 19] = [
+const ALL: [(Kind, &str, &str); 21] = [
     (
         Kind::Counter,
         REQUESTS,
@@ -171,6 +175,16 @@ const ALL: [(Kind, &str, &str); 19] = [
         Kind::Counter,
         DELIVERIES,
         "Webhook deliveries that came in, by what became of them.",
+    ),
+    (
+        Kind::Counter,
+        GITHUB_CALLS,
+        "Calls of GitHub's API, by call and what became of it.",
+    ),
+    (
+        Kind::Gauge,
+        GITHUB_RESTING,
+        "1 while GitHub is left alone because it failed too often.",
     ),
     (
         Kind::Counter,
