@@ -7,6 +7,8 @@ use candlefish_manifest::Limits;
 use candlefish_runtime::{config::Env, telemetry::TelemetryConfig};
 use tonic::transport::Uri;
 
+use crate::github::{Credentials, Settings};
+
 /// Everything that can be set, validated.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -24,6 +26,8 @@ pub struct Config {
     pub identity_key: PathBuf,
     /// The internal ports of the gateways; without them no webhook makes anything happen.
     pub gateways: Vec<Uri>,
+    /// How GitHub is reached; without it only deliveries tell of repositories.
+    pub github: Option<Settings>,
     /// Directory of `<issuer>.pub.pem`.
     pub trusted_keys: PathBuf,
     /// `dir:/path` or `s3://bucket`.
@@ -84,6 +88,7 @@ impl Config {
                 .ok()
         });
         let gateways = gateways(&mut env);
+        let github = github(&mut env);
         let config = Self {
             listen: env.parse_required("CANDLEFISH_LISTEN").unwrap_or(any_port),
             ops_listen: env
@@ -94,6 +99,7 @@ impl Config {
             nats_url: env.required("CANDLEFISH_NATS_URL"),
             identity_key: env.required("CANDLEFISH_IDENTITY_KEY").into(),
             gateways,
+            github,
             trusted_keys: env.required("CANDLEFISH_TRUSTED_KEYS").into(),
             blobs: env.required("CANDLEFISH_BLOBS"),
             s3_endpoint: env.optional("CANDLEFISH_S3_ENDPOINT"),
@@ -142,10 +148,14 @@ impl Config {
     pub fn describe(&self) -> String {
         let gateways: Vec<String> = self.gateways.iter().map(ToString::to_string).collect();
         let gateways = gateways.join(", ");
+        let github = self.github.as_ref().map_or_else(
+            || "off".to_owned(),
+            |github| format!("{}, as {:?}", github.api, github.credentials),
+        );
         let database = self.database_url.rsplit('@').next().unwrap_or_default();
         format!(
             "listen {}\nops_listen {}\ndatabase {database}\ndatabase_connections {}\nnats {}\n\
-             gateways {gateways}\nblobs {}\nrelease {}\ndomain {}\nsite_port {}\nlease {:?}\npoll {:?}\nsweep {:?}\nheal {:?}\nreconcile {:?}\n\
+             gateways {gateways}\ngithub {github}\nblobs {}\nrelease {}\ndomain {}\nsite_port {}\nlease {:?}\npoll {:?}\nsweep {:?}\nheal {:?}\nreconcile {:?}\n\
              restorable {:?}\n\
              workers {}\nattempts {}\nquarantine_after {}\nedge_patience {:?}\n\
              edge_patience_hurried {:?}\nfetch_timeout {:?}\n",
@@ -189,6 +199,65 @@ fn gateways(env: &mut Env) -> Vec<Uri> {
             parsed
         })
         .collect()
+}
+
+/// GitHub, when it is said who asks.
+fn github(env: &mut Env) -> Option<Settings> {
+    const API: &str = "CANDLEFISH_GITHUB_API";
+    const TOKEN: &str = "CANDLEFISH_GITHUB_TOKEN";
+    const APP: &str = "CANDLEFISH_GITHUB_APP_ID";
+    const KEY: &str = "CANDLEFISH_GITHUB_APP_KEY";
+    let token = env.optional(TOKEN);
+    let app = env
+        .optional(APP)
+        .and_then(|_| env.parse_required::<u64>(APP));
+    let key = env.optional(KEY);
+    let timeout = env.duration_ms_or("CANDLEFISH_GITHUB_TIMEOUT_MS", 10_000);
+    // GitHub asks for a second between calls that write.
+    let write_pause = env.duration_ms_or("CANDLEFISH_GITHUB_WRITE_PAUSE_MS", 1_000);
+    let rest = env.duration_ms_or("CANDLEFISH_GITHUB_REST_MS", 30_000);
+    let sweep = env.duration_ms_or("CANDLEFISH_GITHUB_SWEEP_MS", 300_000);
+    let url = |env: &mut Env, name: &str| {
+        let url = env.optional(name)?;
+        let parsed = url.parse::<url::Url>().ok();
+        if parsed.is_none_or(|url| !matches!(url.scheme(), "http" | "https")) {
+            env.fault(
+                name,
+                "is not an address such as https://candlefish.example.org",
+            );
+        }
+        Some(url.trim_end_matches('/').to_owned())
+    };
+    let api = url(env, API).unwrap_or_else(|| "https://api.github.com".to_owned());
+    let public_url = url(env, "CANDLEFISH_PUBLIC_URL");
+    let credentials = match (token, app, key) {
+        (None, None, None) => return None,
+        (Some(token), None, None) => Credentials::Token(token),
+        (None, Some(id), Some(key)) => Credentials::App {
+            id,
+            key: key.into(),
+        },
+        (Some(_), ..) => {
+            env.fault(
+                TOKEN,
+                format!("is one way and {APP} another: set one of them"),
+            );
+            return None;
+        }
+        (None, ..) => {
+            env.fault(KEY, format!("and {APP} are needed together"));
+            return None;
+        }
+    };
+    Some(Settings {
+        api,
+        credentials,
+        timeout,
+        write_pause,
+        rest,
+        sweep,
+        public_url,
+    })
 }
 
 fn limits(env: &mut Env) -> Limits {

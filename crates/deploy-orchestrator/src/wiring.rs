@@ -20,7 +20,9 @@ use tonic::service::Routes;
 use crate::{
     Config,
     ctx::{Ctx, Nudges},
-    deployment, edge, feed, forget, observed, poke, queue, reconcile, release, restorable,
+    deployment, edge, feed, forget,
+    github::{self, GitHub},
+    observed, poke, queue, reconcile, release, restorable,
     route::table::Table,
     site,
     step::{
@@ -62,6 +64,8 @@ pub enum Error {
     Listen(#[from] listen::Error),
     #[error("prepare the traces of deployments")]
     Traces(#[from] telemetry::Error),
+    #[error("prepare to ask GitHub")]
+    GitHub(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("open the operations port")]
     Ops(#[from] ops::Error),
 }
@@ -126,6 +130,7 @@ pub async fn run(config: Config, tasks: &Tasks) -> Result<Running, Error> {
     };
     let routes = spawn(&ctx, &nats, tasks)?;
     spawn_triggers(&ctx, &nats, tasks)?;
+    spawn_github(&ctx, tasks)?;
     let stopping = tasks.stopping();
     tasks.try_spawn(
         "main port",
@@ -271,6 +276,21 @@ fn spawn_triggers(ctx: &Ctx, nats: &async_nats::Client, tasks: &Tasks) -> Result
     tasks.spawn("deliveries", stop, consumer.run(tasks.stopping()));
     let fetching = trigger::run(ctx.clone(), gateway, wake, tasks.stopping());
     tasks.spawn("triggers", stop, fetching);
+    Ok(())
+}
+
+/// What asks GitHub, when it is said who asks.
+fn spawn_github(ctx: &Ctx, tasks: &Tasks) -> Result<(), Error> {
+    let Some(settings) = ctx.config.github.clone() else {
+        tracing::info!("GitHub is not asked: nothing says as whom");
+        return Ok(());
+    };
+    let github = GitHub::new(settings).map_err(|error| Error::GitHub(Box::new(error)))?;
+    let stop = Policy::StopProcess;
+    let comparing = github::compare::run(ctx.clone(), github.clone(), tasks.stopping());
+    tasks.spawn("comparisons", stop, comparing);
+    let sweeping = github::sweep::run(ctx.clone(), github, tasks.stopping());
+    tasks.spawn("heads", stop, sweeping);
     Ok(())
 }
 

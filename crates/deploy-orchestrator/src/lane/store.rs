@@ -320,10 +320,16 @@ pub(crate) async fn list_descents(
     commits: &[String],
 ) -> Result<Vec<(String, String)>, sqlx::Error> {
     let rows = sqlx::query!(
-        r#"SELECT a.commit, n.ancestor AS "ancestor!"
+        r#"SELECT a.commit AS "commit!", n.ancestor AS "ancestor!"
            FROM commit_ancestry a, unnest($2::text[]) AS n(ancestor)
            WHERE a.site_id = $1 AND a.commit = ANY($2) AND n.ancestor <> a.commit
-             AND (n.ancestor = ANY(a.ancestors) OR n.ancestor = ANY(a.parents))"#,
+             AND (n.ancestor = ANY(a.ancestors) OR n.ancestor = ANY(a.parents))
+           UNION ALL
+           -- What GitHub was asked, because nothing above tells of it.
+           SELECT CASE c.relation WHEN 'ahead' THEN c.other ELSE c.one END,
+                  CASE c.relation WHEN 'ahead' THEN c.one ELSE c.other END
+           FROM comparison c WHERE c.site_id = $1 AND c.one = ANY($2) AND c.other = ANY($2)
+             AND c.relation IN ('ahead', 'behind')"#,
         site.uuid(),
         commits
     )

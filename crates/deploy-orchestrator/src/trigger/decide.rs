@@ -5,7 +5,7 @@ use candlefish_clock::Moment;
 use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId, SiteId, TriggerId};
 
 use super::{
-    Delivery, Error,
+    Delivery, Error, head,
     outcome::{Outcome, Reason},
     push::{Push, Target},
     store::{self, New, Place, SiteOf},
@@ -93,7 +93,8 @@ async fn note(
     ctx.commit(tx).await.map_err(Error::commit)
 }
 
-async fn of_environment(
+/// Decides it in one environment.
+pub(super) async fn of_environment(
     ctx: &Ctx,
     delivery: &Delivery,
     push: &Push,
@@ -110,6 +111,9 @@ async fn of_environment(
         environment: Some(id),
     };
     if store::is_decided(&mut tx, delivery.id, place).await? {
+        return Ok(());
+    }
+    if delivery.event == head::EVENT && !head::is_news(&mut tx, id, push).await? {
         return Ok(());
     }
     // Under the lane's lock: of two pushes that are decided at the same moment the later one sees
@@ -276,6 +280,7 @@ async fn insert(
         message,
         content_until,
         joined: there_already,
+        swept: delivery.event == head::EVENT,
     };
     Ok(store::insert(tx, now, &new).await?)
 }

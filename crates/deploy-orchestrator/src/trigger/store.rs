@@ -8,8 +8,10 @@ use jiff_sqlx::{Timestamp, ToSqlx};
 use sqlx::{PgConnection, postgres::types::PgInterval};
 
 mod list;
+mod newest;
 
 pub(super) use list::{Asked, list};
+pub(super) use newest::find_newest_push;
 
 use super::{Delivery, outcome::Outcome, push::Push};
 use crate::{ctx::stored, site::Environment};
@@ -174,6 +176,8 @@ pub(super) struct New<'a> {
     pub(super) message: &'a str,
     pub(super) content_until: Option<Moment>,
     pub(super) joined: bool,
+    /// No delivery told of it.
+    pub(super) swept: bool,
 }
 
 pub(super) async fn insert(
@@ -186,8 +190,9 @@ pub(super) async fn insert(
     sqlx::query!(
         "INSERT INTO trigger (id, delivery_id, repository, branch, commit, before_commit, pushed_at,
              sender, site_id, environment_id, outcome, reason, message, deployment_id, received_at,
-             created_at, content_until, joined_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+             created_at, content_until, joined_at, swept)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+             $19)
          ON CONFLICT ON CONSTRAINT trigger_once DO NOTHING",
         new.id.uuid(),
         new.delivery.id.uuid(),
@@ -206,14 +211,16 @@ pub(super) async fn insert(
         new.delivery.received_at.to_sqlx() as _,
         stored(now) as _,
         new.content_until.map(stored) as _,
-        new.joined.then(|| stored(now)) as _
+        new.joined.then(|| stored(now)) as _,
+        new.swept
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// Whether another delivery told of this very push here: the deployment that it made, if any.
+/// Whether another delivery told of this very push here, or the sweep found what it brought: the
+/// deployment that it made, if any.
 pub(super) async fn find_same_push(
     conn: &mut PgConnection,
     environment: EnvironmentId,
@@ -224,11 +231,13 @@ pub(super) async fn find_same_push(
     };
     let row = sqlx::query!(
         "SELECT deployment_id FROM trigger WHERE environment_id = $1 AND commit = $2
-             AND before_commit = $3 AND pushed_at = $4 ORDER BY id LIMIT 1",
+             AND (before_commit = $3 AND pushed_at = $4
+                  OR swept AND pushed_at >= $4 AND branch = $5) ORDER BY id LIMIT 1",
         environment.uuid(),
         push.after,
         push.before,
-        pushed_at
+        pushed_at,
+        push.branch()
     )
     .fetch_optional(conn)
     .await?;

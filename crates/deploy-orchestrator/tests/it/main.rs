@@ -7,6 +7,7 @@ mod crashes;
 mod edge;
 mod edges;
 mod gateway;
+mod github;
 mod history;
 mod idempotency;
 mod identity;
