@@ -24,6 +24,8 @@ mod heads;
 mod installation;
 mod store;
 pub(crate) mod sweep;
+pub(crate) mod write;
+mod writing;
 
 pub(crate) use calls::Relation;
 pub(crate) use client::GitHub;

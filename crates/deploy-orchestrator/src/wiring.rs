@@ -289,8 +289,10 @@ fn spawn_github(ctx: &Ctx, tasks: &Tasks) -> Result<(), Error> {
     let stop = Policy::StopProcess;
     let comparing = github::compare::run(ctx.clone(), github.clone(), tasks.stopping());
     tasks.spawn("comparisons", stop, comparing);
-    let sweeping = github::sweep::run(ctx.clone(), github, tasks.stopping());
+    let sweeping = github::sweep::run(ctx.clone(), github.clone(), tasks.stopping());
     tasks.spawn("heads", stop, sweeping);
+    let writing = github::write::run(ctx.clone(), github, tasks.stopping());
+    tasks.spawn("written deployments", stop, writing);
     Ok(())
 }
 

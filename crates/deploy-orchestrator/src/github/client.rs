@@ -140,80 +140,85 @@ impl GitHub {
     }
 
     async fn ask_as(&self, voice: &Voice, call: &Call<'_>) -> Result<Answer, Error> {
+        let answered = self.exchange(voice, call).await;
+        let outcome = match &answered {
+            Ok(_) => "answered",
+            Err(error) => error.outcome(),
+        };
+        metrics::counter!(GITHUB_CALLS, "call" => call.name, "outcome" => outcome).increment(1);
+        answered
+    }
+
+    async fn exchange(&self, voice: &Voice, call: &Call<'_>) -> Result<Answer, Error> {
+        let name = call.name;
         if let Some(left) = lock(&self.0.breaker).left(Instant::now()) {
-            return Err(count(call, "resting", Error::Resting { left }));
+            return Err(Error::Resting { left });
         }
-        let wait = self.turn(voice.account, call)?;
-        sleep(wait).await;
+        sleep(self.turn(voice.account, call)?).await;
         let after = self.0.settings.timeout;
         let sent = timeout(after, send(&voice.crab, call)).await;
-        let now = Instant::now();
         let (status, headers, bytes) = match sent {
-            Ok(Ok(answer)) => answer,
+            Ok(Ok(received)) => received,
             Ok(Err(source)) => {
-                self.failed(now);
-                let name = call.name;
+                self.failed(Instant::now());
                 let source = Box::new(source);
-                return Err(count(
-                    call,
-                    "unreached",
-                    Error::Unreached { call: name, source },
-                ));
+                return Err(Error::Unreached { call: name, source });
             }
             Err(_elapsed) => {
-                self.failed(now);
-                let name = call.name;
-                return Err(count(call, "late", Error::Late { call: name, after }));
+                self.failed(Instant::now());
+                return Err(Error::Late { call: name, after });
             }
         };
         let body = serde_json::from_slice::<Value>(&bytes);
-        let message = body
-            .as_ref()
-            .ok()
-            .and_then(|body| body.get("message")?.as_str())
-            .unwrap_or_default();
-        let told = Told::read(status, &headers, message);
-        self.note(voice.account, now, told);
-        if status.is_server_error() {
-            self.failed(now);
-            let (name, status) = (call.name, status.as_u16());
-            return Err(count(call, "failed", Error::Failed { call: name, status }));
-        }
-        self.answered();
-        if told.is_limit() {
-            let left = self.left(voice.account, now).unwrap_or_default();
-            return Err(count(call, "limited", Error::Limited { left }));
-        }
-        if !status.is_success() {
-            let refused = Error::Refused {
-                call: call.name,
-                status: status.as_u16(),
-                message: message.chars().take(200).collect(),
-            };
-            return Err(count(call, "refused", refused));
-        }
+        let message = body.as_ref().ok().and_then(|body| body.get("message"));
+        let message = message.and_then(Value::as_str).unwrap_or_default();
+        self.judge(voice.account, name, status, &headers, message)?;
         let date = headers.get("date").and_then(|value| value.to_str().ok());
         let at = date.and_then(read_date);
         match body {
-            Ok(body) => {
-                metrics::counter!(GITHUB_CALLS, "call" => call.name, "outcome" => "answered")
-                    .increment(1);
-                Ok(Answer { body, at })
-            }
+            Ok(body) => Ok(Answer { body, at }),
             // 202 and 204 may come without one.
             Err(_none) if bytes.is_empty() => Ok(Answer {
                 body: Value::Null,
                 at,
             }),
-            Err(source) => {
-                let call_name = call.name;
-                let error = Error::Unreadable {
-                    call: call_name,
-                    source,
-                };
-                Err(count(call, "unreadable", error))
-            }
+            Err(source) => Err(Error::Unreadable { call: name, source }),
         }
+    }
+
+    /// What an answer means for the next calls, and whether it is one.
+    fn judge(
+        &self,
+        account: Account,
+        call: &'static str,
+        status: StatusCode,
+        headers: &http::HeaderMap,
+        message: &str,
+    ) -> Result<(), Error> {
+        let now = Instant::now();
+        let told = Told::read(status, headers, message);
+        lock(&self.0.budgets)
+            .entry(account)
+            .or_default()
+            .note(now, told);
+        if status.is_server_error() {
+            self.failed(now);
+            let status = status.as_u16();
+            return Err(Error::Failed { call, status });
+        }
+        self.answered();
+        if told.is_limit() {
+            let left = self.left(account, now).unwrap_or_default();
+            return Err(Error::Limited { left });
+        }
+        if status.is_success() {
+            return Ok(());
+        }
+        Err(Error::Refused {
+            call,
+            status: status.as_u16(),
+            message: message.chars().take(200).collect(),
+        })
     }
 
     /// How long to wait before the call may go; an error when that is not soon.
@@ -222,17 +227,12 @@ impl GitHub {
         let mut budgets = lock(&self.0.budgets);
         let budget = budgets.entry(account).or_default();
         if let Some(left) = budget.left(now) {
-            return Err(count(call, "limited", Error::Limited { left }));
+            return Err(Error::Limited { left });
         }
         if call.method == Method::GET {
             return Ok(Duration::ZERO);
         }
         Ok(budget.write(now, self.0.settings.write_pause))
-    }
-
-    fn note(&self, account: Account, now: Instant, told: Told) {
-        let mut budgets = lock(&self.0.budgets);
-        budgets.entry(account).or_default().note(now, told);
     }
 
     fn left(&self, account: Account, now: Instant) -> Option<Duration> {
@@ -273,11 +273,6 @@ async fn send(crab: &Octocrab, call: &Call<'_>) -> Result<Received, octocrab::Er
     let (parts, body) = crab.execute(request).await?.into_parts();
     let bytes = body.collect().await?.to_bytes();
     Ok((parts.status, parts.headers, bytes))
-}
-
-fn count(call: &Call<'_>, outcome: &'static str, error: Error) -> Error {
-    metrics::counter!(GITHUB_CALLS, "call" => call.name, "outcome" => outcome).increment(1);
-    error
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -46,6 +46,40 @@ pub(crate) enum Error {
 }
 
 impl Error {
+    /// As `/metrics` counts it.
+    pub(super) const fn outcome(&self) -> &'static str {
+        match self {
+            Self::Resting { .. } => "resting",
+            Self::Limited { .. } => "limited",
+            Self::Failed { .. } => "failed",
+            Self::Late { .. } => "late",
+            Self::Unreached { .. } => "unreached",
+            Self::Unreadable { .. } => "unreadable",
+            Self::Refused { .. }
+            | Self::Client(_)
+            | Self::Http(_)
+            | Self::Key { .. }
+            | Self::Repository { .. } => "refused",
+        }
+    }
+
+    /// A write that ended so may have worked all the same: it is looked for before it is repeated.
+    pub(crate) const fn may_have_worked(&self) -> bool {
+        match self {
+            Self::Failed { .. }
+            | Self::Late { .. }
+            | Self::Unreached { .. }
+            | Self::Unreadable { .. } => true,
+            Self::Resting { .. }
+            | Self::Limited { .. }
+            | Self::Refused { .. }
+            | Self::Client(_)
+            | Self::Http(_)
+            | Self::Key { .. }
+            | Self::Repository { .. } => false,
+        }
+    }
+
     /// Asking the same again brings the same: what is asked for is not there, or not allowed.
     pub(crate) const fn is_final(&self) -> bool {
         matches!(self, Self::Refused { .. } | Self::Repository { .. })

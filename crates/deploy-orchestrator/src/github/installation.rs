@@ -41,14 +41,13 @@ impl Installations {
     pub(super) async fn voice(&self, github: &GitHub, repository: &str) -> Result<Voice, Error> {
         let key = repository.to_lowercase();
         let known = self.by_repository.lock().await.get(&key).copied();
-        let id = match known {
-            Some(id) => id,
-            None => {
-                let path = format!("/repos/{repository}/installation");
-                let found: Found = github.ask_as_app("installation", &path).await?;
-                self.by_repository.lock().await.insert(key, found.id);
-                found.id
-            }
+        let id = if let Some(id) = known {
+            id
+        } else {
+            let path = format!("/repos/{repository}/installation");
+            let found: Found = github.ask_as_app("installation", &path).await?;
+            self.by_repository.lock().await.insert(key, found.id);
+            found.id
         };
         let mut by_id = self.by_id.lock().await;
         if let Some(crab) = by_id.get(&id) {

@@ -3,6 +3,11 @@
 
 use std::time::Duration;
 
+use aws_lc_rs::{
+    encoding::{AsDer as _, Pkcs8V1Der},
+    rsa::{KeyPair, KeySize},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use candlefish_proto::deploy::{self as pb, Deployment, deployment::State};
 use candlefish_testkit::{
     github::{Example, Fake, Fault, Push},
@@ -330,4 +335,221 @@ async fn a_head_that_changes_nothing_that_counts_is_ignored_as_its_push_would_be
     })
     .await;
     assert_eq!(stage.deployments().await, 1);
+}
+
+/// What GitHub shows of the one deployment, once it shows these states.
+async fn shown(stage: &Stage, states: &[&str]) -> serde_json::Value {
+    poll_until(SOON, "GitHub to show it", async || {
+        let shown = stage.github.deployments(REPOSITORY);
+        match &shown[..] {
+            [(one, told)] if told == states => Ok(one.clone()),
+            _ => Err(shown),
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_push_s_deployment_shows_at_github_once_with_every_state_once() {
+    let stage = Stage::with(
+        pb::policy::Order::Latest,
+        &[("CANDLEFISH_PUBLIC_URL", "https://candlefish.example")],
+    )
+    .await;
+    stage.line(1..=2);
+    stage.gateway.receives(&push(1));
+    let first = stage.made(1).await;
+    let one = shown(&stage, &["queued"]).await;
+    assert_eq!(one["payload"]["candlefish"], first.id.as_str());
+    assert_eq!(one["environment"], "docs/production");
+    assert_eq!(one["production_environment"], true);
+    assert_eq!(one["sha"], commit(1).as_str());
+    stage.edge.act(|script| script.frozen = true);
+    stage.uploads(1).await;
+    shown(&stage, &["queued", "in_progress"]).await;
+    stage.edge.act(|script| script.frozen = false);
+    stage.api.wait_for(&first.id, &[State::Succeeded]).await;
+    shown(&stage, &["queued", "in_progress", "success"]).await;
+    // What takes its place says so of it.
+    stage.gateway.receives(&push_after(&commit(1), 2));
+    let second = stage.made(2).await;
+    stage.uploads(2).await;
+    stage.api.wait_for(&second.id, &[State::Succeeded]).await;
+    poll_until(SOON, "the first to be inactive", async || {
+        let shown = stage.github.deployments(REPOSITORY);
+        let last = |place: usize| {
+            let told = shown.get(place).and_then(|one| one.1.last());
+            told.cloned().unwrap_or_default()
+        };
+        if (last(0).as_str(), last(1).as_str()) == ("inactive", "success") {
+            Ok(())
+        } else {
+            Err(shown.clone())
+        }
+    })
+    .await;
+    assert_eq!(stage.github.calls("repos/create-deployment"), 2);
+}
+
+#[tokio::test]
+async fn an_answer_that_was_lost_is_looked_for_and_nothing_is_written_twice() {
+    let stage = Stage::new().await;
+    stage.line(1..=1);
+    stage
+        .github
+        .fails("repos/create-deployment", Fault::AnswerLost);
+    stage
+        .github
+        .fails("repos/create-deployment-status", Fault::AnswerLost);
+    stage.gateway.receives(&push(1));
+    stage.made(1).await;
+    let is_told = "SELECT count(*) FROM github_deployment WHERE told = 'queued'";
+    wait_until(SOON, "GitHub to know it", async || {
+        // Each turn after the first waits for a while of the database's clock.
+        stage.sandbox.database.advance(Duration::from_secs(1)).await;
+        stage.sandbox.number(is_told).await == 1
+    })
+    .await;
+    shown(&stage, &["queued"]).await;
+    assert_eq!(stage.github.calls("repos/create-deployment"), 1);
+    assert_eq!(stage.github.calls("repos/create-deployment-status"), 1);
+}
+
+#[tokio::test]
+async fn what_did_not_happen_is_done_again_whatever_went_wrong() {
+    for fault in [
+        Fault::Fails,
+        Fault::Silent,
+        Fault::Limited(1),
+        Fault::Secondary(1),
+    ] {
+        let stage = Stage::new().await;
+        stage.line(1..=1);
+        stage.github.fails("repos/create-deployment", fault);
+        stage.github.fails("repos/create-deployment-status", fault);
+        stage.gateway.receives(&push(1));
+        let made = stage.made(1).await;
+        let is_told = "SELECT count(*) FROM github_deployment WHERE told = 'queued'";
+        wait_until(SOON, "GitHub to know it", async || {
+            stage.sandbox.database.advance(Duration::from_secs(1)).await;
+            stage.sandbox.number(is_told).await == 1
+        })
+        .await;
+        shown(&stage, &["queued"]).await;
+        assert_eq!(
+            stage.github.calls("repos/create-deployment"),
+            2,
+            "{fault:?}"
+        );
+        // It is nothing to the deployment.
+        let waits = stage.api.deployment(&made.id).await;
+        assert_eq!(waits.state(), State::Pending);
+    }
+}
+
+#[tokio::test]
+async fn a_crash_after_the_intent_leaves_one_deployment_at_github() {
+    for fault in [Fault::Silent, Fault::AnswerLost] {
+        let stage = Stage::with(
+            pb::policy::Order::Latest,
+            &[("CANDLEFISH_GITHUB_TIMEOUT_MS", "60000")],
+        )
+        .await;
+        stage.line(1..=1);
+        stage.github.fails("repos/create-deployment", fault);
+        stage.gateway.receives(&push(1));
+        let made = stage.made(1).await;
+        wait_until(SOON, "the call to be made", async || {
+            stage.github.calls("repos/create-deployment") == 1
+        })
+        .await;
+        let Stage {
+            github,
+            sandbox,
+            gateway: _gateway,
+            orchestrator,
+            edge: _edge,
+            api: _api,
+        } = stage;
+        orchestrator.kill().await;
+        let again = sandbox.start().await;
+        sandbox.database.advance(Duration::from_mins(10)).await;
+        let told = poll_until(SOON, "GitHub to show it", async || {
+            let shown = github.deployments(REPOSITORY);
+            match &shown[..] {
+                [(_, told)] if !told.is_empty() => Ok(told.clone()),
+                _ => Err(shown),
+            }
+        })
+        .await;
+        assert_eq!(told, ["queued"], "{fault:?}: {made:?}");
+        let calls = if fault == Fault::Silent { 2 } else { 1 };
+        assert_eq!(github.calls("repos/create-deployment"), calls, "{fault:?}");
+        again.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn while_github_is_down_deployments_go_on_and_what_is_now_is_told_when_it_is_back() {
+    let stage = Stage::new().await;
+    stage.line(1..=1);
+    stage.github.goes_down();
+    stage.gateway.receives(&push(1));
+    let made = stage.made(1).await;
+    stage.uploads(1).await;
+    stage.api.wait_for(&made.id, &[State::Succeeded]).await;
+    let url = format!("http://{}/metrics", stage.orchestrator.running.ops_address);
+    wait_until(SOON, "GitHub to be left alone", async || {
+        stage
+            .sandbox
+            .database
+            .advance(Duration::from_secs(10))
+            .await;
+        let said = reqwest::get(&url).await.unwrap().text().await.unwrap();
+        let resting = said.lines().any(|line| {
+            line.starts_with("github_calls_total{") && line.contains(r#"outcome="resting""#)
+        });
+        resting
+    })
+    .await;
+    stage.github.comes_back();
+    wait_until(SOON, "GitHub to know it", async || {
+        stage
+            .sandbox
+            .database
+            .advance(Duration::from_secs(10))
+            .await;
+        stage.github.deployments(REPOSITORY).len() == 1
+    })
+    .await;
+    shown(&stage, &["success"]).await;
+}
+
+#[tokio::test]
+async fn an_app_asks_as_its_installation_with_one_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("app.pem");
+    let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
+    let der: Pkcs8V1Der<'_> = pair.as_der().unwrap();
+    let text = STANDARD.encode(der.as_ref());
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n");
+    std::fs::write(&key, pem).unwrap();
+    let stage = Stage::with(
+        pb::policy::Order::Latest,
+        &[
+            ("CANDLEFISH_GITHUB_TOKEN", ""),
+            ("CANDLEFISH_GITHUB_APP_ID", "1"),
+            ("CANDLEFISH_GITHUB_APP_KEY", key.to_str().unwrap()),
+        ],
+    )
+    .await;
+    stage.line(1..=1);
+    stage.github.branch(REPOSITORY, "main", &commit(1));
+    wait_until(SOON, "several looks", async || {
+        stage.github.calls("repos/get-branch") > 3
+    })
+    .await;
+    let asked = |operation| stage.github.calls(operation);
+    assert_eq!(asked("apps/get-repo-installation"), 1);
+    assert_eq!(asked("apps/create-installation-access-token"), 1);
 }

@@ -44,7 +44,7 @@ pub enum Fault {
 pub struct Fake {
     state: Arc<Mutex<State>>,
     address: SocketAddr,
-    serving: Arc<Serving>,
+    _serving: Arc<Serving>,
 }
 
 impl std::fmt::Debug for Fake {
@@ -122,7 +122,7 @@ impl Fake {
         let serving = async move { axum::serve(listener, router).await.unwrap() };
         let task = spawn(serving);
         Self {
-            serving: Arc::new(Serving {
+            _serving: Arc::new(Serving {
                 task,
                 state: Arc::clone(&state),
             }),

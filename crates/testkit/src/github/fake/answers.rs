@@ -51,6 +51,25 @@ pub(super) fn answer(
             });
             (202, json!({}))
         }
+        _ => of_writes(repository, operation, id, query, body),
+    }
+}
+
+/// Deployments, comments and who may write them.
+fn of_writes(
+    repository: &mut Repository,
+    operation: &Operation,
+    id: u64,
+    query: &HashMap<String, String>,
+    body: &Value,
+) -> (u16, Value) {
+    let number = |name: &str| {
+        let value = operation.parameters.get(name);
+        value
+            .and_then(|one| one.parse::<u64>().ok())
+            .unwrap_or_default()
+    };
+    match operation.id.as_str() {
         "repos/list-deployments" => {
             let is_asked = |one: &&Value| {
                 let equal = |field: &str| query.get(field).is_none_or(|all| one[field] == **all);
@@ -86,10 +105,11 @@ pub(super) fn answer(
                 .comments
                 .iter_mut()
                 .find(|one| one["id"] == asked);
-            found.map_or((404, not_found()), |one| {
-                one["body"] = body["body"].clone();
-                (200, one.clone())
-            })
+            let Some(one) = found else {
+                return (404, not_found());
+            };
+            one["body"] = body["body"].clone();
+            (200, one.clone())
         }
         "apps/get-repo-installation" => (200, installation()),
         "apps/create-installation-access-token" => {
