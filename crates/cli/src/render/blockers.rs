@@ -1,7 +1,9 @@
 //! Why something is not moving: since when, who can clear it, and how.
 
 use candlefish_proto::deploy::{
-    Blocker, Deployment, Environment, Lane, blocker::Kind, deployment::State,
+    Blocker, Deployment, Environment, Lane,
+    blocker::Kind,
+    deployment::{self, State},
 };
 
 use super::{Look, Tone, ending, pad, release, stop, words};
@@ -93,10 +95,15 @@ pub(crate) fn why(deployment: &Deployment, lane: Option<&Lane>, look: &Look) -> 
             &format!("  {subject} is {}", words::state(state)),
             deployment,
         );
-        return format!(
-            "{doing}\n  Nothing blocks it. Watch: candlefish watch {}",
-            deployment.id
-        );
+        let mut lines = vec![
+            doing,
+            format!(
+                "  Nothing blocks it. Watch: candlefish watch {}",
+                deployment.id
+            ),
+        ];
+        lines.extend(overtaken(deployment, look));
+        return lines.join("\n");
     }
     let mut lines = vec![
         format!(
@@ -114,7 +121,27 @@ pub(crate) fn why(deployment: &Deployment, lane: Option<&Lane>, look: &Look) -> 
     }
     lines.push(String::new());
     lines.push(before(deployment, lane));
+    lines.extend(overtaken(deployment, look));
     lines.join("\n")
+}
+
+/// Whether a newer commit can take its place, and who decides that.
+fn overtaken(deployment: &Deployment, look: &Look) -> Option<String> {
+    let open = deployment.state() != State::Cancelling && deployment.pivoted_at.is_none();
+    if deployment.kind() != deployment::Kind::Standard || !open {
+        return None;
+    }
+    let id = &deployment.id;
+    Some(match &deployment.pin {
+        Some(pin) => format!(
+            "  No newer commit takes its place: it is pinned {}",
+            super::deployment::pinned(pin, look)
+        ),
+        None => format!(
+            "  A newer commit may take its place, unless somebody pins it: candlefish pin {id} \
+             --reason \"…\"   (approver)"
+        ),
+    })
 }
 
 fn numbered(place: usize, blocker: &Blocker, look: &Look) -> Vec<String> {

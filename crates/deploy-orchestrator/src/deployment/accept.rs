@@ -71,7 +71,7 @@ fn build(id: DeploymentId, now: Moment, new: &New<'_>) -> Deployment {
         message: String::new(),
         fence: 0,
         version: 1,
-        pinned: false,
+        pin: None,
         weight: 0,
         created_at: now,
         created_by: new.actor.to_owned(),

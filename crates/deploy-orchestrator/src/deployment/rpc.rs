@@ -16,6 +16,7 @@ use super::{
     advance::{self, Advance},
     create::{self, Create},
     error::unknown,
+    pin,
     retry::{self, Retry},
     roll_back::{self, RollBack},
     stop::{self, Stop},
@@ -261,6 +262,26 @@ impl DeploymentService for Rpc {
         let ctx = self.ctx.clone();
         let reply = self
             .complete(async move { advance::advance(&ctx, &caller, key, cmd).await })
+            .await?;
+        Ok(reply.into_response())
+    }
+
+    async fn pin_deployment(
+        &self,
+        request: Request<pb::PinDeploymentRequest>,
+    ) -> Result<Response<pb::Deployment>, Status> {
+        let (caller, key, message) = taken(request, "PinDeployment")?;
+        let mut faults = Faults::default();
+        let id = faults.id("id", &message.id);
+        let reason = faults.reason("reason", &message.reason);
+        let cmd = pin::Change {
+            id: faults.finish_with(id)?,
+            reason,
+            unpins: message.unpin,
+        };
+        let ctx = self.ctx.clone();
+        let reply = self
+            .complete(async move { pin::change(&ctx, &caller, key, cmd).await })
             .await?;
         Ok(reply.into_response())
     }

@@ -57,6 +57,11 @@ pub(crate) fn bare(deployment: &Deployment) -> pb::Deployment {
         target_confirmed: deployment.target_confirmed,
         trace_id: deployment.trace_id.clone(),
         version: deployment.version,
+        pin: deployment.pin.as_ref().map(|pin| pb::deployment::Pin {
+            at: Some(shown(pin.at)),
+            by: pin.by.clone(),
+            reason: pin.reason.clone(),
+        }),
         ..pb::Deployment::default()
     }
 }

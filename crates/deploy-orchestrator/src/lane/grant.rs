@@ -17,6 +17,7 @@ use crate::{
         self, Error,
         apply::{Change, apply, apply_and_record, record},
         event::SYSTEM,
+        pin::Pin,
         plan::Kind,
         state::{Cause, Event},
     },
@@ -156,7 +157,9 @@ async fn start(ctx: &Ctx, tx: &mut Tx, lane: &mut Lane, id: DeploymentId) -> Res
     let before = granted.state.clone();
     store::raise_fence(tx, lane).await?;
     granted.fence = lane.fence;
-    granted.pinned |= lane.superseded_in_row >= SUPERSEDED_BEFORE_PINNED;
+    if lane.superseded_in_row >= SUPERSEDED_BEFORE_PINNED {
+        granted.pin.get_or_insert_with(|| Pin::of_busy_lane(now));
+    }
     // What the plan itself waits for is no delay.
     let planned = deployment::plan::planned_waits(granted.kind, &granted.strategy);
     granted.deadline_at = Some(now.plus(granted.policy.deadline + planned));

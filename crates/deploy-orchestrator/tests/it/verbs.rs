@@ -34,17 +34,21 @@ enum Verb {
     Abort,
     Retry,
     Advance,
+    Pin,
+    Unpin,
     RollBack,
     Hold,
     Lift,
     Clear,
 }
 
-const VERBS: [Verb; 8] = [
+const VERBS: [Verb; 10] = [
     Verb::Cancel,
     Verb::Abort,
     Verb::Retry,
     Verb::Advance,
+    Verb::Pin,
+    Verb::Unpin,
     Verb::RollBack,
     Verb::Hold,
     Verb::Lift,
@@ -92,6 +96,10 @@ fn comes(at: At, verb: Verb) -> Comes {
         Verb::Advance if terminal => Err("terminal"),
         Verb::Advance if at == At::Cancelling => Err("cancelling"),
         Verb::Advance => Err("nothing-to-pass"),
+        Verb::Pin | Verb::Unpin if terminal => Err("terminal"),
+        Verb::Pin | Verb::Unpin if at == At::Cancelling => Err("cancelling"),
+        Verb::Pin => Ok((goes_on, None)),
+        Verb::Unpin => Err("not-pinned"),
         Verb::RollBack if pivoted => Ok((RolledBack, Some(Succeeded))),
         Verb::RollBack if at == At::Staging => Ok((Cancelled, Some(Succeeded))),
         Verb::RollBack => Ok((goes_on, Some(Succeeded))),
@@ -257,6 +265,8 @@ impl World {
                 let waits = self.waits_in(id).await;
                 api.advance(id, waits).await.map(|_| None)
             }
+            Verb::Pin => api.pin(id, false).await.map(|_| None),
+            Verb::Unpin => api.pin(id, true).await.map(|_| None),
             Verb::RollBack => {
                 let made = api.roll_back(environment).await?.into_inner();
                 assert!(!made.already);
