@@ -7,6 +7,9 @@ use candlefish_manifest::Limits;
 use candlefish_runtime::{config::Env, telemetry::TelemetryConfig};
 use tonic::transport::Uri;
 
+/// Longer than a signed upload works, many times over.
+const LEAST_KEPT: Duration = Duration::from_hours(1);
+
 /// Everything that can be set, validated.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -50,6 +53,10 @@ pub struct Config {
     pub reconcile: Duration,
     /// How often the releases to keep are proven restorable.
     pub restorable: Duration,
+    /// How often content that nothing needs is looked for.
+    pub collect: Duration,
+    /// How long content stays that nothing names.
+    pub collect_after: Duration,
     /// Deployments carried on at a time.
     pub workers: usize,
     /// Errors after which a step fails.
@@ -109,6 +116,9 @@ impl Config {
             heal: env.duration_ms_or("CANDLEFISH_HEAL_MS", 5_000),
             reconcile: env.duration_ms_or("CANDLEFISH_RECONCILE_MS", 60_000),
             restorable: env.duration_ms_or("CANDLEFISH_RESTORABLE_MS", 600_000),
+            collect: env.duration_ms_or("CANDLEFISH_COLLECT_MS", 600_000),
+            // A day.
+            collect_after: env.duration_ms_or("CANDLEFISH_COLLECT_AFTER_MS", 86_400_000),
             workers: env.parse_or("CANDLEFISH_WORKERS", 16),
             attempts: env.parse_or("CANDLEFISH_STEP_ATTEMPTS", 8),
             quarantine_after: env.parse_or("CANDLEFISH_QUARANTINE_AFTER", 6),
@@ -119,6 +129,12 @@ impl Config {
             fetch_timeout: env.duration_ms_or("CANDLEFISH_FETCH_TIMEOUT_MS", 5_000),
             telemetry: TelemetryConfig::from_env(&mut env),
         };
+        if config.collect_after < LEAST_KEPT {
+            env.fault(
+                "CANDLEFISH_COLLECT_AFTER_MS",
+                "must be at least an hour: an upload takes part of that",
+            );
+        }
         if config.workers == 0 {
             env.fault("CANDLEFISH_WORKERS", "must be at least 1");
         }
@@ -146,7 +162,7 @@ impl Config {
         format!(
             "listen {}\nops_listen {}\ndatabase {database}\ndatabase_connections {}\nnats {}\n\
              gateways {gateways}\nblobs {}\nrelease {}\ndomain {}\nsite_port {}\nlease {:?}\npoll {:?}\nsweep {:?}\nheal {:?}\nreconcile {:?}\n\
-             restorable {:?}\n\
+             restorable {:?}\ncollect {:?}\ncollect_after {:?}\n\
              workers {}\nattempts {}\nquarantine_after {}\nedge_patience {:?}\n\
              edge_patience_hurried {:?}\nfetch_timeout {:?}\n",
             self.listen,
@@ -163,6 +179,8 @@ impl Config {
             self.heal,
             self.reconcile,
             self.restorable,
+            self.collect,
+            self.collect_after,
             self.workers,
             self.attempts,
             self.quarantine_after,

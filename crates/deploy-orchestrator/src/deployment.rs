@@ -23,7 +23,7 @@ pub(crate) mod rpc;
 pub(crate) mod state;
 pub(crate) mod stop;
 pub(crate) mod store;
-mod target;
+pub(crate) mod target;
 pub(crate) mod view;
 pub(crate) mod watch;
 

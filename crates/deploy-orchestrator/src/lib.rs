@@ -1,7 +1,7 @@
 //! The deploy-orchestrator: owns sites, environments, lanes, releases, deployments, steps, routes
 //! and edges, in the Postgres schema `deploy`.
 //!
-//! Modules in reading order: what is deployed ([`site`], [`release`]), why ([`trigger`]), the act
+//! Modules in reading order: what is deployed ([`site`], [`release`], [`blob`]), why ([`trigger`]), the act
 //! ([`deployment`], [`lane`], [`stop`], [`step`]), where it goes ([`route`], [`edge`], [`traffic`]), and what the rooms share
 //! ([`ctx`], [`idempotency`], [`page`]).
 
@@ -12,6 +12,8 @@ mod wiring;
 mod site;
 
 mod release;
+
+mod blob;
 
 mod deployment;
 
@@ -42,6 +44,8 @@ mod poke;
 mod reconcile;
 
 mod restorable;
+
+mod collect;
 
 mod observed;
 

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tonic::service::Routes;
 
 use crate::{
-    Config,
+    Config, collect,
     ctx::{Ctx, Nudges},
     deployment, edge, feed, forget, observed, poke, queue, reconcile, release, restorable,
     route::table::Table,
@@ -274,7 +274,7 @@ fn spawn_triggers(ctx: &Ctx, nats: &async_nats::Client, tasks: &Tasks) -> Result
     Ok(())
 }
 
-/// Loops that only look and tell.
+/// Loops that look after what is kept, and tell.
 fn spawn_watches(ctx: &Ctx, tasks: &Tasks) {
     let stop = Policy::StopProcess;
     tasks.spawn(
@@ -282,6 +282,7 @@ fn spawn_watches(ctx: &Ctx, tasks: &Tasks) {
         stop,
         restorable::run(ctx.clone(), tasks.stopping()),
     );
+    tasks.spawn("collect", stop, collect::run(ctx.clone(), tasks.stopping()));
     tasks.spawn(
         "observed",
         stop,

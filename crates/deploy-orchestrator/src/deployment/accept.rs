@@ -5,11 +5,20 @@
 
 use candlefish_clock::Moment;
 use candlefish_ids::{DeploymentId, ReleaseId};
+use candlefish_runtime::refusal::Refusal;
+use jiff_sqlx::Timestamp;
 use sqlx::{PgConnection, types::Json};
 
-use super::{Deployment, Error, event, plan::Kind, state::State, store};
+use super::{
+    Deployment, Error,
+    error::{banned, collected},
+    event,
+    plan::Kind,
+    state::State,
+    store,
+};
 use crate::{
-    ctx::{Ctx, Tx},
+    ctx::{Ctx, Tx, read},
     lane::{self, store::Lane},
     release::store::Ban,
     site::{Environment, strategy::Strategy},
@@ -97,16 +106,42 @@ pub(super) struct Wanted {
     pub(super) rejected: Option<String>,
     /// The ban that stands against it. One that is set meanwhile is found when the lane chooses.
     pub(super) ban: Option<Ban>,
+    /// When its content was collected.
+    pub(super) collected_at: Option<Moment>,
 }
 
-/// The release, locked against being sealed or forgotten meanwhile; none when it is not the site's.
+impl Wanted {
+    /// Refuses what goes nowhere: banned, or without its content.
+    pub(super) fn check(
+        &self,
+        release: ReleaseId,
+        environment: &Environment,
+        field: &str,
+    ) -> Result<(), Refusal> {
+        if let Some(ban) = &self.ban {
+            return Err(banned(release, ban));
+        }
+        let Some(at) = self.collected_at else {
+            return Ok(());
+        };
+        let flags = environment.place().replacen('/', " --env ", 1);
+        let commit = match self.commit.as_str() {
+            "" => String::new(),
+            commit => format!(" --commit {commit}"),
+        };
+        let again = format!("candlefish deploy DIR --site {flags}{commit}");
+        Err(collected(release, field, at, &again))
+    }
+}
+
+/// The release, locked against being sealed or collected meanwhile; none when it is not the site's.
 pub(super) async fn share_release(
     conn: &mut PgConnection,
     environment: &Environment,
     release: ReleaseId,
 ) -> Result<Option<Wanted>, sqlx::Error> {
     let row = sqlx::query!(
-        r#"SELECT r.commit,
+        r#"SELECT r.commit, r.collected_at AS "collected_at: Timestamp",
                   (SELECT j.reason FROM rejection j WHERE j.release_id = r.id
                    AND j.environment_id = $3 AND j.cleared_at IS NULL LIMIT 1) AS rejected,
                   (SELECT jsonb_build_object('at', x.at, 'by', x.by, 'reason', x.reason)
@@ -123,5 +158,6 @@ pub(super) async fn share_release(
         commit: row.commit,
         rejected: row.rejected,
         ban: row.ban.map(|ban| ban.0),
+        collected_at: row.collected_at.map(read),
     }))
 }

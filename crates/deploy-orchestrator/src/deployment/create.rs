@@ -10,7 +10,7 @@ use candlefish_runtime::{
 use super::{
     Error,
     accept::{New, accept, share_release},
-    error::{banned, unknown_release},
+    error::unknown_release,
     plan::Kind,
     view,
 };
@@ -167,9 +167,7 @@ async fn check(tx: &mut Tx, environment: &Environment, cmd: &Create) -> Result<(
     }
     let wanted = share_release(tx, environment, cmd.release_id).await?;
     let wanted = wanted.ok_or_else(|| unknown_release(cmd.release_id))?;
-    if let Some(ban) = wanted.ban {
-        return Err(banned(cmd.release_id, &ban).into());
-    }
+    wanted.check(cmd.release_id, environment, "release_id")?;
     if let Some(reason) = wanted.rejected {
         return Err(rejected(cmd.release_id, environment, &reason).into());
     }

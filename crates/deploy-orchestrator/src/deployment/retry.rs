@@ -11,7 +11,7 @@ use super::{
     Error,
     accept::{New, accept, share_release},
     create::rejected,
-    error::{banned, unknown_release},
+    error::unknown_release,
     plan::Kind,
     stop, view,
 };
@@ -64,9 +64,7 @@ pub(crate) async fn retry(
         .map_err(Refusal::from)?;
     let wanted = share_release(&mut tx, &environment, before.release_id).await?;
     let wanted = wanted.ok_or_else(|| unknown_release(before.release_id))?;
-    if let Some(ban) = wanted.ban {
-        return Err(banned(before.release_id, &ban).into());
-    }
+    wanted.check(before.release_id, &environment, "id")?;
     if let Some(reason) = wanted.rejected {
         return Err(rejected(before.release_id, &environment, &reason).into());
     }

@@ -1,6 +1,7 @@
 //! Beginning a release from the digest of its manifest.
 
 use candlefish_ids::Digest;
+use candlefish_messaging::Fact;
 use candlefish_proto::deploy as pb;
 use candlefish_runtime::identity::Caller;
 
@@ -33,7 +34,10 @@ pub(crate) struct Create {
     pub(crate) dirty: bool,
 }
 
-/// Begins a release; the same (site, manifest, commit) answers the one that exists.
+type Tell = fn(&pb::Release, i32, &str) -> Fact;
+
+/// Begins a release; the same (site, manifest, commit) answers the one that exists, as a draft again
+/// when its content was collected.
 pub(crate) async fn create(
     ctx: &Ctx,
     caller: &Caller,
@@ -48,13 +52,14 @@ pub(crate) async fn create(
     let site = site::find(&mut tx, &cmd.site, caller).await?;
     let (id, begun) = store::upsert(&mut tx, now, site.id, &cmd, &caller.principal).await?;
     let answer = view::load(&mut tx, id).await?;
-    if begun != Begun::Same {
+    let tell = match begun {
+        Begun::New => Some(event::created as Tell),
+        Begun::Revived => Some(event::revived as Tell),
+        Begun::Branched => Some(event::branched as Tell),
+        Begun::Same => None,
+    };
+    if let Some(tell) = tell {
         let version = store::version(&mut tx, id).await?;
-        let tell = if begun == Begun::New {
-            event::created
-        } else {
-            event::branched
-        };
         let fact = tell(&answer, version, &caller.principal);
         tx.tell(fact);
     }

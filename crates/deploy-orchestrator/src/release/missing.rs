@@ -11,7 +11,7 @@ use super::{
     Error,
     store::{self, Row},
 };
-use crate::{ctx::Ctx, page::Page};
+use crate::{blob, ctx::Ctx, page::Page};
 
 /// How long a signed URL works.
 const URL_WORKS: Duration = Duration::from_mins(15);
@@ -27,7 +27,7 @@ pub(crate) async fn list(
     if row.sealed {
         return Ok(pb::ListMissingBlobsResponse::default());
     }
-    let Some(manifest) = load_manifest(ctx, &row).await? else {
+    let Some(manifest) = load_named(ctx, &row).await? else {
         let blob = signed(ctx, row.manifest, row.manifest_size).await?;
         return Ok(pb::ListMissingBlobsResponse {
             blobs: vec![blob],
@@ -67,6 +67,25 @@ pub(super) async fn find(ctx: &Ctx, caller: &Caller, id: ReleaseId) -> Result<Ro
     found
         .filter(|row| caller.sees(&row.site))
         .ok_or(Error::Unknown(id))
+}
+
+/// The manifest of a draft, whose blobs are counted from now on: what the store has of them, it keeps.
+/// None while the manifest is not uploaded, or was just collected.
+pub(super) async fn load_named(ctx: &Ctx, row: &Row) -> Result<Option<Manifest>, Error> {
+    if row.collected {
+        return Err(Error::Collected(row.id));
+    }
+    let Some(manifest) = load_manifest(ctx, row).await? else {
+        let mut conn = ctx.pool.acquire().await?;
+        blob::store::reprieve(&mut conn, &row.manifest).await?;
+        return Ok(None);
+    };
+    if !row.named_lately {
+        blob::name(ctx, row.id, &blob::of(row.manifest, &manifest)).await?;
+    }
+    let there = ctx.blobs.exists(&[row.manifest]).await;
+    let there = there.map_err(Error::Blobs)?.contains(&true);
+    Ok(there.then_some(manifest))
 }
 
 /// The manifest of a release; none while it is not uploaded.

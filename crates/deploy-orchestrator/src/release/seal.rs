@@ -7,8 +7,9 @@ use candlefish_runtime::identity::Caller;
 
 use super::{
     Error, event,
-    missing::{find, load_manifest},
-    store, view,
+    missing::{find, load_manifest, load_named},
+    store::{self, Sealing},
+    view,
 };
 use crate::{
     ctx::Ctx,
@@ -27,11 +28,14 @@ pub(crate) async fn seal(
     key: Option<Key>,
     id: ReleaseId,
 ) -> Result<Reply<pb::Release>, Error> {
-    // The store is asked before the transaction: no network inside it, and blobs never go away.
+    // The store is asked before the transaction: no network inside it, and what is counted stays.
     let row = find(ctx, caller, id).await?;
-    let manifest = load_manifest(ctx, &row)
-        .await?
-        .ok_or(Error::ManifestMissing(id))?;
+    let manifest = if row.sealed && !row.collected {
+        load_manifest(ctx, &row).await?
+    } else {
+        load_named(ctx, &row).await?
+    };
+    let manifest = manifest.ok_or(Error::ManifestMissing(id))?;
     if !row.sealed {
         if manifest.entries().is_empty() {
             return Err(Error::Empty(id));
@@ -44,7 +48,11 @@ pub(crate) async fn seal(
         return Ok(Reply::replayed(before));
     }
     let files = manifest.entries().len();
-    let sealed = store::seal(&mut tx, now, id, files, manifest.byte_count()).await?;
+    let sealed = match store::seal(&mut tx, now, id, files, manifest.byte_count()).await? {
+        Sealing::Done => true,
+        Sealing::Already => false,
+        Sealing::Uncounted => return Err(Error::Uncounted(id)),
+    };
     let answer = view::load(&mut tx, id).await?;
     if sealed {
         let version = store::version(&mut tx, id).await?;

@@ -3,6 +3,7 @@
 
 mod api;
 mod bans;
+mod collecting;
 mod crashes;
 mod edge;
 mod edges;
