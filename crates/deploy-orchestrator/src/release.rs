@@ -14,6 +14,7 @@ pub(crate) mod create;
 pub(crate) mod error;
 pub(crate) mod event;
 pub(crate) mod expected;
+mod mend;
 pub(crate) mod missing;
 pub(crate) mod reject;
 pub(crate) mod rpc;

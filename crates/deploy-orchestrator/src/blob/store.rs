@@ -114,6 +114,17 @@ pub(crate) async fn reprieve(conn: &mut PgConnection, digest: &Digest) -> Result
     Ok(())
 }
 
+/// Locks a blob, so that one at a time takes it out of the store.
+pub(crate) async fn lock(conn: &mut PgConnection, digest: &Digest) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "SELECT names FROM blob WHERE digest = $1 FOR UPDATE",
+        bytes(digest)
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(())
+}
+
 /// Locks blobs that nothing has named for so long, and that nobody is about to name.
 pub(crate) async fn lock_unnamed(
     conn: &mut PgConnection,

@@ -65,6 +65,9 @@ pub(crate) async fn apply(
         deployment.superseded_by = change.by;
         deployment.deadline_at = None;
         deployment.deadline_left = None;
+        if cause == Cause::Verification {
+            release::store::suspect(tx, now, deployment.release_id).await?;
+        }
     }
     for consequence in consequences {
         follow(tx, lane, deployment, consequence, change).await?;

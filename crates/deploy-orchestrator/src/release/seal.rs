@@ -6,8 +6,8 @@ use candlefish_proto::deploy as pb;
 use candlefish_runtime::identity::Caller;
 
 use super::{
-    Error, event,
-    missing::{find, load_manifest, load_named},
+    Error, event, mend,
+    missing::{find, load_named},
     store::{self, Sealing},
     view,
 };
@@ -30,13 +30,11 @@ pub(crate) async fn seal(
 ) -> Result<Reply<pb::Release>, Error> {
     // The store is asked before the transaction: no network inside it, and what is counted stays.
     let row = find(ctx, caller, id).await?;
-    let manifest = if row.sealed && !row.collected {
-        load_manifest(ctx, &row).await?
-    } else {
-        load_named(ctx, &row).await?
-    };
+    let manifest = load_named(ctx, &row).await?;
     let manifest = manifest.ok_or(Error::ManifestMissing(id))?;
-    if !row.sealed {
+    if row.suspect {
+        check_whole(ctx, &manifest).await?;
+    } else if !row.sealed {
         if manifest.entries().is_empty() {
             return Err(Error::Empty(id));
         }
@@ -53,6 +51,9 @@ pub(crate) async fn seal(
         Sealing::Already => false,
         Sealing::Uncounted => return Err(Error::Uncounted(id)),
     };
+    if row.suspect {
+        store::trust(&mut tx, id).await?;
+    }
     let answer = view::load(&mut tx, id).await?;
     if sealed {
         let version = store::version(&mut tx, id).await?;
@@ -97,6 +98,24 @@ async fn check(ctx: &Ctx, manifest: &Manifest) -> Result<(), Error> {
         Some(path) => Err(Error::BlobsMissing {
             path,
             more: missing - 1,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Reads everything: a verification failed since this was last done.
+async fn check_whole(ctx: &Ctx, manifest: &Manifest) -> Result<(), Error> {
+    let mut missing = Vec::new();
+    for entries in manifest.entries().chunks(AT_ONCE) {
+        let digests: Vec<Digest> = entries.iter().map(|entry| entry.digest).collect();
+        let whole = mend::are_whole(ctx, &digests).await?;
+        let lacks = entries.iter().zip(whole).filter(|(_, whole)| !whole);
+        missing.extend(lacks.map(|(entry, _)| &entry.path));
+    }
+    match missing.split_first() {
+        Some((path, more)) => Err(Error::BlobsMissing {
+            path: (*path).clone(),
+            more: more.len(),
         }),
         None => Ok(()),
     }

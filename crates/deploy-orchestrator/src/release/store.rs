@@ -22,6 +22,8 @@ pub(super) struct Row {
     pub(super) collected: bool,
     /// Its blobs are counted, and somebody worked on it within the hour.
     pub(super) named_lately: bool,
+    /// A verification failed since its content was last read.
+    pub(super) suspect: bool,
 }
 
 /// What became of a release that was to be begun.
@@ -143,7 +145,8 @@ pub(super) async fn find(
     let row = sqlx::query!(
         r#"SELECT s.slug AS site, r.manifest_digest, r.manifest_size,
                   r.state = 'sealed' AS "sealed!", r.collected_at IS NOT NULL AS "collected!",
-                  coalesce(r.named_at > clock() - interval '1 hour', false) AS "named_lately!"
+                  coalesce(r.named_at > clock() - interval '1 hour', false) AS "named_lately!",
+                  r.suspect_since IS NOT NULL AS "suspect!"
            FROM release r JOIN site s ON s.id = r.site_id WHERE r.id = $1"#,
         id.uuid()
     )
@@ -158,6 +161,7 @@ pub(super) async fn find(
             sealed: row.sealed,
             collected: row.collected,
             named_lately: row.named_lately,
+            suspect: row.suspect,
         })
     }))
 }
@@ -205,6 +209,33 @@ pub(super) async fn seal(
     } else {
         Sealing::Uncounted
     })
+}
+
+/// What was fetched or staged of a release was not what its manifest names.
+pub(crate) async fn suspect(
+    conn: &mut PgConnection,
+    now: Moment,
+    id: ReleaseId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE release SET suspect_since = $2 WHERE id = $1 AND suspect_since IS NULL",
+        id.uuid(),
+        stored(now) as _
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// All content was read, and is what the manifest names.
+pub(super) async fn trust(conn: &mut PgConnection, id: ReleaseId) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE release SET suspect_since = NULL WHERE id = $1",
+        id.uuid()
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// A release hurt an environment: it goes there again only when a person clears it.

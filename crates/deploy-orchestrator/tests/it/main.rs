@@ -17,6 +17,7 @@ mod order;
 mod plans;
 mod queues;
 mod releases;
+mod repair;
 mod restorable;
 mod roles;
 mod rollbacks;
