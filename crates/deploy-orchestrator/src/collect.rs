@@ -120,12 +120,11 @@ async fn count_releases(ctx: &Ctx, stopping: &CancellationToken) -> Result<bool,
         };
         after = Some(*last);
         for (id, manifest) in some {
-            match blobs_of(ctx, manifest).await? {
-                Some(blobs) => blob::name(ctx, id, &blobs).await?,
-                None => {
-                    left = true;
-                    tracing::warn!(release.id = %id, "the manifest of {id} cannot be read");
-                }
+            if let Some(blobs) = blobs_of(ctx, manifest).await? {
+                blob::name(ctx, id, &blobs).await?;
+            } else {
+                left = true;
+                tracing::warn!(release.id = %id, "the manifest of {id} cannot be read");
             }
         }
     }

@@ -117,8 +117,7 @@ impl Config {
             reconcile: env.duration_ms_or("CANDLEFISH_RECONCILE_MS", 60_000),
             restorable: env.duration_ms_or("CANDLEFISH_RESTORABLE_MS", 600_000),
             collect: env.duration_ms_or("CANDLEFISH_COLLECT_MS", 600_000),
-            // A day.
-            collect_after: env.duration_ms_or("CANDLEFISH_COLLECT_AFTER_MS", 86_400_000),
+            collect_after: collect_after(&mut env),
             workers: env.parse_or("CANDLEFISH_WORKERS", 16),
             attempts: env.parse_or("CANDLEFISH_STEP_ATTEMPTS", 8),
             quarantine_after: env.parse_or("CANDLEFISH_QUARANTINE_AFTER", 6),
@@ -129,12 +128,6 @@ impl Config {
             fetch_timeout: env.duration_ms_or("CANDLEFISH_FETCH_TIMEOUT_MS", 5_000),
             telemetry: TelemetryConfig::from_env(&mut env),
         };
-        if config.collect_after < LEAST_KEPT {
-            env.fault(
-                "CANDLEFISH_COLLECT_AFTER_MS",
-                "must be at least an hour: an upload takes part of that",
-            );
-        }
         if config.workers == 0 {
             env.fault("CANDLEFISH_WORKERS", "must be at least 1");
         }
@@ -189,6 +182,19 @@ impl Config {
             self.fetch_timeout,
         )
     }
+}
+
+fn collect_after(env: &mut Env) -> Duration {
+    const NAME: &str = "CANDLEFISH_COLLECT_AFTER_MS";
+    // A day.
+    let after = env.duration_ms_or(NAME, 86_400_000);
+    if after < LEAST_KEPT {
+        env.fault(
+            NAME,
+            "must be at least an hour: an upload takes part of that",
+        );
+    }
+    after
 }
 
 fn gateways(env: &mut Env) -> Vec<Uri> {

@@ -59,6 +59,20 @@ pub(crate) fn standing(deployment: &Deployment, look: &Look) -> Vec<String> {
         .collect()
 }
 
+/// Who wrote it, or who asked for it.
+fn who(deployment: &Deployment) -> &str {
+    let author = deployment
+        .release
+        .as_ref()
+        .map(|release| release.author.as_str())
+        .unwrap_or_default();
+    if author.is_empty() {
+        deployment.created_by.as_str()
+    } else {
+        author
+    }
+}
+
 /// Why a deployment is not moving.
 pub(crate) fn why(deployment: &Deployment, lane: Option<&Lane>, look: &Look) -> String {
     let state = deployment.state();
@@ -67,16 +81,7 @@ pub(crate) fn why(deployment: &Deployment, lane: Option<&Lane>, look: &Look) -> 
         .as_ref()
         .map(release::title)
         .unwrap_or_default();
-    let author = deployment
-        .release
-        .as_ref()
-        .map(|release| release.author.as_str())
-        .unwrap_or_default();
-    let who = if author.is_empty() {
-        deployment.created_by.as_str()
-    } else {
-        author
-    };
+    let who = who(deployment);
     let asked = words::ago(deployment.created_at.as_ref(), &look.now);
     let subject = format!("{}  {title} ({who}, {asked})", deployment.id);
     if words::is_terminal(state) {

@@ -115,33 +115,19 @@ impl World {
             ("CANDLEFISH_BLOB_SIGNING_KEY", &key),
         ];
         let pairs = pairs.map(|(name, value)| (name, value.to_owned()));
-        let notify = || Arc::new(Notify::new());
-        let blobs: Arc<dyn Store> = Arc::clone(&gate) as _;
+        let store = Arc::clone(&gate);
+        let store: Arc<dyn Store> = store;
         let ctx = Ctx {
             pool: database.pool(),
             config: Arc::new(Config::read(Env::from_pairs(pairs)).unwrap()),
-            blobs,
-            nudges: Nudges {
-                relay: candlefish_messaging::Nudge::new(),
-                steps: notify(),
-                lanes: notify(),
-                routes: notify(),
-                watchers: notify(),
-                poke: notify(),
-            },
+            blobs: store,
+            nudges: nudges(),
         };
         let world = Self {
             dir,
             ctx,
             gate,
-            caller: Caller {
-                principal: "erin".to_owned(),
-                kind: Kind::Person,
-                role: Role::Admin,
-                sites: Vec::new(),
-                request_id: String::new(),
-                issuer: String::new(),
-            },
+            caller: caller(),
         };
         let site = SiteId::new().uuid();
         world
@@ -321,6 +307,29 @@ impl World {
             self.number(waits).await > 0
         })
         .await;
+    }
+}
+
+fn caller() -> Caller {
+    Caller {
+        principal: "erin".to_owned(),
+        kind: Kind::Person,
+        role: Role::Admin,
+        sites: Vec::new(),
+        request_id: String::new(),
+        issuer: String::new(),
+    }
+}
+
+fn nudges() -> Nudges {
+    let notify = || Arc::new(Notify::new());
+    Nudges {
+        relay: candlefish_messaging::Nudge::new(),
+        steps: notify(),
+        lanes: notify(),
+        routes: notify(),
+        watchers: notify(),
+        poke: notify(),
     }
 }
 

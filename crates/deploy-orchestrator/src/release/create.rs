@@ -52,13 +52,7 @@ pub(crate) async fn create(
     let site = site::find(&mut tx, &cmd.site, caller).await?;
     let (id, begun) = store::upsert(&mut tx, now, site.id, &cmd, &caller.principal).await?;
     let answer = view::load(&mut tx, id).await?;
-    let tell = match begun {
-        Begun::New => Some(event::created as Tell),
-        Begun::Revived => Some(event::revived as Tell),
-        Begun::Branched => Some(event::branched as Tell),
-        Begun::Same => None,
-    };
-    if let Some(tell) = tell {
+    if let Some(tell) = teller(begun) {
         let version = store::version(&mut tx, id).await?;
         let fact = tell(&answer, version, &caller.principal);
         tx.tell(fact);
@@ -66,4 +60,15 @@ pub(crate) async fn create(
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
     ctx.commit(tx).await?;
     Ok(Reply::new(answer))
+}
+
+/// What the world is told of it, if it is news.
+fn teller(begun: Begun) -> Option<Tell> {
+    let tell: Tell = match begun {
+        Begun::New => event::created,
+        Begun::Revived => event::revived,
+        Begun::Branched => event::branched,
+        Begun::Same => return None,
+    };
+    Some(tell)
 }

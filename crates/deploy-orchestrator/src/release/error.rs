@@ -78,7 +78,6 @@ impl From<Error> for Refusal {
             }
             Error::Uncounted(_) => Self::new(Code::Aborted, "content-moved", words),
             Error::Naming(blob::Error::Sql(error)) => database::refuse("count blobs", &error),
-            Error::Naming(blob::Error::Commit(error)) => error.into(),
             Error::NotRejected { .. } => Self::new(Code::FailedPrecondition, "not-rejected", words),
             Error::Banned { .. } => Self::new(Code::FailedPrecondition, "release-banned", words),
             Error::NotBanned { .. } => Self::new(Code::FailedPrecondition, "not-banned", words),
@@ -92,7 +91,7 @@ impl From<Error> for Refusal {
             }
             Error::Blobs(_) => Self::new(Code::Internal, "blobs", words),
             Error::Sql(error) => database::refuse("work on a release", &error),
-            Error::Commit(error) => error.into(),
+            Error::Commit(error) | Error::Naming(blob::Error::Commit(error)) => error.into(),
             Error::Site(error) => error.into(),
             Error::Idempotency(error) => error.into(),
         }

@@ -47,6 +47,34 @@ async fn roll_back(api: &Api, to: &str) -> Answer<pb::Rollback> {
     Ok(made.into_inner())
 }
 
+/// What the world was told of a release that was collected and begun again.
+async fn assert_told(sandbox: &Sandbox, one: &str) {
+    let told: Vec<(String, i32)> = sqlx::query_as(
+        "SELECT event_type, entity_version FROM outbox
+         WHERE entity = $1 ORDER BY entity_version",
+    )
+    .bind(one)
+    .fetch_all(&sandbox.pool)
+    .await
+    .unwrap();
+    let kinds: Vec<&str> = told.iter().map(|(kind, _)| kind.as_str()).collect();
+    let kinds: Vec<&str> = kinds
+        .iter()
+        .filter_map(|kind| kind.strip_prefix("deploy.release."))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "created.v1",
+            "sealed.v1",
+            "collected.v1",
+            "revived.v1",
+            "sealed.v1"
+        ]
+    );
+    assert!(told.is_sorted_by(|a, b| a.1 < b.1), "{told:?}");
+}
+
 /// A day passes, the own addresses of what has ended are taken away, and every release was looked at.
 async fn a_day_passes(sandbox: &Sandbox) {
     sandbox
@@ -120,30 +148,7 @@ async fn what_nothing_needs_is_collected_and_can_be_uploaded_again() {
     assert_eq!(again, one);
     assert!(release(&api, one).await.collected_at.is_none());
     api.deploy_whole("staging", one).await;
-    let told: Vec<(String, i32)> = sqlx::query_as(
-        "SELECT event_type, entity_version FROM outbox
-         WHERE entity = $1 ORDER BY entity_version",
-    )
-    .bind(one)
-    .fetch_all(&sandbox.pool)
-    .await
-    .unwrap();
-    let kinds: Vec<&str> = told.iter().map(|(kind, _)| kind.as_str()).collect();
-    let kinds: Vec<&str> = kinds
-        .iter()
-        .filter_map(|kind| kind.strip_prefix("deploy.release."))
-        .collect();
-    assert_eq!(
-        kinds,
-        [
-            "created.v1",
-            "sealed.v1",
-            "collected.v1",
-            "revived.v1",
-            "sealed.v1"
-        ]
-    );
-    assert!(told.is_sorted_by(|a, b| a.1 < b.1), "{told:?}");
+    assert_told(&sandbox, one).await;
 }
 
 #[tokio::test]

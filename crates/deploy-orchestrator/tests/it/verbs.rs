@@ -78,8 +78,10 @@ fn comes(at: At, verb: Verb) -> Comes {
     );
     let pivoted = matches!(at, At::Analysing | At::Baking | At::Cancelling);
     match verb {
-        Verb::Cancel | Verb::Abort if terminal => Err("terminal"),
-        Verb::Cancel | Verb::Abort if at == At::Cancelling => Err("cancelling"),
+        Verb::Cancel | Verb::Abort | Verb::Pin | Verb::Unpin if terminal => Err("terminal"),
+        Verb::Cancel | Verb::Abort | Verb::Pin | Verb::Unpin if at == At::Cancelling => {
+            Err("cancelling")
+        }
         Verb::Cancel | Verb::Abort if pivoted => Ok((RolledBack, None)),
         Verb::Cancel | Verb::Abort => Ok((Cancelled, None)),
         Verb::Retry if !terminal => Err("not-terminal"),
@@ -96,15 +98,12 @@ fn comes(at: At, verb: Verb) -> Comes {
         Verb::Advance if terminal => Err("terminal"),
         Verb::Advance if at == At::Cancelling => Err("cancelling"),
         Verb::Advance => Err("nothing-to-pass"),
-        Verb::Pin | Verb::Unpin if terminal => Err("terminal"),
-        Verb::Pin | Verb::Unpin if at == At::Cancelling => Err("cancelling"),
-        Verb::Pin => Ok((goes_on, None)),
         Verb::Unpin => Err("not-pinned"),
         Verb::RollBack if pivoted => Ok((RolledBack, Some(Succeeded))),
         Verb::RollBack if at == At::Staging => Ok((Cancelled, Some(Succeeded))),
         Verb::RollBack => Ok((goes_on, Some(Succeeded))),
         Verb::Hold if at == At::PendingHold => Err("held"),
-        Verb::Hold => Ok((goes_on, None)),
+        Verb::Hold | Verb::Pin => Ok((goes_on, None)),
         Verb::Lift if at == At::PendingHold => Ok((Succeeded, None)),
         Verb::Lift => Err("not-held"),
         // Aborted with traffic: rejected from that moment.
