@@ -11,6 +11,9 @@ pub(crate) mod order;
 pub(crate) mod store;
 pub(crate) mod view;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use grant::{content_arrived, grant};
 
 /// What a lane cannot do is what its deployments cannot do.
