@@ -31,6 +31,8 @@ struct Gate {
     /// A deletion that has begun waits for one of these.
     lets: Semaphore,
     begun: Notify,
+    /// How long a deletion takes, as in a store behind a network.
+    takes: std::sync::Mutex<Duration>,
     fails: std::sync::Mutex<HashSet<Digest>>,
 }
 
@@ -51,6 +53,8 @@ impl Store for Gate {
     async fn delete(&self, digest: &Digest) -> Result<(), BlobError> {
         self.begun.notify_one();
         self.lets.acquire().await.unwrap().forget();
+        let takes = *self.takes.lock().unwrap();
+        tokio::time::sleep(takes).await;
         if self.fails.lock().unwrap().contains(digest) {
             return Err(BlobError::Body("the store is gone".into()));
         }
@@ -102,6 +106,7 @@ impl World {
             store: open(&blobs, options).await.unwrap(),
             lets: Semaphore::new(0),
             begun: Notify::new(),
+            takes: std::sync::Mutex::default(),
             fails: std::sync::Mutex::default(),
         });
         let pairs = [
@@ -542,6 +547,7 @@ async fn whatever_races_a_release_that_can_be_deployed_has_all_its_content() {
     println!("seed {seed}");
     let world = World::new().await;
     world.open();
+    *world.gate.takes.lock().unwrap() = Duration::from_millis(20);
     let over = CancellationToken::new();
     let working = async {
         let all = (0..4).map(|number| work(&world, Dice(seed + number)));
