@@ -162,8 +162,7 @@ pub(crate) async fn find_before(
                AND j.release_id = d.release_id AND j.cleared_at IS NULL)
            AND NOT EXISTS (
                SELECT 1 FROM ban x WHERE x.release_id = d.release_id AND x.cleared_at IS NULL)
-           AND NOT EXISTS (
-               SELECT 1 FROM release c WHERE c.id = d.release_id AND c.collected_at IS NOT NULL)
+           AND (SELECT c.collected_at IS NULL FROM release c WHERE c.id = d.release_id)
            AND NOT EXISTS (
                SELECT 1 FROM deployment r WHERE r.environment_id = $1 AND r.kind = 'rollback'
                AND r.leaves_release_id = d.release_id AND r.id > d.id
