@@ -110,6 +110,11 @@ impl Store for Directory {
         Ok(Put::Stored)
     }
 
+    async fn delete(&self, digest: &Digest) -> Result<(), Error> {
+        let path = self.path(digest);
+        blocking(move || remove(&path)).await
+    }
+
     async fn upload_url(
         &self,
         digest: &Digest,
@@ -159,6 +164,15 @@ fn size_of(path: PathBuf) -> Result<Option<u64>, Error> {
         Ok(metadata) => Ok(Some(metadata.len())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(failed("look at", &path, error)),
+    }
+}
+
+/// For good: a folder that was not flushed would have it again after a loss of power.
+fn remove(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_file(path) {
+        Ok(()) => flush_folder(path.parent().unwrap_or(path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed("remove", path, error)),
     }
 }
 

@@ -5,7 +5,7 @@
 //! the directory's is checked by [`UploadKey::verify`] and [`Store::put`]. Everything that is
 //! read through [`Store::get`], [`Store::read`] and [`Store::read_to`] is compared with its name.
 //!
-//! This crate does not know manifests, collects nothing, and reads no environment.
+//! This crate does not know manifests nor what is still needed, and reads no environment.
 
 mod directory;
 mod location;

@@ -165,6 +165,19 @@ impl Store for Bucket {
         }
     }
 
+    async fn delete(&self, digest: &Digest) -> Result<(), Error> {
+        let delete = self
+            .client
+            .delete_object()
+            .bucket(&self.name)
+            .key(self.key(digest));
+        match delete.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if status(&error) == Some(404) => Ok(()),
+            Err(error) => Err(failed("delete", *digest, error)),
+        }
+    }
+
     async fn upload_url(
         &self,
         digest: &Digest,

@@ -141,6 +141,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Stores content of exactly `size` bytes under its name, or refuses it.
     async fn put(&self, digest: &Digest, size: u64, body: Body) -> Result<Put, Error>;
 
+    /// Takes a blob away; one that is not there is no fault. Only for who knows that nothing names it.
+    async fn delete(&self, digest: &Digest) -> Result<(), Error>;
+
     /// Where to PUT a blob until `ttl` after `now` (seconds since 1970, by the database's clock).
     async fn upload_url(
         &self,

@@ -59,6 +59,8 @@ pub(crate) enum Command {
     Retry(command::retry::Args),
     /// Pass the wait that a deployment is in
     Advance(command::advance::Args),
+    /// Keep newer commits from taking a deployment's place, or let them again
+    Pin(command::pin::Args),
     /// Go back to a release that was live before
     Rollback(command::rollback::Args),
     /// Set, lift or show a hold

@@ -20,6 +20,7 @@ pub(crate) mod hold;
 pub(crate) mod login;
 pub(crate) mod logs;
 pub(crate) mod open;
+pub(crate) mod pin;
 pub(crate) mod principals;
 pub(crate) mod push;
 pub(crate) mod queues;
@@ -53,6 +54,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<Exit, Error> {
         Command::Abort(args) => abort::run(app, args).await,
         Command::Retry(args) => retry::run(app, args).await,
         Command::Advance(args) => advance::run(app, args).await,
+        Command::Pin(args) => pin::run(app, args).await,
         Command::Rollback(args) => rollback::run(app, args).await,
         Command::Hold(args) => hold::run(app, args).await,
         Command::History(args) => history::run(app, args).await,

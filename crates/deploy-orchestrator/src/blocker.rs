@@ -109,6 +109,23 @@ pub(crate) async fn set(
     Ok(())
 }
 
+/// Nothing blocks these any more.
+pub(crate) async fn clear_each(
+    conn: &mut PgConnection,
+    now: Moment,
+    deployments: &[DeploymentId],
+) -> Result<(), sqlx::Error> {
+    let ids: Vec<Uuid> = deployments.iter().map(|id| id.uuid()).collect();
+    sqlx::query!(
+        "UPDATE blocker SET cleared_at = $2 WHERE deployment_id = ANY($1) AND cleared_at IS NULL",
+        &ids,
+        stored(now) as _
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Makes each the only standing blocker of its deployment. What stands already, word for word, is not
 /// written again.
 pub(crate) async fn set_each(

@@ -7,6 +7,11 @@ use candlefish_manifest::Limits;
 use candlefish_runtime::{config::Env, telemetry::TelemetryConfig};
 use tonic::transport::Uri;
 
+use crate::github::{Credentials, Settings};
+
+/// Longer than a signed upload works, many times over.
+const LEAST_KEPT: Duration = Duration::from_hours(1);
+
 /// Everything that can be set, validated.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -24,6 +29,8 @@ pub struct Config {
     pub identity_key: PathBuf,
     /// The internal ports of the gateways; without them no webhook makes anything happen.
     pub gateways: Vec<Uri>,
+    /// How GitHub is reached; without it only deliveries tell of repositories.
+    pub github: Option<Settings>,
     /// Directory of `<issuer>.pub.pem`.
     pub trusted_keys: PathBuf,
     /// `dir:/path` or `s3://bucket`.
@@ -50,6 +57,10 @@ pub struct Config {
     pub reconcile: Duration,
     /// How often the releases to keep are proven restorable.
     pub restorable: Duration,
+    /// How often content that nothing needs is looked for.
+    pub collect: Duration,
+    /// How long content stays that nothing names.
+    pub collect_after: Duration,
     /// Deployments carried on at a time.
     pub workers: usize,
     /// Errors after which a step fails.
@@ -84,6 +95,7 @@ impl Config {
                 .ok()
         });
         let gateways = gateways(&mut env);
+        let github = github(&mut env);
         let config = Self {
             listen: env.parse_required("CANDLEFISH_LISTEN").unwrap_or(any_port),
             ops_listen: env
@@ -94,6 +106,7 @@ impl Config {
             nats_url: env.required("CANDLEFISH_NATS_URL"),
             identity_key: env.required("CANDLEFISH_IDENTITY_KEY").into(),
             gateways,
+            github,
             trusted_keys: env.required("CANDLEFISH_TRUSTED_KEYS").into(),
             blobs: env.required("CANDLEFISH_BLOBS"),
             s3_endpoint: env.optional("CANDLEFISH_S3_ENDPOINT"),
@@ -109,6 +122,8 @@ impl Config {
             heal: env.duration_ms_or("CANDLEFISH_HEAL_MS", 5_000),
             reconcile: env.duration_ms_or("CANDLEFISH_RECONCILE_MS", 60_000),
             restorable: env.duration_ms_or("CANDLEFISH_RESTORABLE_MS", 600_000),
+            collect: env.duration_ms_or("CANDLEFISH_COLLECT_MS", 600_000),
+            collect_after: collect_after(&mut env),
             workers: env.parse_or("CANDLEFISH_WORKERS", 16),
             attempts: env.parse_or("CANDLEFISH_STEP_ATTEMPTS", 8),
             quarantine_after: env.parse_or("CANDLEFISH_QUARANTINE_AFTER", 6),
@@ -142,11 +157,15 @@ impl Config {
     pub fn describe(&self) -> String {
         let gateways: Vec<String> = self.gateways.iter().map(ToString::to_string).collect();
         let gateways = gateways.join(", ");
+        let github = self.github.as_ref().map_or_else(
+            || "off".to_owned(),
+            |github| format!("{}, as {:?}", github.api, github.credentials),
+        );
         let database = self.database_url.rsplit('@').next().unwrap_or_default();
         format!(
             "listen {}\nops_listen {}\ndatabase {database}\ndatabase_connections {}\nnats {}\n\
-             gateways {gateways}\nblobs {}\nrelease {}\ndomain {}\nsite_port {}\nlease {:?}\npoll {:?}\nsweep {:?}\nheal {:?}\nreconcile {:?}\n\
-             restorable {:?}\n\
+             gateways {gateways}\ngithub {github}\nblobs {}\nrelease {}\ndomain {}\nsite_port {}\nlease {:?}\npoll {:?}\nsweep {:?}\nheal {:?}\nreconcile {:?}\n\
+             restorable {:?}\ncollect {:?}\ncollect_after {:?}\n\
              workers {}\nattempts {}\nquarantine_after {}\nedge_patience {:?}\n\
              edge_patience_hurried {:?}\nfetch_timeout {:?}\n",
             self.listen,
@@ -163,6 +182,8 @@ impl Config {
             self.heal,
             self.reconcile,
             self.restorable,
+            self.collect,
+            self.collect_after,
             self.workers,
             self.attempts,
             self.quarantine_after,
@@ -171,6 +192,19 @@ impl Config {
             self.fetch_timeout,
         )
     }
+}
+
+fn collect_after(env: &mut Env) -> Duration {
+    const NAME: &str = "CANDLEFISH_COLLECT_AFTER_MS";
+    // A day.
+    let after = env.duration_ms_or(NAME, 86_400_000);
+    if after < LEAST_KEPT {
+        env.fault(
+            NAME,
+            "must be at least an hour: an upload takes part of that",
+        );
+    }
+    after
 }
 
 fn gateways(env: &mut Env) -> Vec<Uri> {
@@ -189,6 +223,65 @@ fn gateways(env: &mut Env) -> Vec<Uri> {
             parsed
         })
         .collect()
+}
+
+/// GitHub, when it is said who asks.
+fn github(env: &mut Env) -> Option<Settings> {
+    const API: &str = "CANDLEFISH_GITHUB_API";
+    const TOKEN: &str = "CANDLEFISH_GITHUB_TOKEN";
+    const APP: &str = "CANDLEFISH_GITHUB_APP_ID";
+    const KEY: &str = "CANDLEFISH_GITHUB_APP_KEY";
+    let token = env.optional(TOKEN);
+    let app = env
+        .optional(APP)
+        .and_then(|_| env.parse_required::<u64>(APP));
+    let key = env.optional(KEY);
+    let timeout = env.duration_ms_or("CANDLEFISH_GITHUB_TIMEOUT_MS", 10_000);
+    // GitHub asks for a second between calls that write.
+    let write_pause = env.duration_ms_or("CANDLEFISH_GITHUB_WRITE_PAUSE_MS", 1_000);
+    let rest = env.duration_ms_or("CANDLEFISH_GITHUB_REST_MS", 30_000);
+    let sweep = env.duration_ms_or("CANDLEFISH_GITHUB_SWEEP_MS", 300_000);
+    let url = |env: &mut Env, name: &str| {
+        let url = env.optional(name)?;
+        let parsed = url.parse::<url::Url>().ok();
+        if parsed.is_none_or(|url| !matches!(url.scheme(), "http" | "https")) {
+            env.fault(
+                name,
+                "is not an address such as https://candlefish.example.org",
+            );
+        }
+        Some(url.trim_end_matches('/').to_owned())
+    };
+    let api = url(env, API).unwrap_or_else(|| "https://api.github.com".to_owned());
+    let public_url = url(env, "CANDLEFISH_PUBLIC_URL");
+    let credentials = match (token, app, key) {
+        (None, None, None) => return None,
+        (Some(token), None, None) => Credentials::Token(token),
+        (None, Some(id), Some(key)) => Credentials::App {
+            id,
+            key: key.into(),
+        },
+        (Some(_), ..) => {
+            env.fault(
+                TOKEN,
+                format!("is one way and {APP} another: set one of them"),
+            );
+            return None;
+        }
+        (None, ..) => {
+            env.fault(KEY, format!("and {APP} are needed together"));
+            return None;
+        }
+    };
+    Some(Settings {
+        api,
+        credentials,
+        timeout,
+        write_pause,
+        rest,
+        sweep,
+        public_url,
+    })
 }
 
 fn limits(env: &mut Env) -> Limits {

@@ -14,6 +14,7 @@ pub(crate) mod apply;
 pub(crate) mod create;
 pub(crate) mod error;
 pub(crate) mod event;
+pub(crate) mod pin;
 pub(crate) mod plan;
 pub(crate) mod push;
 pub(crate) mod retry;
@@ -22,7 +23,8 @@ pub(crate) mod rpc;
 pub(crate) mod state;
 pub(crate) mod stop;
 pub(crate) mod store;
-mod target;
+pub(crate) mod target;
+pub(crate) mod together;
 pub(crate) mod view;
 pub(crate) mod watch;
 
@@ -34,6 +36,7 @@ use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId, SiteId};
 pub(crate) use error::Error;
 
 use self::{
+    pin::Pin,
     plan::Kind,
     state::{Facts, State},
 };
@@ -56,7 +59,7 @@ pub(crate) struct Deployment {
     pub(crate) message: String,
     pub(crate) fence: i64,
     pub(crate) version: i32,
-    pub(crate) pinned: bool,
+    pub(crate) pin: Option<Pin>,
     pub(crate) weight: i32,
     pub(crate) created_at: Moment,
     pub(crate) created_by: String,

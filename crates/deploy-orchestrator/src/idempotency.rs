@@ -18,7 +18,7 @@
 
 mod store;
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use candlefish_clock::Moment;
 use candlefish_runtime::{
@@ -72,6 +72,11 @@ pub(crate) struct Key {
 }
 
 impl Key {
+    /// Both are the same caller's same key of the same method.
+    pub(crate) fn meets(&self, other: &Self) -> bool {
+        (&self.principal, self.method, &self.text) == (&other.principal, other.method, &other.text)
+    }
+
     /// Reads the key of a call; `None` when the caller sent none.
     ///
     /// `method` is the RPC's own name, such as `CreateSite`. The message's encoding stands for the
@@ -137,6 +142,18 @@ pub(crate) async fn replay<T: Message + Default>(
         })
 }
 
+/// The places of those keys that were used before, whatever for. Holds none of them: equal calls
+/// have the same lane, which is locked, and what else is equal meets at [`store_each`].
+pub(crate) async fn list_known(
+    conn: &mut PgConnection,
+    keys: &[&Key],
+) -> Result<HashSet<usize>, Error> {
+    if keys.is_empty() {
+        return Ok(HashSet::new());
+    }
+    store::list_known(conn, keys).await.map_err(Error::Database)
+}
+
 /// Keeps the answer, in the transaction of the act.
 pub(crate) async fn store(
     conn: &mut PgConnection,
@@ -144,17 +161,33 @@ pub(crate) async fn store(
     key: Option<&Key>,
     answer: &impl Message,
 ) -> Result<(), Error> {
-    let Some(key) = key else {
+    match key {
+        Some(key) => store_each(conn, now, &[(key, answer)]).await,
+        None => Ok(()),
+    }
+}
+
+/// Keeps the answers of several acts, in their transaction.
+pub(crate) async fn store_each(
+    conn: &mut PgConnection,
+    now: Moment,
+    answers: &[(&Key, &impl Message)],
+) -> Result<(), Error> {
+    let Some((first, _)) = answers.first() else {
         return Ok(());
     };
-    let stored = store::insert(conn, now, key, &answer.encode_to_vec())
+    let encoded: Vec<_> = answers
+        .iter()
+        .map(|(key, answer)| (*key, answer.encode_to_vec()))
+        .collect();
+    let stored = store::insert_each(conn, now, &encoded)
         .await
         .map_err(Error::Database)?;
-    if stored {
+    if usize::try_from(stored) == Ok(answers.len()) {
         Ok(())
     } else {
         Err(Error::Overtaken {
-            key: key.text.clone(),
+            key: first.text.clone(),
         })
     }
 }

@@ -11,7 +11,10 @@ pub(crate) mod order;
 pub(crate) mod store;
 pub(crate) mod view;
 
-pub(crate) use grant::{content_arrived, grant};
+#[cfg(test)]
+mod tests;
+
+pub(crate) use grant::{content_arrived, grant, grant_each};
 
 /// What a lane cannot do is what its deployments cannot do.
 pub(crate) use crate::deployment::Error;

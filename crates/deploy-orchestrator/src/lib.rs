@@ -1,7 +1,7 @@
 //! The deploy-orchestrator: owns sites, environments, lanes, releases, deployments, steps, routes
 //! and edges, in the Postgres schema `deploy`.
 //!
-//! Modules in reading order: what is deployed ([`site`], [`release`]), why ([`trigger`]), the act
+//! Modules in reading order: what is deployed ([`site`], [`release`], [`blob`]), why ([`trigger`], [`github`]), the act
 //! ([`deployment`], [`lane`], [`stop`], [`step`]), where it goes ([`route`], [`edge`], [`traffic`]), and what the rooms share
 //! ([`ctx`], [`idempotency`], [`page`]).
 
@@ -13,11 +13,15 @@ mod site;
 
 mod release;
 
+mod blob;
+
 mod deployment;
 
 mod blocker;
 
 mod trigger;
+
+mod github;
 
 mod lane;
 
@@ -42,6 +46,8 @@ mod poke;
 mod reconcile;
 
 mod restorable;
+
+mod collect;
 
 mod observed;
 

@@ -24,10 +24,12 @@ pub(crate) enum Kind {
     Rollback,
     Reject,
     Clear,
+    Pin,
+    Unpin,
 }
 
 impl Kind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::Hold,
         Self::LiftHold,
         Self::Stop,
@@ -39,6 +41,8 @@ impl Kind {
         Self::Rollback,
         Self::Reject,
         Self::Clear,
+        Self::Pin,
+        Self::Unpin,
     ];
 
     const fn word(self) -> &'static str {
@@ -54,6 +58,8 @@ impl Kind {
             Self::Rollback => "rollback",
             Self::Reject => "reject",
             Self::Clear => "clear",
+            Self::Pin => "pin",
+            Self::Unpin => "unpin",
         }
     }
 }

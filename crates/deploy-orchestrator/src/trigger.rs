@@ -16,13 +16,15 @@
 //! upload of the same commit to the same environment are one deployment, in either order; a
 //! deployment whose content never comes ends by its deadline and says so.
 //!
-//! This room asks GitHub nothing: it knows of a repository what deliveries and releases say.
+//! This room asks GitHub nothing: it knows of a repository what deliveries and releases say, and is told
+//! of a head that no delivery told of ([`head`]).
 
 pub(crate) mod content;
 mod decide;
 mod error;
 mod fetch;
 pub(crate) mod gateway;
+pub(crate) mod head;
 mod join;
 pub(crate) mod on_delivery;
 mod outcome;
@@ -37,6 +39,7 @@ use jiff::Timestamp;
 pub(crate) use error::Error;
 pub(crate) use fetch::run;
 pub(crate) use join::join;
+pub(crate) use store::list_with_unjoined;
 
 /// A delivery whose body is still to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,9 +18,11 @@ use tokio::sync::Notify;
 use tonic::service::Routes;
 
 use crate::{
-    Config,
+    Config, collect,
     ctx::{Ctx, Nudges},
-    deployment, edge, feed, forget, observed, poke, queue, reconcile, release, restorable,
+    deployment, edge, feed, forget,
+    github::{self, GitHub},
+    observed, poke, queue, reconcile, release, restorable,
     route::table::Table,
     site,
     step::{
@@ -62,6 +64,8 @@ pub enum Error {
     Listen(#[from] listen::Error),
     #[error("prepare the traces of deployments")]
     Traces(#[from] telemetry::Error),
+    #[error("prepare to ask GitHub")]
+    GitHub(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("open the operations port")]
     Ops(#[from] ops::Error),
 }
@@ -126,6 +130,7 @@ pub async fn run(config: Config, tasks: &Tasks) -> Result<Running, Error> {
     };
     let routes = spawn(&ctx, &nats, tasks)?;
     spawn_triggers(&ctx, &nats, tasks)?;
+    spawn_github(&ctx, tasks)?;
     let stopping = tasks.stopping();
     tasks.try_spawn(
         "main port",
@@ -274,7 +279,24 @@ fn spawn_triggers(ctx: &Ctx, nats: &async_nats::Client, tasks: &Tasks) -> Result
     Ok(())
 }
 
-/// Loops that only look and tell.
+/// What asks GitHub, when it is said who asks.
+fn spawn_github(ctx: &Ctx, tasks: &Tasks) -> Result<(), Error> {
+    let Some(settings) = ctx.config.github.clone() else {
+        tracing::info!("GitHub is not asked: nothing says as whom");
+        return Ok(());
+    };
+    let github = GitHub::new(settings).map_err(|error| Error::GitHub(Box::new(error)))?;
+    let stop = Policy::StopProcess;
+    let comparing = github::compare::run(ctx.clone(), github.clone(), tasks.stopping());
+    tasks.spawn("comparisons", stop, comparing);
+    let sweeping = github::sweep::run(ctx.clone(), github.clone(), tasks.stopping());
+    tasks.spawn("heads", stop, sweeping);
+    let writing = github::write::run(ctx.clone(), github, tasks.stopping());
+    tasks.spawn("written deployments", stop, writing);
+    Ok(())
+}
+
+/// Loops that look after what is kept, and tell.
 fn spawn_watches(ctx: &Ctx, tasks: &Tasks) {
     let stop = Policy::StopProcess;
     tasks.spawn(
@@ -282,6 +304,7 @@ fn spawn_watches(ctx: &Ctx, tasks: &Tasks) {
         stop,
         restorable::run(ctx.clone(), tasks.stopping()),
     );
+    tasks.spawn("collect", stop, collect::run(ctx.clone(), tasks.stopping()));
     tasks.spawn(
         "observed",
         stop,

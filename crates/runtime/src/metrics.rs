@@ -44,8 +44,20 @@ pub const OUTBOX_PUBLISHED: &str = "outbox_published_total";
 pub const CONSUMED: &str = "events_consumed_total";
 /// Deployments with spans to send at the exporter's last look.
 pub const TRACES_UNSENT: &str = "traces_unsent";
+/// Releases whose content was collected.
+pub const RELEASES_COLLECTED: &str = "releases_collected_total";
+/// Blobs taken out of the store because nothing named them.
+pub const BLOBS_COLLECTED: &str = "blobs_collected_total";
+/// Their bytes.
+pub const BLOB_BYTES_COLLECTED: &str = "blob_bytes_collected_total";
+/// When this process last ended a round of collecting, in seconds since 1970.
+pub const COLLECTED_AT: &str = "collected_at_seconds";
 /// Webhook deliveries that came in; labels `source`, `outcome`.
 pub const DELIVERIES: &str = "webhook_deliveries_total";
+/// Calls of GitHub's API; labels `call`, `outcome`.
+pub const GITHUB_CALLS: &str = "github_calls_total";
+/// 1 while GitHub is left alone because it failed too often.
+pub const GITHUB_RESTING: &str = "github_resting";
 /// Answers to visitors; labels `class`.
 pub const EDGE_REQUESTS: &str = "edge_requests_total";
 /// From a visitor's request to the first byte of its answer.
@@ -102,7 +114,7 @@ fn builder() -> PrometheusBuilder {
 }
 
 /// Every metric: its kind, its name, its help.
-const ALL: [(Kind, &str, &str); 19] = [
+const ALL: [(Kind, &str, &str); 25] = [
     (
         Kind::Counter,
         REQUESTS,
@@ -169,8 +181,38 @@ const ALL: [(Kind, &str, &str); 19] = [
     ),
     (
         Kind::Counter,
+        RELEASES_COLLECTED,
+        "Releases whose content was collected.",
+    ),
+    (
+        Kind::Counter,
+        BLOBS_COLLECTED,
+        "Blobs taken out of the store because nothing named them.",
+    ),
+    (
+        Kind::Counter,
+        BLOB_BYTES_COLLECTED,
+        "Bytes of the blobs taken out of the store.",
+    ),
+    (
+        Kind::Gauge,
+        COLLECTED_AT,
+        "When this process last ended a round of collecting, in seconds since 1970.",
+    ),
+    (
+        Kind::Counter,
         DELIVERIES,
         "Webhook deliveries that came in, by what became of them.",
+    ),
+    (
+        Kind::Counter,
+        GITHUB_CALLS,
+        "Calls of GitHub's API, by call and what became of it.",
+    ),
+    (
+        Kind::Gauge,
+        GITHUB_RESTING,
+        "1 while GitHub is left alone because it failed too often.",
     ),
     (
         Kind::Counter,

@@ -1,4 +1,10 @@
-//! What GitHub sends: its own published examples, and the same with other values in them.
+//! GitHub: what it sends, as its own published examples and the same with other values in them, and a
+//! fake of its API.
+
+mod contract;
+mod fake;
+
+pub use fake::{Fake, Fault};
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};

@@ -70,6 +70,19 @@ livenessProbe:
 - {name: CANDLEFISH_LEASE_MS, value: {{ .Values.orchestrator.leaseMs | int | quote }}}
 - name: CANDLEFISH_DATABASE_URL
   valueFrom: {secretKeyRef: {name: {{ .Values.secrets.databases }}, key: deploy}}
+{{- with .Values.publicUrl }}
+- {name: CANDLEFISH_PUBLIC_URL, value: {{ . | quote }}}
+{{- end }}
+{{- with .Values.secrets.github }}
+- {name: CANDLEFISH_GITHUB_API, value: {{ $.Values.github.api | quote }}}
+{{- if $.Values.github.appId }}
+- {name: CANDLEFISH_GITHUB_APP_ID, value: {{ $.Values.github.appId | quote }}}
+- {name: CANDLEFISH_GITHUB_APP_KEY, value: /github/key.pem}
+{{- else }}
+- name: CANDLEFISH_GITHUB_TOKEN
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: token}}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "candlefish.gatewayEnv" -}}

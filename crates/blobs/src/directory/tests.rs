@@ -165,6 +165,20 @@ async fn a_file_that_rotted_is_never_read_as_the_blob() {
 }
 
 #[tokio::test]
+async fn what_is_deleted_is_gone_and_may_be_put_again() {
+    let f = fixture().await;
+    let name = digest(b"hello");
+    f.store.delete(&name).await.unwrap();
+    f.store.put(&name, 5, body_of("hello")).await.unwrap();
+    f.store.delete(&name).await.unwrap();
+    assert_eq!(f.files(), Vec::<PathBuf>::new());
+    assert_eq!(f.store.exists(&[name]).await.unwrap(), [false]);
+    let again = f.store.put(&name, 5, body_of("hello")).await.unwrap();
+    assert_eq!(again, Put::Stored);
+    assert_eq!(f.store.read(&name, 10).await.unwrap(), "hello");
+}
+
+#[tokio::test]
 async fn many_writers_of_one_blob_all_succeed() {
     let f = fixture().await;
     let name = digest(b"hello");

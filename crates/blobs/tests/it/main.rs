@@ -92,6 +92,18 @@ async fn a_blob_is_put_and_read_back() {
 }
 
 #[tokio::test]
+async fn what_is_deleted_is_gone_and_may_be_uploaded_again() {
+    let store = bucket("delete").await;
+    let name = digest(b"hello");
+    store.delete(&name).await.unwrap();
+    store.put(&name, 5, body_of("hello")).await.unwrap();
+    store.delete(&name).await.unwrap();
+    assert_eq!(store.sizes(&[name]).await.unwrap(), [None]);
+    assert_eq!(upload(&*store, &name, 5, b"hello").await, 200);
+    assert_eq!(store.read(&name, 10).await.unwrap(), "hello");
+}
+
+#[tokio::test]
 async fn a_signed_url_takes_the_named_content_alone_and_once() {
     let store = bucket("signed").await;
     let name = digest(b"hello");

@@ -82,6 +82,7 @@ calls! {
         deploy::AbortDeploymentRequest => Deployment, abort_deployment, USUAL;
         deploy::RetryDeploymentRequest => Deployment, retry_deployment, USUAL;
         deploy::AdvanceDeploymentRequest => Deployment, advance_deployment, USUAL;
+        deploy::PinDeploymentRequest => Deployment, pin_deployment, USUAL;
         deploy::CreateRollbackRequest => Rollback, create_rollback, USUAL;
     }
     EdgeServiceClient {

@@ -51,6 +51,8 @@ fn what_is_asked_for_is_understood() {
         "abort dep_01k8qw4f9cfk2t0v1e6m7r8x9a --yes",
         "retry dep_01k8qw4f9cfk2t0v1e6m7r8x9a",
         "advance dep_01k8qw4f9cfk2t0v1e6m7r8x9a 5",
+        "pin dep_01k8qw4f9cfk2t0v1e6m7r8x9a --reason r",
+        "pin dep_01k8qw4f9cfk2t0v1e6m7r8x9a --unpin --reason r",
         "rollback docs/production --to 9b1d0aa --yes",
         "hold set docs/production --reason r",
         "hold lift docs/production --reason r",

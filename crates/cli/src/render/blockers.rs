@@ -1,7 +1,9 @@
 //! Why something is not moving: since when, who can clear it, and how.
 
 use candlefish_proto::deploy::{
-    Blocker, Deployment, Environment, Lane, blocker::Kind, deployment::State,
+    Blocker, Deployment, Environment, Lane,
+    blocker::Kind,
+    deployment::{self, State},
 };
 
 use super::{Look, Tone, ending, pad, release, stop, words};
@@ -57,6 +59,20 @@ pub(crate) fn standing(deployment: &Deployment, look: &Look) -> Vec<String> {
         .collect()
 }
 
+/// Who wrote it, or who asked for it.
+fn who(deployment: &Deployment) -> &str {
+    let author = deployment
+        .release
+        .as_ref()
+        .map(|release| release.author.as_str())
+        .unwrap_or_default();
+    if author.is_empty() {
+        deployment.created_by.as_str()
+    } else {
+        author
+    }
+}
+
 /// Why a deployment is not moving.
 pub(crate) fn why(deployment: &Deployment, lane: Option<&Lane>, look: &Look) -> String {
     let state = deployment.state();
@@ -65,16 +81,7 @@ pub(crate) fn why(deployment: &Deployment, lane: Option<&Lane>, look: &Look) -> 
         .as_ref()
         .map(release::title)
         .unwrap_or_default();
-    let author = deployment
-        .release
-        .as_ref()
-        .map(|release| release.author.as_str())
-        .unwrap_or_default();
-    let who = if author.is_empty() {
-        deployment.created_by.as_str()
-    } else {
-        author
-    };
+    let who = who(deployment);
     let asked = words::ago(deployment.created_at.as_ref(), &look.now);
     let subject = format!("{}  {title} ({who}, {asked})", deployment.id);
     if words::is_terminal(state) {
@@ -93,10 +100,15 @@ pub(crate) fn why(deployment: &Deployment, lane: Option<&Lane>, look: &Look) -> 
             &format!("  {subject} is {}", words::state(state)),
             deployment,
         );
-        return format!(
-            "{doing}\n  Nothing blocks it. Watch: candlefish watch {}",
-            deployment.id
-        );
+        let mut lines = vec![
+            doing,
+            format!(
+                "  Nothing blocks it. Watch: candlefish watch {}",
+                deployment.id
+            ),
+        ];
+        lines.extend(overtaken(deployment, look));
+        return lines.join("\n");
     }
     let mut lines = vec![
         format!(
@@ -114,7 +126,27 @@ pub(crate) fn why(deployment: &Deployment, lane: Option<&Lane>, look: &Look) -> 
     }
     lines.push(String::new());
     lines.push(before(deployment, lane));
+    lines.extend(overtaken(deployment, look));
     lines.join("\n")
+}
+
+/// Whether a newer commit can take its place, and who decides that.
+fn overtaken(deployment: &Deployment, look: &Look) -> Option<String> {
+    let open = deployment.state() != State::Cancelling && deployment.pivoted_at.is_none();
+    if deployment.kind() != deployment::Kind::Standard || !open {
+        return None;
+    }
+    let id = &deployment.id;
+    Some(match &deployment.pin {
+        Some(pin) => format!(
+            "  No newer commit takes its place: it is pinned {}",
+            super::deployment::pinned(pin, look)
+        ),
+        None => format!(
+            "  A newer commit may take its place, unless somebody pins it: candlefish pin {id} \
+             --reason \"…\"   (approver)"
+        ),
+    })
 }
 
 fn numbered(place: usize, blocker: &Blocker, look: &Look) -> Vec<String> {

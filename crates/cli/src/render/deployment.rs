@@ -2,7 +2,7 @@
 
 use candlefish_proto::deploy::{
     Deployment, ListDeploymentsResponse,
-    deployment::{Kind, State},
+    deployment::{Kind, Pin, State},
     step,
 };
 
@@ -76,6 +76,9 @@ pub(crate) fn full(deployment: &Deployment, look: &Look) -> String {
         format!("{asked}: \"{}\"", deployment.reason)
     };
     lines.push(labelled("Asked", &asked, "", look));
+    if let Some(pin) = &deployment.pin {
+        lines.push(labelled("Pinned", &pinned(pin, look), "", look));
+    }
     if !deployment.retry_of.is_empty() {
         lines.push(labelled("Repeats", &deployment.retry_of, "", look));
     }
@@ -88,6 +91,12 @@ pub(crate) fn full(deployment: &Deployment, look: &Look) -> String {
             .map(|line| format!("  {line}")),
     );
     lines.join("\n")
+}
+
+/// `by ada, 5 min ago: "it fixes the login"`.
+pub(crate) fn pinned(pin: &Pin, look: &Look) -> String {
+    let asked = words::ago(pin.at.as_ref(), &look.now);
+    format!("by {}, {asked}: \"{}\"", pin.by, pin.reason)
 }
 
 /// The state, with how long and why.

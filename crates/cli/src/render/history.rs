@@ -43,5 +43,7 @@ fn what(record: &Record) -> String {
         Kind::Rollback => format!("rolled back to {release} with {deployment}"),
         Kind::Reject => format!("rejected {release} with {deployment}"),
         Kind::Clear => format!("cleared {release}"),
+        Kind::Pin => format!("pinned {deployment}"),
+        Kind::Unpin => format!("unpinned {deployment}"),
     }
 }

@@ -64,6 +64,10 @@ pub(crate) fn list(answer: &ListReleasesResponse, look: &Look) -> String {
 }
 
 fn rejections(release: &Release, look: &Look) -> String {
+    if release.collected_at.is_some() {
+        let when = words::ago(release.collected_at.as_ref(), &look.now);
+        return look.paint(Tone::Faint, &format!("content collected {when}"));
+    }
     if let Some(ban) = &release.ban {
         return look.paint(Tone::Bad, &format!("banned by {}: {}", ban.by, ban.reason));
     }

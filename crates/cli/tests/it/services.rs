@@ -316,6 +316,7 @@ impl DeploymentService for Shared {
         abort_deployment(pb::AbortDeploymentRequest) -> Deployment;
         retry_deployment(pb::RetryDeploymentRequest) -> Deployment;
         advance_deployment(pb::AdvanceDeploymentRequest) -> Deployment;
+        pin_deployment(pb::PinDeploymentRequest) -> Deployment;
     }
 }
 

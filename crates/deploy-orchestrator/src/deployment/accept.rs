@@ -5,11 +5,21 @@
 
 use candlefish_clock::Moment;
 use candlefish_ids::{DeploymentId, ReleaseId};
+use candlefish_runtime::refusal::{Code, Refusal};
+use jiff_sqlx::Timestamp;
 use sqlx::{PgConnection, types::Json};
+use uuid::Uuid;
 
-use super::{Deployment, Error, event, plan::Kind, state::State, store};
+use super::{
+    Deployment, Error,
+    error::{banned, collected},
+    event,
+    plan::Kind,
+    state::State,
+    store,
+};
 use crate::{
-    ctx::{Ctx, Tx},
+    ctx::{Ctx, Tx, read},
     lane::{self, store::Lane},
     release::store::Ban,
     site::{Environment, strategy::Strategy},
@@ -37,25 +47,36 @@ pub(super) async fn accept(
     id: DeploymentId,
     new: New<'_>,
 ) -> Result<Deployment, Error> {
-    let now = tx.now();
-    let deployment = build(id, now, &new);
-    store::insert(
-        tx,
-        &deployment,
-        &candlefish_runtime::trace::current_traceparent(),
-    )
-    .await?;
-    tx.log(id, 0, format!("accepted from {}", new.actor));
-    let fact = event::created(&deployment, new.actor);
-    tx.tell(fact);
+    let parent = candlefish_runtime::trace::current_traceparent();
+    let deployment = build(id, tx.now(), &new);
+    write_each(tx, &[(&deployment, parent)]).await?;
     lane::grant(ctx, tx, lane).await?;
-    tracing::info!(
-        deployment.id = %id, actor = new.actor, "a deployment to {} is accepted", deployment.place()
-    );
+    say_accepted(&deployment);
     Ok(deployment)
 }
 
-fn build(id: DeploymentId, now: Moment, new: &New<'_>) -> Deployment {
+/// Writes new deployments, each with the trace context of its request.
+pub(super) async fn write_each(
+    tx: &mut Tx,
+    asked: &[(&Deployment, String)],
+) -> Result<(), sqlx::Error> {
+    store::insert_each(tx, asked).await?;
+    for (deployment, _) in asked {
+        let actor = &deployment.created_by;
+        tx.log(deployment.id, 0, format!("accepted from {actor}"));
+        tx.tell(event::created(deployment, actor));
+    }
+    Ok(())
+}
+
+pub(super) fn say_accepted(deployment: &Deployment) {
+    tracing::info!(
+        deployment.id = %deployment.id, actor = deployment.created_by,
+        "a deployment to {} is accepted", deployment.place()
+    );
+}
+
+pub(super) fn build(id: DeploymentId, now: Moment, new: &New<'_>) -> Deployment {
     Deployment {
         id,
         site_id: new.environment.site_id,
@@ -71,7 +92,7 @@ fn build(id: DeploymentId, now: Moment, new: &New<'_>) -> Deployment {
         message: String::new(),
         fence: 0,
         version: 1,
-        pinned: false,
+        pin: None,
         weight: 0,
         created_at: now,
         created_by: new.actor.to_owned(),
@@ -97,31 +118,110 @@ pub(super) struct Wanted {
     pub(super) rejected: Option<String>,
     /// The ban that stands against it. One that is set meanwhile is found when the lane chooses.
     pub(super) ban: Option<Ban>,
+    /// When its content was collected.
+    pub(super) collected_at: Option<Moment>,
 }
 
-/// The release, locked against being sealed or forgotten meanwhile; none when it is not the site's.
+impl Wanted {
+    pub(super) const fn is_allowed(&self) -> bool {
+        self.ban.is_none() && self.rejected.is_none() && self.collected_at.is_none()
+    }
+
+    /// Refuses what may not be deployed here.
+    pub(super) fn allowed(
+        &self,
+        release: ReleaseId,
+        environment: &Environment,
+        field: &str,
+    ) -> Result<(), Refusal> {
+        self.check(release, environment, field)?;
+        match &self.rejected {
+            Some(reason) => Err(rejected(release, environment, reason)),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses what goes nowhere: banned, or without its content.
+    pub(super) fn check(
+        &self,
+        release: ReleaseId,
+        environment: &Environment,
+        field: &str,
+    ) -> Result<(), Refusal> {
+        if let Some(ban) = &self.ban {
+            return Err(banned(release, ban));
+        }
+        let Some(at) = self.collected_at else {
+            return Ok(());
+        };
+        let flags = environment.place().replacen('/', " --env ", 1);
+        let commit = match self.commit.as_str() {
+            "" => String::new(),
+            commit => format!(" --commit {commit}"),
+        };
+        let again = format!("candlefish deploy DIR --site {flags}{commit}");
+        Err(collected(release, field, at, &again))
+    }
+}
+
+/// A release that hurt this environment goes there again only when a person cleared it.
+fn rejected(release: ReleaseId, environment: &Environment, reason: &str) -> Refusal {
+    let place = environment.place();
+    Refusal::new(
+        Code::FailedPrecondition,
+        "release-rejected",
+        format!(
+            "{release} was rejected by {place}: {reason}. Clear it first: candlefish releases clear \
+             {release} --env {} --reason …",
+            environment.slug
+        ),
+    )
+    .field("release_id", format!("rejected by {place}"))
+}
+
+/// The release, locked against being sealed or collected meanwhile; none when it is not the site's.
 pub(super) async fn share_release(
     conn: &mut PgConnection,
     environment: &Environment,
     release: ReleaseId,
 ) -> Result<Option<Wanted>, sqlx::Error> {
-    let row = sqlx::query!(
-        r#"SELECT r.commit,
+    let found = share_releases(conn, &[(environment, release)]).await?;
+    Ok(found.into_iter().next().flatten())
+}
+
+/// The releases that are asked for, in this order, as [`share_release`] does it.
+pub(super) async fn share_releases(
+    conn: &mut PgConnection,
+    asked: &[(&Environment, ReleaseId)],
+) -> Result<Vec<Option<Wanted>>, sqlx::Error> {
+    let ids = |of: fn(&(&Environment, ReleaseId)) -> Uuid| asked.iter().map(of).collect::<Vec<_>>();
+    let rows = sqlx::query!(
+        r#"SELECT n.place AS "place!", r.commit, r.collected_at AS "collected_at: Timestamp",
                   (SELECT j.reason FROM rejection j WHERE j.release_id = r.id
-                   AND j.environment_id = $3 AND j.cleared_at IS NULL LIMIT 1) AS rejected,
+                   AND j.environment_id = n.environment AND j.cleared_at IS NULL LIMIT 1) AS rejected,
                   (SELECT jsonb_build_object('at', x.at, 'by', x.by, 'reason', x.reason)
                    FROM ban x WHERE x.release_id = r.id AND x.cleared_at IS NULL)
                       AS "ban: Json<Ban>"
-           FROM release r WHERE r.id = $1 AND r.site_id = $2 FOR SHARE OF r"#,
-        release.uuid(),
-        environment.site_id.uuid(),
-        environment.id.uuid()
+           FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) WITH ORDINALITY
+                AS n (release, site, environment, place)
+           JOIN release r ON r.id = n.release AND r.site_id = n.site FOR SHARE OF r"#,
+        &ids(|(_, release)| release.uuid()),
+        &ids(|(environment, _)| environment.site_id.uuid()),
+        &ids(|(environment, _)| environment.id.uuid())
     )
-    .fetch_optional(conn)
+    .fetch_all(conn)
     .await?;
-    Ok(row.map(|row| Wanted {
-        commit: row.commit,
-        rejected: row.rejected,
-        ban: row.ban.map(|ban| ban.0),
-    }))
+    let mut found: Vec<Option<Wanted>> = asked.iter().map(|_| None).collect();
+    for row in rows {
+        let place = usize::try_from(row.place - 1).ok();
+        if let Some(slot) = place.and_then(|place| found.get_mut(place)) {
+            *slot = Some(Wanted {
+                commit: row.commit,
+                rejected: row.rejected,
+                ban: row.ban.map(|ban| ban.0),
+                collected_at: row.collected_at.map(read),
+            });
+        }
+    }
+    Ok(found)
 }

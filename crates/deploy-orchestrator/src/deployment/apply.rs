@@ -6,7 +6,7 @@ use candlefish_ids::DeploymentId;
 use super::{
     Deployment, Error, event,
     plan::Kind,
-    state::{Cause, Consequence, Event, Outcome, State},
+    state::{Cause, Consequence, Event, InvalidTransition, Outcome, State},
     store,
 };
 use crate::{
@@ -49,6 +49,23 @@ pub(crate) async fn apply(
     deployment: &mut Deployment,
     change: &Change<'_>,
 ) -> Result<(), Error> {
+    let consequences = decide(tx, deployment, change)?;
+    if matches!(change.event, Event::Stops(Cause::Verification)) {
+        let now = tx.now();
+        release::store::suspect(tx, now, deployment.release_id).await?;
+    }
+    for consequence in consequences {
+        follow(tx, lane, deployment, consequence, change).await?;
+    }
+    Ok(())
+}
+
+/// Moves the deployment itself; answers what must follow.
+fn decide(
+    tx: &mut Tx,
+    deployment: &mut Deployment,
+    change: &Change<'_>,
+) -> Result<Vec<Consequence>, Error> {
     let now = tx.now();
     let (state, consequences) =
         deployment
@@ -66,8 +83,31 @@ pub(crate) async fn apply(
         deployment.deadline_at = None;
         deployment.deadline_left = None;
     }
-    for consequence in consequences {
-        follow(tx, lane, deployment, consequence, change).await?;
+    Ok(consequences)
+}
+
+/// Ends deployments that never acted, of any lanes that are locked, with one statement for each
+/// table: what ends so has neither steps nor routes, and counts for no lane.
+pub(crate) async fn end_pending(
+    tx: &mut Tx,
+    mut ending: Vec<(Deployment, Change<'_>)>,
+) -> Result<(), Error> {
+    if ending.is_empty() {
+        return Ok(());
+    }
+    let now = tx.now();
+    for (deployment, change) in &mut ending {
+        let (from, event) = (deployment.state.word(), change.event);
+        let consequences = decide(tx, deployment, change)?;
+        if consequences != [Consequence::End] || deployment.state.acting().is_some() {
+            return Err(InvalidTransition { from, event }.into());
+        }
+    }
+    let ids: Vec<DeploymentId> = ending.iter().map(|(one, _)| one.id).collect();
+    blocker::clear_each(tx, now, &ids).await?;
+    store::save_never_acted(tx, now, ending.iter_mut().map(|(one, _)| one).collect()).await?;
+    for (deployment, change) in &ending {
+        tell(tx, deployment, &State::Pending, change.actor);
     }
     Ok(())
 }
@@ -174,6 +214,11 @@ pub(crate) async fn record(
     actor: &str,
 ) -> Result<(), Error> {
     store::save(tx, deployment).await?;
+    tell(tx, deployment, before, actor);
+    Ok(())
+}
+
+fn tell(tx: &mut Tx, deployment: &Deployment, before: &State, actor: &str) {
     if let (State::Ended { outcome, at, .. }, false) = (&deployment.state, before.is_terminal()) {
         let environment = match deployment.kind {
             Kind::Preview => Kind::Preview.word(),
@@ -187,7 +232,6 @@ pub(crate) async fn record(
         });
     }
     tx.tell(event::changed(deployment, before, actor));
-    Ok(())
 }
 
 /// Moves and records in one go: for moves that come alone.

@@ -10,7 +10,7 @@ use candlefish_runtime::{
 use super::{
     Error,
     accept::{New, accept, share_release},
-    error::{banned, unknown_release},
+    error::unknown_release,
     plan::Kind,
     view,
 };
@@ -160,35 +160,17 @@ async fn preview(
 
 async fn check(tx: &mut Tx, environment: &Environment, cmd: &Create) -> Result<(), Error> {
     if environment.kind == site::Kind::Preview && !matches!(cmd.to, To::Preview) {
-        let words = format!("{} belongs to a single preview", environment.place());
-        return Err(Refusal::new(Code::FailedPrecondition, "preview", &words)
-            .field("environment", words)
-            .into());
+        return Err(single_preview(environment).into());
     }
     let wanted = share_release(tx, environment, cmd.release_id).await?;
     let wanted = wanted.ok_or_else(|| unknown_release(cmd.release_id))?;
-    if let Some(ban) = wanted.ban {
-        return Err(banned(cmd.release_id, &ban).into());
-    }
-    if let Some(reason) = wanted.rejected {
-        return Err(rejected(cmd.release_id, environment, &reason).into());
-    }
-    Ok(())
+    Ok(wanted.allowed(cmd.release_id, environment, "release_id")?)
 }
 
-/// A release that hurt this environment goes there again only when a person cleared it.
-pub(super) fn rejected(release: ReleaseId, environment: &Environment, reason: &str) -> Refusal {
-    let place = environment.place();
-    Refusal::new(
-        Code::FailedPrecondition,
-        "release-rejected",
-        format!(
-            "{release} was rejected by {place}: {reason}. Clear it first: candlefish releases clear \
-             {release} --env {} --reason …",
-            environment.slug
-        ),
-    )
-    .field("release_id", format!("rejected by {place}"))
+/// An address that a preview has for itself.
+pub(super) fn single_preview(environment: &Environment) -> Refusal {
+    let words = format!("{} belongs to a single preview", environment.place());
+    Refusal::new(Code::FailedPrecondition, "preview", &words).field("environment", words)
 }
 
 async fn lift(

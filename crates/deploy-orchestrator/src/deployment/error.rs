@@ -1,5 +1,6 @@
 //! Why a command on a deployment can fail, and which code that is.
 
+use candlefish_clock::Moment;
 use candlefish_ids::{DeploymentId, ReleaseId};
 use candlefish_runtime::{
     database,
@@ -74,6 +75,16 @@ pub(super) fn banned(release: ReleaseId, ban: &Ban) -> Refusal {
     );
     Refusal::new(Code::FailedPrecondition, "release-banned", words)
         .field("release_id", format!("banned {}", ban.words()))
+}
+
+/// A collected release goes nowhere until its content is uploaded again.
+pub(super) fn collected(release: ReleaseId, field: &str, at: Moment, again: &str) -> Refusal {
+    let words = format!(
+        "the content of {release} was collected at {:.0}, because nothing needed it any more. Deploy the \
+         same content again: {again}",
+        at.timestamp()
+    );
+    Refusal::new(Code::FailedPrecondition, "release-collected", &words).field(field, words)
 }
 
 impl From<Error> for Refusal {

@@ -19,6 +19,16 @@ pub(crate) fn changed(deployment: &Deployment, before: &State, actor: &str) -> F
     fact(deployment, event_type(before, &deployment.state), actor)
 }
 
+/// The deployment was pinned, or its pin taken off.
+pub(super) fn pinned(deployment: &Deployment, actor: &str) -> Fact {
+    let event_type = if deployment.pin.is_some() {
+        "deploy.deployment.pinned.v1"
+    } else {
+        "deploy.deployment.unpinned.v1"
+    };
+    fact(deployment, event_type, actor)
+}
+
 fn event_type(before: &State, after: &State) -> &'static str {
     let live = |state: &State| {
         state

@@ -10,8 +10,7 @@ use candlefish_runtime::{
 use super::{
     Error,
     accept::{New, accept, share_release},
-    create::rejected,
-    error::{banned, unknown_release},
+    error::unknown_release,
     plan::Kind,
     stop, view,
 };
@@ -64,12 +63,7 @@ pub(crate) async fn retry(
         .map_err(Refusal::from)?;
     let wanted = share_release(&mut tx, &environment, before.release_id).await?;
     let wanted = wanted.ok_or_else(|| unknown_release(before.release_id))?;
-    if let Some(ban) = wanted.ban {
-        return Err(banned(before.release_id, &ban).into());
-    }
-    if let Some(reason) = wanted.rejected {
-        return Err(rejected(before.release_id, &environment, &reason).into());
-    }
+    wanted.allowed(before.release_id, &environment, "id")?;
     let id = DeploymentId::new();
     let new = New {
         environment: &environment,

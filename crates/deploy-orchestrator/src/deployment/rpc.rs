@@ -16,10 +16,12 @@ use super::{
     advance::{self, Advance},
     create::{self, Create},
     error::unknown,
+    pin,
     retry::{self, Retry},
     roll_back::{self, RollBack},
     stop::{self, Stop},
     store::{self, Listing, Narrowing, Scope},
+    together::Together,
     view, watch,
 };
 use crate::{
@@ -43,11 +45,16 @@ const WATCH_BUFFER: usize = 4;
 pub(crate) struct Rpc {
     ctx: Ctx,
     tasks: Tasks,
+    together: Together,
 }
 
 impl Rpc {
     pub(crate) fn new(ctx: Ctx, tasks: Tasks) -> Self {
-        Self { ctx, tasks }
+        Self {
+            ctx,
+            tasks,
+            together: Together::new(),
+        }
     }
 
     /// A command that began is finished, whatever becomes of the caller's connection.
@@ -84,10 +91,10 @@ impl DeploymentService for Rpc {
     ) -> Result<Response<pb::Deployment>, Status> {
         let (caller, key, message) = taken(request, "CreateDeployment")?;
         let cmd = Create::try_from(message)?;
-        let ctx = self.ctx.clone();
+        let (ctx, together) = (self.ctx.clone(), self.together.clone());
         let reply = self
             .complete(Box::pin(async move {
-                create::create(&ctx, &caller, key, cmd).await
+                together.create(&ctx, caller, key, cmd).await
             }))
             .await?;
         Ok(reply.into_response())
@@ -261,6 +268,26 @@ impl DeploymentService for Rpc {
         let ctx = self.ctx.clone();
         let reply = self
             .complete(async move { advance::advance(&ctx, &caller, key, cmd).await })
+            .await?;
+        Ok(reply.into_response())
+    }
+
+    async fn pin_deployment(
+        &self,
+        request: Request<pb::PinDeploymentRequest>,
+    ) -> Result<Response<pb::Deployment>, Status> {
+        let (caller, key, message) = taken(request, "PinDeployment")?;
+        let mut faults = Faults::default();
+        let id = faults.id("id", &message.id);
+        let reason = faults.reason("reason", &message.reason);
+        let cmd = pin::Change {
+            id: faults.finish_with(id)?,
+            reason,
+            unpins: message.unpin,
+        };
+        let ctx = self.ctx.clone();
+        let reply = self
+            .complete(async move { pin::change(&ctx, &caller, key, cmd).await })
             .await?;
         Ok(reply.into_response())
     }

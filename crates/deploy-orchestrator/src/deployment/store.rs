@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{
     Deployment,
+    pin::Pin,
     plan::Kind,
     state::{Acting, Ending, Outcome, State},
 };
@@ -51,6 +52,9 @@ struct Row {
     fence: i64,
     version: i32,
     pinned: bool,
+    pinned_at: Option<Timestamp>,
+    pinned_by: String,
+    pin_reason: String,
     weight: i32,
     created_at: Timestamp,
     created_by: String,
@@ -106,6 +110,15 @@ impl Row {
             }
         })
     }
+
+    fn pin(&self) -> Option<Pin> {
+        self.pinned.then(|| Pin {
+            // An older replica says neither when nor why.
+            at: read(self.pinned_at.unwrap_or(self.created_at)),
+            by: self.pinned_by.clone(),
+            reason: self.pin_reason.clone(),
+        })
+    }
 }
 
 impl TryFrom<Row> for Deployment {
@@ -117,6 +130,7 @@ impl TryFrom<Row> for Deployment {
         Ok(Self {
             id,
             state: row.state(id)?,
+            pin: row.pin(),
             site_id: SiteId::from_uuid(row.site_id),
             site: row.site,
             environment_id: EnvironmentId::from_uuid(row.environment_id),
@@ -131,7 +145,6 @@ impl TryFrom<Row> for Deployment {
             message: row.message,
             fence: row.fence,
             version: row.version,
-            pinned: row.pinned,
             weight: row.weight,
             created_at: read(row.created_at),
             created_by: row.created_by,
@@ -158,7 +171,8 @@ macro_rules! select_deployment {
             Row,
             r#"SELECT d.id, d.site_id, s.slug AS site, d.environment_id, e.slug AS environment,
                       d.release_id, d.kind, d.strategy, d.policy, d.state, d.cause, d.message,
-                      d.fence, d.version, d.pinned, d.weight,
+                      d.fence, d.version, d.pinned, d.pinned_at AS "pinned_at: Timestamp",
+                      d.pinned_by, d.pin_reason, d.weight,
                       d.created_at AS "created_at: Timestamp", d.created_by,
                       d.started_at AS "started_at: Timestamp",
                       d.pivoted_at AS "pivoted_at: Timestamp", d.live_at AS "live_at: Timestamp",
@@ -175,9 +189,11 @@ macro_rules! select_deployment {
 }
 
 mod list;
+mod many;
 pub(super) mod surroundings;
 
 pub(super) use list::{Listing, Narrowing, Scope, list};
+pub(crate) use many::{insert_each, lock_each, save_never_acted};
 pub(super) use surroundings::{Step, Steps, Surroundings};
 
 /// The deployment; none when there is none.
@@ -255,42 +271,6 @@ pub(crate) async fn find_environment(
     }))
 }
 
-/// Writes a new deployment; answers its rank by admission.
-pub(crate) async fn insert(
-    conn: &mut PgConnection,
-    deployment: &Deployment,
-    request_traceparent: &str,
-) -> Result<(), Error> {
-    let json = |value: serde_json::Result<serde_json::Value>| {
-        value.expect("strategy and policy have only text keys")
-    };
-    sqlx::query!(
-        "INSERT INTO deployment (id, site_id, environment_id, release_id, kind, strategy, policy,
-             state, message, created_at, created_by, retry_of, leaves_release_id, reason,
-             trace_id, span_id, request_traceparent)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 'pending', $8, $9, $10, $11, $12, $13, $14, $15, $16)",
-        deployment.id.uuid(),
-        deployment.site_id.uuid(),
-        deployment.environment_id.uuid(),
-        deployment.release_id.uuid(),
-        deployment.kind.word(),
-        json(serde_json::to_value(&deployment.strategy)),
-        json(serde_json::to_value(&deployment.policy)),
-        deployment.message,
-        stored(deployment.created_at) as _,
-        deployment.created_by,
-        deployment.retry_of.map(DeploymentId::uuid),
-        deployment.leaves_release_id.map(ReleaseId::uuid),
-        deployment.reason,
-        deployment.trace_id,
-        deployment.span_id,
-        request_traceparent
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
-}
-
 /// Writes what a command changed, guarded by the version that `lock` read; the version rises by one.
 pub(crate) async fn save(conn: &mut PgConnection, next: &mut Deployment) -> Result<(), Error> {
     let acting = next.state.acting().copied();
@@ -309,7 +289,8 @@ pub(crate) async fn save(conn: &mut PgConnection, next: &mut Deployment) -> Resu
         "UPDATE deployment SET state = $3, cause = $4, message = $5, fence = $6, version = $2 + 1,
              pinned = $7, weight = $8, started_at = $9, pivoted_at = $10, live_at = $11,
              finished_at = $12, deadline_at = $13, deadline_left_ms = $14, undo_ends = $15,
-             previous_release_id = $16, superseded_by = $17, target_confirmed = $18
+             previous_release_id = $16, superseded_by = $17, target_confirmed = $18,
+             pinned_at = $19, pinned_by = $20, pin_reason = $21
          WHERE id = $1 AND version = $2",
         next.id.uuid(),
         next.version,
@@ -317,7 +298,7 @@ pub(crate) async fn save(conn: &mut PgConnection, next: &mut Deployment) -> Resu
         next.cause,
         next.message,
         next.fence,
-        next.pinned,
+        next.pin.is_some(),
         next.weight,
         acting.map(|acting| stored(acting.started_at)) as _,
         acting.and_then(|acting| acting.pivoted_at).map(stored) as _,
@@ -328,7 +309,10 @@ pub(crate) async fn save(conn: &mut PgConnection, next: &mut Deployment) -> Resu
         undo_ends,
         next.previous_release_id.map(ReleaseId::uuid),
         next.superseded_by.map(DeploymentId::uuid),
-        next.target_confirmed
+        next.target_confirmed,
+        next.pin.as_ref().map(|pin| stored(pin.at)) as _,
+        next.pin.as_ref().map_or("", |pin| &pin.by),
+        next.pin.as_ref().map_or("", |pin| &pin.reason)
     )
     .execute(conn)
     .await?;

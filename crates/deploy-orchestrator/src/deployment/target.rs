@@ -5,10 +5,10 @@ use candlefish_manifest::{Limits, Manifest};
 use candlefish_runtime::refusal::{Code, Refusal};
 use sqlx::PgConnection;
 
-use super::{Error, error::banned, roll_back::To};
+use super::{Error, accept::share_release, error::unknown_release, roll_back::To};
 use crate::{
     ctx::{Ctx, Tx},
-    release, route,
+    route,
     site::Environment,
 };
 
@@ -42,10 +42,14 @@ pub(super) async fn choose(
         To::Release(release) => Some(find_release(tx, environment, *release).await?),
         To::Commit(commit) => Some(find_commit(tx, environment, commit).await?),
     };
-    if let Some(asked) = asked
-        && let Some(ban) = release::store::find_ban(tx, asked).await?
-    {
-        return Err(banned(asked, &ban).into());
+    if let Some(asked) = asked {
+        let wanted = share_release(tx, environment, asked).await?;
+        let wanted = wanted.ok_or_else(|| unknown_release(asked))?;
+        let field = match to {
+            To::Commit(_) => "to_commit",
+            To::Before | To::Release(_) => "to_release_id",
+        };
+        wanted.check(asked, environment, field)?;
     }
     let left = find_already(tx, environment.id, leaves).await?;
     if let Some((already, went_to)) = left
@@ -59,7 +63,7 @@ pub(super) async fn choose(
     }
     let to = match asked {
         Some(release) => release,
-        None => find_before(tx, environment.id, leaves).await?.ok_or_else(|| {
+        None => find_kept_before(tx, environment, leaves).await?.ok_or_else(|| {
             let words = format!(
                 "no release before {leaves} succeeded on {place} that is neither banned nor rejected \
                  nor left by a rollback; name one: candlefish rollback {place} --to REL"
@@ -123,9 +127,25 @@ async fn find_already(
     }))
 }
 
+/// What [`find_before`] finds, locked against being collected. One that was collected between the
+/// two looks is left out of the second.
+async fn find_kept_before(
+    tx: &mut Tx,
+    environment: &Environment,
+    leaves: ReleaseId,
+) -> Result<Option<ReleaseId>, Error> {
+    while let Some(found) = find_before(tx, environment.id, leaves).await? {
+        let wanted = share_release(tx, environment, found).await?;
+        if wanted.is_some_and(|wanted| wanted.collected_at.is_none()) {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
 /// The newest release that succeeded here before the one left, neither banned nor rejected nor
-/// itself left.
-async fn find_before(
+/// itself left, with its content. Collecting keeps it.
+pub(crate) async fn find_before(
     conn: &mut PgConnection,
     environment: EnvironmentId,
     leaves: ReleaseId,
@@ -142,6 +162,7 @@ async fn find_before(
                AND j.release_id = d.release_id AND j.cleared_at IS NULL)
            AND NOT EXISTS (
                SELECT 1 FROM ban x WHERE x.release_id = d.release_id AND x.cleared_at IS NULL)
+           AND (SELECT c.collected_at IS NULL FROM release c WHERE c.id = d.release_id)
            AND NOT EXISTS (
                SELECT 1 FROM deployment r WHERE r.environment_id = $1 AND r.kind = 'rollback'
                AND r.leaves_release_id = d.release_id AND r.id > d.id
@@ -183,7 +204,7 @@ async fn find_commit(
     let found = sqlx::query_scalar!(
         "SELECT id FROM release
          WHERE site_id = $1 AND commit >= $2 AND commit < $2 || 'g' AND state = 'sealed'
-         ORDER BY id DESC LIMIT 1",
+         ORDER BY collected_at IS NOT NULL, id DESC LIMIT 1",
         environment.site_id.uuid(),
         commit
     )

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     blocker::Told,
     config::Config,
-    ctx::{Ctx, shown, shown_duration},
+    ctx::{Ctx, Tx, shown, shown_duration},
     release,
     site::host,
 };
@@ -57,6 +57,11 @@ pub(crate) fn bare(deployment: &Deployment) -> pb::Deployment {
         target_confirmed: deployment.target_confirmed,
         trace_id: deployment.trace_id.clone(),
         version: deployment.version,
+        pin: deployment.pin.as_ref().map(|pin| pb::deployment::Pin {
+            at: Some(shown(pin.at)),
+            by: pin.by.clone(),
+            reason: pin.reason.clone(),
+        }),
         ..pb::Deployment::default()
     }
 }
@@ -92,12 +97,45 @@ pub(super) async fn whole(
             deployment = again.unwrap_or(deployment);
             continue;
         }
-        let mut shown = shown_with(ctx, &deployment, around);
-        if shown.steps.is_empty() {
-            shown.steps = planned(&deployment);
-        }
-        return Ok(shown);
+        let shown = shown_with(ctx, &deployment, around);
+        return Ok(with_steps(&deployment, shown));
     }
+}
+
+/// New deployments with what belongs to them, in the transaction that wrote them and let their lanes
+/// choose.
+pub(super) async fn whole_each(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    deployments: Vec<Deployment>,
+) -> Result<Vec<pb::Deployment>, Error> {
+    let ids: Vec<_> = deployments.iter().map(|one| one.id).collect();
+    let mut around = store::surroundings::of_many(tx, &ids, Steps::Read).await?;
+    let moved: Vec<_> = deployments
+        .iter()
+        .filter(|one| {
+            around
+                .get(&one.id)
+                .is_some_and(|a| a.version != one.version)
+        })
+        .map(|one| one.id)
+        .collect();
+    let mut moved = store::lock_each(tx, &moved).await?;
+    Ok(deployments
+        .into_iter()
+        .map(|one| {
+            let one = moved.remove(&one.id).unwrap_or(one);
+            with_steps(&one, shown_with(ctx, &one, around.remove(&one.id)))
+        })
+        .collect())
+}
+
+/// Shows the plan of a deployment that never had its lane: none of its steps is written yet.
+fn with_steps(deployment: &Deployment, mut shown: pb::Deployment) -> pb::Deployment {
+    if shown.steps.is_empty() {
+        shown.steps = planned(deployment);
+    }
+    shown
 }
 
 /// The steps of a deployment that never had its lane: none is written yet.

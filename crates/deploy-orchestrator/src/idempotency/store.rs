@@ -1,6 +1,6 @@
 //! Every SQL string about kept answers.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use candlefish_clock::Moment;
 use jiff_sqlx::ToSqlx;
@@ -42,26 +42,73 @@ pub(super) async fn find(conn: &mut PgConnection, key: &Key) -> Result<Option<Ke
     .await
 }
 
-/// False when there is one already.
-pub(super) async fn insert(
+/// The places of those keys that have an answer.
+pub(super) async fn list_known(
+    conn: &mut PgConnection,
+    keys: &[&Key],
+) -> Result<HashSet<usize>, sqlx::Error> {
+    let columns = Columns::of(keys);
+    let places = sqlx::query_scalar!(
+        r#"SELECT n.place AS "place!"
+           FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY
+                AS n (principal, method, key, place)
+           JOIN idempotency i USING (principal, method, key)"#,
+        &columns.principals,
+        &columns.methods,
+        &columns.texts
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(places
+        .into_iter()
+        .filter_map(|place| usize::try_from(place - 1).ok())
+        .collect())
+}
+
+/// Keeps answers; says how many, fewer when there was one already.
+pub(super) async fn insert_each(
     conn: &mut PgConnection,
     now: Moment,
-    key: &Key,
-    response: &[u8],
-) -> Result<bool, sqlx::Error> {
+    answers: &[(&Key, Vec<u8>)],
+) -> Result<u64, sqlx::Error> {
+    let keys: Vec<&Key> = answers.iter().map(|(key, _)| *key).collect();
+    let columns = Columns::of(&keys);
+    let hashes: Vec<Vec<u8>> = keys.iter().map(|key| key.request_hash.to_vec()).collect();
+    let responses: Vec<Vec<u8>> = answers.iter().map(|(_, bytes)| bytes.clone()).collect();
+    // Always in the same order: two transactions that share keys do not wait for each other.
     let done = sqlx::query!(
         "INSERT INTO idempotency (principal, method, key, request_hash, response, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
-        key.principal,
-        key.method,
-        key.text,
-        key.request_hash.as_slice(),
-        response,
+         SELECT principal, method, key, hash, response, $6
+         FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::bytea[])
+              AS n (principal, method, key, hash, response)
+         ORDER BY principal, method, key ON CONFLICT DO NOTHING",
+        &columns.principals,
+        &columns.methods,
+        &columns.texts,
+        &hashes,
+        &responses,
         now.timestamp().to_sqlx() as _
     )
     .execute(conn)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(done.rows_affected())
+}
+
+/// Keys as columns.
+struct Columns {
+    principals: Vec<String>,
+    methods: Vec<String>,
+    texts: Vec<String>,
+}
+
+impl Columns {
+    fn of(keys: &[&Key]) -> Self {
+        Self {
+            principals: keys.iter().map(|key| key.principal.clone()).collect(),
+            methods: keys.iter().map(|key| key.method.to_owned()).collect(),
+            texts: keys.iter().map(|key| key.text.clone()).collect(),
+        }
+    }
 }
 
 pub(super) async fn delete_before(

@@ -8,15 +8,16 @@ use candlefish_ids::DeploymentId;
 
 use super::{
     order::{self, Ancestry, Contender, Picture, SUPERSEDED_BEFORE_PINNED, Superseded},
-    store::{self, Lane, Setting},
+    store::{self, Contenders, Lane, Related, Setting},
 };
 use crate::{
     blocker::{self, Blocker},
     ctx::{Ctx, Tx},
     deployment::{
         self, Error,
-        apply::{Change, apply, apply_and_record, record},
+        apply::{Change, apply, apply_and_record, end_pending, record},
         event::SYSTEM,
+        pin::Pin,
         plan::Kind,
         state::{Cause, Event},
     },
@@ -36,58 +37,135 @@ impl Ancestry for Known {
 
 /// Lets the lane choose, until nothing follows from its choice.
 pub(crate) async fn grant(ctx: &Ctx, tx: &mut Tx, lane: &mut Lane) -> Result<(), Error> {
-    loop {
-        let setting = store::find_setting(tx, lane.environment_id).await?;
-        let (picture, ancestry) = picture(tx, lane, &setting).await?;
+    grant_each(ctx, tx, std::slice::from_mut(lane)).await
+}
+
+/// Lets each of these lanes choose, until nothing follows from its choice. All are locked.
+pub(crate) async fn grant_each(ctx: &Ctx, tx: &mut Tx, lanes: &mut [Lane]) -> Result<(), Error> {
+    let mut open: Vec<&mut Lane> = lanes.iter_mut().collect();
+    while !open.is_empty() {
+        // Apart: every command holds this future in its own.
+        open = Box::pin(choose(ctx, tx, open)).await?;
+    }
+    Ok(())
+}
+
+/// What a lane sees, and what it decides.
+struct Choice<'a> {
+    lane: &'a mut Lane,
+    setting: Setting,
+    picture: Picture,
+    plan: order::Plan,
+}
+
+/// One choice of each lane; answers those that choose again.
+async fn choose<'a>(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    lanes: Vec<&'a mut Lane>,
+) -> Result<Vec<&'a mut Lane>, Error> {
+    let mut again = Vec::new();
+    let mut choices = Vec::with_capacity(lanes.len());
+    for (lane, (setting, picture, ancestry)) in look(tx, lanes).await? {
         if picture.pending.is_empty() {
-            return Ok(());
+            continue;
         }
         if end_barred(tx, lane, &picture).await? {
+            again.push(lane);
             continue;
         }
-        let plan = order::plan(&picture, &ancestry);
-        for one in &plan.superseded {
-            supersede(tx, lane, one).await?;
-        }
-        if let Some(newer) = plan.undo_acting_for
-            && undo_acting(tx, lane, newer).await?
+        choices.push(Choice {
+            plan: order::plan(&picture, &ancestry),
+            lane,
+            setting,
+            picture,
+        });
+    }
+    supersede(tx, &choices).await?;
+    let mut chosen = Vec::with_capacity(choices.len());
+    for one in choices {
+        if let Some(newer) = one.plan.undo_acting_for
+            && undo_acting(tx, one.lane, newer).await?
         {
             // Nothing had to be undone: the lane is free already.
+            again.push(one.lane);
             continue;
         }
-        if let Some(id) = plan.grant {
-            start(ctx, tx, lane, id).await?;
+        if let Some(id) = one.plan.grant {
+            start(ctx, tx, one.lane, id).await?;
         }
-        return explain(tx, &picture, &plan, &setting).await;
+        chosen.push(one);
+    }
+    explain(tx, &chosen).await?;
+    Ok(again)
+}
+
+type Seen<'a> = (&'a mut Lane, (Setting, Picture, Known));
+
+/// Reads for all lanes at once what each must know.
+async fn look<'a>(tx: &mut Tx, lanes: Vec<&'a mut Lane>) -> Result<Vec<Seen<'a>>, Error> {
+    let ids: Vec<_> = lanes.iter().map(|lane| lane.environment_id).collect();
+    let mut contenders = store::list_contenders(tx, &ids).await?;
+    // Most commands end here: a lane in which nothing is pending chooses nothing.
+    let lanes: Vec<_> = lanes
+        .into_iter()
+        .filter_map(|lane| {
+            let found = contenders.remove(&lane.environment_id)?;
+            (!found.pending.is_empty()).then_some((lane, found))
+        })
+        .collect();
+    if lanes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<_> = lanes.iter().map(|(lane, _)| lane.environment_id).collect();
+    let mut settings = store::list_settings(tx, &ids).await?;
+    let seen: Vec<_> = lanes
+        .into_iter()
+        .filter_map(|(lane, found)| {
+            // The environment of a lane is there as long as the lane.
+            let setting = settings.remove(&lane.environment_id)?;
+            let picture = picture(&setting, found);
+            Some((lane, setting, picture))
+        })
+        .collect();
+    let related: Vec<_> = seen
+        .iter()
+        .map(|(_, setting, picture)| Related {
+            site: setting.site_id,
+            commits: commits(picture),
+        })
+        .collect();
+    let known = store::list_descents(tx, &related).await?;
+    Ok(seen
+        .into_iter()
+        .zip(known)
+        .map(|((lane, setting, picture), known)| (lane, (setting, picture, Known(known))))
+        .collect())
+}
+
+fn picture(setting: &Setting, found: Contenders) -> Picture {
+    Picture {
+        order: setting.policy.order,
+        held: setting.hold.is_some() || setting.stop.is_some(),
+        live: setting.live.clone(),
+        acting: found.acting,
+        pending: found.pending,
     }
 }
 
-async fn picture(tx: &mut Tx, lane: &Lane, setting: &Setting) -> Result<(Picture, Known), Error> {
-    let (pending, acting) = store::list_contenders(tx, lane.environment_id).await?;
-    let live = setting.live.clone();
-    let mut commits: Vec<String> = pending
+fn commits(picture: &Picture) -> Vec<String> {
+    let mut commits: Vec<String> = picture
+        .pending
         .iter()
         .map(|one| &one.commit)
-        .chain(acting.as_ref().map(|acting| &acting.contender.commit))
-        .chain(live.as_ref().map(|live| &live.commit))
+        .chain(picture.acting.as_ref().map(|one| &one.contender.commit))
+        .chain(picture.live.as_ref().map(|live| &live.commit))
         .filter(|commit| !commit.is_empty())
         .cloned()
         .collect();
     commits.sort_unstable();
     commits.dedup();
-    let descents = if commits.len() < 2 {
-        Vec::new()
-    } else {
-        store::list_descents(tx, setting.site_id, &commits).await?
-    };
-    let picture = Picture {
-        order: setting.policy.order,
-        held: setting.hold.is_some() || setting.stop.is_some(),
-        live,
-        acting,
-        pending,
-    };
-    Ok((picture, Known(descents.into_iter().collect())))
+    commits
 }
 
 /// What waits with a release that was banned, or rejected by the environment, meanwhile ends: it may
@@ -113,21 +191,31 @@ async fn end_barred(tx: &mut Tx, lane: &mut Lane, picture: &Picture) -> Result<b
     Ok(ended)
 }
 
-async fn supersede(tx: &mut Tx, lane: &mut Lane, one: &Superseded) -> Result<(), Error> {
-    let Some(mut ended) = deployment::store::lock(tx, one.id).await? else {
-        return Ok(());
-    };
-    let message = if one.backwards {
-        format!("{} has a newer commit; to go back, roll back", one.by)
-    } else {
-        format!("{} has a newer commit", one.by)
-    };
-    let event = Event::Stops(Cause::Superseded);
-    let change = Change {
-        by: Some(one.by),
-        ..Change::new(event, SYSTEM, message)
-    };
-    apply_and_record(tx, lane, &mut ended, change).await
+/// Ends what other deployments took the place of, in all lanes at once.
+async fn supersede(tx: &mut Tx, choices: &[Choice<'_>]) -> Result<(), Error> {
+    let superseded: Vec<&Superseded> = choices
+        .iter()
+        .flat_map(|choice| &choice.plan.superseded)
+        .collect();
+    let ids: Vec<DeploymentId> = superseded.iter().map(|one| one.id).collect();
+    let mut locked = deployment::store::lock_each(tx, &ids).await?;
+    let mut ended = Vec::with_capacity(superseded.len());
+    for one in superseded {
+        let Some(deployment) = locked.remove(&one.id) else {
+            continue;
+        };
+        let message = if one.backwards {
+            format!("{} has a newer commit; to go back, roll back", one.by)
+        } else {
+            format!("{} has a newer commit", one.by)
+        };
+        let change = Change {
+            by: Some(one.by),
+            ..Change::new(Event::Stops(Cause::Superseded), SYSTEM, message)
+        };
+        ended.push((deployment, change));
+    }
+    end_pending(tx, ended).await
 }
 
 /// Undoes what acts for a newer commit; true when it ended at once.
@@ -156,7 +244,9 @@ async fn start(ctx: &Ctx, tx: &mut Tx, lane: &mut Lane, id: DeploymentId) -> Res
     let before = granted.state.clone();
     store::raise_fence(tx, lane).await?;
     granted.fence = lane.fence;
-    granted.pinned |= lane.superseded_in_row >= SUPERSEDED_BEFORE_PINNED;
+    if lane.superseded_in_row >= SUPERSEDED_BEFORE_PINNED {
+        granted.pin.get_or_insert_with(|| Pin::of_busy_lane(now));
+    }
     // What the plan itself waits for is no delay.
     let planned = deployment::plan::planned_waits(granted.kind, &granted.strategy);
     granted.deadline_at = Some(now.plus(granted.policy.deadline + planned));
@@ -181,20 +271,27 @@ async fn start(ctx: &Ctx, tx: &mut Tx, lane: &mut Lane, id: DeploymentId) -> Res
 }
 
 /// Every deployment that is still pending says why it does not move.
-async fn explain(
-    tx: &mut Tx,
-    picture: &Picture,
-    plan: &order::Plan,
-    setting: &Setting,
-) -> Result<(), Error> {
+async fn explain(tx: &mut Tx, choices: &[Choice<'_>]) -> Result<(), Error> {
     let now = tx.now();
+    let blockers: Vec<_> = choices.iter().flat_map(reasons).collect();
+    blocker::set_each(tx, now, &blockers).await?;
+    Ok(())
+}
+
+fn reasons(choice: &Choice<'_>) -> Vec<(DeploymentId, Blocker)> {
+    let Choice {
+        setting,
+        picture,
+        plan,
+        ..
+    } = choice;
     let left = |one: &&Contender| {
         plan.grant != Some(one.id) && plan.superseded.iter().all(|ended| ended.id != one.id)
     };
     let pending: Vec<&Contender> = picture.pending.iter().filter(left).collect();
     let acting = plan.grant;
     let acting = acting.or_else(|| picture.acting.as_ref().map(|acting| acting.contender.id));
-    let blockers: Vec<_> = pending
+    pending
         .iter()
         .enumerate()
         .map(|(place, one)| {
@@ -202,9 +299,7 @@ async fn explain(
             let before = acting.or_else(|| next.map(|one| one.id));
             (one.id, why(one, place, before, setting))
         })
-        .collect();
-    blocker::set_each(tx, now, &blockers).await?;
-    Ok(())
+        .collect()
 }
 
 fn why(one: &Contender, place: usize, before: Option<DeploymentId>, setting: &Setting) -> Blocker {

@@ -95,7 +95,7 @@ pub(crate) fn plan(picture: &Picture, ancestry: &dyn Ancestry) -> Plan {
     let ready: Vec<&Contender> = picture.pending.iter().filter(|one| one.sealed).collect();
     let superseded: Vec<Superseded> = ready
         .iter()
-        .filter(|one| one.kind == Kind::Standard && !one.pinned)
+        .filter(|one| one.kind == Kind::Standard)
         .filter_map(|one| superseded(one, &ready, picture, ancestry))
         .collect();
     let standing: Vec<&Contender> = ready
@@ -104,7 +104,7 @@ pub(crate) fn plan(picture: &Picture, ancestry: &dyn Ancestry) -> Plan {
         .collect();
     let undo_acting_for = undo_acting_for(picture, &standing, ancestry);
     let grant = if picture.acting.is_none() {
-        next(picture, &standing)
+        next(picture, &standing, ancestry)
     } else {
         None
     };
@@ -115,10 +115,20 @@ pub(crate) fn plan(picture: &Picture, ancestry: &dyn Ancestry) -> Plan {
     }
 }
 
-fn next(picture: &Picture, standing: &[&Contender]) -> Option<DeploymentId> {
-    let rollback = standing.iter().find(|one| one.kind == Kind::Rollback);
-    let first = standing.iter().find(|_| !picture.held);
-    rollback.or(first).map(|one| one.id)
+fn next(
+    picture: &Picture,
+    standing: &[&Contender],
+    ancestry: &dyn Ancestry,
+) -> Option<DeploymentId> {
+    if let Some(rollback) = standing.iter().find(|one| one.kind == Kind::Rollback) {
+        return Some(rollback.id);
+    }
+    let first = standing.first().filter(|_| !picture.held)?;
+    // What is pinned goes before what descends from it: after that it could only go backwards.
+    let pinned = standing
+        .iter()
+        .find(|one| one.pinned && ancestry.descends(&first.commit, &one.commit));
+    Some(pinned.unwrap_or(first).id)
 }
 
 fn superseded(
@@ -138,6 +148,10 @@ fn superseded(
             by: live.deployment_id,
             backwards: true,
         });
+    }
+    // What acts may still fail, and what waits has no traffic: neither takes a pinned one's place.
+    if one.pinned {
+        return None;
     }
     let acting = picture.acting.as_ref().filter(|acting| {
         !acting.cancelling

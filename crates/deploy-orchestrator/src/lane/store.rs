@@ -1,15 +1,19 @@
 //! Every SQL string about the lane's own row.
 
-use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId, SiteId};
+use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId};
 use jiff_sqlx::Timestamp;
-use sqlx::{PgConnection, types::Json};
+use sqlx::PgConnection;
+use uuid::Uuid;
 
-use super::order::{ActingNow, Contender, Live};
 use crate::{
     ctx::{Tx, read, stored},
-    deployment::{Deployment, plan::Kind},
-    site::policy::Policy,
-    stop::{Standing, Stop},
+    deployment::Deployment,
+};
+
+mod seen;
+
+pub(crate) use seen::{
+    Contenders, Related, Setting, list_contenders, list_descents, list_settings,
 };
 
 /// A locked lane.
@@ -40,6 +44,40 @@ pub(crate) async fn lock(tx: &mut Tx, environment: EnvironmentId) -> Result<Lane
         fence: row.fence,
         superseded_in_row: row.superseded_in_row,
     })
+}
+
+/// Locks several lanes, always in the same order, and then reads the clock.
+pub(crate) async fn lock_each(
+    tx: &mut Tx,
+    environments: &[EnvironmentId],
+) -> Result<Vec<Lane>, sqlx::Error> {
+    let ids: Vec<Uuid> = environments.iter().map(|id| id.uuid()).collect();
+    // The gate comes after every lane, as in `lock`: whoever waits for a lane inside the gate, with
+    // a stop before it and the lane's holder behind the stop, would wait for ever.
+    let rows = sqlx::query!(
+        r#"WITH locked AS MATERIALIZED (
+               SELECT environment_id, fence, superseded_in_row FROM lane
+               WHERE environment_id = ANY($1) ORDER BY environment_id FOR UPDATE),
+           gate AS MATERIALIZED (
+               SELECT pg_advisory_xact_lock_shared(4001) AS passed
+               FROM (SELECT count(*) FROM locked) AS every)
+           SELECT environment_id, fence, superseded_in_row, clock() AS "now!: Timestamp"
+           FROM gate CROSS JOIN locked WHERE gate.passed IS NOT NULL"#,
+        &ids
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    if let Some(last) = rows.last() {
+        tx.set_clock(read(last.now));
+    }
+    Ok(rows
+        .into_iter()
+        .map(|row| Lane {
+            environment_id: EnvironmentId::from_uuid(row.environment_id),
+            fence: row.fence,
+            superseded_in_row: row.superseded_in_row,
+        })
+        .collect())
 }
 
 /// Raises the fence; what acted under the one before can act no more.
@@ -192,147 +230,6 @@ pub(crate) async fn list_idle_with_pending(
     .fetch_all(conn)
     .await?;
     Ok(ids.into_iter().map(EnvironmentId::from_uuid).collect())
-}
-
-/// An environment's hold, as the lane and its blockers need it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Hold {
-    pub(crate) by: String,
-    pub(crate) reason: String,
-}
-
-/// What the lane must know of its environment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Setting {
-    pub(crate) policy: Policy,
-    pub(crate) hold: Option<Hold>,
-    /// What stops the line here; of two, the one that ends later.
-    pub(crate) stop: Option<Stop>,
-    /// `docs/production`.
-    pub(crate) place: String,
-    pub(crate) site_id: SiteId,
-    /// What is live, when a deployment made it so.
-    pub(crate) live: Option<Live>,
-}
-
-/// Reads what the lane must know of its environment.
-pub(crate) async fn find_setting(
-    tx: &mut Tx,
-    environment: EnvironmentId,
-) -> Result<Setting, sqlx::Error> {
-    let now = tx.now();
-    let row = sqlx::query!(
-        r#"SELECT e.policy, e.hold_by, e.hold_reason, e.slug, s.slug AS site, s.id AS site_id,
-                  e.live_deployment_id, r.commit AS "live_commit?",
-                  (SELECT jsonb_build_object('id', t.id, 'pauses', t.pauses, 'reason', t.reason,
-                          'since', t.set_at, 'by', t.set_by, 'until', t.until,
-                          'site', CASE WHEN t.site_id IS NOT NULL THEN s.slug END)
-                   FROM stop t WHERE t.ended_at IS NULL AND t.until > $2
-                   AND (t.site_id = e.site_id OR t.site_id IS NULL)
-                   ORDER BY t.until DESC LIMIT 1) AS "stop: Json<Standing>"
-           FROM environment e JOIN site s ON s.id = e.site_id
-           LEFT JOIN release r ON r.id = e.live_release_id WHERE e.id = $1"#,
-        environment.uuid(),
-        stored(now) as _
-    )
-    .fetch_one(&mut **tx)
-    .await?;
-    let live = row.live_deployment_id.zip(row.live_commit);
-    Ok(Setting {
-        live: live.map(|(deployment, commit)| Live {
-            deployment_id: DeploymentId::from_uuid(deployment),
-            commit,
-        }),
-        // A policy that cannot be read falls back to the defaults rather than stop the lane.
-        policy: serde_json::from_value(row.policy).unwrap_or_default(),
-        hold: row.hold_by.map(|by| Hold {
-            by,
-            reason: row.hold_reason.unwrap_or_default(),
-        }),
-        stop: row.stop.map(|told| told.0.into()),
-        place: format!("{}/{}", row.site, row.slug),
-        site_id: SiteId::from_uuid(row.site_id),
-    })
-}
-
-/// What is pending on a lane, by admission, and what acts on it.
-pub(crate) async fn list_contenders(
-    conn: &mut PgConnection,
-    environment: EnvironmentId,
-) -> Result<(Vec<Contender>, Option<ActingNow>), sqlx::Error> {
-    // Two halves, each by an index of its own.
-    let rows = sqlx::query!(
-        r#"SELECT d.id AS "id!", d.kind AS "kind!", d.admission AS "admission!",
-                  d.pinned AS "pinned!", d.state AS "state!", d.pivoted_at IS NOT NULL AS "pivoted!",
-                  r.commit AS "commit!", r.state = 'sealed' AS "sealed!",
-                  (SELECT j.reason FROM rejection j WHERE j.release_id = r.id
-                   AND j.environment_id = $1 AND j.cleared_at IS NULL LIMIT 1) AS rejected,
-                  (SELECT x.by || ': ' || x.reason FROM ban x WHERE x.release_id = r.id
-                   AND x.cleared_at IS NULL) AS banned,
-                  (SELECT t.content_until FROM trigger t
-                   WHERE t.deployment_id = d.id AND t.outcome = 'created'
-                   ORDER BY t.content_until LIMIT 1) AS "content_until: Timestamp"
-           FROM (SELECT id, kind, admission, pinned, state, pivoted_at, release_id FROM deployment
-                 WHERE environment_id = $1 AND state = 'pending'
-                 UNION ALL
-                 SELECT id, kind, admission, pinned, state, pivoted_at, release_id FROM deployment
-                 WHERE environment_id = $1 AND state IN ('running', 'waiting', 'cancelling')) d
-           JOIN release r ON r.id = d.release_id ORDER BY d.admission"#,
-        environment.uuid()
-    )
-    .fetch_all(conn)
-    .await?;
-    let mut pending = Vec::with_capacity(rows.len());
-    let mut acting = None;
-    for row in rows {
-        // A kind that a newer release wrote is not ours to order.
-        let Some(kind) = Kind::from_word(&row.kind) else {
-            continue;
-        };
-        let contender = Contender {
-            id: DeploymentId::from_uuid(row.id),
-            kind,
-            commit: row.commit,
-            admission: row.admission,
-            sealed: row.sealed,
-            content_until: row.content_until.map(read),
-            pinned: row.pinned,
-            rejected: row.rejected,
-            banned: row.banned,
-        };
-        if row.state == "pending" {
-            pending.push(contender);
-        } else {
-            acting = Some(ActingNow {
-                contender,
-                pivoted: row.pivoted,
-                cancelling: row.state == "cancelling",
-            });
-        }
-    }
-    Ok((pending, acting))
-}
-
-/// Which of these commits descend from which: pairs of (commit, ancestor).
-pub(crate) async fn list_descents(
-    conn: &mut PgConnection,
-    site: SiteId,
-    commits: &[String],
-) -> Result<Vec<(String, String)>, sqlx::Error> {
-    let rows = sqlx::query!(
-        r#"SELECT a.commit, n.ancestor AS "ancestor!"
-           FROM commit_ancestry a, unnest($2::text[]) AS n(ancestor)
-           WHERE a.site_id = $1 AND a.commit = ANY($2) AND n.ancestor <> a.commit
-             AND (n.ancestor = ANY(a.ancestors) OR n.ancestor = ANY(a.parents))"#,
-        site.uuid(),
-        commits
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| (row.commit, row.ancestor))
-        .collect())
 }
 
 /// Lanes where a deployment of this release is pending.

@@ -23,7 +23,11 @@ pub(crate) async fn read(ctx: &Ctx, environment: &Environment) -> Result<pb::Lan
     )
     .fetch_one(&mut *conn)
     .await?;
-    let (mut pending, acting) = store::list_contenders(&mut conn, environment.id).await?;
+    let mut lanes = store::list_contenders(&mut conn, &[environment.id]).await?;
+    let store::Contenders {
+        mut pending,
+        acting,
+    } = lanes.remove(&environment.id).unwrap_or_default();
     // Rollbacks go first; the sort keeps the rank by admission among the others.
     pending.sort_by_key(|one| one.kind != crate::deployment::plan::Kind::Rollback);
     let first = acting.as_ref().map(|acting| acting.contender.id);

@@ -44,5 +44,7 @@ const fn shown_kind(kind: Kind) -> pb::record::Kind {
         Kind::Rollback => pb::record::Kind::Rollback,
         Kind::Reject => pb::record::Kind::Reject,
         Kind::Clear => pb::record::Kind::Clear,
+        Kind::Pin => pb::record::Kind::Pin,
+        Kind::Unpin => pb::record::Kind::Unpin,
     }
 }

@@ -1,6 +1,7 @@
 //! Beginning a release from the digest of its manifest.
 
 use candlefish_ids::Digest;
+use candlefish_messaging::Fact;
 use candlefish_proto::deploy as pb;
 use candlefish_runtime::identity::Caller;
 
@@ -33,7 +34,10 @@ pub(crate) struct Create {
     pub(crate) dirty: bool,
 }
 
-/// Begins a release; the same (site, manifest, commit) answers the one that exists.
+type Tell = fn(&pb::Release, i32, &str) -> Fact;
+
+/// Begins a release; the same (site, manifest, commit) answers the one that exists, as a draft again
+/// when its content was collected.
 pub(crate) async fn create(
     ctx: &Ctx,
     caller: &Caller,
@@ -48,17 +52,23 @@ pub(crate) async fn create(
     let site = site::find(&mut tx, &cmd.site, caller).await?;
     let (id, begun) = store::upsert(&mut tx, now, site.id, &cmd, &caller.principal).await?;
     let answer = view::load(&mut tx, id).await?;
-    if begun != Begun::Same {
+    if let Some(tell) = teller(begun) {
         let version = store::version(&mut tx, id).await?;
-        let tell = if begun == Begun::New {
-            event::created
-        } else {
-            event::branched
-        };
         let fact = tell(&answer, version, &caller.principal);
         tx.tell(fact);
     }
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
     ctx.commit(tx).await?;
     Ok(Reply::new(answer))
+}
+
+/// What the world is told of it, if it is news.
+fn teller(begun: Begun) -> Option<Tell> {
+    let tell: Tell = match begun {
+        Begun::New => event::created,
+        Begun::Revived => event::revived,
+        Begun::Branched => event::branched,
+        Begun::Same => return None,
+    };
+    Some(tell)
 }

@@ -7,7 +7,7 @@ use candlefish_runtime::{
 };
 
 use super::store::Ban;
-use crate::{ctx::CommitError, idempotency, site};
+use crate::{blob, ctx::CommitError, idempotency, site};
 
 /// Why a call about releases failed.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,14 @@ pub(crate) enum Error {
     Banned { release: ReleaseId, ban: Ban },
     #[error("{release} is not banned; to clear a rejection, name its environment")]
     NotBanned { release: ReleaseId },
+    #[error(
+        "the content of {0} was collected, because nothing needed it any more: deploy the same content again"
+    )]
+    Collected(ReleaseId),
+    #[error("what {0} needs is being looked at anew: seal it again")]
+    Uncounted(ReleaseId),
+    #[error(transparent)]
+    Naming(#[from] blob::Error),
     #[error("use the blob store")]
     Blobs(#[source] candlefish_blobs::Error),
     #[error("use the database")]
@@ -65,6 +73,11 @@ impl From<Error> for Refusal {
             Error::BlobsMissing { .. } | Error::BlobSize { .. } => {
                 Self::new(Code::FailedPrecondition, "content-missing", words)
             }
+            Error::Collected(_) => {
+                Self::new(Code::FailedPrecondition, "release-collected", &words).field("id", words)
+            }
+            Error::Uncounted(_) => Self::new(Code::Aborted, "content-moved", words),
+            Error::Naming(blob::Error::Sql(error)) => database::refuse("count blobs", &error),
             Error::NotRejected { .. } => Self::new(Code::FailedPrecondition, "not-rejected", words),
             Error::Banned { .. } => Self::new(Code::FailedPrecondition, "release-banned", words),
             Error::NotBanned { .. } => Self::new(Code::FailedPrecondition, "not-banned", words),
@@ -78,7 +91,7 @@ impl From<Error> for Refusal {
             }
             Error::Blobs(_) => Self::new(Code::Internal, "blobs", words),
             Error::Sql(error) => database::refuse("work on a release", &error),
-            Error::Commit(error) => error.into(),
+            Error::Commit(error) | Error::Naming(blob::Error::Commit(error)) => error.into(),
             Error::Site(error) => error.into(),
             Error::Idempotency(error) => error.into(),
         }

@@ -30,6 +30,16 @@ pub(super) fn banned(release: &pb::Release, version: i32, actor: &str) -> Fact {
     changed(release, version, "deploy.release.banned.v1", actor)
 }
 
+/// The content of the release is no longer kept.
+pub(super) fn collected(release: &pb::Release, version: i32, actor: &str) -> Fact {
+    changed(release, version, "deploy.release.collected.v1", actor)
+}
+
+/// A collected release was begun again.
+pub(super) fn revived(release: &pb::Release, version: i32, actor: &str) -> Fact {
+    changed(release, version, "deploy.release.revived.v1", actor)
+}
+
 /// A rejection or a ban was cleared.
 pub(super) fn cleared(release: &pb::Release, version: i32, actor: &str) -> Fact {
     changed(release, version, "deploy.release.cleared.v1", actor)

@@ -53,6 +53,7 @@ pub(crate) async fn find(
                   (SELECT j.reason FROM rejection j WHERE j.release_id = r.id
                    AND j.environment_id = $3 AND j.cleared_at IS NULL LIMIT 1) AS rejected
            FROM release r WHERE r.site_id = $1 AND r.commit = $2 AND r.commit <> '' AND NOT r.dirty
+             AND r.collected_at IS NULL
            ORDER BY r.state = 'sealed' DESC, r.id DESC LIMIT 1"#,
         site.uuid(),
         commit,

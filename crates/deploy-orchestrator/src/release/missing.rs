@@ -8,10 +8,10 @@ use candlefish_proto::deploy as pb;
 use candlefish_runtime::identity::Caller;
 
 use super::{
-    Error,
+    Error, mend,
     store::{self, Row},
 };
-use crate::{ctx::Ctx, page::Page};
+use crate::{blob, ctx::Ctx, page::Page};
 
 /// How long a signed URL works.
 const URL_WORKS: Duration = Duration::from_mins(15);
@@ -24,10 +24,7 @@ pub(crate) async fn list(
     page: &Page<[u8; 32]>,
 ) -> Result<pb::ListMissingBlobsResponse, Error> {
     let row = find(ctx, caller, id).await?;
-    if row.sealed {
-        return Ok(pb::ListMissingBlobsResponse::default());
-    }
-    let Some(manifest) = load_manifest(ctx, &row).await? else {
+    let Some(manifest) = load_named(ctx, &row).await? else {
         let blob = signed(ctx, row.manifest, row.manifest_size).await?;
         return Ok(pb::ListMissingBlobsResponse {
             blobs: vec![blob],
@@ -44,8 +41,7 @@ pub(crate) async fn list(
         .take(usize::try_from(page.limit()).unwrap_or(1))
         .collect();
     let (wanted, next_page_token) = page.cut(wanted, |(digest, _)| *digest.as_bytes());
-    let digests: Vec<Digest> = wanted.iter().map(|(digest, _)| *digest).collect();
-    let there = ctx.blobs.exists(&digests).await.map_err(Error::Blobs)?;
+    let there = are_there(ctx, &row, &wanted).await?;
     let mut blobs = Vec::new();
     for ((digest, size), there) in wanted.iter().zip(there) {
         if !there {
@@ -60,6 +56,24 @@ pub(crate) async fn list(
     })
 }
 
+/// Whether the store has these blobs. Of a release whose verification failed all are read; of others,
+/// those of another size. What is corrupt goes, and is missing.
+async fn are_there(ctx: &Ctx, row: &Row, wanted: &[(Digest, u64)]) -> Result<Vec<bool>, Error> {
+    let digests: Vec<Digest> = wanted.iter().map(|(digest, _)| *digest).collect();
+    if row.suspect {
+        return mend::are_whole(ctx, &digests).await;
+    }
+    let sizes = ctx.blobs.sizes(&digests).await.map_err(Error::Blobs)?;
+    let mut there = Vec::with_capacity(wanted.len());
+    for ((digest, expected), found) in wanted.iter().zip(sizes) {
+        there.push(match found {
+            Some(size) if size != *expected => mend::remove(ctx, digest).await?,
+            found => found.is_some(),
+        });
+    }
+    Ok(there)
+}
+
 /// The release, if the caller may see its site.
 pub(super) async fn find(ctx: &Ctx, caller: &Caller, id: ReleaseId) -> Result<Row, Error> {
     let mut conn = ctx.pool.acquire().await?;
@@ -67,6 +81,25 @@ pub(super) async fn find(ctx: &Ctx, caller: &Caller, id: ReleaseId) -> Result<Ro
     found
         .filter(|row| caller.sees(&row.site))
         .ok_or(Error::Unknown(id))
+}
+
+/// The manifest of a release, whose blobs are counted from now on: what the store has of them, it keeps.
+/// None while the manifest is not uploaded, or was just collected.
+pub(super) async fn load_named(ctx: &Ctx, row: &Row) -> Result<Option<Manifest>, Error> {
+    if row.collected {
+        return Err(Error::Collected(row.id));
+    }
+    let Some(manifest) = load_manifest(ctx, row).await? else {
+        let mut conn = ctx.pool.acquire().await?;
+        blob::store::reprieve(&mut conn, &row.manifest).await?;
+        return Ok(None);
+    };
+    if !row.sealed && !row.named_lately {
+        blob::name(ctx, row.id, &blob::of(row.manifest, &manifest)).await?;
+    }
+    let there = ctx.blobs.exists(&[row.manifest]).await;
+    let there = there.map_err(Error::Blobs)?.contains(&true);
+    Ok(there.then_some(manifest))
 }
 
 /// The manifest of a release; none while it is not uploaded.
@@ -80,6 +113,10 @@ pub(super) async fn load_manifest(ctx: &Ctx, row: &Row) -> Result<Option<Manifes
     let bytes = match ctx.blobs.read(&row.manifest, most).await {
         Ok(bytes) => bytes,
         Err(candlefish_blobs::Error::NotFound { .. }) => return Ok(None),
+        Err(error) if mend::is_corrupt(&error) => {
+            mend::remove(ctx, &row.manifest).await?;
+            return Ok(None);
+        }
         Err(error) => return Err(Error::Blobs(error)),
     };
     Manifest::decode(&bytes, &limits)

@@ -6,9 +6,10 @@ use candlefish_proto::deploy as pb;
 use candlefish_runtime::identity::Caller;
 
 use super::{
-    Error, event,
-    missing::{find, load_manifest},
-    store, view,
+    Error, event, mend,
+    missing::{find, load_named},
+    store::{self, Sealing},
+    view,
 };
 use crate::{
     ctx::Ctx,
@@ -27,12 +28,13 @@ pub(crate) async fn seal(
     key: Option<Key>,
     id: ReleaseId,
 ) -> Result<Reply<pb::Release>, Error> {
-    // The store is asked before the transaction: no network inside it, and blobs never go away.
+    // The store is asked before the transaction: no network inside it, and what is counted stays.
     let row = find(ctx, caller, id).await?;
-    let manifest = load_manifest(ctx, &row)
-        .await?
-        .ok_or(Error::ManifestMissing(id))?;
-    if !row.sealed {
+    let manifest = load_named(ctx, &row).await?;
+    let manifest = manifest.ok_or(Error::ManifestMissing(id))?;
+    if row.suspect {
+        check_whole(ctx, &manifest).await?;
+    } else if !row.sealed {
         if manifest.entries().is_empty() {
             return Err(Error::Empty(id));
         }
@@ -44,7 +46,14 @@ pub(crate) async fn seal(
         return Ok(Reply::replayed(before));
     }
     let files = manifest.entries().len();
-    let sealed = store::seal(&mut tx, now, id, files, manifest.byte_count()).await?;
+    let sealed = match store::seal(&mut tx, now, id, files, manifest.byte_count()).await? {
+        Sealing::Done => true,
+        Sealing::Already => false,
+        Sealing::Uncounted => return Err(Error::Uncounted(id)),
+    };
+    if row.suspect {
+        store::trust(&mut tx, id).await?;
+    }
     let answer = view::load(&mut tx, id).await?;
     if sealed {
         let version = store::version(&mut tx, id).await?;
@@ -89,6 +98,24 @@ async fn check(ctx: &Ctx, manifest: &Manifest) -> Result<(), Error> {
         Some(path) => Err(Error::BlobsMissing {
             path,
             more: missing - 1,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Reads everything: a verification failed since this was last done.
+async fn check_whole(ctx: &Ctx, manifest: &Manifest) -> Result<(), Error> {
+    let mut missing = Vec::new();
+    for entries in manifest.entries().chunks(AT_ONCE) {
+        let digests: Vec<Digest> = entries.iter().map(|entry| entry.digest).collect();
+        let whole = mend::are_whole(ctx, &digests).await?;
+        let lacks = entries.iter().zip(whole).filter(|(_, whole)| !whole);
+        missing.extend(lacks.map(|(entry, _)| &entry.path));
+    }
+    match missing.split_first() {
+        Some((path, more)) => Err(Error::BlobsMissing {
+            path: (*path).clone(),
+            more: more.len(),
         }),
         None => Ok(()),
     }

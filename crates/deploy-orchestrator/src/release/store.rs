@@ -7,10 +7,16 @@ use serde::Deserialize;
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
+mod content;
+
+pub(crate) use content::suspect;
+pub(super) use content::{Sealing, seal, trust};
+
 use super::{create::Create, expected, reject::Reject};
 use crate::ctx::stored;
 
 /// What commands must know of a release.
+#[expect(clippy::struct_excessive_bools, reason = "each is a claim of its row")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) id: ReleaseId,
@@ -19,12 +25,19 @@ pub(super) struct Row {
     pub(super) manifest: Digest,
     pub(super) manifest_size: u64,
     pub(super) sealed: bool,
+    pub(super) collected: bool,
+    /// Its blobs are counted, and somebody worked on it within the hour.
+    pub(super) named_lately: bool,
+    /// A verification failed since its content was last read.
+    pub(super) suspect: bool,
 }
 
 /// What became of a release that was to be begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Begun {
     New,
+    /// It exists, and its content was collected: it is a draft again.
+    Revived,
     /// It exists; now on one branch more.
     Branched,
     /// It exists, as it is.
@@ -42,6 +55,7 @@ pub(super) async fn upsert(
     by: &str,
 ) -> Result<(ReleaseId, Begun), sqlx::Error> {
     let filled = expected::fill(conn, site, cmd).await?;
+    let revived = revive(conn, site, cmd).await?;
     let id = ReleaseId::new();
     let row = sqlx::query!(
         r#"INSERT INTO release (id, site_id, manifest_digest, manifest_size, state, commit, message,
@@ -69,6 +83,8 @@ pub(super) async fn upsert(
     let found = ReleaseId::from_uuid(row.id);
     let mut begun = if found == id || filled {
         Begun::New
+    } else if revived {
+        Begun::Revived
     } else {
         Begun::Same
     };
@@ -90,6 +106,21 @@ pub(super) async fn upsert(
         save_ancestry(conn, site, cmd).await?;
     }
     Ok((found, begun))
+}
+
+/// Makes a collected release a draft again, whose content is to be uploaded.
+async fn revive(conn: &mut PgConnection, site: SiteId, cmd: &Create) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "UPDATE release SET state = 'draft', sealed_at = NULL, collected_at = NULL,
+             revivals = revivals + 1
+         WHERE site_id = $1 AND manifest_digest = $2 AND commit = $3 AND collected_at IS NOT NULL",
+        site.uuid(),
+        cmd.manifest.as_bytes().as_slice(),
+        cmd.commit
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// The longer list of ancestors stays.
@@ -119,7 +150,9 @@ pub(super) async fn find(
 ) -> Result<Option<Row>, sqlx::Error> {
     let row = sqlx::query!(
         r#"SELECT s.slug AS site, r.manifest_digest, r.manifest_size,
-                  r.state = 'sealed' AS "sealed!"
+                  r.state = 'sealed' AS "sealed!", r.collected_at IS NOT NULL AS "collected!",
+                  coalesce(r.named_at > clock() - interval '1 hour', false) AS "named_lately!",
+                  r.suspect_since IS NOT NULL AS "suspect!"
            FROM release r JOIN site s ON s.id = r.site_id WHERE r.id = $1"#,
         id.uuid()
     )
@@ -132,29 +165,11 @@ pub(super) async fn find(
             manifest: Digest::from_bytes(row.manifest_digest.try_into().ok()?),
             manifest_size: u64::try_from(row.manifest_size).unwrap_or(0),
             sealed: row.sealed,
+            collected: row.collected,
+            named_lately: row.named_lately,
+            suspect: row.suspect,
         })
     }))
-}
-
-/// Freezes a draft; false when it was sealed already.
-pub(super) async fn seal(
-    conn: &mut PgConnection,
-    now: Moment,
-    id: ReleaseId,
-    files: usize,
-    bytes: u64,
-) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query!(
-        "UPDATE release SET state = 'sealed', sealed_at = $2, file_count = $3, byte_count = $4
-         WHERE id = $1 AND state = 'draft'",
-        id.uuid(),
-        stored(now) as _,
-        i32::try_from(files).unwrap_or(i32::MAX),
-        i64::try_from(bytes).unwrap_or(i64::MAX)
-    )
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected() == 1)
 }
 
 /// A release hurt an environment: it goes there again only when a person clears it.
@@ -273,7 +288,7 @@ pub(super) async fn version(conn: &mut PgConnection, id: ReleaseId) -> Result<i3
     // One change at a time counts, and by a statement of its own: it sees those before it.
     lock(conn, id).await?;
     let count = sqlx::query_scalar!(
-        r#"SELECT 1 + (r.state = 'sealed')::int
+        r#"SELECT 1 + 3 * r.revivals + (r.state = 'sealed')::int + (r.collected_at IS NOT NULL)::int
                   + (SELECT count(*) FROM release_branch b WHERE b.release_id = r.id)
                   + (SELECT count(*) + count(j.cleared_at) FROM rejection j
                      WHERE j.release_id = r.id)
@@ -309,6 +324,7 @@ pub(crate) struct Shown {
     /// Those that stand, oldest first.
     pub(crate) rejections: Vec<Rejection>,
     pub(crate) ban: Option<Ban>,
+    pub(crate) collected_at: Option<Moment>,
 }
 
 /// What keeps a release from going anywhere, as JSON tells it.
@@ -357,6 +373,7 @@ macro_rules! shown_release {
             sealed_at: $row.sealed_at.map($crate::ctx::read),
             rejections: $row.rejections.0,
             ban: $row.ban.map(|ban| ban.0),
+            collected_at: $row.collected_at.map($crate::ctx::read),
         }
     };
 }
@@ -374,6 +391,7 @@ macro_rules! select_release {
                             ORDER BY b.added_at) AS "branches!",
                       r.dirty, r.file_count, r.byte_count, r.created_at AS "created_at: Timestamp",
                       r.created_by, r.sealed_at AS "sealed_at: Timestamp",
+                      r.collected_at AS "collected_at: Timestamp",
                       (SELECT COALESCE(jsonb_agg(jsonb_build_object('environment', e.slug,
                               'at', j.at, 'reason', j.reason, 'deployment_id', j.deployment_id)
                               ORDER BY j.at), '[]')

@@ -67,6 +67,7 @@ pub(crate) fn release(row: Shown) -> pb::Release {
         created_at: Some(shown(row.created_at)),
         created_by: row.created_by,
         sealed_at: row.sealed_at.map(shown),
+        collected_at: row.collected_at.map(shown),
         rejections: rejections.collect(),
         ban: row.ban.map(|ban| pb::release::Ban {
             at: Some(shown(Moment::from_database(ban.at))),

@@ -248,6 +248,25 @@ pub(super) async fn find_environment(
         .transpose()
 }
 
+/// Those of these (site, environment) that exist, whoever asks.
+pub(crate) async fn list_by_slugs(
+    conn: &mut PgConnection,
+    sites: &[String],
+    slugs: &[String],
+) -> Result<Vec<Environment>, Error> {
+    select_environment!(
+        "JOIN (SELECT DISTINCT * FROM unnest($1::text[], $2::text[])) AS n (site, slug)
+              ON n.site = s.slug AND n.slug = e.slug",
+        sites,
+        slugs
+    )
+    .fetch_all(conn)
+    .await?
+    .into_iter()
+    .map(Environment::try_from)
+    .collect()
+}
+
 /// An environment that is known to exist.
 pub(crate) async fn load_environment(
     conn: &mut PgConnection,

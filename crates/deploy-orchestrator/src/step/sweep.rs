@@ -34,7 +34,8 @@ pub(crate) async fn run(ctx: Ctx, stopping: CancellationToken) {
     }
 }
 
-async fn sweep(ctx: &Ctx) -> Result<(), Error> {
+/// One sweep.
+pub(crate) async fn sweep(ctx: &Ctx) -> Result<(), Error> {
     let mut conn = ctx.pool.acquire().await?;
     let late = list_late(&mut conn).await?;
     let idle = lane::store::list_idle_with_pending(&mut conn).await?;

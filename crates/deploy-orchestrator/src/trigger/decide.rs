@@ -5,7 +5,7 @@ use candlefish_clock::Moment;
 use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId, SiteId, TriggerId};
 
 use super::{
-    Delivery, Error,
+    Delivery, Error, head,
     outcome::{Outcome, Reason},
     push::{Push, Target},
     store::{self, New, Place, SiteOf},
@@ -93,7 +93,8 @@ async fn note(
     ctx.commit(tx).await.map_err(Error::commit)
 }
 
-async fn of_environment(
+/// Decides it in one environment.
+pub(super) async fn of_environment(
     ctx: &Ctx,
     delivery: &Delivery,
     push: &Push,
@@ -110,6 +111,9 @@ async fn of_environment(
         environment: Some(id),
     };
     if store::is_decided(&mut tx, delivery.id, place).await? {
+        return Ok(());
+    }
+    if delivery.event == head::EVENT && !head::is_news(&mut tx, id, push).await? {
         return Ok(());
     }
     // Under the lane's lock: of two pushes that are decided at the same moment the later one sees
@@ -213,9 +217,11 @@ async fn find_newer(
     environment: &Environment,
     commit: &str,
 ) -> Result<Option<DeploymentId>, Error> {
-    let setting = lane::store::find_setting(tx, environment.id).await?;
-    let (pending, acting) = lane::store::list_contenders(tx, environment.id).await?;
-    let live = setting.live.map(|live| (live.deployment_id, live.commit));
+    let live = lane::store::find_live(tx, environment.id).await?;
+    let mut lanes = lane::store::list_contenders(tx, &[environment.id]).await?;
+    let lane::store::Contenders { pending, acting } =
+        lanes.remove(&environment.id).unwrap_or_default();
+    let live = live.and_then(|live| Some((live.deployment_id?, live.commit)));
     let acting = acting
         .filter(|one| !one.cancelling)
         .map(|one| (one.contender.id, one.contender.commit));
@@ -228,15 +234,16 @@ async fn find_newer(
         .collect();
     let mut commits: Vec<String> = others.iter().map(|(_, other)| other.clone()).collect();
     commits.push(commit.to_owned());
-    let pairs = lane::store::list_descents(tx, environment.site_id, &commits).await?;
-    let newer = |other: &str| {
-        pairs
-            .iter()
-            .any(|(one, ancestor)| one == other && ancestor == commit)
+    let related = lane::store::Related {
+        site: environment.site_id,
+        commits,
     };
-    Ok(others
-        .into_iter()
-        .find_map(|(id, other)| newer(&other).then_some(id)))
+    let pairs = lane::store::list_descents(tx, &[related]).await?;
+    let pairs = pairs.into_iter().next().unwrap_or_default();
+    Ok(others.into_iter().find_map(|(id, other)| {
+        let is_newer = pairs.contains(&(other, commit.to_owned()));
+        is_newer.then_some(id)
+    }))
 }
 
 /// The release of the commit, of which nothing is known but what the push says.
@@ -276,6 +283,7 @@ async fn insert(
         message,
         content_until,
         joined: there_already,
+        swept: delivery.event == head::EVENT,
     };
     Ok(store::insert(tx, now, &new).await?)
 }

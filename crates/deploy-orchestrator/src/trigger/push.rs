@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use super::head::Seen;
+
 /// GitHub lists no more commits of one push.
 const MOST_COMMITS: usize = 2048;
 /// As many as a release may name.
@@ -25,6 +27,8 @@ pub(crate) struct Push {
     pub(crate) sender: String,
     /// Oldest first.
     commits: Vec<Commit>,
+    /// The files of the commits are all that changed.
+    listed_whole: bool,
     pub(crate) head: Head,
 }
 
@@ -144,12 +148,37 @@ impl Push {
                 })
                 .collect(),
             head: body.head_commit.map(Head::from).unwrap_or_default(),
+            listed_whole: true,
         })
+    }
+
+    /// What the push would have said that brought a branch where it was seen.
+    pub(super) fn of_head(seen: Seen, head: Head) -> Self {
+        let listed_whole = seen.files.is_some();
+        let mut files = seen.files.unwrap_or_default();
+        let commits = seen.commits.into_iter().map(|id| Commit {
+            id,
+            // Whose they are does not matter.
+            files: std::mem::take(&mut files),
+        });
+        Self {
+            target: Target::Branch(seen.branch),
+            forced: seen.before.is_empty(),
+            before: seen.before,
+            after: seen.commit,
+            pushed_at: Some(seen.at),
+            repository: seen.repository,
+            sender: String::new(),
+            commits: commits.collect(),
+            head,
+            listed_whole,
+        }
     }
 
     /// The files that it changes; none when GitHub does not list all of them.
     pub(crate) fn changed(&self) -> Option<Vec<String>> {
-        let whole = !self.forced
+        let whole = self.listed_whole
+            && !self.forced
             && !self.before.is_empty()
             && !self.commits.is_empty()
             && self.commits.len() < MOST_COMMITS;
@@ -182,18 +211,30 @@ impl Push {
     }
 }
 
+impl Head {
+    pub(super) fn new(
+        message: &str,
+        author: &str,
+        author_email: &str,
+        committed_at: Option<jiff::Timestamp>,
+    ) -> Self {
+        Self {
+            message: line(message),
+            author: line(author),
+            author_email: line(author_email),
+            committed_at,
+        }
+    }
+}
+
 impl From<Listed> for Head {
     fn from(listed: Listed) -> Self {
         let (author, author_email) = listed
             .author
             .map(|one| (one.name, one.email.unwrap_or_default()))
             .unwrap_or_default();
-        Self {
-            message: line(&listed.message),
-            author: line(&author),
-            author_email: line(&author_email),
-            committed_at: listed.timestamp.and_then(|text| text.parse().ok()),
-        }
+        let committed_at = listed.timestamp.and_then(|text| text.parse().ok());
+        Self::new(&listed.message, &author, &author_email, committed_at)
     }
 }
 

@@ -1,15 +1,18 @@
 //! Every SQL string about deliveries and triggers.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use candlefish_clock::Moment;
-use candlefish_ids::{DeliveryId, DeploymentId, EnvironmentId, SiteId, TriggerId};
+use candlefish_ids::{DeliveryId, DeploymentId, EnvironmentId, ReleaseId, SiteId, TriggerId};
 use jiff_sqlx::{Timestamp, ToSqlx};
 use sqlx::{PgConnection, postgres::types::PgInterval};
+use uuid::Uuid;
 
 mod list;
+mod newest;
 
 pub(super) use list::{Asked, list};
+pub(super) use newest::find_newest_push;
 
 use super::{Delivery, outcome::Outcome, push::Push};
 use crate::{ctx::stored, site::Environment};
@@ -174,6 +177,8 @@ pub(super) struct New<'a> {
     pub(super) message: &'a str,
     pub(super) content_until: Option<Moment>,
     pub(super) joined: bool,
+    /// No delivery told of it.
+    pub(super) swept: bool,
 }
 
 pub(super) async fn insert(
@@ -186,8 +191,9 @@ pub(super) async fn insert(
     sqlx::query!(
         "INSERT INTO trigger (id, delivery_id, repository, branch, commit, before_commit, pushed_at,
              sender, site_id, environment_id, outcome, reason, message, deployment_id, received_at,
-             created_at, content_until, joined_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+             created_at, content_until, joined_at, swept)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+             $19)
          ON CONFLICT ON CONSTRAINT trigger_once DO NOTHING",
         new.id.uuid(),
         new.delivery.id.uuid(),
@@ -206,14 +212,16 @@ pub(super) async fn insert(
         new.delivery.received_at.to_sqlx() as _,
         stored(now) as _,
         new.content_until.map(stored) as _,
-        new.joined.then(|| stored(now)) as _
+        new.joined.then(|| stored(now)) as _,
+        new.swept
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// Whether another delivery told of this very push here: the deployment that it made, if any.
+/// Whether another delivery told of this very push here, or the sweep found what it brought: the
+/// deployment that it made, if any.
 pub(super) async fn find_same_push(
     conn: &mut PgConnection,
     environment: EnvironmentId,
@@ -224,11 +232,13 @@ pub(super) async fn find_same_push(
     };
     let row = sqlx::query!(
         "SELECT deployment_id FROM trigger WHERE environment_id = $1 AND commit = $2
-             AND before_commit = $3 AND pushed_at = $4 ORDER BY id LIMIT 1",
+             AND (before_commit = $3 AND pushed_at = $4
+                  OR swept AND pushed_at >= $4 AND branch = $5) ORDER BY id LIMIT 1",
         environment.uuid(),
         push.after,
         push.before,
-        pushed_at
+        pushed_at,
+        push.branch()
     )
     .fetch_optional(conn)
     .await?;
@@ -389,7 +399,7 @@ pub(super) struct Joinable {
 pub(super) async fn find_unjoined(
     conn: &mut PgConnection,
     environment: EnvironmentId,
-    release: candlefish_ids::ReleaseId,
+    release: ReleaseId,
 ) -> Result<Option<Joinable>, sqlx::Error> {
     let row = sqlx::query!(
         r#"SELECT t.id, d.id AS deployment_id, d.release_id = w.id AS "same!",
@@ -415,12 +425,35 @@ pub(super) async fn find_unjoined(
     }))
 }
 
+/// Environments, of those asked for with a release each, in which a push of the release's commit made
+/// a deployment that no call joined: [`find_unjoined`] may have one to join.
+pub(crate) async fn list_with_unjoined(
+    conn: &mut PgConnection,
+    asked: &[(EnvironmentId, ReleaseId)],
+) -> Result<HashSet<EnvironmentId>, sqlx::Error> {
+    let environments: Vec<Uuid> = asked.iter().map(|(id, _)| id.uuid()).collect();
+    let releases: Vec<Uuid> = asked.iter().map(|(_, id)| id.uuid()).collect();
+    let ids = sqlx::query_scalar!(
+        r#"SELECT n.environment AS "environment!"
+           FROM unnest($1::uuid[], $2::uuid[]) AS n (environment, release)
+           JOIN release w ON w.id = n.release AND w.commit <> ''
+           WHERE EXISTS (SELECT 1 FROM trigger t
+                         WHERE t.environment_id = n.environment AND t.commit = w.commit
+                           AND t.outcome = 'created' AND t.joined_at IS NULL)"#,
+        &environments,
+        &releases
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(ids.into_iter().map(EnvironmentId::from_uuid).collect())
+}
+
 /// A call has joined the deployment of a trigger; it brings this release. Needs the lane's lock.
 pub(super) async fn save_joined(
     conn: &mut PgConnection,
     now: Moment,
     joinable: &Joinable,
-    release: candlefish_ids::ReleaseId,
+    release: ReleaseId,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "UPDATE trigger SET joined_at = $2 WHERE id = $1",

@@ -352,6 +352,15 @@ impl Api {
         self.deployments().advance_deployment(request).await
     }
 
+    pub(crate) async fn pin(&self, id: &str, unpin: bool) -> Answer<Response<Deployment>> {
+        let request = self.request(pb::PinDeploymentRequest {
+            id: id.to_owned(),
+            reason: "it fixes the login".to_owned(),
+            unpin,
+        });
+        self.deployments().pin_deployment(request).await
+    }
+
     pub(crate) async fn roll_back(&self, environment: &str) -> Answer<Response<pb::Rollback>> {
         let request = self.request(pb::CreateRollbackRequest {
             site: SITE.to_owned(),

@@ -66,6 +66,8 @@ async fn acted(sandbox: &Sandbox, api: &Api) -> [String; 4] {
     let back = back.deployment.unwrap().id;
     api.wait_for(&back, &[State::Succeeded]).await;
     let waits = api.deploy("production", &new).await;
+    api.pin(&waits, false).await.unwrap();
+    api.pin(&waits, true).await.unwrap();
     api.cancel(&waits).await.unwrap();
     // What was done once is recorded once, and what was refused is not.
     let keyed = api.keyed("one");
@@ -101,6 +103,8 @@ async fn every_act_is_recorded_with_who_when_and_why_newest_first() {
         Kind::Hold,
         Kind::LiftHold,
         Kind::Cancel,
+        Kind::Unpin,
+        Kind::Pin,
         Kind::Hold,
         Kind::Rollback,
         Kind::Clear,

@@ -3,10 +3,12 @@
 
 mod api;
 mod bans;
+mod collecting;
 mod crashes;
 mod edge;
 mod edges;
 mod gateway;
+mod github;
 mod history;
 mod idempotency;
 mod identity;
@@ -16,6 +18,7 @@ mod order;
 mod plans;
 mod queues;
 mod releases;
+mod repair;
 mod restorable;
 mod roles;
 mod rollbacks;
@@ -24,6 +27,7 @@ mod sandbox;
 mod sites;
 mod steps;
 mod stops;
+mod together;
 mod traffic;
 mod triggers;
 mod verbs;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use candlefish_proto::deploy::{self as pb, deployment::State};
 
 use crate::{
-    api::{Api, baking, blockers, millis, policy, reason, recreate},
+    api::{Api, baking, blockers, millis, policy, reason, recreate, shown},
     edge::Edge,
     sandbox::{Orchestrator, Sandbox},
 };
@@ -258,4 +258,99 @@ async fn a_site_that_the_caller_may_not_see_is_not_there() {
     let request = stranger.request(pb::ListDeploymentsRequest::default());
     let listed = stranger.deployments().list_deployments(request).await;
     assert!(listed.unwrap().into_inner().deployments.is_empty());
+}
+
+#[tokio::test]
+async fn no_push_supersedes_a_pinned_one_until_it_is_unpinned() {
+    let (sandbox, _orchestrator, edge, api) = started(latest()).await;
+    let line = line(&sandbox, &api, 4).await;
+    edge.act(|script| script.frozen = true);
+    let acting = api
+        .create("production", &line[0], Some(baking()))
+        .await
+        .unwrap();
+    let acting = acting.into_inner().id;
+    api.wait_in(&acting, pb::step::Kind::Stage).await;
+    let pinned = api.pin(&acting, false).await.unwrap().into_inner();
+    assert_eq!(pinned.pin.as_ref().unwrap().by, "erin");
+    assert_eq!(pinned.pin.unwrap().reason, "it fixes the login");
+    let waiting = api.deploy("production", &line[1]).await;
+    assert_eq!(
+        reason(&api.pin(&acting, false).await.unwrap_err()),
+        "pinned"
+    );
+    api.pin(&waiting, false).await.unwrap();
+    let newest = api.deploy("production", &line[2]).await;
+    for id in [&acting, &waiting, &newest] {
+        let one = api.deployment(id).await;
+        assert!(one.finished_at.is_none(), "{}", shown(&one));
+    }
+    let lane = api.lane("production").await;
+    assert_eq!(lane.acting_deployment_id, acting);
+    assert_eq!(lane.pending_deployment_ids, [&*waiting, &newest]);
+
+    // The lane chooses again: the newest takes the place of both.
+    api.pin(&waiting, true).await.unwrap();
+    let ended = api.wait_for(&waiting, &[State::Superseded]).await;
+    assert_eq!((ended.superseded_by, ended.pin), (newest.clone(), None));
+    let goes_on = api.deployment(&acting).await;
+    assert!(
+        matches!(goes_on.state(), State::Running | State::Waiting),
+        "{}",
+        shown(&goes_on)
+    );
+    api.pin(&acting, true).await.unwrap();
+    edge.act(|script| script.frozen = false);
+    let undone = api.wait_for(&acting, &[State::Superseded]).await;
+    assert_eq!(undone.superseded_by, newest);
+    api.wait_for(&newest, &[State::Succeeded]).await;
+    let log = api.logged(&waiting).await;
+    assert!(
+        log.contains(&"pinned by erin: it fixes the login".to_owned()),
+        "{log:?}"
+    );
+    let told = sandbox.number(
+        "SELECT count(*) FROM outbox WHERE event_type IN ('deploy.deployment.pinned.v1', 'deploy.deployment.unpinned.v1')",
+    );
+    assert_eq!(told.await, 4);
+}
+
+#[tokio::test]
+async fn what_was_pinned_first_goes_first_and_the_newer_one_after_it() {
+    let (sandbox, _orchestrator, edge, api) = started(latest()).await;
+    let line = line(&sandbox, &api, 3).await;
+    edge.act(|script| script.frozen = true);
+    let acting = api.deploy("production", &line[0]).await;
+    api.wait_in(&acting, pb::step::Kind::Stage).await;
+    api.pin(&acting, false).await.unwrap();
+    let pinned = api.deploy("production", &line[1]).await;
+    api.pin(&pinned, false).await.unwrap();
+    let newest = api.deploy("production", &line[2]).await;
+    edge.act(|script| script.frozen = false);
+    let mut ended = Vec::new();
+    for id in [&acting, &pinned, &newest] {
+        ended.push(api.wait_for(id, &[State::Succeeded]).await);
+    }
+    let at = |one: &pb::Deployment| one.finished_at.map(|at| (at.seconds, at.nanos));
+    assert!(ended.is_sorted_by_key(at));
+}
+
+#[tokio::test]
+async fn a_pin_is_for_those_who_see_the_site_and_for_what_a_push_could_supersede() {
+    let (sandbox, _orchestrator, edge, api) = started(latest()).await;
+    let line = line(&sandbox, &api, 2).await;
+    for release in &line {
+        api.deploy_whole("production", release).await;
+    }
+    edge.act(|script| script.frozen = true);
+    let preview = api.preview(&line[0]).await.unwrap().into_inner().id;
+    let back = api.roll_back("production").await.unwrap().into_inner();
+    let back = back.deployment.unwrap().id;
+    for id in [&preview, &back] {
+        let refused = api.pin(id, false).await.unwrap_err();
+        assert_eq!(reason(&refused), "not-pinnable", "{refused}");
+        let unseen = api.seeing(&["other"]).pin(id, false).await.unwrap_err();
+        assert_eq!(unseen.code(), tonic::Code::NotFound);
+    }
+    edge.act(|script| script.frozen = false);
 }

@@ -34,17 +34,21 @@ enum Verb {
     Abort,
     Retry,
     Advance,
+    Pin,
+    Unpin,
     RollBack,
     Hold,
     Lift,
     Clear,
 }
 
-const VERBS: [Verb; 8] = [
+const VERBS: [Verb; 10] = [
     Verb::Cancel,
     Verb::Abort,
     Verb::Retry,
     Verb::Advance,
+    Verb::Pin,
+    Verb::Unpin,
     Verb::RollBack,
     Verb::Hold,
     Verb::Lift,
@@ -74,8 +78,10 @@ fn comes(at: At, verb: Verb) -> Comes {
     );
     let pivoted = matches!(at, At::Analysing | At::Baking | At::Cancelling);
     match verb {
-        Verb::Cancel | Verb::Abort if terminal => Err("terminal"),
-        Verb::Cancel | Verb::Abort if at == At::Cancelling => Err("cancelling"),
+        Verb::Cancel | Verb::Abort | Verb::Pin | Verb::Unpin if terminal => Err("terminal"),
+        Verb::Cancel | Verb::Abort | Verb::Pin | Verb::Unpin if at == At::Cancelling => {
+            Err("cancelling")
+        }
         Verb::Cancel | Verb::Abort if pivoted => Ok((RolledBack, None)),
         Verb::Cancel | Verb::Abort => Ok((Cancelled, None)),
         Verb::Retry if !terminal => Err("not-terminal"),
@@ -92,11 +98,12 @@ fn comes(at: At, verb: Verb) -> Comes {
         Verb::Advance if terminal => Err("terminal"),
         Verb::Advance if at == At::Cancelling => Err("cancelling"),
         Verb::Advance => Err("nothing-to-pass"),
+        Verb::Unpin => Err("not-pinned"),
         Verb::RollBack if pivoted => Ok((RolledBack, Some(Succeeded))),
         Verb::RollBack if at == At::Staging => Ok((Cancelled, Some(Succeeded))),
         Verb::RollBack => Ok((goes_on, Some(Succeeded))),
         Verb::Hold if at == At::PendingHold => Err("held"),
-        Verb::Hold => Ok((goes_on, None)),
+        Verb::Hold | Verb::Pin => Ok((goes_on, None)),
         Verb::Lift if at == At::PendingHold => Ok((Succeeded, None)),
         Verb::Lift => Err("not-held"),
         // Aborted with traffic: rejected from that moment.
@@ -257,6 +264,8 @@ impl World {
                 let waits = self.waits_in(id).await;
                 api.advance(id, waits).await.map(|_| None)
             }
+            Verb::Pin => api.pin(id, false).await.map(|_| None),
+            Verb::Unpin => api.pin(id, true).await.map(|_| None),
             Verb::RollBack => {
                 let made = api.roll_back(environment).await?.into_inner();
                 assert!(!made.already);

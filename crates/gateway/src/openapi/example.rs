@@ -37,6 +37,7 @@ pub(crate) fn body(method: &str) -> Option<Value> {
         "AbortDeployment" => json!({ "reason": "Visitors see errors." }),
         "RetryDeployment" => json!({ "reason": "The edge is back." }),
         "AdvanceDeployment" => json!({ "step_ord": 5, "reason": "Looks good." }),
+        "PinDeployment" => json!({ "reason": "It fixes the login." }),
         "CreateRollback" => json!({
             "site": "docs", "environment": "production", "validate_only": true,
         }),

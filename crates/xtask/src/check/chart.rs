@@ -36,6 +36,8 @@ pub(super) fn check(workspace: &Workspace) -> Outcome {
         "edge.storageClassName=fast",
         "image.tag=v9",
         "secrets.githubWebhook=hooks",
+        "secrets.github=github",
+        "github.appId=7",
     ];
     let adjusted: Vec<&str> = adjusted.iter().flat_map(|set| ["--set", *set]).collect();
     let adjusted = helm(
@@ -54,6 +56,12 @@ pub(super) fn check(workspace: &Workspace) -> Outcome {
         adjusted.contains("name: CANDLEFISH_GITHUB_WEBHOOK_SECRET")
             && !plain.contains("CANDLEFISH_GITHUB_WEBHOOK_SECRET"),
         "the webhooks' secret is not taken from where it is"
+    );
+    ensure!(
+        adjusted.contains("{name: github, mountPath: /github, readOnly: true}")
+            && adjusted.contains("{name: CANDLEFISH_GITHUB_APP_ID, value: \"7\"}")
+            && !plain.contains("CANDLEFISH_GITHUB"),
+        "the App's key is not taken from where it is"
     );
     ensure!(
         !adjusted.contains("kind: NetworkPolicy"),

@@ -75,6 +75,33 @@ fn why_says_who_may_lift_a_hold_and_lists_every_reason() {
 }
 
 #[test]
+fn why_says_who_pinned_it_or_that_a_newer_commit_may_take_its_place() {
+    let waiting = Deployment {
+        blockers: vec![blocked(blocker::Kind::Lane, "platform", "it is next", "")],
+        ..canary()
+    };
+    let open = blockers::why(&waiting, Some(&Lane::default()), &look(720));
+    assert!(open.contains("candlefish pin dep_"), "{open}");
+    let pinned = Deployment {
+        pin: Some(candlefish_proto::deploy::deployment::Pin {
+            at: at(0),
+            by: "grace".to_owned(),
+            reason: "it fixes the login".to_owned(),
+        }),
+        ..waiting
+    };
+    let texts = [
+        blockers::why(&pinned, Some(&Lane::default()), &look(720)),
+        deployment::full(&pinned, &look(720)),
+    ];
+    for text in texts {
+        let words = "by grace, 12 min ago: \"it fixes the login\"";
+        assert!(text.contains(words), "{text}");
+        assert!(!text.contains("candlefish pin"), "{text}");
+    }
+}
+
+#[test]
 fn why_says_when_nothing_blocks_and_when_it_is_over() {
     let moving = Deployment {
         blockers: Vec::new(),

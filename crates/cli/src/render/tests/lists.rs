@@ -272,6 +272,8 @@ fn a_history_says_who_did_what_when_and_why() {
         record(record::Kind::Hold, 40, "ada", "the menu is gone"),
         record(record::Kind::Reject, 30, "ada", "aborted by ada: it hurts"),
         record(record::Kind::Abort, 30, "ada", "it hurts"),
+        record(record::Kind::Unpin, 20, "ada", "the newer one has it too"),
+        record(record::Kind::Pin, 10, "ada", "it fixes the login"),
         record(record::Kind::Cancel, -90_000, "ci-docs", ""),
     ];
     let answer = ListHistoryResponse {

@@ -57,6 +57,7 @@ macro_rules! select_surroundings {
                       r.committed_at AS "committed_at: Column", r.dirty, r.file_count, r.byte_count,
                       r.created_at AS "created_at: Column", r.created_by,
                       r.sealed_at AS "sealed_at: Column",
+                      r.collected_at AS "collected_at: Column",
                       ARRAY(SELECT b.branch FROM release_branch b WHERE b.release_id = r.id
                             ORDER BY b.added_at) AS "branches!",
                       (SELECT COALESCE(jsonb_agg(jsonb_build_object('environment', e.slug, 'at', j.at,

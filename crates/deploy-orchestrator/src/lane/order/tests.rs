@@ -134,6 +134,32 @@ fn a_push_supersedes_neither_a_rollback_nor_a_pinned_one() {
 }
 
 #[test]
+fn a_pinned_one_goes_before_a_newer_commit_that_was_admitted_first() {
+    for order in [Order::Latest, Order::Queue] {
+        let mut pinned = push(2, "a");
+        pinned.pinned = true;
+        let plan = plan(&picture(order, vec![push(1, "b"), pinned]), &Alphabet);
+        assert_eq!(ended(&plan), [], "{order:?}");
+        assert_eq!(plan.grant, Some(id(2)), "{order:?}");
+    }
+}
+
+#[test]
+fn a_pinned_one_outlasts_a_newer_commit_that_acts_but_goes_not_back_from_one_that_is_live() {
+    let mut pinned = push(2, "a");
+    pinned.pinned = true;
+    let mut before = picture(Order::Latest, vec![pinned]);
+    before.acting = Some(acting(push(1, "b"), true));
+    assert_eq!(ended(&plan(&before, &Alphabet)), []);
+    before.acting = None;
+    before.live = Some(Live {
+        deployment_id: id(1),
+        commit: "b".to_owned(),
+    });
+    assert_eq!(ended(&plan(&before, &Alphabet)), [(id(2), id(1))]);
+}
+
+#[test]
 fn a_hold_lets_only_a_rollback_pass() {
     let mut before = picture(Order::Latest, vec![push(1, "a")]);
     before.held = true;

@@ -172,6 +172,10 @@ impl Store for Remote {
         self.0.put(digest, size, body).await
     }
 
+    async fn delete(&self, digest: &Digest) -> Result<(), candlefish_blobs::Error> {
+        self.0.delete(digest).await
+    }
+
     async fn upload_url(
         &self,
         digest: &Digest,

@@ -1,0 +1,150 @@
+//! Statements about several deployments at once, of lanes that share a transaction.
+
+use std::collections::HashMap;
+
+use candlefish_clock::Moment;
+use candlefish_ids::{DeploymentId, ReleaseId};
+use jiff_sqlx::Timestamp;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{Error, Row};
+use crate::{
+    ctx::{Tx, stored},
+    deployment::Deployment,
+};
+
+/// Locks deployments. Their lanes are locked already.
+pub(crate) async fn lock_each(
+    tx: &mut Tx,
+    ids: &[DeploymentId],
+) -> Result<HashMap<DeploymentId, Deployment>, Error> {
+    // One by its id, not by an array of one: for an array Postgres makes a new plan each time.
+    if let [] | [_] = ids {
+        let mut found = HashMap::new();
+        for id in ids {
+            found.extend(super::lock(tx, *id).await?.map(|one| (*id, one)));
+        }
+        return Ok(found);
+    }
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+    let rows = select_deployment!("WHERE d.id = ANY($1) FOR UPDATE OF d", &ids)
+        .fetch_all(&mut **tx)
+        .await?;
+    rows.into_iter()
+        .map(|row| {
+            let deployment = Deployment::try_from(row)?;
+            Ok((deployment.id, deployment))
+        })
+        .collect()
+}
+
+/// A new deployment, and the trace context of the request that asked for it.
+pub(crate) type Asked<'a> = (&'a Deployment, String);
+
+/// Writes new deployments, admitted in this order.
+pub(crate) async fn insert_each(
+    conn: &mut PgConnection,
+    asked: &[Asked<'_>],
+) -> Result<(), sqlx::Error> {
+    let json = |value: serde_json::Result<serde_json::Value>| {
+        value.expect("strategy and policy have only text keys")
+    };
+    let uuids = |of: fn(&Deployment) -> Uuid| -> Vec<Uuid> {
+        asked.iter().map(|(one, _)| of(one)).collect()
+    };
+    let options = |of: fn(&Deployment) -> Option<Uuid>| -> Vec<Option<Uuid>> {
+        asked.iter().map(|(one, _)| of(one)).collect()
+    };
+    let texts = |of: fn(&Deployment) -> &str| -> Vec<String> {
+        asked.iter().map(|(one, _)| of(one).to_owned()).collect()
+    };
+    let created_at: Vec<Timestamp> = asked
+        .iter()
+        .map(|(one, _)| stored(one.created_at))
+        .collect();
+    let strategies: Vec<_> = asked
+        .iter()
+        .map(|(one, _)| json(serde_json::to_value(&one.strategy)))
+        .collect();
+    let policies: Vec<_> = asked
+        .iter()
+        .map(|(one, _)| json(serde_json::to_value(&one.policy)))
+        .collect();
+    let parents: Vec<String> = asked.iter().map(|(_, parent)| parent.clone()).collect();
+    sqlx::query!(
+        "INSERT INTO deployment (id, site_id, environment_id, release_id, kind, strategy, policy,
+             state, message, created_at, created_by, retry_of, leaves_release_id, reason,
+             trace_id, span_id, request_traceparent)
+         SELECT id, site_id, environment_id, release_id, kind, strategy, policy, 'pending', message,
+             created_at, created_by, retry_of, leaves_release_id, reason, trace_id, span_id, parent
+         FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::jsonb[],
+                     $7::jsonb[], $8::text[], $9::timestamptz[], $10::text[], $11::uuid[],
+                     $12::uuid[], $13::text[], $14::text[], $15::text[], $16::text[])
+              WITH ORDINALITY AS n (id, site_id, environment_id, release_id, kind, strategy, policy,
+                     message, created_at, created_by, retry_of, leaves_release_id, reason, trace_id,
+                     span_id, parent, place)
+         ORDER BY place",
+        &uuids(|one| one.id.uuid()),
+        &uuids(|one| one.site_id.uuid()),
+        &uuids(|one| one.environment_id.uuid()),
+        &uuids(|one| one.release_id.uuid()),
+        &texts(|one| one.kind.word()),
+        &strategies,
+        &policies,
+        &texts(|one| &one.message),
+        &created_at as _,
+        &texts(|one| &one.created_by),
+        &options(|one| one.retry_of.map(DeploymentId::uuid)) as _,
+        &options(|one| one.leaves_release_id.map(ReleaseId::uuid)) as _,
+        &texts(|one| &one.reason),
+        &texts(|one| &one.trace_id),
+        &texts(|one| &one.span_id),
+        &parents
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Writes the end of deployments that never acted, at `now`, each guarded by the version that
+/// `lock_each` read; the versions rise by one.
+pub(crate) async fn save_never_acted(
+    conn: &mut PgConnection,
+    now: Moment,
+    ended: Vec<&mut Deployment>,
+) -> Result<(), Error> {
+    let ids: Vec<Uuid> = ended.iter().map(|one| one.id.uuid()).collect();
+    let versions: Vec<i32> = ended.iter().map(|one| one.version).collect();
+    let texts = |of: fn(&Deployment) -> &str| -> Vec<String> {
+        ended.iter().map(|one| of(one).to_owned()).collect()
+    };
+    let by: Vec<Option<Uuid>> = ended
+        .iter()
+        .map(|one| one.superseded_by.map(DeploymentId::uuid))
+        .collect();
+    let saved = sqlx::query_scalar!(
+        "UPDATE deployment d SET state = n.state, cause = n.cause, message = n.message,
+             superseded_by = n.by, finished_at = $7, deadline_at = NULL, deadline_left_ms = NULL,
+             version = d.version + 1
+         FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::uuid[])
+              AS n (id, version, state, cause, message, by)
+         WHERE d.id = n.id AND d.version = n.version RETURNING d.id",
+        &ids,
+        &versions,
+        &texts(|one| one.state.word()),
+        &texts(|one| &one.cause),
+        &texts(|one| &one.message),
+        &by as _,
+        stored(now) as _
+    )
+    .fetch_all(conn)
+    .await?;
+    for one in ended {
+        if !saved.contains(&one.id.uuid()) {
+            return Err(Error::Version(one.id));
+        }
+        one.version += 1;
+    }
+    Ok(())
+}

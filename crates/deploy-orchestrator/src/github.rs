@@ -1,0 +1,76 @@
+//! GitHub, asked: the one room that speaks to its API, and what is asked of it again and again.
+//!
+//! ```text
+//! compare  ──▶ relations that no push told of ──▶ the lane chooses again
+//! sweep    ──▶ heads and failed deliveries    ──▶ the trigger that a lost push would have made
+//! write    ──▶ deployments and their statuses, each said once
+//!     └────────── client: one budget per installation, one breaker, a timeout on every call
+//! ```
+//!
+//! Invariants: no lane and no transaction waits for GitHub; whatever GitHub does, no deployment fails
+//! for it; what it limits is obeyed, by installation; a call that may have worked is looked for
+//! before it is repeated. Without credentials the room is off, and all else works as it does.
+//!
+//! The library behind it repeats calls by itself unless it is told not to: it is told. Nothing
+//! outside of this room names it.
+
+mod breaker;
+mod budget;
+mod calls;
+mod client;
+pub(crate) mod compare;
+mod error;
+mod heads;
+mod installation;
+mod store;
+pub(crate) mod sweep;
+pub(crate) mod write;
+mod writing;
+
+pub(crate) use calls::Relation;
+pub(crate) use client::GitHub;
+pub(crate) use error::Error;
+
+use std::{path::PathBuf, time::Duration};
+
+/// How GitHub is reached, when it is.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `https://api.github.com`, or `https://host/api/v3`.
+    pub api: String,
+    /// Who asks.
+    pub credentials: Credentials,
+    /// Of one call.
+    pub timeout: Duration,
+    /// Between two calls that write.
+    pub write_pause: Duration,
+    /// How long GitHub is left alone after it failed too often.
+    pub rest: Duration,
+    /// How often the heads and the failed deliveries of a repository are looked at.
+    pub sweep: Duration,
+    /// Where people reach the gateway; statuses link to it.
+    pub public_url: Option<String>,
+}
+
+/// Who asks GitHub.
+#[derive(Clone)]
+pub enum Credentials {
+    /// A token of a user, or a fine-grained one.
+    Token(String),
+    /// An App, by the private key in this file.
+    App {
+        /// Its number.
+        id: u64,
+        /// PEM.
+        key: PathBuf,
+    },
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Token(_) => f.write_str("a token"),
+            Self::App { id, .. } => write!(f, "app {id}"),
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! One client for every call: asks in turn, in time, and within what GitHub allows.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use candlefish_runtime::metrics::{GITHUB_CALLS, GITHUB_RESTING};
+use http::{Method, StatusCode, request};
+use http_body_util::BodyExt;
+use octocrab::{Octocrab, models::AppId, service::middleware::retry::RetryConfig};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{
+    Credentials, Error, Settings,
+    breaker::{Breaker, Turn},
+    budget::{Budget, Told, read_date},
+    installation::{Account, Installations, Voice},
+};
+
+/// GitHub; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct GitHub(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    crab: Arc<Octocrab>,
+    installations: Installations,
+    budgets: Mutex<HashMap<Account, Budget>>,
+    breaker: Mutex<Breaker>,
+}
+
+impl std::fmt::Debug for GitHub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("GitHub").field(&self.0.settings).finish()
+    }
+}
+
+/// One call: what it is called in logs and metrics, and what is sent.
+pub(super) struct Call<'a> {
+    pub(super) name: &'static str,
+    pub(super) method: Method,
+    /// With its query.
+    pub(super) path: String,
+    pub(super) body: Option<&'a Value>,
+}
+
+/// What came back: the body, and the second of GitHub's clock in which it did.
+pub(super) struct Answer {
+    pub(super) body: Value,
+    pub(super) at: Option<i64>,
+}
+
+impl GitHub {
+    /// Makes the client; asks nothing yet.
+    pub(crate) fn new(settings: Settings) -> Result<Self, Error> {
+        let http = reqwest::Client::builder()
+            .user_agent("candlefish")
+            .connect_timeout(settings.timeout)
+            .build()
+            .map_err(Error::Http)?;
+        let client = |error: octocrab::Error| Error::Client(Box::new(error));
+        let builder = Octocrab::builder()
+            // It would repeat calls that write.
+            .add_retry_config(RetryConfig::None)
+            .base_uri(settings.api.as_str())
+            .map_err(client)?;
+        let builder = match &settings.credentials {
+            Credentials::Token(token) => builder.personal_token(token.clone()),
+            Credentials::App { id, key } => {
+                let pem = std::fs::read(key).map_err(|source| Error::Key {
+                    path: key.display().to_string(),
+                    source,
+                })?;
+                builder.app_from_rsa_pem(AppId(*id), pem).map_err(client)?
+            }
+        };
+        let crab = builder.build_with_reqwest(http).map_err(client)?;
+        metrics::gauge!(GITHUB_RESTING).set(0.0);
+        Ok(Self(Arc::new(Inner {
+            breaker: Mutex::new(Breaker::new(settings.rest)),
+            crab: Arc::new(crab),
+            installations: Installations::default(),
+            budgets: Mutex::default(),
+            settings,
+        })))
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    pub(super) fn root(&self) -> &Octocrab {
+        &self.0.crab
+    }
+
+    /// Asks about a repository, as whoever may.
+    pub(super) async fn ask(&self, repository: &str, call: Call<'_>) -> Result<Answer, Error> {
+        let voice = match &self.0.settings.credentials {
+            Credentials::Token(_) => Voice {
+                account: Account::Token,
+                crab: Arc::clone(&self.0.crab),
+            },
+            Credentials::App { .. } => self.0.installations.voice(self, repository).await?,
+        };
+        let asked = self.ask_as(&voice, &call).await;
+        if let (
+            Err(Error::Refused {
+                status: 401 | 403 | 404,
+                ..
+            }),
+            Account::Installation(_),
+        ) = (&asked, voice.account)
+        {
+            self.0.installations.forget(repository).await;
+        }
+        asked
+    }
+
+    /// Asks as the App itself.
+    pub(super) async fn ask_as_app<T: DeserializeOwned>(
+        &self,
+        name: &'static str,
+        path: &str,
+    ) -> Result<T, Error> {
+        let voice = Voice {
+            account: Account::App,
+            crab: Arc::clone(&self.0.crab),
+        };
+        let call = Call {
+            name,
+            method: Method::GET,
+            path: path.to_owned(),
+            body: None,
+        };
+        read(name, self.ask_as(&voice, &call).await?.body)
+    }
+
+    async fn ask_as(&self, voice: &Voice, call: &Call<'_>) -> Result<Answer, Error> {
+        let answered = self.exchange(voice, call).await;
+        let outcome = match &answered {
+            Ok(_) => "answered",
+            Err(error) => error.outcome(),
+        };
+        metrics::counter!(GITHUB_CALLS, "call" => call.name, "outcome" => outcome).increment(1);
+        answered
+    }
+
+    async fn exchange(&self, voice: &Voice, call: &Call<'_>) -> Result<Answer, Error> {
+        let name = call.name;
+        if let Some(left) = lock(&self.0.breaker).left(Instant::now()) {
+            return Err(Error::Resting { left });
+        }
+        sleep(self.turn(voice.account, call)?).await;
+        let after = self.0.settings.timeout;
+        let sent = timeout(after, send(&voice.crab, call)).await;
+        let (status, headers, bytes) = match sent {
+            Ok(Ok(received)) => received,
+            Ok(Err(source)) => {
+                self.failed(Instant::now());
+                let source = Box::new(source);
+                return Err(Error::Unreached { call: name, source });
+            }
+            Err(_elapsed) => {
+                self.failed(Instant::now());
+                return Err(Error::Late { call: name, after });
+            }
+        };
+        let body = serde_json::from_slice::<Value>(&bytes);
+        let message = body.as_ref().ok().and_then(|body| body.get("message"));
+        let message = message.and_then(Value::as_str).unwrap_or_default();
+        self.judge(voice.account, name, status, &headers, message)?;
+        let date = headers.get("date").and_then(|value| value.to_str().ok());
+        let at = date.and_then(read_date);
+        match body {
+            Ok(body) => Ok(Answer { body, at }),
+            // 202 and 204 may come without one.
+            Err(_none) if bytes.is_empty() => Ok(Answer {
+                body: Value::Null,
+                at,
+            }),
+            Err(source) => Err(Error::Unreadable { call: name, source }),
+        }
+    }
+
+    /// What an answer means for the next calls, and whether it is one.
+    fn judge(
+        &self,
+        account: Account,
+        call: &'static str,
+        status: StatusCode,
+        headers: &http::HeaderMap,
+        message: &str,
+    ) -> Result<(), Error> {
+        let now = Instant::now();
+        let told = Told::read(status, headers, message);
+        lock(&self.0.budgets)
+            .entry(account)
+            .or_default()
+            .note(now, told);
+        if status.is_server_error() {
+            self.failed(now);
+            let status = status.as_u16();
+            return Err(Error::Failed { call, status });
+        }
+        self.answered();
+        if told.is_limit() {
+            let left = self.left(account, now).unwrap_or_default();
+            return Err(Error::Limited { left });
+        }
+        if status.is_success() {
+            return Ok(());
+        }
+        Err(Error::Refused {
+            call,
+            status: status.as_u16(),
+            message: message.chars().take(200).collect(),
+        })
+    }
+
+    /// How long to wait before the call may go; an error when that is not soon.
+    fn turn(&self, account: Account, call: &Call<'_>) -> Result<Duration, Error> {
+        let now = Instant::now();
+        let mut budgets = lock(&self.0.budgets);
+        let budget = budgets.entry(account).or_default();
+        if let Some(left) = budget.left(now) {
+            return Err(Error::Limited { left });
+        }
+        if call.method == Method::GET {
+            return Ok(Duration::ZERO);
+        }
+        Ok(budget.write(now, self.0.settings.write_pause))
+    }
+
+    fn left(&self, account: Account, now: Instant) -> Option<Duration> {
+        lock(&self.0.budgets).get(&account)?.left(now)
+    }
+
+    fn failed(&self, now: Instant) {
+        if let Some(Turn::Opened(rest)) = lock(&self.0.breaker).failed(now) {
+            metrics::gauge!(GITHUB_RESTING).set(1.0);
+            tracing::warn!(
+                ?rest,
+                "GitHub failed too often and is left alone; deployments go on"
+            );
+        }
+    }
+
+    fn answered(&self) {
+        if let Some(Turn::Closed) = lock(&self.0.breaker).answered() {
+            metrics::gauge!(GITHUB_RESTING).set(0.0);
+            tracing::info!("GitHub answers again");
+        }
+    }
+}
+
+/// Reads an answer's body.
+pub(super) fn read<T: DeserializeOwned>(call: &'static str, body: Value) -> Result<T, Error> {
+    serde_json::from_value(body).map_err(|source| Error::Unreadable { call, source })
+}
+
+type Received = (StatusCode, http::HeaderMap, bytes::Bytes);
+
+async fn send(crab: &Octocrab, call: &Call<'_>) -> Result<Received, octocrab::Error> {
+    let request = request::Builder::new()
+        .method(call.method.clone())
+        .uri(call.path.as_str())
+        .header("accept", "application/vnd.github+json");
+    let request = crab.build_request(request, call.body)?;
+    let (parts, body) = crab.execute(request).await?.into_parts();
+    let bytes = body.collect().await?.to_bytes();
+    Ok((parts.status, parts.headers, bytes))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

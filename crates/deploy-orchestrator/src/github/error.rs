@@ -1,0 +1,100 @@
+//! Why a call to GitHub brought nothing, and what that means for whoever repeats it.
+
+use std::time::Duration;
+
+/// Why a call brought nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("GitHub is left alone for {left:?}: it failed too often")]
+    Resting { left: Duration },
+    #[error("GitHub's limit is reached: again in {left:?}")]
+    Limited { left: Duration },
+    #[error("GitHub refuses {call} with {status}: {message}")]
+    Refused {
+        call: &'static str,
+        status: u16,
+        message: String,
+    },
+    #[error("GitHub failed at {call} with {status}")]
+    Failed { call: &'static str, status: u16 },
+    #[error("GitHub did not answer {call} within {after:?}")]
+    Late { call: &'static str, after: Duration },
+    #[error("GitHub was not reached for {call}")]
+    Unreached {
+        call: &'static str,
+        #[source]
+        source: Box<octocrab::Error>,
+    },
+    #[error("GitHub's answer to {call} cannot be read")]
+    Unreadable {
+        call: &'static str,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("the client cannot be made")]
+    Client(#[source] Box<octocrab::Error>),
+    #[error("the HTTP client cannot be made")]
+    Http(#[source] reqwest::Error),
+    #[error("the App's key {path} cannot be read")]
+    Key {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{repository:?} is no repository of GitHub: owner/name")]
+    Repository { repository: String },
+}
+
+impl Error {
+    /// As `/metrics` counts it.
+    pub(super) const fn outcome(&self) -> &'static str {
+        match self {
+            Self::Resting { .. } => "resting",
+            Self::Limited { .. } => "limited",
+            Self::Failed { .. } => "failed",
+            Self::Late { .. } => "late",
+            Self::Unreached { .. } => "unreached",
+            Self::Unreadable { .. } => "unreadable",
+            Self::Refused { .. }
+            | Self::Client(_)
+            | Self::Http(_)
+            | Self::Key { .. }
+            | Self::Repository { .. } => "refused",
+        }
+    }
+
+    /// A write that ended so may have worked all the same: it is looked for before it is repeated.
+    pub(crate) const fn may_have_worked(&self) -> bool {
+        match self {
+            Self::Failed { .. }
+            | Self::Late { .. }
+            | Self::Unreached { .. }
+            | Self::Unreadable { .. } => true,
+            Self::Resting { .. }
+            | Self::Limited { .. }
+            | Self::Refused { .. }
+            | Self::Client(_)
+            | Self::Http(_)
+            | Self::Key { .. }
+            | Self::Repository { .. } => false,
+        }
+    }
+
+    /// Asking the same again brings the same: what is asked for is not there, or not allowed.
+    pub(crate) const fn is_final(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::Repository { .. })
+    }
+
+    /// What is asked for is not there, or may not be seen.
+    pub(crate) const fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { status: 404, .. })
+    }
+
+    /// When it may be asked again, where GitHub or the breaker says.
+    pub(crate) const fn left(&self) -> Option<Duration> {
+        match self {
+            Self::Resting { left } | Self::Limited { left } => Some(*left),
+            _ => None,
+        }
+    }
+}

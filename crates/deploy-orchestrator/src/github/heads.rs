@@ -1,0 +1,167 @@
+//! What is asked of branches and of deliveries that did not arrive.
+
+use http::Method;
+use serde::Deserialize;
+use url::form_urlencoded::byte_serialize;
+
+use super::{
+    Error,
+    calls::{get, of_repository},
+    client::{Call, GitHub, read},
+};
+
+/// Of a page: the newest are what is looked at.
+const PAGE: usize = 100;
+
+/// Where a branch is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) commit: String,
+    pub(crate) message: String,
+    pub(crate) author: String,
+    pub(crate) author_email: String,
+    pub(crate) committed_at: String,
+    /// Seconds of GitHub's clock when it said so.
+    pub(crate) seen_at: Option<i64>,
+}
+
+/// A webhook of a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Hook {
+    pub(crate) id: u64,
+    #[serde(default)]
+    pub(crate) active: bool,
+    #[serde(default)]
+    config: HookConfig,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+struct HookConfig {
+    #[serde(default)]
+    url: String,
+}
+
+impl Hook {
+    pub(crate) fn url(&self) -> &str {
+        &self.config.url
+    }
+}
+
+/// One try to bring us a delivery.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Sent {
+    pub(crate) id: u64,
+    /// The same for every try.
+    pub(crate) guid: String,
+    #[serde(default)]
+    pub(crate) status_code: i64,
+    #[serde(default)]
+    pub(crate) event: String,
+}
+
+impl Sent {
+    pub(crate) fn arrived(&self) -> bool {
+        (200..300).contains(&self.status_code)
+    }
+}
+
+impl GitHub {
+    /// Where a branch is; none when there is no such branch.
+    pub(crate) async fn branch(
+        &self,
+        repository: &str,
+        branch: &str,
+    ) -> Result<Option<Head>, Error> {
+        #[derive(Deserialize)]
+        struct Branch {
+            commit: Commit,
+        }
+        #[derive(Deserialize)]
+        struct Commit {
+            sha: String,
+            #[serde(default)]
+            commit: Said,
+        }
+        #[derive(Deserialize, Default)]
+        struct Said {
+            #[serde(default)]
+            message: String,
+            #[serde(default)]
+            author: Option<Author>,
+        }
+        #[derive(Deserialize, Default)]
+        struct Author {
+            #[serde(default)]
+            name: Option<String>,
+            #[serde(default)]
+            email: Option<String>,
+            #[serde(default)]
+            date: Option<String>,
+        }
+        let path = format!("/branches/{}", encoded(branch));
+        let asked = self
+            .ask(repository, get("branch", repository, &path)?)
+            .await;
+        let answer = match asked {
+            Err(error) if error.is_not_found() => return Ok(None),
+            answer => answer?,
+        };
+        let at = answer.at;
+        let branch: Branch = read("branch", answer.body)?;
+        let said = branch.commit.commit;
+        let author = said.author.unwrap_or_default();
+        Ok(Some(Head {
+            commit: branch.commit.sha,
+            message: said.message,
+            author: author.name.unwrap_or_default(),
+            author_email: author.email.unwrap_or_default(),
+            committed_at: author.date.unwrap_or_default(),
+            seen_at: at,
+        }))
+    }
+
+    /// The webhooks of a repository.
+    pub(crate) async fn hooks(&self, repository: &str) -> Result<Vec<Hook>, Error> {
+        self.get("hooks", repository, &format!("/hooks?per_page={PAGE}"))
+            .await
+    }
+
+    /// The newest tries to bring a webhook's deliveries, newest first.
+    pub(crate) async fn deliveries(&self, repository: &str, hook: u64) -> Result<Vec<Sent>, Error> {
+        let path = format!("/hooks/{hook}/deliveries?per_page={PAGE}");
+        self.get("deliveries", repository, &path).await
+    }
+
+    /// Has a delivery sent once more.
+    pub(crate) async fn redeliver(
+        &self,
+        repository: &str,
+        hook: u64,
+        delivery: u64,
+    ) -> Result<(), Error> {
+        let path = format!("/hooks/{hook}/deliveries/{delivery}/attempts");
+        let call = Call {
+            name: "redeliver",
+            method: Method::POST,
+            path: of_repository(repository, &path)?,
+            body: None,
+        };
+        self.ask(repository, call).await?;
+        Ok(())
+    }
+}
+
+/// A name within a path or a query. Git takes no spaces in it, so no plus stands for one.
+pub(super) fn encoded(name: &str) -> String {
+    byte_serialize(name.as_bytes()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_branch_is_one_segment() {
+        assert_eq!(encoded("feature/a+b#1"), "feature%2Fa%2Bb%231");
+    }
+}

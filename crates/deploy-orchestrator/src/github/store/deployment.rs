@@ -1,0 +1,149 @@
+//! Deployments that GitHub is told of.
+
+use std::time::Duration;
+
+use candlefish_ids::DeploymentId;
+use sqlx::{PgConnection, postgres::types::PgInterval};
+
+use crate::github::write::{Mark, Turn};
+
+/// Notes what triggers made and GitHub is to be told of. What ended long before anybody asked GitHub
+/// is not.
+pub(in crate::github) async fn note_deployments(
+    conn: &mut PgConnection,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO github_deployment (deployment_id, repository, commit, retry_at)
+         SELECT DISTINCT ON (d.id) d.id, t.repository, t.commit, clock()
+         FROM (SELECT id FROM deployment WHERE state = 'pending'
+               UNION ALL
+               SELECT id FROM deployment WHERE state IN ('running', 'waiting', 'cancelling')
+               UNION ALL
+               SELECT id FROM deployment
+               WHERE finished_at > (SELECT clock()) - interval '1 hour') d
+         JOIN trigger t ON t.deployment_id = d.id AND t.outcome = 'created'
+         WHERE NOT EXISTS (SELECT FROM github_deployment g WHERE g.deployment_id = d.id)
+         ORDER BY d.id, t.id
+         ON CONFLICT DO NOTHING"
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Takes the next of which GitHub does not know what it is now; it is not due again before the lease
+/// ends.
+pub(in crate::github) async fn claim_turn(
+    conn: &mut PgConnection,
+    lease: Duration,
+) -> Result<Option<Turn>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"SELECT g.deployment_id, g.claim, g.attempts, g.repository, g.commit, s.slug AS site,
+                  e.slug AS environment, e.kind = 'preview' AS "is_preview!", g.github_id,
+                  g.creating, g.telling, n.state AS "state!"
+           FROM github_deployment g
+           JOIN deployment d ON d.id = g.deployment_id
+           JOIN environment e ON e.id = d.environment_id
+           JOIN site s ON s.id = e.site_id
+           CROSS JOIN LATERAL (SELECT CASE
+               WHEN d.state = 'pending' THEN 'queued'
+               WHEN d.state IN ('running', 'waiting', 'cancelling') THEN 'in_progress'
+               WHEN d.state = 'succeeded' AND e.live_deployment_id = d.id THEN 'success'
+               WHEN d.state IN ('failed', 'rolled_back') THEN 'failure'
+               ELSE 'inactive' END AS state) n
+           WHERE g.done_at IS NULL AND g.retry_at <= (SELECT clock()) AND g.told <> n.state
+           ORDER BY g.retry_at LIMIT 1 FOR UPDATE OF g SKIP LOCKED"#
+    )
+    .fetch_optional(&mut *conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let lease = PgInterval::try_from(lease).map_err(sqlx::Error::Encode)?;
+    sqlx::query!(
+        "UPDATE github_deployment SET claim = claim + 1, attempts = attempts + 1,
+             retry_at = clock() + $2::interval
+         WHERE deployment_id = $1",
+        row.deployment_id,
+        lease
+    )
+    .execute(conn)
+    .await?;
+    Ok(Some(Turn {
+        deployment: DeploymentId::from_uuid(row.deployment_id),
+        claim: row.claim + 1,
+        attempts: row.attempts + 1,
+        repository: row.repository,
+        commit: row.commit,
+        site: row.site,
+        environment: row.environment,
+        is_preview: row.is_preview,
+        github_id: row.github_id.and_then(|id| u64::try_from(id).ok()),
+        creating: row.creating,
+        telling: row.telling,
+        state: row.state,
+    }))
+}
+
+/// Writes down how far a turn is; false when another has begun.
+pub(in crate::github) async fn mark_turn(
+    conn: &mut PgConnection,
+    turn: &Turn,
+    mark: Mark,
+) -> Result<bool, sqlx::Error> {
+    let (id, claim) = (turn.deployment.uuid(), turn.claim);
+    let query = match mark {
+        Mark::Creating(begins) => sqlx::query!(
+            "UPDATE github_deployment SET creating = $3 WHERE deployment_id = $1 AND claim = $2",
+            id,
+            claim,
+            begins
+        ),
+        Mark::Created(github_id) => sqlx::query!(
+            "UPDATE github_deployment SET github_id = $3, creating = false
+             WHERE deployment_id = $1 AND claim = $2",
+            id,
+            claim,
+            i64::try_from(github_id).unwrap_or(i64::MAX)
+        ),
+        Mark::Telling(begins) => sqlx::query!(
+            "UPDATE github_deployment SET telling = $3 WHERE deployment_id = $1 AND claim = $2",
+            id,
+            claim,
+            if begins { turn.state.as_str() } else { "" }
+        ),
+        // After these nothing more comes.
+        Mark::Told => sqlx::query!(
+            "UPDATE github_deployment SET told = $3, telling = '', attempts = 0, note = '',
+                 retry_at = clock(),
+                 done_at = CASE WHEN $3 IN ('failure', 'inactive') THEN clock() END
+             WHERE deployment_id = $1 AND claim = $2",
+            id,
+            claim,
+            turn.state
+        ),
+    };
+    Ok(query.execute(conn).await?.rows_affected() == 1)
+}
+
+/// The next turn comes later, or none.
+pub(in crate::github) async fn put_turn_off(
+    conn: &mut PgConnection,
+    turn: &Turn,
+    pause: Duration,
+    note: &str,
+    given_up: bool,
+) -> Result<(), sqlx::Error> {
+    let pause = PgInterval::try_from(pause).map_err(sqlx::Error::Encode)?;
+    sqlx::query!(
+        "UPDATE github_deployment SET retry_at = clock() + $3::interval, note = $4,
+             done_at = CASE WHEN $5 THEN clock() END
+         WHERE deployment_id = $1 AND claim = $2",
+        turn.deployment.uuid(),
+        turn.claim,
+        pause,
+        note,
+        given_up
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,157 @@
+//! Repositories to sweep, and what is remembered of them.
+
+use std::time::Duration;
+
+use candlefish_ids::EnvironmentId;
+use sqlx::{PgConnection, postgres::types::PgInterval};
+
+use crate::github::sweep::{Due, Followed};
+
+/// Notes the repositories of environments that take pushes.
+pub(in crate::github) async fn note_repositories(
+    conn: &mut PgConnection,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO github_repository (repository, due_at)
+         SELECT DISTINCT lower(s.repository), clock() FROM environment e
+         JOIN site s ON s.id = e.site_id AND s.repository <> ''
+         WHERE e.kind = 'standard' AND e.push_branch <> ''
+           AND NOT EXISTS (SELECT FROM github_repository g WHERE g.repository = lower(s.repository))
+         ON CONFLICT DO NOTHING"
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Takes the repository that waits longest; it is not due again before the lease ends.
+pub(in crate::github) async fn claim_repository(
+    conn: &mut PgConnection,
+    lease: Duration,
+) -> Result<Option<Due>, sqlx::Error> {
+    let lease = PgInterval::try_from(lease).map_err(sqlx::Error::Encode)?;
+    sqlx::query_as!(
+        Due,
+        "UPDATE github_repository SET due_at = clock() + $1::interval, attempts = attempts + 1
+         WHERE repository = (
+             SELECT repository FROM github_repository WHERE due_at <= (SELECT clock())
+             ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+         RETURNING repository, attempts",
+        lease
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// A repository is swept, or failed to be; it is due again after the pause.
+pub(in crate::github) async fn finish_repository(
+    conn: &mut PgConnection,
+    repository: &str,
+    pause: Duration,
+    note: &str,
+) -> Result<(), sqlx::Error> {
+    let pause = PgInterval::try_from(pause).map_err(sqlx::Error::Encode)?;
+    sqlx::query!(
+        "UPDATE github_repository SET due_at = clock() + $2::interval, note = $3,
+             attempts = CASE $3 WHEN '' THEN 0 ELSE attempts END
+         WHERE repository = $1",
+        repository,
+        pause,
+        note
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// No environment follows it any more.
+pub(in crate::github) async fn forget_repository(
+    conn: &mut PgConnection,
+    repository: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "DELETE FROM github_repository WHERE repository = $1",
+        repository
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The branches of a repository that environments follow.
+pub(in crate::github) async fn list_followed(
+    conn: &mut PgConnection,
+    repository: &str,
+) -> Result<Vec<Followed>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT e.id, s.repository, e.push_branch AS branch, b.commit AS "seen?",
+                  (SELECT t.commit FROM trigger t
+                   WHERE t.environment_id = e.id AND t.branch = e.push_branch
+                   ORDER BY t.pushed_at DESC NULLS LAST, t.id DESC LIMIT 1) AS pushed
+           FROM site s
+           JOIN environment e ON e.site_id = s.id AND e.kind = 'standard' AND e.push_branch <> ''
+           LEFT JOIN github_branch b ON b.environment_id = e.id AND b.branch = e.push_branch
+           WHERE lower(s.repository) = $1 AND s.repository <> '' ORDER BY e.id"#,
+        repository
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Followed {
+            environment: EnvironmentId::from_uuid(row.id),
+            repository: row.repository,
+            branch: row.branch,
+            pushed: row.pushed,
+            seen: row.seen,
+        })
+        .collect())
+}
+
+/// Remembers where a branch was.
+pub(in crate::github) async fn save_seen(
+    conn: &mut PgConnection,
+    followed: &Followed,
+    commit: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO github_branch (environment_id, branch, commit, seen_at)
+         VALUES ($1, $2, $3, clock())
+         ON CONFLICT (environment_id, branch)
+         DO UPDATE SET commit = excluded.commit, seen_at = excluded.seen_at",
+        followed.environment.uuid(),
+        followed.branch,
+        commit
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Notes that a delivery is asked for once more; false when it was lately, or often enough.
+pub(in crate::github) async fn note_redelivery(
+    conn: &mut PgConnection,
+    repository: &str,
+    guid: &str,
+    most: i32,
+    again: Duration,
+) -> Result<bool, sqlx::Error> {
+    let again = PgInterval::try_from(again).map_err(sqlx::Error::Encode)?;
+    // GitHub keeps a delivery for three days.
+    sqlx::query!("DELETE FROM github_redelivery WHERE asked_at < clock() - interval '7 days'")
+        .execute(&mut *conn)
+        .await?;
+    let noted = sqlx::query!(
+        "INSERT INTO github_redelivery AS r (repository, guid, asked_at, times)
+         VALUES ($1, $2, clock(), 1)
+         ON CONFLICT (repository, guid) DO UPDATE SET asked_at = clock(), times = r.times + 1
+         WHERE r.times < $3 AND r.asked_at < clock() - $4::interval * r.times",
+        repository,
+        guid,
+        most,
+        again
+    )
+    .execute(conn)
+    .await?;
+    Ok(noted.rows_affected() == 1)
+}

@@ -1,0 +1,248 @@
+//! What pushes did not tell: per repository, deliveries that did not arrive are asked for once more,
+//! and a head that no trigger knows becomes one, as its push would have.
+//!
+//! A repository is swept by one process at a time: its row is due again only after the lease, should
+//! that process be lost. What is done twice all the same changes nothing twice.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use candlefish_ids::EnvironmentId;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Error, GitHub, Relation,
+    heads::{Head, Sent},
+    store,
+};
+use crate::{
+    Config,
+    ctx::Ctx,
+    step::worker::chain,
+    trigger::{self, head::Seen},
+};
+
+/// Where the gateway takes deliveries.
+const RECEIVED_AT: &str = "/v1/webhooks/github";
+/// Asked for once more so often: what a gateway refuses three times it refuses for a reason.
+const MOST_REDELIVERIES: i32 = 3;
+/// As long as a sweep may take, should its process be lost.
+const LEASE: Duration = Duration::from_mins(5);
+
+/// A repository to sweep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Due {
+    /// In lower case.
+    pub(super) repository: String,
+    pub(super) attempts: i32,
+}
+
+/// A branch that an environment follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Followed {
+    pub(super) environment: EnvironmentId,
+    /// As the site has it.
+    pub(super) repository: String,
+    pub(super) branch: String,
+    /// The newest commit that a trigger knows.
+    pub(super) pushed: Option<String>,
+    /// Where it was at the last look.
+    pub(super) seen: Option<String>,
+}
+
+/// Why a sweep ended early.
+#[derive(Debug, thiserror::Error)]
+enum Unfinished {
+    #[error("read or write what the sweep knows")]
+    Sql(#[from] sqlx::Error),
+    #[error("ask GitHub")]
+    GitHub(#[from] Error),
+    #[error("decide a head")]
+    Trigger(#[from] trigger::Error),
+}
+
+/// Sweeps until `stopping`.
+pub(crate) async fn run(ctx: Ctx, github: GitHub, stopping: CancellationToken) {
+    loop {
+        if let Err(error) = look(&ctx, &github, &stopping).await {
+            tracing::debug!(error = %chain(&error), "repositories were not swept; the next look is");
+        }
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            () = tokio::time::sleep(ctx.config.sweep.min(github.settings().sweep)) => {}
+        }
+    }
+}
+
+async fn look(ctx: &Ctx, github: &GitHub, stopping: &CancellationToken) -> Result<(), sqlx::Error> {
+    let mut conn = ctx.pool.acquire().await?;
+    store::note_repositories(&mut conn).await?;
+    drop(conn);
+    while !stopping.is_cancelled() {
+        let mut conn = ctx.pool.acquire().await?;
+        let Some(due) = store::claim_repository(&mut conn, LEASE).await? else {
+            return Ok(());
+        };
+        drop(conn);
+        let swept = sweep(ctx, github, &due).await;
+        let mut conn = ctx.pool.acquire().await?;
+        let (pause, note) = match swept {
+            Ok(()) => (github.settings().sweep, String::new()),
+            Err(error) => {
+                let words = chain(&error);
+                tracing::warn!(repository = due.repository, error = %words, "a repository is not swept yet");
+                let left = match &error {
+                    Unfinished::GitHub(error) => error.left(),
+                    Unfinished::Sql(_) | Unfinished::Trigger(_) => None,
+                };
+                (left.unwrap_or_else(|| Config::backoff(due.attempts)), words)
+            }
+        };
+        store::finish_repository(&mut conn, &due.repository, pause, &note).await?;
+    }
+    Ok(())
+}
+
+async fn sweep(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<(), Unfinished> {
+    let mut conn = ctx.pool.acquire().await?;
+    let followed = store::list_followed(&mut conn, &due.repository).await?;
+    if followed.is_empty() {
+        return Ok(store::forget_repository(&mut conn, &due.repository).await?);
+    }
+    drop(conn);
+    match redeliver(ctx, github, due).await {
+        // Who may not see webhooks still sees heads.
+        Err(Unfinished::GitHub(error)) if error.is_final() => {
+            tracing::debug!(repository = due.repository, %error, "deliveries are not looked at");
+        }
+        done => done?,
+    }
+    let branches: BTreeSet<&str> = followed.iter().map(|one| one.branch.as_str()).collect();
+    for branch in branches {
+        let Some(head) = github.branch(&due.repository, branch).await? else {
+            continue;
+        };
+        for one in followed.iter().filter(|one| one.branch == branch) {
+            repair(ctx, github, one, &head).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Asks for deliveries once more that did not arrive, by any try of the newest.
+async fn redeliver(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<(), Unfinished> {
+    let repository = &due.repository;
+    for hook in github.hooks(repository).await? {
+        if !hook.active || !hook.url().ends_with(RECEIVED_AT) {
+            continue;
+        }
+        let sent = github.deliveries(repository, hook.id).await?;
+        for missing in missing(&sent) {
+            let mut conn = ctx.pool.acquire().await?;
+            let again = github.settings().sweep;
+            let guid = &missing.guid;
+            // The intent comes first: whatever becomes of the call, it is not made for ever.
+            let ask = store::note_redelivery(&mut conn, repository, guid, MOST_REDELIVERIES, again);
+            if !ask.await? {
+                continue;
+            }
+            drop(conn);
+            tracing::info!(
+                repository,
+                guid,
+                event = missing.event,
+                "a delivery did not arrive: once more"
+            );
+            github.redeliver(repository, hook.id, missing.id).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The newest try of each delivery of which none arrived; oldest first.
+fn missing(sent: &[Sent]) -> Vec<&Sent> {
+    let mut known = BTreeSet::new();
+    let arrived = |guid: &str| sent.iter().any(|one| one.guid == guid && one.arrived());
+    let newest = sent.iter().filter(|one| known.insert(&one.guid));
+    let mut missing: Vec<&Sent> = newest.filter(|one| !arrived(&one.guid)).collect();
+    missing.reverse();
+    missing
+}
+
+/// Decides a head where no trigger knows of it, and remembers it.
+async fn repair(ctx: &Ctx, github: &GitHub, one: &Followed, head: &Head) -> Result<(), Unfinished> {
+    let known = one.pushed.as_ref().or(one.seen.as_ref());
+    // Without GitHub's time nothing says whether a push came after it.
+    let gap = known
+        .filter(|known| **known != head.commit)
+        .zip(head.seen_at);
+    if let Some((before, at)) = gap {
+        let seen = seen(github, one, head, before, at).await?;
+        tracing::info!(
+            repository = one.repository, branch = one.branch, commit = head.commit,
+            environment.id = %one.environment,
+            "no trigger knows where a branch is: it is decided now"
+        );
+        trigger::head::decide(ctx, one.environment, seen).await?;
+    }
+    let mut conn = ctx.pool.acquire().await?;
+    store::save_seen(&mut conn, one, &head.commit).await?;
+    Ok(())
+}
+
+/// What the push would have said.
+async fn seen(
+    github: &GitHub,
+    one: &Followed,
+    head: &Head,
+    before: &str,
+    at: i64,
+) -> Result<Seen, Error> {
+    let since = match github.compare(&one.repository, before, &head.commit).await {
+        Err(error) if error.is_final() => None,
+        compared => Some(compared?).filter(|since| since.relation == Relation::Ahead),
+    };
+    let grew = since.is_some();
+    let (commits, files) = since.map_or((Vec::new(), None), |since| (since.commits, since.files));
+    Ok(Seen {
+        repository: one.repository.clone(),
+        branch: one.branch.clone(),
+        commit: head.commit.clone(),
+        message: head.message.clone(),
+        author: head.author.clone(),
+        author_email: head.author_email.clone(),
+        committed_at: head.committed_at.parse().ok(),
+        at,
+        before: if grew {
+            before.to_owned()
+        } else {
+            String::new()
+        },
+        commits,
+        files,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(id: u64, guid: &str, status_code: i64) -> Sent {
+        serde_json::from_value(serde_json::json!({
+            "id": id, "guid": guid, "status_code": status_code, "event": "push"
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_delivery_is_missing_until_any_try_of_it_arrived() {
+        let newest_first = [
+            sent(5, "b", 502),
+            sent(4, "a", 202),
+            sent(3, "c", 500),
+            sent(2, "b", 0),
+            sent(1, "a", 500),
+        ];
+        let found: Vec<u64> = missing(&newest_first).iter().map(|one| one.id).collect();
+        assert_eq!(found, [3, 5]);
+    }
+}

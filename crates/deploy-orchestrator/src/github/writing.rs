@@ -1,0 +1,173 @@
+//! What is written to GitHub, and how it is found again.
+
+use http::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    Error,
+    calls::of_repository,
+    client::{Call, GitHub, read},
+    heads::encoded,
+};
+
+/// Of a page.
+const PAGE: usize = 100;
+
+/// A deployment to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NewDeployment<'a> {
+    pub(crate) commit: &'a str,
+    pub(crate) environment: &'a str,
+    /// By which it is found again.
+    pub(crate) ours: &'a str,
+    pub(crate) is_production: bool,
+    pub(crate) is_transient: bool,
+}
+
+/// A status of a deployment to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NewStatus<'a> {
+    pub(crate) state: &'a str,
+    pub(crate) log_url: Option<&'a str>,
+    pub(crate) environment_url: Option<&'a str>,
+    pub(crate) description: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Id {
+    id: u64,
+}
+
+impl GitHub {
+    /// The deployment that carries our word, if GitHub has it.
+    pub(crate) async fn find_deployment(
+        &self,
+        repository: &str,
+        new: &NewDeployment<'_>,
+    ) -> Result<Option<u64>, Error> {
+        #[derive(Deserialize)]
+        struct Deployment {
+            id: u64,
+            #[serde(default)]
+            payload: Value,
+        }
+        let environment = encoded(new.environment);
+        let commit = new.commit;
+        for page in 1_u32.. {
+            let path = format!(
+                "/deployments?sha={commit}&environment={environment}&per_page={PAGE}&page={page}"
+            );
+            let listed: Vec<Deployment> = self.get("deployments", repository, &path).await?;
+            let ours = listed.iter().find(|one| ours(&one.payload) == new.ours);
+            if ours.is_some() || listed.len() < PAGE {
+                return Ok(ours.map(|one| one.id));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes a deployment; answers GitHub's number of it.
+    pub(crate) async fn create_deployment(
+        &self,
+        repository: &str,
+        new: &NewDeployment<'_>,
+    ) -> Result<u64, Error> {
+        let body = json!({
+            "ref": new.commit,
+            "environment": new.environment,
+            "payload": {"candlefish": new.ours},
+            "description": "by Candlefish",
+            // It would merge the default branch, or refuse for checks that are none of ours.
+            "auto_merge": false,
+            "required_contexts": [],
+            "production_environment": new.is_production,
+            "transient_environment": new.is_transient,
+        });
+        let call = post("create_deployment", repository, "/deployments", Some(&body))?;
+        let made: Id = read("create_deployment", self.ask(repository, call).await?.body)?;
+        Ok(made.id)
+    }
+
+    /// Whether a deployment has a status of this state.
+    pub(crate) async fn has_status(
+        &self,
+        repository: &str,
+        deployment: u64,
+        state: &str,
+    ) -> Result<bool, Error> {
+        #[derive(Deserialize)]
+        struct Status {
+            #[serde(default)]
+            state: String,
+        }
+        let path = format!("/deployments/{deployment}/statuses?per_page={PAGE}");
+        let listed: Vec<Status> = self.get("statuses", repository, &path).await?;
+        Ok(listed.iter().any(|one| one.state == state))
+    }
+
+    /// Writes a status of a deployment.
+    pub(crate) async fn create_status(
+        &self,
+        repository: &str,
+        deployment: u64,
+        new: &NewStatus<'_>,
+    ) -> Result<(), Error> {
+        let mut body = json!({
+            "state": new.state,
+            "description": new.description,
+            // We say ourselves what is no longer live, production too.
+            "auto_inactive": false,
+        });
+        for (name, url) in [
+            ("log_url", new.log_url),
+            ("environment_url", new.environment_url),
+        ] {
+            if let (Some(url), Some(fields)) = (url, body.as_object_mut()) {
+                fields.insert(name.to_owned(), json!(url));
+            }
+        }
+        let path = format!("/deployments/{deployment}/statuses");
+        let call = post("create_status", repository, &path, Some(&body))?;
+        self.ask(repository, call).await?;
+        Ok(())
+    }
+}
+
+fn post<'a>(
+    name: &'static str,
+    repository: &str,
+    path: &str,
+    body: Option<&'a Value>,
+) -> Result<Call<'a>, Error> {
+    Ok(Call {
+        name,
+        method: Method::POST,
+        path: of_repository(repository, path)?,
+        body,
+    })
+}
+
+/// Our word in a payload, which GitHub gives back as it was sent, or as text.
+fn ours(payload: &Value) -> String {
+    let parsed = payload
+        .as_str()
+        .and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let payload = parsed.as_ref().unwrap_or(payload);
+    let word = payload.get("candlefish").and_then(Value::as_str);
+    word.unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_word_is_found_in_a_payload_of_either_form() {
+        assert_eq!(ours(&json!({"candlefish": "dep_1"})), "dep_1");
+        assert_eq!(ours(&json!("{\"candlefish\":\"dep_1\"}")), "dep_1");
+        for other in [json!(null), json!(""), json!({"else": 1}), json!("text")] {
+            assert_eq!(ours(&other), "");
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! What lanes must see before they choose, read for all of them at once.
+
+use std::collections::{HashMap, HashSet};
+
+use candlefish_ids::{DeploymentId, EnvironmentId, SiteId};
+use jiff_sqlx::Timestamp;
+use sqlx::{PgConnection, types::Json};
+use uuid::Uuid;
+
+use crate::{
+    ctx::{Tx, read, stored},
+    deployment::plan::Kind,
+    lane::order::{ActingNow, Contender, Live},
+    site::policy::Policy,
+    stop::{Standing, Stop},
+};
+
+/// An environment's hold, as the lane and its blockers need it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hold {
+    pub(crate) by: String,
+    pub(crate) reason: String,
+}
+
+/// What the lane must know of its environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Setting {
+    pub(crate) policy: Policy,
+    pub(crate) hold: Option<Hold>,
+    /// What stops the line here; of two, the one that ends later.
+    pub(crate) stop: Option<Stop>,
+    /// `docs/production`.
+    pub(crate) place: String,
+    pub(crate) site_id: SiteId,
+    /// What is live, when a deployment made it so.
+    pub(crate) live: Option<Live>,
+}
+
+struct SettingRow {
+    id: Uuid,
+    policy: serde_json::Value,
+    hold_by: Option<String>,
+    hold_reason: Option<String>,
+    slug: String,
+    site: String,
+    site_id: Uuid,
+    live_deployment_id: Option<Uuid>,
+    live_commit: Option<String>,
+    stop: Option<Json<Standing>>,
+}
+
+impl From<SettingRow> for Setting {
+    fn from(row: SettingRow) -> Self {
+        let live = row.live_deployment_id.zip(row.live_commit);
+        Self {
+            live: live.map(|(deployment, commit)| Live {
+                deployment_id: DeploymentId::from_uuid(deployment),
+                commit,
+            }),
+            // A policy that cannot be read falls back to the defaults rather than stop the lane.
+            policy: serde_json::from_value(row.policy).unwrap_or_default(),
+            hold: row.hold_by.map(|by| Hold {
+                by,
+                reason: row.hold_reason.unwrap_or_default(),
+            }),
+            stop: row.stop.map(|told| told.0.into()),
+            place: format!("{}/{}", row.site, row.slug),
+            site_id: SiteId::from_uuid(row.site_id),
+        }
+    }
+}
+
+/// The one reading of settings, for each way to find them.
+macro_rules! select_setting {
+    ($which:literal, $argument:expr, $now:expr) => {
+        sqlx::query_as!(
+            SettingRow,
+            r#"SELECT e.id, e.policy, e.hold_by, e.hold_reason, e.slug, s.slug AS site,
+                      s.id AS site_id, e.live_deployment_id, r.commit AS "live_commit?",
+                      (SELECT jsonb_build_object('id', t.id, 'pauses', t.pauses,
+                              'reason', t.reason, 'since', t.set_at, 'by', t.set_by,
+                              'until', t.until,
+                              'site', CASE WHEN t.site_id IS NOT NULL THEN s.slug END)
+                       FROM stop t WHERE t.ended_at IS NULL AND t.until > $2
+                       AND (t.site_id = e.site_id OR t.site_id IS NULL)
+                       ORDER BY t.until DESC LIMIT 1) AS "stop: Json<Standing>"
+               FROM environment e JOIN site s ON s.id = e.site_id
+               LEFT JOIN release r ON r.id = e.live_release_id WHERE e.id "#
+                + $which,
+            $argument,
+            stored($now) as _
+        )
+    };
+}
+
+/// Reads what the lanes must know of their environments.
+pub(crate) async fn list_settings(
+    tx: &mut Tx,
+    environments: &[EnvironmentId],
+) -> Result<HashMap<EnvironmentId, Setting>, sqlx::Error> {
+    let now = tx.now();
+    // One by its id, not by an array of one: for an array Postgres makes a new plan each time.
+    let rows = if let [one] = environments {
+        select_setting!("= $1", one.uuid(), now)
+            .fetch_all(&mut **tx)
+            .await?
+    } else {
+        let ids: Vec<Uuid> = environments.iter().map(|id| id.uuid()).collect();
+        select_setting!("= ANY($1)", &ids, now)
+            .fetch_all(&mut **tx)
+            .await?
+    };
+    Ok(rows
+        .into_iter()
+        .map(|row| (EnvironmentId::from_uuid(row.id), row.into()))
+        .collect())
+}
+
+/// What is pending on a lane, by admission, and what acts on it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Contenders {
+    pub(crate) pending: Vec<Contender>,
+    pub(crate) acting: Option<ActingNow>,
+}
+
+struct ContenderRow {
+    environment_id: Uuid,
+    id: Uuid,
+    kind: String,
+    admission: i64,
+    pinned: bool,
+    state: String,
+    pivoted: bool,
+    commit: String,
+    sealed: bool,
+    rejected: Option<String>,
+    banned: Option<String>,
+    content_until: Option<Timestamp>,
+}
+
+/// The one reading of contenders, for each way to find them: two halves, each by an index of its own.
+macro_rules! select_contenders {
+    ($lanes:literal, $argument:expr) => {
+        sqlx::query_as!(
+            ContenderRow,
+            r#"SELECT d.environment_id AS "environment_id!", d.id AS "id!", d.kind AS "kind!",
+                      d.admission AS "admission!", d.pinned AS "pinned!", d.state AS "state!",
+                      d.pivoted_at IS NOT NULL AS "pivoted!",
+                      r.commit AS "commit!", r.state = 'sealed' AS "sealed!",
+                      (SELECT j.reason FROM rejection j WHERE j.release_id = r.id
+                       AND j.environment_id = d.environment_id AND j.cleared_at IS NULL LIMIT 1)
+                          AS rejected,
+                      (SELECT x.by || ': ' || x.reason FROM ban x WHERE x.release_id = r.id
+                       AND x.cleared_at IS NULL) AS banned,
+                      (SELECT t.content_until FROM trigger t
+                       WHERE t.deployment_id = d.id AND t.outcome = 'created'
+                       ORDER BY t.content_until LIMIT 1) AS "content_until: Timestamp"
+               FROM "# + $lanes + r#" AS lane(id) CROSS JOIN LATERAL (
+                     SELECT id, environment_id, kind, admission, pinned, state, pivoted_at, release_id
+                     FROM deployment WHERE environment_id = lane.id AND state = 'pending'
+                     UNION ALL
+                     SELECT id, environment_id, kind, admission, pinned, state, pivoted_at, release_id
+                     FROM deployment WHERE environment_id = lane.id
+                     AND state IN ('running', 'waiting', 'cancelling')) d
+               JOIN release r ON r.id = d.release_id ORDER BY d.admission"#,
+            $argument
+        )
+    };
+}
+
+/// What is pending on these lanes and what acts on them; a lane without either is not there.
+pub(crate) async fn list_contenders(
+    conn: &mut PgConnection,
+    environments: &[EnvironmentId],
+) -> Result<HashMap<EnvironmentId, Contenders>, sqlx::Error> {
+    // As above.
+    let rows = if let [one] = environments {
+        select_contenders!("(SELECT $1::uuid)", one.uuid())
+            .fetch_all(conn)
+            .await?
+    } else {
+        let ids: Vec<Uuid> = environments.iter().map(|id| id.uuid()).collect();
+        select_contenders!("unnest($1::uuid[])", &ids)
+            .fetch_all(conn)
+            .await?
+    };
+    let mut lanes: HashMap<EnvironmentId, Contenders> = HashMap::new();
+    for row in rows {
+        // A kind that a newer release wrote is not ours to order.
+        let Some(kind) = Kind::from_word(&row.kind) else {
+            continue;
+        };
+        let contender = Contender {
+            id: DeploymentId::from_uuid(row.id),
+            kind,
+            commit: row.commit,
+            admission: row.admission,
+            sealed: row.sealed,
+            content_until: row.content_until.map(read),
+            pinned: row.pinned,
+            rejected: row.rejected,
+            banned: row.banned,
+        };
+        let lane = lanes
+            .entry(EnvironmentId::from_uuid(row.environment_id))
+            .or_default();
+        if row.state == "pending" {
+            lane.pending.push(contender);
+        } else {
+            lane.acting = Some(ActingNow {
+                contender,
+                pivoted: row.pivoted,
+                cancelling: row.state == "cancelling",
+            });
+        }
+    }
+    Ok(lanes)
+}
+
+/// Commits of a site whose descent from each other is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Related {
+    pub(crate) site: SiteId,
+    pub(crate) commits: Vec<String>,
+}
+
+/// Which commits descend from which, for each group in turn: pairs of (commit, ancestor).
+pub(crate) async fn list_descents(
+    conn: &mut PgConnection,
+    groups: &[Related],
+) -> Result<Vec<HashSet<(String, String)>>, sqlx::Error> {
+    let mut found = vec![HashSet::new(); groups.len()];
+    let (mut numbers, mut sites, mut commits) = (Vec::new(), Vec::new(), Vec::new());
+    for (number, group) in (0_i32..).zip(groups) {
+        // One commit alone descends from nothing.
+        for commit in group.commits.iter().filter(|_| group.commits.len() > 1) {
+            numbers.push(number);
+            sites.push(group.site.uuid());
+            commits.push(commit.clone());
+        }
+    }
+    if numbers.is_empty() {
+        return Ok(found);
+    }
+    let rows = sqlx::query!(
+        r#"SELECT c.number AS "number!", a.commit AS "commit!", n.ancestor AS "ancestor!"
+           FROM unnest($1::int[], $2::uuid[], $3::text[]) AS c(number, site_id, commit)
+           JOIN commit_ancestry a ON a.site_id = c.site_id AND a.commit = c.commit
+           JOIN unnest($1::int[], $3::text[]) AS n(number, ancestor)
+                ON n.number = c.number AND n.ancestor <> a.commit
+           WHERE n.ancestor = ANY(a.ancestors) OR n.ancestor = ANY(a.parents)
+           UNION ALL
+           -- What GitHub was asked, because nothing above tells of it.
+           SELECT o.number, CASE x.relation WHEN 'ahead' THEN x.other ELSE x.one END,
+                  CASE x.relation WHEN 'ahead' THEN x.one ELSE x.other END
+           FROM unnest($1::int[], $2::uuid[], $3::text[]) AS o(number, site_id, commit)
+           JOIN comparison x ON x.site_id = o.site_id AND x.one = o.commit
+           JOIN unnest($1::int[], $3::text[]) AS t(number, commit)
+                ON t.number = o.number AND t.commit = x.other
+           WHERE x.relation IN ('ahead', 'behind')"#,
+        &numbers,
+        &sites,
+        &commits
+    )
+    .fetch_all(conn)
+    .await?;
+    for row in rows {
+        let group = usize::try_from(row.number).ok();
+        if let Some(group) = group.and_then(|number| found.get_mut(number)) {
+            group.insert((row.commit, row.ancestor));
+        }
+    }
+    Ok(found)
+}

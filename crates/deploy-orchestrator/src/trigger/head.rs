@@ -1,0 +1,66 @@
+//! Where a branch is, when no delivery told of it: a trigger as the push would have made it.
+//!
+//! The delivery that comes late after all changes nothing: it is known by its commit, and by the
+//! second of GitHub's clock, which is not after the one in which GitHub said where the branch is.
+
+use candlefish_ids::{DeliveryId, EnvironmentId};
+use jiff::Timestamp;
+
+use super::{
+    Delivery, Error, decide,
+    push::{Head, Push},
+    store,
+};
+use crate::ctx::{Ctx, Tx};
+
+/// The event of a delivery that there was not.
+pub(super) const EVENT: &str = "head";
+
+/// A branch as GitHub shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) repository: String,
+    pub(crate) branch: String,
+    pub(crate) commit: String,
+    pub(crate) message: String,
+    pub(crate) author: String,
+    pub(crate) author_email: String,
+    pub(crate) committed_at: Option<Timestamp>,
+    /// When GitHub said so, in seconds of its clock.
+    pub(crate) at: i64,
+    /// What it was at when we last knew; empty when we never did, or when history was rewritten since.
+    pub(crate) before: String,
+    /// What came since, oldest first.
+    pub(crate) commits: Vec<String>,
+    /// What changed since; none when not all of it is known.
+    pub(crate) files: Option<Vec<String>>,
+}
+
+/// Decides a head for one environment, unless a push told of it meanwhile.
+pub(crate) async fn decide(ctx: &Ctx, environment: EnvironmentId, seen: Seen) -> Result<(), Error> {
+    let delivery = Delivery {
+        id: DeliveryId::new(),
+        event: EVENT.to_owned(),
+        received_at: ctx.now().await?.timestamp(),
+        attempts: 0,
+    };
+    let head = Head::new(
+        &seen.message,
+        &seen.author,
+        &seen.author_email,
+        seen.committed_at,
+    );
+    decide::of_environment(ctx, &delivery, &Push::of_head(seen, head), environment).await
+}
+
+/// Whether the newest push that is known here says something else, and said it before.
+pub(super) async fn is_news(
+    tx: &mut Tx,
+    environment: EnvironmentId,
+    push: &Push,
+) -> Result<bool, sqlx::Error> {
+    let newest = store::find_newest_push(tx, environment, push.branch()).await?;
+    Ok(newest.is_none_or(|newest| {
+        newest.commit != push.after && newest.pushed_at.is_none_or(|at| Some(at) <= push.pushed_at)
+    }))
+}

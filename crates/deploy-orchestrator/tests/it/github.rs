@@ -1,0 +1,554 @@
+//! What is asked of GitHub, and what comes of it; GitHub is a fake that keeps to GitHub's own
+//! description.
+
+use std::time::Duration;
+
+use aws_lc_rs::{
+    encoding::{AsDer as _, Pkcs8V1Der},
+    rsa::{KeyPair, KeySize},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use candlefish_proto::deploy::{self as pb, Deployment, deployment::State};
+use candlefish_testkit::{
+    github::{Example, Fake, Fault, Push},
+    poll_until, wait_until,
+};
+
+use crate::{
+    api::{Api, policy},
+    edge::Edge,
+    gateway::Gateway,
+    sandbox::{Orchestrator, SITE, SOON, Sandbox},
+};
+
+const REPOSITORY: &str = "example/docs";
+const NONE: &str = "0000000000000000000000000000000000000000";
+
+/// The site of [`REPOSITORY`] with `production` on `main`, and GitHub.
+struct Stage {
+    github: Fake,
+    sandbox: Sandbox,
+    gateway: Gateway,
+    orchestrator: Orchestrator,
+    edge: Edge,
+    api: Api,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        Self::with(pb::policy::Order::Latest, &[]).await
+    }
+
+    async fn with(order: pb::policy::Order, settings: &[(&'static str, &str)]) -> Self {
+        let mut sandbox = Sandbox::with(&[
+            ("CANDLEFISH_HEAL_MS", "50"),
+            ("CANDLEFISH_GITHUB_TOKEN", "ghp_secret"),
+            ("CANDLEFISH_GITHUB_TIMEOUT_MS", "500"),
+            ("CANDLEFISH_GITHUB_WRITE_PAUSE_MS", "1"),
+            ("CANDLEFISH_GITHUB_REST_MS", "100"),
+            ("CANDLEFISH_GITHUB_SWEEP_MS", "100"),
+        ])
+        .await;
+        for (name, value) in settings {
+            sandbox.set(name, value);
+        }
+        let github = Fake::start().await;
+        sandbox.set("CANDLEFISH_GITHUB_API", &github.url());
+        let gateway = Gateway::start(&sandbox.keys).await;
+        sandbox.set("CANDLEFISH_GATEWAY_URL", &gateway.url);
+        let orchestrator = sandbox.start().await;
+        let edge = Edge::start(&sandbox, "edge-1", orchestrator.running.address).await;
+        let api = sandbox.api(orchestrator.running.address);
+        let site = api.request(pb::CreateSiteRequest {
+            slug: SITE.to_owned(),
+            repository: REPOSITORY.to_owned(),
+            ..pb::CreateSiteRequest::default()
+        });
+        api.sites().create_site(site).await.unwrap();
+        let environment = api.request(pb::CreateEnvironmentRequest {
+            site: SITE.to_owned(),
+            slug: "production".to_owned(),
+            policy: Some(pb::Policy {
+                order: order.into(),
+                ..policy()
+            }),
+            pushes: Some(pb::PushRule {
+                branch: "main".to_owned(),
+                paths: vec!["docs/".to_owned()],
+            }),
+            ..pb::CreateEnvironmentRequest::default()
+        });
+        api.sites().create_environment(environment).await.unwrap();
+        api.wait_for_live_edges(1).await;
+        Self {
+            github,
+            sandbox,
+            gateway,
+            orchestrator,
+            edge,
+            api,
+        }
+    }
+
+    /// GitHub has these commits, each on top of the one before, all of which change the documents.
+    fn line(&self, numbers: std::ops::RangeInclusive<usize>) {
+        for number in numbers {
+            let before = commit(number - 1);
+            let parents: &[&str] = if number == 1 { &[] } else { &[&before] };
+            self.github
+                .commit(REPOSITORY, &commit(number), parents, &["docs/a.md"]);
+        }
+    }
+
+    async fn uploads(&self, number: usize) {
+        let words = number.to_string();
+        let content = self.sandbox.put_content(&[("index.html", &words)]).await;
+        let draft = self.api.create_release(content, &commit(number), &[]).await;
+        self.api.seal(&draft).await;
+    }
+
+    /// The deployment of a commit that its trigger made.
+    async fn made(&self, number: usize) -> Deployment {
+        let commit = commit(number);
+        let id = poll_until(SOON, "a push to be decided", async || {
+            let found: Option<uuid::Uuid> = sqlx::query_scalar(
+                "SELECT deployment_id FROM trigger WHERE commit = $1 AND outcome = 'created'",
+            )
+            .bind(&commit)
+            .fetch_optional(&self.sandbox.pool)
+            .await
+            .unwrap();
+            found.ok_or(())
+        })
+        .await;
+        let id = candlefish_ids::DeploymentId::from_uuid(id).to_string();
+        self.api.deployment(&id).await
+    }
+
+    async fn deployments(&self) -> i64 {
+        let count = "SELECT count(*) FROM deployment";
+        self.sandbox.number(count).await
+    }
+
+    /// Waits until a delivery is decided so for production.
+    async fn decided(&self, delivery: &str, outcome: &str, reason: &str) {
+        let id = delivery.parse::<candlefish_ids::DeliveryId>().unwrap();
+        let decided = poll_until(SOON, "a delivery to be decided", async || {
+            sqlx::query_as::<_, (String, String)>(
+                "SELECT outcome, reason FROM trigger WHERE delivery_id = $1",
+            )
+            .bind(id.uuid())
+            .fetch_one(&self.sandbox.pool)
+            .await
+        })
+        .await;
+        assert_eq!((decided.0.as_str(), decided.1.as_str()), (outcome, reason));
+    }
+
+    async fn is_compared(&self) -> bool {
+        let known = "SELECT count(*) FROM comparison WHERE relation IS NOT NULL";
+        self.sandbox.number(known).await > 0
+    }
+}
+
+fn commit(number: usize) -> String {
+    format!("{number:040x}")
+}
+
+/// A push that tells nothing of what was before.
+fn push(number: usize) -> Example {
+    push_after(NONE, number)
+}
+
+fn push_after(before: &str, number: usize) -> Example {
+    Push {
+        repository: REPOSITORY,
+        branch: "main",
+        before,
+        commits: &[&commit(number)],
+        changes: &["docs/a.md"],
+        pushed_at: 1_790_000_000 + i64::try_from(number).unwrap(),
+    }
+    .example()
+}
+
+#[tokio::test]
+async fn commits_that_nothing_relates_are_compared_once_and_the_older_one_ends() {
+    let stage = Stage::new().await;
+    stage.line(1..=2);
+    stage.gateway.receives(&push(2));
+    let newer = stage.made(2).await;
+    stage.gateway.receives(&push(1));
+    let older = stage.made(1).await;
+    wait_until(SOON, "GitHub's word", async || stage.is_compared().await).await;
+    stage.uploads(2).await;
+    stage.api.wait_for(&newer.id, &[State::Succeeded]).await;
+    stage.uploads(1).await;
+    let ended = stage.api.wait_for(&older.id, &[State::Superseded]).await;
+    assert_eq!(ended.superseded_by, newer.id);
+    assert_eq!(stage.github.calls("repos/compare-commits"), 1);
+}
+
+#[tokio::test]
+async fn while_github_is_down_admission_orders_and_its_word_is_heard_when_it_is_back() {
+    let stage = Stage::with(pb::policy::Order::Queue, &[]).await;
+    stage.line(1..=3);
+    stage.github.goes_down();
+    // What acts meanwhile keeps the lane, so that two wait.
+    stage.edge.act(|script| script.frozen = true);
+    stage.gateway.receives(&push(1));
+    let acting = stage.made(1).await;
+    stage.uploads(1).await;
+    stage.api.wait_in(&acting.id, pb::step::Kind::Stage).await;
+    stage.gateway.receives(&push(3));
+    let newer = stage.made(3).await;
+    stage.uploads(3).await;
+    stage.gateway.receives(&push(2));
+    let older = stage.made(2).await;
+    stage.uploads(2).await;
+    wait_until(SOON, "GitHub to be asked in vain", async || {
+        let asked = "SELECT count(*) FROM comparison WHERE attempts > 0 AND note <> ''";
+        stage.sandbox.number(asked).await == 3
+    })
+    .await;
+    for waits in [&newer, &older] {
+        let waits = stage.api.deployment(&waits.id).await;
+        assert_eq!(waits.state(), State::Pending, "{waits:?}");
+    }
+    stage.github.comes_back();
+    stage.sandbox.database.advance(Duration::from_mins(2)).await;
+    let ended = stage.api.wait_for(&older.id, &[State::Superseded]).await;
+    assert_eq!(ended.superseded_by, newer.id);
+    stage.edge.act(|script| script.frozen = false);
+    stage.api.wait_for(&newer.id, &[State::Succeeded]).await;
+}
+
+#[tokio::test]
+async fn limits_are_obeyed_and_no_call_is_repeated_before_its_time() {
+    let stage = Stage::new().await;
+    stage.line(1..=2);
+    for fault in [Fault::Limited(2), Fault::Secondary(2)] {
+        stage.github.fails("repos/compare-commits", fault);
+    }
+    stage.gateway.receives(&push(2));
+    stage.made(2).await;
+    stage.gateway.receives(&push(1));
+    stage.made(1).await;
+    wait_until(SOON, "GitHub's limit", async || {
+        let limited = "SELECT count(*) FROM comparison WHERE note LIKE '%limit%'";
+        stage.sandbox.number(limited).await == 1
+    })
+    .await;
+    // The clock of the database goes on; the budget's does not, and it keeps the call.
+    stage.sandbox.database.advance(Duration::from_secs(3)).await;
+    wait_until(SOON, "the next try", async || {
+        let tried = "SELECT count(*) FROM comparison WHERE attempts > 1";
+        stage.sandbox.number(tried).await == 1
+    })
+    .await;
+    assert_eq!(stage.github.calls("repos/compare-commits"), 1);
+    wait_until(SOON, "GitHub's word", async || stage.is_compared().await).await;
+    assert_eq!(stage.github.calls("repos/compare-commits"), 3);
+}
+
+#[tokio::test]
+async fn a_push_that_vanished_is_found_by_its_head_and_its_late_delivery_changes_nothing() {
+    let stage = Stage::new().await;
+    stage.line(1..=3);
+    stage.github.branch(REPOSITORY, "main", &commit(1));
+    stage
+        .github
+        .hook("https://candlefish.example/v1/webhooks/github");
+    wait_until(SOON, "the first look", async || {
+        let seen = "SELECT count(*) FROM github_branch";
+        stage.sandbox.number(seen).await == 1
+    })
+    .await;
+    // What was there before anybody pushed is no push.
+    assert_eq!(stage.deployments().await, 0);
+    // Two pushes while the gateway is down.
+    stage.github.branch(REPOSITORY, "main", &commit(3));
+    stage.github.delivered(REPOSITORY, "guid-of-3", 502);
+    let made = stage.made(3).await;
+    assert_eq!(
+        (made.created_by.as_str(), made.reason.as_str()),
+        ("github", "pushed to main")
+    );
+    let release = made.release.clone().unwrap();
+    assert_eq!(
+        (release.author.as_str(), release.message.as_str()),
+        ("Ada", "Change 0000000")
+    );
+    poll_until(SOON, "the delivery to be asked for", async || {
+        let again = stage.github.redelivered(REPOSITORY);
+        if again == ["guid-of-3"] {
+            Ok(())
+        } else {
+            Err(again)
+        }
+    })
+    .await;
+    let late = stage.gateway.receives(&push_after(&commit(2), 3));
+    stage.decided(&late, "ignored", "duplicate").await;
+    // And the one before it is older: the head brought it along.
+    stage.uploads(3).await;
+    stage.api.wait_for(&made.id, &[State::Succeeded]).await;
+    let late = stage.gateway.receives(&push_after(&commit(1), 2));
+    stage.decided(&late, "superseded", "older").await;
+    assert_eq!(stage.deployments().await, 1);
+}
+
+#[tokio::test]
+async fn a_push_that_ended_badly_is_not_made_again_by_its_late_delivery() {
+    let stage = Stage::new().await;
+    stage.line(1..=2);
+    stage.gateway.receives(&push(1));
+    let first = stage.made(1).await;
+    stage.uploads(1).await;
+    stage.api.wait_for(&first.id, &[State::Succeeded]).await;
+    stage.github.branch(REPOSITORY, "main", &commit(2));
+    let made = stage.made(2).await;
+    stage.api.cancel(&made.id).await.unwrap();
+    stage.api.wait_for(&made.id, &[State::Cancelled]).await;
+    let late = stage.gateway.receives(&push_after(&commit(1), 2));
+    stage.decided(&late, "ignored", "duplicate").await;
+    wait_until(SOON, "two more looks", async || {
+        stage.github.calls("repos/get-branch") > 5
+    })
+    .await;
+    assert_eq!(stage.deployments().await, 2);
+}
+
+#[tokio::test]
+async fn a_head_that_changes_nothing_that_counts_is_ignored_as_its_push_would_be() {
+    let stage = Stage::new().await;
+    stage.line(1..=1);
+    stage
+        .github
+        .commit(REPOSITORY, &commit(2), &[&commit(1)], &["src/a.rs"]);
+    stage.gateway.receives(&push(1));
+    stage.made(1).await;
+    stage.github.branch(REPOSITORY, "main", &commit(2));
+    wait_until(SOON, "the head to be decided", async || {
+        let ignored = "SELECT count(*) FROM trigger WHERE swept AND reason = 'paths'";
+        stage.sandbox.number(ignored).await == 1
+    })
+    .await;
+    assert_eq!(stage.deployments().await, 1);
+}
+
+/// What GitHub shows of the one deployment, once it shows these states.
+async fn shown(stage: &Stage, states: &[&str]) -> serde_json::Value {
+    poll_until(SOON, "GitHub to show it", async || {
+        let shown = stage.github.deployments(REPOSITORY);
+        match &shown[..] {
+            [(one, told)] if told == states => Ok(one.clone()),
+            _ => Err(shown),
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_push_s_deployment_shows_at_github_once_with_every_state_once() {
+    let stage = Stage::with(
+        pb::policy::Order::Latest,
+        &[("CANDLEFISH_PUBLIC_URL", "https://candlefish.example")],
+    )
+    .await;
+    stage.line(1..=2);
+    stage.gateway.receives(&push(1));
+    let first = stage.made(1).await;
+    let one = shown(&stage, &["queued"]).await;
+    assert_eq!(one["payload"]["candlefish"], first.id.as_str());
+    assert_eq!(one["environment"], "docs/production");
+    assert_eq!(one["production_environment"], true);
+    assert_eq!(one["sha"], commit(1).as_str());
+    stage.edge.act(|script| script.frozen = true);
+    stage.uploads(1).await;
+    shown(&stage, &["queued", "in_progress"]).await;
+    stage.edge.act(|script| script.frozen = false);
+    stage.api.wait_for(&first.id, &[State::Succeeded]).await;
+    shown(&stage, &["queued", "in_progress", "success"]).await;
+    // What takes its place says so of it.
+    stage.gateway.receives(&push_after(&commit(1), 2));
+    let second = stage.made(2).await;
+    stage.uploads(2).await;
+    stage.api.wait_for(&second.id, &[State::Succeeded]).await;
+    poll_until(SOON, "the first to be inactive", async || {
+        let shown = stage.github.deployments(REPOSITORY);
+        let last = |place: usize| {
+            let told = shown.get(place).and_then(|one| one.1.last());
+            told.cloned().unwrap_or_default()
+        };
+        if (last(0).as_str(), last(1).as_str()) == ("inactive", "success") {
+            Ok(())
+        } else {
+            Err(shown.clone())
+        }
+    })
+    .await;
+    assert_eq!(stage.github.calls("repos/create-deployment"), 2);
+}
+
+#[tokio::test]
+async fn an_answer_that_was_lost_is_looked_for_and_nothing_is_written_twice() {
+    let stage = Stage::new().await;
+    stage.line(1..=1);
+    stage
+        .github
+        .fails("repos/create-deployment", Fault::AnswerLost);
+    stage
+        .github
+        .fails("repos/create-deployment-status", Fault::AnswerLost);
+    stage.gateway.receives(&push(1));
+    stage.made(1).await;
+    let is_told = "SELECT count(*) FROM github_deployment WHERE told = 'queued'";
+    wait_until(SOON, "GitHub to know it", async || {
+        // Each turn after the first waits for a while of the database's clock.
+        stage.sandbox.database.advance(Duration::from_secs(1)).await;
+        stage.sandbox.number(is_told).await == 1
+    })
+    .await;
+    shown(&stage, &["queued"]).await;
+    assert_eq!(stage.github.calls("repos/create-deployment"), 1);
+    assert_eq!(stage.github.calls("repos/create-deployment-status"), 1);
+}
+
+#[tokio::test]
+async fn what_did_not_happen_is_done_again_whatever_went_wrong() {
+    for fault in [
+        Fault::Fails,
+        Fault::Silent,
+        Fault::Limited(1),
+        Fault::Secondary(1),
+    ] {
+        let stage = Stage::new().await;
+        stage.line(1..=1);
+        stage.github.fails("repos/create-deployment", fault);
+        stage.github.fails("repos/create-deployment-status", fault);
+        stage.gateway.receives(&push(1));
+        let made = stage.made(1).await;
+        let is_told = "SELECT count(*) FROM github_deployment WHERE told = 'queued'";
+        wait_until(SOON, "GitHub to know it", async || {
+            stage.sandbox.database.advance(Duration::from_secs(1)).await;
+            stage.sandbox.number(is_told).await == 1
+        })
+        .await;
+        shown(&stage, &["queued"]).await;
+        assert_eq!(
+            stage.github.calls("repos/create-deployment"),
+            2,
+            "{fault:?}"
+        );
+        // It is nothing to the deployment.
+        let waits = stage.api.deployment(&made.id).await;
+        assert_eq!(waits.state(), State::Pending);
+    }
+}
+
+#[tokio::test]
+async fn a_crash_after_the_intent_leaves_one_deployment_at_github() {
+    for fault in [Fault::Silent, Fault::AnswerLost] {
+        let stage = Stage::with(
+            pb::policy::Order::Latest,
+            &[("CANDLEFISH_GITHUB_TIMEOUT_MS", "60000")],
+        )
+        .await;
+        stage.line(1..=1);
+        stage.github.fails("repos/create-deployment", fault);
+        stage.gateway.receives(&push(1));
+        let made = stage.made(1).await;
+        wait_until(SOON, "the call to be made", async || {
+            stage.github.calls("repos/create-deployment") == 1
+        })
+        .await;
+        let Stage {
+            github,
+            sandbox,
+            gateway: _gateway,
+            orchestrator,
+            edge: _edge,
+            api: _api,
+        } = stage;
+        orchestrator.kill().await;
+        let again = sandbox.start().await;
+        sandbox.database.advance(Duration::from_mins(10)).await;
+        let told = poll_until(SOON, "GitHub to show it", async || {
+            let shown = github.deployments(REPOSITORY);
+            match &shown[..] {
+                [(_, told)] if !told.is_empty() => Ok(told.clone()),
+                _ => Err(shown),
+            }
+        })
+        .await;
+        assert_eq!(told, ["queued"], "{fault:?}: {made:?}");
+        let calls = if fault == Fault::Silent { 2 } else { 1 };
+        assert_eq!(github.calls("repos/create-deployment"), calls, "{fault:?}");
+        again.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn while_github_is_down_deployments_go_on_and_what_is_now_is_told_when_it_is_back() {
+    let stage = Stage::new().await;
+    stage.line(1..=1);
+    stage.github.goes_down();
+    stage.gateway.receives(&push(1));
+    let made = stage.made(1).await;
+    stage.uploads(1).await;
+    stage.api.wait_for(&made.id, &[State::Succeeded]).await;
+    let url = format!("http://{}/metrics", stage.orchestrator.running.ops_address);
+    wait_until(SOON, "GitHub to be left alone", async || {
+        stage
+            .sandbox
+            .database
+            .advance(Duration::from_secs(10))
+            .await;
+        let said = reqwest::get(&url).await.unwrap().text().await.unwrap();
+        said.lines().any(|line| {
+            line.starts_with("github_calls_total{") && line.contains(r#"outcome="resting""#)
+        })
+    })
+    .await;
+    stage.github.comes_back();
+    wait_until(SOON, "GitHub to know it", async || {
+        stage
+            .sandbox
+            .database
+            .advance(Duration::from_secs(10))
+            .await;
+        stage.github.deployments(REPOSITORY).len() == 1
+    })
+    .await;
+    shown(&stage, &["success"]).await;
+}
+
+#[tokio::test]
+async fn an_app_asks_as_its_installation_with_one_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("app.pem");
+    let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
+    let der: Pkcs8V1Der<'_> = pair.as_der().unwrap();
+    let text = STANDARD.encode(der.as_ref());
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n");
+    std::fs::write(&key, pem).unwrap();
+    let stage = Stage::with(
+        pb::policy::Order::Latest,
+        &[
+            ("CANDLEFISH_GITHUB_TOKEN", ""),
+            ("CANDLEFISH_GITHUB_APP_ID", "1"),
+            ("CANDLEFISH_GITHUB_APP_KEY", key.to_str().unwrap()),
+        ],
+    )
+    .await;
+    stage.line(1..=1);
+    stage.github.branch(REPOSITORY, "main", &commit(1));
+    wait_until(SOON, "several looks", async || {
+        stage.github.calls("repos/get-branch") > 3
+    })
+    .await;
+    let asked = |operation| stage.github.calls(operation);
+    assert_eq!(asked("apps/get-repo-installation"), 1);
+    assert_eq!(asked("apps/create-installation-access-token"), 1);
+}

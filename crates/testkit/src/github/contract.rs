@@ -1,0 +1,240 @@
+//! GitHub's own description of its API, and whether calls and answers keep to it.
+
+use std::collections::HashMap;
+
+use jsonschema::Validator;
+use serde_json::{Map, Value, json};
+
+/// Some operations of GitHub's description (see the README beside it).
+const DESCRIPTION: &str = include_str!("api.json");
+
+/// The description, read; what is compiled once is kept.
+pub(super) struct Contract {
+    document: Value,
+    compiled: HashMap<String, Validator>,
+}
+
+/// An operation that a call found.
+#[derive(Debug, Clone)]
+pub(super) struct Operation {
+    /// GitHub's name for it: `repos/create-deployment`.
+    pub(super) id: String,
+    /// What the path said, by name.
+    pub(super) parameters: HashMap<String, String>,
+    /// Where it stands in the description.
+    pointer: String,
+}
+
+impl Contract {
+    /// Reads the description.
+    pub(super) fn read() -> Self {
+        Self {
+            document: serde_json::from_str(DESCRIPTION).unwrap(),
+            compiled: HashMap::new(),
+        }
+    }
+
+    /// The operation of a call; none that GitHub does not have.
+    pub(super) fn find(&self, method: &str, path: &str) -> Result<Operation, String> {
+        let method = method.to_lowercase();
+        let paths = self.document["paths"].as_object().unwrap();
+        let found = paths.iter().find_map(|(template, item)| {
+            let operation = item.get(&method)?;
+            let parameters = matched(template, path)?;
+            Some(Operation {
+                id: operation["operationId"].as_str().unwrap().to_owned(),
+                parameters,
+                pointer: format!("/paths/{}/{method}", escaped(template)),
+            })
+        });
+        found.ok_or_else(|| format!("no operation {method} {path} is described"))
+    }
+
+    /// What is wrong with a request; nothing when it keeps to the description.
+    pub(super) fn faults_of_request(
+        &mut self,
+        operation: &Operation,
+        query: &[(String, String)],
+        body: &[u8],
+    ) -> Vec<String> {
+        let described = self.at(&operation.pointer).clone();
+        let known: Vec<Value> = described["parameters"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|one| self.resolved(one))
+            .collect();
+        let mut faults = Vec::new();
+        for (name, value) in query {
+            let parameter = known
+                .iter()
+                .find(|one| one["in"] == "query" && one["name"] == name.as_str());
+            match parameter {
+                None => faults.push(format!("{}: no query {name} is described", operation.id)),
+                Some(one) => {
+                    let key = format!("{} query {name}", operation.id);
+                    let value = typed(&one["schema"], value);
+                    faults.extend(self.faults(&key, &one["schema"], &value));
+                }
+            }
+        }
+        for one in known.iter().filter(|one| one["in"] == "path") {
+            let name = one["name"].as_str().unwrap();
+            let value = operation.parameters.get(name).map(String::as_str);
+            let value = typed(&one["schema"], value.unwrap_or_default());
+            let key = format!("{} path {name}", operation.id);
+            faults.extend(self.faults(&key, &one["schema"], &value));
+        }
+        let schema = &described["requestBody"]["content"]["application/json"]["schema"];
+        let key = format!("{} request", operation.id);
+        match (schema.is_null(), body.is_empty()) {
+            (_, true) if described["requestBody"]["required"] != true => {}
+            (true, false) => faults.push(format!("{key}: no body is described")),
+            (true, true) => {}
+            (false, _) => match serde_json::from_slice::<Value>(body) {
+                Ok(body) => faults.extend(self.faults(&key, schema, &body)),
+                Err(error) => faults.push(format!("{key}: {error}")),
+            },
+        }
+        faults
+    }
+
+    /// What is wrong with an answer. Errors that GitHub gives to every call are not described.
+    pub(super) fn faults_of_answer(
+        &mut self,
+        operation: &Operation,
+        status: u16,
+        body: &Value,
+    ) -> Vec<String> {
+        let key = format!("{} answer {status}", operation.id);
+        let pointer = format!("{}/responses/{status}", operation.pointer);
+        let Some(described) = self.document.pointer(&pointer).cloned() else {
+            return vec![format!("{key}: no such answer is described")];
+        };
+        let described = self.resolved(&described);
+        let schema = &described["content"]["application/json"]["schema"];
+        if schema.is_null() {
+            return Vec::new();
+        }
+        self.faults(&key, schema, body)
+    }
+
+    fn faults(&mut self, key: &str, schema: &Value, value: &Value) -> Vec<String> {
+        if !self.compiled.contains_key(key) {
+            let mut root = Map::new();
+            root.insert("components".to_owned(), self.document["components"].clone());
+            root.insert("allOf".to_owned(), json!([schema]));
+            let compiled = jsonschema::validator_for(&Value::Object(root));
+            self.compiled.insert(key.to_owned(), compiled.unwrap());
+        }
+        let errors = self.compiled[key].iter_errors(value);
+        errors
+            .map(|error| format!("{key}: {error} at {:?}", error.instance_path().to_string()))
+            .collect()
+    }
+
+    fn at(&self, pointer: &str) -> &Value {
+        self.document.pointer(pointer).unwrap()
+    }
+
+    fn resolved(&self, value: &Value) -> Value {
+        let reference = value.get("$ref").and_then(Value::as_str);
+        reference.map_or_else(
+            || value.clone(),
+            |reference| self.at(reference.trim_start_matches('#')).clone(),
+        )
+    }
+}
+
+/// A parameter as its schema means it.
+fn typed(schema: &Value, text: &str) -> Value {
+    let number = schema["type"] == "integer";
+    let parsed = number.then(|| text.parse::<i64>().ok()).flatten();
+    parsed.map_or_else(|| json!(text), |number| json!(number))
+}
+
+fn escaped(template: &str) -> String {
+    template.replace('~', "~0").replace('/', "~1")
+}
+
+/// What a path says of a template's names.
+fn matched(template: &str, path: &str) -> Option<HashMap<String, String>> {
+    let (wanted, given): (Vec<_>, Vec<_>) =
+        (template.split('/').collect(), path.split('/').collect());
+    if wanted.len() != given.len() {
+        return None;
+    }
+    let mut parameters = HashMap::new();
+    for (wanted, given) in wanted.into_iter().zip(given) {
+        // One segment may hold two names: `{base}...{head}`.
+        let (wanted, given) = match wanted.split_once("...") {
+            Some(two) => (vec![two.0, two.1], given.split_once("...")?),
+            None => (vec![wanted], (given, "")),
+        };
+        for (wanted, given) in wanted.into_iter().zip([given.0, given.1]) {
+            match wanted
+                .strip_prefix('{')
+                .and_then(|one| one.strip_suffix('}'))
+            {
+                Some(name) => drop(parameters.insert(name.to_owned(), given.to_owned())),
+                None if wanted == given => {}
+                None => return None,
+            }
+        }
+    }
+    Some(parameters)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_github_would_refuse_is_found() {
+        let mut contract = Contract::read();
+        let create = contract.find("POST", "/repos/a/b/deployments").unwrap();
+        assert_eq!(create.id, "repos/create-deployment");
+        let mut faults = |body: Value| {
+            contract
+                .faults_of_request(&create, &[], body.to_string().as_bytes())
+                .len()
+        };
+        assert_eq!(faults(json!({"ref": "main", "payload": {"a": 1}})), 0);
+        assert_eq!(faults(json!({"payload": {}})), 1);
+        assert_eq!(faults(json!({"ref": "main", "auto_merge": "no"})), 1);
+        assert_eq!(contract.faults_of_request(&create, &[], b"").len(), 1);
+        assert!(contract.find("POST", "/repos/a/b/merges").is_err());
+        let list = contract.find("GET", "/repos/a/b/deployments").unwrap();
+        let query = |name: &str, value: &str| vec![(name.to_owned(), value.to_owned())];
+        assert!(
+            contract
+                .faults_of_request(&list, &query("sha", "1"), b"")
+                .is_empty()
+        );
+        assert_eq!(
+            contract
+                .faults_of_request(&list, &query("page", "x"), b"")
+                .len(),
+            1
+        );
+        assert_eq!(
+            contract
+                .faults_of_request(&list, &query("word", "x"), b"")
+                .len(),
+            1
+        );
+    }
+
+    #[test]
+    fn an_answer_that_github_does_not_give_is_found() {
+        let mut contract = Contract::read();
+        let status = "/repos/a/b/deployments/1/statuses";
+        let status = contract.find("POST", status).unwrap();
+        assert!(
+            !contract
+                .faults_of_answer(&status, 201, &json!({"id": 1}))
+                .is_empty()
+        );
+        assert_eq!(contract.faults_of_answer(&status, 418, &json!({})).len(), 1);
+    }
+}

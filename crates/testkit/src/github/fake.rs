@@ -1,0 +1,336 @@
+//! A GitHub that keeps what it is told, for tests: commits, branches, webhooks and their deliveries,
+//! deployments and their statuses, comments. It can be told to fail.
+//!
+//! Every call and every answer is held against GitHub's own description: a call that GitHub would
+//! not take is answered 422, and the test that had it fails when the fake goes.
+
+mod answers;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State as Extracted,
+    http::{HeaderMap, Method, StatusCode, Uri},
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+use tokio::task::AbortHandle;
+
+use super::contract::{Contract, Operation};
+
+/// How a call fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// 500, and nothing happened.
+    Fails,
+    /// 429, again in so many seconds.
+    Limited(u64),
+    /// 403 as for too many writes, again in so many seconds.
+    Secondary(u64),
+    /// No answer, and nothing happened.
+    Silent,
+    /// No answer, and yet it happened.
+    AnswerLost,
+}
+
+/// The fake; cheap to clone.
+#[derive(Clone)]
+pub struct Fake {
+    state: Arc<Mutex<State>>,
+    address: SocketAddr,
+    _serving: Arc<Serving>,
+}
+
+impl std::fmt::Debug for Fake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Fake").field(&self.address).finish()
+    }
+}
+
+struct Serving {
+    task: AbortHandle,
+    state: Arc<Mutex<State>>,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.task.abort();
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if !std::thread::panicking() {
+            assert_eq!(state.broken, Vec::<String>::new(), "GitHub's description");
+        }
+    }
+}
+
+struct State {
+    contract: Contract,
+    repositories: HashMap<String, Repository>,
+    /// Where the webhooks of all repositories go; none without.
+    hook: Option<String>,
+    faults: Vec<(String, Fault)>,
+    is_down: bool,
+    calls: Vec<String>,
+    broken: Vec<String>,
+    last_id: u64,
+}
+
+/// What one repository has.
+#[derive(Debug, Default)]
+struct Repository {
+    parents: HashMap<String, Vec<String>>,
+    files: HashMap<String, Vec<String>>,
+    branches: BTreeMap<String, String>,
+    deliveries: Vec<Delivery>,
+    deployments: Vec<Value>,
+    statuses: HashMap<u64, Vec<Value>>,
+    comments: Vec<Value>,
+}
+
+#[derive(Debug, Clone)]
+struct Delivery {
+    id: u64,
+    guid: String,
+    status_code: u16,
+    redelivery: bool,
+    event: String,
+}
+
+impl Fake {
+    /// Serves on a port of its own.
+    pub async fn start() -> Self {
+        let state = Arc::new(Mutex::new(State {
+            contract: Contract::read(),
+            repositories: HashMap::new(),
+            hook: None,
+            faults: Vec::new(),
+            is_down: false,
+            calls: Vec::new(),
+            broken: Vec::new(),
+            last_id: 0,
+        }));
+        let router = Router::new()
+            .fallback(answer)
+            .with_state(Arc::clone(&state));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serving = async move { axum::serve(listener, router).await.unwrap() };
+        let task = spawn(serving);
+        Self {
+            _serving: Arc::new(Serving {
+                task,
+                state: Arc::clone(&state),
+            }),
+            state,
+            address,
+        }
+    }
+
+    /// For a client's configuration.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A commit with its parents and the files that it changes.
+    pub fn commit(&self, repository: &str, commit: &str, parents: &[&str], files: &[&str]) {
+        let owned = |names: &[&str]| names.iter().map(|&one| one.to_owned()).collect();
+        self.with(|state| {
+            let repository = state.repository(repository);
+            repository.parents.insert(commit.to_owned(), owned(parents));
+            repository.files.insert(commit.to_owned(), owned(files));
+        });
+    }
+
+    /// A branch is at this commit from now on.
+    pub fn branch(&self, repository: &str, branch: &str, commit: &str) {
+        self.with(|state| {
+            let branches = &mut state.repository(repository).branches;
+            branches.insert(branch.to_owned(), commit.to_owned());
+        });
+    }
+
+    /// Every repository has a webhook that goes there.
+    pub fn hook(&self, url: &str) {
+        self.with(|state| state.hook = Some(url.to_owned()));
+    }
+
+    /// GitHub tried to bring a delivery, and got this status; answers its number.
+    pub fn delivered(&self, repository: &str, guid: &str, status_code: u16) -> u64 {
+        self.with(|state| {
+            let id = state.next_id();
+            state.repository(repository).deliveries.push(Delivery {
+                id,
+                guid: guid.to_owned(),
+                status_code,
+                redelivery: false,
+                event: "push".to_owned(),
+            });
+            id
+        })
+    }
+
+    /// The next call of an operation (`repos/create-deployment`) fails so.
+    pub fn fails(&self, operation: &str, fault: Fault) {
+        self.with(|state| state.faults.push((operation.to_owned(), fault)));
+    }
+
+    /// Every call fails until it is up again.
+    pub fn goes_down(&self) {
+        self.with(|state| state.is_down = true);
+    }
+
+    /// It answers again.
+    pub fn comes_back(&self) {
+        self.with(|state| state.is_down = false);
+    }
+
+    /// How often an operation was called, failed ones too.
+    pub fn calls(&self, operation: &str) -> usize {
+        self.with(|state| state.calls.iter().filter(|one| *one == operation).count())
+    }
+
+    /// The guids of the deliveries that were asked for once more.
+    pub fn redelivered(&self, repository: &str) -> Vec<String> {
+        self.with(|state| {
+            let deliveries = state.repository(repository).deliveries.iter();
+            let again = deliveries.filter(|one| one.redelivery);
+            again.map(|one| one.guid.clone()).collect()
+        })
+    }
+
+    /// The deployments of a repository, oldest first, each with the states it was given.
+    pub fn deployments(&self, repository: &str) -> Vec<(Value, Vec<String>)> {
+        self.with(|state| {
+            let repository = state.repository(repository);
+            let told = |one: &Value| {
+                let id = one["id"].as_u64().unwrap();
+                let statuses = repository.statuses.get(&id).into_iter().flatten();
+                statuses
+                    .map(|status| status["state"].as_str().unwrap().to_owned())
+                    .collect()
+            };
+            let all = repository.deployments.iter();
+            all.map(|one| (one.clone(), told(one))).collect()
+        })
+    }
+
+    /// The comments of an issue or a pull request.
+    pub fn comments(&self, repository: &str) -> Vec<Value> {
+        self.with(|state| state.repository(repository).comments.clone())
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "it ends with the fake")]
+fn spawn(serving: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+    tokio::spawn(serving).abort_handle()
+}
+
+impl State {
+    fn repository(&mut self, name: &str) -> &mut Repository {
+        self.repositories.entry(name.to_lowercase()).or_default()
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    fn fault(&mut self, operation: &str) -> Option<Fault> {
+        if self.is_down {
+            return Some(Fault::Fails);
+        }
+        let place = self.faults.iter().position(|(of, _)| of == operation)?;
+        Some(self.faults.remove(place).1)
+    }
+}
+
+type Shared = Arc<Mutex<State>>;
+
+async fn answer(
+    Extracted(shared): Extracted<Shared>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let (operation, fault) = {
+        let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = uri.path();
+        let operation = match state.contract.find(method.as_str(), path) {
+            Ok(operation) => operation,
+            Err(words) => {
+                state.broken.push(words.clone());
+                return refusal(StatusCode::UNPROCESSABLE_ENTITY, &words);
+            }
+        };
+        state.calls.push(operation.id.clone());
+        let query = pairs(uri.query().unwrap_or_default());
+        let faults = state.contract.faults_of_request(&operation, &query, &body);
+        if !faults.is_empty() {
+            state.broken.extend(faults.clone());
+            return refusal(StatusCode::UNPROCESSABLE_ENTITY, &faults.join("; "));
+        }
+        if !headers.contains_key("authorization") {
+            return refusal(StatusCode::UNAUTHORIZED, "Requires authentication");
+        }
+        let fault = state.fault(&operation.id);
+        (operation, fault)
+    };
+    match fault {
+        Some(Fault::Fails) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "Server Error"),
+        Some(Fault::Limited(after)) => limited(StatusCode::TOO_MANY_REQUESTS, after),
+        Some(Fault::Secondary(after)) => limited(StatusCode::FORBIDDEN, after),
+        Some(Fault::Silent) => std::future::pending().await,
+        Some(Fault::AnswerLost) => {
+            drop(act(&shared, &operation, &uri, &body));
+            std::future::pending().await
+        }
+        None => act(&shared, &operation, &uri, &body),
+    }
+}
+
+/// Does what is asked, and holds the answer against the description.
+fn act(shared: &Shared, operation: &Operation, uri: &Uri, body: &[u8]) -> Response {
+    let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let query = pairs(uri.query().unwrap_or_default()).into_iter().collect();
+    let (status, body) = answers::answer(&mut state, operation, &query, &body);
+    let faults = state.contract.faults_of_answer(operation, status, &body);
+    state.broken.extend(faults);
+    let status = StatusCode::from_u16(status).unwrap();
+    (status, axum::Json(body)).into_response()
+}
+
+fn pairs(query: &str) -> Vec<(String, String)> {
+    let pairs = query.split('&').filter(|one| !one.is_empty());
+    let pairs = pairs.map(|one| one.split_once('=').unwrap_or((one, "")));
+    pairs
+        .map(|(name, value)| (name.to_owned(), answers::decoded(value)))
+        .collect()
+}
+
+fn refusal(status: StatusCode, message: &str) -> Response {
+    let body = json!({
+        "message": message,
+        "documentation_url": "https://docs.github.com/rest",
+        "status": status.as_u16().to_string(),
+    });
+    (status, axum::Json(body)).into_response()
+}
+
+fn limited(status: StatusCode, after: u64) -> Response {
+    let mut response = refusal(status, "You have exceeded a secondary rate limit.");
+    response
+        .headers_mut()
+        .insert("retry-after", after.to_string().parse().unwrap());
+    response
+}
