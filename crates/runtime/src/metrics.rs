@@ -212,7 +212,7 @@ const ALL: [(Kind, &str, &str); 25] = [
     (
         Kind::Gauge,
         GITHUB_RESTING,
-        "1 while GitHub is left alone because it failed too often.",
+        "Whether GitHub is left alone because it failed too often: 1 while it is.",
     ),
     (
         Kind::Counter,
