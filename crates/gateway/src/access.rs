@@ -37,15 +37,6 @@ fn parts<T>(request: Request<T>) -> Result<(MetadataMap, Caller, T), Status> {
     Ok((metadata, caller, message))
 }
 
-fn lost(_: candlefish_runtime::tasks::Lost) -> Status {
-    Refusal::new(
-        Code::Unavailable,
-        "stopping",
-        "the gateway is stopping; repeat the call with the same idempotency key",
-    )
-    .into()
-}
-
 #[tonic::async_trait]
 impl AccessService for Rpc {
     async fn who_am_i(&self, request: Request<WhoAmIRequest>) -> Answer<WhoAmIResponse> {
@@ -68,11 +59,7 @@ impl AccessService for Rpc {
         let pool = self.pool.clone();
         // A command that has begun ends, whatever becomes of its caller.
         let work = async move { principal::create(&pool, &metadata, &caller, message).await };
-        Ok(self
-            .tasks
-            .complete("create principal", work)
-            .await
-            .map_err(lost)??)
+        self.tasks.command("create principal", work).await
     }
 
     async fn list_principals(
@@ -91,11 +78,7 @@ impl AccessService for Rpc {
         let (metadata, caller, message) = parts(request)?;
         let pool = self.pool.clone();
         let work = async move { token::create::create(&pool, &metadata, &caller, message).await };
-        Ok(self
-            .tasks
-            .complete("create token", work)
-            .await
-            .map_err(lost)??)
+        self.tasks.command("create token", work).await
     }
 
     async fn list_tokens(&self, request: Request<ListTokensRequest>) -> Answer<ListTokensResponse> {
@@ -114,10 +97,6 @@ impl AccessService for Rpc {
             }
             Ok::<_, Refusal>(answer)
         };
-        Ok(self
-            .tasks
-            .complete("revoke token", work)
-            .await
-            .map_err(lost)??)
+        self.tasks.command("revoke token", work).await
     }
 }

@@ -17,6 +17,8 @@ use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
+use crate::refusal::{Code, Refusal};
+
 /// What it means when a task ends before the process stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
@@ -105,6 +107,22 @@ impl Tasks {
         };
         let handle = spawn(tasks.inner.work.track_future(kept.in_current_span()));
         handle.await.ok().flatten().ok_or(Lost { name })
+    }
+
+    /// Carries a command of an RPC to its end, as [`Tasks::complete`] does; its refusal is a status,
+    /// and so is the loss of it.
+    pub async fn command<T, E, F>(&self, name: &'static str, command: F) -> Result<T, tonic::Status>
+    where
+        T: Send + 'static,
+        E: Into<tonic::Status> + Send + 'static,
+        F: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let done = self.complete(name, command).await;
+        let done = done.map_err(|_lost| {
+            let words = "the service is stopping; repeat the call with the same idempotency key";
+            Refusal::new(Code::Unavailable, "stopping", words)
+        })?;
+        done.map_err(Into::into)
     }
 
     /// Spawns a part of the shell: it ends last, by itself, at the hard token.

@@ -57,16 +57,6 @@ impl Rpc {
         }
     }
 
-    /// A command that began is finished, whatever becomes of the caller's connection.
-    async fn complete<T: Send + 'static>(
-        &self,
-        command: impl Future<Output = Result<T, Error>> + Send + 'static,
-    ) -> Result<T, Status> {
-        let done = self.tasks.complete("command", command).await;
-        let done = done.map_err(|lost| Status::unavailable(lost.to_string()))?;
-        Ok(done?)
-    }
-
     /// The deployment, if the caller may see it.
     async fn find(&self, caller: &Caller, id: &str) -> Result<super::Deployment, Status> {
         let mut faults = Faults::default();
@@ -93,9 +83,11 @@ impl DeploymentService for Rpc {
         let cmd = Create::try_from(message)?;
         let (ctx, together) = (self.ctx.clone(), self.together.clone());
         let reply = self
-            .complete(Box::pin(async move {
-                together.create(&ctx, caller, key, cmd).await
-            }))
+            .tasks
+            .command(
+                "command",
+                Box::pin(async move { together.create(&ctx, caller, key, cmd).await }),
+            )
             .await?;
         Ok(reply.into_response())
     }
@@ -244,7 +236,10 @@ impl DeploymentService for Rpc {
         };
         let ctx = self.ctx.clone();
         let reply = self
-            .complete(async move { retry::retry(&ctx, &caller, key, cmd).await })
+            .tasks
+            .command("command", async move {
+                retry::retry(&ctx, &caller, key, cmd).await
+            })
             .await?;
         Ok(reply.into_response())
     }
@@ -267,7 +262,10 @@ impl DeploymentService for Rpc {
         };
         let ctx = self.ctx.clone();
         let reply = self
-            .complete(async move { advance::advance(&ctx, &caller, key, cmd).await })
+            .tasks
+            .command("command", async move {
+                advance::advance(&ctx, &caller, key, cmd).await
+            })
             .await?;
         Ok(reply.into_response())
     }
@@ -287,7 +285,10 @@ impl DeploymentService for Rpc {
         };
         let ctx = self.ctx.clone();
         let reply = self
-            .complete(async move { pin::change(&ctx, &caller, key, cmd).await })
+            .tasks
+            .command("command", async move {
+                pin::change(&ctx, &caller, key, cmd).await
+            })
             .await?;
         Ok(reply.into_response())
     }
@@ -300,7 +301,11 @@ impl DeploymentService for Rpc {
         let cmd = RollBack::try_from(message)?;
         let ctx = self.ctx.clone();
         let command = Box::pin(async move { roll_back::roll_back(&ctx, &caller, key, cmd).await });
-        Ok(self.complete(command).await?.into_response())
+        Ok(self
+            .tasks
+            .command("command", command)
+            .await?
+            .into_response())
     }
 }
 
@@ -323,7 +328,10 @@ impl Rpc {
         };
         let ctx = self.ctx.clone();
         let reply = self
-            .complete(async move { stop::stop(&ctx, &caller, key, cmd).await })
+            .tasks
+            .command("command", async move {
+                stop::stop(&ctx, &caller, key, cmd).await
+            })
             .await?;
         Ok(reply.into_response())
     }

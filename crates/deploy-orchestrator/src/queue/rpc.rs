@@ -44,8 +44,7 @@ impl Rpc {
     ) -> Result<Response<pb::QueueItem>, Status> {
         let ctx = self.ctx.clone();
         let command = async move { decide::decide(&ctx, &caller, key, cmd).await };
-        let done = self.tasks.complete("command", Box::pin(command)).await;
-        let done = done.map_err(|lost| Status::unavailable(lost.to_string()))?;
+        let done = self.tasks.command("command", Box::pin(command)).await;
         Ok(done?.into_response())
     }
 

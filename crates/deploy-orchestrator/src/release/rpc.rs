@@ -45,16 +45,6 @@ impl Rpc {
         Self { ctx, tasks }
     }
 
-    /// A command that began is finished, whatever becomes of the caller's connection.
-    async fn complete<T: Send + 'static>(
-        &self,
-        command: impl Future<Output = Result<T, Error>> + Send + 'static,
-    ) -> Result<T, Status> {
-        let done = self.tasks.complete("command", command).await;
-        let done = done.map_err(|lost| Status::unavailable(lost.to_string()))?;
-        Ok(done?)
-    }
-
     async fn change_ban(
         &self,
         caller: Caller,
@@ -71,7 +61,9 @@ impl Rpc {
             lifts,
         };
         let ctx = self.ctx.clone();
-        let reply = self.complete(async move { ban::change(&ctx, &caller, key, cmd).await });
+        let reply = self.tasks.command("command", async move {
+            ban::change(&ctx, &caller, key, cmd).await
+        });
         Ok(reply.await?.into_response())
     }
 }
@@ -86,7 +78,10 @@ impl ReleaseService for Rpc {
         let cmd = Create::try_from(message)?;
         let ctx = self.ctx.clone();
         let reply = self
-            .complete(async move { create::create(&ctx, &caller, key, cmd).await })
+            .tasks
+            .command("command", async move {
+                create::create(&ctx, &caller, key, cmd).await
+            })
             .await?;
         Ok(reply.into_response())
     }
@@ -120,7 +115,10 @@ impl ReleaseService for Rpc {
         let id = one_id(&message.id)?;
         let ctx = self.ctx.clone();
         let reply = self
-            .complete(async move { seal::seal(&ctx, &caller, key, id).await })
+            .tasks
+            .command("command", async move {
+                seal::seal(&ctx, &caller, key, id).await
+            })
             .await?;
         Ok(reply.into_response())
     }
@@ -201,7 +199,10 @@ impl ReleaseService for Rpc {
         };
         let ctx = self.ctx.clone();
         let reply = self
-            .complete(async move { clear::clear(&ctx, &caller, key, cmd).await })
+            .tasks
+            .command("command", async move {
+                clear::clear(&ctx, &caller, key, cmd).await
+            })
             .await?;
         Ok(reply.into_response())
     }

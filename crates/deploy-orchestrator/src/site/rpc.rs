@@ -44,16 +44,6 @@ impl Rpc {
         Self { ctx, tasks }
     }
 
-    /// A command that began is finished, whatever becomes of the caller's connection.
-    async fn complete<T: Send + 'static>(
-        &self,
-        command: impl Future<Output = Result<T, Error>> + Send + 'static,
-    ) -> Result<T, Status> {
-        let done = self.tasks.complete("command", command).await;
-        let done = done.map_err(|lost| Status::unavailable(lost.to_string()))?;
-        Ok(done?)
-    }
-
     async fn change_hold(
         &self,
         caller: Caller,
@@ -71,7 +61,10 @@ impl Rpc {
         faults.finish()?;
         let ctx = self.ctx.clone();
         let reply = self
-            .complete(async move { hold::change(&ctx, &caller, key, cmd).await })
+            .tasks
+            .command("command", async move {
+                hold::change(&ctx, &caller, key, cmd).await
+            })
             .await?;
         Ok(reply.into_response())
     }
@@ -108,7 +101,10 @@ impl SiteService for Rpc {
         faults.finish()?;
         let ctx = self.ctx.clone();
         let reply = self
-            .complete(async move { create::create(&ctx, &caller, key, cmd).await })
+            .tasks
+            .command("command", async move {
+                create::create(&ctx, &caller, key, cmd).await
+            })
             .await?;
         Ok(reply.into_response())
     }
@@ -179,8 +175,9 @@ impl SiteService for Rpc {
         };
         faults.finish()?;
         let ctx = self.ctx.clone();
-        let reply =
-            self.complete(async move { environment::create(&ctx, &caller, key, cmd).await });
+        let reply = self.tasks.command("command", async move {
+            environment::create(&ctx, &caller, key, cmd).await
+        });
         Ok(reply.await?.into_response())
     }
 
@@ -255,8 +252,9 @@ impl SiteService for Rpc {
         };
         faults.finish()?;
         let ctx = self.ctx.clone();
-        let reply =
-            self.complete(async move { environment::update(&ctx, &caller, key, cmd).await });
+        let reply = self.tasks.command("command", async move {
+            environment::update(&ctx, &caller, key, cmd).await
+        });
         Ok(reply.await?.into_response())
     }
 

@@ -34,16 +34,6 @@ impl Rpc {
         Self { ctx, tasks }
     }
 
-    /// A command that began is finished, whatever becomes of the caller's connection.
-    async fn complete<T: Send + 'static>(
-        &self,
-        command: impl Future<Output = Result<T, Error>> + Send + 'static,
-    ) -> Result<T, Status> {
-        let done = self.tasks.complete("command", command).await;
-        let done = done.map_err(|lost| Status::unavailable(lost.to_string()))?;
-        Ok(done?)
-    }
-
     async fn list(
         &self,
         caller: &Caller,
@@ -97,7 +87,11 @@ impl StopService for Rpc {
             until: faults.finish_with(until)?,
         };
         let ctx = self.ctx.clone();
-        let reply = self.complete(async move { set::set(&ctx, &caller, key, cmd).await });
+        let reply =
+            self.tasks.command(
+                "command",
+                async move { set::set(&ctx, &caller, key, cmd).await },
+            );
         Ok(reply.await?.into_response())
     }
 
@@ -114,7 +108,9 @@ impl StopService for Rpc {
             reason,
         };
         let ctx = self.ctx.clone();
-        let reply = self.complete(async move { lift::lift(&ctx, &caller, key, cmd).await });
+        let reply = self.tasks.command("command", async move {
+            lift::lift(&ctx, &caller, key, cmd).await
+        });
         Ok(reply.await?.into_response())
     }
 
