@@ -21,7 +21,9 @@ use crate::{
     call::ORCHESTRATOR,
     pages::{
         Home,
-        home::{Acting, Edge, EdgeState, Environment, Hold, Live, Replica, Service, Shown, Site},
+        home::{
+            Acting, Edge, EdgeState, Environment, Hold, Live, Replica, Service, Shown, Site, Stop,
+        },
     },
 };
 
@@ -150,6 +152,16 @@ impl Overview {
                 reason: hold.reason,
                 since: moment(hold.since),
             }),
+            stops: one
+                .stops
+                .into_iter()
+                .map(|stop| Stop {
+                    everything: stop.site.is_empty(),
+                    by: stop.by,
+                    reason: stop.reason,
+                    until: moment(stop.until),
+                })
+                .collect(),
             slug: one.slug,
             url: one.url,
             pending: one.pending_count,

@@ -61,6 +61,7 @@ pub(crate) struct Environment {
     /// Nothing before the first release.
     pub(crate) live: Option<Live>,
     pub(crate) hold: Option<Hold>,
+    pub(crate) stops: Vec<Stop>,
     pub(crate) acting: Option<Acting>,
     /// Deployments that wait for the lane.
     pub(crate) pending: i32,
@@ -85,6 +86,16 @@ pub(crate) struct Hold {
     pub(crate) by: String,
     pub(crate) reason: String,
     pub(crate) since: Option<Timestamp>,
+}
+
+/// Why nothing begins, here and maybe elsewhere.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stop {
+    /// It stops every site.
+    pub(crate) everything: bool,
+    pub(crate) by: String,
+    pub(crate) reason: String,
+    pub(crate) until: Option<Timestamp>,
 }
 
 /// The deployment that acts.
@@ -182,6 +193,7 @@ fn environment(environment: &Environment) -> String {
     let (class, word) = state(environment);
     let mut lines = vec![live(environment.live.as_ref())];
     lines.extend(environment.acting.as_ref().map(acting));
+    lines.extend(environment.stops.iter().map(stop));
     lines.extend(environment.hold.as_ref().map(hold));
     match environment.pending {
         0 => {}
@@ -216,6 +228,7 @@ fn state(environment: &Environment) -> (&'static str, &'static str) {
         Environment {
             acting: Some(_), ..
         } => ("acting", "deploying"),
+        Environment { stops, .. } if !stops.is_empty() => ("held", "stopped"),
         Environment { hold: Some(_), .. } => ("held", "held"),
         Environment { live: Some(_), .. } => ("live", "live"),
         _ => ("empty", "nothing live"),
@@ -266,10 +279,28 @@ fn hold(hold: &Hold) -> String {
     )
 }
 
+fn stop(stop: &Stop) -> String {
+    format!(
+        "<p class=\"warn\">{} by {}{}: {}</p>",
+        if stop.everything {
+            "Everything is stopped"
+        } else {
+            "Its site is stopped"
+        },
+        escape(&stop.by),
+        moment("until", stop.until),
+        escape(&stop.reason)
+    )
+}
+
 fn since(time: Option<Timestamp>) -> String {
+    moment("since", time)
+}
+
+fn moment(word: &str, time: Option<Timestamp>) -> String {
     time.map(|time| {
         format!(
-            " <time datetime=\"{time}\">since {}</time>",
+            " <time datetime=\"{time}\">{word} {}</time>",
             time.strftime("%Y-%m-%d %H:%M UTC")
         )
     })

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    home::{Acting, Edge, EdgeState, Environment, Hold, Live, Replica, Service, Shown, Site},
+    home::{Acting, Edge, EdgeState, Environment, Hold, Live, Replica, Service, Shown, Site, Stop},
     *,
 };
 use crate::{contract::Contract, openapi, problem::kinds};
@@ -70,6 +70,12 @@ fn some_home(text: &str) -> Home {
                     reason: text(),
                     since: time,
                 }),
+                stops: vec![Stop {
+                    everything: true,
+                    by: text(),
+                    reason: text(),
+                    until: time,
+                }],
                 acting: Some(Acting {
                     deployment_id: text(),
                     message: text(),
@@ -195,19 +201,22 @@ fn hostile_text_stays_text() {
 fn an_environment_says_its_most_pressing_state() {
     let live = Some(Live::default());
     let hold = Some(Hold::default());
+    let stops = vec![Stop::default()];
     let acting = Some(Acting::default());
     let table = [
-        (None, None, None, "nothing live"),
-        (live.clone(), None, None, ">live<"),
-        (live.clone(), hold.clone(), None, ">held<"),
-        (live, hold, acting, ">deploying<"),
+        (None, None, vec![], None, "nothing live"),
+        (live.clone(), None, vec![], None, ">live<"),
+        (live.clone(), hold.clone(), vec![], None, ">held<"),
+        (live.clone(), hold.clone(), stops.clone(), None, ">stopped<"),
+        (live, hold, stops, acting, ">deploying<"),
     ];
-    for (live, hold, acting, word) in table {
+    for (live, hold, stops, acting, word) in table {
         let mut shown = some_home("docs");
         if let Shown::These(sites) = &mut shown.sites {
             sites[0].environments = vec![Environment {
                 live,
                 hold,
+                stops,
                 acting,
                 ..Environment::default()
             }];
