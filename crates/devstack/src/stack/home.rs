@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::install::is_root;
 
@@ -51,6 +51,7 @@ impl Home {
                 folder.hash(&mut hasher);
                 let name = format!("candlefish-{:016x}", hasher.finish());
                 let elsewhere = Path::new(SHARED).join(name);
+                discard_orphan(&elsewhere)?;
                 symlink(&elsewhere, &link).context("linking to the data of Postgres")?;
                 elsewhere
             }
@@ -103,5 +104,44 @@ impl Home {
             // What could not be removed now is the warden's.
             drop(fs::remove_dir_all(&self.folder));
         }
+    }
+}
+
+/// Removes data that nothing links to: the clone it belonged to was removed, and with it the secrets
+/// and the blobs without which the data is of no use to a new one in the same place.
+fn discard_orphan(postgres: &Path) -> Result<()> {
+    if !postgres.exists() {
+        return Ok(());
+    }
+    let pid = fs::read_to_string(postgres.join("data/postmaster.pid")).unwrap_or_default();
+    let pid = pid.lines().next().unwrap_or_default();
+    ensure!(
+        pid.is_empty() || !Path::new("/proc").join(pid).exists(),
+        "a Postgres of an earlier clone in this place still runs: stop the process {pid}, then try \
+         again"
+    );
+    fs::remove_dir_all(postgres).with_context(|| format!("removing {}", postgres.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_of_a_clone_that_is_gone_goes_unless_its_server_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let postgres = folder.path().join("postgres");
+        discard_orphan(&postgres).unwrap();
+        let data = postgres.join("data");
+        fs::create_dir_all(&data).unwrap();
+        let own = std::process::id();
+        fs::write(data.join("postmaster.pid"), format!("{own}\n/data\n")).unwrap();
+        let refused = discard_orphan(&postgres).unwrap_err().to_string();
+        assert!(refused.contains(&format!("the process {own}")), "{refused}");
+        assert!(data.exists());
+        // More than any process has.
+        fs::write(data.join("postmaster.pid"), "99999999\n").unwrap();
+        discard_orphan(&postgres).unwrap();
+        assert!(!postgres.exists());
     }
 }
