@@ -7,9 +7,9 @@
 use candlefish_clock::Moment;
 use candlefish_ids::{EnvironmentId, ReleaseId, SiteId};
 use jiff_sqlx::ToSqlx;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 
-use super::create::Create;
+use super::{create::Create, store::Ban};
 use crate::ctx::stored;
 
 /// Stands for the digest of a manifest that is still to come: no content has it.
@@ -39,6 +39,8 @@ pub(crate) struct OfCommit {
     pub(crate) sealed: bool,
     /// Why the environment rejected it, while that stands.
     pub(crate) rejected: Option<String>,
+    /// The ban that stands against it.
+    pub(crate) ban: Option<Ban>,
 }
 
 /// The release that stands for a commit: the newest whole one, else the newest draft.
@@ -51,7 +53,10 @@ pub(crate) async fn find(
     let row = sqlx::query!(
         r#"SELECT r.id, r.state = 'sealed' AS "sealed!",
                   (SELECT j.reason FROM rejection j WHERE j.release_id = r.id
-                   AND j.environment_id = $3 AND j.cleared_at IS NULL LIMIT 1) AS rejected
+                   AND j.environment_id = $3 AND j.cleared_at IS NULL LIMIT 1) AS rejected,
+                  (SELECT jsonb_build_object('at', x.at, 'by', x.by, 'reason', x.reason)
+                   FROM ban x WHERE x.release_id = r.id AND x.cleared_at IS NULL)
+                      AS "ban: Json<Ban>"
            FROM release r WHERE r.site_id = $1 AND r.commit = $2 AND r.commit <> '' AND NOT r.dirty
              AND r.collected_at IS NULL
            ORDER BY r.state = 'sealed' DESC, r.id DESC LIMIT 1"#,
@@ -65,6 +70,7 @@ pub(crate) async fn find(
         id: ReleaseId::from_uuid(row.id),
         sealed: row.sealed,
         rejected: row.rejected,
+        ban: row.ban.map(|ban| ban.0),
     }))
 }
 

@@ -168,6 +168,11 @@ async fn judge(tx: &mut Tx, environment: &Environment, push: &Push) -> Result<Ju
     }
     expected::lock(tx, environment.site_id, &push.after).await?;
     let release = expected::find(tx, environment.site_id, environment.id, &push.after).await?;
+    if let Some(ban) = release.as_ref().and_then(|one| one.ban.as_ref()) {
+        let words = format!("its release is banned {}", ban.words());
+        let outcome = Outcome::Ignored(Reason::BannedRelease, None);
+        return Ok(Judged::Known(outcome, words));
+    }
     if let Some(rejected) = release.as_ref().and_then(|one| one.rejected.as_ref()) {
         let words = format!("{} rejected its release: {rejected}", environment.place());
         let outcome = Outcome::Ignored(Reason::RejectedRelease, None);

@@ -27,6 +27,8 @@ pub(crate) enum Reason {
     Duplicate,
     /// The environment rejected the commit's release.
     RejectedRelease,
+    /// The commit's release is banned.
+    BannedRelease,
     /// A tag, or something else that is no branch.
     NotABranch,
     /// The branch is gone.
@@ -42,6 +44,7 @@ impl Reason {
             Self::Paths => "paths",
             Self::Duplicate => "duplicate",
             Self::RejectedRelease => "rejected_release",
+            Self::BannedRelease => "banned_release",
             Self::NotABranch => "not_a_branch",
             Self::Deleted => "deleted",
         }

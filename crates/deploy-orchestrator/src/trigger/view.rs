@@ -123,6 +123,7 @@ fn reason(word: &str) -> trigger::Reason {
         "paths" => Reason::Paths,
         "duplicate" => Reason::Duplicate,
         "rejected_release" => Reason::RejectedRelease,
+        "banned_release" => Reason::BannedRelease,
         "not_a_branch" => Reason::NotABranch,
         "deleted" => Reason::Deleted,
         "older" => Reason::Older,

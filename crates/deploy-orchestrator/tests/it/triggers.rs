@@ -643,6 +643,37 @@ async fn a_rejected_release_is_not_pushed_again_and_a_held_environment_still_tak
 }
 
 #[tokio::test]
+async fn a_push_of_a_banned_release_is_ignored_by_who_and_why_until_the_ban_is_lifted() {
+    let stage = Stage::new().await;
+    let leaks = stage.uploads(&commit(1), "leaks").await;
+    stage.api.ban(&leaks).await.unwrap();
+    let ignored = stage.pushed(&push(0, 1)).await;
+    ignored.is("ignored", "banned_release");
+    assert!(
+        ignored.message.starts_with("its release is banned by erin")
+            && ignored.message.ends_with("it leaks"),
+        "{ignored:?}"
+    );
+    assert_eq!(
+        stage
+            .sandbox
+            .number("SELECT count(*) FROM deployment")
+            .await,
+        0
+    );
+    let told = stage.api.triggers(&commit(1)).await.unwrap().remove(0);
+    assert_eq!(told.reason(), pb::trigger::Reason::BannedRelease);
+
+    stage.api.clear("", &leaks).await.unwrap();
+    let again = stage.pushed(&push(7, 1)).await;
+    again.is("created", "");
+    stage
+        .api
+        .wait_for(&again.deployment, &[State::Succeeded])
+        .await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_or_fetched_keeps_nothing_else() {
     let stage = Stage::new().await;
     let noted = async |id: &str, words: &str| {
