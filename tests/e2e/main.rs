@@ -15,4 +15,5 @@ mod pushes;
 mod rolls_back;
 mod surfaces;
 mod survives;
+mod tour;
 mod traces;

@@ -3,8 +3,10 @@
 
 mod contract;
 mod fake;
+mod stand_in;
 
 pub use fake::{Fake, Fault};
+pub use stand_in::StandIn;
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};

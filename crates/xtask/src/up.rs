@@ -15,6 +15,7 @@ use crate::cargo;
 use crate::workspace::Workspace;
 
 mod closing;
+mod github;
 pub(crate) mod lock;
 mod restarts;
 mod seed;
@@ -32,6 +33,9 @@ pub(crate) struct Options {
     /// How many edges.
     #[arg(long, default_value_t = 2, value_parser = value_parser!(u16).range(1..=8))]
     edges: u16,
+    /// Start a stand-in for GitHub too, as `docs/tour.md` has it.
+    #[arg(long)]
+    github: bool,
     /// Stop when everything is up and the site is live.
     #[arg(long)]
     once: bool,
@@ -43,10 +47,13 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> Result<()> 
     let _lock = Lock::take(&folder)?;
     candlefish_devstack::install::Programs::install(&say)?;
     build(workspace)?;
+    if options.github {
+        github::build(workspace)?;
+    }
     let up = pin!(bring_up(workspace, options, &folder));
     let stopping = pin!(asked_to_stop());
-    let stack = match select(up, stopping).await {
-        Either::Left((stack, _)) => stack?,
+    let (stack, _github) = match select(up, stopping).await {
+        Either::Left((brought, _)) => brought?,
         Either::Right(((), _)) => {
             // Dropped half way: the warden ends what has begun.
             say("stopped before everything was up");
@@ -54,6 +61,9 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> Result<()> 
         }
     };
     closing::show(&stack, workspace, begun.elapsed());
+    if options.github {
+        println!("{}", github::closing());
+    }
     if !options.once {
         watch_over(&stack).await?;
     }
@@ -81,8 +91,10 @@ fn build(workspace: &Workspace) -> Result<()> {
     cargo::build_programs(workspace, false)
 }
 
-async fn bring_up(workspace: &Workspace, options: &Options, folder: &Path) -> Result<Stack> {
-    let stack = Stack::builder()
+type Brought = (Stack, Option<tokio::process::Child>);
+
+async fn bring_up(workspace: &Workspace, options: &Options, folder: &Path) -> Result<Brought> {
+    let mut builder = Stack::builder()
         .keep_in(folder)
         .fixed_ports()
         .console()
@@ -90,11 +102,16 @@ async fn bring_up(workspace: &Workspace, options: &Options, folder: &Path) -> Re
         .otlp_endpoint(otlp_endpoint())
         // On this machine alone, so the front page may show what runs.
         .env(Service::Gateway, "CANDLEFISH_OPEN_STATUS", "true")
-        .progress(say)
-        .start()
-        .await?;
+        .progress(say);
+    if options.github {
+        for (key, value) in github::settings() {
+            builder = builder.env(Service::Orchestrator, key, &value);
+        }
+    }
+    let stack = builder.start().await?;
+    let github = options.github.then(|| github::start(&stack)).transpose()?;
     seed::ensure(&stack, workspace).await?;
-    Ok(stack)
+    Ok((stack, github))
 }
 
 fn otlp_endpoint() -> Option<String> {

@@ -78,11 +78,10 @@ fn mark(trigger: &Trigger) -> (&'static str, Tone, &'static str) {
             State::Succeeded => ("✓", Tone::Good, "deployed"),
             State::Failed | State::RolledBack => ("✗", Tone::Bad, "failed"),
             State::Cancelled | State::Superseded => ("·", Tone::Faint, "ended"),
-            State::Pending
-            | State::Running
-            | State::Waiting
-            | State::Cancelling
-            | State::Unspecified => ("◐", Tone::Wait, "deploying"),
+            State::Pending | State::Waiting => ("◐", Tone::Wait, "waiting"),
+            State::Running | State::Cancelling | State::Unspecified => {
+                ("◐", Tone::Wait, "deploying")
+            }
         },
     }
 }

@@ -9,7 +9,7 @@ mod answers;
 use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use axum::{
@@ -20,7 +20,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
-use tokio::task::AbortHandle;
+use tokio::{net::TcpListener, task::AbortHandle};
 
 use super::contract::{Contract, Operation};
 
@@ -44,7 +44,7 @@ pub enum Fault {
 pub struct Fake {
     state: Arc<Mutex<State>>,
     address: SocketAddr,
-    _serving: Arc<Serving>,
+    serving: Arc<Serving>,
 }
 
 impl std::fmt::Debug for Fake {
@@ -54,13 +54,15 @@ impl std::fmt::Debug for Fake {
 }
 
 struct Serving {
-    task: AbortHandle,
+    task: OnceLock<AbortHandle>,
     state: Arc<Mutex<State>>,
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !std::thread::panicking() {
             assert_eq!(state.broken, Vec::<String>::new(), "GitHub's description");
@@ -104,6 +106,14 @@ struct Delivery {
 impl Fake {
     /// Serves on a port of its own.
     pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let fake = Self::new(listener.local_addr().unwrap());
+        fake.serve(listener, Router::new());
+        fake
+    }
+
+    /// One that does not serve yet.
+    pub(super) fn new(address: SocketAddr) -> Self {
         let state = Arc::new(Mutex::new(State {
             contract: Contract::read(),
             repositories: HashMap::new(),
@@ -114,21 +124,24 @@ impl Fake {
             broken: Vec::new(),
             last_id: 0,
         }));
-        let router = Router::new()
-            .fallback(answer)
-            .with_state(Arc::clone(&state));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let serving = async move { axum::serve(listener, router).await.unwrap() };
-        let task = spawn(serving);
         Self {
-            _serving: Arc::new(Serving {
-                task,
+            serving: Arc::new(Serving {
+                task: OnceLock::new(),
                 state: Arc::clone(&state),
             }),
             state,
             address,
         }
+    }
+
+    /// Serves the API, and these routes beside it, as long as any clone is kept.
+    pub(super) fn serve(&self, listener: TcpListener, beside: Router) {
+        let api = Router::new()
+            .fallback(answer)
+            .with_state(Arc::clone(&self.state));
+        let router = beside.fallback_service(api);
+        let serving = async move { axum::serve(listener, router).await.unwrap() };
+        self.serving.task.get_or_init(|| spawn(serving));
     }
 
     /// For a client's configuration.
@@ -152,6 +165,11 @@ impl Fake {
             let branches = &mut state.repository(repository).branches;
             branches.insert(branch.to_owned(), commit.to_owned());
         });
+    }
+
+    /// Where a branch is.
+    pub(super) fn head(&self, repository: &str, branch: &str) -> Option<String> {
+        self.with(|state| state.repository(repository).branches.get(branch).cloned())
     }
 
     /// Every repository has a webhook that goes there.
@@ -310,7 +328,7 @@ fn act(shared: &Shared, operation: &Operation, uri: &Uri, body: &[u8]) -> Respon
     (status, axum::Json(body)).into_response()
 }
 
-fn pairs(query: &str) -> Vec<(String, String)> {
+pub(super) fn pairs(query: &str) -> Vec<(String, String)> {
     let pairs = query.split('&').filter(|one| !one.is_empty());
     let pairs = pairs.map(|one| one.split_once('=').unwrap_or((one, "")));
     pairs

@@ -1,0 +1,196 @@
+//! A stand-in for GitHub that people can push to: the fake of its API, and beside it, below `/_/`, what
+//! one does with `git push` and with GitHub's pages. It delivers webhooks as GitHub does: signed, once,
+//! and never again by itself.
+//!
+//! | `POST` | fields | answers |
+//! |---|---|---|
+//! | `/_/push` | `repository`, `branch`, `file` (one that it changes) | the new commit |
+//! | `/_/down` | | while it is down the API fails and webhooks are not sent |
+//! | `/_/up` | | |
+//!
+//! `GET /_/comments?repository=` and `GET /_/deployments?repository=` show what it was told.
+
+use std::{
+    fmt::Write,
+    net::SocketAddr,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use axum::{
+    Router,
+    extract::{RawQuery, State},
+    http::StatusCode,
+    routing::{get, post},
+};
+use sha2::{Digest, Sha256};
+
+use super::{
+    Example, Push,
+    fake::{Fake, pairs},
+    sign,
+};
+
+/// Of a branch that is new.
+const NOWHERE: &str = "0000000000000000000000000000000000000000";
+
+type Answer = Result<String, (StatusCode, String)>;
+
+/// The stand-in; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct StandIn {
+    fake: Fake,
+    http: reqwest::Client,
+    /// Where webhooks go, and what they are signed with.
+    hook: Arc<OnceLock<(String, String)>>,
+    is_down: Arc<AtomicBool>,
+    pushes: Arc<AtomicU64>,
+}
+
+impl StandIn {
+    /// Serves there; webhooks go nowhere until it is told where.
+    pub async fn start(address: SocketAddr) -> std::io::Result<Self> {
+        let listener = tokio::net::TcpListener::bind(address).await?;
+        let fake = Fake::new(listener.local_addr()?);
+        let stand_in = Self {
+            fake: fake.clone(),
+            http: reqwest::Client::new(),
+            hook: Arc::default(),
+            is_down: Arc::default(),
+            pushes: Arc::default(),
+        };
+        let routes = Router::new()
+            .route("/_/push", post(push))
+            .route("/_/down", post(down))
+            .route("/_/up", post(up))
+            .route("/_/comments", get(comments))
+            .route("/_/deployments", get(deployments))
+            .with_state(stand_in.clone());
+        fake.serve(listener, routes);
+        Ok(stand_in)
+    }
+
+    /// Every repository has a webhook that goes there, signed with `secret`, from now on.
+    pub fn delivers_to(&self, hook: &str, secret: &str) {
+        self.fake.hook(hook);
+        self.hook
+            .get_or_init(|| (hook.to_owned(), secret.to_owned()));
+    }
+
+    /// For a client's configuration.
+    pub fn url(&self) -> String {
+        self.fake.url()
+    }
+
+    /// A new commit on a branch, and its webhook.
+    async fn push(&self, repository: &str, branch: &str, file: &str) -> String {
+        let before = self.fake.head(repository, branch);
+        let number = self.pushes.fetch_add(1, Ordering::Relaxed);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default();
+        let drawn = Sha256::digest(format!("{repository} {branch} {number} {now:?}"));
+        let commit = hex::encode(drawn)[..40].to_owned();
+        let parents: Vec<&str> = before.as_deref().into_iter().collect();
+        self.fake.commit(repository, &commit, &parents, &[file]);
+        self.fake.branch(repository, branch, &commit);
+        let push = Push {
+            repository,
+            branch,
+            before: before.as_deref().unwrap_or(NOWHERE),
+            commits: &[&commit],
+            changes: &[file],
+            pushed_at: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
+        };
+        self.deliver(repository, &push.example()).await;
+        commit
+    }
+
+    /// Sends a webhook, once. What does not arrive is among the failed deliveries.
+    async fn deliver(&self, repository: &str, example: &Example) {
+        let guid = uuid::Uuid::new_v4().to_string();
+        let status = if self.is_down.load(Ordering::Relaxed) {
+            502
+        } else {
+            self.send(&guid, example).await
+        };
+        self.fake.delivered(repository, &guid, status);
+    }
+
+    async fn send(&self, guid: &str, example: &Example) -> u16 {
+        let Some((hook, secret)) = self.hook.get() else {
+            return 502;
+        };
+        let body = example.body.to_string();
+        let request = self
+            .http
+            .post(hook)
+            .header("content-type", "application/json")
+            .header("x-github-event", example.event)
+            .header("x-github-delivery", guid)
+            .header("x-hub-signature-256", sign(secret, body.as_bytes()))
+            .body(body);
+        request
+            .send()
+            .await
+            .map_or(502, |answer| answer.status().as_u16())
+    }
+}
+
+/// What a form or a query says.
+struct Said(Vec<(String, String)>);
+
+impl Said {
+    fn of(text: &str) -> Self {
+        Self(pairs(text))
+    }
+
+    fn field(&self, name: &str) -> Result<&str, (StatusCode, String)> {
+        let found = self.0.iter().find(|(one, _)| one == name);
+        found.map(|(_, value)| value.as_str()).ok_or_else(|| {
+            let words = format!("say {name}=…\n");
+            (StatusCode::UNPROCESSABLE_ENTITY, words)
+        })
+    }
+}
+
+async fn push(State(stand_in): State<StandIn>, body: String) -> Answer {
+    let said = Said::of(&body);
+    let file = said.field("file").unwrap_or("index.html");
+    let (repository, branch) = (said.field("repository")?, said.field("branch")?);
+    Ok(stand_in.push(repository, branch, file).await + "\n")
+}
+
+async fn down(State(stand_in): State<StandIn>) -> &'static str {
+    stand_in.is_down.store(true, Ordering::Relaxed);
+    stand_in.fake.goes_down();
+    "GitHub is down\n"
+}
+
+async fn up(State(stand_in): State<StandIn>) -> &'static str {
+    stand_in.is_down.store(false, Ordering::Relaxed);
+    stand_in.fake.comes_back();
+    "GitHub is up\n"
+}
+
+async fn comments(State(stand_in): State<StandIn>, RawQuery(query): RawQuery) -> Answer {
+    let said = Said::of(query.as_deref().unwrap_or_default());
+    let all = stand_in.fake.comments(said.field("repository")?);
+    let texts = all.iter().filter_map(|one| one["body"].as_str());
+    Ok(texts.fold(String::new(), |text, one| text + one + "\n"))
+}
+
+async fn deployments(State(stand_in): State<StandIn>, RawQuery(query): RawQuery) -> Answer {
+    let said = Said::of(query.as_deref().unwrap_or_default());
+    let mut text = String::new();
+    for (one, states) in stand_in.fake.deployments(said.field("repository")?) {
+        let word = |name: &str| one[name].as_str().unwrap_or_default().to_owned();
+        let commit = word("ref");
+        let short = commit.get(..7).unwrap_or(&commit);
+        let (place, states) = (word("environment"), states.join(", "));
+        writeln!(text, "{short} {place}: {states}").expect("a text takes what is written to it");
+    }
+    Ok(text)
+}
