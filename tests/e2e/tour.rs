@@ -59,6 +59,7 @@ impl Block {
 fn fits(shown: &str, line: &str) -> bool {
     let folded = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let (shown, line) = (folded(shown), folded(line));
+    let shown = shown.replace(" …", "…").replace("… ", "…");
     let mut rest = line.as_str();
     let mut parts = shown.split('…');
     let first = parts.next().unwrap_or_default();
@@ -213,6 +214,7 @@ fn a_line_is_as_the_document_has_it_where_dots_stand_for_anything() {
         ("dep_… is live", "dep_01 is live again", false),
         ("… waits: …", "docs/production waits: a hold", true),
         ("a  b", "a    b", true),
+        ("a … b", "a b", true),
         ("a…b…c", "axbxc", true),
         ("a…b…c", "axc", false),
     ] {

@@ -45,6 +45,7 @@ fn what_is_asked_for_is_understood() {
         "status docs/production",
         "status dep_01k8qw4f9cfk2t0v1e6m7r8x9a --timeline",
         "why docs/production",
+        "why 4ac21e0",
         "watch dep_01k8qw4f9cfk2t0v1e6m7r8x9a --json --until done --wait 10m --superseded-ok",
         "logs dep_01k8qw4f9cfk2t0v1e6m7r8x9a --follow",
         "cancel dep_01k8qw4f9cfk2t0v1e6m7r8x9a --reason r --yes",
@@ -105,6 +106,7 @@ fn wrong_use_is_refused_with_code_2() {
         ),
         ("rollback production", ErrorKind::ValueValidation),
         ("why dep_01", ErrorKind::ValueValidation),
+        ("why 4ac21", ErrorKind::ValueValidation),
         (
             "cancel rel_01k8qv2h8cfk2t0v1e6m7r8x9c",
             ErrorKind::ValueValidation,

@@ -130,6 +130,12 @@ pub(crate) fn why(deployment: &Deployment, lane: Option<&Lane>, look: &Look) -> 
     lines.join("\n")
 }
 
+/// Why a deployment is not moving, with where that is.
+pub(crate) fn why_there(deployment: &Deployment, lane: Option<&Lane>, look: &Look) -> String {
+    let place = format!("{}/{}", deployment.site, deployment.environment);
+    format!("{place}\n{}", why(deployment, lane, look))
+}
+
 /// Whether a newer commit can take its place, and who decides that.
 fn overtaken(deployment: &Deployment, look: &Look) -> Option<String> {
     let open = deployment.state() != State::Cancelling && deployment.pivoted_at.is_none();
