@@ -18,10 +18,12 @@ pub(crate) mod event;
 pub(crate) mod hold;
 pub(crate) mod host;
 pub(crate) mod policy;
+pub(crate) mod previews;
 pub(crate) mod pushes;
 pub(crate) mod rpc;
 pub(crate) mod store;
 pub(crate) mod strategy;
+pub(crate) mod update;
 pub(crate) mod view;
 
 mod duration;
@@ -33,7 +35,7 @@ use sqlx::PgConnection;
 
 pub(crate) use error::Error;
 
-use self::{policy::Policy, pushes::PushRule};
+use self::{policy::Policy, previews::PreviewRule, pushes::PushRule};
 use crate::stop::Stop;
 
 /// Something that is deployed.
@@ -45,8 +47,12 @@ pub(crate) struct Site {
     /// `owner/name` on GitHub, or empty.
     pub(crate) repository: String,
     pub(crate) source: Source,
+    /// Which pull requests get a preview, and how long previews stay.
+    pub(crate) previews: PreviewRule,
     pub(crate) created_at: Moment,
     pub(crate) created_by: String,
+    /// Rises with every change.
+    pub(crate) version: i32,
 }
 
 /// Where the content of a pushed commit comes from.

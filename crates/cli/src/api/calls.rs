@@ -52,6 +52,7 @@ calls! {
     }
     SiteServiceClient {
         deploy::CreateSiteRequest => Site, create_site, USUAL;
+        deploy::UpdateSiteRequest => Site, update_site, USUAL;
         deploy::GetSiteRequest => Site, get_site, USUAL;
         deploy::ListSitesRequest => ListSitesResponse, list_sites, USUAL;
         deploy::CreateEnvironmentRequest => Environment, create_environment, USUAL;

@@ -1,28 +1,12 @@
-//! Sites, environments, holds, edges.
+//! Environments, holds, edges.
 
 use candlefish_proto::deploy::{
-    Edge, Environment, ListEdgesResponse, ListEnvironmentsResponse, ListSitesResponse, Policy,
-    PushRule, Stop, edge,
+    Edge, Environment, ListEdgesResponse, ListEnvironmentsResponse, Policy, PushRule, Stop, edge,
     policy::{OnNoEvidence, Order},
     strategy,
 };
 
 use super::{Look, Tone, deployment::labelled, stop, table::Table, words};
-
-/// All sites.
-pub(crate) fn sites(answer: &ListSitesResponse, look: &Look) -> String {
-    let mut table = Table::new(["SITE", "NAME", "REPOSITORY", "MADE"]);
-    for site in &answer.sites {
-        let made = words::ago(site.created_at.as_ref(), &look.now);
-        table.row([
-            site.slug.clone(),
-            site.name.clone(),
-            site.repository.clone(),
-            made,
-        ]);
-    }
-    table.text("There is no site yet. Make one: candlefish sites create SLUG")
-}
 
 /// The environments of a site.
 pub(crate) fn list(answer: &ListEnvironmentsResponse, look: &Look) -> String {

@@ -108,6 +108,7 @@ impl SiteService for Shared {
 
     absent! {
         create_site(pb::CreateSiteRequest) -> Site;
+        update_site(pb::UpdateSiteRequest) -> Site;
         create_environment(pb::CreateEnvironmentRequest) -> Environment;
         update_environment(pb::UpdateEnvironmentRequest) -> Environment;
         set_hold(pb::SetHoldRequest) -> Environment;

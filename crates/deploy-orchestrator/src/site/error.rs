@@ -47,6 +47,8 @@ pub(crate) enum Error {
     Commit(#[from] CommitError),
     #[error("lock a lane")]
     LockLane(#[source] sqlx::Error),
+    #[error("lock a site")]
+    LockSite(#[source] sqlx::Error),
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error(transparent)]
@@ -94,6 +96,7 @@ impl From<Error> for Refusal {
             Error::Begin(source) => database::refuse("begin a transaction", &source),
             Error::Commit(error) => error.into(),
             Error::LockLane(source) => database::refuse("lock a lane", &source),
+            Error::LockSite(source) => database::refuse("lock a site", &source),
             Error::Store(error) => error.into(),
             Error::Idempotency(error) => error.into(),
             Error::Lane(error) => error.into(),

@@ -8,14 +8,20 @@ use prost::Message;
 use super::{Environment, Site, view};
 use crate::config::Config;
 
-pub(super) fn site_created(config: &Config, site: &Site, caller: &Caller) -> Fact {
+/// The site was made, or changed.
+pub(super) fn site(
+    config: &Config,
+    site: &Site,
+    event_type: &'static str,
+    caller: &Caller,
+) -> Fact {
     let body = pb::SiteChanged {
         site: Some(view::site(config, site.clone())),
     };
     Fact {
         entity: site.id.to_string(),
-        entity_version: 1,
-        event_type: "deploy.site.created.v1",
+        entity_version: site.version,
+        event_type,
         site: site.slug.clone(),
         environment: String::new(),
         actor: caller.principal.clone(),

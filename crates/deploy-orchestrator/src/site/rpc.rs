@@ -16,8 +16,11 @@ use super::{
     hold::{self, ChangeHold},
     host,
     policy::Policy,
+    previews::PreviewRule,
     pushes::PushRule,
-    store, view,
+    store,
+    update::{self, UpdateSite},
+    view,
 };
 use crate::{
     ctx::Ctx,
@@ -104,11 +107,49 @@ impl SiteService for Rpc {
             name: faults.optional_text("name", &message.name, NAME_MAX),
             repository: repository(&mut faults, &message.repository),
             source: source(&mut faults, message.source),
+            previews: message
+                .previews
+                .as_ref()
+                .map(|given| PreviewRule::read(&mut faults, "previews", given))
+                .unwrap_or_default(),
         };
         faults.finish()?;
         let ctx = self.ctx.clone();
         let reply = self
             .complete(async move { create::create(&ctx, &caller, key, cmd).await })
+            .await?;
+        Ok(reply.into_response())
+    }
+
+    async fn update_site(
+        &self,
+        request: Request<pb::UpdateSiteRequest>,
+    ) -> Result<Response<pb::Site>, Status> {
+        let (caller, key, message) = taken(request, "UpdateSite")?;
+        let mut faults = Faults::default();
+        if message.name.is_none() && message.repository.is_none() && message.previews.is_none() {
+            faults.add(
+                "name",
+                "is missing, and so are repository and previews: nothing would change",
+            );
+        }
+        let cmd = UpdateSite {
+            site: faults.site("site", &message.site),
+            name: message
+                .name
+                .map(|name| faults.optional_text("name", &name, NAME_MAX)),
+            repository: message
+                .repository
+                .map(|text| repository(&mut faults, &text)),
+            previews: message
+                .previews
+                .as_ref()
+                .map(|given| PreviewRule::read(&mut faults, "previews", given)),
+        };
+        faults.finish()?;
+        let ctx = self.ctx.clone();
+        let reply = self
+            .complete(async move { update::update(&ctx, &caller, key, cmd).await })
             .await?;
         Ok(reply.into_response())
     }

@@ -19,6 +19,7 @@ pub(super) fn site(config: &Config, site: Site) -> pb::Site {
         created_at: Some(shown(site.created_at)),
         created_by: site.created_by,
         release_limits: Some(limits(&config.limits)),
+        previews: Some(site.previews.into()),
     }
 }
 
