@@ -77,6 +77,15 @@ pub(crate) enum Kind {
     Standard,
     /// One that belongs to a single preview deployment.
     Preview,
+    /// The preview of the pull request of this number.
+    PullRequest(i32),
+}
+
+impl Kind {
+    /// It may be closed.
+    pub(crate) const fn is_preview(self) -> bool {
+        matches!(self, Self::Preview | Self::PullRequest(_))
+    }
 }
 
 /// Where a site runs.
@@ -105,6 +114,8 @@ pub(crate) struct Environment {
     pub(crate) not_restorable: String,
     pub(crate) restorable_checked_at: Option<Moment>,
     pub(crate) version: i32,
+    /// Set once a preview is closed.
+    pub(crate) closed: Option<Closing>,
 }
 
 /// What is live on an environment.
@@ -125,6 +136,15 @@ pub(crate) struct Hold {
     pub(crate) reason: String,
     /// The rollback that set it.
     pub(crate) deployment_id: Option<DeploymentId>,
+}
+
+/// The end of a preview.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Closing {
+    pub(crate) since: Moment,
+    /// The principal; `system` for its age.
+    pub(crate) by: String,
+    pub(crate) reason: String,
 }
 
 impl Environment {

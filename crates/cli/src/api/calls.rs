@@ -61,6 +61,7 @@ calls! {
         deploy::UpdateEnvironmentRequest => Environment, update_environment, USUAL;
         deploy::SetHoldRequest => Environment, set_hold, USUAL;
         deploy::LiftHoldRequest => Environment, lift_hold, USUAL;
+        deploy::CloseEnvironmentRequest => Environment, close_environment, USUAL;
         deploy::GetLaneRequest => Lane, get_lane, USUAL;
         deploy::ListHistoryRequest => ListHistoryResponse, list_history, USUAL;
     }

@@ -76,6 +76,7 @@ fn what_is_asked_for_is_understood() {
         "sites update docs --name Docs --previews repository --previews-age 30d",
         "env list docs --previews",
         "env show docs/production",
+        "env close docs/pr-12 --reason r",
         "env create docs/staging --strategy recreate --host docs.example.org",
         "env policy docs/production --order queue --min-requests 10",
         "edges",

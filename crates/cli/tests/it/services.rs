@@ -111,6 +111,7 @@ impl SiteService for Shared {
         update_site(pb::UpdateSiteRequest) -> Site;
         create_environment(pb::CreateEnvironmentRequest) -> Environment;
         update_environment(pb::UpdateEnvironmentRequest) -> Environment;
+        close_environment(pb::CloseEnvironmentRequest) -> Environment;
         set_hold(pb::SetHoldRequest) -> Environment;
         list_history(pb::ListHistoryRequest) -> ListHistoryResponse;
         get_lane(pb::GetLaneRequest) -> Lane;

@@ -41,14 +41,14 @@ pub(super) fn environment(
     event_type: &'static str,
     caller: &Caller,
 ) -> Fact {
-    changed(config, one, event_type, caller, "")
+    changed(config, one, event_type, &caller.principal, "")
 }
 
 fn changed(
     config: &Config,
     one: &Environment,
     event_type: &'static str,
-    caller: &Caller,
+    actor: &str,
     reason: &str,
 ) -> Fact {
     let body = pb::EnvironmentChanged {
@@ -61,7 +61,7 @@ fn changed(
         event_type,
         site: one.site.clone(),
         environment: one.slug.clone(),
-        actor: caller.principal.clone(),
+        actor: actor.to_owned(),
         traceparent: trace::current_traceparent(),
         terminal: false,
         body: prost_types::Any {
@@ -73,10 +73,37 @@ fn changed(
 
 /// The hold was set.
 pub(crate) fn held(config: &Config, one: &Environment, caller: &Caller, reason: &str) -> Fact {
-    changed(config, one, "deploy.environment.held.v1", caller, reason)
+    changed(
+        config,
+        one,
+        "deploy.environment.held.v1",
+        &caller.principal,
+        reason,
+    )
 }
 
 /// The hold was lifted.
 pub(crate) fn lifted(config: &Config, one: &Environment, caller: &Caller, reason: &str) -> Fact {
-    changed(config, one, "deploy.environment.lifted.v1", caller, reason)
+    changed(
+        config,
+        one,
+        "deploy.environment.lifted.v1",
+        &caller.principal,
+        reason,
+    )
+}
+
+/// The preview of a pull request was made.
+pub(crate) fn made(config: &Config, one: &Environment, actor: &str) -> Fact {
+    changed(config, one, "deploy.environment.created.v1", actor, "")
+}
+
+/// A preview was closed.
+pub(crate) fn closed(config: &Config, one: &Environment, actor: &str, reason: &str) -> Fact {
+    changed(config, one, "deploy.environment.closed.v1", actor, reason)
+}
+
+/// The preview of a pull request was opened again.
+pub(crate) fn reopened(config: &Config, one: &Environment, actor: &str, reason: &str) -> Fact {
+    changed(config, one, "deploy.environment.reopened.v1", actor, reason)
 }

@@ -24,10 +24,11 @@ use super::{
 };
 use crate::{
     ctx::Ctx,
-    field::{ENVIRONMENT_SLUG_MAX, Faults},
+    field::Faults,
     idempotency::Key,
     lane,
     page::{self, Filter, Page},
+    preview::close::{self, Close},
     record,
 };
 
@@ -209,7 +210,7 @@ impl SiteService for Rpc {
         hosts(&mut faults, &message.hosts, &self.ctx.config.domain);
         let cmd = CreateEnvironment {
             site: faults.site("site", &message.site),
-            slug: faults.slug("slug", &message.slug, ENVIRONMENT_SLUG_MAX),
+            slug: faults.new_environment("slug", &message.slug),
             policy: Policy::read(&mut faults, "policy", message.policy.as_ref()),
             pushes: message
                 .pushes
@@ -317,6 +318,25 @@ impl SiteService for Rpc {
         let (caller, key, message) = taken(request, "LiftHold")?;
         let named = (&*message.site, &*message.environment, &*message.reason);
         self.change_hold(caller, key, named, true).await
+    }
+
+    async fn close_environment(
+        &self,
+        request: Request<pb::CloseEnvironmentRequest>,
+    ) -> Result<Response<pb::Environment>, Status> {
+        let (caller, key, message) = taken(request, "CloseEnvironment")?;
+        let mut faults = Faults::default();
+        let cmd = Close {
+            site: faults.site("site", &message.site),
+            environment: faults.environment("environment", &message.environment),
+            reason: faults.reason("reason", &message.reason),
+        };
+        faults.finish()?;
+        let ctx = self.ctx.clone();
+        let reply = self
+            .complete(async move { close::by_hand(&ctx, &caller, key, cmd).await })
+            .await?;
+        Ok(reply.into_response())
     }
 
     async fn get_lane(

@@ -10,7 +10,7 @@ use jiff_sqlx::Timestamp;
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
-use super::{Environment, Hold, Kind, Live, policy::Policy, pushes::PushRule};
+use super::{Closing, Environment, Hold, Kind, Live, policy::Policy, pushes::PushRule};
 use crate::{
     ctx::{read, stored},
     stop::{Standing, Stop},
@@ -68,6 +68,10 @@ struct EnvironmentRow {
     not_restorable: String,
     restorable_checked_at: Option<Timestamp>,
     version: i32,
+    closed_at: Option<Timestamp>,
+    closed_by: String,
+    close_reason: String,
+    pull_request: Option<i32>,
 }
 
 impl TryFrom<EnvironmentRow> for Environment {
@@ -81,9 +85,10 @@ impl TryFrom<EnvironmentRow> for Environment {
             site_id: SiteId::from_uuid(row.site_id),
             site: row.site,
             slug: row.slug,
-            kind: match row.kind.as_str() {
-                "standard" => Kind::Standard,
-                "preview" => Kind::Preview,
+            kind: match (row.kind.as_str(), row.pull_request) {
+                ("standard", _) => Kind::Standard,
+                ("preview", None) => Kind::Preview,
+                ("preview", Some(number)) => Kind::PullRequest(number),
                 _ => return Err(impossible("kind")),
             },
             policy: serde_json::from_value(row.policy)
@@ -116,6 +121,11 @@ impl TryFrom<EnvironmentRow> for Environment {
             not_restorable: row.not_restorable,
             restorable_checked_at: row.restorable_checked_at.map(read),
             version: row.version,
+            closed: row.closed_at.map(|since| Closing {
+                since: read(since),
+                by: row.closed_by,
+                reason: row.close_reason,
+            }),
         })
     }
 }
@@ -146,7 +156,9 @@ macro_rules! select_environment {
                       (SELECT count(*) FROM deployment d WHERE d.environment_id = e.id
                        AND d.state = 'pending') AS "pending_count!",
                       e.not_restorable,
-                      e.restorable_checked_at AS "restorable_checked_at: Timestamp", e.version
+                      e.restorable_checked_at AS "restorable_checked_at: Timestamp", e.version,
+                      e.closed_at AS "closed_at: Timestamp", e.closed_by, e.close_reason,
+                      e.pull_request
                FROM environment e JOIN site s ON s.id = e.site_id "# + $rest,
             $($argument),+
         )
@@ -261,14 +273,15 @@ pub(crate) async fn insert_environment(
     now: Moment,
     new: &NewEnvironment<'_>,
 ) -> Result<bool, Error> {
-    let kind = match new.kind {
-        Kind::Standard => "standard",
-        Kind::Preview => "preview",
+    let (kind, pull_request) = match new.kind {
+        Kind::Standard => ("standard", None),
+        Kind::Preview => ("preview", None),
+        Kind::PullRequest(number) => ("preview", Some(number)),
     };
     let done = sqlx::query!(
         "INSERT INTO environment (id, site_id, slug, kind, policy, created_at, created_by,
-             push_branch, push_paths)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+             push_branch, push_paths, pull_request)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
          ON CONFLICT ON CONSTRAINT environment_slug_unique DO NOTHING",
         new.id.uuid(),
         new.site.uuid(),
@@ -278,7 +291,8 @@ pub(crate) async fn insert_environment(
         stored(now) as _,
         new.created_by,
         new.pushes.branch,
-        &new.pushes.paths
+        &new.pushes.paths,
+        pull_request
     )
     .execute(conn)
     .await?;

@@ -18,6 +18,7 @@ pub(crate) fn body(method: &str) -> Option<Value> {
         "UpdateEnvironment" => json!({ "policy": { "strategy": {
             "canary": { "weights": [10, 50], "interval": "30s" },
         } } }),
+        "CloseEnvironment" => json!({ "reason": "The pull request is given up." }),
         "SetHold" => json!({ "reason": "A sale runs until tonight." }),
         "LiftHold" => json!({ "reason": "The sale is over." }),
         "SetStop" => json!({
