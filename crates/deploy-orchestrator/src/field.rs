@@ -24,6 +24,8 @@ pub(crate) const SITE_SLUG_MAX: usize = 35;
 pub(crate) const ENVIRONMENT_SLUG_MAX: usize = 25;
 /// The slug of a preview's environment: the characters of its deployment.
 pub(crate) const PREVIEW_SLUG_MAX: usize = 26;
+/// Before the number of a pull request: the slug of its preview's environment.
+pub(crate) const PULL_REQUEST_SLUG: &str = "pr-";
 /// As the API says of every reason.
 pub(crate) const REASON_MAX: usize = 500;
 
@@ -72,6 +74,16 @@ impl Faults {
     /// The slug of an environment that exists: a preview's too.
     pub(crate) fn environment(&mut self, field: &str, text: &str) -> String {
         self.slug(field, text, PREVIEW_SLUG_MAX)
+    }
+
+    /// The slug of a lasting environment to make. Those of pull requests' previews are theirs.
+    pub(crate) fn new_environment(&mut self, field: &str, text: &str) -> String {
+        let number = text.strip_prefix(PULL_REQUEST_SLUG).unwrap_or_default();
+        if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) {
+            let words = format!("must not be {text}: a pull request's preview is called so");
+            self.add(field, words);
+        }
+        self.slug(field, text, ENVIRONMENT_SLUG_MAX)
     }
 
     /// A slug of at most `longest` characters.

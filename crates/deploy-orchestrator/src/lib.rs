@@ -27,6 +27,8 @@ mod lane;
 
 mod stop;
 
+mod preview;
+
 mod record;
 
 mod step;

@@ -26,10 +26,12 @@ pub(crate) enum Kind {
     Clear,
     Pin,
     Unpin,
+    Close,
+    Reopen,
 }
 
 impl Kind {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 15] = [
         Self::Hold,
         Self::LiftHold,
         Self::Stop,
@@ -43,6 +45,8 @@ impl Kind {
         Self::Clear,
         Self::Pin,
         Self::Unpin,
+        Self::Close,
+        Self::Reopen,
     ];
 
     const fn word(self) -> &'static str {
@@ -60,6 +64,8 @@ impl Kind {
             Self::Clear => "clear",
             Self::Pin => "pin",
             Self::Unpin => "unpin",
+            Self::Close => "close",
+            Self::Reopen => "reopen",
         }
     }
 }

@@ -18,10 +18,12 @@ pub(crate) mod event;
 pub(crate) mod hold;
 pub(crate) mod host;
 pub(crate) mod policy;
+pub(crate) mod previews;
 pub(crate) mod pushes;
 pub(crate) mod rpc;
 pub(crate) mod store;
 pub(crate) mod strategy;
+pub(crate) mod update;
 pub(crate) mod view;
 
 mod duration;
@@ -33,7 +35,7 @@ use sqlx::PgConnection;
 
 pub(crate) use error::Error;
 
-use self::{policy::Policy, pushes::PushRule};
+use self::{policy::Policy, previews::PreviewRule, pushes::PushRule};
 use crate::stop::Stop;
 
 /// Something that is deployed.
@@ -45,8 +47,12 @@ pub(crate) struct Site {
     /// `owner/name` on GitHub, or empty.
     pub(crate) repository: String,
     pub(crate) source: Source,
+    /// Which pull requests get a preview, and how long previews stay.
+    pub(crate) previews: PreviewRule,
     pub(crate) created_at: Moment,
     pub(crate) created_by: String,
+    /// Rises with every change.
+    pub(crate) version: i32,
 }
 
 /// Where the content of a pushed commit comes from.
@@ -71,6 +77,15 @@ pub(crate) enum Kind {
     Standard,
     /// One that belongs to a single preview deployment.
     Preview,
+    /// The preview of the pull request of this number.
+    PullRequest(i32),
+}
+
+impl Kind {
+    /// It may be closed.
+    pub(crate) const fn is_preview(self) -> bool {
+        matches!(self, Self::Preview | Self::PullRequest(_))
+    }
 }
 
 /// Where a site runs.
@@ -99,6 +114,8 @@ pub(crate) struct Environment {
     pub(crate) not_restorable: String,
     pub(crate) restorable_checked_at: Option<Moment>,
     pub(crate) version: i32,
+    /// Set once a preview is closed.
+    pub(crate) closed: Option<Closing>,
 }
 
 /// What is live on an environment.
@@ -119,6 +136,15 @@ pub(crate) struct Hold {
     pub(crate) reason: String,
     /// The rollback that set it.
     pub(crate) deployment_id: Option<DeploymentId>,
+}
+
+/// The end of a preview.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Closing {
+    pub(crate) since: Moment,
+    /// The principal; `system` for its age.
+    pub(crate) by: String,
+    pub(crate) reason: String,
 }
 
 impl Environment {

@@ -4,12 +4,13 @@
 //! gateway.delivery.received.v1 ──▶ delivery (a row to do) ──fetch──▶ push ──decide──▶ trigger
 //!                                                             │         created ──▶ deployment
 //!                                                             │         superseded, ignored (why)
-//!                                                             └─ not a push: a note
+//!                                                             └─ anything else ──▶ trigger of its site: why nothing
 //! ```
 //!
 //! The event is applied as a row; its body is fetched from the gateway outside of any transaction,
-//! read by [`push`], which is pure, and decided by [`decide`], one lane at a time. Every step may be
-//! repeated: a delivery has one trigger for an environment, whatever crashed between.
+//! read by [`push`], which is pure, and decided by [`decide`], one lane at a time. What is no push is
+//! read by [`other`] and leaves a trigger at each site of its repository, without an environment. Every
+//! step may be repeated: a delivery has one trigger for an environment, whatever crashed between.
 //!
 //! Invariants: a push that concerns an environment has a row that says what became of it, and that
 //! row never changes its outcome; a hold or a closed window is no reason to ignore one; a push and an
@@ -26,8 +27,11 @@ mod fetch;
 pub(crate) mod gateway;
 pub(crate) mod head;
 mod join;
+mod note;
 pub(crate) mod on_delivery;
+mod other;
 mod outcome;
+mod pull_request;
 mod push;
 pub(crate) mod rpc;
 mod store;
@@ -50,4 +54,21 @@ pub(crate) struct Delivery {
     pub(crate) received_at: Timestamp,
     /// Tries that failed so far.
     pub(crate) attempts: i32,
+}
+
+/// What a delivery is about, as far as it says; texts are empty where it says nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct About {
+    /// `owner/name`.
+    pub(crate) repository: String,
+    /// Or a tag, by its name.
+    pub(crate) branch: String,
+    pub(crate) commit: String,
+    /// What the branch was at.
+    pub(crate) before: String,
+    /// By the sender's clock, in seconds: it tells one push from another.
+    pub(crate) pushed_at: Option<i64>,
+    pub(crate) sender: String,
+    /// Its number.
+    pub(crate) pull_request: Option<i32>,
 }

@@ -22,7 +22,7 @@ use crate::{
     ctx::{Ctx, Nudges},
     deployment, edge, feed, forget,
     github::{self, GitHub},
-    observed, poke, queue, reconcile, release, restorable,
+    observed, poke, preview, queue, reconcile, release, restorable,
     route::table::Table,
     site,
     step::{
@@ -303,6 +303,11 @@ fn spawn_watches(ctx: &Ctx, tasks: &Tasks) {
         "restorable",
         stop,
         restorable::run(ctx.clone(), tasks.stopping()),
+    );
+    tasks.spawn(
+        "old previews",
+        stop,
+        preview::age::run(ctx.clone(), tasks.stopping()),
     );
     tasks.spawn("collect", stop, collect::run(ctx.clone(), tasks.stopping()));
     tasks.spawn(

@@ -96,6 +96,52 @@ impl Push<'_> {
     }
 }
 
+/// A pull request to whose branch something happened.
+#[derive(Debug, Clone, Copy)]
+pub struct PullRequest<'a> {
+    /// `owner/name`, where it is to be merged.
+    pub repository: &'a str,
+    /// Its number.
+    pub number: u32,
+    /// `opened`, `synchronize`, `closed`, …
+    pub action: &'a str,
+    /// What its branch was at; empty where the delivery does not say so.
+    pub before: &'a str,
+    /// What its branch is at.
+    pub head: &'a str,
+    /// Seconds after noon by GitHub's clock, less than an hour's.
+    pub updated_at: u32,
+}
+
+impl PullRequest<'_> {
+    /// The published example with these values in it.
+    pub fn example(&self) -> Example {
+        let mut example = pull_request_synchronize();
+        let body = &mut example.body;
+        body["action"] = json!(self.action);
+        body["number"] = json!(self.number);
+        body["repository"]["full_name"] = json!(self.repository);
+        body["after"] = json!(self.head);
+        body["before"] = json!(self.before);
+        if self.before.is_empty() {
+            let fields = body.as_object_mut().unwrap();
+            fields.remove("before");
+            fields.remove("after");
+        }
+        let described = &mut body["pull_request"];
+        let is_closed = self.action == "closed";
+        described["number"] = json!(self.number);
+        described["state"] = json!(if is_closed { "closed" } else { "open" });
+        let (minute, second) = (self.updated_at / 60, self.updated_at % 60);
+        described["updated_at"] = json!(format!("2026-11-28T12:{minute:02}:{second:02}Z"));
+        described["head"]["sha"] = json!(self.head);
+        for side in ["head", "base"] {
+            described[side]["repo"]["full_name"] = json!(self.repository);
+        }
+        example
+    }
+}
+
 /// `X-Hub-Signature-256` of a body.
 pub fn sign(secret: &str, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();

@@ -52,6 +52,7 @@ calls! {
     }
     SiteServiceClient {
         deploy::CreateSiteRequest => Site, create_site, USUAL;
+        deploy::UpdateSiteRequest => Site, update_site, USUAL;
         deploy::GetSiteRequest => Site, get_site, USUAL;
         deploy::ListSitesRequest => ListSitesResponse, list_sites, USUAL;
         deploy::CreateEnvironmentRequest => Environment, create_environment, USUAL;
@@ -60,6 +61,7 @@ calls! {
         deploy::UpdateEnvironmentRequest => Environment, update_environment, USUAL;
         deploy::SetHoldRequest => Environment, set_hold, USUAL;
         deploy::LiftHoldRequest => Environment, lift_hold, USUAL;
+        deploy::CloseEnvironmentRequest => Environment, close_environment, USUAL;
         deploy::GetLaneRequest => Lane, get_lane, USUAL;
         deploy::ListHistoryRequest => ListHistoryResponse, list_history, USUAL;
     }

@@ -1,8 +1,8 @@
 //! `env`: where sites run, and how deployments go there.
 
 use candlefish_proto::deploy::{
-    CreateEnvironmentRequest, Environment, ListEnvironmentsRequest, Policy, PushRule,
-    UpdateEnvironmentRequest, policy,
+    CloseEnvironmentRequest, CreateEnvironmentRequest, Environment, ListEnvironmentsRequest,
+    Policy, PushRule, UpdateEnvironmentRequest, policy,
 };
 use clap::{Subcommand, ValueEnum};
 use jiff::SignedDuration;
@@ -27,6 +27,7 @@ Examples:
   candlefish env create docs/staging --strategy recreate
   candlefish env create docs/production --branch main --path docs/ --path '!docs/drafts/'
   candlefish env pushes docs/production --branch main
+  candlefish env close docs/pr-12 --reason \"not needed any more\"
   candlefish env policy docs/production --strategy canary --weights 10,50 --interval 30s --bake 10m")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -70,6 +71,14 @@ enum Command {
         #[arg(long, conflicts_with_all = ["branch", "paths"])]
         none: bool,
     },
+    /// Close a preview: nothing is reachable there any more, and nothing deploys there
+    Close {
+        /// SITE/ENV
+        place: Place,
+        /// Why
+        #[arg(long)]
+        reason: String,
+    },
     /// Show how deployments go, or change it; what is not named stays as it is
     Policy {
         /// SITE/ENV
@@ -87,7 +96,10 @@ impl Args {
             Command::Create { changes, .. } | Command::Policy { changes, .. } => {
                 Some(changes.strategy)
             }
-            Command::List { .. } | Command::Show { .. } | Command::Pushes { .. } => None,
+            Command::List { .. }
+            | Command::Show { .. }
+            | Command::Pushes { .. }
+            | Command::Close { .. } => None,
         }
     }
 }
@@ -245,6 +257,19 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
                 now = api.act(request).await?;
             }
             app.show(&now, render::environment::pushes);
+        }
+        Command::Close {
+            place: Place { site, environment },
+            reason,
+        } => {
+            let request = CloseEnvironmentRequest {
+                site: site.clone(),
+                environment: environment.clone(),
+                reason,
+            };
+            let answer = api.act(request).await;
+            let answer = explained(&api, answer, &site, Some(&environment)).await?;
+            app.show(&answer, |answer| render::environment::full(answer, &look));
         }
         Command::Policy { place, changes } => {
             let now = change(&api, place, &changes).await?;

@@ -1,9 +1,15 @@
 //! `sites`: what is deployed.
 
-use candlefish_proto::deploy::{CreateSiteRequest, ListSitesRequest};
-use clap::Subcommand;
+use candlefish_proto::deploy::{
+    CreateSiteRequest, GetSiteRequest, ListSitesRequest, PreviewRule, Site, UpdateSiteRequest,
+    preview_rule,
+};
+use clap::{Subcommand, ValueEnum};
+use jiff::SignedDuration;
 
+use super::strategy::{days, length};
 use crate::{
+    api::Api,
     app::App,
     error::{Error, Exit},
     render,
@@ -12,7 +18,7 @@ use crate::{
 /// Options of `sites`.
 #[derive(Debug, clap::Args)]
 #[command(
-    before_help = "Examples:\n  candlefish sites\n  candlefish sites create docs --name \"Documentation\" --repository example/docs"
+    before_help = "Examples:\n  candlefish sites\n  candlefish sites create docs --name \"Documentation\" --repository example/docs\n  candlefish sites show docs\n  candlefish sites update docs --previews repository --previews-age 14d"
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -23,6 +29,11 @@ pub(crate) struct Args {
 enum Command {
     /// List sites
     List,
+    /// Show one site
+    Show {
+        /// Its slug
+        site: String,
+    },
     /// Make a site
     Create {
         /// Its slug: 1 to 35 of a-z, 0-9 and `-`
@@ -33,29 +44,91 @@ enum Command {
         /// `owner/name` on GitHub
         #[arg(long, default_value = "", hide_default_value = true)]
         repository: String,
+        #[command(flatten)]
+        previews: Previews,
+    },
+    /// Change a site; what is not named stays as it is
+    Update {
+        /// Its slug
+        site: String,
+        /// What people call it
+        #[arg(long)]
+        name: Option<String>,
+        /// `owner/name` on GitHub; empty for none
+        #[arg(long)]
+        repository: Option<String>,
+        #[command(flatten)]
+        previews: Previews,
     },
 }
 
-/// Lists or makes.
+/// Which pull requests get a preview.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum From {
+    /// None
+    Off,
+    /// Those whose branch is in the repository itself
+    Repository,
+    /// Those of forks too
+    Forks,
+}
+
+/// Which pull requests get a preview, and how long previews stay.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+struct Previews {
+    /// Which pull requests get a preview by themselves
+    #[arg(long, value_enum)]
+    previews: Option<From>,
+    /// How long a preview stays after its last push
+    #[arg(long, value_name = "DURATION", value_parser = days)]
+    previews_age: Option<SignedDuration>,
+}
+
+impl Previews {
+    const fn names_any(&self) -> bool {
+        self.previews.is_some() || self.previews_age.is_some()
+    }
+
+    /// The rule with what was named; `None` when nothing was.
+    fn apply(&self, before: PreviewRule) -> Option<PreviewRule> {
+        let mut rule = before;
+        if let Some(from) = self.previews {
+            rule.set_from(match from {
+                From::Off => preview_rule::From::Off,
+                From::Repository => preview_rule::From::Repository,
+                From::Forks => preview_rule::From::Forks,
+            });
+        }
+        rule.max_age = self.previews_age.map(length).or(rule.max_age);
+        self.names_any().then_some(rule)
+    }
+}
+
+/// Lists, shows, makes or changes.
 pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let api = app.api()?;
+    let look = app.output.look_out();
     match args.command.unwrap_or(Command::List) {
         Command::List => {
             let answer = api.list(ListSitesRequest::default(), usize::MAX).await?;
-            app.show(&answer, |answer| {
-                render::environment::sites(answer, &app.output.look_out())
-            });
+            app.show(&answer, |answer| render::site::list(answer, &look));
+        }
+        Command::Show { site } => {
+            let site = api.read(GetSiteRequest { site }).await?;
+            app.show(&site, |site| render::site::full(site, &look));
         }
         Command::Create {
             slug,
             name,
             repository,
+            previews,
         } => {
             let site = api
                 .act(CreateSiteRequest {
                     slug,
                     name,
                     repository,
+                    previews: previews.apply(PreviewRule::default()),
                     ..CreateSiteRequest::default()
                 })
                 .await?;
@@ -65,6 +138,39 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
                 site.slug
             ));
         }
+        Command::Update {
+            site,
+            name,
+            repository,
+            previews,
+        } => {
+            let site = change(&api, site, name, repository, previews).await?;
+            app.show(&site, |site| render::site::full(site, &look));
+        }
     }
     Ok(Exit::Done)
+}
+
+/// Changes what was named.
+async fn change(
+    api: &Api,
+    site: String,
+    name: Option<String>,
+    repository: Option<String>,
+    previews: Previews,
+) -> Result<Site, Error> {
+    // A rule is replaced as a whole: what was not named of it is read first.
+    let rule = if previews.names_any() {
+        let before = api.read(GetSiteRequest { site: site.clone() }).await?;
+        previews.apply(before.previews.unwrap_or_default())
+    } else {
+        None
+    };
+    api.act(UpdateSiteRequest {
+        site,
+        name,
+        repository,
+        previews: rule,
+    })
+    .await
 }

@@ -114,6 +114,17 @@ pub(crate) fn duration(text: &str) -> Result<SignedDuration, String> {
     }
 }
 
+/// A length of time that may be said in days: `30d`.
+pub(crate) fn days(text: &str) -> Result<SignedDuration, String> {
+    let days = text.strip_suffix('d').and_then(|days| days.parse().ok());
+    match days {
+        Some(days @ 0..=36_500) => Ok(SignedDuration::from_hours(24 * days)),
+        Some(_) => Err("is longer than anything stays".to_owned()),
+        None => duration(text)
+            .map_err(|_fault| "must be a length of time such as 30d or 12h".to_owned()),
+    }
+}
+
 /// A length of time as the API takes it.
 pub(crate) fn length(duration: SignedDuration) -> prost_types::Duration {
     prost_types::Duration {

@@ -6,7 +6,7 @@ use candlefish_proto::deploy::{
     deployment::{self, State},
 };
 
-use super::{Look, Tone, ending, pad, release, stop, words};
+use super::{Look, Tone, ending, environment, pad, release, stop, words};
 
 const NAME: usize = 12;
 
@@ -248,6 +248,10 @@ pub(crate) fn idle(environment: &Environment, look: &Look) -> String {
             words::lasted(environment.live_since.as_ref(), &look.now)
         )
     };
+    if let Some(closed) = &environment.closed {
+        let words = environment::closed(closed, look);
+        return format!("  {place} is closed, and nothing deploys there any more: {words}");
+    }
     let mut lines = vec![format!("  Nothing waits for {place}: {live}.")];
     if let Some(hold) = &environment.hold {
         let since = words::ago(hold.since.as_ref(), &look.now);

@@ -1,28 +1,13 @@
-//! Sites, environments, holds, edges.
+//! Environments, holds, edges.
 
 use candlefish_proto::deploy::{
-    Edge, Environment, ListEdgesResponse, ListEnvironmentsResponse, ListSitesResponse, Policy,
-    PushRule, Stop, edge,
+    Closing, Edge, Environment, ListEdgesResponse, ListEnvironmentsResponse, Policy, PushRule,
+    Stop, edge,
     policy::{OnNoEvidence, Order},
     strategy,
 };
 
 use super::{Look, Tone, deployment::labelled, stop, table::Table, words};
-
-/// All sites.
-pub(crate) fn sites(answer: &ListSitesResponse, look: &Look) -> String {
-    let mut table = Table::new(["SITE", "NAME", "REPOSITORY", "MADE"]);
-    for site in &answer.sites {
-        let made = words::ago(site.created_at.as_ref(), &look.now);
-        table.row([
-            site.slug.clone(),
-            site.name.clone(),
-            site.repository.clone(),
-            made,
-        ]);
-    }
-    table.text("There is no site yet. Make one: candlefish sites create SLUG")
-}
 
 /// The environments of a site.
 pub(crate) fn list(answer: &ListEnvironmentsResponse, look: &Look) -> String {
@@ -47,6 +32,10 @@ pub(crate) fn list(answer: &ListEnvironmentsResponse, look: &Look) -> String {
 /// Held, acting, pending: what is out of the ordinary.
 fn state(environment: &Environment, look: &Look) -> String {
     let mut parts = Vec::new();
+    if let Some(closed) = &environment.closed {
+        let when = words::ago(closed.since.as_ref(), &look.now);
+        parts.push(look.paint(Tone::Faint, &format!("closed {when}")));
+    }
     if let Some(hold) = &environment.hold {
         parts.push(look.paint(Tone::Wait, &format!("held by {}", hold.by)));
     }
@@ -80,7 +69,13 @@ pub(crate) fn full(environment: &Environment, look: &Look) -> String {
         "",
         look,
     )];
-    if environment.live_release_id.is_empty() {
+    if environment.pull_request > 0 {
+        let number = environment.pull_request.to_string();
+        lines.push(labelled("Pull request", &number, "", look));
+    }
+    if let Some(one) = &environment.closed {
+        lines.push(labelled("Closed", &closed(one, look), "", look));
+    } else if environment.live_release_id.is_empty() {
         lines.push(labelled("Live", "nothing yet", "", look));
     } else {
         let since = words::lasted(environment.live_since.as_ref(), &look.now);
@@ -132,6 +127,12 @@ pub(crate) fn full(environment: &Environment, look: &Look) -> String {
     }
     lines.extend(reached(environment, look));
     lines.join("\n")
+}
+
+/// By whom a preview was closed, when and why.
+pub(crate) fn closed(closing: &Closing, look: &Look) -> String {
+    let when = words::ago(closing.since.as_ref(), &look.now);
+    format!("by {} ({when}): \"{}\"", closing.by, closing.reason)
 }
 
 /// Where people reach it, and which pushes do by themselves.

@@ -45,5 +45,7 @@ fn what(record: &Record) -> String {
         Kind::Clear => format!("cleared {release}"),
         Kind::Pin => format!("pinned {deployment}"),
         Kind::Unpin => format!("unpinned {deployment}"),
+        Kind::Close => "closed it".to_owned(),
+        Kind::Reopen => "opened it again".to_owned(),
     }
 }

@@ -28,21 +28,25 @@ pub(crate) fn text(commit: &str, answer: &ListTriggersResponse, look: &Look) -> 
     lines.join("\n")
 }
 
-/// `4ac21e0 pushed to main of example/docs by Ada, 3 min ago`.
+/// `4ac21e0 pushed to main of example/docs by Ada, 3 min ago`, or what else happened.
 fn head(trigger: &Trigger, look: &Look) -> String {
     let commit = match words::short_commit(&trigger.commit) {
         "" => "something",
         commit => commit,
+    };
+    let (repository, branch) = (&trigger.repository, &trigger.branch);
+    let what = match (trigger.event.as_str(), trigger.pull_request) {
+        ("" | "push", _) => format!("{commit} pushed to {branch} of {repository}"),
+        ("head", _) => format!("{commit} found at {branch} of {repository}"),
+        (_, number @ 1..) => format!("{commit} in pull request {number} of {repository}"),
+        (event, _) => format!("{commit} in {} of {repository}", event.replace('_', " ")),
     };
     let by = match trigger.sender.as_str() {
         "" => String::new(),
         sender => format!(" by {sender}"),
     };
     let when = words::ago(trigger.received_at.as_ref(), &look.now);
-    format!(
-        "{commit} pushed to {} of {}{by}, {when}",
-        trigger.branch, trigger.repository
-    )
+    format!("{what}{by}, {when}")
 }
 
 fn what_became(trigger: &Trigger, look: &Look) -> Vec<String> {
@@ -73,6 +77,7 @@ fn mark(trigger: &Trigger) -> (&'static str, Tone, &'static str) {
     match trigger.outcome() {
         Outcome::Ignored => ("·", Tone::Faint, "ignored"),
         Outcome::Superseded => ("·", Tone::Faint, "superseded"),
+        Outcome::Closed => ("·", Tone::Faint, "closed"),
         Outcome::Unspecified => ("·", Tone::Faint, ""),
         Outcome::Created => match trigger.deployment_state() {
             State::Succeeded => ("✓", Tone::Good, "deployed"),

@@ -108,8 +108,10 @@ impl SiteService for Shared {
 
     absent! {
         create_site(pb::CreateSiteRequest) -> Site;
+        update_site(pb::UpdateSiteRequest) -> Site;
         create_environment(pb::CreateEnvironmentRequest) -> Environment;
         update_environment(pb::UpdateEnvironmentRequest) -> Environment;
+        close_environment(pb::CloseEnvironmentRequest) -> Environment;
         set_hold(pb::SetHoldRequest) -> Environment;
         list_history(pb::ListHistoryRequest) -> ListHistoryResponse;
         get_lane(pb::GetLaneRequest) -> Lane;

@@ -22,7 +22,7 @@ use crate::{
     ctx::{Ctx, Tx, read},
     lane::{self, store::Lane},
     release::store::Ban,
-    site::{Environment, strategy::Strategy},
+    site::{self, Environment, strategy::Strategy},
     step,
 };
 
@@ -47,12 +47,35 @@ pub(super) async fn accept(
     id: DeploymentId,
     new: New<'_>,
 ) -> Result<Deployment, Error> {
+    check_open(lane.closed, new.environment)?;
     let parent = candlefish_runtime::trace::current_traceparent();
     let deployment = build(id, tx.now(), &new);
     write_each(tx, &[(&deployment, parent)]).await?;
     lane::grant(ctx, tx, lane).await?;
     say_accepted(&deployment);
     Ok(deployment)
+}
+
+/// Refuses what is asked of a closed preview.
+pub(super) fn check_open(closed: bool, environment: &Environment) -> Result<(), Refusal> {
+    if !closed {
+        return Ok(());
+    }
+    let place = environment.place();
+    let next = match environment.kind {
+        site::Kind::PullRequest(number) => format!(
+            "it opens again when pull request {number} is reopened; for an address of its own: \
+             candlefish deploy DIR --site {} --preview",
+            environment.site
+        ),
+        site::Kind::Preview | site::Kind::Standard => format!(
+            "make another: candlefish deploy DIR --site {} --preview",
+            environment.site
+        ),
+    };
+    let words = format!("{place} is closed; {next}");
+    let refusal = Refusal::new(Code::FailedPrecondition, "environment-closed", &words);
+    Err(refusal.field("environment", words))
 }
 
 /// Writes new deployments, each with the trace context of its request.

@@ -9,7 +9,7 @@ use candlefish_runtime::{
 
 use super::{
     Error,
-    accept::{New, accept, share_release},
+    accept::{New, accept, check_open, share_release},
     error::unknown_release,
     plan::Kind,
     view,
@@ -75,6 +75,7 @@ pub(crate) async fn create(
         return Ok(Reply::replayed(before));
     }
     let now = tx.now();
+    check_open(lane.closed, &environment)?;
     check(&mut tx, &environment, &cmd).await?;
     if !cmd.lift_hold.is_empty() {
         lift(ctx, &mut tx, caller, &environment, &cmd.lift_hold).await?;

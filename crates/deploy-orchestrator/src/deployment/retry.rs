@@ -9,7 +9,7 @@ use candlefish_runtime::{
 
 use super::{
     Error,
-    accept::{New, accept, share_release},
+    accept::{New, accept, check_open, share_release},
     error::unknown_release,
     plan::Kind,
     stop, view,
@@ -61,6 +61,7 @@ pub(crate) async fn retry(
         .await
         .map_err(site::Error::from)
         .map_err(Refusal::from)?;
+    check_open(lane.closed, &environment)?;
     let wanted = share_release(&mut tx, &environment, before.release_id).await?;
     let wanted = wanted.ok_or_else(|| unknown_release(before.release_id))?;
     wanted.allowed(before.release_id, &environment, "id")?;

@@ -13,7 +13,7 @@ use candlefish_runtime::{
 
 use super::{
     Deployment, Error,
-    accept::{New, accept},
+    accept::{New, accept, check_open},
     apply::{Change, apply_and_record},
     plan::Kind,
     state::{Cause, Event},
@@ -75,6 +75,7 @@ pub(crate) async fn roll_back(
         return Ok(Reply::replayed(before));
     }
     let now = tx.now();
+    check_open(lane.closed, &found)?;
     // Read again: the lane is ours only now.
     let environment = reload(&mut tx, &found).await?;
     let choice = target::choose(&mut tx, &environment, cmd.leaves, &cmd.to).await?;
@@ -152,6 +153,7 @@ async fn find(tx: &mut Tx, caller: &Caller, cmd: &RollBack) -> Result<Environmen
         let words = "a preview has no release before to go back to";
         return Err(Refusal::new(Code::FailedPrecondition, "preview", words).into());
     }
+    check_open(environment.closed.is_some(), &environment)?;
     Ok(environment)
 }
 

@@ -70,6 +70,10 @@ async fn choose<'a>(
         if picture.pending.is_empty() {
             continue;
         }
+        if lane.closed {
+            end_closed(tx, lane, &setting, &picture).await?;
+            continue;
+        }
         if end_barred(tx, lane, &picture).await? {
             again.push(lane);
             continue;
@@ -135,7 +139,13 @@ async fn look<'a>(tx: &mut Tx, lanes: Vec<&'a mut Lane>) -> Result<Vec<Seen<'a>>
             commits: commits(picture),
         })
         .collect();
-    let known = store::list_descents(tx, &related).await?;
+    let mut known = store::list_descents(tx, &related).await?;
+    for ((lane, setting, _), (related, known)) in seen.iter().zip(related.iter().zip(&mut known)) {
+        if let Some(head) = &setting.head {
+            let heads = store::list_heads(tx, lane.environment_id, &related.commits).await?;
+            order::lead(known, head, &heads, &related.commits);
+        }
+    }
     Ok(seen
         .into_iter()
         .zip(known)
@@ -189,6 +199,23 @@ async fn end_barred(tx: &mut Tx, lane: &mut Lane, picture: &Picture) -> Result<b
         ended = true;
     }
     Ok(ended)
+}
+
+/// What waits where nothing is granted any more ends.
+async fn end_closed(
+    tx: &mut Tx,
+    lane: &mut Lane,
+    setting: &Setting,
+    picture: &Picture,
+) -> Result<(), Error> {
+    for one in &picture.pending {
+        if let Some(mut waiting) = deployment::store::lock(tx, one.id).await? {
+            let message = format!("{} is closed", setting.place);
+            let change = Change::new(Event::Stops(Cause::Cancelled), SYSTEM, message);
+            apply_and_record(tx, lane, &mut waiting, change).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Ends what other deployments took the place of, in all lanes at once.

@@ -5,6 +5,8 @@
 //! to the same picture, so that a lost wake-up costs time only.
 #![deny(clippy::wildcard_enum_match_arm)]
 
+use std::collections::HashSet;
+
 use candlefish_clock::Moment;
 use candlefish_ids::DeploymentId;
 
@@ -88,6 +90,26 @@ pub(crate) struct Plan {
     /// The acting one is undone, for this newer one.
     pub(crate) undo_acting_for: Option<DeploymentId>,
     pub(crate) grant: Option<DeploymentId>,
+}
+
+/// Makes the head of a pull request lead in its preview: it comes after everything else there, also
+/// after a head that it descended from before history was rewritten. What descends from it without
+/// having been a head itself, such as a trial merge, still comes after it.
+///
+/// `known` are pairs of (commit, ancestor), `heads` those of the commits that were the head once.
+pub(super) fn lead(
+    known: &mut HashSet<(String, String)>,
+    head: &str,
+    heads: &[String],
+    commits: &[String],
+) {
+    for other in commits.iter().filter(|other| *other != head) {
+        let above = (other.clone(), head.to_owned());
+        if heads.contains(other) || !known.contains(&above) {
+            known.remove(&above);
+            known.insert((head.to_owned(), other.clone()));
+        }
+    }
 }
 
 /// Decides.

@@ -13,7 +13,7 @@ use crate::{
 mod seen;
 
 pub(crate) use seen::{
-    Contenders, Related, Setting, list_contenders, list_descents, list_settings,
+    Contenders, Related, Setting, list_contenders, list_descents, list_heads, list_settings,
 };
 
 /// A locked lane.
@@ -22,6 +22,8 @@ pub(crate) struct Lane {
     pub(crate) environment_id: EnvironmentId,
     pub(crate) fence: i64,
     pub(crate) superseded_in_row: i32,
+    /// Its environment is closed: nothing is granted any more.
+    pub(crate) closed: bool,
 }
 
 /// Locks a lane and then reads the clock: the beginning of every command.
@@ -31,8 +33,8 @@ pub(crate) async fn lock(tx: &mut Tx, environment: EnvironmentId) -> Result<Lane
     // read from here on knows of every stop that was answered.
     let row = sqlx::query!(
         r#"WITH locked AS MATERIALIZED (
-               SELECT fence, superseded_in_row FROM lane WHERE environment_id = $1 FOR UPDATE)
-           SELECT fence, superseded_in_row, clock() AS "now!: Timestamp" FROM locked
+               SELECT fence, superseded_in_row, closed FROM lane WHERE environment_id = $1 FOR UPDATE)
+           SELECT fence, superseded_in_row, closed, clock() AS "now!: Timestamp" FROM locked
            WHERE pg_advisory_xact_lock_shared(4001) IS NOT NULL"#,
         environment.uuid()
     )
@@ -43,6 +45,7 @@ pub(crate) async fn lock(tx: &mut Tx, environment: EnvironmentId) -> Result<Lane
         environment_id: environment,
         fence: row.fence,
         superseded_in_row: row.superseded_in_row,
+        closed: row.closed,
     })
 }
 
@@ -56,12 +59,12 @@ pub(crate) async fn lock_each(
     // a stop before it and the lane's holder behind the stop, would wait for ever.
     let rows = sqlx::query!(
         r#"WITH locked AS MATERIALIZED (
-               SELECT environment_id, fence, superseded_in_row FROM lane
+               SELECT environment_id, fence, superseded_in_row, closed FROM lane
                WHERE environment_id = ANY($1) ORDER BY environment_id FOR UPDATE),
            gate AS MATERIALIZED (
                SELECT pg_advisory_xact_lock_shared(4001) AS passed
                FROM (SELECT count(*) FROM locked) AS every)
-           SELECT environment_id, fence, superseded_in_row, clock() AS "now!: Timestamp"
+           SELECT environment_id, fence, superseded_in_row, closed, clock() AS "now!: Timestamp"
            FROM gate CROSS JOIN locked WHERE gate.passed IS NOT NULL"#,
         &ids
     )
@@ -76,6 +79,7 @@ pub(crate) async fn lock_each(
             environment_id: EnvironmentId::from_uuid(row.environment_id),
             fence: row.fence,
             superseded_in_row: row.superseded_in_row,
+            closed: row.closed,
         })
         .collect())
 }
@@ -132,9 +136,9 @@ pub(crate) async fn try_lock(
 ) -> Result<Option<Lane>, sqlx::Error> {
     let row = sqlx::query!(
         r#"WITH locked AS MATERIALIZED (
-               SELECT fence, superseded_in_row FROM lane WHERE environment_id = $1
+               SELECT fence, superseded_in_row, closed FROM lane WHERE environment_id = $1
                FOR UPDATE SKIP LOCKED)
-           SELECT fence, superseded_in_row, clock() AS "now!: Timestamp" FROM locked
+           SELECT fence, superseded_in_row, closed, clock() AS "now!: Timestamp" FROM locked
            WHERE pg_advisory_xact_lock_shared(4001) IS NOT NULL"#,
         environment.uuid()
     )
@@ -146,6 +150,7 @@ pub(crate) async fn try_lock(
         environment_id: environment,
         fence: row.fence,
         superseded_in_row: row.superseded_in_row,
+        closed: row.closed,
     }))
 }
 
@@ -176,13 +181,13 @@ pub(crate) async fn find_live(
     }))
 }
 
-/// The deployment's release is the environment's now.
+/// The deployment's release is the environment's now, unless that was closed meanwhile.
 pub(crate) async fn set_live(tx: &mut Tx, deployment: &Deployment) -> Result<(), sqlx::Error> {
     let now = tx.now();
     sqlx::query!(
         "UPDATE environment SET live_release_id = $2, live_deployment_id = $3, live_since = $4,
              version = version + 1
-         WHERE id = $1",
+         WHERE id = $1 AND closed_at IS NULL",
         deployment.environment_id.uuid(),
         deployment.release_id.uuid(),
         deployment.id.uuid(),

@@ -46,5 +46,7 @@ const fn shown_kind(kind: Kind) -> pb::record::Kind {
         Kind::Clear => pb::record::Kind::Clear,
         Kind::Pin => pb::record::Kind::Pin,
         Kind::Unpin => pb::record::Kind::Unpin,
+        Kind::Close => pb::record::Kind::Close,
+        Kind::Reopen => pb::record::Kind::Reopen,
     }
 }

@@ -20,7 +20,8 @@ pub(crate) struct Place<'a> {
     pub(crate) noindex: bool,
 }
 
-/// Writes the routes of `hosts`, all alike; their versions rise. The caller holds the lane.
+/// Writes the routes of `hosts`, all alike; their versions rise. The caller holds the lane. Whatever is
+/// asked for, what belongs to a closed environment serves nothing.
 pub(crate) async fn write(
     conn: &mut PgConnection,
     epoch: i32,
@@ -34,8 +35,11 @@ pub(crate) async fn write(
         "INSERT INTO route (host, environment_id, site, environment, epoch, version, releases,
                             assets_of, rolling, rolled_edges, noindex, deployment_id,
                             waiting_edges)
-         SELECT host, $2, $3, $4, $5, 1, $6, $7, $8, $9, $10, $12, $13
-         FROM unnest($1::text[]) AS n(host)
+         SELECT host, $2, $3, $4, $5, 1, CASE WHEN closed THEN '[]' ELSE $6::jsonb END,
+                CASE WHEN closed THEN '[]' ELSE $7::jsonb END, $8, $9, $10, $12, $13
+         FROM unnest($1::text[]) AS n(host), (SELECT EXISTS (
+             SELECT 1 FROM environment e WHERE e.closed_at IS NOT NULL AND e.id = COALESCE(
+                 $2, (SELECT d.environment_id FROM deployment d WHERE d.id = $12))) AS closed) AS c
          ON CONFLICT (host) DO UPDATE SET
              environment_id = excluded.environment_id, site = excluded.site,
              environment = excluded.environment, epoch = excluded.epoch,
@@ -198,4 +202,35 @@ pub(crate) async fn take_old_addresses_away(
     .execute(conn)
     .await?;
     Ok(done.rows_affected())
+}
+
+/// Takes away everything that an environment and its deployments are reached by. The caller holds the
+/// lane.
+pub(crate) async fn take_away(
+    conn: &mut PgConnection,
+    epoch: i32,
+    environment: EnvironmentId,
+) -> Result<(), sqlx::Error> {
+    // Two parts, each by an index of its own.
+    sqlx::query!(
+        "UPDATE route SET releases = '[]', assets_of = '[]', rolling = false, rolled_edges = '{}',
+                waiting_edges = '{}', version = version + 1, epoch = $1,
+                changed_in = pg_current_xact_id()
+         WHERE environment_id = $2 AND (releases <> '[]' OR assets_of <> '[]')",
+        epoch,
+        environment.uuid()
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "UPDATE route SET releases = '[]', assets_of = '[]', version = version + 1, epoch = $1,
+                changed_in = pg_current_xact_id()
+         WHERE releases <> '[]' AND deployment_id IN (
+             SELECT id FROM deployment WHERE environment_id = $2)",
+        epoch,
+        environment.uuid()
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }

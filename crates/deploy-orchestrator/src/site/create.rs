@@ -4,7 +4,7 @@ use candlefish_ids::SiteId;
 use candlefish_proto::deploy as pb;
 use candlefish_runtime::identity::Caller;
 
-use super::{Error, Site, Source, event, store, view};
+use super::{Error, Site, Source, event, previews::PreviewRule, store, view};
 use crate::{
     ctx::Ctx,
     idempotency::{self, Key, Reply},
@@ -17,6 +17,7 @@ pub(crate) struct CreateSite {
     pub(crate) name: String,
     pub(crate) repository: String,
     pub(crate) source: Source,
+    pub(crate) previews: PreviewRule,
 }
 
 /// Makes a site.
@@ -40,13 +41,15 @@ pub(crate) async fn create(
         name: cmd.name,
         repository: cmd.repository,
         source: cmd.source,
+        previews: cmd.previews,
         created_at: now,
         created_by: caller.principal.clone(),
+        version: 1,
     };
     if !store::insert_site(&mut tx, &site).await? {
         return Err(Error::SiteExists { slug: site.slug });
     }
-    let fact = event::site_created(&ctx.config, &site, caller);
+    let fact = event::site(&ctx.config, &site, "deploy.site.created.v1", caller);
     tx.tell(fact);
     let answer = view::site(&ctx.config, site);
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;

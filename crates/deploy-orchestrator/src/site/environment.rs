@@ -102,6 +102,11 @@ pub(crate) async fn update(
             place: found.place(),
         });
     }
+    if cmd.pushes.is_some() && found.kind.is_preview() {
+        return Err(Error::PullRequestPushes {
+            place: found.place(),
+        });
+    }
     let mut lane = lane::store::lock(&mut tx, found.id)
         .await
         .map_err(Error::LockLane)?;

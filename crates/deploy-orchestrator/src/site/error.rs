@@ -5,7 +5,7 @@ use candlefish_runtime::{
     refusal::{Code, Refusal},
 };
 
-use super::{Hold, store};
+use super::{Closing, Hold, store};
 use crate::{ctx::CommitError, idempotency, lane};
 
 /// Why a call about sites and environments failed.
@@ -34,6 +34,15 @@ pub(crate) enum Error {
     OutsideSites { slug: String },
     #[error("{place} belongs to a single preview: it has neither a policy nor a hold of its own")]
     Preview { place: String },
+    #[error("{place} takes the pushes of its pull request, and no others")]
+    PullRequestPushes { place: String },
+    #[error(
+        "{place} is no preview: what lasts is not closed. To stop it: candlefish hold set {place} --reason …"
+    )]
+    NotAPreview { place: String },
+    #[error("{place} is closed already: by {by} since {since}, because {reason:?}",
+        by = .closed.by, since = .closed.since.timestamp(), reason = .closed.reason)]
+    Closed { place: String, closed: Closing },
     #[error(
         "{place} is held already: by {by} since {since}, because {reason:?}",
         by = .hold.by, since = .hold.since.timestamp(), reason = .hold.reason
@@ -47,6 +56,8 @@ pub(crate) enum Error {
     Commit(#[from] CommitError),
     #[error("lock a lane")]
     LockLane(#[source] sqlx::Error),
+    #[error("lock a site")]
+    LockSite(#[source] sqlx::Error),
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error(transparent)]
@@ -89,11 +100,22 @@ impl From<Error> for Refusal {
                 .field(format!("hosts[{place}]"), words),
             Error::OutsideSites { .. } => Self::new(Code::PermissionDenied, "outside-sites", words),
             Error::Preview { .. } => Self::new(Code::FailedPrecondition, "preview", words),
+            Error::PullRequestPushes { .. } => {
+                Self::new(Code::FailedPrecondition, "preview", &words).field("pushes", words)
+            }
+            Error::NotAPreview { .. } => {
+                Self::new(Code::FailedPrecondition, "not-a-preview", &words)
+                    .field("environment", words)
+            }
+            Error::Closed { .. } => {
+                Self::new(Code::FailedPrecondition, "environment-closed", words)
+            }
             Error::Held { .. } => Self::new(Code::FailedPrecondition, "held", words),
             Error::NotHeld { .. } => Self::new(Code::FailedPrecondition, "not-held", words),
             Error::Begin(source) => database::refuse("begin a transaction", &source),
             Error::Commit(error) => error.into(),
             Error::LockLane(source) => database::refuse("lock a lane", &source),
+            Error::LockSite(source) => database::refuse("lock a site", &source),
             Error::Store(error) => error.into(),
             Error::Idempotency(error) => error.into(),
             Error::Lane(error) => error.into(),

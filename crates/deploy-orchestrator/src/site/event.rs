@@ -8,14 +8,20 @@ use prost::Message;
 use super::{Environment, Site, view};
 use crate::config::Config;
 
-pub(super) fn site_created(config: &Config, site: &Site, caller: &Caller) -> Fact {
+/// The site was made, or changed.
+pub(super) fn site(
+    config: &Config,
+    site: &Site,
+    event_type: &'static str,
+    caller: &Caller,
+) -> Fact {
     let body = pb::SiteChanged {
         site: Some(view::site(config, site.clone())),
     };
     Fact {
         entity: site.id.to_string(),
-        entity_version: 1,
-        event_type: "deploy.site.created.v1",
+        entity_version: site.version,
+        event_type,
         site: site.slug.clone(),
         environment: String::new(),
         actor: caller.principal.clone(),
@@ -35,14 +41,14 @@ pub(super) fn environment(
     event_type: &'static str,
     caller: &Caller,
 ) -> Fact {
-    changed(config, one, event_type, caller, "")
+    changed(config, one, event_type, &caller.principal, "")
 }
 
 fn changed(
     config: &Config,
     one: &Environment,
     event_type: &'static str,
-    caller: &Caller,
+    actor: &str,
     reason: &str,
 ) -> Fact {
     let body = pb::EnvironmentChanged {
@@ -55,7 +61,7 @@ fn changed(
         event_type,
         site: one.site.clone(),
         environment: one.slug.clone(),
-        actor: caller.principal.clone(),
+        actor: actor.to_owned(),
         traceparent: trace::current_traceparent(),
         terminal: false,
         body: prost_types::Any {
@@ -67,10 +73,37 @@ fn changed(
 
 /// The hold was set.
 pub(crate) fn held(config: &Config, one: &Environment, caller: &Caller, reason: &str) -> Fact {
-    changed(config, one, "deploy.environment.held.v1", caller, reason)
+    changed(
+        config,
+        one,
+        "deploy.environment.held.v1",
+        &caller.principal,
+        reason,
+    )
 }
 
 /// The hold was lifted.
 pub(crate) fn lifted(config: &Config, one: &Environment, caller: &Caller, reason: &str) -> Fact {
-    changed(config, one, "deploy.environment.lifted.v1", caller, reason)
+    changed(
+        config,
+        one,
+        "deploy.environment.lifted.v1",
+        &caller.principal,
+        reason,
+    )
+}
+
+/// The preview of a pull request was made.
+pub(crate) fn made(config: &Config, one: &Environment, actor: &str) -> Fact {
+    changed(config, one, "deploy.environment.created.v1", actor, "")
+}
+
+/// A preview was closed.
+pub(crate) fn closed(config: &Config, one: &Environment, actor: &str, reason: &str) -> Fact {
+    changed(config, one, "deploy.environment.closed.v1", actor, reason)
+}
+
+/// The preview of a pull request was opened again.
+pub(crate) fn reopened(config: &Config, one: &Environment, actor: &str, reason: &str) -> Fact {
+    changed(config, one, "deploy.environment.reopened.v1", actor, reason)
 }

@@ -16,15 +16,19 @@ use super::{
     hold::{self, ChangeHold},
     host,
     policy::Policy,
+    previews::PreviewRule,
     pushes::PushRule,
-    store, view,
+    store,
+    update::{self, UpdateSite},
+    view,
 };
 use crate::{
     ctx::Ctx,
-    field::{ENVIRONMENT_SLUG_MAX, Faults},
+    field::Faults,
     idempotency::Key,
     lane,
     page::{self, Filter, Page},
+    preview::close::{self, Close},
     record,
 };
 
@@ -97,6 +101,11 @@ impl SiteService for Rpc {
             name: faults.optional_text("name", &message.name, NAME_MAX),
             repository: repository(&mut faults, &message.repository),
             source: source(&mut faults, message.source),
+            previews: message
+                .previews
+                .as_ref()
+                .map(|given| PreviewRule::read(&mut faults, "previews", given))
+                .unwrap_or_default(),
         };
         faults.finish()?;
         let ctx = self.ctx.clone();
@@ -104,6 +113,42 @@ impl SiteService for Rpc {
             .tasks
             .command("command", async move {
                 create::create(&ctx, &caller, key, cmd).await
+            })
+            .await?;
+        Ok(reply.into_response())
+    }
+
+    async fn update_site(
+        &self,
+        request: Request<pb::UpdateSiteRequest>,
+    ) -> Result<Response<pb::Site>, Status> {
+        let (caller, key, message) = taken(request, "UpdateSite")?;
+        let mut faults = Faults::default();
+        if message.name.is_none() && message.repository.is_none() && message.previews.is_none() {
+            faults.add(
+                "name",
+                "is missing, and so are repository and previews: nothing would change",
+            );
+        }
+        let cmd = UpdateSite {
+            site: faults.site("site", &message.site),
+            name: message
+                .name
+                .map(|name| faults.optional_text("name", &name, NAME_MAX)),
+            repository: message
+                .repository
+                .map(|text| repository(&mut faults, &text)),
+            previews: message
+                .previews
+                .as_ref()
+                .map(|given| PreviewRule::read(&mut faults, "previews", given)),
+        };
+        faults.finish()?;
+        let ctx = self.ctx.clone();
+        let reply = self
+            .tasks
+            .command("command", async move {
+                update::update(&ctx, &caller, key, cmd).await
             })
             .await?;
         Ok(reply.into_response())
@@ -164,7 +209,7 @@ impl SiteService for Rpc {
         hosts(&mut faults, &message.hosts, &self.ctx.config.domain);
         let cmd = CreateEnvironment {
             site: faults.site("site", &message.site),
-            slug: faults.slug("slug", &message.slug, ENVIRONMENT_SLUG_MAX),
+            slug: faults.new_environment("slug", &message.slug),
             policy: Policy::read(&mut faults, "policy", message.policy.as_ref()),
             pushes: message
                 .pushes
@@ -274,6 +319,28 @@ impl SiteService for Rpc {
         let (caller, key, message) = taken(request, "LiftHold")?;
         let named = (&*message.site, &*message.environment, &*message.reason);
         self.change_hold(caller, key, named, true).await
+    }
+
+    async fn close_environment(
+        &self,
+        request: Request<pb::CloseEnvironmentRequest>,
+    ) -> Result<Response<pb::Environment>, Status> {
+        let (caller, key, message) = taken(request, "CloseEnvironment")?;
+        let mut faults = Faults::default();
+        let cmd = Close {
+            site: faults.site("site", &message.site),
+            environment: faults.environment("environment", &message.environment),
+            reason: faults.reason("reason", &message.reason),
+        };
+        faults.finish()?;
+        let ctx = self.ctx.clone();
+        let reply = self
+            .tasks
+            .command("command", async move {
+                close::by_hand(&ctx, &caller, key, cmd).await
+            })
+            .await?;
+        Ok(reply.into_response())
     }
 
     async fn get_lane(

@@ -10,11 +10,16 @@ use jiff_sqlx::Timestamp;
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
-use super::{Environment, Hold, Kind, Live, Site, Source, policy::Policy, pushes::PushRule};
+use super::{Closing, Environment, Hold, Kind, Live, policy::Policy, pushes::PushRule};
 use crate::{
     ctx::{read, stored},
     stop::{Standing, Stop},
 };
+
+mod sites;
+
+pub(crate) use sites::list_ids;
+pub(super) use sites::{find_site, insert_site, list_sites, lock_site, save_site};
 
 /// Why a row could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -40,93 +45,6 @@ impl From<Error> for Refusal {
     }
 }
 
-struct SiteRow {
-    id: Uuid,
-    slug: String,
-    name: String,
-    repository: String,
-    created_at: Timestamp,
-    created_by: String,
-}
-
-impl From<SiteRow> for Site {
-    fn from(row: SiteRow) -> Self {
-        Self {
-            id: SiteId::from_uuid(row.id),
-            slug: row.slug,
-            name: row.name,
-            repository: row.repository,
-            // A word that a newer release wrote: its content is no business of ours.
-            source: Source::Upload,
-            created_at: read(row.created_at),
-            created_by: row.created_by,
-        }
-    }
-}
-
-/// False when the slug is taken.
-pub(super) async fn insert_site(conn: &mut PgConnection, site: &Site) -> Result<bool, Error> {
-    let done = sqlx::query!(
-        "INSERT INTO site (id, slug, name, repository, created_at, created_by, source)
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT ON CONSTRAINT site_slug_unique DO NOTHING",
-        site.id.uuid(),
-        site.slug,
-        site.name,
-        site.repository,
-        stored(site.created_at) as _,
-        site.created_by,
-        site.source.word()
-    )
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// Whoever asks: see [`super::find`].
-pub(super) async fn find_site(conn: &mut PgConnection, slug: &str) -> Result<Option<Site>, Error> {
-    let row = sqlx::query_as!(
-        SiteRow,
-        r#"SELECT id, slug, name, repository, created_at AS "created_at: Timestamp", created_by
-           FROM site WHERE slug = $1"#,
-        slug
-    )
-    .fetch_optional(conn)
-    .await?;
-    Ok(row.map(Site::from))
-}
-
-/// By slug; `only` are the slugs that may be seen, none of them all.
-pub(super) async fn list_sites(
-    conn: &mut PgConnection,
-    only: &[String],
-    after: &str,
-    limit: i64,
-) -> Result<Vec<Site>, Error> {
-    let rows = sqlx::query_as!(
-        SiteRow,
-        r#"SELECT id, slug, name, repository, created_at AS "created_at: Timestamp", created_by
-           FROM site WHERE slug > $1 AND (cardinality($2::text[]) = 0 OR slug = ANY($2))
-           ORDER BY slug LIMIT $3"#,
-        after,
-        only,
-        limit
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows.into_iter().map(Site::from).collect())
-}
-
-/// The ids of the sites of these slugs that exist.
-pub(crate) async fn list_ids(
-    conn: &mut PgConnection,
-    slugs: &[String],
-) -> Result<Vec<SiteId>, Error> {
-    let ids = sqlx::query_scalar!("SELECT id FROM site WHERE slug = ANY($1)", slugs)
-        .fetch_all(conn)
-        .await?;
-    Ok(ids.into_iter().map(SiteId::from_uuid).collect())
-}
-
 struct EnvironmentRow {
     id: Uuid,
     site_id: Uuid,
@@ -150,6 +68,10 @@ struct EnvironmentRow {
     not_restorable: String,
     restorable_checked_at: Option<Timestamp>,
     version: i32,
+    closed_at: Option<Timestamp>,
+    closed_by: String,
+    close_reason: String,
+    pull_request: Option<i32>,
 }
 
 impl TryFrom<EnvironmentRow> for Environment {
@@ -163,9 +85,10 @@ impl TryFrom<EnvironmentRow> for Environment {
             site_id: SiteId::from_uuid(row.site_id),
             site: row.site,
             slug: row.slug,
-            kind: match row.kind.as_str() {
-                "standard" => Kind::Standard,
-                "preview" => Kind::Preview,
+            kind: match (row.kind.as_str(), row.pull_request) {
+                ("standard", _) => Kind::Standard,
+                ("preview", None) => Kind::Preview,
+                ("preview", Some(number)) => Kind::PullRequest(number),
                 _ => return Err(impossible("kind")),
             },
             policy: serde_json::from_value(row.policy)
@@ -198,6 +121,11 @@ impl TryFrom<EnvironmentRow> for Environment {
             not_restorable: row.not_restorable,
             restorable_checked_at: row.restorable_checked_at.map(read),
             version: row.version,
+            closed: row.closed_at.map(|since| Closing {
+                since: read(since),
+                by: row.closed_by,
+                reason: row.close_reason,
+            }),
         })
     }
 }
@@ -228,7 +156,9 @@ macro_rules! select_environment {
                       (SELECT count(*) FROM deployment d WHERE d.environment_id = e.id
                        AND d.state = 'pending') AS "pending_count!",
                       e.not_restorable,
-                      e.restorable_checked_at AS "restorable_checked_at: Timestamp", e.version
+                      e.restorable_checked_at AS "restorable_checked_at: Timestamp", e.version,
+                      e.closed_at AS "closed_at: Timestamp", e.closed_by, e.close_reason,
+                      e.pull_request
                FROM environment e JOIN site s ON s.id = e.site_id "# + $rest,
             $($argument),+
         )
@@ -343,14 +273,15 @@ pub(crate) async fn insert_environment(
     now: Moment,
     new: &NewEnvironment<'_>,
 ) -> Result<bool, Error> {
-    let kind = match new.kind {
-        Kind::Standard => "standard",
-        Kind::Preview => "preview",
+    let (kind, pull_request) = match new.kind {
+        Kind::Standard => ("standard", None),
+        Kind::Preview => ("preview", None),
+        Kind::PullRequest(number) => ("preview", Some(number)),
     };
     let done = sqlx::query!(
         "INSERT INTO environment (id, site_id, slug, kind, policy, created_at, created_by,
-             push_branch, push_paths)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+             push_branch, push_paths, pull_request)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
          ON CONFLICT ON CONSTRAINT environment_slug_unique DO NOTHING",
         new.id.uuid(),
         new.site.uuid(),
@@ -360,7 +291,8 @@ pub(crate) async fn insert_environment(
         stored(now) as _,
         new.created_by,
         new.pushes.branch,
-        &new.pushes.paths
+        &new.pushes.paths,
+        pull_request
     )
     .execute(conn)
     .await?;

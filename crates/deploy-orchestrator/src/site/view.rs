@@ -3,7 +3,7 @@
 use candlefish_manifest::Limits;
 use candlefish_proto::deploy as pb;
 
-use super::{Environment, Hold, Kind, Site, Source, host};
+use super::{Closing, Environment, Hold, Kind, Site, Source, host};
 use crate::{config::Config, ctx::shown, stop};
 
 pub(super) fn site(config: &Config, site: Site) -> pb::Site {
@@ -19,6 +19,7 @@ pub(super) fn site(config: &Config, site: Site) -> pb::Site {
         created_at: Some(shown(site.created_at)),
         created_by: site.created_by,
         release_limits: Some(limits(&config.limits)),
+        previews: Some(site.previews.into()),
     }
 }
 
@@ -47,7 +48,7 @@ pub(super) fn hold(hold: &Hold) -> pb::Hold {
     }
 }
 
-pub(super) fn environment(config: &Config, one: &Environment) -> pb::Environment {
+pub(crate) fn environment(config: &Config, one: &Environment) -> pb::Environment {
     let given = host::of_environment(&one.site, &one.slug, &config.domain);
     pb::Environment {
         id: one.id.to_string(),
@@ -55,7 +56,7 @@ pub(super) fn environment(config: &Config, one: &Environment) -> pb::Environment
         slug: one.slug.clone(),
         kind: match one.kind {
             Kind::Standard => pb::environment::Kind::Standard,
-            Kind::Preview => pb::environment::Kind::Preview,
+            Kind::Preview | Kind::PullRequest(_) => pb::environment::Kind::Preview,
         }
         .into(),
         policy: Some((&one.policy).into()),
@@ -81,5 +82,18 @@ pub(super) fn environment(config: &Config, one: &Environment) -> pb::Environment
         version: one.version,
         not_restorable: one.not_restorable.clone(),
         restorable_checked_at: one.restorable_checked_at.map(shown),
+        closed: one.closed.as_ref().map(closing),
+        pull_request: match one.kind {
+            Kind::PullRequest(number) => number,
+            Kind::Standard | Kind::Preview => 0,
+        },
+    }
+}
+
+fn closing(closing: &Closing) -> pb::Closing {
+    pb::Closing {
+        since: Some(shown(closing.since)),
+        by: closing.by.clone(),
+        reason: closing.reason.clone(),
     }
 }

@@ -1,19 +1,19 @@
 //! What becomes of a push: one trigger for each site environment that it could concern, each in a
 //! transaction that holds the environment's lane.
 
-use candlefish_clock::Moment;
-use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId, SiteId, TriggerId};
+use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId};
 
 use super::{
-    Delivery, Error, head,
+    About, Delivery, Error, head, note,
     outcome::{Outcome, Reason},
     push::{Push, Target},
-    store::{self, New, Place, SiteOf},
+    store::{self, Place, SiteOf},
 };
 use crate::{
     ctx::{Ctx, Tx},
-    deployment, lane,
-    release::expected::{self, Expected},
+    deployment,
+    lane::{self, store::Lane},
+    release::expected::{self, Expected, OfCommit},
     site::{self, Environment},
 };
 
@@ -23,9 +23,9 @@ pub(super) async fn decide(ctx: &Ctx, delivery: &Delivery, push: &Push) -> Resul
     let sites = store::list_sites(&mut conn, &push.repository).await?;
     drop(conn);
     if sites.is_empty() {
-        let words = format!("no site has the repository {}", push.repository);
+        let words = note::no_site(&push.repository);
         let outcome = Outcome::Ignored(Reason::UnknownRepository, None);
-        return note(ctx, delivery, push, None, (outcome, words)).await;
+        return note::of_site(ctx, delivery, &push.about(), None, (outcome, words)).await;
     }
     for site in sites {
         of_site(ctx, delivery, push, &site).await?;
@@ -55,42 +55,19 @@ async fn of_site(ctx: &Ctx, delivery: &Delivery, push: &Push, site: &SiteOf) -> 
     };
     if let Some((reason, words)) = whole {
         let outcome = Outcome::Ignored(reason, None);
-        return note(ctx, delivery, push, Some(site.id), (outcome, words)).await;
+        return note::of_site(
+            ctx,
+            delivery,
+            &push.about(),
+            Some(site.id),
+            (outcome, words),
+        )
+        .await;
     }
     for environment in environments {
         of_environment(ctx, delivery, push, environment).await?;
     }
     Ok(())
-}
-
-/// Writes what concerns no environment.
-async fn note(
-    ctx: &Ctx,
-    delivery: &Delivery,
-    push: &Push,
-    site: Option<SiteId>,
-    (outcome, message): (Outcome, String),
-) -> Result<(), Error> {
-    let mut tx = ctx.begin().await?;
-    let now = tx.read_clock().await?;
-    let place = Place {
-        site,
-        environment: None,
-    };
-    if !store::is_decided(&mut tx, delivery.id, place).await? {
-        tell(delivery, push, "", &outcome, &message);
-        insert(
-            &mut tx,
-            now,
-            delivery,
-            push,
-            place,
-            (&outcome, &message),
-            None,
-        )
-        .await?;
-    }
-    ctx.commit(tx).await.map_err(Error::commit)
 }
 
 /// Decides it in one environment.
@@ -102,7 +79,6 @@ pub(super) async fn of_environment(
 ) -> Result<(), Error> {
     let mut tx = ctx.begin().await?;
     let mut lane = lane::store::lock(&mut tx, id).await?;
-    let now = tx.now();
     let environment = site::store::load_environment(&mut tx, id)
         .await
         .map_err(Error::Site)?;
@@ -120,32 +96,74 @@ pub(super) async fn of_environment(
     // what the other told of history.
     store::save_ancestry(&mut tx, environment.site_id, push).await?;
     let judged = judge(&mut tx, &environment, push).await?;
-    let (outcome, message, content_until) = match &judged {
-        Judged::Known(outcome, message) => (outcome.clone(), message.clone(), None),
-        Judged::New { sealed, .. } => {
-            let until = now.plus(environment.policy.content_deadline);
-            let outcome = Outcome::Created(DeploymentId::new());
-            (outcome, String::new(), (!sealed).then_some(until))
-        }
+    let carried = Carried {
+        delivery,
+        about: &push.about(),
+        push,
+        environment: &environment,
+        why: &format!("pushed to {}", push.branch()),
     };
-    tell(delivery, push, &environment.place(), &outcome, &message);
-    let told = (&outcome, message.as_str());
-    insert(&mut tx, now, delivery, push, place, told, content_until).await?;
-    if let (Judged::New { release, .. }, Some(id)) = (judged, outcome.deployment()) {
-        let accept = deployment::push::Accept {
-            id,
-            environment: &environment,
-            release,
-            actor: &actor(push),
-            reason: &format!("pushed to {}", push.branch()),
-        };
-        deployment::push::accept(ctx, &mut tx, &mut lane, accept).await?;
-    }
+    carried.out(ctx, &mut tx, &mut lane, judged).await?;
     ctx.commit(tx).await.map_err(Error::commit)
 }
 
+/// A decision that is written down and followed.
+pub(super) struct Carried<'a> {
+    pub(super) delivery: &'a Delivery,
+    pub(super) about: &'a About,
+    pub(super) push: &'a Push,
+    pub(super) environment: &'a Environment,
+    /// Of its deployment.
+    pub(super) why: &'a str,
+}
+
+impl Carried<'_> {
+    /// Writes the trigger, and makes the deployment where there is one to make. The lane is locked.
+    pub(super) async fn out(
+        &self,
+        ctx: &Ctx,
+        tx: &mut Tx,
+        lane: &mut Lane,
+        judged: Judged,
+    ) -> Result<(), Error> {
+        let now = tx.now();
+        let environment = self.environment;
+        let (outcome, message, content_until) = match &judged {
+            Judged::Known(outcome, message) => (outcome.clone(), message.clone(), None),
+            Judged::New { sealed, .. } => {
+                let until = now.plus(environment.policy.content_deadline);
+                let outcome = Outcome::Created(DeploymentId::new());
+                (outcome, String::new(), (!sealed).then_some(until))
+            }
+        };
+        let written = note::Written {
+            about: self.about,
+            place: Place {
+                site: Some(environment.site_id),
+                environment: Some(environment.id),
+            },
+            named: &environment.place(),
+            outcome: &outcome,
+            message: &message,
+            content_until,
+        };
+        written.insert(tx, now, self.delivery).await?;
+        if let (Judged::New { release, .. }, Some(id)) = (judged, outcome.deployment()) {
+            let accept = deployment::push::Accept {
+                id,
+                environment,
+                release,
+                actor: &actor(&self.push.sender),
+                reason: self.why,
+            };
+            deployment::push::accept(ctx, tx, lane, accept).await?;
+        }
+        Ok(())
+    }
+}
+
 /// What is said of a push in one environment.
-enum Judged {
+pub(super) enum Judged {
     Known(Outcome, String),
     /// It becomes a deployment of this release.
     New {
@@ -166,26 +184,61 @@ async fn judge(tx: &mut Tx, environment: &Environment, push: &Push) -> Result<Ju
             words,
         ));
     }
-    expected::lock(tx, environment.site_id, &push.after).await?;
-    let release = expected::find(tx, environment.site_id, environment.id, &push.after).await?;
-    if let Some(ban) = release.as_ref().and_then(|one| one.ban.as_ref()) {
-        let words = format!("its release is banned {}", ban.words());
-        let outcome = Outcome::Ignored(Reason::BannedRelease, None);
-        return Ok(Judged::Known(outcome, words));
-    }
-    if let Some(rejected) = release.as_ref().and_then(|one| one.rejected.as_ref()) {
-        let words = format!("{} rejected its release: {rejected}", environment.place());
-        let outcome = Outcome::Ignored(Reason::RejectedRelease, None);
-        return Ok(Judged::Known(outcome, words));
-    }
+    let release = match of_commit(tx, environment, push).await? {
+        Found::Rejected(judged) => return Ok(judged),
+        Found::Release(release) => release,
+    };
     if let Some(there) = store::find_joinable(tx, environment, &push.after).await? {
-        let words = "its deployment was there already".to_owned();
-        return Ok(Judged::Known(Outcome::Created(there), words));
+        return Ok(there_already(there));
     }
     if let Some(newer) = find_newer(tx, environment, &push.after).await? {
         let words = format!("{newer} has a newer commit; to go back, roll back");
         return Ok(Judged::Known(Outcome::Superseded(newer), words));
     }
+    made_of(tx, environment, push, release).await
+}
+
+/// The release of a commit, when it may be deployed.
+pub(super) enum Found {
+    Rejected(Judged),
+    /// None when nobody began it.
+    Release(Option<OfCommit>),
+}
+
+/// Looks for the release of a push's commit, and holds the commit until the transaction ends.
+pub(super) async fn of_commit(
+    tx: &mut Tx,
+    environment: &Environment,
+    push: &Push,
+) -> Result<Found, Error> {
+    expected::lock(tx, environment.site_id, &push.after).await?;
+    let release = expected::find(tx, environment.site_id, environment.id, &push.after).await?;
+    if let Some(ban) = release.as_ref().and_then(|one| one.ban.as_ref()) {
+        let words = format!("its release is banned {}", ban.words());
+        let outcome = Outcome::Ignored(Reason::BannedRelease, None);
+        return Ok(Found::Rejected(Judged::Known(outcome, words)));
+    }
+    if let Some(rejected) = release.as_ref().and_then(|one| one.rejected.as_ref()) {
+        let words = format!("{} rejected its release: {rejected}", environment.place());
+        let outcome = Outcome::Ignored(Reason::RejectedRelease, None);
+        return Ok(Found::Rejected(Judged::Known(outcome, words)));
+    }
+    Ok(Found::Release(release))
+}
+
+/// An upload made the deployment before.
+pub(super) fn there_already(deployment: DeploymentId) -> Judged {
+    let words = "its deployment was there already".to_owned();
+    Judged::Known(Outcome::Created(deployment), words)
+}
+
+/// A deployment of the release, which is expected from now on when there is none.
+pub(super) async fn made_of(
+    tx: &mut Tx,
+    environment: &Environment,
+    push: &Push,
+    release: Option<OfCommit>,
+) -> Result<Judged, Error> {
     let (release, sealed) = match release {
         Some(one) => (one.id, one.sealed),
         None => (expect(tx, environment, push).await?, false),
@@ -263,50 +316,16 @@ async fn expect(tx: &mut Tx, environment: &Environment, push: &Push) -> Result<R
         author: &head.author,
         author_email: &head.author_email,
         committed_at: head.committed_at,
-        by: &actor(push),
+        by: &actor(&push.sender),
     };
     Ok(expected::insert(tx, now, &new).await?)
 }
 
-async fn insert(
-    tx: &mut Tx,
-    now: Moment,
-    delivery: &Delivery,
-    push: &Push,
-    place: Place,
-    (outcome, message): (&Outcome, &str),
-    content_until: Option<Moment>,
-) -> Result<(), Error> {
-    // What was there already came by a call of its own.
-    let there_already = matches!(outcome, Outcome::Created(_)) && !message.is_empty();
-    let new = New {
-        id: TriggerId::new(),
-        delivery,
-        push,
-        place,
-        outcome,
-        message,
-        content_until,
-        joined: there_already,
-        swept: delivery.event == head::EVENT,
-    };
-    Ok(store::insert(tx, now, &new).await?)
-}
-
-/// The one line about a decision.
-fn tell(delivery: &Delivery, push: &Push, place: &str, outcome: &Outcome, message: &str) {
-    tracing::info!(
-        delivery.id = %delivery.id, repository = push.repository, branch = push.branch(),
-        commit = push.after, place, outcome = outcome.word(), reason = outcome.reason(),
-        "a push is decided: {message}"
-    );
-}
-
 /// Who pushed, as records name it.
-fn actor(push: &Push) -> String {
-    if push.sender.is_empty() {
+pub(super) fn actor(sender: &str) -> String {
+    if sender.is_empty() {
         "github".to_owned()
     } else {
-        format!("github:{}", push.sender)
+        format!("github:{sender}")
     }
 }

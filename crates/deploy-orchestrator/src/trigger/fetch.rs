@@ -6,7 +6,14 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{Delivery, Error, decide, gateway::Gateway, push::Push, store};
+use super::{
+    Delivery, Error, decide,
+    gateway::Gateway,
+    other::Other,
+    pull_request::{self, PullRequest},
+    push::Push,
+    store,
+};
 use crate::{Config, ctx::Ctx, step::worker::chain};
 
 /// Deliveries of one look.
@@ -64,10 +71,6 @@ async fn look(ctx: &Ctx, gateway: &Gateway, stopping: &CancellationToken) -> Res
 }
 
 async fn carry(ctx: &Ctx, gateway: &Gateway, delivery: &Delivery) -> Result<(), Error> {
-    if delivery.event != "push" {
-        let words = format!("{} asks for nothing so far", delivery.event);
-        return finish(ctx, delivery, &words).await;
-    }
     let body = match gateway.fetch(delivery.id).await {
         Ok(body) => body,
         Err(status) if status.code() == tonic::Code::NotFound => {
@@ -75,15 +78,37 @@ async fn carry(ctx: &Ctx, gateway: &Gateway, delivery: &Delivery) -> Result<(), 
         }
         Err(status) => return Err(Error::Gateway(status)),
     };
-    let push = match Push::read(&body) {
-        Ok(push) => push,
-        Err(error) => {
-            tracing::warn!(delivery.id = %delivery.id, "a delivery is no push: {error}");
-            return finish(ctx, delivery, &error.to_string()).await;
+    let note = decided(ctx, delivery, &body).await?;
+    finish(ctx, delivery, &note).await
+}
+
+/// Decides a delivery by what it says; answers what there is to note of it as a whole.
+async fn decided(ctx: &Ctx, delivery: &Delivery, body: &[u8]) -> Result<String, Error> {
+    let event = delivery.event.as_str();
+    let words = match event {
+        "push" => match Push::read(body) {
+            Ok(push) => {
+                decide::decide(ctx, delivery, &push).await?;
+                return Ok(String::new());
+            }
+            Err(error) => error.to_string(),
+        },
+        "pull_request" => match PullRequest::read(body) {
+            Ok(told) => return pull_request::decide(ctx, delivery, &told).await,
+            Err(error) => error.to_string(),
+        },
+        _ => {
+            return match Other::read(event, body) {
+                Some(other) => other.decide(ctx, delivery).await,
+                None => Ok(format!("{event} names no repository")),
+            };
         }
     };
-    decide::decide(ctx, delivery, &push).await?;
-    finish(ctx, delivery, "").await
+    tracing::warn!(delivery.id = %delivery.id, event, "a delivery cannot be read: {words}");
+    match Other::unreadable(event, body, &words) {
+        Some(other) => other.decide(ctx, delivery).await,
+        None => Ok(words),
+    }
 }
 
 async fn finish(ctx: &Ctx, delivery: &Delivery, note: &str) -> Result<(), Error> {

@@ -10,6 +10,8 @@ pub(crate) enum Outcome {
     /// Something newer was there when it came.
     Superseded(DeploymentId),
     Ignored(Reason, Option<DeploymentId>),
+    /// It closed the preview of its pull request.
+    Closed,
 }
 
 /// Why a push was ignored.
@@ -33,6 +35,20 @@ pub(crate) enum Reason {
     NotABranch,
     /// The branch is gone.
     Deleted,
+    /// Nothing is done for such a delivery.
+    NotActedOn,
+    /// It is not what its event's deliveries are.
+    Unreadable,
+    /// The site gives no pull request a preview.
+    PreviewsOff,
+    /// The site gives no pull request of a fork a preview.
+    Fork,
+    /// The pull request, or its preview, is closed.
+    Closed,
+    /// A lasting environment has the preview's slug.
+    SlugTaken,
+    /// A newer delivery said something else.
+    Older,
 }
 
 impl Reason {
@@ -47,6 +63,13 @@ impl Reason {
             Self::BannedRelease => "banned_release",
             Self::NotABranch => "not_a_branch",
             Self::Deleted => "deleted",
+            Self::NotActedOn => "not_acted_on",
+            Self::Unreadable => "unreadable",
+            Self::PreviewsOff => "previews_off",
+            Self::Fork => "fork",
+            Self::Closed => "closed",
+            Self::SlugTaken => "slug_taken",
+            Self::Older => "older",
         }
     }
 }
@@ -57,13 +80,14 @@ impl Outcome {
             Self::Created(_) => "created",
             Self::Superseded(_) => "superseded",
             Self::Ignored(..) => "ignored",
+            Self::Closed => "closed",
         }
     }
 
     /// The stable word of why, where there is one.
     pub(crate) const fn reason(&self) -> &'static str {
         match self {
-            Self::Created(_) => "",
+            Self::Created(_) | Self::Closed => "",
             Self::Superseded(_) => "older",
             Self::Ignored(reason, _) => reason.word(),
         }
@@ -73,6 +97,7 @@ impl Outcome {
         match self {
             Self::Created(id) | Self::Superseded(id) => Some(*id),
             Self::Ignored(_, id) => *id,
+            Self::Closed => None,
         }
     }
 }

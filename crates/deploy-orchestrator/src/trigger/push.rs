@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::head::Seen;
+use super::{About, head::Seen};
 
 /// GitHub lists no more commits of one push.
 const MOST_COMMITS: usize = 2048;
@@ -175,6 +175,30 @@ impl Push {
         }
     }
 
+    /// A commit that a branch is at, of which nothing more is told: neither what it descends from nor
+    /// what changed since it was at `before`.
+    pub(super) fn of_commit(
+        repository: &str,
+        target: Target,
+        (before, after): (&str, &str),
+        pushed_at: i64,
+        sender: &str,
+        head: Head,
+    ) -> Self {
+        Self {
+            repository: repository.to_owned(),
+            target,
+            before: before.to_owned(),
+            after: after.to_owned(),
+            forced: true,
+            pushed_at: Some(pushed_at),
+            sender: sender.to_owned(),
+            commits: Vec::new(),
+            head,
+            listed_whole: false,
+        }
+    }
+
     /// The files that it changes; none when GitHub does not list all of them.
     pub(crate) fn changed(&self) -> Option<Vec<String>> {
         let whole = self.listed_whole
@@ -201,6 +225,19 @@ impl Push {
             }
         }
         ancestors
+    }
+
+    /// What its trigger says of it.
+    pub(crate) fn about(&self) -> About {
+        About {
+            repository: self.repository.clone(),
+            branch: self.branch().to_owned(),
+            commit: self.after.clone(),
+            before: self.before.clone(),
+            pushed_at: self.pushed_at,
+            sender: self.sender.clone(),
+            pull_request: None,
+        }
     }
 
     /// As it is named in words.
@@ -254,7 +291,7 @@ fn commit(field: &'static str, text: &str) -> Result<String, Error> {
     Ok(if none { String::new() } else { text.to_owned() })
 }
 
-fn is_commit(text: &str) -> bool {
+pub(super) fn is_commit(text: &str) -> bool {
     let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
     matches!(text.len(), 40 | 64) && text.bytes().all(hex)
 }

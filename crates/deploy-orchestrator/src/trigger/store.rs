@@ -14,7 +14,7 @@ mod newest;
 pub(super) use list::{Asked, list};
 pub(super) use newest::find_newest_push;
 
-use super::{Delivery, outcome::Outcome, push::Push};
+use super::{About, Delivery, outcome::Outcome, push::Push};
 use crate::{ctx::stored, site::Environment};
 
 /// As many ancestors as a release may name.
@@ -171,7 +171,7 @@ pub(super) async fn is_decided(
 pub(super) struct New<'a> {
     pub(super) id: TriggerId,
     pub(super) delivery: &'a Delivery,
-    pub(super) push: &'a Push,
+    pub(super) about: &'a About,
     pub(super) place: Place,
     pub(super) outcome: &'a Outcome,
     pub(super) message: &'a str,
@@ -186,23 +186,23 @@ pub(super) async fn insert(
     now: Moment,
     new: &New<'_>,
 ) -> Result<(), sqlx::Error> {
-    let push = new.push;
+    let about = new.about;
     // A second replica that decided the same at the same moment wrote the same.
     sqlx::query!(
         "INSERT INTO trigger (id, delivery_id, repository, branch, commit, before_commit, pushed_at,
              sender, site_id, environment_id, outcome, reason, message, deployment_id, received_at,
-             created_at, content_until, joined_at, swept)
+             created_at, content_until, joined_at, swept, event, pull_request)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-             $19)
+             $19, $20, $21)
          ON CONFLICT ON CONSTRAINT trigger_once DO NOTHING",
         new.id.uuid(),
         new.delivery.id.uuid(),
-        push.repository,
-        push.branch(),
-        push.after,
-        push.before,
-        push.pushed_at,
-        push.sender,
+        about.repository,
+        about.branch,
+        about.commit,
+        about.before,
+        about.pushed_at,
+        about.sender,
         new.place.site.map(SiteId::uuid),
         new.place.environment.map(EnvironmentId::uuid),
         new.outcome.word(),
@@ -213,7 +213,9 @@ pub(super) async fn insert(
         stored(now) as _,
         new.content_until.map(stored) as _,
         new.joined.then(|| stored(now)) as _,
-        new.swept
+        new.swept,
+        new.delivery.event,
+        about.pull_request
     )
     .execute(conn)
     .await?;

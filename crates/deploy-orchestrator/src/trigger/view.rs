@@ -22,6 +22,8 @@ pub(super) struct Shown {
     pub(super) message: String,
     pub(super) received_at: Moment,
     pub(super) created_at: Moment,
+    pub(super) event: String,
+    pub(super) pull_request: Option<i32>,
     pub(super) deployment: Option<OfDeployment>,
 }
 
@@ -49,6 +51,7 @@ pub(super) fn trigger(row: Shown) -> pb::Trigger {
         "created" => trigger::Outcome::Created,
         "superseded" => trigger::Outcome::Superseded,
         "ignored" => trigger::Outcome::Ignored,
+        "closed" => trigger::Outcome::Closed,
         // A word that a newer release wrote.
         _ => trigger::Outcome::Unspecified,
     };
@@ -74,6 +77,8 @@ pub(super) fn trigger(row: Shown) -> pb::Trigger {
         action: deployment.action,
         received_at: Some(shown(row.received_at)),
         created_at: Some(shown(row.created_at)),
+        event: row.event,
+        pull_request: row.pull_request.unwrap_or_default(),
     }
 }
 
@@ -127,6 +132,12 @@ fn reason(word: &str) -> trigger::Reason {
         "not_a_branch" => Reason::NotABranch,
         "deleted" => Reason::Deleted,
         "older" => Reason::Older,
+        "not_acted_on" => Reason::NotActedOn,
+        "unreadable" => Reason::Unreadable,
+        "previews_off" => Reason::PreviewsOff,
+        "fork" => Reason::Fork,
+        "closed" => Reason::Closed,
+        "slug_taken" => Reason::SlugTaken,
         _ => Reason::Unspecified,
     }
 }

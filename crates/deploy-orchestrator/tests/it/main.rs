@@ -3,8 +3,10 @@
 
 mod api;
 mod bans;
+mod closing;
 mod collecting;
 mod crashes;
+mod deliveries;
 mod edge;
 mod edges;
 mod gateway;
@@ -16,6 +18,7 @@ mod keys;
 mod metrics;
 mod order;
 mod plans;
+mod previews;
 mod queues;
 mod releases;
 mod repair;
@@ -25,6 +28,7 @@ mod rollbacks;
 mod rolling;
 mod sandbox;
 mod sites;
+mod stage;
 mod steps;
 mod stops;
 mod together;

@@ -19,7 +19,7 @@ use crate::{
     api::{Api, recreate},
     gateway::Gateway,
     sandbox::{Orchestrator, SITE, SOON, Sandbox},
-    triggers::push,
+    stage::push,
 };
 
 /// Statements are planned anew five times; from the sixth on a plan for any parameters may serve.

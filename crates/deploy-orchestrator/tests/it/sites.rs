@@ -33,6 +33,7 @@ async fn site(api: &Api, slug: &str, repository: &str) -> Answer<pb::Site> {
         name: String::new(),
         repository: repository.to_owned(),
         source: pb::site::Source::Unspecified.into(),
+        previews: None,
     });
     Ok(api.sites().create_site(request).await?.into_inner())
 }
@@ -69,6 +70,111 @@ async fn a_repository_has_an_owner_and_a_name() {
         let status = site(&api, "b", bad).await.unwrap_err();
         assert_eq!(fields(&status), ["repository"], "{bad}");
     }
+}
+
+fn update(name: Option<&str>, repository: Option<&str>) -> pb::UpdateSiteRequest {
+    pb::UpdateSiteRequest {
+        site: SITE.to_owned(),
+        name: name.map(str::to_owned),
+        repository: repository.map(str::to_owned),
+        previews: None,
+    }
+}
+
+#[tokio::test]
+async fn a_site_is_changed_in_what_is_named_and_tells_of_it() {
+    let (sandbox, _orchestrator, api) = started().await;
+    let get = api.request(pb::GetSiteRequest {
+        site: SITE.to_owned(),
+    });
+    let made = api.sites().get_site(get).await.unwrap().into_inner();
+    let days = |days: i64| {
+        Some(prost_types::Duration {
+            seconds: days * 86_400,
+            nanos: 0,
+        })
+    };
+    let off = pb::PreviewRule {
+        from: pb::preview_rule::From::Off.into(),
+        max_age: days(30),
+    };
+    assert_eq!(made.previews, Some(off));
+    let change = async |request: pb::UpdateSiteRequest| {
+        let answer = api.sites().update_site(api.request(request)).await?;
+        Answer::Ok(answer.into_inner())
+    };
+    let after = change(update(Some("Documentation"), Some("acme/docs"))).await;
+    let after = after.unwrap();
+    assert_eq!(
+        (after.name.as_str(), after.repository.as_str()),
+        ("Documentation", "acme/docs")
+    );
+    assert_eq!(after.previews, Some(off));
+    let rule = pb::PreviewRule {
+        from: pb::preview_rule::From::Forks.into(),
+        max_age: days(2),
+    };
+    let after = change(pb::UpdateSiteRequest {
+        previews: Some(rule),
+        ..update(None, None)
+    });
+    let after = after.await.unwrap();
+    assert_eq!(
+        (after.name.as_str(), after.previews),
+        ("Documentation", Some(rule))
+    );
+    // An age that is not said is the default; an empty repository is none.
+    let after = change(pb::UpdateSiteRequest {
+        previews: Some(pb::PreviewRule::default()),
+        ..update(None, Some(""))
+    });
+    let after = after.await.unwrap();
+    assert_eq!((after.repository.as_str(), after.previews), ("", Some(off)));
+    let told = "SELECT count(*) FROM outbox WHERE event_type = 'deploy.site.updated.v1'";
+    assert_eq!(sandbox.number(told).await, 3);
+    assert_eq!(sandbox.number("SELECT version::bigint FROM site").await, 4);
+}
+
+#[tokio::test]
+async fn a_change_of_a_site_names_every_fault_and_is_made_once_under_its_key() {
+    let (sandbox, _orchestrator, api) = started().await;
+    let status = api
+        .sites()
+        .update_site(api.request(update(None, None)))
+        .await
+        .unwrap_err();
+    assert_eq!(fields(&status), ["name"]);
+    let hour = prost_types::Duration {
+        seconds: 3_599,
+        nanos: 0,
+    };
+    let wrong = pb::UpdateSiteRequest {
+        previews: Some(pb::PreviewRule {
+            from: 9,
+            max_age: Some(hour),
+        }),
+        ..update(Some(&"x".repeat(101)), Some("docs"))
+    };
+    let status = api.sites().update_site(api.request(wrong)).await;
+    let mut named = fields(&status.unwrap_err());
+    named.sort_unstable();
+    assert_eq!(
+        named,
+        ["name", "previews.from", "previews.max_age", "repository"]
+    );
+    let unknown = pb::UpdateSiteRequest {
+        site: "nowhere".to_owned(),
+        ..update(Some("x"), None)
+    };
+    let status = api.sites().update_site(api.request(unknown)).await;
+    assert_eq!(reason(&status.unwrap_err()), "unknown-site");
+    let keyed = api.keyed("rename");
+    for _ in 0..2 {
+        let request = keyed.request(update(Some("Docs"), None));
+        let after = keyed.sites().update_site(request).await.unwrap();
+        assert_eq!(after.into_inner().name, "Docs");
+    }
+    assert_eq!(sandbox.number("SELECT version::bigint FROM site").await, 2);
 }
 
 #[tokio::test]

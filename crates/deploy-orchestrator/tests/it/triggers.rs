@@ -3,194 +3,14 @@
 use std::time::Duration;
 
 use candlefish_proto::deploy::{self as pb, Deployment, deployment::State};
-use candlefish_testkit::{
-    github::{self, Example, Push},
-    poll_until,
-};
+use candlefish_testkit::{github, poll_until};
 use sqlx::Row;
 
 use crate::{
-    api::{Api, blockers, fields, policy},
-    edge::Edge,
-    gateway::Gateway,
-    sandbox::{Orchestrator, SITE, SOON, Sandbox},
+    api::{Api, blockers, fields},
+    sandbox::{SITE, SOON},
+    stage::{Decided, NONE, REPOSITORY, Stage, commit, environment, latest, push, site, uuid_of},
 };
-
-const REPOSITORY: &str = "example/docs";
-const NONE: &str = "0000000000000000000000000000000000000000";
-
-/// Everything that a push needs: the site of [`REPOSITORY`] with `production` on `main`.
-struct Stage {
-    sandbox: Sandbox,
-    gateway: Gateway,
-    orchestrator: Orchestrator,
-    edge: Edge,
-    api: Api,
-}
-
-impl Stage {
-    async fn new() -> Self {
-        Self::with(latest()).await
-    }
-
-    async fn with(policy: pb::Policy) -> Self {
-        let mut sandbox = Sandbox::with(&[("CANDLEFISH_HEAL_MS", "50")]).await;
-        let gateway = Gateway::start(&sandbox.keys).await;
-        sandbox.set("CANDLEFISH_GATEWAY_URL", &gateway.url);
-        let orchestrator = sandbox.start().await;
-        let edge = Edge::start(&sandbox, "edge-1", orchestrator.running.address).await;
-        let api = sandbox.api(orchestrator.running.address);
-        site(&api, SITE, "Example/Docs").await;
-        environment(&api, SITE, "production", "main", &[], policy).await;
-        api.wait_for_live_edges(1).await;
-        Self {
-            sandbox,
-            gateway,
-            orchestrator,
-            edge,
-            api,
-        }
-    }
-
-    /// Waits for the decision of a delivery: where, the outcome, why, and its deployment.
-    async fn decided(&self, delivery: &str, count: usize) -> Vec<Decided> {
-        poll_until(SOON, "the delivery to be decided", async || {
-            let done = self.decisions(delivery).await;
-            let open = format!(
-                "SELECT count(*) FROM delivery WHERE done_at IS NOT NULL AND id = '{}'",
-                uuid_of(delivery)
-            );
-            let is_done = self.sandbox.number(&open).await == 1;
-            if is_done && done.len() == count {
-                Ok(done)
-            } else {
-                Err(format!("done: {is_done}, {done:?}"))
-            }
-        })
-        .await
-    }
-
-    async fn decisions(&self, delivery: &str) -> Vec<Decided> {
-        let rows = sqlx::query(
-            "SELECT coalesce(s.slug || '/' || e.slug, s.slug, '') AS place, t.outcome, t.reason,
-                    t.message, t.deployment_id
-             FROM trigger t LEFT JOIN site s ON s.id = t.site_id
-             LEFT JOIN environment e ON e.id = t.environment_id
-             WHERE t.delivery_id = $1 ORDER BY 1",
-        )
-        .bind(uuid_of(delivery))
-        .fetch_all(&self.sandbox.pool)
-        .await
-        .unwrap();
-        let decided = rows.iter().map(|row| Decided {
-            place: row.get("place"),
-            outcome: row.get("outcome"),
-            reason: row.get("reason"),
-            message: row.get("message"),
-            deployment: row
-                .get::<Option<uuid::Uuid>, _>("deployment_id")
-                .map(|id| candlefish_ids::DeploymentId::from_uuid(id).to_string())
-                .unwrap_or_default(),
-        });
-        decided.collect()
-    }
-
-    /// Delivers a push to `main` and waits until it is decided for production.
-    async fn pushed(&self, push: &Example) -> Decided {
-        let id = self.gateway.receives(push);
-        self.decided(&id, 1).await.remove(0)
-    }
-
-    /// Uploads the content of a commit, as CI does, without asking for a deployment.
-    async fn uploads(&self, commit: &str, words: &str) -> String {
-        let content = self.sandbox.put_content(&[("index.html", words)]).await;
-        let draft = self.api.create_release(content, commit, &[]).await;
-        self.api.seal(&draft).await
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Decided {
-    place: String,
-    outcome: String,
-    reason: String,
-    message: String,
-    deployment: String,
-}
-
-impl Decided {
-    fn is(&self, outcome: &str, reason: &str) -> &Self {
-        let told = (self.outcome.as_str(), self.reason.as_str());
-        assert_eq!(told, (outcome, reason), "{self:?}");
-        self
-    }
-}
-
-fn uuid_of(delivery: &str) -> uuid::Uuid {
-    delivery
-        .parse::<candlefish_ids::DeliveryId>()
-        .unwrap()
-        .uuid()
-}
-
-fn latest() -> pb::Policy {
-    pb::Policy {
-        order: pb::policy::Order::Latest.into(),
-        ..policy()
-    }
-}
-
-async fn site(api: &Api, slug: &str, repository: &str) {
-    let request = api.request(pb::CreateSiteRequest {
-        slug: slug.to_owned(),
-        repository: repository.to_owned(),
-        ..pb::CreateSiteRequest::default()
-    });
-    api.sites().create_site(request).await.unwrap();
-}
-
-async fn environment(
-    api: &Api,
-    site: &str,
-    slug: &str,
-    branch: &str,
-    paths: &[&str],
-    policy: pb::Policy,
-) {
-    let request = api.request(pb::CreateEnvironmentRequest {
-        site: site.to_owned(),
-        slug: slug.to_owned(),
-        policy: Some(policy),
-        pushes: Some(pb::PushRule {
-            branch: branch.to_owned(),
-            paths: paths.iter().map(|&one| one.to_owned()).collect(),
-        }),
-        ..pb::CreateEnvironmentRequest::default()
-    });
-    api.sites().create_environment(request).await.unwrap();
-}
-
-fn commit(number: usize) -> String {
-    format!("{number:040x}")
-}
-
-/// A push of one commit on top of another to `main`.
-pub(crate) fn push(before: usize, after: usize) -> Example {
-    let before = if before == 0 {
-        NONE.to_owned()
-    } else {
-        commit(before)
-    };
-    Push {
-        repository: REPOSITORY,
-        branch: "main",
-        before: &before,
-        commits: &[&commit(after)],
-        changes: &["docs/a.md"],
-        pushed_at: 1_790_000_000 + i64::try_from(after).unwrap(),
-    }
-    .example()
-}
 
 #[tokio::test]
 async fn a_push_waits_for_its_content_goes_live_with_it_and_is_one_with_its_upload() {
@@ -702,8 +522,8 @@ async fn what_cannot_be_read_or_fetched_keeps_nothing_else() {
     let decided = stage.pushed(&push(0, 1)).await;
     decided.is("created", "");
     noted(&half, "not the JSON of a push").await;
-    noted(&ping, "ping asks for nothing").await;
-    noted(&pull, "pull_request asks for nothing").await;
+    noted(&ping, "no site has the repository Octocoders/Hello-World").await;
+    noted(&pull, "no site has the repository Codertocat/Hello-World").await;
 }
 
 #[tokio::test]

@@ -11,12 +11,14 @@ pub(crate) fn body(method: &str) -> Option<Value> {
     let digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
     Some(match method {
         "CreateSite" => json!({ "slug": "blog", "name": "Our blog" }),
+        "UpdateSite" => json!({ "previews": { "from": "FROM_REPOSITORY", "max_age": "1209600s" } }),
         "CreateEnvironment" => {
             json!({ "slug": "review", "policy": { "order": "ORDER_QUEUE" }, "pushes": { "branch": "main" } })
         }
         "UpdateEnvironment" => json!({ "policy": { "strategy": {
             "canary": { "weights": [10, 50], "interval": "30s" },
         } } }),
+        "CloseEnvironment" => json!({ "reason": "The pull request is given up." }),
         "SetHold" => json!({ "reason": "A sale runs until tonight." }),
         "LiftHold" => json!({ "reason": "The sale is over." }),
         "SetStop" => json!({

@@ -3,7 +3,8 @@ use candlefish_proto::{
     deploy::{
         Edge, ListDeploymentsResponse, ListEdgesResponse, ListEnvironmentsResponse,
         ListHistoryResponse, ListQueueItemsResponse, ListReleasesResponse, LogLine, Policy,
-        QueueItem, Record, edge, queue_item, record, release::Rejection,
+        PreviewRule, QueueItem, Record, Site, edge, preview_rule, queue_item, record,
+        release::Rejection,
     },
     event::Envelope,
 };
@@ -301,4 +302,32 @@ fn a_history_says_who_did_what_when_and_why() {
         release::unbanned(&release()),
     ];
     assert_snapshot!(texts.join("\n\n"));
+}
+
+#[test]
+fn a_site_says_which_pull_requests_get_a_preview() {
+    let rule = |from: preview_rule::From, age: i64| {
+        let site = Site {
+            slug: "docs".to_owned(),
+            name: "Documentation".to_owned(),
+            repository: "example/docs".to_owned(),
+            created_by: "erin".to_owned(),
+            created_at: at(0),
+            previews: Some(PreviewRule {
+                from: from.into(),
+                max_age: seconds(age),
+            }),
+            ..Site::default()
+        };
+        site::full(&site, &look(120))
+    };
+    let own = rule(preview_rule::From::Repository, 30 * 86_400);
+    assert!(own.starts_with("Site"), "{own}");
+    for part in ["docs  Documentation", "example/docs", "by erin"] {
+        assert!(own.contains(part), "{own}");
+    }
+    let words = "of the repository's own pull requests; one is closed 30 d after its last push";
+    assert!(own.contains(words), "{own}");
+    assert!(rule(preview_rule::From::Forks, 7_200).contains("forks' too; one is closed 2 h after"));
+    assert!(rule(preview_rule::From::Off, 7_200).contains("of no pull request"));
 }

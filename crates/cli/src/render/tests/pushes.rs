@@ -62,3 +62,53 @@ fn a_push_that_nobody_told_of_says_where_to_look() {
     let nothing = ListTriggersResponse::default();
     assert_snapshot!(push::text(COMMIT, &nothing, &look(0)));
 }
+
+#[test]
+fn what_happened_at_the_sender_is_said_in_its_words() {
+    let head = |event: &str, pull_request: i32| {
+        let mut told = trigger("production", Outcome::Ignored);
+        told.event = event.to_owned();
+        told.pull_request = pull_request;
+        let triggers = vec![told];
+        let answer = ListTriggersResponse {
+            triggers,
+            ..ListTriggersResponse::default()
+        };
+        let text = push::text("4ac21e0", &answer, &look(180));
+        text.lines().next().unwrap().to_owned()
+    };
+    for (event, pull_request, expected) in [
+        ("", 0, "4ac21e0 pushed to main of example/docs by ada, "),
+        ("push", 0, "4ac21e0 pushed to main of example/docs by ada, "),
+        ("head", 0, "4ac21e0 found at main of example/docs by ada, "),
+        (
+            "pull_request",
+            12,
+            "4ac21e0 in pull request 12 of example/docs by ada, ",
+        ),
+        (
+            "workflow_run",
+            0,
+            "4ac21e0 in workflow run of example/docs by ada, ",
+        ),
+    ] {
+        let line = head(event, pull_request);
+        assert!(line.starts_with(expected), "{line}");
+    }
+}
+
+#[test]
+fn a_pull_request_that_was_closed_closed_its_preview() {
+    let mut closed = trigger("pr-12", Outcome::Closed);
+    closed.message = "pull request 12 was merged".to_owned();
+    let answer = ListTriggersResponse {
+        triggers: vec![closed],
+        ..ListTriggersResponse::default()
+    };
+    let text = push::text("4ac21e0", &answer, &look(180));
+    assert!(text.contains("docs/pr-12"), "{text}");
+    assert!(
+        text.contains("closed     pull request 12 was merged"),
+        "{text}"
+    );
+}

@@ -34,6 +34,8 @@ pub(crate) struct Setting {
     pub(crate) site_id: SiteId,
     /// What is live, when a deployment made it so.
     pub(crate) live: Option<Live>,
+    /// What the pull request is at whose preview this is.
+    pub(crate) head: Option<String>,
 }
 
 struct SettingRow {
@@ -47,6 +49,7 @@ struct SettingRow {
     live_deployment_id: Option<Uuid>,
     live_commit: Option<String>,
     stop: Option<Json<Standing>>,
+    head: Option<String>,
 }
 
 impl From<SettingRow> for Setting {
@@ -66,6 +69,7 @@ impl From<SettingRow> for Setting {
             stop: row.stop.map(|told| told.0.into()),
             place: format!("{}/{}", row.site, row.slug),
             site_id: SiteId::from_uuid(row.site_id),
+            head: row.head,
         }
     }
 }
@@ -83,7 +87,9 @@ macro_rules! select_setting {
                               'site', CASE WHEN t.site_id IS NOT NULL THEN s.slug END)
                        FROM stop t WHERE t.ended_at IS NULL AND t.until > $2
                        AND (t.site_id = e.site_id OR t.site_id IS NULL)
-                       ORDER BY t.until DESC LIMIT 1) AS "stop: Json<Standing>"
+                       ORDER BY t.until DESC LIMIT 1) AS "stop: Json<Standing>",
+                      (SELECT p.head_commit FROM pull_request p WHERE p.environment_id = e.id)
+                          AS head
                FROM environment e JOIN site s ON s.id = e.site_id
                LEFT JOIN release r ON r.id = e.live_release_id WHERE e.id "#
                 + $which,
@@ -271,4 +277,19 @@ pub(crate) async fn list_descents(
         }
     }
     Ok(found)
+}
+
+/// Commits, of those asked for, that the pull request of a preview was at once.
+pub(crate) async fn list_heads(
+    conn: &mut PgConnection,
+    environment: EnvironmentId,
+    commits: &[String],
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "SELECT DISTINCT commit FROM trigger WHERE environment_id = $1 AND commit = ANY($2)",
+        environment.uuid(),
+        commits
+    )
+    .fetch_all(conn)
+    .await
 }

@@ -31,7 +31,7 @@ pub(in crate::trigger) async fn list(
         r#"SELECT t.id, t.delivery_id, t.repository, t.branch, t.commit, t.sender,
                   coalesce(s.slug, '') AS "site!", coalesce(e.slug, '') AS "environment!",
                   t.outcome, t.reason, t.message, t.received_at AS "received_at: Timestamp",
-                  t.created_at AS "created_at: Timestamp", t.deployment_id,
+                  t.created_at AS "created_at: Timestamp", t.event, t.pull_request, t.deployment_id,
                   coalesce(d.state, '') AS "state!", coalesce(d.message, '') AS "said!",
                   d.superseded_by, coalesce(e.live_deployment_id = d.id, false) AS "live!",
                   coalesce(b.message, '') AS "waits!", coalesce(b.action, '') AS "action!"
@@ -72,6 +72,8 @@ pub(in crate::trigger) async fn list(
             message: row.message,
             received_at: read(row.received_at),
             created_at: read(row.created_at),
+            event: row.event,
+            pull_request: row.pull_request,
             deployment: row.deployment_id.map(|id| OfDeployment {
                 id: Some(DeploymentId::from_uuid(id)),
                 state: row.state,

@@ -1,0 +1,108 @@
+//! Every SQL string about closing previews.
+
+use candlefish_clock::Moment;
+use candlefish_ids::EnvironmentId;
+use sqlx::PgConnection;
+
+use crate::ctx::stored;
+
+/// Nothing is live there any more, and its lane grants nothing. Needs the lane's lock.
+pub(super) async fn save_closed(
+    conn: &mut PgConnection,
+    now: Moment,
+    id: EnvironmentId,
+    by: &str,
+    reason: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE environment SET closed_at = $2, closed_by = $3, close_reason = $4,
+             live_release_id = NULL, live_deployment_id = NULL, live_since = NULL,
+             not_restorable = '', version = version + 1
+         WHERE id = $1",
+        id.uuid(),
+        stored(now) as _,
+        by,
+        reason
+    )
+    .execute(&mut *conn)
+    .await?;
+    save_lane(conn, id, true).await
+}
+
+/// Needs the lane's lock.
+pub(super) async fn save_open(
+    conn: &mut PgConnection,
+    id: EnvironmentId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE environment SET closed_at = NULL, closed_by = '', close_reason = '',
+             version = version + 1
+         WHERE id = $1",
+        id.uuid()
+    )
+    .execute(&mut *conn)
+    .await?;
+    save_lane(conn, id, false).await
+}
+
+async fn save_lane(
+    conn: &mut PgConnection,
+    id: EnvironmentId,
+    closed: bool,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE lane SET closed = $2 WHERE environment_id = $1",
+        id.uuid(),
+        closed
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Its age counts from now on. Needs the lane's lock.
+pub(super) async fn save_pushed(
+    conn: &mut PgConnection,
+    now: Moment,
+    id: EnvironmentId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE environment SET pushed_at = $2 WHERE id = $1",
+        id.uuid(),
+        stored(now) as _
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Open previews that are older than their sites let them be, some of each site.
+pub(super) async fn list_old(conn: &mut PgConnection) -> Result<Vec<EnvironmentId>, sqlx::Error> {
+    let ids = sqlx::query_scalar!(
+        r#"SELECT o.id FROM site s CROSS JOIN LATERAL (
+               SELECT e.id FROM environment e
+               WHERE e.site_id = s.id AND e.kind = 'preview' AND e.closed_at IS NULL
+                 AND COALESCE(e.pushed_at, e.created_at) < (SELECT clock())
+                     - s.preview_max_age_ms * interval '1 millisecond'
+               ORDER BY COALESCE(e.pushed_at, e.created_at) LIMIT 50) o LIMIT 500"#
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(ids.into_iter().map(EnvironmentId::from_uuid).collect())
+}
+
+/// Whether a preview is older than its site lets it be.
+pub(super) async fn is_old(
+    conn: &mut PgConnection,
+    id: EnvironmentId,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT COALESCE(e.pushed_at, e.created_at)
+               < clock() - s.preview_max_age_ms * interval '1 millisecond' AS "old!"
+           FROM environment e JOIN site s ON s.id = e.site_id
+           WHERE e.id = $1 AND e.kind = 'preview'"#,
+        id.uuid()
+    )
+    .fetch_one(conn)
+    .await
+}

@@ -1,0 +1,288 @@
+//! What becomes of a pull request's delivery: its preview is made, pushed to, opened again or closed,
+//! each site by itself, in a transaction that holds the pull request and the preview's lane.
+
+use candlefish_ids::{EnvironmentId, SiteId};
+
+use super::{
+    super::{
+        Delivery, Error,
+        decide::{Carried, Found, Judged, actor, made_of, of_commit, there_already},
+        note,
+        outcome::{Outcome, Reason},
+        store::{self as triggers, SiteOf},
+    },
+    judge::{Follows, judge},
+    read::{Action, PullRequest},
+    store,
+};
+use crate::{
+    ctx::{Ctx, Tx},
+    deployment::event::SYSTEM,
+    lane::{self, store::Lane},
+    preview,
+    site::{self, Environment, previews::From},
+};
+
+/// Decides it at every site of its repository; answers what there is to note when there is none.
+pub(in crate::trigger) async fn decide(
+    ctx: &Ctx,
+    delivery: &Delivery,
+    told: &PullRequest,
+) -> Result<String, Error> {
+    let mut conn = ctx.pool.acquire().await?;
+    let sites = triggers::list_sites(&mut conn, &told.repository).await?;
+    drop(conn);
+    if sites.is_empty() {
+        return Ok(note::no_site(&told.repository));
+    }
+    for site in sites {
+        if let Action::Other(word) = &told.action {
+            let words = format!(
+                "pull request {} was {}: that changes no content",
+                told.number,
+                word.replace('_', " ")
+            );
+            let outcome = Outcome::Ignored(Reason::NotActedOn, None);
+            let about = told.about();
+            note::of_site(ctx, delivery, &about, Some(site.id), (outcome, words)).await?;
+        } else {
+            of_site(ctx, delivery, told, &site).await?;
+        }
+    }
+    Ok(String::new())
+}
+
+/// What becomes of it at a site.
+enum Became {
+    /// Nothing in any environment.
+    Nothing(Reason, String),
+    /// Something in the preview, which is there and whose lane is locked.
+    Something,
+}
+
+async fn of_site(
+    ctx: &Ctx,
+    delivery: &Delivery,
+    told: &PullRequest,
+    site: &SiteOf,
+) -> Result<(), Error> {
+    let mut tx = ctx.begin().await?;
+    // Before the lane, and by nobody who holds one.
+    store::lock(&mut tx, site.id, told.number).await?;
+    let now = tx.read_clock().await?;
+    if store::is_decided(&mut tx, delivery.id, site.id).await? {
+        return Ok(());
+    }
+    let known = store::find(&mut tx, site.id, told).await?;
+    let follows = judge(known.as_ref(), told);
+    let number = told.number;
+    let became = match follows {
+        Follows::Older => {
+            let known = known.as_ref().map(|one| short(&one.head));
+            let words = format!(
+                "something newer was told of pull request {number}, which is at {}",
+                known.unwrap_or_default()
+            );
+            Became::Nothing(Reason::Older, words)
+        }
+        Follows::IsClosed => {
+            let words = format!("pull request {number} is closed");
+            Became::Nothing(Reason::Closed, words)
+        }
+        Follows::Close => close(ctx, &mut tx, delivery, told, site.id).await?,
+        Follows::Open { again } => {
+            let opening = Opening {
+                delivery,
+                told,
+                site,
+                again: again || known.is_none() || told.action == Action::Reopened,
+            };
+            opening.decide(ctx, &mut tx).await?
+        }
+    };
+    if let Became::Nothing(reason, words) = became {
+        let outcome = Outcome::Ignored(reason, None);
+        let written = note::Written {
+            about: &told.about(),
+            place: triggers::Place {
+                site: Some(site.id),
+                environment: None,
+            },
+            named: "",
+            outcome: &outcome,
+            message: &words,
+            content_until: None,
+        };
+        written.insert(&mut tx, now, delivery).await?;
+    }
+    ctx.commit(tx).await.map_err(Error::commit)
+}
+
+/// The pull request was closed: so is its preview.
+async fn close(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    delivery: &Delivery,
+    told: &PullRequest,
+    site: SiteId,
+) -> Result<Became, Error> {
+    store::save(tx, site, told, None).await?;
+    let number = told.number;
+    let how = if told.merged { "merged" } else { "closed" };
+    let reason = format!("pull request {number} was {how}");
+    let place = store::find_place(tx, site, &preview::slug(number), number).await?;
+    let Some(place) = place.filter(|place| place.is_ours) else {
+        let words = format!("{reason}; it has no preview");
+        return Ok(Became::Nothing(Reason::Closed, words));
+    };
+    let mut lane = lane::store::lock(tx, place.id).await?;
+    let environment = load(tx, place.id).await?;
+    let (outcome, words) = if lane.closed {
+        let words = format!("{reason}; {} was closed before", environment.place());
+        (Outcome::Ignored(Reason::Closed, None), words)
+    } else {
+        let by = actor(&told.sender);
+        preview::close::close(ctx, tx, &mut lane, &by, &reason).await?;
+        (Outcome::Closed, reason)
+    };
+    let judged = Judged::Known(outcome, words);
+    let of = (delivery, told, &environment);
+    carry_out(ctx, tx, &mut lane, of, judged).await?;
+    Ok(Became::Something)
+}
+
+/// A pull request that is open, at a head.
+struct Opening<'a> {
+    delivery: &'a Delivery,
+    told: &'a PullRequest,
+    site: &'a SiteOf,
+    /// It was opened once more: a closed preview opens as well, whoever closed it.
+    again: bool,
+}
+
+impl Opening<'_> {
+    async fn decide(&self, ctx: &Ctx, tx: &mut Tx) -> Result<Became, Error> {
+        let (told, site) = (self.told, self.site);
+        if let Some((reason, words)) = self.outside(store::find_rule(tx, site.id).await?) {
+            // What it is at is known all the same: the rule may change.
+            store::save(tx, site.id, told, None).await?;
+            return Ok(Became::Nothing(reason, words));
+        }
+        let slug = preview::slug(told.number);
+        let place = store::find_place(tx, site.id, &slug, told.number).await?;
+        let id = match place {
+            Some(place) if !place.is_ours => {
+                let words = format!(
+                    "{}/{slug} is an environment of its own: pull request {} has no preview",
+                    site.slug, told.number
+                );
+                return Ok(Became::Nothing(Reason::SlugTaken, words));
+            }
+            Some(place) => place.id,
+            None => preview::make(ctx, tx, site.id, told.number, &actor(&told.sender)).await?,
+        };
+        store::save(tx, site.id, told, Some(id)).await?;
+        let mut lane = lane::store::lock(tx, id).await?;
+        let judged = self.judged(ctx, tx, &mut lane).await?;
+        let environment = load(tx, id).await?;
+        let of = (self.delivery, told, &environment);
+        carry_out(ctx, tx, &mut lane, of, judged).await?;
+        Ok(Became::Something)
+    }
+
+    /// Why the rule of the site passes over it.
+    fn outside(&self, rule: From) -> Option<(Reason, String)> {
+        let slug = &self.site.slug;
+        match rule {
+            From::Forks => None,
+            From::Repository if !self.told.is_fork => None,
+            From::Repository => {
+                let words = format!(
+                    "its branch is in a fork, and {slug} gives no previews to those; to let them: \
+                     candlefish sites update {slug} --previews forks"
+                );
+                Some((Reason::Fork, words))
+            }
+            From::Off => {
+                let words = format!(
+                    "{slug} gives pull requests no previews; to let it: candlefish sites update \
+                     {slug} --previews repository"
+                );
+                Some((Reason::PreviewsOff, words))
+            }
+        }
+    }
+
+    async fn judged(&self, ctx: &Ctx, tx: &mut Tx, lane: &mut Lane) -> Result<Judged, Error> {
+        let told = self.told;
+        let before = load(tx, lane.environment_id).await?;
+        let mut anew = false;
+        if let Some(closed) = &before.closed {
+            // What had its age goes on with the next push; what a person closed does not.
+            if !self.again && closed.by != SYSTEM {
+                let words = format!(
+                    "{} was closed by {}: {}; it opens again when the pull request is reopened",
+                    before.place(),
+                    closed.by,
+                    closed.reason
+                );
+                let outcome = Outcome::Ignored(Reason::Closed, None);
+                return Ok(Judged::Known(outcome, words));
+            }
+            let reason = if self.again {
+                format!("pull request {} was reopened", told.number)
+            } else {
+                format!("pull request {} was pushed to", told.number)
+            };
+            preview::reopen(ctx, tx, lane, &actor(&told.sender), &reason).await?;
+            anew = true;
+        }
+        let now = tx.now();
+        preview::save_pushed(tx, now, lane.environment_id).await?;
+        if !anew && let Some(same) = store::find_same_head(tx, before.id, &told.head).await? {
+            let words = format!("its head, {}, is known already", short(&told.head));
+            return Ok(Judged::Known(
+                Outcome::Ignored(Reason::Duplicate, Some(same)),
+                words,
+            ));
+        }
+        let push = told.push();
+        let release = match of_commit(tx, &before, &push).await? {
+            Found::Rejected(judged) => return Ok(judged),
+            Found::Release(release) => release,
+        };
+        // What ended when the preview was closed is not joined again.
+        if !anew && let Some(there) = triggers::find_joinable(tx, &before, &told.head).await? {
+            return Ok(there_already(there));
+        }
+        made_of(tx, &before, &push, release).await
+    }
+}
+
+/// Writes the decision down for the preview, and follows it.
+async fn carry_out(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    lane: &mut Lane,
+    (delivery, told, environment): (&Delivery, &PullRequest, &Environment),
+    judged: Judged,
+) -> Result<(), Error> {
+    let carried = Carried {
+        delivery,
+        about: &told.about(),
+        push: &told.push(),
+        environment,
+        why: &format!("pull request {}", told.number),
+    };
+    carried.out(ctx, tx, lane, judged).await
+}
+
+async fn load(tx: &mut Tx, id: EnvironmentId) -> Result<Environment, Error> {
+    site::store::load_environment(tx, id)
+        .await
+        .map_err(Error::Site)
+}
+
+fn short(commit: &str) -> &str {
+    commit.get(..7).unwrap_or(commit)
+}

@@ -1,0 +1,249 @@
+//! Reading GitHub's `pull_request`: pure. Fields that we do not use may be anything.
+
+use serde::Deserialize;
+
+use super::super::{
+    About,
+    push::{Head, Push, Target, is_commit},
+};
+
+/// What a delivery says of a pull request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PullRequest {
+    /// `owner/name`, where it is to be merged.
+    pub(crate) repository: String,
+    pub(crate) number: i32,
+    pub(crate) action: Action,
+    pub(crate) is_open: bool,
+    pub(crate) merged: bool,
+    /// Its branch is in another repository, or in one that is gone.
+    pub(crate) is_fork: bool,
+    pub(crate) branch: String,
+    /// The commit that it is at.
+    pub(crate) head: String,
+    /// The commit that it was at, where the delivery says so.
+    pub(crate) before: String,
+    /// By GitHub's clock, in seconds.
+    pub(crate) updated_at: i64,
+    pub(crate) title: String,
+    pub(crate) author: String,
+    pub(crate) sender: String,
+}
+
+/// What happened to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Action {
+    Opened,
+    Reopened,
+    /// It was pushed to.
+    Synchronized,
+    /// It is no draft any more.
+    Ready,
+    Closed,
+    /// Something that changes no content, in GitHub's word.
+    Other(String),
+}
+
+/// Why a body is no pull request.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("it is not the JSON of a pull request: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("{field} is no commit")]
+    Commit { field: &'static str },
+    #[error("updated_at is no moment")]
+    Moment,
+    #[error("{0} is no number of a pull request")]
+    Number(i32),
+}
+
+#[derive(Deserialize)]
+struct Body {
+    action: String,
+    number: i32,
+    pull_request: Described,
+    repository: Repository,
+    #[serde(default)]
+    before: String,
+    #[serde(default)]
+    sender: Option<User>,
+}
+
+#[derive(Deserialize)]
+struct Described {
+    state: String,
+    #[serde(default)]
+    merged: Option<bool>,
+    #[serde(default)]
+    title: String,
+    updated_at: String,
+    #[serde(default)]
+    user: Option<User>,
+    head: Side,
+    base: Side,
+}
+
+#[derive(Deserialize)]
+struct Side {
+    #[serde(rename = "ref")]
+    branch: String,
+    sha: String,
+    // Gone, when the fork was deleted.
+    #[serde(default)]
+    repo: Option<Repository>,
+}
+
+#[derive(Deserialize)]
+struct Repository {
+    full_name: String,
+}
+
+#[derive(Deserialize)]
+struct User {
+    #[serde(default)]
+    login: String,
+}
+
+impl PullRequest {
+    /// Reads a body.
+    pub(crate) fn read(body: &[u8]) -> Result<Self, Error> {
+        let body: Body = serde_json::from_slice(body)?;
+        let described = body.pull_request;
+        if body.number < 1 {
+            return Err(Error::Number(body.number));
+        }
+        let (head, base) = (described.head, described.base);
+        if !is_commit(&head.sha) {
+            return Err(Error::Commit { field: "head.sha" });
+        }
+        let moment: Option<jiff::Timestamp> = described.updated_at.parse().ok();
+        let login = |user: Option<User>| user.map(|user| user.login).unwrap_or_default();
+        let is_own = head.repo.as_ref().zip(base.repo.as_ref());
+        let is_own = is_own.is_some_and(|(head, base)| same(&head.full_name, &base.full_name));
+        Ok(Self {
+            repository: body.repository.full_name,
+            number: body.number,
+            action: Action::of(body.action),
+            is_open: described.state == "open",
+            merged: described.merged.unwrap_or_default(),
+            is_fork: !is_own,
+            branch: head.branch,
+            head: head.sha,
+            before: if is_commit(&body.before) {
+                body.before
+            } else {
+                String::new()
+            },
+            updated_at: moment.ok_or(Error::Moment)?.as_second(),
+            title: described.title,
+            author: login(described.user),
+            sender: login(body.sender),
+        })
+    }
+
+    /// What its trigger says of it.
+    pub(super) fn about(&self) -> About {
+        About {
+            pull_request: Some(self.number),
+            ..self.push().about()
+        }
+    }
+
+    /// Its head as a push would have told it. What it descends from is not said: history may have been
+    /// rewritten.
+    pub(super) fn push(&self) -> Push {
+        let head = Head::new(&self.title, &self.author, "", None);
+        Push::of_commit(
+            &self.repository,
+            Target::Branch(self.branch.clone()),
+            (&self.before, &self.head),
+            self.updated_at,
+            &self.sender,
+            head,
+        )
+    }
+}
+
+impl Action {
+    fn of(word: String) -> Self {
+        match word.as_str() {
+            "opened" => Self::Opened,
+            "reopened" => Self::Reopened,
+            "synchronize" => Self::Synchronized,
+            "ready_for_review" => Self::Ready,
+            "closed" => Self::Closed,
+            _ => Self::Other(word),
+        }
+    }
+}
+
+/// GitHub's names differ in case alone for nobody.
+fn same(one: &str, other: &str) -> bool {
+    one.eq_ignore_ascii_case(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use candlefish_testkit::github;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn read(change: impl Fn(&mut Value)) -> Result<PullRequest, Error> {
+        let mut example = github::pull_request_synchronize();
+        change(&mut example.body);
+        PullRequest::read(example.body.to_string().as_bytes())
+    }
+
+    #[test]
+    fn the_published_examples_are_read() {
+        let opened = github::pull_request_opened().body.to_string();
+        let opened = PullRequest::read(opened.as_bytes()).unwrap();
+        assert_eq!(opened.action, Action::Opened);
+        assert_eq!(
+            (opened.number, opened.is_open, opened.is_fork),
+            (2, true, false)
+        );
+        assert_eq!(opened.repository, "Codertocat/Hello-World");
+        assert_eq!(opened.branch, "changes");
+        assert_eq!(opened.head, "ec26c3e57ca3a959ca5aad62de7213c562f8c821");
+        assert_eq!(
+            (opened.before.as_str(), opened.updated_at),
+            ("", 1_557_933_633)
+        );
+        let pushed = read(|_| {}).unwrap();
+        assert_eq!(pushed.action, Action::Synchronized);
+        assert_eq!(pushed.before, "f95f852bd8fca8fcc58a9a2d6c842781e32a215e");
+        assert_eq!(pushed.push().ancestors(), Vec::<String>::new());
+        assert_eq!(pushed.about().pull_request, Some(2));
+    }
+
+    #[test]
+    fn a_fork_is_another_repository_or_one_that_is_gone() {
+        let head = |value: Value| {
+            let read = read(|body| body["pull_request"]["head"]["repo"] = value.clone());
+            read.unwrap().is_fork
+        };
+        assert!(head(Value::Null));
+        assert!(head(
+            serde_json::json!({"full_name": "mallory/Hello-World"})
+        ));
+        assert!(!head(
+            serde_json::json!({"full_name": "codertocat/hello-world"})
+        ));
+    }
+
+    #[test]
+    fn what_is_no_pull_request_says_why() {
+        let words = |change: fn(&mut Value)| read(change).unwrap_err().to_string();
+        assert!(words(|body| body["number"] = 0.into()).contains("no number"));
+        assert!(
+            words(|body| body["pull_request"]["head"]["sha"] = "x".into()).contains("head.sha")
+        );
+        assert!(
+            words(|body| body["pull_request"]["updated_at"] = "soon".into()).contains("moment")
+        );
+        assert!(words(|body| body["pull_request"] = Value::Null).contains("not the JSON"));
+        assert!(PullRequest::read(b"{").is_err());
+    }
+}

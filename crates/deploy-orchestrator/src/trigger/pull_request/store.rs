@@ -1,0 +1,145 @@
+//! Every SQL string about what is known of pull requests.
+
+use candlefish_ids::{DeliveryId, DeploymentId, EnvironmentId, SiteId};
+use sqlx::PgConnection;
+
+use super::{judge::Known, read::PullRequest};
+use crate::site::previews::From;
+
+/// Holds a pull request until the transaction ends: its deliveries are decided one after the other.
+/// Comes before the lane of its preview.
+pub(super) async fn lock(
+    conn: &mut PgConnection,
+    site: SiteId,
+    number: i32,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "SELECT pg_advisory_xact_lock(hashtextextended(
+             concat_ws(E'\\n', 'pull_request', $1::text, $2::int::text), 0))",
+        site.to_string(),
+        number
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// What is known of it. One of another repository, which the site had before, is another.
+pub(super) async fn find(
+    conn: &mut PgConnection,
+    site: SiteId,
+    told: &PullRequest,
+) -> Result<Option<Known>, sqlx::Error> {
+    sqlx::query_as!(
+        Known,
+        "SELECT is_open, head_commit AS head, before_commit AS before, updated_at
+         FROM pull_request WHERE site_id = $1 AND number = $2 AND lower(repository) = lower($3)",
+        site.uuid(),
+        told.number,
+        told.repository
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// It is what this delivery says.
+pub(super) async fn save(
+    conn: &mut PgConnection,
+    site: SiteId,
+    told: &PullRequest,
+    environment: Option<EnvironmentId>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO pull_request (site_id, number, repository, environment_id, is_open,
+             head_commit, before_commit, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+         ON CONFLICT (site_id, number) DO UPDATE SET repository = excluded.repository,
+             environment_id = coalesce(excluded.environment_id, pull_request.environment_id),
+             is_open = excluded.is_open, head_commit = excluded.head_commit,
+             before_commit = excluded.before_commit, updated_at = excluded.updated_at",
+        site.uuid(),
+        told.number,
+        told.repository,
+        environment.map(EnvironmentId::uuid),
+        told.is_open,
+        told.head,
+        told.before,
+        told.updated_at
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Whether a delivery has its trigger at a site, or at an environment of it.
+pub(super) async fn is_decided(
+    conn: &mut PgConnection,
+    delivery: DeliveryId,
+    site: SiteId,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT 1 FROM trigger WHERE delivery_id = $1 AND site_id = $2)
+               AS "decided!""#,
+        delivery.uuid(),
+        site.uuid()
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// Whose pull requests a site gives previews.
+pub(super) async fn find_rule(conn: &mut PgConnection, site: SiteId) -> Result<From, sqlx::Error> {
+    let word = sqlx::query_scalar!("SELECT preview_from FROM site WHERE id = $1", site.uuid())
+        .fetch_one(conn)
+        .await?;
+    Ok(From::of_word(&word))
+}
+
+/// An environment that has the slug of a preview.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) id: EnvironmentId,
+    /// It is a preview of that pull request.
+    pub(super) is_ours: bool,
+}
+
+pub(super) async fn find_place(
+    conn: &mut PgConnection,
+    site: SiteId,
+    slug: &str,
+    number: i32,
+) -> Result<Option<Place>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"SELECT id, pull_request IS NOT DISTINCT FROM $3 AS "is_ours!" FROM environment
+           WHERE site_id = $1 AND slug = $2"#,
+        site.uuid(),
+        slug,
+        number
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Place {
+        id: EnvironmentId::from_uuid(row.id),
+        is_ours: row.is_ours,
+    }))
+}
+
+/// The deployment that the pull request's last push made here, if it was of this head and nothing
+/// was closed since.
+pub(super) async fn find_same_head(
+    conn: &mut PgConnection,
+    environment: EnvironmentId,
+    head: &str,
+) -> Result<Option<DeploymentId>, sqlx::Error> {
+    let id = sqlx::query_scalar!(
+        r#"SELECT n.deployment_id AS "deployment_id!" FROM (
+               SELECT commit, deployment_id FROM trigger
+               WHERE environment_id = $1 AND outcome = 'created' ORDER BY id DESC LIMIT 1) n
+           WHERE n.commit = $2"#,
+        environment.uuid(),
+        head
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(id.map(DeploymentId::from_uuid))
+}

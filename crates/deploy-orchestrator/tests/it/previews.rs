@@ -1,0 +1,309 @@
+//! Previews of pull requests: made, pushed to, overtaken, and what keeps one from being made.
+
+use candlefish_proto::deploy::{self as pb, deployment::State};
+use candlefish_testkit::github::{Example, PullRequest};
+
+use crate::{
+    api::{Api, blockers, fields, policy, reason},
+    sandbox::{SITE, Sandbox},
+    stage::{Decided, REPOSITORY, Stage, commit},
+};
+
+pub(crate) const PLACE: &str = "docs/pr-12";
+pub(crate) const SLUG: &str = "pr-12";
+pub(crate) const HOST: &str = "pr-12--docs.localhost";
+
+/// A delivery of pull request 12: its branch goes from one commit to another.
+pub(crate) fn pull(action: &str, before: usize, head: usize, updated_at: u32) -> Example {
+    let before = if before == 0 {
+        String::new()
+    } else {
+        commit(before)
+    };
+    PullRequest {
+        repository: REPOSITORY,
+        number: 12,
+        action,
+        before: &before,
+        head: &commit(head),
+        updated_at,
+    }
+    .example()
+}
+
+/// The site gives pull requests previews from now on.
+pub(crate) async fn allow(api: &Api, from: pb::preview_rule::From) {
+    let request = api.request(pb::UpdateSiteRequest {
+        site: SITE.to_owned(),
+        previews: Some(pb::PreviewRule {
+            from: from.into(),
+            max_age: None,
+        }),
+        ..pb::UpdateSiteRequest::default()
+    });
+    api.sites().update_site(request).await.unwrap();
+}
+
+/// A stage whose site gives its own pull requests previews.
+pub(crate) async fn allowed() -> Stage {
+    let stage = Stage::new().await;
+    allow(&stage.api, pb::preview_rule::From::Repository).await;
+    stage
+}
+
+/// Uploads the content of a commit and waits until its deployment is live.
+pub(crate) async fn live(stage: &Stage, decided: &Decided, number: usize) -> pb::Deployment {
+    stage
+        .uploads(&commit(number), &format!("number {number}"))
+        .await;
+    stage
+        .api
+        .wait_for(&decided.deployment, &[State::Succeeded])
+        .await
+}
+
+#[tokio::test]
+async fn a_pull_request_gets_an_environment_and_its_upload_is_its_deployment() {
+    let stage = allowed().await;
+    let decided = stage.pushed(&pull("opened", 0, 1, 1)).await;
+    decided.is("created", "");
+    assert_eq!(decided.place, PLACE);
+    let made = stage.api.environment(SLUG).await;
+    assert_eq!(made.kind(), pb::environment::Kind::Preview);
+    assert_eq!((made.pull_request, made.closed), (12, None));
+    assert_eq!(made.url, format!("http://{HOST}"));
+    let waits = stage.api.deployment(&decided.deployment).await;
+    assert_eq!(blockers(&waits), [pb::blocker::Kind::Content]);
+    assert_eq!(waits.reason, "pull request 12");
+    assert_eq!(waits.created_by, "github:Codertocat");
+    let action = format!(
+        "candlefish deploy DIR --site docs --env pr-12 --commit {}",
+        commit(1)
+    );
+    assert_eq!(waits.blockers[0].action, action);
+    let release = waits.release.unwrap();
+    assert_eq!(release.message, "Update the README with new information.");
+    assert_eq!(release.branches, ["changes"]);
+
+    let uploaded = stage.uploads(&commit(1), "one").await;
+    let asked = stage.api.deploy(SLUG, &uploaded).await;
+    assert_eq!(asked, waits.id);
+    stage.api.wait_for(&asked, &[State::Succeeded]).await;
+    stage.edge.wait_until_it_serves(HOST, &uploaded).await;
+    let told = stage.api.triggers(&commit(1)).await.unwrap().remove(0);
+    assert_eq!(told.message, "is live on docs/pr-12");
+    assert_eq!(
+        (told.event.as_str(), told.pull_request),
+        ("pull_request", 12)
+    );
+    let made = "SELECT count(*) FROM outbox WHERE event_type = 'deploy.environment.created.v1'
+                AND position('pr-12'::bytea IN envelope) > 0";
+    assert_eq!(stage.sandbox.number(made).await, 1);
+}
+
+#[tokio::test]
+async fn a_newer_head_takes_the_place_of_an_older_one_and_a_late_upload_of_that_goes_nowhere() {
+    let stage = allowed().await;
+    let first = stage.pushed(&pull("opened", 0, 1, 1)).await;
+    let second = stage.pushed(&pull("synchronize", 1, 2, 2)).await;
+    assert_eq!(second.is("created", "").place, PLACE);
+    let second = live(&stage, &second, 2).await;
+    stage.uploads(&commit(1), "number 1").await;
+    let ended = stage
+        .api
+        .wait_for(&first.deployment, &[State::Superseded])
+        .await;
+    assert_eq!(ended.superseded_by, second.id);
+}
+
+#[tokio::test]
+async fn a_head_after_history_was_rewritten_wins_also_when_it_goes_back() {
+    let stage = allowed().await;
+    live(&stage, &stage.pushed(&pull("opened", 0, 1, 1)).await, 1).await;
+    // What a push to the branch tells: 2 descends from 1.
+    let number = 2;
+    let content = stage
+        .sandbox
+        .put_content(&[("index.html", "number 2")])
+        .await;
+    let second = stage.pushed(&pull("synchronize", 1, 2, 2)).await;
+    let draft = stage
+        .api
+        .create_release(content, &commit(number), &[&commit(1)])
+        .await;
+    stage.api.seal(&draft).await;
+    stage
+        .api
+        .wait_for(&second.deployment, &[State::Succeeded])
+        .await;
+    // The branch is put back to 1: that is what the pull request is at.
+    let back = stage.pushed(&pull("synchronize", 2, 1, 3)).await;
+    back.is("created", "");
+    stage
+        .api
+        .wait_for(&back.deployment, &[State::Succeeded])
+        .await;
+    let other = stage.pushed(&pull("synchronize", 1, 9, 4)).await;
+    live(&stage, &other, 9).await;
+    assert_eq!(
+        stage.api.environment(SLUG).await.live_deployment_id,
+        other.deployment
+    );
+}
+
+#[tokio::test]
+async fn deliveries_that_come_twice_late_or_out_of_order_change_nothing() {
+    let stage = allowed().await;
+    let newest = stage.pushed(&pull("synchronize", 2, 3, 30)).await;
+    newest.is("created", "");
+    // The same head is told of once more, by a redelivery and by another event.
+    for (again, at) in [("synchronize", 30), ("ready_for_review", 31)] {
+        let again = stage.pushed(&pull(again, 0, 3, at)).await;
+        again.is("ignored", "duplicate");
+        assert_eq!(again.deployment, newest.deployment);
+    }
+    for (late, head, at) in [("opened", 1, 1), ("synchronize", 2, 20), ("closed", 2, 25)] {
+        let late = stage.pushed(&pull(late, 0, head, at)).await;
+        late.is("ignored", "older");
+        assert!(late.message.contains(&commit(3)[..7]), "{late:?}");
+    }
+    assert_eq!(stage.api.environment(SLUG).await.closed, None);
+    let count = "SELECT count(*) FROM deployment";
+    assert_eq!(stage.sandbox.number(count).await, 1);
+    let waits = stage.api.deployment(&newest.deployment).await;
+    assert_eq!(waits.state(), State::Pending);
+}
+
+#[tokio::test]
+async fn a_pull_request_that_was_closed_before_it_was_told_of_has_no_preview() {
+    let stage = allowed().await;
+    let closed = stage.pushed(&pull("closed", 0, 2, 20)).await;
+    closed.is("ignored", "closed");
+    assert_eq!(closed.place, SITE);
+    for (late, head, at) in [("opened", 1, 1), ("synchronize", 2, 19)] {
+        stage
+            .pushed(&pull(late, 0, head, at))
+            .await
+            .is("ignored", "closed");
+    }
+    let made = "SELECT count(*) FROM environment WHERE kind = 'preview'";
+    assert_eq!(stage.sandbox.number(made).await, 0);
+    let again = stage.pushed(&pull("reopened", 0, 2, 21)).await;
+    assert_eq!(again.is("created", "").place, PLACE);
+}
+
+#[tokio::test]
+async fn the_rule_of_the_site_says_whose_pull_requests_get_one() {
+    let stage = Stage::new().await;
+    let off = stage.pushed(&pull("opened", 0, 1, 1)).await;
+    off.is("ignored", "previews_off");
+    assert!(
+        off.message
+            .contains("candlefish sites update docs --previews"),
+        "{off:?}"
+    );
+    assert_eq!(off.place, SITE);
+    allow(&stage.api, pb::preview_rule::From::Repository).await;
+    let forked = |at: u32, repo: serde_json::Value| {
+        let mut example = pull("synchronize", 0, usize::try_from(at).unwrap(), at);
+        example.body["pull_request"]["head"]["repo"] = repo;
+        example
+    };
+    let mallory = serde_json::json!({"full_name": "mallory/docs"});
+    for (at, repo) in [(2, mallory.clone()), (3, serde_json::Value::Null)] {
+        let fork = stage.pushed(&forked(at, repo)).await;
+        fork.is("ignored", "fork");
+        assert!(fork.message.contains("--previews forks"), "{fork:?}");
+    }
+    let made = "SELECT count(*) FROM environment WHERE kind = 'preview'";
+    assert_eq!(stage.sandbox.number(made).await, 0);
+    allow(&stage.api, pb::preview_rule::From::Forks).await;
+    let fork = stage.pushed(&forked(4, mallory)).await;
+    assert_eq!(fork.is("created", "").place, PLACE);
+    let labeled = stage.pushed(&pull("labeled", 0, 4, 5)).await;
+    labeled.is("ignored", "not_acted_on");
+}
+
+#[tokio::test]
+async fn the_slug_of_a_preview_is_nobody_else_s() {
+    let stage = allowed().await;
+    let make = async |slug: &str| {
+        let request = stage.api.request(pb::CreateEnvironmentRequest {
+            site: SITE.to_owned(),
+            slug: slug.to_owned(),
+            policy: Some(policy()),
+            ..pb::CreateEnvironmentRequest::default()
+        });
+        stage.api.sites().create_environment(request).await
+    };
+    let status = make("pr-7").await.unwrap_err();
+    assert_eq!(fields(&status), ["slug"]);
+    make("pr-next").await.unwrap();
+    // One that was made before there were previews stays what it is.
+    let taken = "UPDATE environment SET slug = 'pr-12' WHERE slug = 'pr-next'";
+    stage.sandbox.act(taken).await;
+    let taken = stage.pushed(&pull("opened", 0, 1, 1)).await;
+    taken.is("ignored", "slug_taken");
+    assert!(taken.message.contains(PLACE), "{taken:?}");
+    let closed = stage.pushed(&pull("closed", 0, 1, 2)).await;
+    closed.is("ignored", "closed");
+    assert_eq!(stage.api.environment(SLUG).await.closed, None);
+}
+
+#[tokio::test]
+async fn a_preview_of_a_pull_request_has_a_policy_and_a_hold_but_no_pushes_of_its_own() {
+    let stage = allowed().await;
+    stage.pushed(&pull("opened", 0, 1, 1)).await;
+    stage.api.hold(SLUG).await.unwrap();
+    stage.api.lift(SLUG).await.unwrap();
+    let update = async |policy: Option<pb::Policy>, pushes: Option<pb::PushRule>| {
+        let request = pb::UpdateEnvironmentRequest {
+            site: SITE.to_owned(),
+            environment: SLUG.to_owned(),
+            policy,
+            pushes,
+        };
+        let sites = &mut stage.api.sites();
+        sites.update_environment(stage.api.request(request)).await
+    };
+    let after = update(Some(policy()), None).await.unwrap().into_inner();
+    assert_eq!(after.policy.unwrap().keep_releases, 10);
+    let rule = pb::PushRule {
+        branch: "main".to_owned(),
+        paths: Vec::new(),
+    };
+    let status = update(None, Some(rule)).await.unwrap_err();
+    assert_eq!(
+        (reason(&status), fields(&status)),
+        ("preview".to_owned(), vec!["pushes".to_owned()])
+    );
+}
+
+#[tokio::test]
+async fn two_replicas_decide_each_delivery_of_a_pull_request_once() {
+    let stage = allowed().await;
+    let _second = stage.sandbox.start().await;
+    let mut ids = Vec::new();
+    for number in 1..=12_usize {
+        let at = u32::try_from(number).unwrap();
+        let example = pull("synchronize", number - 1, number, at);
+        ids.push(stage.gateway.receives(&example));
+    }
+    for id in &ids {
+        stage.decided(id, 1).await;
+    }
+    let count = async |question: &str| stage.sandbox.number(question).await;
+    let sandbox: &Sandbox = &stage.sandbox;
+    assert_eq!(count("SELECT count(*) FROM trigger").await, 12);
+    assert_eq!(
+        sandbox
+            .number("SELECT count(*) FROM environment WHERE kind = 'preview'")
+            .await,
+        1
+    );
+    let head = format!(
+        "SELECT count(*) FROM pull_request WHERE is_open AND head_commit = '{}'",
+        commit(12)
+    );
+    assert_eq!(count(&head).await, 1);
+}
