@@ -11,6 +11,7 @@ mod canary;
 mod chaos;
 mod goes_live;
 mod lanes;
+mod previews;
 mod pushes;
 mod rolls_back;
 mod surfaces;

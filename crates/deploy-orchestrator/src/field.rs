@@ -18,14 +18,14 @@ use std::{fmt, ops::RangeInclusive, str::FromStr, time::Duration};
 use candlefish_ids::Digest;
 use candlefish_runtime::refusal::{Code, FieldViolation, Refusal};
 
+use crate::preview;
+
 /// With the environment's, two hyphens between: one DNS label of at most 63.
 pub(crate) const SITE_SLUG_MAX: usize = 35;
 /// One less than the 26 characters that name a preview's environment, so that none can be taken.
 pub(crate) const ENVIRONMENT_SLUG_MAX: usize = 25;
 /// The slug of a preview's environment: the characters of its deployment.
 pub(crate) const PREVIEW_SLUG_MAX: usize = 26;
-/// Before the number of a pull request: the slug of its preview's environment.
-pub(crate) const PULL_REQUEST_SLUG: &str = "pr-";
 /// As the API says of every reason.
 pub(crate) const REASON_MAX: usize = 500;
 
@@ -78,8 +78,7 @@ impl Faults {
 
     /// The slug of a lasting environment to make. Those of pull requests' previews are theirs.
     pub(crate) fn new_environment(&mut self, field: &str, text: &str) -> String {
-        let number = text.strip_prefix(PULL_REQUEST_SLUG).unwrap_or_default();
-        if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) {
+        if preview::is_slug(text) {
             let words = format!("must not be {text}: a pull request's preview is called so");
             self.add(field, words);
         }

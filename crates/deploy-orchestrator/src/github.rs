@@ -4,6 +4,7 @@
 //! compare  ──▶ relations that no push told of ──▶ the lane chooses again
 //! sweep    ──▶ heads and failed deliveries    ──▶ the trigger that a lost push would have made
 //! write    ──▶ deployments and their statuses, each said once
+//! comment  ──▶ one comment for each pull request that has a preview
 //!     └────────── client: one budget per installation, one breaker, a timeout on every call
 //! ```
 //!
@@ -18,6 +19,7 @@ mod breaker;
 mod budget;
 mod calls;
 mod client;
+pub(crate) mod comment;
 pub(crate) mod compare;
 mod error;
 mod heads;

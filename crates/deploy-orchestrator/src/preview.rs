@@ -24,7 +24,7 @@ use sqlx::PgConnection;
 use crate::{
     ctx::{Ctx, Tx},
     deployment::Error,
-    field::PULL_REQUEST_SLUG,
+    github,
     lane::store::Lane,
     record::{self, Act, Scope},
     site::{
@@ -33,9 +33,19 @@ use crate::{
     },
 };
 
+/// Before the number of a pull request.
+const SLUG: &str = "pr-";
+
 /// The slug of the preview of a pull request.
 pub(crate) fn slug(number: i32) -> String {
-    format!("{PULL_REQUEST_SLUG}{number}")
+    format!("{SLUG}{number}")
+}
+
+/// Whether a pull request's preview is called so, and nothing else may be.
+pub(crate) fn is_slug(text: &str) -> bool {
+    text.strip_prefix(SLUG).is_some_and(|number| {
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 /// A preview that has just been pushed to.
@@ -92,6 +102,7 @@ pub(crate) async fn reopen(
 ) -> Result<(), Error> {
     let id = lane.environment_id;
     store::save_open(tx, id).await?;
+    github::comment::open_again(tx, id).await?;
     lane.closed = false;
     let after = load(tx, id).await?;
     let scope = Scope::Environment(after.site_id, id);

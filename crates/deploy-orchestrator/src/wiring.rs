@@ -291,6 +291,8 @@ fn spawn_github(ctx: &Ctx, tasks: &Tasks) -> Result<(), Error> {
     tasks.spawn("comparisons", stop, comparing);
     let sweeping = github::sweep::run(ctx.clone(), github.clone(), tasks.stopping());
     tasks.spawn("heads", stop, sweeping);
+    let commenting = github::comment::run(ctx.clone(), github.clone(), tasks.stopping());
+    tasks.spawn("comments", stop, commenting);
     let writing = github::write::run(ctx.clone(), github, tasks.stopping());
     tasks.spawn("written deployments", stop, writing);
     Ok(())

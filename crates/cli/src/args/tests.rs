@@ -78,6 +78,8 @@ fn what_is_asked_for_is_understood() {
         "env list docs --previews",
         "env show docs/production",
         "env close docs/pr-12 --reason r",
+        "push 4ac21e0 --site docs",
+        "push --site docs",
         "env create docs/staging --strategy recreate --host docs.example.org",
         "env policy docs/production --order queue --min-requests 10",
         "edges",

@@ -8,14 +8,18 @@ use crate::{
     render,
 };
 
+/// As many of a site as fit on a screen.
+const NEWEST: usize = 20;
+
 /// Options of `push`.
 #[derive(Debug, clap::Args)]
 #[command(
-    before_help = "Examples:\n  candlefish push 4ac21e0\n  candlefish push $(git rev-parse HEAD) --site docs"
+    before_help = "Examples:\n  candlefish push 4ac21e0\n  candlefish push $(git rev-parse HEAD) --site docs\n  candlefish push --site docs"
 )]
 pub(crate) struct Args {
-    /// The commit, or its first digits, at least 7
-    commit: String,
+    /// The commit, or its first digits, at least 7; none for the newest of a site
+    #[arg(required_unless_present = "site")]
+    commit: Option<String>,
     /// Only in this site
     #[arg(long, default_value = "", hide_default_value = true)]
     site: String,
@@ -24,13 +28,18 @@ pub(crate) struct Args {
 /// Says what became of it. A commit of which nobody told us is no success.
 pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let api = app.api()?;
-    let commit = args.commit.to_ascii_lowercase();
+    let commit = args.commit.unwrap_or_default().to_ascii_lowercase();
+    let most = if commit.is_empty() {
+        NEWEST
+    } else {
+        usize::MAX
+    };
     let request = ListTriggersRequest {
         commit: commit.clone(),
         site: args.site,
         ..ListTriggersRequest::default()
     };
-    let answer = api.list(request, usize::MAX).await?;
+    let answer = api.list(request, most).await?;
     let known = !answer.triggers.is_empty();
     app.show(&answer, |answer| {
         render::push::text(&commit, answer, &app.output.look_out())

@@ -93,6 +93,9 @@ fn mark(trigger: &Trigger) -> (&'static str, Tone, &'static str) {
 
 /// Nothing came, or nothing that this token may see.
 fn unknown(commit: &str) -> String {
+    if commit.is_empty() {
+        return "Nothing was told of this site yet, or nothing that this token may see.".to_owned();
+    }
     let short = words::short_commit(commit);
     format!(
         "Nothing is known of a push of {short}, or nothing that this token may see.\n\

@@ -14,6 +14,7 @@ use crate::{
     ctx::Tx,
     lane::{order::SUPERSEDED_BEFORE_PINNED, store as lane_store, store::Lane},
     observed::Observed,
+    preview,
     release::{self, reject::Reject},
     step,
 };
@@ -222,6 +223,10 @@ fn tell(tx: &mut Tx, deployment: &Deployment, before: &State, actor: &str) {
     if let (State::Ended { outcome, at, .. }, false) = (&deployment.state, before.is_terminal()) {
         let environment = match deployment.kind {
             Kind::Preview => Kind::Preview.word(),
+            // As many as there are pull requests: no label of their own.
+            Kind::Standard | Kind::Rollback if preview::is_slug(&deployment.environment) => {
+                Kind::Preview.word()
+            }
             Kind::Standard | Kind::Rollback => &deployment.environment,
         };
         tx.observe(Observed::DeploymentEnded {

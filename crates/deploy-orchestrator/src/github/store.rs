@@ -1,9 +1,13 @@
 //! Every SQL string of this room.
 
+mod comment;
 mod comparison;
 mod deployment;
 mod sweep;
 
+pub(super) use comment::{
+    claim_comment, mark_comment, note_comments, open_comment, put_comment_off,
+};
 pub(super) use comparison::{
     claim_pair, forget_unanswered, list_lanes_to_choose, note_unrelated, put_pair_off,
     save_relation,

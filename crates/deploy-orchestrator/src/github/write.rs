@@ -23,7 +23,7 @@ use super::{
 use crate::{Config, ctx::Ctx, site::host, step::worker::chain};
 
 /// Tries after which something that GitHub refuses is let be.
-const MOST_REFUSALS: i32 = 6;
+pub(super) const MOST_REFUSALS: i32 = 6;
 
 /// A turn: something that GitHub does not know yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,7 +126,7 @@ async fn look(ctx: &Ctx, github: &GitHub, stopping: &CancellationToken) -> Resul
 }
 
 /// How long until the next turn; a call that may still be on its way is given its time.
-fn pause(error: &Error, attempts: i32, quiet: Duration) -> Duration {
+pub(super) fn pause(error: &Error, attempts: i32, quiet: Duration) -> Duration {
     let pause = error.left().unwrap_or_else(|| Config::backoff(attempts));
     if error.may_have_worked() {
         pause.max(quiet)

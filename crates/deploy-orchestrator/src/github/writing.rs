@@ -134,6 +134,68 @@ impl GitHub {
     }
 }
 
+impl GitHub {
+    /// The comment of a pull request that has our mark, if GitHub has it.
+    pub(crate) async fn find_comment(
+        &self,
+        repository: &str,
+        number: i32,
+        mark: &str,
+    ) -> Result<Option<u64>, Error> {
+        #[derive(Deserialize)]
+        struct Comment {
+            id: u64,
+            #[serde(default)]
+            body: Option<String>,
+        }
+        for page in 1_u32.. {
+            let path = format!("/issues/{number}/comments?per_page={PAGE}&page={page}");
+            let listed: Vec<Comment> = self.get("comments", repository, &path).await?;
+            let has_mark = |one: &&Comment| {
+                let body = one.body.as_deref().unwrap_or_default();
+                body.starts_with(mark)
+            };
+            let ours = listed.iter().find(has_mark);
+            if ours.is_some() || listed.len() < PAGE {
+                return Ok(ours.map(|one| one.id));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes a comment at a pull request; answers GitHub's number of it.
+    pub(crate) async fn create_comment(
+        &self,
+        repository: &str,
+        number: i32,
+        text: &str,
+    ) -> Result<u64, Error> {
+        let body = json!({ "body": text });
+        let path = format!("/issues/{number}/comments");
+        let call = post("create_comment", repository, &path, Some(&body))?;
+        let made: Id = read("create_comment", self.ask(repository, call).await?.body)?;
+        Ok(made.id)
+    }
+
+    /// Replaces what a comment says.
+    pub(crate) async fn update_comment(
+        &self,
+        repository: &str,
+        comment: u64,
+        text: &str,
+    ) -> Result<(), Error> {
+        let body = json!({ "body": text });
+        let call = Call {
+            name: "update_comment",
+            method: Method::PATCH,
+            path: of_repository(repository, &format!("/issues/comments/{comment}"))?,
+            body: Some(&body),
+        };
+        self.ask(repository, call).await?;
+        Ok(())
+    }
+}
+
 fn post<'a>(
     name: &'static str,
     repository: &str,

@@ -30,7 +30,9 @@ impl TriggerService for Rpc {
         let caller = identity::caller(&request)?;
         let message = request.into_inner();
         let mut faults = Faults::default();
-        check_commit(&mut faults, &message.commit);
+        if !(message.commit.is_empty() && !message.site.is_empty()) {
+            check_commit(&mut faults, &message.commit);
+        }
         if !message.site.is_empty() {
             faults.site("site", &message.site);
         }

@@ -1,10 +1,14 @@
 //! What is no push leaves a trigger as well, and says why nothing follows.
 
-use candlefish_proto::deploy::trigger::{Outcome, Reason};
+use candlefish_proto::deploy::{
+    ListTriggersRequest,
+    trigger::{Outcome, Reason},
+    trigger_service_client::TriggerServiceClient,
+};
 use candlefish_testkit::github;
 
 use crate::{
-    api::Api,
+    api::{Answer, Api, fields},
     stage::{REPOSITORY, Stage, commit, push, site},
 };
 
@@ -72,4 +76,32 @@ async fn a_delivery_is_found_by_its_commit_and_says_what_happened() {
         ),
     ];
     assert_eq!(told(&stage.api).await, expected);
+}
+
+#[tokio::test]
+async fn everything_that_was_told_of_a_site_is_listed_to_whoever_may_see_it() {
+    let stage = Stage::new().await;
+    site(&stage.api, "partners", "example/partners").await;
+    for mut example in [github::create(), github::delete()] {
+        example.body["repository"]["full_name"] = REPOSITORY.into();
+        stage.pushed(&example).await;
+    }
+    stage.pushed(&push(0, 1)).await.is("created", "");
+    let listed = async |api: &Api, site: &str| {
+        let request = api.request(ListTriggersRequest {
+            site: site.to_owned(),
+            ..ListTriggersRequest::default()
+        });
+        let mut client = TriggerServiceClient::new(api.channel.clone());
+        let answer = client.list_triggers(request).await?.into_inner();
+        let events = answer.triggers.into_iter().map(|one| one.event);
+        Answer::Ok(events.collect::<Vec<_>>())
+    };
+    let all = ["push", "delete", "create"];
+    assert_eq!(listed(&stage.api, "docs").await.unwrap(), all);
+    let narrow = stage.api.seeing(&["partners"]);
+    assert!(listed(&narrow, "docs").await.unwrap().is_empty());
+    assert!(listed(&narrow, "partners").await.unwrap().is_empty());
+    let status = listed(&stage.api, "").await.unwrap_err();
+    assert_eq!(fields(&status), ["commit"]);
 }

@@ -5,6 +5,7 @@ mod api;
 mod bans;
 mod closing;
 mod collecting;
+mod comments;
 mod crashes;
 mod deliveries;
 mod edge;

@@ -10,6 +10,7 @@ use std::{
 
 use candlefish_proto::deploy::{
     self as pb, deployment::State, stop_service_client::StopServiceClient,
+    trigger_service_client::TriggerServiceClient,
 };
 use candlefish_testkit::poll_until;
 use serde_json::Value;
@@ -330,6 +331,12 @@ async fn look_around(api: &Api, deployment: &str, commit: &str) {
         let request = api.request(pb::ListSitesRequest::default());
         api.sites().list_sites(request).await.unwrap();
         assert!(!api.triggers(&commit[..7]).await.unwrap().is_empty());
+        let request = api.request(pb::ListTriggersRequest {
+            site: SITE.to_owned(),
+            ..pb::ListTriggersRequest::default()
+        });
+        let mut client = TriggerServiceClient::new(api.channel.clone());
+        client.list_triggers(request).await.unwrap();
         let request = api.request(pb::ListQueueItemsRequest::default());
         api.queues().list_queue_items(request).await.unwrap();
         look_at_acts(api).await;

@@ -91,7 +91,8 @@ struct Repository {
     deliveries: Vec<Delivery>,
     deployments: Vec<Value>,
     statuses: HashMap<u64, Vec<Value>>,
-    comments: Vec<Value>,
+    /// Each with the number of its issue or pull request.
+    comments: Vec<(u64, Value)>,
 }
 
 #[derive(Debug, Clone)]
@@ -237,9 +238,29 @@ impl Fake {
         })
     }
 
-    /// The comments of an issue or a pull request.
-    pub fn comments(&self, repository: &str) -> Vec<Value> {
-        self.with(|state| state.repository(repository).comments.clone())
+    /// What the comments of an issue or a pull request say, oldest first.
+    pub fn comments(&self, repository: &str, number: u64) -> Vec<String> {
+        self.with(|state| {
+            let comments = state.repository(repository).comments.iter();
+            let of_it = comments.filter(|(of, _)| *of == number);
+            of_it
+                .map(|(_, one)| one["body"].as_str().unwrap().to_owned())
+                .collect()
+        })
+    }
+
+    /// Somebody else says something.
+    pub fn somebody_comments(&self, repository: &str, number: u64, words: &str) {
+        self.with(|state| {
+            let id = state.next_id();
+            let said = answers::comment(id, &json!({"body": words}));
+            state.repository(repository).comments.push((number, said));
+        });
+    }
+
+    /// Somebody deletes every comment.
+    pub fn forgets_comments(&self, repository: &str) {
+        self.with(|state| state.repository(repository).comments.clear());
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {

@@ -5,16 +5,20 @@
 //! | `POST` | fields | answers |
 //! |---|---|---|
 //! | `/_/push` | `repository`, `branch`, `file` (one that it changes) | the new commit |
+//! | `/_/open` | `repository`, `number` of a pull request, `branch` | the new commit that it begins with |
+//! | `/_/merge` | `repository`, `number`, `base` | the commit that merges it |
+//! | `/_/close` | `repository`, `number` | |
 //! | `/_/down` | | while it is down the API fails and webhooks are not sent |
 //! | `/_/up` | | |
 //!
-//! `GET /_/comments?repository=` and `GET /_/deployments?repository=` show what it was told.
+//! `GET /_/comments?repository=&number=` and `GET /_/deployments?repository=` show what it was told.
 
 use std::{
+    collections::HashMap,
     fmt::Write,
     net::SocketAddr,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{SystemTime, UNIX_EPOCH},
@@ -29,7 +33,7 @@ use axum::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    Example, Push,
+    Example, PullRequest, Push,
     fake::{Fake, pairs},
     sign,
 };
@@ -48,6 +52,8 @@ pub struct StandIn {
     hook: Arc<OnceLock<(String, String)>>,
     is_down: Arc<AtomicBool>,
     pushes: Arc<AtomicU64>,
+    /// The branches of open pull requests, by repository and number.
+    open: Arc<Mutex<HashMap<(String, u32), String>>>,
 }
 
 impl StandIn {
@@ -61,9 +67,13 @@ impl StandIn {
             hook: Arc::default(),
             is_down: Arc::default(),
             pushes: Arc::default(),
+            open: Arc::default(),
         };
         let routes = Router::new()
             .route("/_/push", post(push))
+            .route("/_/open", post(open))
+            .route("/_/merge", post(merge))
+            .route("/_/close", post(close))
             .route("/_/down", post(down))
             .route("/_/up", post(up))
             .route("/_/comments", get(comments))
@@ -85,15 +95,39 @@ impl StandIn {
         self.fake.url()
     }
 
-    /// A new commit on a branch, and its webhook.
+    /// A new commit on a branch, and its webhooks.
     async fn push(&self, repository: &str, branch: &str, file: &str) -> String {
+        let before = self.fake.head(repository, branch).unwrap_or_default();
+        let commit = self.commit(repository, branch, file, None).await;
+        let number = {
+            let open = self.open();
+            let of_it = open
+                .iter()
+                .find(|((of, _), one)| of == repository && *one == branch);
+            of_it.map(|((_, number), _)| *number)
+        };
+        if let Some(number) = number {
+            let told = self.told(repository, number, "synchronize", &before, &commit);
+            self.deliver(repository, &told).await;
+        }
+        commit
+    }
+
+    /// A new commit on a branch, which merges another one or not, and the webhook of its push.
+    async fn commit(
+        &self,
+        repository: &str,
+        branch: &str,
+        file: &str,
+        merged: Option<&str>,
+    ) -> String {
         let before = self.fake.head(repository, branch);
         let number = self.pushes.fetch_add(1, Ordering::Relaxed);
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.unwrap_or_default();
         let drawn = Sha256::digest(format!("{repository} {branch} {number} {now:?}"));
         let commit = hex::encode(drawn)[..40].to_owned();
-        let parents: Vec<&str> = before.as_deref().into_iter().collect();
+        let parents: Vec<&str> = before.as_deref().into_iter().chain(merged).collect();
         self.fake.commit(repository, &commit, &parents, &[file]);
         self.fake.branch(repository, branch, &commit);
         let push = Push {
@@ -106,6 +140,41 @@ impl StandIn {
         };
         self.deliver(repository, &push.example()).await;
         commit
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<(String, u32), String>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What GitHub tells of a pull request.
+    fn told(
+        &self,
+        repository: &str,
+        number: u32,
+        action: &str,
+        before: &str,
+        head: &str,
+    ) -> Example {
+        let updated_at = u32::try_from(self.pushes.fetch_add(1, Ordering::Relaxed)).unwrap_or(0);
+        PullRequest {
+            repository,
+            number,
+            action,
+            before,
+            head,
+            updated_at,
+        }
+        .example()
+    }
+
+    /// Closes a pull request; answers where its branch is.
+    async fn close(&self, repository: &str, number: u32, merged: bool) -> Option<String> {
+        let branch = self.open().remove(&(repository.to_owned(), number))?;
+        let head = self.fake.head(repository, &branch)?;
+        let mut told = self.told(repository, number, "closed", "", &head);
+        told.body["pull_request"]["merged"] = merged.into();
+        self.deliver(repository, &told).await;
+        Some(head)
     }
 
     /// Sends a webhook, once. What does not arrive is among the failed deliveries.
@@ -154,6 +223,14 @@ impl Said {
             (StatusCode::UNPROCESSABLE_ENTITY, words)
         })
     }
+
+    fn number(&self) -> Result<u32, (StatusCode, String)> {
+        let number = self.field("number")?.parse();
+        number.map_err(|_error| {
+            let words = "number is a number\n";
+            (StatusCode::UNPROCESSABLE_ENTITY, words.to_owned())
+        })
+    }
 }
 
 async fn push(State(stand_in): State<StandIn>, body: String) -> Answer {
@@ -161,6 +238,41 @@ async fn push(State(stand_in): State<StandIn>, body: String) -> Answer {
     let file = said.field("file").unwrap_or("index.html");
     let (repository, branch) = (said.field("repository")?, said.field("branch")?);
     Ok(stand_in.push(repository, branch, file).await + "\n")
+}
+
+async fn open(State(stand_in): State<StandIn>, body: String) -> Answer {
+    let said = Said::of(&body);
+    let (repository, branch) = (said.field("repository")?, said.field("branch")?);
+    let number = said.number()?;
+    let head = stand_in
+        .commit(repository, branch, "index.html", None)
+        .await;
+    let key = (repository.to_owned(), number);
+    stand_in.open().insert(key, branch.to_owned());
+    let told = stand_in.told(repository, number, "opened", "", &head);
+    stand_in.deliver(repository, &told).await;
+    Ok(head + "\n")
+}
+
+async fn merge(State(stand_in): State<StandIn>, body: String) -> Answer {
+    let said = Said::of(&body);
+    let (repository, base) = (said.field("repository")?, said.field("base")?);
+    let head = stand_in.close(repository, said.number()?, true).await;
+    let head = head.ok_or_else(not_open)?;
+    let merge = stand_in.commit(repository, base, "index.html", Some(&head));
+    Ok(merge.await + "\n")
+}
+
+async fn close(State(stand_in): State<StandIn>, body: String) -> Answer {
+    let said = Said::of(&body);
+    let repository = said.field("repository")?;
+    let closed = stand_in.close(repository, said.number()?, false).await;
+    closed.map(|head| head + "\n").ok_or_else(not_open)
+}
+
+fn not_open() -> (StatusCode, String) {
+    let words = "no such pull request is open\n";
+    (StatusCode::UNPROCESSABLE_ENTITY, words.to_owned())
 }
 
 async fn down(State(stand_in): State<StandIn>) -> &'static str {
@@ -177,9 +289,11 @@ async fn up(State(stand_in): State<StandIn>) -> &'static str {
 
 async fn comments(State(stand_in): State<StandIn>, RawQuery(query): RawQuery) -> Answer {
     let said = Said::of(query.as_deref().unwrap_or_default());
-    let all = stand_in.fake.comments(said.field("repository")?);
-    let texts = all.iter().filter_map(|one| one["body"].as_str());
-    Ok(texts.fold(String::new(), |text, one| text + one + "\n"))
+    let number = said.number()?.into();
+    let all = stand_in.fake.comments(said.field("repository")?, number);
+    Ok(all
+        .iter()
+        .fold(String::new(), |text, one| text + one + "\n"))
 }
 
 async fn deployments(State(stand_in): State<StandIn>, RawQuery(query): RawQuery) -> Answer {

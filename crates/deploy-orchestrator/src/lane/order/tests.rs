@@ -221,3 +221,26 @@ fn every_lane_with_work_that_can_go_has_somebody_acting_after_the_grant() {
         }
     }
 }
+
+#[test]
+fn the_head_of_a_pull_request_comes_after_all_but_what_was_built_on_it() {
+    let pair = |commit: &str, ancestor: &str| (commit.to_owned(), ancestor.to_owned());
+    let owned = |commits: &[&str]| -> Vec<String> {
+        commits.iter().map(|&commit| commit.to_owned()).collect()
+    };
+    // The head was put back to b, which c descends from; d is a trial merge of b, x is unrelated.
+    let mut known = HashSet::from([pair("c", "b"), pair("d", "b"), pair("c", "a")]);
+    let commits = owned(&["a", "b", "c", "d", "x"]);
+    lead(&mut known, "b", &owned(&["a", "b", "c"]), &commits);
+    let expected = [
+        pair("b", "a"),
+        pair("b", "c"),
+        pair("d", "b"),
+        pair("b", "x"),
+        pair("c", "a"),
+    ];
+    assert_eq!(known, HashSet::from(expected));
+    let again = known.clone();
+    lead(&mut known, "b", &owned(&["a", "b", "c"]), &commits);
+    assert_eq!(known, again);
+}

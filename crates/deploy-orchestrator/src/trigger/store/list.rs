@@ -11,9 +11,9 @@ use crate::ctx::read;
 /// Which triggers to list.
 #[derive(Debug)]
 pub(in crate::trigger) struct Asked<'a> {
-    /// Its first digits.
+    /// Its first digits; empty for all of a site.
     pub(in crate::trigger) commit: &'a str,
-    /// A slug; empty for all.
+    /// A slug; empty for all, with a commit.
     pub(in crate::trigger) site: &'a str,
     /// The slugs that the caller may see; none for all.
     pub(in crate::trigger) sites: &'a [String],
@@ -21,44 +21,98 @@ pub(in crate::trigger) struct Asked<'a> {
     pub(in crate::trigger) limit: i64,
 }
 
+struct Row {
+    id: Uuid,
+    delivery_id: Uuid,
+    repository: String,
+    branch: String,
+    commit: String,
+    sender: String,
+    site: String,
+    environment: String,
+    outcome: String,
+    reason: String,
+    message: String,
+    received_at: Timestamp,
+    created_at: Timestamp,
+    event: String,
+    pull_request: Option<i32>,
+    deployment_id: Option<Uuid>,
+    state: String,
+    said: String,
+    superseded_by: Option<Uuid>,
+    live: bool,
+    waits: String,
+    action: String,
+}
+
+/// The one reading of triggers, for each way to find them.
+macro_rules! select_triggers {
+    ($rest:literal, $($argument:expr),+) => {
+        sqlx::query_as!(
+            Row,
+            r#"SELECT t.id, t.delivery_id, t.repository, t.branch, t.commit, t.sender,
+                      coalesce(s.slug, '') AS "site!", coalesce(e.slug, '') AS "environment!",
+                      t.outcome, t.reason, t.message, t.received_at AS "received_at: Timestamp",
+                      t.created_at AS "created_at: Timestamp", t.event, t.pull_request,
+                      t.deployment_id,
+                      coalesce(d.state, '') AS "state!", coalesce(d.message, '') AS "said!",
+                      d.superseded_by, coalesce(e.live_deployment_id = d.id, false) AS "live!",
+                      coalesce(b.message, '') AS "waits!", coalesce(b.action, '') AS "action!"
+               FROM trigger t
+               LEFT JOIN site s ON s.id = t.site_id
+               LEFT JOIN environment e ON e.id = t.environment_id
+               LEFT JOIN deployment d ON d.id = t.deployment_id
+               LEFT JOIN LATERAL (SELECT message, action FROM blocker
+                                  WHERE deployment_id = d.id AND cleared_at IS NULL
+                                    AND t.outcome = 'created'
+                                  ORDER BY id LIMIT 1) b ON true "# + $rest,
+            $($argument),+
+        )
+    };
+}
+
 /// Newest first. What belongs to no site is for those who see all.
 pub(in crate::trigger) async fn list(
     conn: &mut PgConnection,
     asked: &Asked<'_>,
 ) -> Result<Vec<Shown>, sqlx::Error> {
-    // No hex digit comes after `f`: this is every commit that begins so.
-    let rows = sqlx::query!(
-        r#"SELECT t.id, t.delivery_id, t.repository, t.branch, t.commit, t.sender,
-                  coalesce(s.slug, '') AS "site!", coalesce(e.slug, '') AS "environment!",
-                  t.outcome, t.reason, t.message, t.received_at AS "received_at: Timestamp",
-                  t.created_at AS "created_at: Timestamp", t.event, t.pull_request, t.deployment_id,
-                  coalesce(d.state, '') AS "state!", coalesce(d.message, '') AS "said!",
-                  d.superseded_by, coalesce(e.live_deployment_id = d.id, false) AS "live!",
-                  coalesce(b.message, '') AS "waits!", coalesce(b.action, '') AS "action!"
-           FROM trigger t
-           LEFT JOIN site s ON s.id = t.site_id
-           LEFT JOIN environment e ON e.id = t.environment_id
-           LEFT JOIN deployment d ON d.id = t.deployment_id
-           LEFT JOIN LATERAL (SELECT message, action FROM blocker
-                              WHERE deployment_id = d.id AND cleared_at IS NULL
-                                AND t.outcome = 'created'
-                              ORDER BY id LIMIT 1) b ON true
-           WHERE t.commit >= $1 AND t.commit < $1 || 'g' AND t.commit <> ''
-             AND ($2 = '' OR s.slug = $2)
-             AND (cardinality($3::text[]) = 0 OR s.slug = ANY($3))
-             AND t.id < $4
-           ORDER BY t.id DESC LIMIT $5"#,
-        asked.commit,
-        asked.site,
-        asked.sites,
-        asked.before.unwrap_or_else(Uuid::max),
-        asked.limit
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Shown {
+    let before = asked.before.unwrap_or_else(Uuid::max);
+    let rows = if asked.commit.is_empty() {
+        select_triggers!(
+            "WHERE t.site_id = (SELECT id FROM site WHERE slug = $1)
+               AND (cardinality($2::text[]) = 0 OR $1 = ANY($2)) AND t.id < $3
+             ORDER BY t.id DESC LIMIT $4",
+            asked.site,
+            asked.sites,
+            before,
+            asked.limit
+        )
+        .fetch_all(conn)
+        .await?
+    } else {
+        // No hex digit comes after `f`: this is every commit that begins so.
+        select_triggers!(
+            "WHERE t.commit >= $1 AND t.commit < $1 || 'g' AND t.commit <> ''
+               AND ($2 = '' OR s.slug = $2)
+               AND (cardinality($3::text[]) = 0 OR s.slug = ANY($3))
+               AND t.id < $4
+             ORDER BY t.id DESC LIMIT $5",
+            asked.commit,
+            asked.site,
+            asked.sites,
+            before,
+            asked.limit
+        )
+        .fetch_all(conn)
+        .await?
+    };
+    Ok(rows.into_iter().map(Shown::from).collect())
+}
+
+impl From<Row> for Shown {
+    fn from(row: Row) -> Self {
+        Self {
             id: TriggerId::from_uuid(row.id),
             delivery_id: DeliveryId::from_uuid(row.delivery_id),
             repository: row.repository,
@@ -83,6 +137,6 @@ pub(in crate::trigger) async fn list(
                 waits: row.waits,
                 action: row.action,
             }),
-        })
-        .collect())
+        }
+    }
 }

@@ -93,10 +93,21 @@ fn of_writes(
             known.or_default().push(made.clone());
             (201, made)
         }
-        "issues/list-comments" => (200, json!(repository.comments)),
+        "issues/list-comments" => {
+            let asked = number("issue_number");
+            let size = query
+                .get("per_page")
+                .map_or(30, |size| size.parse().unwrap());
+            let page = query.get("page").map_or(1, |page| page.parse().unwrap());
+            let page: usize = page;
+            let of_it = repository.comments.iter().filter(|(of, _)| *of == asked);
+            let on_page = of_it.skip((page - 1) * size).take(size);
+            (200, on_page.map(|(_, one)| one.clone()).collect())
+        }
         "issues/create-comment" => {
             let made = comment(id, body);
-            repository.comments.push(made.clone());
+            let comments = &mut repository.comments;
+            comments.push((number("issue_number"), made.clone()));
             (201, made)
         }
         "issues/update-comment" => {
@@ -104,8 +115,8 @@ fn of_writes(
             let found = repository
                 .comments
                 .iter_mut()
-                .find(|one| one["id"] == asked);
-            let Some(one) = found else {
+                .find(|(_, one)| one["id"] == asked);
+            let Some((_, one)) = found else {
                 return (404, not_found());
             };
             one["body"] = body["body"].clone();
@@ -260,7 +271,7 @@ fn status(id: u64, body: &Value) -> Value {
     })
 }
 
-fn comment(id: u64, body: &Value) -> Value {
+pub(super) fn comment(id: u64, body: &Value) -> Value {
     json!({
         "id": id, "node_id": "I", "url": ANYWHERE, "html_url": ANYWHERE, "body": body["body"],
         "user": null, "created_at": AT, "updated_at": AT, "issue_url": ANYWHERE,
