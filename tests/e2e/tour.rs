@@ -18,13 +18,15 @@ use tokio::{
 /// Ends the output of a block, before its exit code.
 const END: &str = "\u{1e}";
 /// Commands that change nothing.
-const ASKING: [&str; 6] = [
+const ASKING: [&str; 8] = [
     "candlefish push ",
     "candlefish why ",
     "candlefish status",
     "candlefish env show ",
     "candlefish history ",
     "curl -sS http",
+    "curl -sS $GITHUB/_/comments",
+    "curl -sS $GITHUB/_/deployments",
 ];
 
 /// A block of commands, and what they show.
