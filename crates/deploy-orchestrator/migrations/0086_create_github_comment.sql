@@ -22,3 +22,6 @@ CREATE TABLE IF NOT EXISTS github_comment (
     FOREIGN KEY (site_id, number) REFERENCES pull_request
 );
 CREATE INDEX IF NOT EXISTS github_comment_open ON github_comment (retry_at) WHERE done_at IS NULL;
+-- Finds pull requests whose preview may need one.
+CREATE INDEX IF NOT EXISTS pull_request_open ON pull_request (site_id, number)
+    WHERE is_open AND environment_id IS NOT NULL;

@@ -246,29 +246,11 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             none,
         } => {
             let rule = pushes.rule().or_else(|| none.then(PushRule::default));
-            let mut now = subject::environment(&api, &place).await?;
-            if rule.is_some() {
-                let request = UpdateEnvironmentRequest {
-                    site: place.site,
-                    environment: place.environment,
-                    policy: None,
-                    pushes: rule,
-                };
-                now = api.act(request).await?;
-            }
+            let now = push_rule(&api, place, rule).await?;
             app.show(&now, render::environment::pushes);
         }
-        Command::Close {
-            place: Place { site, environment },
-            reason,
-        } => {
-            let request = CloseEnvironmentRequest {
-                site: site.clone(),
-                environment: environment.clone(),
-                reason,
-            };
-            let answer = api.act(request).await;
-            let answer = explained(&api, answer, &site, Some(&environment)).await?;
+        Command::Close { place, reason } => {
+            let answer = close(&api, place, reason).await?;
             app.show(&answer, |answer| render::environment::full(answer, &look));
         }
         Command::Policy { place, changes } => {
@@ -278,6 +260,37 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         }
     }
     Ok(Exit::Done)
+}
+
+/// Changes which pushes deploy, if a rule was named.
+async fn push_rule(
+    api: &Api,
+    place: Place,
+    pushes: Option<PushRule>,
+) -> Result<Environment, Error> {
+    let now = subject::environment(api, &place).await?;
+    if pushes.is_none() {
+        return Ok(now);
+    }
+    let Place { site, environment } = place;
+    api.act(UpdateEnvironmentRequest {
+        site,
+        environment,
+        policy: None,
+        pushes,
+    })
+    .await
+}
+
+/// Closes a preview.
+async fn close(api: &Api, place: Place, reason: String) -> Result<Environment, Error> {
+    let Place { site, environment } = place;
+    let request = CloseEnvironmentRequest {
+        site: site.clone(),
+        environment: environment.clone(),
+        reason,
+    };
+    explained(api, api.act(request).await, &site, Some(&environment)).await
 }
 
 /// Changes what was named, if anything was.

@@ -89,6 +89,7 @@ fn no_request_of_this_service_has_a_map() {
                     ".candlefish.deploy.v1.Strategy",
                     ".candlefish.deploy.v1.Policy",
                     ".candlefish.deploy.v1.PushRule",
+                    ".candlefish.deploy.v1.PreviewRule",
                     ".google.protobuf.Timestamp",
                 ];
                 let edge_state = message.name() == "WatchRoutesRequest";

@@ -30,7 +30,7 @@ impl TriggerService for Rpc {
         let caller = identity::caller(&request)?;
         let message = request.into_inner();
         let mut faults = Faults::default();
-        if !(message.commit.is_empty() && !message.site.is_empty()) {
+        if !message.commit.is_empty() || message.site.is_empty() {
             check_commit(&mut faults, &message.commit);
         }
         if !message.site.is_empty() {

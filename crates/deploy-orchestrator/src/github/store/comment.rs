@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use candlefish_ids::{DeploymentId, EnvironmentId, SiteId};
 use sqlx::{PgConnection, postgres::types::PgInterval};
+use uuid::Uuid;
 
 use crate::github::comment::{Mark, Shown, Turn};
 
@@ -73,17 +74,7 @@ pub(in crate::github) async fn claim_comment(
     .fetch_optional(&mut *conn)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let lease = PgInterval::try_from(lease).map_err(sqlx::Error::Encode)?;
-    sqlx::query!(
-        "UPDATE github_comment SET claim = claim + 1, attempts = attempts + 1,
-             retry_at = clock() + $3::interval
-         WHERE site_id = $1 AND number = $2",
-        row.site_id,
-        row.number,
-        lease
-    )
-    .execute(conn)
-    .await?;
+    begin_turn(conn, row.site_id, row.number, lease).await?;
     Ok(Some(Turn {
         site_id: SiteId::from_uuid(row.site_id),
         number: row.number,
@@ -104,6 +95,26 @@ pub(in crate::github) async fn claim_comment(
             close_reason: row.close_reason,
         },
     }))
+}
+
+async fn begin_turn(
+    conn: &mut PgConnection,
+    site: Uuid,
+    number: i32,
+    lease: Duration,
+) -> Result<(), sqlx::Error> {
+    let lease = PgInterval::try_from(lease).map_err(sqlx::Error::Encode)?;
+    sqlx::query!(
+        "UPDATE github_comment SET claim = claim + 1, attempts = attempts + 1,
+             retry_at = clock() + $3::interval
+         WHERE site_id = $1 AND number = $2",
+        site,
+        number,
+        lease
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Writes down how far a turn is; false when another has begun.

@@ -55,7 +55,7 @@ pub(super) fn answer(
     }
 }
 
-/// Deployments, comments and who may write them.
+/// Deployments, and who may write them.
 fn of_writes(
     repository: &mut Repository,
     operation: &Operation,
@@ -93,6 +93,32 @@ fn of_writes(
             known.or_default().push(made.clone());
             (201, made)
         }
+        "apps/get-repo-installation" => (200, installation()),
+        "apps/create-installation-access-token" => {
+            let token = format!("ghs_{id}");
+            (
+                201,
+                json!({"token": token, "expires_at": "2099-01-01T00:00:00Z", "permissions": {}}),
+            )
+        }
+        _ => of_comments(repository, operation, id, query, body),
+    }
+}
+
+fn of_comments(
+    repository: &mut Repository,
+    operation: &Operation,
+    id: u64,
+    query: &HashMap<String, String>,
+    body: &Value,
+) -> (u16, Value) {
+    let number = |name: &str| {
+        let value = operation.parameters.get(name);
+        value
+            .and_then(|one| one.parse::<u64>().ok())
+            .unwrap_or_default()
+    };
+    match operation.id.as_str() {
         "issues/list-comments" => {
             let asked = number("issue_number");
             let size = query
@@ -121,14 +147,6 @@ fn of_writes(
             };
             one["body"] = body["body"].clone();
             (200, one.clone())
-        }
-        "apps/get-repo-installation" => (200, installation()),
-        "apps/create-installation-access-token" => {
-            let token = format!("ghs_{id}");
-            (
-                201,
-                json!({"token": token, "expires_at": "2099-01-01T00:00:00Z", "permissions": {}}),
-            )
         }
         other => panic!("{other} is described, and not answered"),
     }
