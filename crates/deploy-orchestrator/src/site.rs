@@ -45,6 +45,8 @@ pub(crate) struct Site {
     /// `owner/name` on GitHub, or empty.
     pub(crate) repository: String,
     pub(crate) source: Source,
+    /// The folder of the repository that is the site; empty for its root.
+    pub(crate) folder: String,
     pub(crate) created_at: Moment,
     pub(crate) created_by: String,
 }
@@ -54,12 +56,24 @@ pub(crate) struct Site {
 pub(crate) enum Source {
     /// Whoever builds it uploads it.
     Upload,
+    /// It is a folder of the repository: [`crate::github::archive`] fetches it.
+    Repository,
 }
 
 impl Source {
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Upload => "upload",
+            Self::Repository => "repository",
+        }
+    }
+
+    /// A word that a newer release wrote is no business of ours.
+    pub(crate) fn from_word(word: &str) -> Self {
+        if word == Self::Repository.word() {
+            Self::Repository
+        } else {
+            Self::Upload
         }
     }
 }

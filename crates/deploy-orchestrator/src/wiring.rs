@@ -291,6 +291,8 @@ fn spawn_github(ctx: &Ctx, tasks: &Tasks) -> Result<(), Error> {
     tasks.spawn("comparisons", stop, comparing);
     let sweeping = github::sweep::run(ctx.clone(), github.clone(), tasks.stopping());
     tasks.spawn("heads", stop, sweeping);
+    let fetching = github::archive::run(ctx.clone(), github.clone(), tasks.stopping());
+    tasks.spawn("archives", stop, fetching);
     let writing = github::write::run(ctx.clone(), github, tasks.stopping());
     tasks.spawn("written deployments", stop, writing);
     Ok(())

@@ -1,9 +1,11 @@
 //! GitHub: what it sends, as its own published examples and the same with other values in them, and a
 //! fake of its API.
 
+mod archive;
 mod contract;
 mod fake;
 
+pub use archive::archive;
 pub use fake::{Fake, Fault};
 
 use hmac::{Hmac, KeyInit, Mac};

@@ -71,6 +71,7 @@ fn what_is_asked_for_is_understood() {
         "releases clear rel_01k8qv2h8cfk2t0v1e6m7r8x9c --env production --reason r",
         "sites",
         "sites create docs --name Docs",
+        "sites create docs --repository a/docs --source repository --folder public/",
         "env list docs --previews",
         "env show docs/production",
         "env create docs/staging --strategy recreate --host docs.example.org",

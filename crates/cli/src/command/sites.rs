@@ -1,7 +1,7 @@
 //! `sites`: what is deployed.
 
-use candlefish_proto::deploy::{CreateSiteRequest, ListSitesRequest};
-use clap::Subcommand;
+use candlefish_proto::deploy::{CreateSiteRequest, ListSitesRequest, site};
+use clap::{Subcommand, ValueEnum};
 
 use crate::{
     app::App,
@@ -12,7 +12,7 @@ use crate::{
 /// Options of `sites`.
 #[derive(Debug, clap::Args)]
 #[command(
-    before_help = "Examples:\n  candlefish sites\n  candlefish sites create docs --name \"Documentation\" --repository example/docs"
+    before_help = "Examples:\n  candlefish sites\n  candlefish sites create docs --name \"Documentation\" --repository example/docs\n  candlefish sites create docs --repository example/docs --source repository --folder public"
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -33,7 +33,31 @@ enum Command {
         /// `owner/name` on GitHub
         #[arg(long, default_value = "", hide_default_value = true)]
         repository: String,
+        /// Where the content of a pushed commit comes from: whoever builds it uploads it, or it is a
+        /// folder of static files in the repository
+        #[arg(long, value_enum, default_value_t)]
+        source: Source,
+        /// With `--source repository`, the folder that is the site; all of the repository without
+        #[arg(long, default_value = "", hide_default_value = true)]
+        folder: String,
     },
+}
+
+/// Where the content of a pushed commit comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Source {
+    #[default]
+    Upload,
+    Repository,
+}
+
+impl From<Source> for site::Source {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::Upload => Self::Upload,
+            Source::Repository => Self::Repository,
+        }
+    }
 }
 
 /// Lists or makes.
@@ -50,18 +74,25 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             slug,
             name,
             repository,
+            source,
+            folder,
         } => {
             let site = api
                 .act(CreateSiteRequest {
                     slug,
                     name,
                     repository,
-                    ..CreateSiteRequest::default()
+                    source: site::Source::from(source).into(),
+                    folder,
                 })
                 .await?;
             app.show(&site, |site| site.slug.clone());
+            let flag = match source {
+                Source::Upload => "",
+                Source::Repository => " --branch main",
+            };
             app.output.note(&format!(
-                "Next: candlefish env create {}/production",
+                "Next: candlefish env create {}/production{flag}",
                 site.slug
             ));
         }

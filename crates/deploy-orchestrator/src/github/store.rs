@@ -1,15 +1,19 @@
 //! Every SQL string of this room.
 
+mod archive;
 mod comparison;
 mod deployment;
 mod sweep;
 
+pub(super) use archive::{
+    claim_archive, forget_archive, keep_archive, note_archives, put_archive_off,
+};
 pub(super) use comparison::{
     claim_pair, forget_unanswered, list_lanes_to_choose, note_unrelated, put_pair_off,
     save_relation,
 };
 pub(super) use deployment::{claim_turn, mark_turn, note_deployments, put_turn_off};
 pub(super) use sweep::{
-    claim_repository, finish_repository, forget_repository, list_followed, note_redelivery,
-    note_repositories, save_seen,
+    claim_repository, finish_repository, forget_repository, list_followed, note_app,
+    note_redelivery, note_repositories, save_seen,
 };

@@ -17,6 +17,7 @@ pub(crate) struct CreateSite {
     pub(crate) name: String,
     pub(crate) repository: String,
     pub(crate) source: Source,
+    pub(crate) folder: String,
 }
 
 /// Makes a site.
@@ -40,6 +41,7 @@ pub(crate) async fn create(
         name: cmd.name,
         repository: cmd.repository,
         source: cmd.source,
+        folder: cmd.folder,
         created_at: now,
         created_by: caller.principal.clone(),
     };

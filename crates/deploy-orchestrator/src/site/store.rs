@@ -45,6 +45,8 @@ struct SiteRow {
     slug: String,
     name: String,
     repository: String,
+    source: String,
+    folder: String,
     created_at: Timestamp,
     created_by: String,
 }
@@ -56,8 +58,8 @@ impl From<SiteRow> for Site {
             slug: row.slug,
             name: row.name,
             repository: row.repository,
-            // A word that a newer release wrote: its content is no business of ours.
-            source: Source::Upload,
+            source: Source::from_word(&row.source),
+            folder: row.folder,
             created_at: read(row.created_at),
             created_by: row.created_by,
         }
@@ -67,15 +69,17 @@ impl From<SiteRow> for Site {
 /// False when the slug is taken.
 pub(super) async fn insert_site(conn: &mut PgConnection, site: &Site) -> Result<bool, Error> {
     let done = sqlx::query!(
-        "INSERT INTO site (id, slug, name, repository, created_at, created_by, source)
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT ON CONSTRAINT site_slug_unique DO NOTHING",
+        "INSERT INTO site (id, slug, name, repository, created_at, created_by, source,
+             folder)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT ON CONSTRAINT site_slug_unique DO NOTHING",
         site.id.uuid(),
         site.slug,
         site.name,
         site.repository,
         stored(site.created_at) as _,
         site.created_by,
-        site.source.word()
+        site.source.word(),
+        site.folder
     )
     .execute(conn)
     .await?;
@@ -86,7 +90,8 @@ pub(super) async fn insert_site(conn: &mut PgConnection, site: &Site) -> Result<
 pub(super) async fn find_site(conn: &mut PgConnection, slug: &str) -> Result<Option<Site>, Error> {
     let row = sqlx::query_as!(
         SiteRow,
-        r#"SELECT id, slug, name, repository, created_at AS "created_at: Timestamp", created_by
+        r#"SELECT id, slug, name, repository, source, folder, created_at AS "created_at: Timestamp",
+                  created_by
            FROM site WHERE slug = $1"#,
         slug
     )
@@ -104,7 +109,8 @@ pub(super) async fn list_sites(
 ) -> Result<Vec<Site>, Error> {
     let rows = sqlx::query_as!(
         SiteRow,
-        r#"SELECT id, slug, name, repository, created_at AS "created_at: Timestamp", created_by
+        r#"SELECT id, slug, name, repository, source, folder, created_at AS "created_at: Timestamp",
+                  created_by
            FROM site WHERE slug > $1 AND (cardinality($2::text[]) = 0 OR slug = ANY($2))
            ORDER BY slug LIMIT $3"#,
         after,

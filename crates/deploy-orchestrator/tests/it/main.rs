@@ -19,6 +19,7 @@ mod plans;
 mod queues;
 mod releases;
 mod repair;
+mod repository;
 mod restorable;
 mod roles;
 mod rollbacks;

@@ -32,7 +32,7 @@ async fn site(api: &Api, slug: &str, repository: &str) -> Answer<pb::Site> {
         slug: slug.to_owned(),
         name: String::new(),
         repository: repository.to_owned(),
-        source: pb::site::Source::Unspecified.into(),
+        ..pb::CreateSiteRequest::default()
     });
     Ok(api.sites().create_site(request).await?.into_inner())
 }
@@ -68,6 +68,50 @@ async fn a_repository_has_an_owner_and_a_name() {
     ] {
         let status = site(&api, "b", bad).await.unwrap_err();
         assert_eq!(fields(&status), ["repository"], "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn a_site_in_its_repository_has_one_and_a_folder_in_it() {
+    let (_sandbox, _orchestrator, api) = started().await;
+    let make = async |slug: &str, repository: &str, source: i32, folder: &str| {
+        let request = api.request(pb::CreateSiteRequest {
+            slug: slug.to_owned(),
+            repository: repository.to_owned(),
+            source,
+            folder: folder.to_owned(),
+            ..pb::CreateSiteRequest::default()
+        });
+        Ok::<_, tonic::Status>(api.sites().create_site(request).await?.into_inner())
+    };
+    let (upload, inside) = (1, 2);
+    for (slug, folder, kept) in [
+        ("a", "", ""),
+        ("b", "docs", "docs"),
+        ("c", "docs/out/", "docs/out"),
+    ] {
+        let made = make(slug, "acme/docs", inside, folder).await.unwrap();
+        assert_eq!((made.source, made.folder.as_str()), (inside, kept));
+        let request = api.request(pb::GetSiteRequest {
+            site: slug.to_owned(),
+        });
+        assert_eq!(
+            api.sites().get_site(request).await.unwrap().into_inner(),
+            made
+        );
+    }
+    for (repository, source, folder, field) in [
+        ("", inside, "docs", "repository"),
+        ("acme/docs", upload, "docs", "folder"),
+        ("acme/docs", 0, "docs", "folder"),
+        ("acme/docs", inside, "/docs", "folder"),
+        ("acme/docs", inside, "../docs", "folder"),
+        ("acme/docs", inside, "docs//out", "folder"),
+        ("acme/docs", inside, "/", "folder"),
+        ("acme/docs", 9, "", "source"),
+    ] {
+        let status = make("z", repository, source, folder).await.unwrap_err();
+        assert_eq!(fields(&status), [field], "{repository} {source} {folder:?}");
     }
 }
 

@@ -5,6 +5,8 @@
 //! not take is answered 422, and the test that had it fails when the fake goes.
 
 mod answers;
+mod app;
+mod codeload;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -37,6 +39,8 @@ pub enum Fault {
     Silent,
     /// No answer, and yet it happened.
     AnswerLost,
+    /// Half of an archive, and then nothing; of `codeload` alone.
+    Cut,
 }
 
 /// The fake; cheap to clone.
@@ -54,13 +58,13 @@ impl std::fmt::Debug for Fake {
 }
 
 struct Serving {
-    task: AbortHandle,
+    tasks: [AbortHandle; 2],
     state: Arc<Mutex<State>>,
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        self.task.abort();
+        self.tasks.iter().for_each(AbortHandle::abort);
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if !std::thread::panicking() {
             assert_eq!(state.broken, Vec::<String>::new(), "GitHub's description");
@@ -73,7 +77,12 @@ struct State {
     repositories: HashMap<String, Repository>,
     /// Where the webhooks of all repositories go; none without.
     hook: Option<String>,
+    /// What was sent to the App's own webhook.
+    app_deliveries: Vec<Delivery>,
+    /// Where archives lie.
+    codeload: SocketAddr,
     faults: Vec<(String, Fault)>,
+    fired: usize,
     is_down: bool,
     calls: Vec<String>,
     broken: Vec<String>,
@@ -90,6 +99,8 @@ struct Repository {
     deployments: Vec<Value>,
     statuses: HashMap<u64, Vec<Value>>,
     comments: Vec<Value>,
+    /// What a commit is packed as.
+    archives: HashMap<String, Bytes>,
 }
 
 #[derive(Debug, Clone)]
@@ -104,11 +115,17 @@ struct Delivery {
 impl Fake {
     /// Serves on a port of its own.
     pub async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let packed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let state = Arc::new(Mutex::new(State {
             contract: Contract::read(),
             repositories: HashMap::new(),
             hook: None,
+            app_deliveries: Vec::new(),
+            codeload: packed.local_addr().unwrap(),
             faults: Vec::new(),
+            fired: 0,
             is_down: false,
             calls: Vec::new(),
             broken: Vec::new(),
@@ -117,13 +134,13 @@ impl Fake {
         let router = Router::new()
             .fallback(answer)
             .with_state(Arc::clone(&state));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let archives = codeload::router(Arc::clone(&state));
         let serving = async move { axum::serve(listener, router).await.unwrap() };
-        let task = spawn(serving);
+        let beside = async move { axum::serve(packed, archives).await.unwrap() };
+        let tasks = [spawn(serving), spawn(beside)];
         Self {
             _serving: Arc::new(Serving {
-                task,
+                tasks,
                 state: Arc::clone(&state),
             }),
             state,
@@ -179,6 +196,11 @@ impl Fake {
         self.with(|state| state.faults.push((operation.to_owned(), fault)));
     }
 
+    /// How many of the faults that were asked for have come.
+    pub fn faults_fired(&self) -> usize {
+        self.with(|state| state.fired)
+    }
+
     /// Every call fails until it is up again.
     pub fn goes_down(&self) {
         self.with(|state| state.is_down = true);
@@ -219,6 +241,27 @@ impl Fake {
         })
     }
 
+    /// Somebody else deploys a commit so often, after all that is there.
+    pub fn deployed_by_others(
+        &self,
+        repository: &str,
+        commit: &str,
+        environment: &str,
+        times: usize,
+    ) {
+        self.with(|state| {
+            for _time in 0..times {
+                let id = state.next_id();
+                let said = json!({
+                    "ref": commit, "environment": environment, "payload": {},
+                    "production_environment": false, "transient_environment": false,
+                });
+                let made = answers::deployment(id, &said);
+                state.repository(repository).deployments.push(made);
+            }
+        });
+    }
+
     /// The comments of an issue or a pull request.
     pub fn comments(&self, repository: &str) -> Vec<Value> {
         self.with(|state| state.repository(repository).comments.clone())
@@ -249,6 +292,7 @@ impl State {
             return Some(Fault::Fails);
         }
         let place = self.faults.iter().position(|(of, _)| of == operation)?;
+        self.fired += 1;
         Some(self.faults.remove(place).1)
     }
 }
@@ -289,7 +333,7 @@ async fn answer(
         Some(Fault::Fails) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "Server Error"),
         Some(Fault::Limited(after)) => limited(StatusCode::TOO_MANY_REQUESTS, after),
         Some(Fault::Secondary(after)) => limited(StatusCode::FORBIDDEN, after),
-        Some(Fault::Silent) => std::future::pending().await,
+        Some(Fault::Silent | Fault::Cut) => std::future::pending().await,
         Some(Fault::AnswerLost) => {
             drop(act(&shared, &operation, &uri, &body));
             std::future::pending().await
@@ -301,13 +345,22 @@ async fn answer(
 /// Does what is asked, and holds the answer against the description.
 fn act(shared: &Shared, operation: &Operation, uri: &Uri, body: &[u8]) -> Response {
     let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
+    if operation.id == codeload::OPERATION {
+        return codeload::redirect(&mut state, operation);
+    }
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let query = pairs(uri.query().unwrap_or_default()).into_iter().collect();
-    let (status, body) = answers::answer(&mut state, operation, &query, &body);
+    let (status, body) = app::answer(&mut state, operation)
+        .unwrap_or_else(|| answers::answer(&mut state, operation, &query, &body));
+    let (body, link) = answers::page(body, &query, uri);
     let faults = state.contract.faults_of_answer(operation, status, &body);
     state.broken.extend(faults);
     let status = StatusCode::from_u16(status).unwrap();
-    (status, axum::Json(body)).into_response()
+    let mut response = (status, axum::Json(body)).into_response();
+    if let Some(link) = link {
+        response.headers_mut().insert("link", link.parse().unwrap());
+    }
+    response
 }
 
 fn pairs(query: &str) -> Vec<(String, String)> {
