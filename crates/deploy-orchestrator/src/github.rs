@@ -3,6 +3,7 @@
 //! ```text
 //! compare  ──▶ relations that no push told of ──▶ the lane chooses again
 //! sweep    ──▶ heads and failed deliveries    ──▶ the trigger that a lost push would have made
+//! archive  ──▶ content of pushed commits  ──▶ the release that a push expects, whole
 //! write    ──▶ deployments and their statuses, each said once
 //! comment  ──▶ one comment for each pull request that has a preview
 //!     └────────── client: one budget per installation, one breaker, a timeout on every call
@@ -15,6 +16,8 @@
 //! The library behind it repeats calls by itself unless it is told not to: it is told. Nothing
 //! outside of this room names it.
 
+mod app;
+pub(crate) mod archive;
 mod breaker;
 mod budget;
 mod calls;
@@ -50,6 +53,8 @@ pub struct Settings {
     pub rest: Duration,
     /// How often the heads and the failed deliveries of a repository are looked at.
     pub sweep: Duration,
+    /// For the archive of one commit, until its content is stored.
+    pub archive: Duration,
     /// Where people reach the gateway; statuses link to it.
     pub public_url: Option<String>,
 }

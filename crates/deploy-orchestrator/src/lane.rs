@@ -6,6 +6,7 @@
 //!
 //! The lane decides *who* acts; what acting means is the deployment's and the steps' business.
 
+pub(crate) mod content;
 pub(crate) mod grant;
 pub(crate) mod order;
 pub(crate) mod store;

@@ -9,6 +9,7 @@
 //! that everything is there. No command talks to the blob store inside a transaction.
 
 pub(crate) mod ban;
+pub(crate) mod bring;
 pub(crate) mod clear;
 pub(crate) mod create;
 pub(crate) mod error;

@@ -49,6 +49,8 @@ pub(crate) struct Site {
     pub(crate) source: Source,
     /// Which pull requests get a preview, and how long previews stay.
     pub(crate) previews: PreviewRule,
+    /// The folder of the repository that is the site; empty for its root.
+    pub(crate) folder: String,
     pub(crate) created_at: Moment,
     pub(crate) created_by: String,
     /// Rises with every change.
@@ -60,12 +62,24 @@ pub(crate) struct Site {
 pub(crate) enum Source {
     /// Whoever builds it uploads it.
     Upload,
+    /// It is a folder of the repository: [`crate::github::archive`] fetches it.
+    Repository,
 }
 
 impl Source {
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Upload => "upload",
+            Self::Repository => "repository",
+        }
+    }
+
+    /// A word that a newer release wrote is no business of ours.
+    pub(crate) fn from_word(word: &str) -> Self {
+        if word == Self::Repository.word() {
+            Self::Repository
+        } else {
+            Self::Upload
         }
     }
 }

@@ -293,6 +293,8 @@ fn spawn_github(ctx: &Ctx, tasks: &Tasks) -> Result<(), Error> {
     tasks.spawn("heads", stop, sweeping);
     let commenting = github::comment::run(ctx.clone(), github.clone(), tasks.stopping());
     tasks.spawn("comments", stop, commenting);
+    let fetching = github::archive::run(ctx.clone(), github.clone(), tasks.stopping());
+    tasks.spawn("archives", stop, fetching);
     let writing = github::write::run(ctx.clone(), github, tasks.stopping());
     tasks.spawn("written deployments", stop, writing);
     Ok(())

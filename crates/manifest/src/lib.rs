@@ -12,8 +12,11 @@
 //! that [`Manifest::encode`] would not have written; the path rules ([`check_path`]) hold on both
 //! sides, so no reader has to ask whether a path leaves the tree.
 //!
+//! [`archive`] reads a release from an archive that somebody else made.
+//!
 //! This crate does not know where blobs lie, and signs nothing.
 
+pub mod archive;
 mod content_type;
 mod encoding;
 mod limits;

@@ -1,10 +1,12 @@
 //! GitHub: what it sends, as its own published examples and the same with other values in them, and a
 //! fake of its API.
 
+mod archive;
 mod contract;
 mod fake;
 mod stand_in;
 
+pub use archive::archive;
 pub use fake::{Fake, Fault};
 pub use stand_in::StandIn;
 

@@ -75,6 +75,7 @@ fn what_is_asked_for_is_understood() {
         "sites create docs --repository example/docs --previews forks --previews-age 12h",
         "sites show docs",
         "sites update docs --name Docs --previews repository --previews-age 30d",
+        "sites create docs --repository a/docs --source repository --folder public/",
         "env list docs --previews",
         "env show docs/production",
         "env close docs/pr-12 --reason r",

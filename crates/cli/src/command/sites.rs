@@ -2,7 +2,7 @@
 
 use candlefish_proto::deploy::{
     CreateSiteRequest, GetSiteRequest, ListSitesRequest, PreviewRule, Site, UpdateSiteRequest,
-    preview_rule,
+    preview_rule, site,
 };
 use clap::{Subcommand, ValueEnum};
 use jiff::SignedDuration;
@@ -18,7 +18,7 @@ use crate::{
 /// Options of `sites`.
 #[derive(Debug, clap::Args)]
 #[command(
-    before_help = "Examples:\n  candlefish sites\n  candlefish sites create docs --name \"Documentation\" --repository example/docs\n  candlefish sites show docs\n  candlefish sites update docs --previews repository --previews-age 14d"
+    before_help = "Examples:\n  candlefish sites\n  candlefish sites create docs --name \"Documentation\" --repository example/docs\n  candlefish sites show docs\n  candlefish sites update docs --previews repository --previews-age 14d\n  candlefish sites create docs --repository example/docs --source repository --folder public"
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -44,6 +44,13 @@ enum Command {
         /// `owner/name` on GitHub
         #[arg(long, default_value = "", hide_default_value = true)]
         repository: String,
+        /// Where the content of a pushed commit comes from: whoever builds it uploads it, or it is a
+        /// folder of static files in the repository
+        #[arg(long, value_enum, default_value_t)]
+        source: Source,
+        /// With `--source repository`, the folder that is the site; all of the repository without
+        #[arg(long, default_value = "", hide_default_value = true)]
+        folder: String,
         #[command(flatten)]
         previews: Previews,
     },
@@ -104,6 +111,23 @@ impl Previews {
     }
 }
 
+/// Where the content of a pushed commit comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Source {
+    #[default]
+    Upload,
+    Repository,
+}
+
+impl std::convert::From<Source> for site::Source {
+    fn from(source: Source) -> Self {
+        match source {
+            Source::Upload => Self::Upload,
+            Source::Repository => Self::Repository,
+        }
+    }
+}
+
 /// Lists, shows, makes or changes.
 pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let api = app.api()?;
@@ -121,6 +145,8 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             slug,
             name,
             repository,
+            source,
+            folder,
             previews,
         } => {
             let site = api
@@ -128,13 +154,18 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
                     slug,
                     name,
                     repository,
+                    source: site::Source::from(source).into(),
+                    folder,
                     previews: previews.apply(PreviewRule::default()),
-                    ..CreateSiteRequest::default()
                 })
                 .await?;
             app.show(&site, |site| site.slug.clone());
+            let flag = match source {
+                Source::Upload => "",
+                Source::Repository => " --branch main",
+            };
             app.output.note(&format!(
-                "Next: candlefish env create {}/production",
+                "Next: candlefish env create {}/production{flag}",
                 site.slug
             ));
         }

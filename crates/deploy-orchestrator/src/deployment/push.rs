@@ -50,13 +50,51 @@ pub(crate) async fn accept(
     Ok(())
 }
 
-/// Ends a deployment that still waits for its content.
+/// Why there is no content.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Missing<'a> {
+    /// Nobody uploaded it in time.
+    Upload,
+    /// GitHub's archive was not fetched in time; why not at the last try.
+    Archive(&'a str),
+    /// It cannot be had, however often it is tried.
+    Refused(&'a str),
+}
+
+/// Ends everything on a lane that waits for the content of this release.
+pub(crate) async fn end_each_without_content(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    lane: &mut Lane,
+    release: ReleaseId,
+    (commit, missing): (&str, Missing<'_>),
+) -> Result<(), Error> {
+    for id in store::list_without_content(tx, lane.environment_id, release).await? {
+        end_without_content(ctx, tx, lane, id, (commit, missing)).await?;
+    }
+    Ok(())
+}
+
+/// What waits on a lane for the content of a release that never got any goes with another release of
+/// the same commit, which has it.
+pub(crate) async fn go_with(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    lane: &mut Lane,
+    expected: ReleaseId,
+    whole: ReleaseId,
+) -> Result<(), Error> {
+    store::replace_release(tx, lane.environment_id, expected, whole).await?;
+    lane::grant(ctx, tx, lane).await
+}
+
+/// Ends a deployment that still waits for the content of a commit.
 pub(crate) async fn end_without_content(
     ctx: &Ctx,
     tx: &mut Tx,
     lane: &mut Lane,
     id: DeploymentId,
-    commit: &str,
+    (commit, missing): (&str, Missing<'_>),
 ) -> Result<(), Error> {
     let Some(mut deployment) = store::lock(tx, id).await? else {
         return Ok(());
@@ -65,12 +103,37 @@ pub(crate) async fn end_without_content(
         return Ok(());
     }
     let short = commit.get(..7).unwrap_or(commit);
-    let message = format!(
-        "its content did not come: nobody uploaded {short} in time. Upload it: candlefish deploy DIR \
-         --site {} --env {} --commit {commit}",
+    let upload = format!(
+        "candlefish deploy DIR --site {} --env {} --commit {commit}",
         deployment.site, deployment.environment
     );
-    let change = Change::new(Event::Stops(Cause::Deadline), SYSTEM, message);
+    let (cause, message) = match missing {
+        Missing::Upload => (
+            Cause::Deadline,
+            format!(
+                "its content did not come: nobody uploaded {short} in time. Upload it: {upload}"
+            ),
+        ),
+        Missing::Archive(note) => {
+            let why = if note.is_empty() {
+                String::new()
+            } else {
+                format!(": {note}")
+            };
+            let words = format!("GitHub's archive of {short} was not fetched in time{why}");
+            let again = format!("Once it can be: candlefish retry {id}");
+            (
+                Cause::Deadline,
+                format!("its content did not come: {words}. {again}"),
+            )
+        }
+        Missing::Refused(words) => {
+            let next = format!("Mend it and push again, or upload a built site: {upload}");
+            let what = format!("GitHub's archive of {short} is not its content");
+            (Cause::Content, format!("{what}: {words}. {next}"))
+        }
+    };
+    let change = Change::new(Event::Stops(cause), SYSTEM, message);
     apply_and_record(tx, lane, &mut deployment, change).await?;
     lane::grant(ctx, tx, lane).await
 }

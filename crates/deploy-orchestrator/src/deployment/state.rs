@@ -80,6 +80,8 @@ pub(crate) enum Cause {
     Edges,
     /// A person gave a quarantined step up.
     Discarded,
+    /// Its content cannot be had.
+    Content,
 }
 
 /// What happens to a deployment.
@@ -249,7 +251,7 @@ impl State {
         let outcome = match cause {
             Cause::Cancelled | Cause::Aborted => Outcome::Cancelled,
             Cause::Superseded => Outcome::Superseded,
-            Cause::Deadline => Outcome::Failed,
+            Cause::Deadline | Cause::Content => Outcome::Failed,
             Cause::Verification
             | Cause::Verdict
             | Cause::Preempted
@@ -307,7 +309,8 @@ impl Ending {
             | Cause::Verdict
             | Cause::Deadline
             | Cause::Edges
-            | Cause::Discarded => Self::Failed,
+            | Cause::Discarded
+            | Cause::Content => Self::Failed,
         }
     }
 
@@ -379,6 +382,7 @@ impl Cause {
             Self::Preempted => "preempted",
             Self::Edges => "edges",
             Self::Discarded => "discarded",
+            Self::Content => "content",
         }
     }
 }

@@ -9,10 +9,12 @@ use std::{
 use candlefish_runtime::metrics::{GITHUB_CALLS, GITHUB_RESTING};
 use http::{Method, StatusCode, request};
 use http_body_util::BodyExt;
-use octocrab::{Octocrab, models::AppId, service::middleware::retry::RetryConfig};
+use octocrab::{OctoBody, Octocrab, models::AppId, service::middleware::retry::RetryConfig};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
+
+mod archive;
 
 use super::{
     Credentials, Error, Settings,
@@ -28,6 +30,8 @@ pub(crate) struct GitHub(Arc<Inner>);
 struct Inner {
     settings: Settings,
     crab: Arc<Octocrab>,
+    /// Goes where GitHub sends us, without our token.
+    elsewhere: reqwest::Client,
     installations: Installations,
     budgets: Mutex<HashMap<Account, Budget>>,
     breaker: Mutex<Breaker>,
@@ -57,11 +61,7 @@ pub(super) struct Answer {
 impl GitHub {
     /// Makes the client; asks nothing yet.
     pub(crate) fn new(settings: Settings) -> Result<Self, Error> {
-        let http = reqwest::Client::builder()
-            .user_agent("candlefish")
-            .connect_timeout(settings.timeout)
-            .build()
-            .map_err(Error::Http)?;
+        let http = archive::at_home(&settings)?;
         let client = |error: octocrab::Error| Error::Client(Box::new(error));
         let builder = Octocrab::builder()
             // It would repeat calls that write.
@@ -83,6 +83,7 @@ impl GitHub {
         Ok(Self(Arc::new(Inner {
             breaker: Mutex::new(Breaker::new(settings.rest)),
             crab: Arc::new(crab),
+            elsewhere: archive::elsewhere(&settings)?,
             installations: Installations::default(),
             budgets: Mutex::default(),
             settings,
@@ -99,25 +100,35 @@ impl GitHub {
 
     /// Asks about a repository, as whoever may.
     pub(super) async fn ask(&self, repository: &str, call: Call<'_>) -> Result<Answer, Error> {
-        let voice = match &self.0.settings.credentials {
-            Credentials::Token(_) => Voice {
+        let voice = self.voice(repository).await?;
+        let asked = self.ask_as(&voice, &call).await;
+        self.note_refusal(repository, &voice, asked.as_ref().err())
+            .await;
+        asked
+    }
+
+    async fn voice(&self, repository: &str) -> Result<Voice, Error> {
+        match &self.0.settings.credentials {
+            Credentials::Token(_) => Ok(Voice {
                 account: Account::Token,
                 crab: Arc::clone(&self.0.crab),
-            },
-            Credentials::App { .. } => self.0.installations.voice(self, repository).await?,
-        };
-        let asked = self.ask_as(&voice, &call).await;
+            }),
+            Credentials::App { .. } => self.0.installations.voice(self, repository).await,
+        }
+    }
+
+    /// Who is refused may not be who speaks for the repository any more.
+    async fn note_refusal(&self, repository: &str, voice: &Voice, error: Option<&Error>) {
         if let (
-            Err(Error::Refused {
+            Some(Error::Refused {
                 status: 401 | 403 | 404,
                 ..
             }),
             Account::Installation(_),
-        ) = (&asked, voice.account)
+        ) = (error, voice.account)
         {
             self.0.installations.forget(repository).await;
         }
-        asked
     }
 
     /// Asks as the App itself.
@@ -126,35 +137,55 @@ impl GitHub {
         name: &'static str,
         path: &str,
     ) -> Result<T, Error> {
+        read(name, self.call_as_app(name, Method::GET, path).await?.body)
+    }
+
+    pub(super) async fn call_as_app(
+        &self,
+        name: &'static str,
+        method: Method,
+        path: &str,
+    ) -> Result<Answer, Error> {
         let voice = Voice {
             account: Account::App,
             crab: Arc::clone(&self.0.crab),
         };
         let call = Call {
             name,
-            method: Method::GET,
+            method,
             path: path.to_owned(),
             body: None,
         };
-        read(name, self.ask_as(&voice, &call).await?.body)
+        self.ask_as(&voice, &call).await
     }
 
     async fn ask_as(&self, voice: &Voice, call: &Call<'_>) -> Result<Answer, Error> {
         let answered = self.exchange(voice, call).await;
-        let outcome = match &answered {
+        self.count(call, &answered);
+        answered
+    }
+
+    #[expect(clippy::unused_self, reason = "what is counted is this client's calls")]
+    fn count<T>(&self, call: &Call<'_>, answered: &Result<T, Error>) {
+        let outcome = match answered {
             Ok(_) => "answered",
             Err(error) => error.outcome(),
         };
         metrics::counter!(GITHUB_CALLS, "call" => call.name, "outcome" => outcome).increment(1);
-        answered
+    }
+
+    /// Waits for the call's turn, unless it is far.
+    async fn admit(&self, account: Account, call: &Call<'_>) -> Result<(), Error> {
+        if let Some(left) = lock(&self.0.breaker).left(Instant::now()) {
+            return Err(Error::Resting { left });
+        }
+        sleep(self.turn(account, call)?).await;
+        Ok(())
     }
 
     async fn exchange(&self, voice: &Voice, call: &Call<'_>) -> Result<Answer, Error> {
         let name = call.name;
-        if let Some(left) = lock(&self.0.breaker).left(Instant::now()) {
-            return Err(Error::Resting { left });
-        }
-        sleep(self.turn(voice.account, call)?).await;
+        self.admit(voice.account, call).await?;
         let after = self.0.settings.timeout;
         let sent = timeout(after, send(&voice.crab, call)).await;
         let (status, headers, bytes) = match sent {
@@ -265,14 +296,21 @@ pub(super) fn read<T: DeserializeOwned>(call: &'static str, body: Value) -> Resu
 type Received = (StatusCode, http::HeaderMap, bytes::Bytes);
 
 async fn send(crab: &Octocrab, call: &Call<'_>) -> Result<Received, octocrab::Error> {
+    let request = request_of(crab, call)?;
+    let (parts, body) = crab.execute(request).await?.into_parts();
+    let bytes = body.collect().await?.to_bytes();
+    Ok((parts.status, parts.headers, bytes))
+}
+
+fn request_of(
+    crab: &Octocrab,
+    call: &Call<'_>,
+) -> Result<http::Request<OctoBody>, octocrab::Error> {
     let request = request::Builder::new()
         .method(call.method.clone())
         .uri(call.path.as_str())
         .header("accept", "application/vnd.github+json");
-    let request = crab.build_request(request, call.body)?;
-    let (parts, body) = crab.execute(request).await?.into_parts();
-    let bytes = body.collect().await?.to_bytes();
-    Ok((parts.status, parts.headers, bytes))
+    crab.build_request(request, call.body)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -31,6 +31,18 @@ pub(crate) enum Error {
         #[source]
         source: serde_json::Error,
     },
+    #[error("GitHub's answer to {call} broke off")]
+    Broken {
+        call: &'static str,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("GitHub does not say where to go for {call}")]
+    NoPlace { call: &'static str },
+    #[error("GitHub's {call} has more than {most} bytes")]
+    Large { call: &'static str, most: u64 },
+    #[error("what GitHub sends cannot be kept")]
+    Disk(#[source] std::io::Error),
     #[error("the client cannot be made")]
     Client(#[source] Box<octocrab::Error>),
     #[error("the HTTP client cannot be made")]
@@ -54,8 +66,12 @@ impl Error {
             Self::Failed { .. } => "failed",
             Self::Late { .. } => "late",
             Self::Unreached { .. } => "unreached",
+            Self::Broken { .. } => "broken",
             Self::Unreadable { .. } => "unreadable",
             Self::Refused { .. }
+            | Self::NoPlace { .. }
+            | Self::Large { .. }
+            | Self::Disk(_)
             | Self::Client(_)
             | Self::Http(_)
             | Self::Key { .. }
@@ -69,10 +85,14 @@ impl Error {
             Self::Failed { .. }
             | Self::Late { .. }
             | Self::Unreached { .. }
+            | Self::Broken { .. }
             | Self::Unreadable { .. } => true,
             Self::Resting { .. }
             | Self::Limited { .. }
             | Self::Refused { .. }
+            | Self::NoPlace { .. }
+            | Self::Large { .. }
+            | Self::Disk(_)
             | Self::Client(_)
             | Self::Http(_)
             | Self::Key { .. }

@@ -1,10 +1,14 @@
 //! Every SQL string of this room.
 
+mod archive;
 mod comment;
 mod comparison;
 mod deployment;
 mod sweep;
 
+pub(super) use archive::{
+    claim_archive, forget_archive, keep_archive, note_archives, put_archive_off,
+};
 pub(super) use comment::{
     claim_comment, mark_comment, note_comments, open_comment, put_comment_off,
 };
@@ -14,6 +18,6 @@ pub(super) use comparison::{
 };
 pub(super) use deployment::{claim_turn, mark_turn, note_deployments, put_turn_off};
 pub(super) use sweep::{
-    claim_repository, finish_repository, forget_repository, list_followed, note_redelivery,
-    note_repositories, save_seen,
+    claim_repository, finish_repository, forget_repository, list_followed, note_app,
+    note_redelivery, note_repositories, save_seen,
 };

@@ -31,7 +31,7 @@ const LEASE: Duration = Duration::from_mins(5);
 /// A repository to sweep.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Due {
-    /// In lower case.
+    /// In lower case; empty for the App's own webhook, which is of no repository.
     pub(super) repository: String,
     pub(super) attempts: i32,
 }
@@ -76,6 +76,9 @@ pub(crate) async fn run(ctx: Ctx, github: GitHub, stopping: CancellationToken) {
 async fn look(ctx: &Ctx, github: &GitHub, stopping: &CancellationToken) -> Result<(), sqlx::Error> {
     let mut conn = ctx.pool.acquire().await?;
     store::note_repositories(&mut conn).await?;
+    if github.is_app() {
+        store::note_app(&mut conn).await?;
+    }
     drop(conn);
     while !stopping.is_cancelled() {
         let mut conn = ctx.pool.acquire().await?;
@@ -103,6 +106,9 @@ async fn look(ctx: &Ctx, github: &GitHub, stopping: &CancellationToken) -> Resul
 }
 
 async fn sweep(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<(), Unfinished> {
+    if due.repository.is_empty() {
+        return sweep_app(ctx, github).await;
+    }
     let mut conn = ctx.pool.acquire().await?;
     let followed = store::list_followed(&mut conn, &due.repository).await?;
     if followed.is_empty() {
@@ -137,25 +143,59 @@ async fn redeliver(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<(), Unfinish
         }
         let sent = github.deliveries(repository, hook.id).await?;
         for missing in missing(&sent) {
-            let mut conn = ctx.pool.acquire().await?;
-            let again = github.settings().sweep;
-            let guid = &missing.guid;
-            // The intent comes first: whatever becomes of the call, it is not made for ever.
-            let ask = store::note_redelivery(&mut conn, repository, guid, MOST_REDELIVERIES, again);
-            if !ask.await? {
-                continue;
+            if is_asked(ctx, github, repository, missing).await? {
+                github.redeliver(repository, hook.id, missing.id).await?;
             }
-            drop(conn);
-            tracing::info!(
-                repository,
-                guid,
-                event = missing.event,
-                "a delivery did not arrive: once more"
-            );
-            github.redeliver(repository, hook.id, missing.id).await?;
         }
     }
     Ok(())
+}
+
+/// The same for the App's own webhook, where that comes to us.
+async fn sweep_app(ctx: &Ctx, github: &GitHub) -> Result<(), Unfinished> {
+    if !github.is_app() {
+        let mut conn = ctx.pool.acquire().await?;
+        return Ok(store::forget_repository(&mut conn, "").await?);
+    }
+    match github.app_hook().await {
+        Ok(url) if url.ends_with(RECEIVED_AT) => {}
+        Ok(_elsewhere) => return Ok(()),
+        Err(error) if error.is_final() => {
+            tracing::debug!(%error, "the App's deliveries are not looked at");
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let sent = github.app_deliveries().await?;
+    for missing in missing(&sent) {
+        if is_asked(ctx, github, "", missing).await? {
+            github.redeliver_to_app(missing.id).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a delivery that did not arrive is to be asked for once more; notes that it is.
+async fn is_asked(
+    ctx: &Ctx,
+    github: &GitHub,
+    repository: &str,
+    missing: &Sent,
+) -> Result<bool, sqlx::Error> {
+    let (again, guid) = (github.settings().sweep, &missing.guid);
+    let mut conn = ctx.pool.acquire().await?;
+    // The intent comes first: whatever becomes of the call, it is not made for ever.
+    let ask = store::note_redelivery(&mut conn, repository, guid, MOST_REDELIVERIES, again);
+    if !ask.await? {
+        return Ok(false);
+    }
+    tracing::info!(
+        repository,
+        guid,
+        event = missing.event,
+        "a delivery did not arrive: once more"
+    );
+    Ok(true)
 }
 
 /// The newest try of each delivery of which none arrived; oldest first.

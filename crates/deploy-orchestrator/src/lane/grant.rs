@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use candlefish_ids::DeploymentId;
 
 use super::{
+    content,
     order::{self, Ancestry, Contender, Picture, SUPERSEDED_BEFORE_PINNED, Superseded},
     store::{self, Contenders, Lane, Related, Setting},
 };
@@ -100,7 +101,7 @@ async fn choose<'a>(
         }
         chosen.push(one);
     }
-    explain(tx, &chosen).await?;
+    explain(ctx, tx, &chosen).await?;
     Ok(again)
 }
 
@@ -298,14 +299,17 @@ async fn start(ctx: &Ctx, tx: &mut Tx, lane: &mut Lane, id: DeploymentId) -> Res
 }
 
 /// Every deployment that is still pending says why it does not move.
-async fn explain(tx: &mut Tx, choices: &[Choice<'_>]) -> Result<(), Error> {
+async fn explain(ctx: &Ctx, tx: &mut Tx, choices: &[Choice<'_>]) -> Result<(), Error> {
     let now = tx.now();
-    let blockers: Vec<_> = choices.iter().flat_map(reasons).collect();
+    let blockers: Vec<_> = choices
+        .iter()
+        .flat_map(|choice| reasons(ctx, choice))
+        .collect();
     blocker::set_each(tx, now, &blockers).await?;
     Ok(())
 }
 
-fn reasons(choice: &Choice<'_>) -> Vec<(DeploymentId, Blocker)> {
+fn reasons(ctx: &Ctx, choice: &Choice<'_>) -> Vec<(DeploymentId, Blocker)> {
     let Choice {
         setting,
         picture,
@@ -324,15 +328,17 @@ fn reasons(choice: &Choice<'_>) -> Vec<(DeploymentId, Blocker)> {
         .map(|(place, one)| {
             let next = place.checked_sub(1).and_then(|before| pending.get(before));
             let before = acting.or_else(|| next.map(|one| one.id));
-            (one.id, why(one, place, before, setting))
+            let blocker = if one.sealed {
+                why(one, place, before, setting)
+            } else {
+                content::missing(one, &setting.place, ctx.config.github.is_some())
+            };
+            (one.id, blocker)
         })
         .collect()
 }
 
 fn why(one: &Contender, place: usize, before: Option<DeploymentId>, setting: &Setting) -> Blocker {
-    if !one.sealed {
-        return missing_content(one, setting);
-    }
     if let (Some(stop), true) = (&setting.stop, one.kind != Kind::Rollback) {
         return stop.blocker();
     }
@@ -361,33 +367,6 @@ fn why(one: &Contender, place: usize, before: Option<DeploymentId>, setting: &Se
         action: before
             .map(|acting| format!("candlefish watch {acting}"))
             .unwrap_or_default(),
-    }
-}
-
-/// What a deployment without content waits for: the upload of a pushed commit, or the rest of one.
-fn missing_content(one: &Contender, setting: &Setting) -> Blocker {
-    let pushed = one.content_until.is_some();
-    let short = one.commit.get(..7).unwrap_or(&one.commit);
-    let flags = setting.place.replacen('/', " --env ", 1);
-    Blocker {
-        kind: blocker::Kind::Content,
-        until: one.content_until,
-        owner: "deployer",
-        message: if pushed {
-            format!(
-                "nobody uploaded the content of {short} yet; whoever builds it, such as CI, does"
-            )
-        } else {
-            "the content of its release is not uploaded whole".to_owned()
-        },
-        action: if pushed {
-            format!(
-                "candlefish deploy DIR --site {flags} --commit {}",
-                one.commit
-            )
-        } else {
-            "candlefish deploy with the same content".to_owned()
-        },
     }
 }
 

@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use candlefish_clock::Moment;
 use candlefish_ids::DeploymentId;
 
+use super::content::Fetch;
 use crate::{deployment::plan::Kind, site::policy::Order};
 
 #[cfg(test)]
@@ -32,6 +33,8 @@ pub(crate) struct Contender {
     pub(crate) sealed: bool,
     /// Until when a push waits for its content.
     pub(crate) content_until: Option<Moment>,
+    /// How far its content is that comes from the repository.
+    pub(crate) fetch: Option<Fetch>,
     /// No push supersedes it.
     pub(crate) pinned: bool,
     /// Why this environment rejected its release meanwhile, while that stands.

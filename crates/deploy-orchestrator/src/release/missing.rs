@@ -58,7 +58,11 @@ pub(crate) async fn list(
 
 /// Whether the store has these blobs. Of a release whose verification failed all are read; of others,
 /// those of another size. What is corrupt goes, and is missing.
-async fn are_there(ctx: &Ctx, row: &Row, wanted: &[(Digest, u64)]) -> Result<Vec<bool>, Error> {
+pub(super) async fn are_there(
+    ctx: &Ctx,
+    row: &Row,
+    wanted: &[(Digest, u64)],
+) -> Result<Vec<bool>, Error> {
     let digests: Vec<Digest> = wanted.iter().map(|(digest, _)| *digest).collect();
     if row.suspect {
         return mend::are_whole(ctx, &digests).await;

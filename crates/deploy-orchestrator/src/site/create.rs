@@ -18,6 +18,7 @@ pub(crate) struct CreateSite {
     pub(crate) repository: String,
     pub(crate) source: Source,
     pub(crate) previews: PreviewRule,
+    pub(crate) folder: String,
 }
 
 /// Makes a site.
@@ -42,6 +43,7 @@ pub(crate) async fn create(
         repository: cmd.repository,
         source: cmd.source,
         previews: cmd.previews,
+        folder: cmd.folder,
         created_at: now,
         created_by: caller.principal.clone(),
         version: 1,

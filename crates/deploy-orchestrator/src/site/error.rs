@@ -30,6 +30,11 @@ pub(crate) enum Error {
         place: usize,
         host: String,
     },
+    #[error(
+        "the content of {slug} comes from its repository, so it needs one: name another, or make a \
+         site whose content is uploaded"
+    )]
+    NeedsRepository { slug: String },
     #[error("you may not make the site {slug:?}: your token is for other sites")]
     OutsideSites { slug: String },
     #[error("{place} belongs to a single preview: it has neither a policy nor a hold of its own")]
@@ -98,6 +103,10 @@ impl From<Error> for Refusal {
             }
             Error::HostTaken { place, .. } => Self::new(Code::AlreadyExists, "host-taken", &words)
                 .field(format!("hosts[{place}]"), words),
+            Error::NeedsRepository { .. } => {
+                Self::new(Code::FailedPrecondition, "needs-repository", &words)
+                    .field("repository", words)
+            }
             Error::OutsideSites { .. } => Self::new(Code::PermissionDenied, "outside-sites", words),
             Error::Preview { .. } => Self::new(Code::FailedPrecondition, "preview", words),
             Error::PullRequestPushes { .. } => {

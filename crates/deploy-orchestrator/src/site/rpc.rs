@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use candlefish_manifest::Limits;
 use candlefish_proto::deploy::{self as pb, site_service_server::SiteService};
 use candlefish_runtime::{
     identity::{self, Caller},
@@ -96,11 +97,13 @@ impl SiteService for Rpc {
     ) -> Result<Response<pb::Site>, Status> {
         let (caller, key, message) = taken(request, "CreateSite")?;
         let mut faults = Faults::default();
+        let (source, folder) = source(&mut faults, &message);
         let cmd = CreateSite {
             slug: faults.site("slug", &message.slug),
             name: faults.optional_text("name", &message.name, NAME_MAX),
             repository: repository(&mut faults, &message.repository),
-            source: source(&mut faults, message.source),
+            source,
+            folder,
             previews: message
                 .previews
                 .as_ref()
@@ -389,12 +392,34 @@ impl SiteService for Rpc {
     }
 }
 
-fn source(faults: &mut Faults, given: i32) -> Source {
-    match pb::site::Source::try_from(given) {
-        Ok(pb::site::Source::Unspecified | pb::site::Source::Upload) => {}
-        Err(_) => faults.add("source", format!("must be SOURCE_UPLOAD, not {given}")),
+/// Where the content comes from, and the folder of the repository that is the site.
+fn source(faults: &mut Faults, message: &pb::CreateSiteRequest) -> (Source, String) {
+    let folder = message.folder.strip_suffix('/').unwrap_or(&message.folder);
+    let given = message.source;
+    let source = match pb::site::Source::try_from(given) {
+        Ok(pb::site::Source::Unspecified | pb::site::Source::Upload) => Source::Upload,
+        Ok(pb::site::Source::Repository) => Source::Repository,
+        Err(_) => {
+            let words = format!("must be SOURCE_UPLOAD or SOURCE_REPOSITORY, not {given}");
+            faults.add("source", words);
+            return (Source::Upload, String::new());
+        }
+    };
+    if source == Source::Repository && message.repository.is_empty() {
+        faults.add("repository", "is needed: the content comes from it");
     }
-    Source::Upload
+    if source == Source::Upload && !message.folder.is_empty() {
+        faults.add(
+            "folder",
+            "is of SOURCE_REPOSITORY; an upload says itself what it holds",
+        );
+    } else if let (false, Err(error)) = (
+        message.folder.is_empty(),
+        candlefish_manifest::check_path(folder, &Limits::default()),
+    ) {
+        faults.add("folder", error.to_string());
+    }
+    (source, folder.to_owned())
 }
 
 /// `owner/name`, or nothing.

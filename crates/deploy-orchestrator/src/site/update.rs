@@ -3,7 +3,7 @@
 use candlefish_proto::deploy as pb;
 use candlefish_runtime::identity::Caller;
 
-use super::{Error, event, previews::PreviewRule, store, view};
+use super::{Error, Source, event, previews::PreviewRule, store, view};
 use crate::{
     ctx::Ctx,
     idempotency::{self, Key, Reply},
@@ -36,6 +36,9 @@ pub(crate) async fn update(
     }
     site.name = cmd.name.unwrap_or(site.name);
     site.repository = cmd.repository.unwrap_or(site.repository);
+    if site.source == Source::Repository && site.repository.is_empty() {
+        return Err(Error::NeedsRepository { slug: site.slug });
+    }
     site.previews = cmd.previews.unwrap_or(site.previews);
     site.version += 1;
     store::save_site(&mut tx, &site).await?;

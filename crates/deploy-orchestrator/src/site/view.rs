@@ -14,8 +14,10 @@ pub(super) fn site(config: &Config, site: Site) -> pb::Site {
         repository: site.repository,
         source: match site.source {
             Source::Upload => pb::site::Source::Upload,
+            Source::Repository => pb::site::Source::Repository,
         }
         .into(),
+        folder: site.folder,
         created_at: Some(shown(site.created_at)),
         created_by: site.created_by,
         release_limits: Some(limits(&config.limits)),

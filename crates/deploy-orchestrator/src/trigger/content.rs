@@ -8,7 +8,12 @@ use super::{
     Error,
     store::{self, Overdue},
 };
-use crate::{ctx::Ctx, deployment, lane, step::worker::chain};
+use crate::{
+    ctx::Ctx,
+    deployment::push::{Missing, end_without_content},
+    lane,
+    step::worker::chain,
+};
 
 /// As long as the gateway keeps them.
 const DELIVERIES_KEPT: Duration = Duration::from_hours(30 * 24);
@@ -54,9 +59,13 @@ async fn sweep(ctx: &Ctx) -> Result<(), Error> {
 async fn end(ctx: &Ctx, one: Overdue) -> Result<(), Error> {
     let mut tx = ctx.begin().await?;
     let mut lane = lane::store::lock(&mut tx, one.environment).await?;
-    if let Some(commit) = store::close_content(&mut tx, one.trigger).await? {
-        deployment::push::end_without_content(ctx, &mut tx, &mut lane, one.deployment, &commit)
-            .await?;
+    if let Some(without) = store::close_content(&mut tx, one.trigger).await? {
+        let missing = without
+            .note
+            .as_deref()
+            .map_or(Missing::Upload, Missing::Archive);
+        let missing = (without.commit.as_str(), missing);
+        end_without_content(ctx, &mut tx, &mut lane, one.deployment, missing).await?;
     }
     ctx.commit(tx).await.map_err(Error::commit)
 }

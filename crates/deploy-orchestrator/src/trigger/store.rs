@@ -10,9 +10,11 @@ use uuid::Uuid;
 
 mod list;
 mod newest;
+mod overdue;
 
 pub(super) use list::{Asked, list};
 pub(super) use newest::find_newest_push;
+pub(super) use overdue::{Overdue, close_content, list_overdue};
 
 use super::{About, Delivery, outcome::Outcome, push::Push};
 use crate::{ctx::stored, site::Environment};
@@ -337,52 +339,6 @@ pub(super) async fn save_ancestry(
     .execute(conn)
     .await?;
     Ok(())
-}
-
-/// A deployment whose content should have come by now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Overdue {
-    pub(super) trigger: TriggerId,
-    pub(super) environment: EnvironmentId,
-    pub(super) deployment: DeploymentId,
-}
-
-pub(super) async fn list_overdue(conn: &mut PgConnection) -> Result<Vec<Overdue>, sqlx::Error> {
-    let rows = sqlx::query!(
-        r#"SELECT id, environment_id AS "environment_id!", deployment_id AS "deployment_id!"
-           FROM trigger WHERE content_until < (SELECT clock()) ORDER BY content_until LIMIT 100"#
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Overdue {
-            trigger: TriggerId::from_uuid(row.id),
-            environment: EnvironmentId::from_uuid(row.environment_id),
-            deployment: DeploymentId::from_uuid(row.deployment_id),
-        })
-        .collect())
-}
-
-/// Nobody waits for the content any more. Answers the commit when its deployment is still without.
-pub(super) async fn close_content(
-    conn: &mut PgConnection,
-    trigger: TriggerId,
-) -> Result<Option<String>, sqlx::Error> {
-    sqlx::query!(
-        "UPDATE trigger SET content_until = NULL WHERE id = $1",
-        trigger.uuid()
-    )
-    .execute(&mut *conn)
-    .await?;
-    sqlx::query_scalar!(
-        "SELECT t.commit FROM trigger t JOIN deployment d ON d.id = t.deployment_id
-         JOIN release r ON r.id = d.release_id
-         WHERE t.id = $1 AND d.state = 'pending' AND r.state <> 'sealed'",
-        trigger.uuid()
-    )
-    .fetch_optional(conn)
-    .await
 }
 
 /// A deployment that a push made, for a call that asks for the same.

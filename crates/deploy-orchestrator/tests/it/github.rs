@@ -524,8 +524,8 @@ async fn while_github_is_down_deployments_go_on_and_what_is_now_is_told_when_it_
     shown(&stage, &["success"]).await;
 }
 
-#[tokio::test]
-async fn an_app_asks_as_its_installation_with_one_token() {
+/// The same where an App asks.
+async fn as_app() -> (tempfile::TempDir, Stage) {
     let dir = tempfile::tempdir().unwrap();
     let key = dir.path().join("app.pem");
     let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
@@ -542,6 +542,61 @@ async fn an_app_asks_as_its_installation_with_one_token() {
         ],
     )
     .await;
+    (dir, stage)
+}
+
+#[tokio::test]
+async fn an_app_s_own_webhook_is_asked_for_what_did_not_arrive() {
+    let (_dir, stage) = as_app().await;
+    for (guid, status_code) in [("a", 202), ("b", 502), ("c", 0), ("b", 202)] {
+        stage.github.app_delivered(guid, status_code);
+    }
+    // Without a webhook that comes to us nothing of it is our business.
+    wait_until(SOON, "looks at what goes elsewhere", async || {
+        stage.github.calls("apps/get-webhook-config-for-app") > 2
+    })
+    .await;
+    assert_eq!(stage.github.calls("apps/list-webhook-deliveries"), 0);
+    stage
+        .github
+        .hook("https://candlefish.example/v1/webhooks/github");
+    wait_until(SOON, "several looks", async || {
+        stage.github.calls("apps/list-webhook-deliveries") > 3
+    })
+    .await;
+    assert_eq!(stage.github.app_redelivered(), ["c"]);
+}
+
+#[tokio::test]
+async fn a_deployment_is_found_again_on_a_later_page() {
+    let stage = Stage::new().await;
+    stage.line(1..=1);
+    stage
+        .github
+        .fails("repos/create-deployment", Fault::AnswerLost);
+    stage.gateway.receives(&push(1));
+    stage.made(1).await;
+    wait_until(SOON, "the answer to be lost", async || {
+        stage.github.calls("repos/create-deployment") == 1
+    })
+    .await;
+    // Others deploy the same commit to an environment of that name, again and again.
+    stage
+        .github
+        .deployed_by_others(REPOSITORY, &commit(1), "docs/production", 150);
+    wait_until(SOON, "GitHub to know it", async || {
+        stage.sandbox.database.advance(Duration::from_secs(1)).await;
+        let is_told = "SELECT count(*) FROM github_deployment WHERE told = 'queued'";
+        stage.sandbox.number(is_told).await == 1
+    })
+    .await;
+    assert!(stage.github.calls("repos/list-deployments") >= 2);
+    assert_eq!(stage.github.calls("repos/create-deployment"), 1);
+}
+
+#[tokio::test]
+async fn an_app_asks_as_its_installation_with_one_token() {
+    let (_dir, stage) = as_app().await;
     stage.line(1..=1);
     stage.github.branch(REPOSITORY, "main", &commit(1));
     wait_until(SOON, "several looks", async || {

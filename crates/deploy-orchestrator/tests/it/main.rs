@@ -23,6 +23,7 @@ mod previews;
 mod queues;
 mod releases;
 mod repair;
+mod repository;
 mod restorable;
 mod roles;
 mod rollbacks;

@@ -32,8 +32,7 @@ async fn site(api: &Api, slug: &str, repository: &str) -> Answer<pb::Site> {
         slug: slug.to_owned(),
         name: String::new(),
         repository: repository.to_owned(),
-        source: pb::site::Source::Unspecified.into(),
-        previews: None,
+        ..pb::CreateSiteRequest::default()
     });
     Ok(api.sites().create_site(request).await?.into_inner())
 }
@@ -175,6 +174,56 @@ async fn a_change_of_a_site_names_every_fault_and_is_made_once_under_its_key() {
         assert_eq!(after.into_inner().name, "Docs");
     }
     assert_eq!(sandbox.number("SELECT version::bigint FROM site").await, 2);
+}
+
+#[tokio::test]
+async fn a_site_in_its_repository_has_one_and_a_folder_in_it() {
+    let (_sandbox, _orchestrator, api) = started().await;
+    let make = async |slug: &str, repository: &str, source: i32, folder: &str| {
+        let request = api.request(pb::CreateSiteRequest {
+            slug: slug.to_owned(),
+            repository: repository.to_owned(),
+            source,
+            folder: folder.to_owned(),
+            ..pb::CreateSiteRequest::default()
+        });
+        Ok::<_, tonic::Status>(api.sites().create_site(request).await?.into_inner())
+    };
+    let (upload, inside) = (1, 2);
+    for (slug, folder, kept) in [
+        ("a", "", ""),
+        ("b", "docs", "docs"),
+        ("c", "docs/out/", "docs/out"),
+    ] {
+        let made = make(slug, "acme/docs", inside, folder).await.unwrap();
+        assert_eq!((made.source, made.folder.as_str()), (inside, kept));
+        let request = api.request(pb::GetSiteRequest {
+            site: slug.to_owned(),
+        });
+        assert_eq!(
+            api.sites().get_site(request).await.unwrap().into_inner(),
+            made
+        );
+    }
+    let taken_away = pb::UpdateSiteRequest {
+        site: "a".to_owned(),
+        ..update(None, Some(""))
+    };
+    let refused = api.sites().update_site(api.request(taken_away)).await;
+    assert_eq!(reason(&refused.unwrap_err()), "needs-repository");
+    for (repository, source, folder, field) in [
+        ("", inside, "docs", "repository"),
+        ("acme/docs", upload, "docs", "folder"),
+        ("acme/docs", 0, "docs", "folder"),
+        ("acme/docs", inside, "/docs", "folder"),
+        ("acme/docs", inside, "../docs", "folder"),
+        ("acme/docs", inside, "docs//out", "folder"),
+        ("acme/docs", inside, "/", "folder"),
+        ("acme/docs", 9, "", "source"),
+    ] {
+        let status = make("z", repository, source, folder).await.unwrap_err();
+        assert_eq!(fields(&status), [field], "{repository} {source} {folder:?}");
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@
 //! not take is answered 422, and the test that had it fails when the fake goes.
 
 mod answers;
+mod app;
+mod codeload;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -37,6 +39,8 @@ pub enum Fault {
     Silent,
     /// No answer, and yet it happened.
     AnswerLost,
+    /// Half of an archive, and then nothing; of `codeload` alone.
+    Cut,
 }
 
 /// The fake; cheap to clone.
@@ -54,12 +58,16 @@ impl std::fmt::Debug for Fake {
 }
 
 struct Serving {
+    /// The archives'.
+    beside: AbortHandle,
+    /// The API's, once it serves.
     task: OnceLock<AbortHandle>,
     state: Arc<Mutex<State>>,
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
+        self.beside.abort();
         if let Some(task) = self.task.get() {
             task.abort();
         }
@@ -75,7 +83,12 @@ struct State {
     repositories: HashMap<String, Repository>,
     /// Where the webhooks of all repositories go; none without.
     hook: Option<String>,
+    /// What was sent to the App's own webhook.
+    app_deliveries: Vec<Delivery>,
+    /// Where archives lie.
+    codeload: SocketAddr,
     faults: Vec<(String, Fault)>,
+    fired: usize,
     is_down: bool,
     calls: Vec<String>,
     broken: Vec<String>,
@@ -93,6 +106,8 @@ struct Repository {
     statuses: HashMap<u64, Vec<Value>>,
     /// Each with the number of its issue or pull request.
     comments: Vec<(u64, Value)>,
+    /// What a commit is packed as.
+    archives: HashMap<String, Bytes>,
 }
 
 #[derive(Debug, Clone)]
@@ -108,25 +123,33 @@ impl Fake {
     /// Serves on a port of its own.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let fake = Self::new(listener.local_addr().unwrap());
+        let fake = Self::new(&listener).await;
         fake.serve(listener, Router::new());
         fake
     }
 
-    /// One that does not serve yet.
-    pub(super) fn new(address: SocketAddr) -> Self {
+    /// One whose API does not serve yet; it will at this listener.
+    pub(super) async fn new(listener: &TcpListener) -> Self {
+        let address = listener.local_addr().unwrap();
+        let packed = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let state = Arc::new(Mutex::new(State {
             contract: Contract::read(),
             repositories: HashMap::new(),
             hook: None,
+            app_deliveries: Vec::new(),
+            codeload: packed.local_addr().unwrap(),
             faults: Vec::new(),
+            fired: 0,
             is_down: false,
             calls: Vec::new(),
             broken: Vec::new(),
             last_id: 0,
         }));
+        let archives = codeload::router(Arc::clone(&state));
+        let beside = spawn(async move { axum::serve(packed, archives).await.unwrap() });
         Self {
             serving: Arc::new(Serving {
+                beside,
                 task: OnceLock::new(),
                 state: Arc::clone(&state),
             }),
@@ -198,6 +221,11 @@ impl Fake {
         self.with(|state| state.faults.push((operation.to_owned(), fault)));
     }
 
+    /// How many of the faults that were asked for have come.
+    pub fn faults_fired(&self) -> usize {
+        self.with(|state| state.fired)
+    }
+
     /// Every call fails until it is up again.
     pub fn goes_down(&self) {
         self.with(|state| state.is_down = true);
@@ -263,6 +291,27 @@ impl Fake {
         self.with(|state| state.repository(repository).comments.clear());
     }
 
+    /// Somebody else deploys a commit so often, after all that is there.
+    pub fn deployed_by_others(
+        &self,
+        repository: &str,
+        commit: &str,
+        environment: &str,
+        times: usize,
+    ) {
+        self.with(|state| {
+            for _time in 0..times {
+                let id = state.next_id();
+                let said = json!({
+                    "ref": commit, "environment": environment, "payload": {},
+                    "production_environment": false, "transient_environment": false,
+                });
+                let made = answers::deployment(id, &said);
+                state.repository(repository).deployments.push(made);
+            }
+        });
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -288,6 +337,7 @@ impl State {
             return Some(Fault::Fails);
         }
         let place = self.faults.iter().position(|(of, _)| of == operation)?;
+        self.fired += 1;
         Some(self.faults.remove(place).1)
     }
 }
@@ -328,7 +378,7 @@ async fn answer(
         Some(Fault::Fails) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "Server Error"),
         Some(Fault::Limited(after)) => limited(StatusCode::TOO_MANY_REQUESTS, after),
         Some(Fault::Secondary(after)) => limited(StatusCode::FORBIDDEN, after),
-        Some(Fault::Silent) => std::future::pending().await,
+        Some(Fault::Silent | Fault::Cut) => std::future::pending().await,
         Some(Fault::AnswerLost) => {
             drop(act(&shared, &operation, &uri, &body));
             std::future::pending().await
@@ -340,13 +390,22 @@ async fn answer(
 /// Does what is asked, and holds the answer against the description.
 fn act(shared: &Shared, operation: &Operation, uri: &Uri, body: &[u8]) -> Response {
     let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
+    if operation.id == codeload::OPERATION {
+        return codeload::redirect(&mut state, operation);
+    }
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let query = pairs(uri.query().unwrap_or_default()).into_iter().collect();
-    let (status, body) = answers::answer(&mut state, operation, &query, &body);
+    let (status, body) = app::answer(&mut state, operation)
+        .unwrap_or_else(|| answers::answer(&mut state, operation, &query, &body));
+    let (body, link) = answers::page(body, &query, uri);
     let faults = state.contract.faults_of_answer(operation, status, &body);
     state.broken.extend(faults);
     let status = StatusCode::from_u16(status).unwrap();
-    (status, axum::Json(body)).into_response()
+    let mut response = (status, axum::Json(body)).into_response();
+    if let Some(link) = link {
+        response.headers_mut().insert("link", link.parse().unwrap());
+    }
+    response
 }
 
 pub(super) fn pairs(query: &str) -> Vec<(String, String)> {

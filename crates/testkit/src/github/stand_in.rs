@@ -21,7 +21,7 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
@@ -60,7 +60,7 @@ impl StandIn {
     /// Serves there; webhooks go nowhere until it is told where.
     pub async fn start(address: SocketAddr) -> std::io::Result<Self> {
         let listener = tokio::net::TcpListener::bind(address).await?;
-        let fake = Fake::new(listener.local_addr()?);
+        let fake = Fake::new(&listener).await;
         let stand_in = Self {
             fake: fake.clone(),
             http: reqwest::Client::new(),
@@ -123,8 +123,7 @@ impl StandIn {
     ) -> String {
         let before = self.fake.head(repository, branch);
         let number = self.pushes.fetch_add(1, Ordering::Relaxed);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.unwrap_or_default();
+        let now = githubs_clock();
         let drawn = Sha256::digest(format!("{repository} {branch} {number} {now:?}"));
         let commit = hex::encode(drawn)[..40].to_owned();
         let parents: Vec<&str> = before.as_deref().into_iter().chain(merged).collect();
@@ -206,6 +205,12 @@ impl StandIn {
             .await
             .map_or(502, |answer| answer.status().as_u16())
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "GitHub's clock is its own")]
+fn githubs_clock() -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default()
 }
 
 /// What a form or a query says.

@@ -7,7 +7,7 @@ const PLAIN: Facts = Facts {
     can_return: true,
     is_rollback: false,
 };
-const CAUSES: [Cause; 9] = [
+const CAUSES: [Cause; 10] = [
     Cause::Cancelled,
     Cause::Aborted,
     Cause::Superseded,
@@ -17,6 +17,7 @@ const CAUSES: [Cause; 9] = [
     Cause::Preempted,
     Cause::Edges,
     Cause::Discarded,
+    Cause::Content,
 ];
 
 fn now() -> Moment {
@@ -56,6 +57,7 @@ fn before_the_pivot_the_cause_says_how_it_ends() {
         (Cause::Deadline, "failed"),
         (Cause::Edges, "failed"),
         (Cause::Discarded, "failed"),
+        (Cause::Content, "failed"),
         (Cause::Preempted, "cancelled"),
     ] {
         assert_eq!(ends_in(running(false), cause, PLAIN), ends, "{cause:?}");

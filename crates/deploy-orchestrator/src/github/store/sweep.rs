@@ -24,6 +24,17 @@ pub(in crate::github) async fn note_repositories(
     Ok(())
 }
 
+/// Notes the App's own webhook, which has no repository's name.
+pub(in crate::github) async fn note_app(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "INSERT INTO github_repository (repository, due_at) VALUES ('', clock())
+         ON CONFLICT DO NOTHING"
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Takes the repository that waits longest; it is not due again before the lease ends.
 pub(in crate::github) async fn claim_repository(
     conn: &mut PgConnection,

@@ -24,6 +24,7 @@ fn push(admission: i64, commit: &str) -> Contender {
         admission,
         sealed: true,
         content_until: None,
+        fetch: None,
         pinned: false,
         rejected: None,
         banned: None,

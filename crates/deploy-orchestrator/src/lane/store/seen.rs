@@ -10,7 +10,10 @@ use uuid::Uuid;
 use crate::{
     ctx::{Tx, read, stored},
     deployment::plan::Kind,
-    lane::order::{ActingNow, Contender, Live},
+    lane::{
+        content::Fetch,
+        order::{ActingNow, Contender, Live},
+    },
     site::policy::Policy,
     stop::{Standing, Stop},
 };
@@ -142,6 +145,7 @@ struct ContenderRow {
     rejected: Option<String>,
     banned: Option<String>,
     content_until: Option<Timestamp>,
+    fetch: Option<Json<Fetch>>,
 }
 
 /// The one reading of contenders, for each way to find them: two halves, each by an index of its own.
@@ -160,7 +164,13 @@ macro_rules! select_contenders {
                        AND x.cleared_at IS NULL) AS banned,
                       (SELECT t.content_until FROM trigger t
                        WHERE t.deployment_id = d.id AND t.outcome = 'created'
-                       ORDER BY t.content_until LIMIT 1) AS "content_until: Timestamp"
+                       ORDER BY t.content_until LIMIT 1) AS "content_until: Timestamp",
+                      CASE WHEN r.state <> 'sealed' THEN
+                          (SELECT jsonb_build_object('note', coalesce(g.note, ''),
+                                                     'retry_at', g.retry_at)
+                           FROM site s LEFT JOIN github_archive g ON g.release_id = r.id
+                           WHERE s.id = r.site_id AND s.source = 'repository')
+                      END AS "fetch: Json<Fetch>"
                FROM "# + $lanes + r#" AS lane(id) CROSS JOIN LATERAL (
                      SELECT id, environment_id, kind, admission, pinned, state, pivoted_at, release_id
                      FROM deployment WHERE environment_id = lane.id AND state = 'pending'
@@ -203,6 +213,7 @@ pub(crate) async fn list_contenders(
             admission: row.admission,
             sealed: row.sealed,
             content_until: row.content_until.map(read),
+            fetch: row.fetch.map(|told| told.0),
             pinned: row.pinned,
             rejected: row.rejected,
             banned: row.banned,

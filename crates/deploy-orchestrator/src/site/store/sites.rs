@@ -21,6 +21,8 @@ struct SiteRow {
     slug: String,
     name: String,
     repository: String,
+    source: String,
+    folder: String,
     created_at: Timestamp,
     created_by: String,
     preview_from: String,
@@ -35,8 +37,8 @@ impl std::convert::From<SiteRow> for Site {
             slug: row.slug,
             name: row.name,
             repository: row.repository,
-            // A word that a newer release wrote: its content is no business of ours.
-            source: Source::Upload,
+            source: Source::from_word(&row.source),
+            folder: row.folder,
             created_at: read(row.created_at),
             created_by: row.created_by,
             previews: PreviewRule {
@@ -55,8 +57,8 @@ pub(in crate::site) async fn insert_site(
 ) -> Result<bool, Error> {
     let done = sqlx::query!(
         "INSERT INTO site (id, slug, name, repository, created_at, created_by, source, preview_from,
-             preview_max_age_ms, version)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+             preview_max_age_ms, version, folder)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
          ON CONFLICT ON CONSTRAINT site_slug_unique DO NOTHING",
         site.id.uuid(),
         site.slug,
@@ -67,7 +69,8 @@ pub(in crate::site) async fn insert_site(
         site.source.word(),
         site.previews.from.word(),
         millis(site.previews.max_age),
-        site.version
+        site.version,
+        site.folder
     )
     .execute(conn)
     .await?;
@@ -82,7 +85,7 @@ pub(in crate::site) async fn find_site(
     let row = sqlx::query_as!(
         SiteRow,
         r#"SELECT id, slug, name, repository, created_at AS "created_at: Timestamp", created_by,
-                  preview_from, preview_max_age_ms, version
+                  source, folder, preview_from, preview_max_age_ms, version
            FROM site WHERE slug = $1"#,
         slug
     )
@@ -101,7 +104,7 @@ pub(in crate::site) async fn list_sites(
     let rows = sqlx::query_as!(
         SiteRow,
         r#"SELECT id, slug, name, repository, created_at AS "created_at: Timestamp", created_by,
-                  preview_from, preview_max_age_ms, version
+                  source, folder, preview_from, preview_max_age_ms, version
            FROM site WHERE slug > $1 AND (cardinality($2::text[]) = 0 OR slug = ANY($2))
            ORDER BY slug LIMIT $3"#,
         after,
@@ -119,7 +122,7 @@ pub(in crate::site) async fn lock_site(conn: &mut PgConnection, id: SiteId) -> R
     let row = sqlx::query_as!(
         SiteRow,
         r#"SELECT id, slug, name, repository, created_at AS "created_at: Timestamp", created_by,
-                  preview_from, preview_max_age_ms, version
+                  source, folder, preview_from, preview_max_age_ms, version
            FROM site WHERE id = $1 FOR NO KEY UPDATE"#,
         id.uuid()
     )

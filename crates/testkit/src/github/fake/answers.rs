@@ -10,6 +10,35 @@ use super::{Delivery, Operation, Repository, State};
 const AT: &str = "2026-11-25T12:00:00Z";
 const ANYWHERE: &str = "https://github.example/x";
 
+/// One page of a list, and where the next one is. What has cursors instead of numbers has one page
+/// here: the newest.
+pub(super) fn page(
+    body: Value,
+    query: &HashMap<String, String>,
+    uri: &axum::http::Uri,
+) -> (Value, Option<String>) {
+    let Value::Array(all) = body else {
+        return (body, None);
+    };
+    let number = |name: &str, usual: usize| {
+        let said = query.get(name).and_then(|text| text.parse().ok());
+        said.unwrap_or(usual)
+    };
+    let (size, place) = (number("per_page", 30), number("page", 1).max(1));
+    let before = size * (place - 1);
+    let count = all.len();
+    let some: Vec<Value> = all.into_iter().skip(before).take(size).collect();
+    let link = (count > before + size).then(|| {
+        let rest = query.iter().filter(|(name, _)| *name != "page");
+        let mut next = format!("page={}", place + 1);
+        for (name, value) in rest {
+            next = format!("{next}&{name}={value}");
+        }
+        format!("<{}?{next}>; rel=\"next\"", uri.path())
+    });
+    (Value::Array(some), link)
+}
+
 /// Status and body.
 pub(super) fn answer(
     state: &mut State,
@@ -259,7 +288,7 @@ fn webhook(url: &str) -> Value {
     })
 }
 
-fn delivery(one: &Delivery) -> Value {
+pub(super) fn delivery(one: &Delivery) -> Value {
     json!({
         "id": one.id, "guid": one.guid, "delivered_at": AT, "redelivery": one.redelivery,
         "duration": 0.1, "status": if one.status_code < 300 { "OK" } else { "failed" },
@@ -268,7 +297,7 @@ fn delivery(one: &Delivery) -> Value {
     })
 }
 
-fn deployment(id: u64, body: &Value) -> Value {
+pub(super) fn deployment(id: u64, body: &Value) -> Value {
     json!({
         "url": ANYWHERE, "id": id, "node_id": "D", "sha": body["ref"], "ref": body["ref"],
         "task": "deploy", "payload": body["payload"], "environment": body["environment"],

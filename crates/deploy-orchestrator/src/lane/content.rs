@@ -1,0 +1,68 @@
+//! What a deployment without content waits for: its upload, or what GitHub packs of its repository.
+
+use serde::Deserialize;
+
+use super::order::Contender;
+use crate::blocker::{Blocker, Kind};
+
+/// How far content is that is fetched from the repository.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Fetch {
+    /// What went wrong at the last try; empty when nothing did.
+    pub(crate) note: String,
+    /// When it is tried again.
+    pub(crate) retry_at: Option<jiff::Timestamp>,
+}
+
+/// The blocker of a deployment on `place` whose content is not whole.
+pub(super) fn missing(one: &Contender, place: &str, asks_github: bool) -> Blocker {
+    let short = one.commit.get(..7).unwrap_or(&one.commit);
+    let flags = place.replacen('/', " --env ", 1);
+    let upload = format!(
+        "candlefish deploy DIR --site {flags} --commit {}",
+        one.commit
+    );
+    let (owner, message, action) = match &one.fetch {
+        Some(fetch) => {
+            let (owner, message) = fetched(fetch, short, asks_github);
+            (owner, message, upload)
+        }
+        None if one.content_until.is_some() => {
+            let words = "yet; whoever builds it, such as CI, does";
+            let message = format!("nobody uploaded the content of {short} {words}");
+            ("deployer", message, upload)
+        }
+        None => (
+            "deployer",
+            "the content of its release is not uploaded whole".to_owned(),
+            "candlefish deploy with the same content".to_owned(),
+        ),
+    };
+    Blocker {
+        kind: Kind::Content,
+        until: one.content_until,
+        owner,
+        message,
+        action,
+    }
+}
+
+/// Who can clear it, and the words.
+fn fetched(fetch: &Fetch, short: &str, asks_github: bool) -> (&'static str, String) {
+    if !asks_github {
+        let message = format!(
+            "the content of {short} is to be fetched from GitHub, and nothing says as whom: set \
+             CANDLEFISH_GITHUB_TOKEN, or an App, for the orchestrators"
+        );
+        return ("admin", message);
+    }
+    let message = match (fetch.note.as_str(), fetch.retry_at) {
+        ("", _) => format!("the content of {short} is fetched from GitHub's archive of it"),
+        (note, None) => format!("GitHub's archive of {short} was not fetched: {note}"),
+        (note, Some(at)) => {
+            let at = at.strftime("%H:%M:%S");
+            format!("GitHub's archive of {short} was not fetched: {note}; again at {at} UTC")
+        }
+    };
+    ("github", message)
+}
