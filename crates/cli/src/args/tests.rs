@@ -45,7 +45,6 @@ fn what_is_asked_for_is_understood() {
         "status docs/production",
         "status dep_01k8qw4f9cfk2t0v1e6m7r8x9a --timeline",
         "why docs/production",
-        "why 4ac21e0",
         "watch dep_01k8qw4f9cfk2t0v1e6m7r8x9a --json --until done --wait 10m --superseded-ok",
         "logs dep_01k8qw4f9cfk2t0v1e6m7r8x9a --follow",
         "cancel dep_01k8qw4f9cfk2t0v1e6m7r8x9a --reason r --yes",
@@ -72,15 +71,8 @@ fn what_is_asked_for_is_understood() {
         "releases clear rel_01k8qv2h8cfk2t0v1e6m7r8x9c --env production --reason r",
         "sites",
         "sites create docs --name Docs",
-        "sites create docs --repository example/docs --previews forks --previews-age 12h",
-        "sites show docs",
-        "sites update docs --name Docs --previews repository --previews-age 30d",
-        "sites create docs --repository a/docs --source repository --folder public/",
         "env list docs --previews",
         "env show docs/production",
-        "env close docs/pr-12 --reason r",
-        "push 4ac21e0 --site docs",
-        "push --site docs",
         "env create docs/staging --strategy recreate --host docs.example.org",
         "env policy docs/production --order queue --min-requests 10",
         "edges",
@@ -97,6 +89,30 @@ fn what_is_asked_for_is_understood() {
             panic!("{line}: {error}");
         }
     }
+}
+
+#[test]
+fn previews_are_allowed_closed_and_asked_for() {
+    for line in [
+        "sites create docs --repository example/docs --previews forks --previews-age 12h",
+        "sites show docs",
+        "sites update docs --name Docs --previews repository --previews-age 30d",
+        "env close docs/pr-12 --reason r",
+        "push 4ac21e0 --site docs",
+        "push --site docs",
+        "sites create docs --repository a/docs --source repository --folder public/",
+        "why 4ac21e0",
+    ] {
+        assert!(parse(line).is_ok(), "{line}");
+    }
+    for line in [
+        "push",
+        "env close docs/pr-12",
+        "sites update docs --previews all",
+    ] {
+        assert!(parse(line).is_err(), "{line}");
+    }
+    assert!(parse("sites update docs --previews-age 30x").is_err());
 }
 
 #[test]

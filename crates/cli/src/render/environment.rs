@@ -69,24 +69,7 @@ pub(crate) fn full(environment: &Environment, look: &Look) -> String {
         "",
         look,
     )];
-    if environment.pull_request > 0 {
-        let number = environment.pull_request.to_string();
-        lines.push(labelled("Pull request", &number, "", look));
-    }
-    if let Some(one) = &environment.closed {
-        lines.push(labelled("Closed", &closed(one, look), "", look));
-    } else if environment.live_release_id.is_empty() {
-        lines.push(labelled("Live", "nothing yet", "", look));
-    } else {
-        let since = words::lasted(environment.live_since.as_ref(), &look.now);
-        let by = words::short(&environment.live_deployment_id);
-        lines.push(labelled(
-            "Live",
-            &format!("{} for {since}, by {by}", environment.live_release_id),
-            "",
-            look,
-        ));
-    }
+    lines.extend(live(environment, look));
     if let Some(hold) = &environment.hold {
         let since = words::ago(hold.since.as_ref(), &look.now);
         let held = look.paint(
@@ -127,6 +110,30 @@ pub(crate) fn full(environment: &Environment, look: &Look) -> String {
     }
     lines.extend(reached(environment, look));
     lines.join("\n")
+}
+
+/// What is live there, or why nothing is.
+fn live(environment: &Environment, look: &Look) -> Vec<String> {
+    let mut lines = Vec::new();
+    if environment.pull_request > 0 {
+        let number = environment.pull_request.to_string();
+        lines.push(labelled("Pull request", &number, "", look));
+    }
+    if let Some(one) = &environment.closed {
+        lines.push(labelled("Closed", &closed(one, look), "", look));
+    } else if environment.live_release_id.is_empty() {
+        lines.push(labelled("Live", "nothing yet", "", look));
+    } else {
+        let since = words::lasted(environment.live_since.as_ref(), &look.now);
+        let by = words::short(&environment.live_deployment_id);
+        lines.push(labelled(
+            "Live",
+            &format!("{} for {since}, by {by}", environment.live_release_id),
+            "",
+            look,
+        ));
+    }
+    lines
 }
 
 /// By whom a preview was closed, when and why.

@@ -50,6 +50,6 @@ fn previews(rule: &PreviewRule) -> String {
         From::Forks => "of every pull request, forks' too",
     };
     let age = words::length(rule.max_age.as_ref())
-        .map_or_else(|| "the default time".to_owned(), |age| words::duration(age));
+        .map_or_else(|| "the default time".to_owned(), words::duration);
     format!("{whose}; one is closed {age} after its last push")
 }
