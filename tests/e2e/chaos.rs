@@ -7,12 +7,17 @@
 use std::time::Duration;
 
 use candlefish_devstack::{Service, Stack, wait_until};
-use candlefish_testkit::checker::{self, Broken, Edge};
-use e2e::chaos::{self, Done, Fate, Plan};
+use candlefish_testkit::{
+    checker::{self, Broken, Edge},
+    github::Fake,
+};
+use e2e::chaos::{self, Done, Fate, Plan, REPOSITORY};
 
 const BROKEN: &str = "broken: ";
 /// The relay numbers what the last commits wrote; edges follow the last routes.
 const SETTLES_WITHIN: Duration = Duration::from_secs(10);
+/// GitHub is told of the last deployments after the tries that failed, and a lease.
+const SHOWN_WITHIN: Duration = Duration::from_secs(90);
 
 fn number(name: &str, default: u64) -> u64 {
     match std::env::var(name) {
@@ -27,25 +32,38 @@ async fn two_hundred_deployments_under_fire_keep_every_invariant() {
         seed: number("CANDLEFISH_CHAOS_SEED", 1),
         deployments: number("CANDLEFISH_CHAOS_DEPLOYMENTS", 200),
         lanes: number("CANDLEFISH_CHAOS_LANES", 20),
+        pushes: number("CANDLEFISH_CHAOS_PUSHES", 24),
         faults: number("CANDLEFISH_CHAOS_FAULTS", 30),
     };
+    let github = Fake::start().await;
     let stack = Stack::builder()
         .replicas(2, 2, 2)
         .lease_ms(1000)
         .env(Service::Orchestrator, "CANDLEFISH_SWEEP_MS", "500")
         .env(Service::Orchestrator, "CANDLEFISH_LOG", "info")
+        .env(Service::Orchestrator, "CANDLEFISH_GITHUB_API", &github.url())
+        .env(Service::Orchestrator, "CANDLEFISH_GITHUB_TOKEN", "ghp_chaos")
+        // The lease of a turn is five times that: longer than anybody is frozen.
+        .env(Service::Orchestrator, "CANDLEFISH_GITHUB_TIMEOUT_MS", "2000")
+        .env(Service::Orchestrator, "CANDLEFISH_GITHUB_WRITE_PAUSE_MS", "1")
+        .env(Service::Orchestrator, "CANDLEFISH_GITHUB_REST_MS", "500")
+        .env(Service::Orchestrator, "CANDLEFISH_GITHUB_SWEEP_MS", "3000")
         .start()
         .await
         .unwrap();
-    let done = chaos::run(&stack, plan).await.unwrap();
+    let done = chaos::run(&stack, &github, plan).await.unwrap();
     let url = stack.superuser_database_url();
     let counts = checker::counts(&url).await;
     println!(
-        "seed {} · {:?} · faults {:?} · {counts:?}",
-        plan.seed, done.fates, done.faults
+        "seed {} · {:?} · {} pushes, {} answers lost · faults {:?} · {counts:?}",
+        plan.seed,
+        done.fates,
+        done.pushed.len(),
+        github.faults_fired(),
+        done.faults
     );
     let broken = if done.broken.is_empty() {
-        at_rest(&stack, &done).await
+        at_rest(&stack, &github, &done).await
     } else {
         done.broken.clone()
     };
@@ -54,12 +72,24 @@ async fn two_hundred_deployments_under_fire_keep_every_invariant() {
     }
     assert!(broken.is_empty(), "{broken:#?}");
     did_much(plan, &done, counts["pivoted"]);
+    let lost = github.faults_fired();
+    assert!(lost * 4 >= done.pushed.len(), "{lost} answers were lost");
     stack.stop().await.unwrap();
 }
 
 /// What is broken when the platform has come to rest.
-async fn at_rest(stack: &Stack, done: &Done) -> Broken {
+async fn at_rest(stack: &Stack, github: &Fake, done: &Done) -> Broken {
     let url = stack.superuser_database_url();
+    let told = wait_until(SHOWN_WITHIN, "GitHub shows every deployment", || async {
+        let missing = checker::shown(&url, github, REPOSITORY).await;
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(String::new())
+        }
+    });
+    // Late: then the last look says what is missing.
+    let _late = told.await;
     let seen: Vec<Edge> = stack
         .edges()
         .iter()
@@ -71,6 +101,8 @@ async fn at_rest(stack: &Stack, done: &Done) -> Broken {
     let judge = async || {
         let mut broken = checker::database(&url).await;
         broken.extend(checker::accepted(&url, &done.accepted).await);
+        broken.extend(checker::pushes(&url, REPOSITORY, &done.pushed).await);
+        broken.extend(checker::shown(&url, github, REPOSITORY).await);
         broken.extend(checker::edges(&url, "localhost", &seen, &done.marks).await);
         broken
     };
@@ -102,6 +134,7 @@ fn did_much(plan: Plan, done: &Done, pivoted: i64) {
         let count = done.fates.get(&fate).copied().unwrap_or(0);
         assert!(count >= scaled(20), "{:?}", done.fates);
     }
+    assert_eq!(u64::try_from(done.pushed.len()).unwrap(), plan.pushes);
     let fired: u64 = done.faults.values().sum();
     assert!(fired * 100 >= (plan.faults + 2) * 80, "{:?}", done.faults);
     for kind in [

@@ -6,20 +6,29 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use candlefish_devstack::Stack;
 use candlefish_proto::deploy as pb;
-use candlefish_testkit::checker::Broken;
+use candlefish_testkit::{
+    checker::{Broken, Pushed},
+    github::Fake,
+};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 mod callers;
 mod faults;
 mod lane;
+mod pushes;
 mod witness;
 
 use callers::{Callers, Violation};
 use lane::{Lane, SITE};
+use pushes::Pusher;
+pub use pushes::REPOSITORY;
 use witness::Follower;
 
 use crate::{api::quick_policy, rng::Rng};
+
+/// Lanes that webhooks deploy to: half of them are uploaded, half are fetched.
+pub const PUSHED_LANES: u64 = 4;
 
 /// How large a run is.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +36,8 @@ pub struct Plan {
     pub seed: u64,
     pub deployments: u64,
     pub lanes: u64,
+    /// Pushes that webhooks tell of, over [`PUSHED_LANES`] lanes on top.
+    pub pushes: u64,
     /// Process kills and freezes; the streams' deletion and Postgres's restart come on top.
     pub faults: u64,
 }
@@ -51,6 +62,8 @@ pub struct Done {
     pub accepted: Vec<String>,
     /// What the pages of each release carry.
     pub marks: BTreeMap<String, String>,
+    /// What webhooks told of.
+    pub pushed: Vec<Pushed>,
     /// Faults that fired, by kind.
     pub faults: BTreeMap<&'static str, u64>,
     /// What callers and witnesses saw broken while the run went on; it ends at the first of these.
@@ -59,13 +72,16 @@ pub struct Done {
 
 /// Drives the lanes and throws the faults. Every accepted deployment is terminal when this answers,
 /// unless something is broken.
-pub async fn run(stack: &Stack, plan: Plan) -> Result<Done> {
+pub async fn run(stack: &Stack, github: &Fake, plan: Plan) -> Result<Done> {
     let mut rng = Rng::seeded(plan.seed);
     let callers = Callers::connect(stack)?;
     let over = CancellationToken::new();
     let bus = witness::bus(stack, over.clone()).await?;
     let follower = Follower::new(callers.clone(), stack)
-        .begin(prepare(&callers, plan.lanes))
+        .begin(async {
+            prepare(&callers, plan.lanes).await?;
+            pushes::prepare(&callers).await
+        })
         .await?;
     let url = stack.superuser_database_url();
     let mut witnesses = JoinSet::new();
@@ -77,6 +93,9 @@ pub async fn run(stack: &Stack, plan: Plan) -> Result<Done> {
     let mut followed = JoinSet::new();
     followed.spawn(follower.follow(calm.clone()));
     let mut lanes = lanes(&callers, plan, &mut rng)?;
+    for pusher in pushers(stack, github, &callers, plan, &mut rng)? {
+        lanes.spawn(pusher.drive());
+    }
     let driven = async {
         let done = tokio::select! {
             done = drive(&callers, &mut lanes) => done,
@@ -137,6 +156,34 @@ fn lanes(callers: &Callers, plan: Plan, rng: &mut Rng) -> Result<JoinSet<Result<
     Ok(lanes)
 }
 
+/// Who pushes to each of the lanes that webhooks deploy to.
+fn pushers(
+    stack: &Stack,
+    github: &Fake,
+    callers: &Callers,
+    plan: Plan,
+    rng: &mut Rng,
+) -> Result<Vec<Pusher>> {
+    let each = plan.pushes.div_ceil(PUSHED_LANES);
+    (0..PUSHED_LANES)
+        .map(|lane| {
+            let before = lane * each;
+            Ok(Pusher {
+                callers: callers.clone(),
+                http: pushes::client()?,
+                gateways: stack.gateway_urls(),
+                secret: stack.github_webhook_secret().to_owned(),
+                github: github.clone(),
+                lane,
+                seed: u32::try_from(plan.seed % 1_000_000)? * 100 + 90 + u32::try_from(lane)?,
+                count: u32::try_from(each.min(plan.pushes.saturating_sub(before)))?,
+                rng: rng.fork(),
+                done: Done::default(),
+            })
+        })
+        .collect()
+}
+
 async fn drive(callers: &Callers, lanes: &mut JoinSet<Result<Done>>) -> Result<Done> {
     let mut done = Done::default();
     let driven = async {
@@ -144,6 +191,7 @@ async fn drive(callers: &Callers, lanes: &mut JoinSet<Result<Done>>) -> Result<D
             let lane = lane.context("a lane's driver")??;
             done.accepted.extend(lane.accepted);
             done.marks.extend(lane.marks);
+            done.pushed.extend(lane.pushed);
             for (fate, count) in lane.fates {
                 *done.fates.entry(fate).or_default() += count;
             }

@@ -37,6 +37,14 @@ impl Content {
         self
     }
 
+    /// Its files, below a folder, as an archive takes them.
+    pub fn below(&self, folder: &str) -> Vec<(String, &[u8])> {
+        let files = self.files.iter();
+        files
+            .map(|(path, body)| (format!("{folder}/{path}"), body.as_slice()))
+            .collect()
+    }
+
     pub fn manifest(&self) -> Manifest {
         let entries = self
             .files

@@ -12,11 +12,13 @@ mod edges;
 mod events;
 mod history;
 mod moment;
+mod pushes;
 mod questions;
 mod told;
 
 pub use edges::{Edge, edges};
 pub use moment::moment;
+pub use pushes::{Pushed, pushes, shown};
 pub use told::{Told, is_committed, told};
 
 /// What is wrong, in words, by the claim that does not hold; empty when all holds.

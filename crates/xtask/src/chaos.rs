@@ -11,6 +11,9 @@ pub(crate) struct Options {
     /// Deployments over 20 lanes.
     #[arg(long, default_value_t = 1000)]
     deployments: u64,
+    /// Pushes that webhooks tell of, over 4 lanes on top.
+    #[arg(long, default_value_t = 120)]
+    pushes: u64,
     /// Processes to kill; the streams' deletion and Postgres's restart come on top.
     #[arg(long, default_value_t = 150)]
     faults: u64,
@@ -38,6 +41,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         "CANDLEFISH_CHAOS_DEPLOYMENTS",
         options.deployments.to_string(),
     );
+    run.env("CANDLEFISH_CHAOS_PUSHES", options.pushes.to_string());
     run.env("CANDLEFISH_CHAOS_FAULTS", options.faults.to_string());
     run.env("CANDLEFISH_CHAOS_SEED", options.seed.to_string());
     cargo::run(run)

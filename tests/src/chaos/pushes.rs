@@ -1,0 +1,276 @@
+//! Lanes that nobody deploys to but webhooks: pushes are delivered twice, late and out of order, while
+//! gateways are killed, and GitHub does what it is asked and loses the answer.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use candlefish_proto::deploy::{self as pb, trigger::Outcome};
+use candlefish_testkit::{
+    checker::Pushed,
+    github::{self, Example, Fake, Fault, Push},
+};
+use tokio::time::Instant;
+
+use super::{
+    Done,
+    callers::{Callers, Violation, pause},
+};
+use crate::{
+    Content,
+    api::{Commit, quick_policy},
+    rng::Rng,
+};
+
+/// The repository of both sites.
+pub const REPOSITORY: &str = "example/chaos";
+/// The site whose content CI uploads, and the one whose content lies in the repository.
+const SITES: [&str; 2] = ["pushed", "packed"];
+const FOLDER: &str = "public";
+const NONE: &str = "0000000000000000000000000000000000000000";
+/// A delivery that is not taken within this time is lost.
+const TAKEN_WITHIN: Duration = Duration::from_secs(90);
+/// A push that is not decided within this time is lost.
+const DECIDED_WITHIN: Duration = Duration::from_secs(90);
+
+/// Who pushes to one lane.
+pub(super) struct Pusher {
+    pub(super) callers: Callers,
+    pub(super) http: reqwest::Client,
+    pub(super) gateways: Vec<String>,
+    pub(super) secret: String,
+    pub(super) github: Fake,
+    pub(super) lane: u64,
+    pub(super) seed: u32,
+    pub(super) count: u32,
+    pub(super) rng: Rng,
+    pub(super) done: Done,
+}
+
+/// A client that gives up on a gateway that is gone.
+pub(super) fn client() -> Result<reqwest::Client> {
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(5));
+    Ok(client.build()?)
+}
+
+/// The sites, and a branch for each lane.
+pub(super) async fn prepare(callers: &Callers) -> Result<()> {
+    let api = callers.any();
+    for (site, source) in SITES
+        .into_iter()
+        .zip([pb::site::Source::Upload, pb::site::Source::Repository])
+    {
+        let is_packed = source == pb::site::Source::Repository;
+        let request = pb::CreateSiteRequest {
+            slug: site.to_owned(),
+            repository: REPOSITORY.to_owned(),
+            source: source.into(),
+            folder: if is_packed { FOLDER } else { "" }.to_owned(),
+            ..Default::default()
+        };
+        api.sites().create_site(request).await?;
+    }
+    for lane in 0..super::PUSHED_LANES {
+        let order = if lane < 2 {
+            pb::policy::Order::Latest
+        } else {
+            pb::policy::Order::Queue
+        };
+        let request = pb::CreateEnvironmentRequest {
+            site: site_of(lane).to_owned(),
+            slug: branch_of(lane),
+            policy: Some(pb::Policy {
+                order: order.into(),
+                ..quick_policy()
+            }),
+            pushes: Some(pb::PushRule {
+                branch: branch_of(lane),
+                paths: Vec::new(),
+            }),
+            ..Default::default()
+        };
+        api.sites().create_environment(request).await?;
+    }
+    Ok(())
+}
+
+fn site_of(lane: u64) -> &'static str {
+    if lane % 2 == 0 { SITES[0] } else { SITES[1] }
+}
+
+/// The branch, and the environment that follows it.
+fn branch_of(lane: u64) -> String {
+    format!("branch-{lane}")
+}
+
+impl Pusher {
+    pub(super) async fn drive(mut self) -> Result<Done> {
+        let commits = Commit::chain(self.seed, self.count);
+        let mut late: Vec<(String, Example)> = Vec::new();
+        for (place, commit) in commits.iter().enumerate() {
+            let mark = format!("{}-{place}", branch_of(self.lane));
+            let content = Content::site(&mark);
+            self.push(commit, &content);
+            self.lose_answers();
+            let is_uploaded = site_of(self.lane) == SITES[0];
+            let uploads_first = self.rng.below(2) == 0;
+            if is_uploaded && uploads_first {
+                self.upload(&content, commit).await?;
+            }
+            let delivery = self.delivery(place, commit);
+            match self.rng.below(4) {
+                // As somebody who gave up waiting too soon sends it, to two gateways at once.
+                0 => {
+                    let (one, other) = tokio::join!(self.send(&delivery), self.send(&delivery));
+                    one.and(other)?;
+                }
+                // Overtaken by the next one.
+                1 => late.push(delivery),
+                2 => {
+                    self.send(&delivery).await?;
+                    for delivery in late.drain(..) {
+                        self.send(&delivery).await?;
+                    }
+                    // And long after it was taken.
+                    self.send(&delivery).await?;
+                }
+                _ => self.send(&delivery).await?,
+            }
+            if is_uploaded && !uploads_first {
+                self.upload(&content, commit).await?;
+            }
+            if self.rng.below(2) == 0 && late.is_empty() {
+                self.ended(commit, &mark).await?;
+            }
+        }
+        for delivery in &late {
+            self.send(delivery).await?;
+        }
+        for (place, commit) in commits.iter().enumerate() {
+            let mark = format!("{}-{place}", branch_of(self.lane));
+            self.ended(commit, &mark).await?;
+        }
+        self.done.accepted.sort_unstable();
+        self.done.accepted.dedup();
+        Ok(self.done)
+    }
+
+    /// GitHub has the commit, and the branch is there.
+    fn push(&self, commit: &Commit, content: &Content) {
+        let parents: Vec<&str> = commit
+            .ancestors
+            .first()
+            .map(String::as_str)
+            .into_iter()
+            .collect();
+        self.github
+            .commit(REPOSITORY, &commit.id, &parents, &["public/index.html"]);
+        let files = content.below(FOLDER);
+        let files: Vec<(&str, &[u8])> = files
+            .iter()
+            .map(|(path, body)| (path.as_str(), *body))
+            .collect();
+        let archive = github::archive(&commit.id, &files);
+        self.github.packs(REPOSITORY, &commit.id, archive);
+        self.github
+            .branch(REPOSITORY, &branch_of(self.lane), &commit.id);
+    }
+
+    /// GitHub does what it is asked next, and its answer does not come.
+    fn lose_answers(&mut self) {
+        let operation = match self.rng.below(3) {
+            0 => "repos/create-deployment",
+            1 => "repos/create-deployment-status",
+            _ => return,
+        };
+        self.github.fails(operation, Fault::AnswerLost);
+    }
+
+    fn delivery(&mut self, place: usize, commit: &Commit) -> (String, Example) {
+        let branch = branch_of(self.lane);
+        let before = commit.ancestors.first().map_or(NONE, String::as_str);
+        let push = Push {
+            repository: REPOSITORY,
+            branch: &branch,
+            before,
+            commits: &[&commit.id],
+            changes: &["public/index.html"],
+            pushed_at: 1_790_000_000 + i64::try_from(place).unwrap(),
+        };
+        let guid = format!("guid-{}", commit.id);
+        self.done.pushed.push(Pushed {
+            delivery: guid.clone(),
+            commit: commit.id.clone(),
+            place: format!("{}/{branch}", site_of(self.lane)),
+        });
+        (guid, push.example())
+    }
+
+    /// Sends a delivery until a gateway has taken it, as GitHub does when it is asked to.
+    async fn send(&self, (guid, example): &(String, Example)) -> Result<()> {
+        let body = example.body.to_string();
+        let signature = github::sign(&self.secret, body.as_bytes());
+        let begun = Instant::now();
+        for gateway in self.gateways.iter().cycle() {
+            let request = self
+                .http
+                .post(format!("{gateway}/v1/webhooks/github"))
+                .header("content-type", "application/json")
+                .header("x-github-event", example.event)
+                .header("x-github-delivery", guid)
+                .header("x-hub-signature-256", &signature)
+                .body(body.clone());
+            let said = match request.send().await {
+                Ok(answer) if answer.status() == 202 => return Ok(()),
+                Ok(answer) if answer.status().is_client_error() => {
+                    bail!("{guid} is refused: {}", answer.status());
+                }
+                Ok(answer) => answer.status().to_string(),
+                Err(error) => error.to_string(),
+            };
+            if begun.elapsed() > TAKEN_WITHIN {
+                bail!("{guid} was not taken within {TAKEN_WITHIN:?}: {said}");
+            }
+            pause().await;
+        }
+        bail!("there is no gateway")
+    }
+
+    /// As CI does, which asks for no deployment: there is one.
+    async fn upload(&self, content: &Content, commit: &Commit) -> Result<()> {
+        let uploaded = self.callers.release(site_of(self.lane), content, commit);
+        uploaded.await.map(drop)
+    }
+
+    /// Waits until a push is decided, and what it made is over.
+    async fn ended(&mut self, commit: &Commit, mark: &str) -> Result<()> {
+        let begun = Instant::now();
+        let decided = loop {
+            let told = self
+                .callers
+                .call("what became of a push", |api| api.triggers(&commit.id))
+                .await??;
+            let here = |one: &pb::Trigger| one.environment == branch_of(self.lane);
+            let mut here = told.into_iter().filter(here);
+            if let Some(one) = here.find(|one| one.outcome() != Outcome::Ignored) {
+                break one;
+            }
+            if begun.elapsed() > DECIDED_WITHIN {
+                let violation = Violation {
+                    claim: "no push is lost",
+                    words: format!("{} was not decided within {DECIDED_WITHIN:?}", commit.id),
+                };
+                return Err(violation.into());
+            }
+            pause().await;
+        };
+        if decided.reason() == pb::trigger::Reason::Older {
+            // Something newer was there before it: it has no deployment of its own.
+            return Ok(());
+        }
+        let id = decided.deployment_id;
+        let ended = self.callers.ended(&id).await.context("a push")?;
+        self.done.marks.insert(ended.release_id, mark.to_owned());
+        self.done.accepted.push(id);
+        Ok(())
+    }
+}
