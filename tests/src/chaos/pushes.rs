@@ -94,7 +94,11 @@ pub(super) async fn prepare(callers: &Callers) -> Result<()> {
 }
 
 fn site_of(lane: u64) -> &'static str {
-    if lane % 2 == 0 { SITES[0] } else { SITES[1] }
+    if lane.is_multiple_of(2) {
+        SITES[0]
+    } else {
+        SITES[1]
+    }
 }
 
 /// The branch, and the environment that follows it.
