@@ -150,14 +150,8 @@ fn of_comments(
     match operation.id.as_str() {
         "issues/list-comments" => {
             let asked = number("issue_number");
-            let size = query
-                .get("per_page")
-                .map_or(30, |size| size.parse().unwrap());
-            let page = query.get("page").map_or(1, |page| page.parse().unwrap());
-            let page: usize = page;
             let of_it = repository.comments.iter().filter(|(of, _)| *of == asked);
-            let on_page = of_it.skip((page - 1) * size).take(size);
-            (200, on_page.map(|(_, one)| one.clone()).collect())
+            (200, of_it.map(|(_, one)| one.clone()).collect())
         }
         "issues/create-comment" => {
             let made = comment(id, body);
