@@ -130,7 +130,7 @@ fn of_writes(
                 json!({"token": token, "expires_at": "2099-01-01T00:00:00Z", "permissions": {}}),
             )
         }
-        _ => of_comments(repository, operation, id, query, body),
+        _ => of_comments(repository, operation, id, body),
     }
 }
 
@@ -138,7 +138,6 @@ fn of_comments(
     repository: &mut Repository,
     operation: &Operation,
     id: u64,
-    query: &HashMap<String, String>,
     body: &Value,
 ) -> (u16, Value) {
     let number = |name: &str| {
