@@ -122,6 +122,8 @@ impl Shell {
         let programs = std::env::current_exe().unwrap();
         let programs = programs.ancestors().nth(2).unwrap().to_owned();
         let path = std::env::var("PATH").unwrap();
+        let edges = sandbox.stack.edges();
+        let port = edges.first().unwrap().address.port().to_string();
         let mut command = Command::new("bash");
         command
             .args(["--noprofile", "--norc"])
@@ -131,7 +133,7 @@ impl Shell {
             .env("CANDLEFISH_CONFIG_DIR", sandbox.stack.folder().join("cli"))
             .env("NO_COLOR", "1")
             .env("GITHUB", github.url())
-            .env("PORT", sandbox.stack.edges()[0].address.port().to_string())
+            .env("PORT", port)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true);
