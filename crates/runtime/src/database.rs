@@ -14,8 +14,9 @@ use crate::{
     refusal::{Code, Refusal},
 };
 
-/// An exhausted pool answers within a second.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(1);
+/// An exhausted pool answers within two seconds, as a lock does: a process that has just started
+/// opens all its connections at once, and each is proved to the server.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Short, so that a failover or a new password reaches every connection soon.
 const MAX_LIFETIME: Duration = Duration::from_mins(2);
 /// A connection used a moment ago is taken as alive; one that rested is asked first.
@@ -105,7 +106,7 @@ pub async fn watch(
                 if failed >= SILENT_AFTER {
                     // The kind of failure alone: the text may change each time, and hold an address.
                     let why = match error {
-                        sqlx::Error::PoolTimedOut => "no connection within a second",
+                        sqlx::Error::PoolTimedOut => "no connection within two seconds",
                         sqlx::Error::Io(_) => "the connection is refused or breaks",
                         sqlx::Error::Database(_) => "the server refuses",
                         _ => "it does not answer",

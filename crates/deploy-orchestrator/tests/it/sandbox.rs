@@ -89,7 +89,7 @@ impl Sandbox {
             ("CANDLEFISH_LISTEN", "127.0.0.1:0".to_owned()),
             ("CANDLEFISH_OPS_LISTEN", "127.0.0.1:0".to_owned()),
             ("CANDLEFISH_DATABASE_URL", database_url.to_owned()),
-            ("CANDLEFISH_DATABASE_CONNECTIONS", "12".to_owned()),
+            ("CANDLEFISH_DATABASE_CONNECTIONS", "8".to_owned()),
             ("CANDLEFISH_NATS_URL", NO_NATS.to_owned()),
             ("CANDLEFISH_IDENTITY_KEY", key.display().to_string()),
             ("CANDLEFISH_TRUSTED_KEYS", folder),
