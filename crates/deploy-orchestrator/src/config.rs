@@ -57,6 +57,8 @@ pub struct Config {
     pub reconcile: Duration,
     /// How often the releases to keep are proven restorable.
     pub restorable: Duration,
+    /// How often what only time bounds is forgotten.
+    pub forget: Duration,
     /// How often content that nothing needs is looked for.
     pub collect: Duration,
     /// How long content stays that nothing names.
@@ -122,6 +124,7 @@ impl Config {
             heal: env.duration_ms_or("CANDLEFISH_HEAL_MS", 5_000),
             reconcile: env.duration_ms_or("CANDLEFISH_RECONCILE_MS", 60_000),
             restorable: env.duration_ms_or("CANDLEFISH_RESTORABLE_MS", 600_000),
+            forget: env.duration_ms_or("CANDLEFISH_FORGET_MS", 60_000),
             collect: env.duration_ms_or("CANDLEFISH_COLLECT_MS", 600_000),
             collect_after: collect_after(&mut env),
             workers: env.parse_or("CANDLEFISH_WORKERS", 16),
@@ -165,7 +168,7 @@ impl Config {
         format!(
             "listen {}\nops_listen {}\ndatabase {database}\ndatabase_connections {}\nnats {}\n\
              gateways {gateways}\ngithub {github}\nblobs {}\nrelease {}\ndomain {}\nsite_port {}\nlease {:?}\npoll {:?}\nsweep {:?}\nheal {:?}\nreconcile {:?}\n\
-             restorable {:?}\ncollect {:?}\ncollect_after {:?}\n\
+             restorable {:?}\nforget {:?}\ncollect {:?}\ncollect_after {:?}\n\
              workers {}\nattempts {}\nquarantine_after {}\nedge_patience {:?}\n\
              edge_patience_hurried {:?}\nfetch_timeout {:?}\n",
             self.listen,
@@ -182,6 +185,7 @@ impl Config {
             self.heal,
             self.reconcile,
             self.restorable,
+            self.forget,
             self.collect,
             self.collect_after,
             self.workers,

@@ -1,20 +1,17 @@
 //! Forgets what only time bounds: answers kept for repeated calls, counters of traffic long past, and
 //! the own addresses of deployments that ended long ago, with which edges may forget their content.
 
-use std::time::Duration;
-
 use tokio_util::sync::CancellationToken;
 
 use crate::{ctx::Ctx, deployment, idempotency, route, step::worker::chain, traffic, trigger};
 
-const EVERY: Duration = Duration::from_mins(1);
 /// Rows at once, so that no statement runs long.
 const AT_ONCE: i64 = 5_000;
 
 /// Forgets until `stopping`.
 pub(crate) async fn run(ctx: Ctx, stopping: CancellationToken) {
     while stopping
-        .run_until_cancelled(tokio::time::sleep(EVERY))
+        .run_until_cancelled(tokio::time::sleep(ctx.config.forget))
         .await
         .is_some()
     {

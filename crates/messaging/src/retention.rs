@@ -49,7 +49,7 @@ pub async fn drop_old(pool: &PgPool, config: RetentionConfig) -> Result<u64, sql
         let rows = sqlx::query!(
             "DELETE FROM outbox WHERE id = ANY (ARRAY(
                  SELECT o.id FROM outbox o, relay r
-                 WHERE o.created_at < clock() - make_interval(secs => $1)
+                 WHERE o.created_at < (SELECT clock()) - make_interval(secs => $1)
                    AND (o.epoch < r.epoch OR (o.epoch = r.epoch AND o.seq <= r.published_upto))
                  ORDER BY o.created_at LIMIT $2))",
             config.keep.as_secs_f64(),

@@ -133,7 +133,7 @@ pub(crate) async fn lock_unnamed(
 ) -> Result<Vec<(Digest, u64)>, sqlx::Error> {
     let rows = sqlx::query!(
         "SELECT digest, size FROM blob
-         WHERE unnamed_since <= clock() - $1::bigint * interval '1 millisecond'
+         WHERE unnamed_since <= (SELECT clock()) - $1::bigint * interval '1 millisecond'
          ORDER BY unnamed_since LIMIT $2 FOR UPDATE SKIP LOCKED",
         i64::try_from(after.as_millis()).unwrap_or(i64::MAX),
         limit

@@ -442,7 +442,7 @@ pub(super) async fn forget_done(
     let age = PgInterval::try_from(age).map_err(sqlx::Error::Encode)?;
     let done = sqlx::query!(
         "DELETE FROM delivery WHERE id IN (
-             SELECT id FROM delivery WHERE done_at < clock() - $1::interval
+             SELECT id FROM delivery WHERE done_at < (SELECT clock()) - $1::interval
              ORDER BY done_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
         age,
         limit

@@ -81,7 +81,14 @@ struct Shared {
 /// A scripted edge.
 pub(crate) struct Edge {
     shared: Arc<Shared>,
-    _tasks: Tasks,
+    tasks: Tasks,
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        self.tasks.stop();
+        self.tasks.killed().cancel();
+    }
 }
 
 impl Edge {
@@ -119,10 +126,7 @@ impl Edge {
         let serving = async move { axum::serve(listener, router).await };
         drop(tasks.try_spawn("serving", Policy::Ignore, serving));
         drop(tasks.spawn("following", Policy::Ignore, follow(Arc::clone(&shared))));
-        Self {
-            shared,
-            _tasks: tasks,
-        }
+        Self { shared, tasks }
     }
 
     /// Changes what it does wrong.

@@ -444,8 +444,6 @@ async fn what_did_not_happen_is_done_again_whatever_went_wrong() {
         // It is nothing to the deployment.
         let waits = stage.api.deployment(&made.id).await;
         assert_eq!(waits.state(), State::Pending);
-        // The next one has the runtime for itself.
-        stage.orchestrator.kill().await;
     }
 }
 

@@ -12,7 +12,7 @@ use candlefish_proto::deploy::{
     self as pb, deployment::State, stop_service_client::StopServiceClient,
     trigger_service_client::TriggerServiceClient,
 };
-use candlefish_testkit::poll_until;
+use candlefish_testkit::{poll_until, wait_until};
 use serde_json::Value;
 use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt as _};
 
@@ -158,6 +158,7 @@ async fn with_years_behind_it() -> (Sandbox, Gateway, Orchestrator, Api) {
     let settings = [
         ("CANDLEFISH_RECONCILE_MS", "500"),
         ("CANDLEFISH_HEAL_MS", "50"),
+        ("CANDLEFISH_FORGET_MS", "100"),
     ];
     let mut sandbox = Sandbox::with(&settings).await;
     let gateway = Gateway::start(&sandbox.keys).await;
@@ -399,6 +400,18 @@ async fn nothing_scans_what_grows() {
     }
     let whole = api.deploy_whole("e8", &release);
     tokio::time::timeout(SOON, whole).await.ok();
+    // The last thing that a round of forgetting does.
+    wait_until(SOON, "what is old to be forgotten", async || {
+        let told = TOLD.get().unwrap().lock().unwrap();
+        let forgets = |plan: &Value| {
+            plan["Query Text"]
+                .as_str()
+                .unwrap()
+                .contains("DELETE FROM idempotency")
+        };
+        told.iter().filter(|plan| forgets(plan)).count() >= TIMES
+    })
+    .await;
     orchestrator.stop().await;
     let told = std::mem::take(&mut *TOLD.get().unwrap().lock().unwrap());
     assert!(told.len() > 200, "only {} plans were told", told.len());

@@ -134,7 +134,7 @@ pub(super) async fn delete_before(
     let age = PgInterval::try_from(age).map_err(sqlx::Error::Encode)?;
     let done = sqlx::query!(
         "DELETE FROM delivery WHERE id IN (
-             SELECT id FROM delivery WHERE received_at < clock() - $1::interval
+             SELECT id FROM delivery WHERE received_at < (SELECT clock()) - $1::interval
              ORDER BY received_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
         age,
         limit

@@ -70,7 +70,7 @@ pub(super) async fn delete_before(
     let done = sqlx::query!(
         "DELETE FROM idempotency WHERE (principal, method, key) IN (
              SELECT principal, method, key FROM idempotency
-             WHERE created_at < clock() - $1::interval ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+             WHERE created_at < (SELECT clock()) - $1::interval ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
         age,
         limit
     )

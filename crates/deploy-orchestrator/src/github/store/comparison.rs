@@ -67,7 +67,7 @@ pub(in crate::github) async fn forget_unanswered(
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "DELETE FROM comparison WHERE relation IS NULL AND retry_at <= clock()
-             AND created_at < clock() - interval '1 day'"
+             AND created_at < (SELECT clock()) - interval '1 day'"
     )
     .execute(conn)
     .await?;

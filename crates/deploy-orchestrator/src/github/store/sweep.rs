@@ -149,9 +149,11 @@ pub(in crate::github) async fn note_redelivery(
 ) -> Result<bool, sqlx::Error> {
     let again = PgInterval::try_from(again).map_err(sqlx::Error::Encode)?;
     // GitHub keeps a delivery for three days.
-    sqlx::query!("DELETE FROM github_redelivery WHERE asked_at < clock() - interval '7 days'")
-        .execute(&mut *conn)
-        .await?;
+    sqlx::query!(
+        "DELETE FROM github_redelivery WHERE asked_at < (SELECT clock()) - interval '7 days'"
+    )
+    .execute(&mut *conn)
+    .await?;
     let noted = sqlx::query!(
         "INSERT INTO github_redelivery AS r (repository, guid, asked_at, times)
          VALUES ($1, $2, clock(), 1)
