@@ -157,6 +157,7 @@ async fn follow(
                 lane_store::set_live(tx, deployment).await?;
             }
             count_superseded(tx, lane, deployment).await?;
+            note_lasted(tx, deployment).await?;
         }
     }
     Ok(())
@@ -203,6 +204,19 @@ async fn count_superseded(
     };
     if count != lane.superseded_in_row {
         lane_store::save_superseded_in_row(tx, lane, count).await?;
+    }
+    Ok(())
+}
+
+/// What waits next is told how long this one took.
+async fn note_lasted(tx: &mut Tx, deployment: &Deployment) -> Result<(), Error> {
+    let (State::Ended { outcome, at, .. }, Kind::Standard) = (&deployment.state, deployment.kind)
+    else {
+        return Ok(());
+    };
+    if let (Outcome::Succeeded, Some(acting)) = (outcome, deployment.state.acting()) {
+        let lasted = at.since(acting.started_at);
+        lane_store::note_lasted(tx, deployment.environment_id, lasted).await?;
     }
     Ok(())
 }

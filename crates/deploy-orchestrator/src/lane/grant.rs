@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 
+use candlefish_clock::Moment;
 use candlefish_ids::DeploymentId;
 
 use super::{
@@ -303,13 +304,13 @@ async fn explain(ctx: &Ctx, tx: &mut Tx, choices: &[Choice<'_>]) -> Result<(), E
     let now = tx.now();
     let blockers: Vec<_> = choices
         .iter()
-        .flat_map(|choice| reasons(ctx, choice))
+        .flat_map(|choice| reasons(ctx, now, choice))
         .collect();
     blocker::set_each(tx, now, &blockers).await?;
     Ok(())
 }
 
-fn reasons(ctx: &Ctx, choice: &Choice<'_>) -> Vec<(DeploymentId, Blocker)> {
+fn reasons(ctx: &Ctx, now: Moment, choice: &Choice<'_>) -> Vec<(DeploymentId, Blocker)> {
     let Choice {
         setting,
         picture,
@@ -322,6 +323,10 @@ fn reasons(ctx: &Ctx, choice: &Choice<'_>) -> Vec<(DeploymentId, Blocker)> {
     let pending: Vec<&Contender> = picture.pending.iter().filter(left).collect();
     let acting = plan.grant;
     let acting = acting.or_else(|| picture.acting.as_ref().map(|acting| acting.contender.id));
+    let since = match plan.grant {
+        Some(_granted) => Some(now),
+        None => picture.acting.as_ref().and_then(|acting| acting.since),
+    };
     pending
         .iter()
         .enumerate()
@@ -329,7 +334,9 @@ fn reasons(ctx: &Ctx, choice: &Choice<'_>) -> Vec<(DeploymentId, Blocker)> {
             let next = place.checked_sub(1).and_then(|before| pending.get(before));
             let before = acting.or_else(|| next.map(|one| one.id));
             let blocker = if one.sealed {
-                why(one, place, before, setting)
+                let turn = since.and_then(|since| turn(since, place, setting));
+                let turn = turn.filter(|at| *at > now);
+                why(one, place, before, turn, setting)
             } else {
                 content::missing(one, &setting.place, ctx.config.github.is_some())
             };
@@ -338,7 +345,19 @@ fn reasons(ctx: &Ctx, choice: &Choice<'_>) -> Vec<(DeploymentId, Blocker)> {
         .collect()
 }
 
-fn why(one: &Contender, place: usize, before: Option<DeploymentId>, setting: &Setting) -> Blocker {
+/// When the one at this place may have its turn, if each before it takes as long as earlier ones did.
+fn turn(since: Moment, place: usize, setting: &Setting) -> Option<Moment> {
+    let before = u32::try_from(place).ok()?.checked_add(1)?;
+    Some(since.plus(setting.lasts?.checked_mul(before)?))
+}
+
+fn why(
+    one: &Contender,
+    place: usize,
+    before: Option<DeploymentId>,
+    turn: Option<Moment>,
+    setting: &Setting,
+) -> Blocker {
     if let (Some(stop), true) = (&setting.stop, one.kind != Kind::Rollback) {
         return stop.blocker();
     }
@@ -361,7 +380,7 @@ fn why(one: &Contender, place: usize, before: Option<DeploymentId>, setting: &Se
     };
     Blocker {
         kind: blocker::Kind::Lane,
-        until: None,
+        until: turn,
         owner: "platform",
         message,
         action: before

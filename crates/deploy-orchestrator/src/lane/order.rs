@@ -47,6 +47,8 @@ pub(crate) struct Contender {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ActingNow {
     pub(crate) contender: Contender,
+    /// Since when it acts.
+    pub(crate) since: Option<Moment>,
     pub(crate) pivoted: bool,
     pub(crate) cancelling: bool,
 }

@@ -1,5 +1,7 @@
 //! Every SQL string about the lane's own row.
 
+use std::time::Duration;
+
 use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId};
 use jiff_sqlx::Timestamp;
 use sqlx::PgConnection;
@@ -112,6 +114,23 @@ pub(crate) async fn save_superseded_in_row(
     .execute(conn)
     .await?;
     lane.superseded_in_row = count;
+    Ok(())
+}
+
+/// Remembers how long a deployment acted that went live: a quarter of what the next one is thought to
+/// take.
+pub(crate) async fn note_lasted(
+    conn: &mut PgConnection,
+    environment: EnvironmentId,
+    lasted: Duration,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE lane SET lasts_ms = (3 * coalesce(lasts_ms, $2) + $2) / 4 WHERE environment_id = $1",
+        environment.uuid(),
+        i64::try_from(lasted.as_millis()).unwrap_or(i64::MAX / 4)
+    )
+    .execute(conn)
+    .await?;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 
 mod api;
 mod bans;
+mod blockers;
 mod closing;
 mod collecting;
 mod comments;

@@ -122,7 +122,8 @@ impl Sandbox {
         let database = Proxy::start(&server).await;
         let url = database_url.replacen(&server, &database.addr().to_string(), 1);
         let tasks = Tasks::new();
-        let running = run(self.config(&url), &tasks).await.unwrap();
+        // Apart: every test holds this future in its own.
+        let running = Box::pin(run(self.config(&url), &tasks)).await.unwrap();
         Orchestrator {
             running,
             tasks,

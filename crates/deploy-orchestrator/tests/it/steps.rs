@@ -17,7 +17,7 @@ async fn started(policy: pb::Policy) -> (Sandbox, Orchestrator, Edge, Api) {
     started
 }
 
-fn settling() -> pb::Policy {
+pub(crate) fn settling() -> pb::Policy {
     pb::Policy {
         settle: Some(millis(600_000)),
         ..policy()
@@ -25,7 +25,7 @@ fn settling() -> pb::Policy {
 }
 
 /// As a worker that was lost leaves it: claimed, with a lease that ran out.
-fn lost(kind: &str, times: i32) -> String {
+pub(crate) fn lost(kind: &str, times: i32) -> String {
     format!(
         "UPDATE step SET state = 'running', run_at = clock(), owner = 'gone',
              claim = nextval('claim_seq'), lease_until = clock() - interval '1 second',
@@ -91,7 +91,7 @@ async fn one_that_cannot_be_read_keeps_no_other_from_its_deadline() {
 }
 
 /// Watches 10 %, then 50 %, a tenth of a second each, and waits without evidence.
-fn doubtful() -> (pb::Policy, pb::Strategy) {
+pub(crate) fn doubtful() -> (pb::Policy, pb::Strategy) {
     let policy = pb::Policy {
         on_no_evidence: pb::policy::OnNoEvidence::Wait.into(),
         ..policy()

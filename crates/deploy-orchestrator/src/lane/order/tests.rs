@@ -44,6 +44,7 @@ fn picture(order: Order, pending: Vec<Contender>) -> Picture {
 fn acting(contender: Contender, pivoted: bool) -> ActingNow {
     ActingNow {
         contender,
+        since: None,
         pivoted,
         cancelling: false,
     }

@@ -1,6 +1,9 @@
 //! What lanes must see before they choose, read for all of them at once.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use candlefish_ids::{DeploymentId, EnvironmentId, SiteId};
 use jiff_sqlx::Timestamp;
@@ -39,6 +42,8 @@ pub(crate) struct Setting {
     pub(crate) live: Option<Live>,
     /// What the pull request is at whose preview this is.
     pub(crate) head: Option<String>,
+    /// How long a deployment of a commit acts here, as far as known.
+    pub(crate) lasts: Option<Duration>,
 }
 
 struct SettingRow {
@@ -53,6 +58,7 @@ struct SettingRow {
     live_commit: Option<String>,
     stop: Option<Json<Standing>>,
     head: Option<String>,
+    lasts_ms: Option<i64>,
 }
 
 impl From<SettingRow> for Setting {
@@ -73,6 +79,10 @@ impl From<SettingRow> for Setting {
             place: format!("{}/{}", row.site, row.slug),
             site_id: SiteId::from_uuid(row.site_id),
             head: row.head,
+            lasts: row
+                .lasts_ms
+                .and_then(|lasts| u64::try_from(lasts).ok())
+                .map(Duration::from_millis),
         }
     }
 }
@@ -92,7 +102,8 @@ macro_rules! select_setting {
                        AND (t.site_id = e.site_id OR t.site_id IS NULL)
                        ORDER BY t.until DESC LIMIT 1) AS "stop: Json<Standing>",
                       (SELECT p.head_commit FROM pull_request p WHERE p.environment_id = e.id)
-                          AS head
+                          AS head,
+                      (SELECT l.lasts_ms FROM lane l WHERE l.environment_id = e.id) AS lasts_ms
                FROM environment e JOIN site s ON s.id = e.site_id
                LEFT JOIN release r ON r.id = e.live_release_id WHERE e.id "#
                 + $which,
@@ -140,6 +151,7 @@ struct ContenderRow {
     pinned: bool,
     state: String,
     pivoted: bool,
+    started_at: Option<Timestamp>,
     commit: String,
     sealed: bool,
     rejected: Option<String>,
@@ -156,6 +168,7 @@ macro_rules! select_contenders {
             r#"SELECT d.environment_id AS "environment_id!", d.id AS "id!", d.kind AS "kind!",
                       d.admission AS "admission!", d.pinned AS "pinned!", d.state AS "state!",
                       d.pivoted_at IS NOT NULL AS "pivoted!",
+                      d.started_at AS "started_at: Timestamp",
                       r.commit AS "commit!", r.state = 'sealed' AS "sealed!",
                       (SELECT j.reason FROM rejection j WHERE j.release_id = r.id
                        AND j.environment_id = d.environment_id AND j.cleared_at IS NULL LIMIT 1)
@@ -171,11 +184,15 @@ macro_rules! select_contenders {
                            FROM site s LEFT JOIN github_archive g ON g.release_id = r.id
                            WHERE s.id = r.site_id AND s.source = 'repository')
                       END AS "fetch: Json<Fetch>"
-               FROM "# + $lanes + r#" AS lane(id) CROSS JOIN LATERAL (
-                     SELECT id, environment_id, kind, admission, pinned, state, pivoted_at, release_id
+               FROM "#
+                + $lanes
+                + r#" AS lane(id) CROSS JOIN LATERAL (
+                     SELECT id, environment_id, kind, admission, pinned, state, pivoted_at,
+                            started_at, release_id
                      FROM deployment WHERE environment_id = lane.id AND state = 'pending'
                      UNION ALL
-                     SELECT id, environment_id, kind, admission, pinned, state, pivoted_at, release_id
+                     SELECT id, environment_id, kind, admission, pinned, state, pivoted_at,
+                            started_at, release_id
                      FROM deployment WHERE environment_id = lane.id
                      AND state IN ('running', 'waiting', 'cancelling')) d
                JOIN release r ON r.id = d.release_id ORDER BY d.admission"#,
@@ -226,6 +243,7 @@ pub(crate) async fn list_contenders(
         } else {
             lane.acting = Some(ActingNow {
                 contender,
+                since: row.started_at.map(read),
                 pivoted: row.pivoted,
                 cancelling: row.state == "cancelling",
             });
