@@ -2,7 +2,7 @@
 
 use candlefish_devstack::Service;
 use candlefish_proto::deploy::{self as pb, trigger::Outcome};
-use candlefish_testkit::github::{self, Example, PullRequest};
+use candlefish_testkit::github::{Example, PullRequest};
 use e2e::{Content, PATIENCE, Sandbox, api::Commit};
 
 const REPOSITORY: &str = "example/manual";
@@ -19,23 +19,6 @@ fn pull(action: &str, before: &str, head: &str, updated_at: u32) -> Example {
         updated_at,
     }
     .example()
-}
-
-/// Delivers it as GitHub does, as the delivery of that name.
-async fn deliver(sandbox: &Sandbox, name: &str, example: &Example) {
-    let body = example.body.to_string();
-    let secret = sandbox.stack.github_webhook_secret();
-    let signature = github::sign(secret, body.as_bytes());
-    let url = format!("{}/v1/webhooks/github", sandbox.stack.gateway_url());
-    let answer = reqwest::Client::new()
-        .post(url)
-        .header("content-type", "application/json")
-        .header("x-github-event", example.event)
-        .header("x-github-delivery", name)
-        .header("x-hub-signature-256", signature)
-        .body(body)
-        .send();
-    assert_eq!(answer.await.unwrap().status(), 202);
 }
 
 /// Waits until so many deliveries of a commit are decided; answers the newest.
@@ -86,7 +69,10 @@ async fn a_pull_request_is_seen_pushed_to_and_gone_when_it_is_merged() {
     let commits = Commit::chain(46, 2);
     let (one, two) = (&commits[0], &commits[1]);
 
-    deliver(&sandbox, "opened", &pull("opened", "", &one.id, 1)).await;
+    sandbox
+        .delivers("opened", &pull("opened", "", &one.id, 1))
+        .await
+        .unwrap();
     let opened = decided(&sandbox, one, 1).await;
     assert_eq!(opened.outcome(), Outcome::Created);
     assert_eq!(opened.environment, "pr-7");
@@ -100,7 +86,7 @@ async fn a_pull_request_is_seen_pushed_to_and_gone_when_it_is_merged() {
     let orchestrator = sandbox.stack.processes(Service::Orchestrator).remove(0);
     orchestrator.kill().unwrap();
     let pushed = pull("synchronize", &one.id, &two.id, 2);
-    deliver(&sandbox, "pushed", &pushed).await;
+    sandbox.delivers("pushed", &pushed).await.unwrap();
     orchestrator.start().unwrap();
     sandbox.stack.ready("orchestrator-1").await.unwrap();
     let pushed = decided(&sandbox, two, 1).await;
@@ -115,7 +101,7 @@ async fn a_pull_request_is_seen_pushed_to_and_gone_when_it_is_merged() {
 
     let mut merged = pull("closed", "", &two.id, 3);
     merged.body["pull_request"]["merged"] = true.into();
-    deliver(&sandbox, "merged", &merged).await;
+    sandbox.delivers("merged", &merged).await.unwrap();
     let closed = decided(&sandbox, two, 2).await;
     assert_eq!(closed.outcome(), Outcome::Closed, "{closed:?}");
     let own = |deployment: &pb::Deployment| {
@@ -127,7 +113,7 @@ async fn a_pull_request_is_seen_pushed_to_and_gone_when_it_is_merged() {
     }
     // What comes late changes nothing, and nobody deploys there.
     let late = pull("synchronize", "", &two.id, 2);
-    deliver(&sandbox, "late", &late).await;
+    sandbox.delivers("late", &late).await.unwrap();
     let late = decided(&sandbox, two, 3).await;
     assert_eq!(late.outcome(), Outcome::Ignored, "{late:?}");
     let refused = api

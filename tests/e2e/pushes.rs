@@ -2,7 +2,7 @@
 
 use candlefish_devstack::Service;
 use candlefish_proto::deploy::{self as pb, deployment::State, trigger::Outcome};
-use candlefish_testkit::github::{self, Push};
+use candlefish_testkit::github::Push;
 use e2e::{Content, PATIENCE, Sandbox, api::Commit, api::quick_policy};
 
 const REPOSITORY: &str = "example/handbook";
@@ -17,20 +17,8 @@ async fn deliver(sandbox: &Sandbox, before: &str, commit: &Commit) {
         changes: &["docs/a.md"],
         pushed_at: 1_790_000_000,
     };
-    let example = push.example();
-    let body = example.body.to_string();
-    let secret = sandbox.stack.github_webhook_secret();
-    let signature = github::sign(secret, body.as_bytes());
-    let url = format!("{}/v1/webhooks/github", sandbox.stack.gateway_url());
-    let answer = reqwest::Client::new()
-        .post(url)
-        .header("content-type", "application/json")
-        .header("x-github-event", example.event)
-        .header("x-github-delivery", format!("guid-{}", commit.id))
-        .header("x-hub-signature-256", signature)
-        .body(body)
-        .send();
-    assert_eq!(answer.await.unwrap().status(), 202);
+    let name = format!("guid-{}", commit.id);
+    sandbox.delivers(&name, &push.example()).await.unwrap();
 }
 
 /// Waits until a commit is decided for production; answers what became of it.

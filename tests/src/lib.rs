@@ -13,8 +13,9 @@ pub mod visitors;
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use candlefish_devstack::{Builder, Service, Stack};
+use candlefish_testkit::github::Example;
 
 pub use api::Api;
 pub use candlefish_testkit::{Page, fetch};
@@ -49,6 +50,20 @@ impl Sandbox {
         let sandbox = Self { stack, api };
         sandbox.edges_live().await?;
         Ok(sandbox)
+    }
+
+    /// Delivers what happened at GitHub, as the delivery of that name; fails when it is not taken.
+    pub async fn delivers(&self, name: &str, example: &Example) -> Result<()> {
+        let hook = format!("{}/v1/webhooks/github", self.stack.gateway_url());
+        let secret = self.stack.github_webhook_secret();
+        let request = example.request(&reqwest::Client::new(), &hook, name, secret);
+        let answer = request.send().await?;
+        ensure!(
+            answer.status() == 202,
+            "{name} is not taken: {}",
+            answer.status()
+        );
+        Ok(())
     }
 
     /// Waits until every edge is live.

@@ -13,6 +13,7 @@ pub(crate) mod environment;
 pub(crate) mod events;
 pub(crate) mod failure;
 pub(crate) mod history;
+pub(crate) mod lane;
 pub(crate) mod push;
 pub(crate) mod release;
 pub(crate) mod rollback;

@@ -5,7 +5,7 @@
 //! sweep    ──▶ heads and failed deliveries    ──▶ the trigger that a lost push would have made
 //! archive  ──▶ content of pushed commits  ──▶ the release that a push expects, whole
 //! write    ──▶ deployments and their statuses, each said once
-//! comment  ──▶ one comment for each pull request that has a preview
+//! comment  ──▶ one comment for each pull request that has a preview: turns, as write
 //!     └────────── client: one budget per installation, one breaker, a timeout on every call
 //! ```
 //!
@@ -29,6 +29,7 @@ mod heads;
 mod installation;
 mod store;
 pub(crate) mod sweep;
+mod turns;
 pub(crate) mod write;
 mod writing;
 

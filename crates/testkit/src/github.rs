@@ -144,6 +144,25 @@ impl PullRequest<'_> {
     }
 }
 
+impl Example {
+    /// The request that delivers it to `hook` as the delivery `guid`, signed.
+    pub fn request(
+        &self,
+        http: &reqwest::Client,
+        hook: &str,
+        guid: &str,
+        secret: &str,
+    ) -> reqwest::RequestBuilder {
+        let body = self.body.to_string();
+        http.post(hook)
+            .header("content-type", "application/json")
+            .header("x-github-event", self.event)
+            .header("x-github-delivery", guid)
+            .header("x-hub-signature-256", sign(secret, body.as_bytes()))
+            .body(body)
+    }
+}
+
 /// `X-Hub-Signature-256` of a body.
 pub fn sign(secret: &str, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();

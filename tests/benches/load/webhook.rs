@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use candlefish_testkit::github::{self, Push};
+use candlefish_testkit::github::Push;
 use e2e::Sandbox;
 use tokio::task::JoinSet;
 
@@ -41,16 +41,10 @@ impl Sender {
             changes: &["docs/a.md"],
             pushed_at: 1_790_000_000,
         };
-        let body = push.example().body.to_string();
-        let signature = github::sign(&self.secret, body.as_bytes());
-        let request = self
-            .http
-            .post(&self.url)
-            .header("content-type", "application/json")
-            .header("x-github-event", "push")
-            .header("x-github-delivery", format!("bench-{number}"))
-            .header("x-hub-signature-256", signature)
-            .body(body);
+        let name = format!("bench-{number}");
+        let request = push
+            .example()
+            .request(&self.http, &self.url, &name, &self.secret);
         let sent = Instant::now();
         let status = request.send().await.unwrap().status();
         (status == 202).then(|| sent.elapsed())

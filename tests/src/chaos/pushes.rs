@@ -211,18 +211,10 @@ impl Pusher {
 
     /// Sends a delivery until a gateway has taken it, as GitHub does when it is asked to.
     async fn send(&self, (guid, example): &(String, Example)) -> Result<()> {
-        let body = example.body.to_string();
-        let signature = github::sign(&self.secret, body.as_bytes());
         let begun = Instant::now();
         for gateway in self.gateways.iter().cycle() {
-            let request = self
-                .http
-                .post(format!("{gateway}/v1/webhooks/github"))
-                .header("content-type", "application/json")
-                .header("x-github-event", example.event)
-                .header("x-github-delivery", guid)
-                .header("x-hub-signature-256", &signature)
-                .body(body.clone());
+            let hook = format!("{gateway}/v1/webhooks/github");
+            let request = example.request(&self.http, &hook, guid, &self.secret);
             let said = match request.send().await {
                 Ok(answer) if answer.status() == 202 => return Ok(()),
                 Ok(answer) if answer.status().is_client_error() => {

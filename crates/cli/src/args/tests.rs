@@ -59,10 +59,10 @@ fn what_is_asked_for_is_understood() {
         "hold show docs/production",
         "history docs/production",
         "history docs/production --limit 5 --json",
-        "releases ban rel_01k8qv2h8cfk2t0v1e6m7r8x9c --reason r",
+        "releases ban rel_01k8qv2h8cfk2t0v1e6m7r8x9c --reason r --yes",
         "releases unban rel_01k8qv2h8cfk2t0v1e6m7r8x9c --reason r",
         "stop docs --reason r --for 2h",
-        "stop --reason r --for 30m --pause",
+        "stop --reason r --for 30m --pause --yes",
         "stop lift docs --reason r",
         "stop lift --reason r",
         "stop list",
@@ -97,7 +97,8 @@ fn previews_are_allowed_closed_and_asked_for() {
         "sites create docs --repository example/docs --previews forks --previews-age 12h",
         "sites show docs",
         "sites update docs --name Docs --previews repository --previews-age 30d",
-        "env close docs/pr-12 --reason r",
+        "env close docs/pr-12 --reason r --yes",
+        "env pushes docs/production --branch main --all-paths",
         "push 4ac21e0 --site docs",
         "push --site docs",
         "sites create docs --repository a/docs --source repository --folder public/",
@@ -108,6 +109,8 @@ fn previews_are_allowed_closed_and_asked_for() {
     for line in [
         "push",
         "env close docs/pr-12",
+        "env pushes docs/production --branch main --all-paths --path docs/",
+        "env pushes docs/production --none --all-paths",
         "sites update docs --previews all",
     ] {
         assert!(parse(line).is_err(), "{line}");

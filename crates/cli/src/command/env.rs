@@ -67,8 +67,11 @@ enum Command {
         place: Place,
         #[command(flatten)]
         pushes: RuleOptions,
+        /// Let every changed file count again; without it and --path, the patterns stay as they are
+        #[arg(long, requires = "branch", conflicts_with = "paths")]
+        all_paths: bool,
         /// Let no push deploy by itself any more
-        #[arg(long, conflicts_with_all = ["branch", "paths"])]
+        #[arg(long, conflicts_with_all = ["branch", "paths", "all_paths"])]
         none: bool,
     },
     /// Close a preview: nothing is reachable there any more, and nothing deploys there
@@ -78,6 +81,9 @@ enum Command {
         /// Why
         #[arg(long)]
         reason: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
     },
     /// Show how deployments go, or change it; what is not named stays as it is
     Policy {
@@ -243,13 +249,18 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         Command::Pushes {
             place,
             pushes,
+            all_paths,
             none,
         } => {
-            let rule = pushes.rule().or_else(|| none.then(PushRule::default));
-            let now = push_rule(&api, place, rule).await?;
+            let now = push_rule(&api, place, pushes, all_paths, none).await?;
             app.show(&now, render::environment::pushes);
         }
-        Command::Close { place, reason } => {
+        Command::Close { place, reason, yes } => {
+            let environment = subject::environment(&api, &place).await?;
+            let question = render::environment::closes(&environment);
+            if !app.output.confirm(&question, yes)? {
+                return Ok(Exit::Failed);
+            }
             let answer = close(&api, place, reason).await?;
             app.show(&answer, |answer| render::environment::full(answer, &look));
         }
@@ -262,22 +273,29 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
-/// Changes which pushes deploy, if a rule was named.
+/// Changes which pushes deploy, if a rule was named. A rule is written whole, so that what was not
+/// named of it is read before.
 async fn push_rule(
     api: &Api,
     place: Place,
-    pushes: Option<PushRule>,
+    named: RuleOptions,
+    all_paths: bool,
+    none: bool,
 ) -> Result<Environment, Error> {
     let now = subject::environment(api, &place).await?;
-    if pushes.is_none() {
+    let rule = named.rule().or_else(|| none.then(PushRule::default));
+    let Some(mut rule) = rule else {
         return Ok(now);
+    };
+    if rule.paths.is_empty() && !all_paths && !none {
+        rule.paths = now.pushes.map(|before| before.paths).unwrap_or_default();
     }
     let Place { site, environment } = place;
     api.act(UpdateEnvironmentRequest {
         site,
         environment,
         policy: None,
-        pushes,
+        pushes: Some(rule),
     })
     .await
 }

@@ -1,7 +1,8 @@
 //! `push`: what became of a commit that was pushed, everywhere.
 
-use candlefish_proto::deploy::ListTriggersRequest;
+use candlefish_proto::deploy::{GetSiteRequest, ListTriggersRequest};
 
+use super::subject::explained;
 use crate::{
     app::App,
     error::{Error, Exit},
@@ -34,13 +35,19 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     } else {
         usize::MAX
     };
+    let site = args.site;
     let request = ListTriggersRequest {
         commit: commit.clone(),
-        site: args.site,
+        site: site.clone(),
         ..ListTriggersRequest::default()
     };
     let answer = api.list(request, most).await?;
     let known = !answer.triggers.is_empty();
+    if !known && !site.is_empty() {
+        // The list of a site that does not exist is empty too.
+        let request = GetSiteRequest { site: site.clone() };
+        explained(&api, api.read(request).await, &site, None).await?;
+    }
     app.show(&answer, |answer| {
         render::push::text(&commit, answer, &app.output.look_out())
     });

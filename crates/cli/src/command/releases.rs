@@ -1,7 +1,9 @@
 //! `releases`: the content of a site, and what was banned or rejected.
 
 use candlefish_ids::ReleaseId;
-use candlefish_proto::deploy::{BanReleaseRequest, ClearReleaseRequest, ListReleasesRequest};
+use candlefish_proto::deploy::{
+    BanReleaseRequest, ClearReleaseRequest, GetReleaseRequest, ListReleasesRequest,
+};
 use clap::Subcommand;
 
 use super::subject::explained;
@@ -52,7 +54,13 @@ enum Command {
         reason: String,
     },
     /// Let a release go nowhere
-    Ban(Banned),
+    Ban {
+        #[command(flatten)]
+        banned: Banned,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
     /// Lift a ban
     Unban(Banned),
 }
@@ -103,8 +111,16 @@ async fn change(app: &App, api: &Api, command: Command) -> Result<Exit, Error> {
                 render::release::cleared(release, &environment)
             });
         }
-        Command::Ban(Banned { release, reason }) => {
+        Command::Ban {
+            banned: Banned { release, reason },
+            yes,
+        } => {
             let id = release.to_string();
+            let release = api.read(GetReleaseRequest { id: id.clone() }).await?;
+            let question = render::release::bans(&release);
+            if !app.output.confirm(&question, yes)? {
+                return Ok(Exit::Failed);
+            }
             let release = api.act(BanReleaseRequest { id, reason }).await?;
             app.show(&release, render::release::banned);
         }

@@ -3,7 +3,7 @@
 use candlefish_ids::StopId;
 use candlefish_proto::deploy::{LiftStopRequest, ListStopsRequest, SetStopRequest, Stop};
 use clap::Subcommand;
-use jiff::Span;
+use jiff::{Span, Timestamp, Zoned, tz::TimeZone};
 
 use super::subject::explained;
 use crate::{
@@ -45,6 +45,9 @@ struct Set {
     /// Pause what acts before its next step, instead of letting it through
     #[arg(long)]
     pause: bool,
+    /// Do not ask before everything is stopped
+    #[arg(long)]
+    yes: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -78,7 +81,14 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         Some(Command::Lift { stopped, reason }) => {
             let id = find(&api, stopped.unwrap_or_default()).await?;
             let stop = api.act(LiftStopRequest { id, reason }).await?;
-            app.show(&stop, render::stop::lifted);
+            let request = ListStopsRequest {
+                site: stop.site.clone(),
+                ..Default::default()
+            };
+            // The lift is done, whether or not this can be read.
+            let others = api.list(request, usize::MAX).await;
+            let others = others.map_err(|error| error.to_string());
+            app.show(&stop, |stop| render::stop::lifted(stop, &others, &look));
         }
         Some(Command::List { site, all, limit }) => {
             let site = site.unwrap_or_default();
@@ -92,32 +102,42 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             app.show(&answer, |answer| render::stop::list(answer, &look));
         }
         None => {
-            let stop = set(&api, args.set).await?;
+            let Some(stop) = set(app, &api, args.set).await? else {
+                return Ok(Exit::Failed);
+            };
             app.show(&stop, |stop| render::stop::set(stop, &look));
         }
     }
     Ok(Exit::Done)
 }
 
-async fn set(api: &Api, set: Set) -> Result<Stop, Error> {
+/// Asks where everything is meant, and sets; `None` when the answer is no.
+async fn set(app: &App, api: &Api, set: Set) -> Result<Option<Stop>, Error> {
     let site = set.site.unwrap_or_default();
-    // What was asked has no moment in it: the same asked again is the same.
-    let asked = SetStopRequest {
+    let lasts = set.lasts.unwrap_or_default();
+    let message = SetStopRequest {
         site: site.clone(),
         pauses: set.pause,
         reason: set.reason.unwrap_or_default(),
-        until: None,
+        until: Some(end(&clock::now(), lasts)?),
     };
-    let until = Some(end(set.lasts.unwrap_or_default())?);
-    let message = SetStopRequest {
-        until,
-        ..asked.clone()
+    // What was asked has no moment in it, but the length: the same asked again is the same.
+    let epoch = Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC);
+    let asked = SetStopRequest {
+        until: Some(end(&epoch, lasts)?),
+        ..message.clone()
     };
+    if site.is_empty() {
+        let question = render::stop::stops(&message, &app.output.look_err());
+        if !app.output.confirm(&question, set.yes)? {
+            return Ok(None);
+        }
+    }
     let answer = api.act_as(&asked, message).await.map(|(stop, _)| stop);
     if site.is_empty() {
-        return answer;
+        return answer.map(Some);
     }
-    explained(api, answer, &site, None).await
+    explained(api, answer, &site, None).await.map(Some)
 }
 
 /// The id of the stop that stands for this very site, or for everything.
@@ -142,9 +162,9 @@ async fn find(api: &Api, stopped: String) -> Result<String, Error> {
     })
 }
 
-/// When a stop of this length ends.
-fn end(lasts: Span) -> Result<prost_types::Timestamp, Error> {
-    let end = clock::now().checked_add(lasts).map_err(|source| {
+/// When a stop of this length ends that begins then.
+fn end(begins: &Zoned, lasts: Span) -> Result<prost_types::Timestamp, Error> {
+    let end = begins.checked_add(lasts).map_err(|source| {
         Error::wrong(
             format!("--for is out of range: {source}"),
             "Give a length such as 2h.",

@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, str::FromStr};
 
 use candlefish_proto::deploy::{
     Deployment, GetDeploymentRequest, Lane, ListDeploymentsRequest, ListDeploymentsResponse,
-    ListSitesRequest, ListTriggersRequest, ListTriggersResponse, trigger::Outcome,
+    ListSitesRequest, ListTriggersRequest, ListTriggersResponse, deployment::State,
+    trigger::Outcome,
 };
 
 use super::subject::{self, Place, Subject};
@@ -12,13 +13,23 @@ use crate::{
     api::Api,
     app::App,
     error::{Error, Exit},
-    render,
+    render::{self, lane::Around},
 };
 
 /// Digits of a commit.
 const DIGITS: std::ops::RangeInclusive<usize> = 7..=40;
-/// Sites that are looked through for a commit that no push told of.
+/// Sites that are looked through for a commit.
 const SITES: usize = 1000;
+/// Deployments of each state that are looked through for the first digits of one.
+const NEWEST: usize = 1000;
+/// The newest of all, then those that are open: what was asked for long ago may wait still.
+const STATES: [State; 5] = [
+    State::Unspecified,
+    State::Pending,
+    State::Running,
+    State::Waiting,
+    State::Cancelling,
+];
 
 /// Options of `why`.
 #[derive(Debug, clap::Args)]
@@ -68,27 +79,42 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         }
         return Ok(Exit::Done);
     };
-    let lane = match lane {
-        None => lane_of(&api, &deployment).await,
-        lane => lane,
-    };
+    let around = around(&api, &deployment, lane).await;
     app.show(&deployment, |deployment| {
-        render::blockers::why(deployment, lane.as_ref(), &look)
+        render::blockers::why(deployment, &around, &look)
     });
     Ok(Exit::Done)
 }
 
-/// What it waits in, while it may.
-async fn lane_of(api: &Api, deployment: &Deployment) -> Option<Lane> {
+/// The lane around it, read unless it is given. What cannot be read is told as that: the answer about
+/// the deployment stands.
+async fn around(api: &Api, deployment: &Deployment, lane: Option<Lane>) -> Around {
     if render::words::is_terminal(deployment.state()) {
-        return None;
+        return Around::Ended;
     }
-    let (site, environment) = (deployment.site.clone(), deployment.environment.clone());
-    // A preview's lane is nobody else's: without one there is nothing before it.
-    subject::lane(api, &Place { site, environment }).await.ok()
+    let lane = if let Some(lane) = lane {
+        lane
+    } else {
+        let (site, environment) = (deployment.site.clone(), deployment.environment.clone());
+        match subject::lane(api, &Place { site, environment }).await {
+            Ok(lane) => lane,
+            Err(error) => return Around::Unread(error.to_string()),
+        }
+    };
+    let first = lane.pending_deployment_ids.first();
+    let first = match first.filter(|id| **id != deployment.id).cloned() {
+        Some(id) => {
+            let read = api.read(GetDeploymentRequest { id }).await;
+            Some(read.map(Box::new).map_err(|error| error.to_string()))
+        }
+        None => None,
+    };
+    let lane = Box::new(lane);
+    Around::Shared { lane, first }
 }
 
-/// Why each deployment of a commit is not moving; when none is open, what became of its pushes.
+/// Why each deployment of a commit is not moving; when none is open, what became of its pushes, or
+/// of what was asked for without one.
 async fn of_commit(app: &App, commit: String) -> Result<Exit, Error> {
     let api = app.api()?;
     let look = app.output.look_out();
@@ -97,36 +123,37 @@ async fn of_commit(app: &App, commit: String) -> Result<Exit, Error> {
         ..ListTriggersRequest::default()
     };
     let pushes = api.list(request, usize::MAX).await?;
-    let mut open = Vec::new();
-    for id in open_of(&api, &commit, &pushes).await? {
-        let deployment = api.read(GetDeploymentRequest { id }).await?;
-        let lane = lane_of(&api, &deployment).await;
-        open.push((deployment, lane));
-    }
-    if open.is_empty() {
-        let known = !pushes.triggers.is_empty();
+    let (mut found, ended) = deployments_of(&api, &commit, &pushes).await?;
+    if found.is_empty() && !pushes.triggers.is_empty() {
         app.show(&pushes, |pushes| render::push::text(&commit, pushes, &look));
-        return Ok(if known { Exit::Done } else { Exit::Failed });
+        return Ok(Exit::Done);
     }
-    let all = ListDeploymentsResponse {
-        deployments: open.iter().map(|(one, _)| one.clone()).collect(),
-        ..ListDeploymentsResponse::default()
-    };
-    app.show(&all, |_all| {
-        let told = open
-            .iter()
-            .map(|(one, lane)| render::blockers::why_there(one, lane.as_ref(), &look));
-        told.collect::<Vec<_>>().join("\n\n")
-    });
+    if found.is_empty() {
+        found = ended;
+    }
+    if found.is_empty() {
+        app.show(&pushes, |_none| render::push::nothing(&commit));
+        return Ok(Exit::Failed);
+    }
+    let mut told = Vec::new();
+    let mut all = ListDeploymentsResponse::default();
+    for id in found {
+        let deployment = api.read(GetDeploymentRequest { id }).await?;
+        let around = around(&api, &deployment, None).await;
+        told.push(render::blockers::why_there(&deployment, &around, &look));
+        all.deployments.push(deployment);
+    }
+    app.show(&all, |_all| told.join("\n\n"));
     Ok(Exit::Done)
 }
 
-/// The open deployments of a commit: those that pushes made, and those that calls asked for.
-async fn open_of(
+/// The deployments of a commit: those that are open, made by pushes or asked for by calls; and the
+/// newest that has ended of each environment.
+async fn deployments_of(
     api: &Api,
     commit: &str,
     pushes: &ListTriggersResponse,
-) -> Result<BTreeSet<String>, Error> {
+) -> Result<(BTreeSet<String>, BTreeSet<String>), Error> {
     let is_open = |state| !render::words::is_terminal(state);
     let mut open: BTreeSet<String> = pushes
         .triggers
@@ -134,27 +161,60 @@ async fn open_of(
         .filter(|one| one.outcome() == Outcome::Created && is_open(one.deployment_state()))
         .map(|one| one.deployment_id.clone())
         .collect();
-    let told = pushes.triggers.iter().map(|one| one.commit.as_str());
-    let whole: BTreeSet<&str> = told
-        .chain([commit])
-        .filter(|one| one.len() == *DIGITS.end())
-        .collect();
+    let (mut ended, mut places) = (BTreeSet::new(), BTreeSet::new());
+    let whole = whole(api, commit, pushes).await?;
     if whole.is_empty() {
-        return Ok(open);
+        return Ok((open, ended));
     }
     let sites = api.list(ListSitesRequest::default(), SITES).await?.sites;
     for (site, commit) in sites
         .iter()
-        .flat_map(|site| whole.iter().map(move |commit| (site, *commit)))
+        .flat_map(|site| whole.iter().map(move |commit| (site, commit)))
     {
         let request = ListDeploymentsRequest {
             site: site.slug.clone(),
-            commit: commit.to_owned(),
+            commit: commit.clone(),
             ..ListDeploymentsRequest::default()
         };
-        let listed = api.list(request, usize::MAX).await?.deployments;
-        let listed = listed.into_iter().filter(|one| is_open(one.state()));
-        open.extend(listed.map(|one| one.id));
+        // Newest first.
+        for one in api.list(request, usize::MAX).await?.deployments {
+            if is_open(one.state()) {
+                open.insert(one.id);
+            } else if places.insert((one.site, one.environment)) {
+                ended.insert(one.id);
+            }
+        }
     }
-    Ok(open)
+    Ok((open, ended))
+}
+
+/// The whole commits that begin with these digits: pushes tell them, and where no push came, the
+/// deployments that were asked for.
+async fn whole(
+    api: &Api,
+    commit: &str,
+    pushes: &ListTriggersResponse,
+) -> Result<BTreeSet<String>, Error> {
+    let is_whole = |one: &str| one.len() >= *DIGITS.end();
+    let told = pushes.triggers.iter().map(|one| one.commit.as_str());
+    let mut whole: BTreeSet<String> = told
+        .chain([commit])
+        .filter(|one| is_whole(one))
+        .map(str::to_owned)
+        .collect();
+    if !whole.is_empty() {
+        return Ok(whole);
+    }
+    for state in STATES {
+        let request = ListDeploymentsRequest {
+            state: state.into(),
+            ..ListDeploymentsRequest::default()
+        };
+        let listed = api.list(request, NEWEST).await?.deployments;
+        let commits = listed
+            .into_iter()
+            .filter_map(|one| Some(one.release?.commit));
+        whole.extend(commits.filter(|one| is_whole(one) && one.starts_with(commit)));
+    }
+    Ok(whole)
 }

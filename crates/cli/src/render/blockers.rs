@@ -1,12 +1,16 @@
 //! Why something is not moving: since when, who can clear it, and how.
 
 use candlefish_proto::deploy::{
-    Blocker, Deployment, Environment, Lane,
+    Blocker, Deployment, Environment,
     blocker::Kind,
     deployment::{self, State},
 };
 
-use super::{Look, Tone, ending, environment, pad, release, stop, words};
+use super::{
+    Look, Tone, ending, environment,
+    lane::{self, Around},
+    pad, release, words,
+};
 
 const NAME: usize = 12;
 
@@ -73,8 +77,23 @@ fn who(deployment: &Deployment) -> &str {
     }
 }
 
-/// Why a deployment is not moving.
-pub(crate) fn why(deployment: &Deployment, lane: Option<&Lane>, look: &Look) -> String {
+/// Why a deployment is not moving, and what there is around it.
+pub(crate) fn why(deployment: &Deployment, around: &Around, look: &Look) -> String {
+    let mut lines = told(deployment, look);
+    if words::is_terminal(deployment.state()) {
+        return lines.join("\n");
+    }
+    if deployment.blockers.iter().any(stands) {
+        lines.push(String::new());
+    }
+    lines.extend(lane::lines(deployment, around, look));
+    lines.extend(overtaken(deployment, look));
+    lines.extend(lane::first(around, look));
+    lines.join("\n")
+}
+
+/// What a deployment is, and each reason why it is not moving.
+pub(super) fn told(deployment: &Deployment, look: &Look) -> Vec<String> {
     let state = deployment.state();
     let title = deployment
         .release
@@ -83,57 +102,43 @@ pub(crate) fn why(deployment: &Deployment, lane: Option<&Lane>, look: &Look) -> 
         .unwrap_or_default();
     let who = who(deployment);
     let asked = words::ago(deployment.created_at.as_ref(), &look.now);
-    let subject = format!("{}  {title} ({who}, {asked})", deployment.id);
+    let subject = format!("  {}  {title} ({who}, {asked})", deployment.id);
     if words::is_terminal(state) {
-        let ended = format!("  {subject} is over: {}", words::state(state));
+        let ended = format!("{subject} is over: {}", words::state(state));
         let next = ending::next(deployment)
             .into_iter()
             .map(|line| format!("  {line}"));
         return std::iter::once(ending::with_reason(&ended, deployment))
             .chain(next)
-            .collect::<Vec<_>>()
-            .join("\n");
+            .collect();
     }
     let standing: Vec<_> = deployment.blockers.iter().filter(|b| stands(b)).collect();
     if standing.is_empty() {
-        let doing = ending::with_reason(
-            &format!("  {subject} is {}", words::state(state)),
-            deployment,
-        );
-        let mut lines = vec![
-            doing,
+        let doing = format!("{subject} is {}", words::state(state));
+        return vec![
+            ending::with_reason(&doing, deployment),
             format!(
                 "  Nothing blocks it. Watch: candlefish watch {}",
                 deployment.id
             ),
         ];
-        lines.extend(overtaken(deployment, look));
-        return lines.join("\n");
     }
-    let mut lines = vec![
-        format!(
-            "  {subject} is {}:",
-            if state == State::Cancelling {
-                "being undone"
-            } else {
-                "waiting"
-            }
-        ),
-        String::new(),
-    ];
+    let doing = if state == State::Cancelling {
+        "being undone"
+    } else {
+        "waiting"
+    };
+    let mut lines = vec![format!("{subject} is {doing}:"), String::new()];
     for (place, blocker) in standing.iter().enumerate() {
         lines.extend(numbered(place + 1, blocker, look));
     }
-    lines.push(String::new());
-    lines.push(before(deployment, lane));
-    lines.extend(overtaken(deployment, look));
-    lines.join("\n")
+    lines
 }
 
 /// Why a deployment is not moving, with where that is.
-pub(crate) fn why_there(deployment: &Deployment, lane: Option<&Lane>, look: &Look) -> String {
+pub(crate) fn why_there(deployment: &Deployment, around: &Around, look: &Look) -> String {
     let place = format!("{}/{}", deployment.site, deployment.environment);
-    format!("{place}\n{}", why(deployment, lane, look))
+    format!("{place}\n{}", why(deployment, around, look))
 }
 
 /// Whether a newer commit can take its place, and who decides that.
@@ -204,38 +209,6 @@ fn owner(blocker: &Blocker) -> String {
     }
 }
 
-/// Who is before it in the lane.
-fn before(deployment: &Deployment, lane: Option<&Lane>) -> String {
-    let Some(lane) = lane else {
-        return "  Before it: nothing.".to_owned();
-    };
-    if lane.acting_deployment_id == deployment.id {
-        return format!(
-            "  It has the lane; {} after it.",
-            match lane.pending_deployment_ids.len() {
-                0 => "nothing waits".to_owned(),
-                1 => "1 deployment waits".to_owned(),
-                more => format!("{more} deployments wait"),
-            }
-        );
-    }
-    let acting = Some(&lane.acting_deployment_id).filter(|id| !id.is_empty());
-    let pending = lane
-        .pending_deployment_ids
-        .iter()
-        .take_while(|id| **id != deployment.id);
-    let ids: Vec<_> = acting
-        .into_iter()
-        .chain(pending)
-        .map(String::as_str)
-        .collect();
-    if ids.is_empty() {
-        "  Before it: nothing.".to_owned()
-    } else {
-        format!("  Before it: {}.", ids.join(", "))
-    }
-}
-
 /// An environment in which nothing waits.
 pub(crate) fn idle(environment: &Environment, look: &Look) -> String {
     let place = format!("{}/{}", environment.site, environment.slug);
@@ -253,19 +226,6 @@ pub(crate) fn idle(environment: &Environment, look: &Look) -> String {
         return format!("  {place} is closed, and nothing deploys there any more: {words}");
     }
     let mut lines = vec![format!("  Nothing waits for {place}: {live}.")];
-    if let Some(hold) = &environment.hold {
-        let since = words::ago(hold.since.as_ref(), &look.now);
-        lines.push(format!(
-            "  It is held by {} ({since}): \"{}\"",
-            hold.by, hold.reason
-        ));
-        lines.push(format!(
-            "  lift: candlefish hold lift {place} --reason \"…\"   (approver)"
-        ));
-    }
-    for one in &environment.stops {
-        lines.push(format!("  The line is stopped: {}", stop::line(one, look)));
-        lines.push(format!("  lift: {}   (approver)", stop::lift(one)));
-    }
+    lines.extend(lane::of_environment(environment, look));
     lines.join("\n")
 }

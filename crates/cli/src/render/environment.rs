@@ -136,6 +136,22 @@ fn live(environment: &Environment, look: &Look) -> Vec<String> {
     lines
 }
 
+/// Asks before a preview is closed.
+pub(crate) fn closes(environment: &Environment) -> String {
+    let acting = Some(environment.acting_deployment_id.clone()).filter(|id| !id.is_empty());
+    let pending = Some(environment.pending_count).filter(|pending| *pending > 0);
+    let pending = pending.map(|pending| words::counted(pending, "waiting deployment"));
+    let ending: Vec<_> = acting.into_iter().chain(pending).collect();
+    let ends = match ending.as_slice() {
+        [] => String::new(),
+        ending => format!(" It ends {}.", ending.join(" and ")),
+    };
+    format!(
+        "  Close {}/{}? {} serves nothing from then on, and nothing deploys there.{ends}",
+        environment.site, environment.slug, environment.url
+    )
+}
+
 /// By whom a preview was closed, when and why.
 pub(crate) fn closed(closing: &Closing, look: &Look) -> String {
     let when = words::ago(closing.since.as_ref(), &look.now);
@@ -262,7 +278,7 @@ pub(crate) fn policy(policy: &Policy, look: &Look) -> String {
 }
 
 fn strategy(policy: &Policy) -> String {
-    let name = words::strategy(policy.strategy.as_ref());
+    let mut name = words::strategy(policy.strategy.as_ref()).to_owned();
     let bake = match policy.strategy.as_ref().and_then(|s| s.kind.as_ref()) {
         Some(strategy::Kind::Rolling(rolling)) => rolling.bake.as_ref(),
         Some(strategy::Kind::BlueGreen(blue_green)) => blue_green.bake.as_ref(),
@@ -275,13 +291,14 @@ fn strategy(policy: &Policy) -> String {
             let interval = words::length(canary.interval.as_ref())
                 .map(words::duration)
                 .unwrap_or_default();
-            return format!("{name} {}, each {interval}", weights.join(", "));
+            name = format!("{name} {}, each {interval}", weights.join(", "));
+            canary.bake.as_ref()
         }
         Some(strategy::Kind::Recreate(_)) | None => None,
     };
     match words::length(bake) {
         Some(bake) if !bake.is_zero() => format!("{name}, bake {}", words::duration(bake)),
-        _ => name.to_owned(),
+        _ => name,
     }
 }
 

@@ -8,6 +8,11 @@ use candlefish_proto::deploy::{
 
 use super::{Look, Tone, words};
 
+/// Where to look for a push that is not known here.
+const DELIVERIES: &str = "\
+Has it reached Candlefish? GitHub lists each delivery with our answer under the repository's
+Settings, Webhooks, Recent deliveries; Redeliver there sends one again, and a repeat is harmless.";
+
 /// Every push of a commit, newest first, and what became of it everywhere.
 pub(crate) fn text(commit: &str, answer: &ListTriggersResponse, look: &Look) -> String {
     if answer.triggers.is_empty() {
@@ -98,8 +103,16 @@ fn unknown(commit: &str) -> String {
     }
     let short = words::short_commit(commit);
     format!(
-        "Nothing is known of a push of {short}, or nothing that this token may see.\n\
-         Has it reached Candlefish? GitHub lists each delivery with our answer under the repository's\n\
-         Settings, Webhooks, Recent deliveries; Redeliver there sends one again, and a repeat is harmless."
+        "Nothing is known of a push of {short}, or nothing that this token may see.\n{DELIVERIES}"
+    )
+}
+
+/// Neither a push nor a deployment, or none that this token may see.
+pub(crate) fn nothing(commit: &str) -> String {
+    let short = words::short_commit(commit);
+    format!(
+        "Neither a push nor a deployment of {short} is known, or none that this token may see.\n\
+         What was deployed without a push, and has ended long ago, is found by the whole commit.\n\
+         {DELIVERIES}"
     )
 }

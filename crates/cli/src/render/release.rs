@@ -94,12 +94,22 @@ pub(crate) fn cleared(release: &Release, environment: &str) -> String {
     )
 }
 
+/// Asks before a release is banned.
+pub(crate) fn bans(release: &Release) -> String {
+    format!(
+        "  Ban {} of {} ({})? It goes nowhere from then on, and what waits with it ends.",
+        release.id,
+        release.site,
+        origin(release)
+    )
+}
+
 /// What a ban means.
 pub(crate) fn banned(release: &Release) -> String {
     let id = &release.id;
     format!(
-        "{id} goes nowhere from now on, and what waits with it ends. Where it is live or acts, it stays: \
-         candlefish rollback, cancel or abort.\nlift: candlefish releases unban {id} --reason \"…\""
+        "{id} goes nowhere from now on, and what waits with it ends. Where it is live or acts, it stays until \
+         a rollback, cancel or abort.\nlift: candlefish releases unban {id} --reason \"…\""
     )
 }
 

@@ -1,6 +1,6 @@
 //! Stops of the line.
 
-use candlefish_proto::deploy::{ListStopsResponse, Stop};
+use candlefish_proto::deploy::{ListStopsResponse, SetStopRequest, Stop};
 
 use super::{Look, Tone, table::Table, words};
 
@@ -67,9 +67,52 @@ pub(crate) fn set(stop: &Stop, look: &Look) -> String {
     .join("\n")
 }
 
-/// What a lift means.
-pub(crate) fn lifted(stop: &Stop) -> String {
-    format!("{} goes on: what the stop kept has its turn.", scope(stop))
+/// Asks before everything is stopped.
+pub(crate) fn stops(asked: &SetStopRequest, look: &Look) -> String {
+    let until = words::moment(asked.until.as_ref())
+        .map(|until| format!(" until {}", words::clock(until, &look.now)))
+        .unwrap_or_default();
+    let acts = if asked.pauses {
+        "what acts is paused"
+    } else {
+        "what acts is let through"
+    };
+    format!("  Stop everything{until}? Nothing but a rollback begins on any site, and {acts}.")
+}
+
+/// What a lift means, beside what stands there still, or why that could not be read.
+pub(crate) fn lifted(
+    stop: &Stop,
+    others: &Result<ListStopsResponse, String>,
+    look: &Look,
+) -> String {
+    let scope = scope(stop);
+    let others = match others {
+        Ok(others) => others.stops.as_slice(),
+        Err(why) => {
+            return format!(
+                "The stop of {scope} is lifted. What else is stopped could not be read: {why}\n\
+                 See: candlefish stop list"
+            );
+        }
+    };
+    // What stops a part lets the rest go on.
+    let goes_on = !others
+        .iter()
+        .any(|one| one.site.is_empty() || one.site == stop.site);
+    let first = match (goes_on, others.is_empty()) {
+        (true, true) => format!("{scope} goes on: what the stop kept has its turn."),
+        (true, false) => "Everything else goes on: what the stop kept has its turn.".to_owned(),
+        (false, _) => format!("The stop of {scope} is lifted, but another keeps it:"),
+    };
+    let others = others.iter().flat_map(|one| {
+        let stands = format!("still stopped: {}", line(one, look));
+        [stands, format!("lift: {}", lift(one))]
+    });
+    std::iter::once(first)
+        .chain(others)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// All stops.

@@ -6,13 +6,17 @@
 )]
 
 mod access;
+mod asks;
 mod cli;
 mod deploys;
 mod ends;
 mod events;
+mod pushes;
 mod repeats;
 mod rolls_back;
 mod server;
 mod services;
+mod stops;
 #[cfg(target_os = "linux")]
 mod terminal;
+mod why;

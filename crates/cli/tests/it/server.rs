@@ -16,9 +16,10 @@ use axum::{
 use candlefish_proto::{
     access::access_service_server::AccessServiceServer,
     deploy::{
-        Deployment, ReleaseLimits, deployment::State as DeploymentState,
+        Deployment, Lane, PushRule, ReleaseLimits, Stop, deployment::State as DeploymentState,
         deployment_service_server::DeploymentServiceServer,
         release_service_server::ReleaseServiceServer, site_service_server::SiteServiceServer,
+        stop_service_server::StopServiceServer, trigger_service_server::TriggerServiceServer,
     },
     event::{WatchEventsResponse, event_service_server::EventServiceServer},
 };
@@ -64,6 +65,14 @@ pub(crate) struct World {
     pub(crate) cursors: Vec<String>,
     /// The deployment as it is.
     pub(crate) deployment: Deployment,
+    /// All others, newest first.
+    pub(crate) others: Vec<Deployment>,
+    /// The lane of every environment; `None` as of a server that lost it.
+    pub(crate) lane: Option<Lane>,
+    /// Which pushes deploy, everywhere.
+    pub(crate) pushes: PushRule,
+    /// What is stopped.
+    pub(crate) stops: Vec<Stop>,
 }
 
 /// The world behind the services.
@@ -103,6 +112,13 @@ impl Shared {
         let world = self.lock();
         let named = world.calls.iter().filter(|(called, ..)| *called == name);
         named.filter_map(|(_, key, _)| key.clone()).collect()
+    }
+
+    /// The Debug texts of all calls of one name.
+    pub(crate) fn asked(&self, name: &str) -> Vec<String> {
+        let world = self.lock();
+        let named = world.calls.iter().filter(|(called, ..)| *called == name);
+        named.map(|(.., request)| request.clone()).collect()
     }
 
     pub(crate) fn wait_until(&self, what: &str, claim: impl Fn(&World) -> bool) {
@@ -177,6 +193,8 @@ fn routes(world: &Shared) -> Routes {
         .add_service(DeploymentServiceServer::new(world.clone()))
         .add_service(AccessServiceServer::new(world.clone()))
         .add_service(EventServiceServer::new(world.clone()))
+        .add_service(StopServiceServer::new(world.clone()))
+        .add_service(TriggerServiceServer::new(world.clone()))
 }
 
 async fn store(

@@ -8,6 +8,7 @@ use candlefish_proto::{
     deploy::{
         self as pb, deployment_service_server::DeploymentService,
         release_service_server::ReleaseService, site_service_server::SiteService,
+        stop_service_server::StopService, trigger_service_server::TriggerService,
     },
     event::{self as ev, event_service_server::EventService},
 };
@@ -84,7 +85,11 @@ impl SiteService for Shared {
             environment: slug,
         } = request.into_inner();
         if site == "docs" && ["production", "staging"].contains(&slug.as_str()) {
-            return Ok(Response::new(environment(&slug)));
+            let pushes = Some(self.lock().pushes.clone());
+            return Ok(Response::new(pb::Environment {
+                pushes,
+                ..environment(&slug)
+            }));
         }
         Err(Status::not_found("there is no such environment"))
     }
@@ -106,15 +111,43 @@ impl SiteService for Shared {
         Ok(Response::new(environment("production")))
     }
 
+    async fn update_environment(
+        &self,
+        request: Request<pb::UpdateEnvironmentRequest>,
+    ) -> Answer<pb::Environment> {
+        self.take("update_environment", &request)?;
+        let pb::UpdateEnvironmentRequest {
+            environment: slug,
+            pushes,
+            ..
+        } = request.into_inner();
+        Ok(Response::new(pb::Environment {
+            pushes,
+            ..environment(&slug)
+        }))
+    }
+
+    async fn close_environment(
+        &self,
+        request: Request<pb::CloseEnvironmentRequest>,
+    ) -> Answer<pb::Environment> {
+        self.take("close_environment", &request)?;
+        Ok(Response::new(environment(&request.get_ref().environment)))
+    }
+
+    async fn get_lane(&self, request: Request<pb::GetLaneRequest>) -> Answer<pb::Lane> {
+        self.take("get_lane", &request)?;
+        let lane = self.lock().lane.clone();
+        lane.map(Response::new)
+            .ok_or_else(|| Status::internal("something failed inside Candlefish"))
+    }
+
     absent! {
         create_site(pb::CreateSiteRequest) -> Site;
         update_site(pb::UpdateSiteRequest) -> Site;
         create_environment(pb::CreateEnvironmentRequest) -> Environment;
-        update_environment(pb::UpdateEnvironmentRequest) -> Environment;
-        close_environment(pb::CloseEnvironmentRequest) -> Environment;
         set_hold(pb::SetHoldRequest) -> Environment;
         list_history(pb::ListHistoryRequest) -> ListHistoryResponse;
-        get_lane(pb::GetLaneRequest) -> Lane;
     }
 }
 
@@ -226,10 +259,18 @@ impl ReleaseService for Shared {
         Ok(Response::new(release(&world)))
     }
 
+    async fn get_release(&self, request: Request<pb::GetReleaseRequest>) -> Answer<pb::Release> {
+        self.take("get_release", &request)?;
+        Ok(Response::new(release(&self.lock())))
+    }
+
+    async fn ban_release(&self, request: Request<pb::BanReleaseRequest>) -> Answer<pb::Release> {
+        self.take("ban_release", &request)?;
+        Ok(Response::new(release(&self.lock())))
+    }
+
     absent! {
-        get_release(pb::GetReleaseRequest) -> Release;
         list_releases(pb::ListReleasesRequest) -> ListReleasesResponse;
-        ban_release(pb::BanReleaseRequest) -> Release;
         clear_release(pb::ClearReleaseRequest) -> Release;
     }
 }
@@ -253,7 +294,49 @@ impl DeploymentService for Shared {
         request: Request<pb::GetDeploymentRequest>,
     ) -> Answer<pb::Deployment> {
         self.take("get_deployment", &request)?;
-        Ok(Response::new(self.lock().deployment.clone()))
+        let world = self.lock();
+        let id = &request.get_ref().id;
+        let other = world.others.iter().find(|one| one.id == *id);
+        Ok(Response::new(other.unwrap_or(&world.deployment).clone()))
+    }
+
+    async fn list_deployments(
+        &self,
+        request: Request<pb::ListDeploymentsRequest>,
+    ) -> Answer<pb::ListDeploymentsResponse> {
+        self.take("list_deployments", &request)?;
+        let pb::ListDeploymentsRequest {
+            site,
+            state,
+            commit,
+            page_size,
+            page_token,
+            ..
+        } = request.into_inner();
+        // As the server does, which takes whole commits only, and those of a site.
+        if !commit.is_empty() && (commit.len() != 40 || site.is_empty()) {
+            return Err(Status::invalid_argument("not a commit of a site"));
+        }
+        let world = self.lock();
+        let fits = |one: &&pb::Deployment| {
+            let of = one.release.as_ref().map(|of| of.commit.as_str());
+            (site.is_empty() || one.site == site)
+                && (state == 0 || one.state == state)
+                && (commit.is_empty() || of == Some(&commit))
+        };
+        let begin = page_token.parse().unwrap_or(0);
+        let size = usize::try_from(page_size).unwrap();
+        let all: Vec<_> = world.others.iter().filter(fits).cloned().collect();
+        let end = begin + size;
+        let next_page_token = if end < all.len() {
+            end.to_string()
+        } else {
+            String::new()
+        };
+        Ok(Response::new(pb::ListDeploymentsResponse {
+            deployments: all.into_iter().skip(begin).take(size).collect(),
+            next_page_token,
+        }))
     }
 
     async fn watch_deployment(
@@ -311,7 +394,6 @@ impl DeploymentService for Shared {
     }
 
     absent! {
-        list_deployments(pb::ListDeploymentsRequest) -> ListDeploymentsResponse;
         list_steps(pb::ListStepsRequest) -> ListStepsResponse;
         list_logs(pb::ListLogsRequest) -> ListLogsResponse;
         list_blockers(pb::ListBlockersRequest) -> ListBlockersResponse;
@@ -319,6 +401,52 @@ impl DeploymentService for Shared {
         retry_deployment(pb::RetryDeploymentRequest) -> Deployment;
         advance_deployment(pb::AdvanceDeploymentRequest) -> Deployment;
         pin_deployment(pb::PinDeploymentRequest) -> Deployment;
+    }
+}
+
+#[tonic::async_trait]
+impl StopService for Shared {
+    async fn set_stop(&self, request: Request<pb::SetStopRequest>) -> Answer<pb::Stop> {
+        self.take("set_stop", &request)?;
+        let pb::SetStopRequest { site, until, .. } = request.into_inner();
+        Ok(Response::new(pb::Stop {
+            site,
+            until,
+            ..Default::default()
+        }))
+    }
+
+    async fn lift_stop(&self, request: Request<pb::LiftStopRequest>) -> Answer<pb::Stop> {
+        self.take("lift_stop", &request)?;
+        let mut world = self.lock();
+        let id = &request.get_ref().id;
+        let place = world.stops.iter().position(|one| one.id == *id).unwrap();
+        Ok(Response::new(world.stops.remove(place)))
+    }
+
+    async fn list_stops(
+        &self,
+        request: Request<pb::ListStopsRequest>,
+    ) -> Answer<pb::ListStopsResponse> {
+        self.take("list_stops", &request)?;
+        let site = &request.get_ref().site;
+        let fits = |one: &&pb::Stop| site.is_empty() || one.site.is_empty() || one.site == *site;
+        let stops = self.lock().stops.iter().filter(fits).cloned().collect();
+        Ok(Response::new(pb::ListStopsResponse {
+            stops,
+            ..Default::default()
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl TriggerService for Shared {
+    async fn list_triggers(
+        &self,
+        request: Request<pb::ListTriggersRequest>,
+    ) -> Answer<pb::ListTriggersResponse> {
+        self.take("list_triggers", &request)?;
+        Ok(Response::new(pb::ListTriggersResponse::default()))
     }
 }
 

@@ -100,6 +100,21 @@ fn a_rollback_asks_and_does_what_was_answered() {
 }
 
 #[test]
+fn the_stop_of_everything_asks_and_does_what_was_answered() {
+    let server = Server::start();
+    let cli = Cli::new(&server.url());
+    let line = "stop --reason r --for 30m";
+    let refused = at_terminal(&cli, line, "n\n").code(1);
+    assert!(
+        refused.out.contains("Stop everything until "),
+        "{refused:#?}"
+    );
+    assert!(server.world.keys("set_stop").is_empty());
+    at_terminal(&cli, line, "y\n").code(0);
+    assert_eq!(server.world.keys("set_stop").len(), 1);
+}
+
+#[test]
 fn a_missing_site_is_asked_for() {
     let server = Server::start();
     server.world.lock().deployment = live(State::Succeeded, 9);

@@ -107,8 +107,16 @@ pub(crate) async fn roll_back(
         leaves_release_id: Some(choice.leaves),
     };
     accept(ctx, &mut tx, &mut lane, id, new).await?;
-    let deployment = Some(view::load(ctx, &mut tx, id).await?);
-    let answer = pb::Rollback { deployment, ..told };
+    let deployment = view::load(ctx, &mut tx, id).await?;
+    if deployment.finished_at.is_some() {
+        // Banned since it was chosen: what acts must not have given way to nothing.
+        let words = format!("{}: choose again", deployment.message);
+        return Err(Refusal::new(Code::FailedPrecondition, "release-banned", words).into());
+    }
+    let answer = pb::Rollback {
+        deployment: Some(deployment),
+        ..told
+    };
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
     ctx.commit(tx).await?;
     tracing::info!(

@@ -128,7 +128,7 @@ async fn find_already(
 }
 
 /// What [`find_before`] finds, locked against being collected. One that was collected between the
-/// two looks is left out of the second.
+/// two looks, or banned, is left out of the second.
 async fn find_kept_before(
     tx: &mut Tx,
     environment: &Environment,
@@ -136,7 +136,7 @@ async fn find_kept_before(
 ) -> Result<Option<ReleaseId>, Error> {
     while let Some(found) = find_before(tx, environment.id, leaves).await? {
         let wanted = share_release(tx, environment, found).await?;
-        if wanted.is_some_and(|wanted| wanted.collected_at.is_none()) {
+        if wanted.is_some_and(|wanted| wanted.collected_at.is_none() && wanted.ban.is_none()) {
             return Ok(Some(found));
         }
     }

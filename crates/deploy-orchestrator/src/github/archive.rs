@@ -44,8 +44,12 @@ use crate::{
     step::worker::chain,
 };
 
-/// What may not be there yet, or broke on its way, is tried so often before it counts as gone.
+/// What may not be there yet, or came broken, is tried so often before it counts as gone.
 const TRIES: i32 = 3;
+/// Between two of these tries; the second pause is twice as long.
+const REFUSED_PAUSE: Duration = Duration::from_secs(15);
+/// What waits has so long once GitHub can be asked again.
+const GRACE: Duration = Duration::from_mins(5);
 /// Who brings the content.
 const ACTOR: &str = "github";
 /// Read and sent at once, and pieces that wait.
@@ -58,6 +62,8 @@ pub(super) struct Wanted {
     pub(super) release: ReleaseId,
     pub(super) claim: i64,
     pub(super) attempts: i32,
+    /// Tries before that GitHub refused, or that brought no archive.
+    pub(super) refusals: i32,
     /// The slug.
     pub(super) site: String,
     pub(super) repository: String,
@@ -97,24 +103,42 @@ enum Unfinished {
 
 impl Unfinished {
     /// The commit has no content, and will have none.
-    const fn is_final(&self, attempts: i32) -> bool {
+    fn is_final(&self, refusals: i32) -> bool {
         match self {
             Self::GitHub(Error::Repository { .. } | Error::Large { .. }) => true,
-            // Who may not ask may be allowed to; what GitHub does not know may be on its way.
-            Self::GitHub(Error::Refused { status, .. }) => {
-                !matches!(status, 401 | 403) && attempts >= TRIES
-            }
             Self::Archive(error) if error.is_final() => true,
-            Self::Archive(archive::Error::Broken(_)) => attempts >= TRIES,
+            _ => self.is_refusal() && refusals + 1 >= TRIES,
+        }
+    }
+
+    /// It may be final: what GitHub does not know may be on its way, what came broken may come whole.
+    fn is_refusal(&self) -> bool {
+        match self {
+            // Who may not ask may be allowed to.
+            Self::GitHub(error @ Error::Refused { .. }) => !error.is_for_want_of_rights(),
+            Self::Archive(archive::Error::Broken(_)) => true,
             _ => false,
         }
     }
 
-    const fn left(&self) -> Option<Duration> {
-        match self {
+    /// GitHub's fault, or the way's, and nobody's who waits.
+    const fn is_outage(&self) -> bool {
+        matches!(self, Self::GitHub(error) if error.is_outage())
+    }
+
+    /// How long until the next try.
+    fn pause(&self, wanted: &Wanted) -> Duration {
+        let said = match self {
             Self::GitHub(error) => error.left(),
             _ => None,
-        }
+        };
+        said.unwrap_or_else(|| {
+            if self.is_refusal() {
+                REFUSED_PAUSE * u32::try_from(wanted.refusals + 1).unwrap_or(1)
+            } else {
+                Config::backoff(wanted.attempts - 1)
+            }
+        })
     }
 }
 
@@ -200,7 +224,7 @@ async fn turn(ctx: &Ctx, github: &GitHub, wanted: &Wanted) -> Result<(), Unfinis
         return forget(ctx, wanted).await;
     };
     let words = chain(&error);
-    if error.is_final(wanted.attempts) {
+    if error.is_final(wanted.refusals) {
         tracing::warn!(
             release.id = %wanted.release, repository = wanted.repository, commit = wanted.commit,
             error = %words, "a pushed commit has no content"
@@ -212,11 +236,14 @@ async fn turn(ctx: &Ctx, github: &GitHub, wanted: &Wanted) -> Result<(), Unfinis
         release.id = %wanted.release, repository = wanted.repository, commit = wanted.commit,
         error = %words, "the content of a pushed commit is not there yet"
     );
-    let pause = error.left();
-    let pause = pause.unwrap_or_else(|| Config::backoff(wanted.attempts - 1));
-    let mut conn = ctx.pool.acquire().await?;
-    store::put_archive_off(&mut conn, wanted, pause, &words).await?;
-    drop(conn);
+    let pause = error.pause(wanted);
+    let mut tx = ctx.pool.begin().await?;
+    store::put_archive_off(&mut tx, wanted, pause, &words, error.is_refusal()).await?;
+    if error.is_outage() {
+        // Its deadline is for those who can do something about it.
+        store::prolong_content(&mut tx, wanted, pause + GRACE).await?;
+    }
+    tx.commit().await?;
     // So that the blocker says why, and when again.
     Ok(lane::content_arrived(ctx, wanted.release).await?)
 }

@@ -17,16 +17,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Error, GitHub, store,
-    write::{MOST_REFUSALS, pause},
+    turns::{self, Turn, Unfinished, mark},
 };
-use crate::{Config, ctx::Ctx, site::host, step::worker::chain};
+use crate::{ctx::Ctx, site::host};
 
 /// Of what somebody else said, as much as is shown.
 const WORDS_MAX: usize = 300;
 
 /// A turn: a comment that does not say what is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Turn {
+pub(super) struct CommentTurn {
     pub(super) site_id: SiteId,
     pub(super) number: i32,
     pub(super) claim: i64,
@@ -64,17 +64,6 @@ pub(super) enum Mark {
     Told,
 }
 
-/// Why a turn brought nothing.
-#[derive(Debug, thiserror::Error)]
-enum Unfinished {
-    #[error("read or write what a comment says")]
-    Sql(#[from] sqlx::Error),
-    #[error("tell GitHub")]
-    GitHub(#[from] Error),
-    #[error("another turn has begun")]
-    Overtaken,
-}
-
 /// A closed preview was opened again: its comment is kept up to date once more.
 pub(crate) async fn open_again(
     conn: &mut PgConnection,
@@ -85,54 +74,68 @@ pub(crate) async fn open_again(
 
 /// Keeps comments up to date until `stopping`.
 pub(crate) async fn run(ctx: Ctx, github: GitHub, stopping: CancellationToken) {
-    loop {
-        if let Err(error) = look(&ctx, &github, &stopping).await {
-            tracing::debug!(error = %chain(&error), "no comment was changed; the next look does");
-        }
-        tokio::select! {
-            () = stopping.cancelled() => return,
-            () = tokio::time::sleep(ctx.config.sweep.min(Duration::from_secs(1))) => {}
+    turns::run::<CommentTurn>(ctx, github, stopping).await;
+}
+
+impl Turn for CommentTurn {
+    type Mark = Mark;
+
+    async fn note(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+        store::note_comments(conn).await
+    }
+
+    async fn claim(conn: &mut PgConnection, lease: Duration) -> Result<Option<Self>, sqlx::Error> {
+        store::claim_comment(conn, lease).await
+    }
+
+    async fn carry(&self, ctx: &Ctx, github: &GitHub) -> Result<(), Unfinished> {
+        carry(ctx, github, self).await
+    }
+
+    async fn mark(&self, conn: &mut PgConnection, mark: Mark) -> Result<bool, sqlx::Error> {
+        store::mark_comment(conn, self, mark).await
+    }
+
+    async fn put_off(
+        &self,
+        conn: &mut PgConnection,
+        pause: Duration,
+        note: &str,
+        given_up: bool,
+    ) -> Result<(), sqlx::Error> {
+        store::put_comment_off(conn, self, pause, note, given_up).await
+    }
+
+    fn attempts(&self) -> i32 {
+        self.attempts
+    }
+
+    /// What somebody deleted is not made again.
+    fn is_gone(&self, error: &Error) -> bool {
+        error.is_not_found() && self.github_id.is_some()
+    }
+
+    fn log(&self, error: &str, given_up: bool) {
+        let (repository, pull_request) = (&self.repository, self.number);
+        if given_up {
+            tracing::warn!(
+                repository,
+                pull_request,
+                error,
+                "GitHub refuses a comment: it is not told again"
+            );
+        } else {
+            tracing::info!(
+                repository,
+                pull_request,
+                error,
+                "a comment does not say yet what is"
+            );
         }
     }
 }
 
-async fn look(ctx: &Ctx, github: &GitHub, stopping: &CancellationToken) -> Result<(), sqlx::Error> {
-    let settings = github.settings();
-    // As long as all calls of a turn may take together.
-    let lease = (settings.timeout + settings.write_pause) * 5;
-    let mut conn = ctx.pool.acquire().await?;
-    store::note_comments(&mut conn).await?;
-    drop(conn);
-    while !stopping.is_cancelled() {
-        let mut tx = ctx.pool.begin().await?;
-        let Some(turn) = store::claim_comment(&mut tx, lease).await? else {
-            return Ok(());
-        };
-        tx.commit().await?;
-        let Err(error) = carry(ctx, github, &turn).await else {
-            continue;
-        };
-        let words = chain(&error);
-        tracing::info!(
-            repository = turn.repository, pull_request = turn.number, error = %words,
-            "a comment does not say yet what is"
-        );
-        let (pause, given_up) = match &error {
-            Unfinished::GitHub(error) => (
-                pause(error, turn.attempts, settings.timeout),
-                // What somebody deleted is not made again.
-                error.is_not_found() && turn.github_id.is_some()
-                    || error.is_final() && turn.attempts >= MOST_REFUSALS,
-            ),
-            Unfinished::Sql(_) | Unfinished::Overtaken => (Config::backoff(turn.attempts), false),
-        };
-        let mut conn = ctx.pool.acquire().await?;
-        store::put_comment_off(&mut conn, &turn, pause, &words, given_up).await?;
-    }
-    Ok(())
-}
-
-async fn carry(ctx: &Ctx, github: &GitHub, turn: &Turn) -> Result<(), Unfinished> {
+async fn carry(ctx: &Ctx, github: &GitHub, turn: &CommentTurn) -> Result<(), Unfinished> {
     let host = host::of_environment(
         &turn.shown.site,
         &turn.shown.environment,
@@ -170,15 +173,6 @@ async fn carry(ctx: &Ctx, github: &GitHub, turn: &Turn) -> Result<(), Unfinished
             }
             Err(error.into())
         }
-    }
-}
-
-async fn mark(ctx: &Ctx, turn: &Turn, mark: Mark) -> Result<(), Unfinished> {
-    let mut conn = ctx.pool.acquire().await?;
-    if store::mark_comment(&mut conn, turn, mark).await? {
-        Ok(())
-    } else {
-        Err(Unfinished::Overtaken)
     }
 }
 

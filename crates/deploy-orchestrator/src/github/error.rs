@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// The call that asks where an App is installed.
+pub(super) const INSTALLATION: &str = "installation";
+
 /// Why a call brought nothing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -105,16 +108,60 @@ impl Error {
         matches!(self, Self::Refused { .. } | Self::Repository { .. })
     }
 
+    /// GitHub's fault, or the way's: it may be asked again, and brings something else then.
+    pub(crate) const fn is_outage(&self) -> bool {
+        matches!(
+            self,
+            Self::Resting { .. }
+                | Self::Limited { .. }
+                | Self::Failed { .. }
+                | Self::Late { .. }
+                | Self::Unreached { .. }
+                | Self::Unreadable { .. }
+                | Self::Broken { .. }
+        )
+    }
+
+    /// Who asks may not: somebody can let them. An App that is not installed is answered so as well.
+    pub(crate) fn is_for_want_of_rights(&self) -> bool {
+        match self {
+            Self::Refused { call, status, .. } => {
+                matches!(status, 401 | 403) || *status == 404 && *call == INSTALLATION
+            }
+            _ => false,
+        }
+    }
+
     /// What is asked for is not there, or may not be seen.
     pub(crate) const fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { status: 404, .. })
     }
 
-    /// When it may be asked again, where GitHub or the breaker says.
-    pub(crate) const fn left(&self) -> Option<Duration> {
+    /// When it may be asked again, where GitHub or the breaker says: in whole milliseconds, for the
+    /// database knows no nanoseconds, and refuses them.
+    pub(crate) fn left(&self) -> Option<Duration> {
         match self {
-            Self::Resting { left } | Self::Limited { left } => Some(*left),
+            Self::Resting { left } | Self::Limited { left } => {
+                let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+                Some(Duration::from_millis(millis.saturating_add(1)))
+            }
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::postgres::types::PgInterval;
+
+    use super::*;
+
+    #[test]
+    fn what_is_left_can_be_stored() {
+        let left = Duration::from_nanos(1_234_567_891);
+        let error = Error::Resting { left };
+        assert!(PgInterval::try_from(left).is_err());
+        assert_eq!(error.left(), Some(Duration::from_millis(1_235)));
+        PgInterval::try_from(error.left().unwrap()).unwrap();
     }
 }

@@ -6,7 +6,7 @@ use octocrab::{Octocrab, models::InstallationId};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use super::{Error, client::GitHub};
+use super::{Error, client::GitHub, error::INSTALLATION};
 
 /// Whose budget a call spends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,7 +45,7 @@ impl Installations {
             id
         } else {
             let path = format!("/repos/{repository}/installation");
-            let found: Found = github.ask_as_app("installation", &path).await?;
+            let found: Found = github.ask_as_app(INSTALLATION, &path).await?;
             self.by_repository.lock().await.insert(key, found.id);
             found.id
         };
@@ -65,9 +65,16 @@ impl Installations {
         })
     }
 
-    /// The App may have been installed anew since.
+    /// The App may have been installed anew since: neither who speaks for the repository nor the
+    /// token of whoever did is known any more.
     pub(super) async fn forget(&self, repository: &str) {
-        let mut known = self.by_repository.lock().await;
-        known.remove(&repository.to_lowercase());
+        let known = self
+            .by_repository
+            .lock()
+            .await
+            .remove(&repository.to_lowercase());
+        if let Some(id) = known {
+            self.by_id.lock().await.remove(&id);
+        }
     }
 }

@@ -7,7 +7,7 @@ mod deployment;
 mod sweep;
 
 pub(super) use archive::{
-    claim_archive, forget_archive, keep_archive, note_archives, put_archive_off,
+    claim_archive, forget_archive, keep_archive, note_archives, prolong_content, put_archive_off,
 };
 pub(super) use comment::{
     claim_comment, mark_comment, note_comments, open_comment, put_comment_off,
@@ -16,7 +16,9 @@ pub(super) use comparison::{
     claim_pair, forget_unanswered, list_lanes_to_choose, note_unrelated, put_pair_off,
     save_relation,
 };
-pub(super) use deployment::{claim_turn, mark_turn, note_deployments, put_turn_off};
+pub(super) use deployment::{
+    claim_deployment, mark_deployment, note_deployments, put_deployment_off, tell_live_again,
+};
 pub(super) use sweep::{
     claim_repository, finish_repository, forget_repository, list_followed, note_app,
     note_redelivery, note_repositories, save_seen,

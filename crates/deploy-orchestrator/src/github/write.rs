@@ -13,21 +13,20 @@
 
 use std::time::Duration;
 
-use candlefish_ids::DeploymentId;
+use candlefish_ids::{DeploymentId, EnvironmentId};
+use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Error, GitHub, store,
+    GitHub, store,
+    turns::{self, Turn, Unfinished, mark},
     writing::{NewDeployment, NewStatus},
 };
-use crate::{Config, ctx::Ctx, site::host, step::worker::chain};
-
-/// Tries after which something that GitHub refuses is let be.
-pub(super) const MOST_REFUSALS: i32 = 6;
+use crate::{ctx::Ctx, site::host};
 
 /// A turn: something that GitHub does not know yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Turn {
+pub(super) struct DeploymentTurn {
     pub(super) deployment: DeploymentId,
     pub(super) claim: i64,
     pub(super) attempts: i32,
@@ -45,7 +44,7 @@ pub(super) struct Turn {
     pub(super) state: String,
 }
 
-impl Turn {
+impl DeploymentTurn {
     /// `docs/production`, as GitHub shows it.
     fn place(&self) -> String {
         format!("{}/{}", self.site, self.environment)
@@ -64,86 +63,70 @@ pub(super) enum Mark {
     Told,
 }
 
-/// Why a turn brought nothing.
-#[derive(Debug, thiserror::Error)]
-enum Unfinished {
-    #[error("read or write what GitHub knows")]
-    Sql(#[from] sqlx::Error),
-    #[error("tell GitHub")]
-    GitHub(#[from] Error),
-    #[error("another turn has begun")]
-    Overtaken,
+/// Traffic came back to a release of which GitHub was told that it is inactive.
+pub(crate) async fn tell_live_again(
+    conn: &mut PgConnection,
+    environment: EnvironmentId,
+) -> Result<(), sqlx::Error> {
+    store::tell_live_again(conn, environment).await
 }
 
 /// Tells until `stopping`.
 pub(crate) async fn run(ctx: Ctx, github: GitHub, stopping: CancellationToken) {
-    loop {
-        if let Err(error) = look(&ctx, &github, &stopping).await {
-            tracing::debug!(error = %chain(&error), "GitHub was told nothing; the next look does");
-        }
-        tokio::select! {
-            () = stopping.cancelled() => return,
-            () = tokio::time::sleep(ctx.config.sweep.min(Duration::from_secs(1))) => {}
-        }
-    }
+    turns::run::<DeploymentTurn>(ctx, github, stopping).await;
 }
 
-async fn look(ctx: &Ctx, github: &GitHub, stopping: &CancellationToken) -> Result<(), sqlx::Error> {
-    let settings = github.settings();
-    // As long as all calls of a turn may take together.
-    let lease = (settings.timeout + settings.write_pause) * 5;
-    let mut conn = ctx.pool.acquire().await?;
-    store::note_deployments(&mut conn).await?;
-    drop(conn);
-    while !stopping.is_cancelled() {
-        let mut tx = ctx.pool.begin().await?;
-        let Some(turn) = store::claim_turn(&mut tx, lease).await? else {
-            return Ok(());
+impl Turn for DeploymentTurn {
+    type Mark = Mark;
+
+    async fn note(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+        store::note_deployments(conn).await
+    }
+
+    async fn claim(conn: &mut PgConnection, lease: Duration) -> Result<Option<Self>, sqlx::Error> {
+        store::claim_deployment(conn, lease).await
+    }
+
+    async fn carry(&self, ctx: &Ctx, github: &GitHub) -> Result<(), Unfinished> {
+        let id = match self.github_id {
+            Some(id) => id,
+            None => create(ctx, github, self).await?,
         };
-        tx.commit().await?;
-        let Err(error) = carry(ctx, github, &turn).await else {
-            continue;
-        };
-        let words = chain(&error);
-        tracing::info!(deployment.id = %turn.deployment, error = %words, "GitHub does not know it yet");
-        let (pause, given_up) = match &error {
-            Unfinished::GitHub(error) => (
-                pause(error, turn.attempts, settings.timeout),
-                error.is_final() && turn.attempts >= MOST_REFUSALS,
-            ),
-            Unfinished::Sql(_) | Unfinished::Overtaken => (Config::backoff(turn.attempts), false),
-        };
+        tell(ctx, github, self, id).await
+    }
+
+    async fn mark(&self, conn: &mut PgConnection, mark: Mark) -> Result<bool, sqlx::Error> {
+        store::mark_deployment(conn, self, mark).await
+    }
+
+    async fn put_off(
+        &self,
+        conn: &mut PgConnection,
+        pause: Duration,
+        note: &str,
+        given_up: bool,
+    ) -> Result<(), sqlx::Error> {
+        store::put_deployment_off(conn, self, pause, note, given_up).await
+    }
+
+    fn attempts(&self) -> i32 {
+        self.attempts
+    }
+
+    fn log(&self, error: &str, given_up: bool) {
+        let id = self.deployment;
         if given_up {
             tracing::warn!(
-                deployment.id = %turn.deployment, error = %words,
+                deployment.id = %id, error,
                 "GitHub refuses to know of a deployment: it is not told again"
             );
+        } else {
+            tracing::info!(deployment.id = %id, error, "GitHub does not know it yet");
         }
-        let mut conn = ctx.pool.acquire().await?;
-        store::put_turn_off(&mut conn, &turn, pause, &words, given_up).await?;
-    }
-    Ok(())
-}
-
-/// How long until the next turn; a call that may still be on its way is given its time.
-pub(super) fn pause(error: &Error, attempts: i32, quiet: Duration) -> Duration {
-    let pause = error.left().unwrap_or_else(|| Config::backoff(attempts));
-    if error.may_have_worked() {
-        pause.max(quiet)
-    } else {
-        pause
     }
 }
 
-async fn carry(ctx: &Ctx, github: &GitHub, turn: &Turn) -> Result<(), Unfinished> {
-    let id = match turn.github_id {
-        Some(id) => id,
-        None => create(ctx, github, turn).await?,
-    };
-    tell(ctx, github, turn, id).await
-}
-
-async fn create(ctx: &Ctx, github: &GitHub, turn: &Turn) -> Result<u64, Unfinished> {
+async fn create(ctx: &Ctx, github: &GitHub, turn: &DeploymentTurn) -> Result<u64, Unfinished> {
     let ours = turn.deployment.to_string();
     let environment = turn.place();
     let new = NewDeployment {
@@ -178,7 +161,12 @@ async fn create(ctx: &Ctx, github: &GitHub, turn: &Turn) -> Result<u64, Unfinish
     Ok(id)
 }
 
-async fn tell(ctx: &Ctx, github: &GitHub, turn: &Turn, id: u64) -> Result<(), Unfinished> {
+async fn tell(
+    ctx: &Ctx,
+    github: &GitHub,
+    turn: &DeploymentTurn,
+    id: u64,
+) -> Result<(), Unfinished> {
     let (repository, state) = (&turn.repository, &turn.state);
     let is_there = turn.telling == *state && github.has_status(repository, id, state).await?;
     if is_there {
@@ -202,13 +190,4 @@ async fn tell(ctx: &Ctx, github: &GitHub, turn: &Turn, id: u64) -> Result<(), Un
         return Err(error.into());
     }
     mark(ctx, turn, Mark::Told).await
-}
-
-async fn mark(ctx: &Ctx, turn: &Turn, mark: Mark) -> Result<(), Unfinished> {
-    let mut conn = ctx.pool.acquire().await?;
-    if store::mark_turn(&mut conn, turn, mark).await? {
-        Ok(())
-    } else {
-        Err(Unfinished::Overtaken)
-    }
 }

@@ -120,15 +120,7 @@ pub(super) fn lead(
 /// Decides.
 pub(crate) fn plan(picture: &Picture, ancestry: &dyn Ancestry) -> Plan {
     let ready: Vec<&Contender> = picture.pending.iter().filter(|one| one.sealed).collect();
-    let superseded: Vec<Superseded> = ready
-        .iter()
-        .filter(|one| one.kind == Kind::Standard)
-        .filter_map(|one| superseded(one, &ready, picture, ancestry))
-        .collect();
-    let standing: Vec<&Contender> = ready
-        .into_iter()
-        .filter(|one| superseded.iter().all(|ended| ended.id != one.id))
-        .collect();
+    let (standing, superseded) = stand(&ready, picture, ancestry);
     let undo_acting_for = undo_acting_for(picture, &standing, ancestry);
     let grant = if picture.acting.is_none() {
         next(picture, &standing, ancestry)
@@ -140,6 +132,47 @@ pub(crate) fn plan(picture: &Picture, ancestry: &dyn Ancestry) -> Plan {
         undo_acting_for,
         grant,
     }
+}
+
+/// Who of those that are ready stands, and who gave way. First to what is live or acts, then to what
+/// descends from it, at last to what merely came later: each by an order without circles, among those
+/// that the one before left. All by one rule could end them all, each for the next.
+fn stand<'a>(
+    ready: &[&'a Contender],
+    picture: &Picture,
+    ancestry: &dyn Ancestry,
+) -> (Vec<&'a Contender>, Vec<Superseded>) {
+    let mut superseded = Vec::new();
+    let mut standing: Vec<&Contender> = ready.to_vec();
+    let is_standard = |one: &Contender| one.kind == Kind::Standard;
+    standing.retain(|one| {
+        let by = is_standard(one)
+            .then(|| gives_way(one, picture, ancestry))
+            .flatten();
+        superseded.extend(by.clone());
+        by.is_none()
+    });
+    for rule in [Rule::Descends, Rule::Later] {
+        let among = standing.clone();
+        standing.retain(|one| {
+            let open = is_standard(one) && !one.pinned;
+            let others = among
+                .iter()
+                .rev()
+                .filter(|other| open && is_standard(other));
+            let by = { others }
+                .find(|other| rule.takes_place_of(other, one, picture.order, ancestry))
+                .map(|other| Superseded {
+                    id: one.id,
+                    by: other.id,
+                    backwards: one.admission > other.admission,
+                });
+            superseded.extend(by.clone());
+            by.is_none()
+        });
+    }
+    superseded.sort_by_key(|ended| ready.iter().position(|one| one.id == ended.id));
+    (standing, superseded)
 }
 
 fn next(
@@ -158,12 +191,8 @@ fn next(
     Some(pinned.unwrap_or(first).id)
 }
 
-fn superseded(
-    one: &Contender,
-    ready: &[&Contender],
-    picture: &Picture,
-    ancestry: &dyn Ancestry,
-) -> Option<Superseded> {
+/// What is live or acts, and newer.
+fn gives_way(one: &Contender, picture: &Picture, ancestry: &dyn Ancestry) -> Option<Superseded> {
     let older_than = |commit: &str| ancestry.descends(commit, &one.commit);
     if let Some(live) = picture
         .live
@@ -185,42 +214,43 @@ fn superseded(
             && acting.contender.kind == Kind::Standard
             && older_than(&acting.contender.commit)
     });
-    if let Some(acting) = acting {
-        return Some(Superseded {
-            id: one.id,
-            by: acting.contender.id,
-            backwards: true,
-        });
-    }
-    ready
-        .iter()
-        .rev()
-        .find(|other| {
-            other.kind == Kind::Standard && takes_place_of(other, one, picture.order, ancestry)
-        })
-        .map(|other| Superseded {
-            id: one.id,
-            by: other.id,
-            backwards: one.admission > other.admission,
-        })
+    acting.map(|acting| Superseded {
+        id: one.id,
+        by: acting.contender.id,
+        backwards: true,
+    })
 }
 
-/// Among pending ones, `newer` takes the place of `one`.
-fn takes_place_of(
-    newer: &Contender,
-    one: &Contender,
-    order: Order,
-    ancestry: &dyn Ancestry,
-) -> bool {
-    if newer.id == one.id {
-        return false;
-    }
-    let descends = ancestry.descends(&newer.commit, &one.commit);
-    let later = newer.admission > one.admission;
-    match order {
-        // One that descends follows those before it; a late older commit has no turn.
-        Order::Queue => descends && !later,
-        Order::Latest => descends || (later && !ancestry.descends(&one.commit, &newer.commit)),
+/// Why one takes another's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    /// Its commit descends from the other's.
+    Descends,
+    /// It came later, and nothing relates their commits.
+    Later,
+}
+
+impl Rule {
+    /// Among those that wait, `newer` takes the place of `one`.
+    fn takes_place_of(
+        self,
+        newer: &Contender,
+        one: &Contender,
+        order: Order,
+        ancestry: &dyn Ancestry,
+    ) -> bool {
+        let descends = ancestry.descends(&newer.commit, &one.commit);
+        let later = newer.admission > one.admission;
+        newer.id != one.id
+            && match (self, order) {
+                // One that descends follows those before it; a late older commit has no turn.
+                (Self::Descends, Order::Queue) => descends && !later,
+                (Self::Descends, Order::Latest) => descends,
+                (Self::Later, Order::Queue) => false,
+                (Self::Later, Order::Latest) => {
+                    later && !ancestry.descends(&one.commit, &newer.commit)
+                }
+            }
     }
 }
 
@@ -243,7 +273,9 @@ fn undo_acting_for(
         .rev()
         .find(|one| {
             one.kind == Kind::Standard
-                && takes_place_of(one, &acting.contender, picture.order, ancestry)
+                && [Rule::Descends, Rule::Later].iter().any(|rule| {
+                    rule.takes_place_of(one, &acting.contender, picture.order, ancestry)
+                })
         })
         .map(|one| one.id)
 }

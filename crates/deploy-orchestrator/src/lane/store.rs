@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use crate::{
     ctx::{Tx, read, stored},
-    deployment::Deployment,
+    deployment::{Deployment, plan::Kind},
+    github,
 };
 
 mod seen;
@@ -214,6 +215,9 @@ pub(crate) async fn set_live(tx: &mut Tx, deployment: &Deployment) -> Result<(),
     )
     .execute(&mut **tx)
     .await?;
+    if deployment.kind == Kind::Rollback {
+        github::write::tell_live_again(tx, deployment.environment_id).await?;
+    }
     Ok(())
 }
 
@@ -236,20 +240,34 @@ pub(crate) async fn restore_live(tx: &mut Tx, deployment: &Deployment) -> Result
     )
     .execute(&mut **tx)
     .await?;
+    github::write::tell_live_again(tx, deployment.environment_id).await?;
     Ok(())
 }
 
-/// Lanes where something is pending, with its content, and nothing acts.
-pub(crate) async fn list_idle_with_pending(
+/// Lanes after one, by id, that may have missed something: where what is pending has its content and
+/// nothing acts, or still says that its content is missing; where its release is banned; and where it
+/// says that a stop keeps it, though none does, or another one for longer.
+pub(crate) async fn list_unheard(
     conn: &mut PgConnection,
+    after: Option<EnvironmentId>,
+    limit: i64,
 ) -> Result<Vec<EnvironmentId>, sqlx::Error> {
     let ids = sqlx::query_scalar!(
         "SELECT DISTINCT p.environment_id FROM deployment p
-         JOIN release r ON r.id = p.release_id AND r.state = 'sealed'
-         WHERE p.state = 'pending' AND NOT EXISTS (
-             SELECT 1 FROM deployment a WHERE a.environment_id = p.environment_id
-             AND a.state IN ('running', 'waiting', 'cancelling'))
-         LIMIT 200"
+         JOIN release r ON r.id = p.release_id
+         LEFT JOIN blocker b ON b.deployment_id = p.id AND b.cleared_at IS NULL
+         WHERE p.state = 'pending' AND p.environment_id > $1 AND (
+             r.state = 'sealed' AND b.kind = 'content'
+             OR r.state = 'sealed' AND NOT EXISTS (
+                 SELECT 1 FROM deployment a WHERE a.environment_id = p.environment_id
+                 AND a.state IN ('running', 'waiting', 'cancelling'))
+             OR EXISTS (SELECT 1 FROM ban x WHERE x.release_id = r.id AND x.cleared_at IS NULL)
+             OR b.kind = 'stop' AND NOT EXISTS (
+                 SELECT 1 FROM stop t WHERE t.ended_at IS NULL AND t.until > (SELECT clock())
+                 AND t.until = b.until AND (t.site_id = p.site_id OR t.site_id IS NULL)))
+         ORDER BY p.environment_id LIMIT $2",
+        after.map_or(Uuid::nil(), EnvironmentId::uuid),
+        limit
     )
     .fetch_all(conn)
     .await?;

@@ -65,7 +65,13 @@ async fn end_all(
         let Some(mut ending) = deployment::store::lock(tx, one).await? else {
             continue;
         };
-        if ending.state.is_terminal() || matches!(ending.state, State::Cancelling { .. }) {
+        if ending.state.is_terminal() {
+            continue;
+        }
+        // What is undone returns to nothing, also when the preview is open again by then.
+        ending.previous_release_id = None;
+        if matches!(ending.state, State::Cancelling { .. }) {
+            deployment::store::save(tx, &mut ending).await?;
             continue;
         }
         let change = Change::new(Event::Stops(Cause::Cancelled), by, message.clone());

@@ -5,7 +5,7 @@ use candlefish_ids::{DeploymentId, EnvironmentId};
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
-use super::{store, worker::chain};
+use super::worker::chain;
 use crate::{
     ctx::Ctx,
     deployment::{
@@ -38,7 +38,6 @@ pub(crate) async fn run(ctx: Ctx, stopping: CancellationToken) {
 pub(crate) async fn sweep(ctx: &Ctx) -> Result<(), Error> {
     let mut conn = ctx.pool.acquire().await?;
     let late = list_late(&mut conn).await?;
-    let idle = lane::store::list_idle_with_pending(&mut conn).await?;
     drop(conn);
     // One lane that cannot be moved must not keep the others.
     for (environment, deployment) in late {
@@ -48,26 +47,19 @@ pub(crate) async fn sweep(ctx: &Ctx) -> Result<(), Error> {
             );
         }
     }
-    for environment in idle {
-        if let Err(error) = grant(ctx, environment).await {
-            tracing::warn!(
-                environment.id = %environment, error = %chain(&error), "a lane could not choose"
-            );
-        }
-    }
-    after_stops(ctx).await
-}
-
-/// Ends the stops whose time has passed, and lets the lanes choose that waited for one that ended:
-/// all of them, page by page, for a stop of everything may have kept thousands.
-async fn after_stops(ctx: &Ctx) -> Result<(), Error> {
     if let Err(error) = stop::lift::end_expired(ctx).await {
         tracing::warn!(error = %chain(&error), "a stop whose time has passed did not end");
     }
+    choose_again(ctx).await
+}
+
+/// Lets the lanes choose that may have missed something: all of them, page by page, for a stop of
+/// everything may have kept thousands.
+async fn choose_again(ctx: &Ctx) -> Result<(), Error> {
     let mut after = None;
     loop {
         let mut conn = ctx.pool.acquire().await?;
-        let left = store::paused::list_left(&mut conn, after, LANES).await?;
+        let left = lane::store::list_unheard(&mut conn, after, LANES).await?;
         drop(conn);
         after = left.last().copied();
         if after.is_none() {

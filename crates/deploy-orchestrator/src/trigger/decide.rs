@@ -1,6 +1,8 @@
 //! What becomes of a push: one trigger for each site environment that it could concern, each in a
 //! transaction that holds the environment's lane.
 
+use std::collections::HashSet;
+
 use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId};
 
 use super::{
@@ -14,7 +16,7 @@ use crate::{
     deployment,
     lane::{self, store::Lane},
     release::expected::{self, Expected, OfCommit},
-    site::{self, Environment},
+    site::{self, Environment, policy::Order},
 };
 
 /// Decides a push everywhere. What is decided already stays as it is.
@@ -188,14 +190,50 @@ async fn judge(tx: &mut Tx, environment: &Environment, push: &Push) -> Result<Ju
         Found::Rejected(judged) => return Ok(judged),
         Found::Release(release) => release,
     };
-    if let Some(there) = store::find_joinable(tx, environment, &push.after).await? {
+    let there = store::find_joinable(tx, environment, &push.after).await?;
+    let live = environment.live.as_ref();
+    let live = live.and_then(|live| live.deployment_id);
+    // What is live may be about to give way.
+    if let Some(there) = there.filter(|there| Some(*there) != live) {
         return Ok(there_already(there));
     }
     if let Some(newer) = find_newer(tx, environment, &push.after).await? {
         let words = format!("{newer} has a newer commit; to go back, roll back");
         return Ok(Judged::Known(Outcome::Superseded(newer), words));
     }
+    if let Some(there) = there {
+        return Ok(there_already(there));
+    }
+    if let Some(later) = moved_on(tx, environment, push).await? {
+        let words = format!(
+            "{} was pushed elsewhere after it: {later} is what was pushed last",
+            push.branch()
+        );
+        return Ok(Judged::Known(Outcome::Superseded(later), words));
+    }
     made_of(tx, environment, push, release).await
+}
+
+/// The deployment of what the branch was pushed to after this, where nothing is known to relate the
+/// two: this delivery is late, and history may have been rewritten. Of related ones the lane knows the
+/// order. In a queue this one has its turn yet as long as the other waits.
+async fn moved_on(
+    tx: &mut Tx,
+    environment: &Environment,
+    push: &Push,
+) -> Result<Option<DeploymentId>, Error> {
+    let later = store::find_later_push(tx, environment.id, push).await?;
+    let is_queue = environment.policy.order == Order::Queue;
+    let Some(later) = later.filter(|later| !(is_queue && later.waits)) else {
+        return Ok(None);
+    };
+    let related = lane::store::Related {
+        site: environment.site_id,
+        commits: vec![push.after.clone(), later.commit],
+    };
+    let pairs = lane::store::list_descents(tx, &[related]).await?;
+    let unrelated = pairs.iter().all(HashSet::is_empty);
+    Ok(unrelated.then_some(later.deployment))
 }
 
 /// The release of a commit, when it may be deployed.

@@ -8,7 +8,7 @@ use crate::{ctx::Tx, site::Environment};
 /// The deployment that a push of this release's commit made here, joined by the call that asks for
 /// one; none when there is none, or another call joined it. The lane is locked.
 ///
-/// A deployment that never had its content is over: the call makes another. One that has other
+/// A deployment that is over, such as one that never had its content, is left: the call makes another. One that has other
 /// content of the same commit is another too.
 pub(crate) async fn join(
     tx: &mut Tx,
@@ -16,7 +16,7 @@ pub(crate) async fn join(
     release: ReleaseId,
 ) -> Result<Option<DeploymentId>, sqlx::Error> {
     let now = tx.now();
-    let Some(found) = store::find_unjoined(tx, environment.id, release).await? else {
+    let Some(found) = store::find_unjoined(tx, environment, release).await? else {
         return Ok(None);
     };
     if !found.same && !found.open {

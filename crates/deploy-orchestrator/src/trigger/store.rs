@@ -13,7 +13,7 @@ mod newest;
 mod overdue;
 
 pub(super) use list::{Asked, list};
-pub(super) use newest::find_newest_push;
+pub(super) use newest::{find_later_push, find_newest_push};
 pub(super) use overdue::{Overdue, close_content, list_overdue};
 
 use super::{About, Delivery, outcome::Outcome, push::Push};
@@ -235,9 +235,9 @@ pub(super) async fn find_same_push(
         return Ok(None);
     };
     let row = sqlx::query!(
-        "SELECT deployment_id FROM trigger WHERE environment_id = $1 AND commit = $2
-             AND (before_commit = $3 AND pushed_at = $4
-                  OR swept AND pushed_at >= $4 AND branch = $5) ORDER BY id LIMIT 1",
+        "SELECT deployment_id FROM trigger WHERE environment_id = $1 AND commit = $2 AND branch = $5
+             AND (before_commit = $3 AND pushed_at = $4 OR swept AND pushed_at >= $4)
+         ORDER BY id LIMIT 1",
         environment.uuid(),
         push.after,
         push.before,
@@ -352,13 +352,20 @@ pub(super) struct Joinable {
     pub(super) open: bool,
 }
 
-/// The newest deployment that a push of a release's commit made here, and that no call joined.
-/// Needs the lane's lock.
+/// The newest deployment that a push of a release's commit made here, and that no call joined: one
+/// that is open or live, that gave way to a newer one, or that a person cancelled lately. One that
+/// ended otherwise is over: who asks for the release now wants another. Needs the lane's lock.
 pub(super) async fn find_unjoined(
     conn: &mut PgConnection,
-    environment: EnvironmentId,
+    environment: &Environment,
     release: ReleaseId,
 ) -> Result<Option<Joinable>, sqlx::Error> {
+    let lately = environment.policy.content_deadline;
+    let lately = PgInterval::try_from(lately).map_err(sqlx::Error::Encode)?;
+    let live = environment
+        .live
+        .as_ref()
+        .and_then(|live| live.deployment_id);
     let row = sqlx::query!(
         r#"SELECT t.id, d.id AS deployment_id, d.release_id = w.id AS "same!",
                   d.state = 'pending' AND r.state <> 'sealed' AS "open!"
@@ -368,10 +375,13 @@ pub(super) async fn find_unjoined(
            JOIN release r ON r.id = d.release_id
            WHERE w.id = $2 AND w.commit <> '' AND NOT w.dirty
              AND t.outcome = 'created' AND t.joined_at IS NULL
-             AND NOT (d.state = 'failed' AND d.started_at IS NULL)
+             AND (d.finished_at IS NULL OR d.state = 'superseded' OR d.id = $3
+                  OR (d.state = 'cancelled' AND d.finished_at > clock() - $4::interval))
            ORDER BY t.id DESC LIMIT 1"#,
-        environment.uuid(),
-        release.uuid()
+        environment.id.uuid(),
+        release.uuid(),
+        live.map(DeploymentId::uuid),
+        lately
     )
     .fetch_optional(conn)
     .await?;

@@ -34,8 +34,10 @@ pub(super) struct OfDeployment {
     pub(super) state: String,
     pub(super) message: String,
     pub(super) superseded_by: Option<DeploymentId>,
-    /// It made live what is live now.
+    /// Its release is live now.
     pub(super) live: bool,
+    /// Its environment is closed.
+    pub(super) closed: bool,
     /// What it waits for, and what clears that.
     pub(super) waits: String,
     pub(super) action: String,
@@ -93,6 +95,9 @@ fn words(row: &Shown, deployment: &OfDeployment, state: State) -> String {
         State::Running | State::Waiting => "is on its way".to_owned(),
         State::Cancelling => "is being undone".to_owned(),
         State::Succeeded if deployment.live => format!("is live on {place}"),
+        State::Succeeded if deployment.closed => {
+            format!("was live on {place}, which is closed now")
+        }
         State::Succeeded => format!("was live on {place}; something else is now"),
         State::Superseded => match deployment.superseded_by {
             Some(by) => format!("{by} took its place"),

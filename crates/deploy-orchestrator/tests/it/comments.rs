@@ -8,8 +8,8 @@ use candlefish_testkit::{
 
 use crate::{
     previews::{allow, live, pull},
-    sandbox::SOON,
-    stage::{REPOSITORY, Stage, commit},
+    sandbox::{SITE, SOON},
+    stage::{self, REPOSITORY, Stage, commit, latest},
 };
 
 const MARK: &str = "<!-- candlefish:docs:12 -->";
@@ -18,16 +18,9 @@ const UPDATE: &str = "issues/update-comment";
 
 /// A stage whose orchestrator asks GitHub.
 async fn asking() -> (Fake, Stage) {
-    let github = Fake::start().await;
-    let url = github.url();
-    let stage = Stage::with(&[
-        ("CANDLEFISH_GITHUB_API", &url),
-        ("CANDLEFISH_GITHUB_TOKEN", "ghp_secret"),
-        ("CANDLEFISH_GITHUB_TIMEOUT_MS", "500"),
-        ("CANDLEFISH_GITHUB_WRITE_PAUSE_MS", "1"),
-        ("CANDLEFISH_GITHUB_REST_MS", "100"),
-    ])
-    .await;
+    let (github, stage) = Stage::asking(&[]).await;
+    stage::site(&stage.api, SITE, REPOSITORY).await;
+    stage::environment(&stage.api, SITE, "production", "main", &[], latest()).await;
     allow(&stage.api, pb::preview_rule::From::Repository).await;
     (github, stage)
 }

@@ -19,10 +19,8 @@ use crate::{
     edge::Edge,
     gateway::Gateway,
     sandbox::{Orchestrator, SITE, SOON, Sandbox},
+    stage::{self, NONE, REPOSITORY},
 };
-
-const REPOSITORY: &str = "example/docs";
-const NONE: &str = "0000000000000000000000000000000000000000";
 
 /// The site of [`REPOSITORY`] with `production` on `main`, and GitHub.
 struct Stage {
@@ -40,46 +38,23 @@ impl Stage {
     }
 
     async fn with(order: pb::policy::Order, settings: &[(&'static str, &str)]) -> Self {
-        let mut sandbox = Sandbox::with(&[
-            ("CANDLEFISH_HEAL_MS", "50"),
-            ("CANDLEFISH_GITHUB_TOKEN", "ghp_secret"),
-            ("CANDLEFISH_GITHUB_TIMEOUT_MS", "500"),
-            ("CANDLEFISH_GITHUB_WRITE_PAUSE_MS", "1"),
-            ("CANDLEFISH_GITHUB_REST_MS", "100"),
-            ("CANDLEFISH_GITHUB_SWEEP_MS", "100"),
-        ])
-        .await;
-        for (name, value) in settings {
-            sandbox.set(name, value);
-        }
-        let github = Fake::start().await;
-        sandbox.set("CANDLEFISH_GITHUB_API", &github.url());
-        let gateway = Gateway::start(&sandbox.keys).await;
-        sandbox.set("CANDLEFISH_GATEWAY_URL", &gateway.url);
-        let orchestrator = sandbox.start().await;
-        let edge = Edge::start(&sandbox, "edge-1", orchestrator.running.address).await;
-        let api = sandbox.api(orchestrator.running.address);
-        let site = api.request(pb::CreateSiteRequest {
-            slug: SITE.to_owned(),
-            repository: REPOSITORY.to_owned(),
-            ..pb::CreateSiteRequest::default()
-        });
-        api.sites().create_site(site).await.unwrap();
-        let environment = api.request(pb::CreateEnvironmentRequest {
-            site: SITE.to_owned(),
-            slug: "production".to_owned(),
-            policy: Some(pb::Policy {
-                order: order.into(),
-                ..policy()
-            }),
-            pushes: Some(pb::PushRule {
-                branch: "main".to_owned(),
-                paths: vec!["docs/".to_owned()],
-            }),
-            ..pb::CreateEnvironmentRequest::default()
-        });
-        api.sites().create_environment(environment).await.unwrap();
-        api.wait_for_live_edges(1).await;
+        let mut all = vec![("CANDLEFISH_GITHUB_SWEEP_MS", "100")];
+        all.extend_from_slice(settings);
+        let (github, stage) = stage::Stage::asking(&all).await;
+        stage::site(&stage.api, SITE, REPOSITORY).await;
+        let policy = pb::Policy {
+            order: order.into(),
+            ..policy()
+        };
+        let (api, paths) = (&stage.api, &["docs/"]);
+        stage::environment(api, SITE, "production", "main", paths, policy).await;
+        let stage::Stage {
+            sandbox,
+            gateway,
+            orchestrator,
+            edge,
+            api,
+        } = stage;
         Self {
             github,
             sandbox,
@@ -174,7 +149,8 @@ fn push_after(before: &str, number: usize) -> Example {
 
 #[tokio::test]
 async fn commits_that_nothing_relates_are_compared_once_and_the_older_one_ends() {
-    let stage = Stage::new().await;
+    // In a queue only history says which is older.
+    let stage = Stage::with(pb::policy::Order::Queue, &[]).await;
     stage.line(1..=2);
     stage.gateway.receives(&push(2));
     let newer = stage.made(2).await;
@@ -225,7 +201,8 @@ async fn while_github_is_down_admission_orders_and_its_word_is_heard_when_it_is_
 
 #[tokio::test]
 async fn limits_are_obeyed_and_no_call_is_repeated_before_its_time() {
-    let stage = Stage::new().await;
+    // In a queue only history says which is older.
+    let stage = Stage::with(pb::policy::Order::Queue, &[]).await;
     stage.line(1..=2);
     for fault in [Fault::Limited(2), Fault::Secondary(2)] {
         stage.github.fails("repos/compare-commits", fault);

@@ -13,6 +13,7 @@ mod edge;
 mod edges;
 mod gateway;
 mod github;
+mod histories;
 mod history;
 mod idempotency;
 mod identity;

@@ -3,7 +3,7 @@
 
 use candlefish_proto::deploy as pb;
 use candlefish_testkit::{
-    github::{Example, Push},
+    github::{Example, Fake, Push},
     poll_until,
 };
 use sqlx::Row;
@@ -34,6 +34,30 @@ impl Stage {
 
     /// The same, with settings of its own.
     pub(crate) async fn with(settings: &[(&'static str, &str)]) -> Self {
+        let stage = Self::bare(settings).await;
+        site(&stage.api, SITE, "Example/Docs").await;
+        environment(&stage.api, SITE, "production", "main", &[], latest()).await;
+        stage
+    }
+
+    /// The same with a GitHub that is asked, and no site yet.
+    pub(crate) async fn asking(settings: &[(&'static str, &str)]) -> (Fake, Self) {
+        let github = Fake::start().await;
+        let url = github.url();
+        let mut all = vec![
+            ("CANDLEFISH_GITHUB_API", &*url),
+            ("CANDLEFISH_GITHUB_TOKEN", "ghp_secret"),
+            ("CANDLEFISH_GITHUB_TIMEOUT_MS", "500"),
+            ("CANDLEFISH_GITHUB_WRITE_PAUSE_MS", "1"),
+            ("CANDLEFISH_GITHUB_REST_MS", "100"),
+        ];
+        all.extend_from_slice(settings);
+        let stage = Self::bare(&all).await;
+        (github, stage)
+    }
+
+    /// Without a site.
+    async fn bare(settings: &[(&'static str, &str)]) -> Self {
         let mut all = vec![("CANDLEFISH_HEAL_MS", "50")];
         all.extend_from_slice(settings);
         let mut sandbox = Sandbox::with(&all).await;
@@ -42,8 +66,6 @@ impl Stage {
         let orchestrator = sandbox.start().await;
         let edge = Edge::start(&sandbox, "edge-1", orchestrator.running.address).await;
         let api = sandbox.api(orchestrator.running.address);
-        site(&api, SITE, "Example/Docs").await;
-        environment(&api, SITE, "production", "main", &[], latest()).await;
         api.wait_for_live_edges(1).await;
         Self {
             sandbox,

@@ -35,7 +35,6 @@ use sha2::{Digest, Sha256};
 use super::{
     Example, PullRequest, Push,
     fake::{Fake, pairs},
-    sign,
 };
 
 /// Of a branch that is new.
@@ -191,15 +190,7 @@ impl StandIn {
         let Some((hook, secret)) = self.hook.get() else {
             return 502;
         };
-        let body = example.body.to_string();
-        let request = self
-            .http
-            .post(hook)
-            .header("content-type", "application/json")
-            .header("x-github-event", example.event)
-            .header("x-github-delivery", guid)
-            .header("x-hub-signature-256", sign(secret, body.as_bytes()))
-            .body(body);
+        let request = example.request(&self.http, hook, guid, secret);
         request
             .send()
             .await

@@ -1,4 +1,4 @@
-use candlefish_proto::deploy::{ListStopsResponse, Recreate, Rolling, Stop};
+use candlefish_proto::deploy::{ListStopsResponse, Recreate, Rolling, SetStopRequest, Stop};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -19,6 +19,15 @@ fn blocked(kind: blocker::Kind, owner: &str, message: &str, action: &str) -> Blo
     }
 }
 
+fn shared(lane: Lane) -> Around {
+    let lane = Box::new(Lane {
+        site: "docs".to_owned(),
+        environment: "production".to_owned(),
+        ..lane
+    });
+    Around::Shared { lane, first: None }
+}
+
 #[test]
 fn why_names_the_lane_and_who_is_before() {
     let mut deployment = canary();
@@ -33,7 +42,7 @@ fn why_names_the_lane_and_who_is_before() {
         pending_deployment_ids: vec![DEP.to_owned()],
         ..Lane::default()
     };
-    assert_snapshot!(blockers::why(&deployment, Some(&lane), &look(720)));
+    assert_snapshot!(blockers::why(&deployment, &shared(lane), &look(720)));
 }
 
 #[test]
@@ -42,7 +51,7 @@ fn why_says_until_when_a_timer_runs_and_how_to_pass_it() {
         acting_deployment_id: DEP.to_owned(),
         ..Lane::default()
     };
-    assert_snapshot!(blockers::why(&analysing(), Some(&lane), &look(19)));
+    assert_snapshot!(blockers::why(&analysing(), &shared(lane), &look(19)));
 }
 
 #[test]
@@ -69,9 +78,180 @@ fn why_says_who_may_lift_a_hold_and_lists_every_reason() {
     ];
     assert_snapshot!(blockers::why(
         &deployment,
-        Some(&Lane::default()),
+        &shared(Lane::default()),
         &look(720)
     ));
+}
+
+/// The lane of a deployment that acts.
+fn holding() -> Lane {
+    Lane {
+        acting_deployment_id: DEP.to_owned(),
+        ..Lane::default()
+    }
+}
+
+fn stopping(site: &str, reason: &str) -> Stop {
+    Stop {
+        id: "stop_01k8qw4f9cfk2t0v1e6m7r8x9a".to_owned(),
+        site: site.to_owned(),
+        reason: reason.to_owned(),
+        since: at(-300),
+        by: "erin".to_owned(),
+        until: at(7200),
+        ..Stop::default()
+    }
+}
+
+#[test]
+fn why_says_what_holds_and_stops_the_lane_of_what_acts_and_what_waits_there() {
+    let waiting = Deployment {
+        id: EARLIER.to_owned(),
+        blockers: vec![blocked(
+            blocker::Kind::Stop,
+            "approver",
+            "docs is stopped by erin: the registry is down",
+            "candlefish stop lift docs --reason …",
+        )],
+        ..canary()
+    };
+    let lane = || Lane {
+        site: "docs".to_owned(),
+        environment: "production".to_owned(),
+        pending_deployment_ids: vec![EARLIER.to_owned(), "dep_2".to_owned(), "dep_3".to_owned()],
+        hold: Some(hold()),
+        stops: vec![stopping("docs", "the registry is down")],
+        ..holding()
+    };
+    let moving = Deployment {
+        blockers: Vec::new(),
+        message: "staging on 2 edges".to_owned(),
+        ..analysing()
+    };
+    let around = |first| Around::Shared {
+        lane: Box::new(lane()),
+        first,
+    };
+    let read = around(Some(Ok(Box::new(waiting))));
+    let unread = around(Some(Err("the connection was lost".to_owned())));
+    let texts = [
+        blockers::why(&analysing(), &read, &look(19)),
+        blockers::why(&moving, &unread, &look(19)),
+    ];
+    assert_snapshot!(texts.join("\n\n"));
+}
+
+#[test]
+fn why_tells_what_the_deployment_s_own_reasons_do_not() {
+    let (docs, everything) = (stopping("docs", "an attack"), stopping("", "a flood"));
+    let everything = Stop {
+        until: at(3600),
+        ..everything
+    };
+    let kept = Blocker {
+        until: at(7200),
+        ..blocked(
+            blocker::Kind::Stop,
+            "approver",
+            "docs is stopped by erin: an attack",
+            "candlefish stop lift docs --reason …",
+        )
+    };
+    let deployment = Deployment {
+        blockers: vec![kept],
+        ..canary()
+    };
+    let lane = Lane {
+        pending_deployment_ids: vec![EARLIER.to_owned(), DEP.to_owned(), "dep_3".to_owned()],
+        hold: Some(hold()),
+        stops: vec![docs, everything],
+        ..Lane::default()
+    };
+    let text = blockers::why(&deployment, &shared(lane.clone()), &look(120));
+    assert_eq!(text.matches("an attack").count(), 1, "{text}");
+    for told in [
+        format!("  Before it: {EARLIER}; 1 deployment waits after it.\n"),
+        "  docs/production is held by grace (12 min ago): \"search is broken\"\n".to_owned(),
+        "  The line is stopped: everything by erin (7 min ago, until 15:04, in 58 min): \"a flood\"\n"
+            .to_owned(),
+    ] {
+        assert!(text.contains(&told), "{told:?} is not in {text}");
+    }
+    let unlisted = Deployment {
+        id: "dep_4".to_owned(),
+        ..deployment
+    };
+    let text = blockers::why(&unlisted, &shared(lane.clone()), &look(120));
+    let all = format!("  Before it: {EARLIER}, {DEP}, dep_3.\n");
+    assert!(text.contains(&all), "{text}");
+    let held = Deployment {
+        blockers: vec![blocked(blocker::Kind::Hold, "approver", "it is held", "")],
+        ..canary()
+    };
+    let text = blockers::why(&held, &shared(lane), &look(120));
+    assert!(!text.contains("is held by grace"), "{text}");
+    assert_eq!(text.matches("The line is stopped").count(), 2, "{text}");
+}
+
+#[test]
+fn why_does_not_claim_to_know_a_lane_that_it_could_not_read() {
+    let waiting = Deployment {
+        blockers: vec![blocked(blocker::Kind::Lane, "platform", "it is next", "")],
+        ..canary()
+    };
+    let around = Around::Unread("the connection was lost".to_owned());
+    let text = blockers::why(&waiting, &around, &look(19));
+    assert!(!text.contains("nothing"), "{text}");
+    assert!(
+        text.contains("could not be read: the connection was lost\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_lift_says_what_stands_still() {
+    let (docs, everything) = (stopping("docs", "an attack"), stopping("", "a flood"));
+    let standing = |stops: &[&Stop]| {
+        let stops = stops.iter().map(|one| (*one).clone()).collect();
+        Ok(ListStopsResponse {
+            stops,
+            ..ListStopsResponse::default()
+        })
+    };
+    let unread = Err("the connection was lost".to_owned());
+    let texts = [
+        stop::lifted(&docs, &standing(&[]), &look(120)),
+        stop::lifted(&everything, &standing(&[]), &look(120)),
+        stop::lifted(&docs, &standing(&[&everything]), &look(120)),
+        stop::lifted(&docs, &standing(&[&docs]), &look(120)),
+        stop::lifted(&everything, &standing(&[&docs]), &look(120)),
+        stop::lifted(&everything, &unread, &look(120)),
+    ];
+    assert_snapshot!(texts.join("\n\n"));
+}
+
+#[test]
+fn what_destroys_says_what_ends() {
+    let environment = Environment {
+        acting_deployment_id: DEP.to_owned(),
+        pending_count: 2,
+        ..environment()
+    };
+    let asked = SetStopRequest {
+        until: at(7200),
+        ..SetStopRequest::default()
+    };
+    let texts = [
+        environment::closes(&environment),
+        environment::closes(&Environment {
+            acting_deployment_id: String::new(),
+            pending_count: 0,
+            ..environment
+        }),
+        release::bans(&release()),
+        stop::stops(&asked, &look(120)),
+    ];
+    assert_snapshot!(texts.join("\n"));
 }
 
 #[test]
@@ -80,7 +260,7 @@ fn why_says_who_pinned_it_or_that_a_newer_commit_may_take_its_place() {
         blockers: vec![blocked(blocker::Kind::Lane, "platform", "it is next", "")],
         ..canary()
     };
-    let open = blockers::why(&waiting, Some(&Lane::default()), &look(720));
+    let open = blockers::why(&waiting, &shared(Lane::default()), &look(720));
     assert!(open.contains("candlefish pin dep_"), "{open}");
     let pinned = Deployment {
         pin: Some(candlefish_proto::deploy::deployment::Pin {
@@ -91,7 +271,7 @@ fn why_says_who_pinned_it_or_that_a_newer_commit_may_take_its_place() {
         ..waiting
     };
     let texts = [
-        blockers::why(&pinned, Some(&Lane::default()), &look(720)),
+        blockers::why(&pinned, &shared(Lane::default()), &look(720)),
         deployment::full(&pinned, &look(720)),
     ];
     for text in texts {
@@ -114,8 +294,8 @@ fn why_says_when_nothing_blocks_and_when_it_is_over() {
         ..environment()
     };
     let texts = [
-        blockers::why(&moving, None, &look(19)),
-        blockers::why(&over, None, &look(80)),
+        blockers::why(&moving, &shared(holding()), &look(19)),
+        blockers::why(&over, &Around::Ended, &look(80)),
         blockers::idle(&idle, &look(80)),
     ];
     assert_snapshot!(texts.join("\n\n"));
@@ -257,16 +437,20 @@ fn a_stop_is_shown_wherever_it_keeps_something() {
         blockers: vec![kept],
         ..canary()
     };
+    let asked = SetStopRequest {
+        pauses: true,
+        until: at(7200),
+        ..SetStopRequest::default()
+    };
     let texts = [
         stop::set(&stop, &look(120)),
         stop::set(&everything, &look(120)),
-        stop::lifted(&stop),
-        stop::lifted(&everything),
+        stop::stops(&asked, &look(120)),
         stop::list(&list, &look(120)),
         stop::list(&ListStopsResponse::default(), &look(120)),
         environment::full(&environment, &look(120)),
         blockers::idle(&environment, &look(120)),
-        blockers::why(&deployment, None, &look(120)),
+        blockers::why(&deployment, &shared(Lane::default()), &look(120)),
     ];
     assert_snapshot!(texts.join("\n\n"));
 }

@@ -108,7 +108,17 @@ fn a_policy_says_how_deployments_go() {
         keep_releases: 10,
         ..Policy::default()
     };
-    assert_snapshot!(environment::policy(&policy, &look(0)));
+    let canary = strategy::Kind::Canary(Canary {
+        weights: vec![10, 50],
+        interval: seconds(30),
+        bake: seconds(600),
+    });
+    let canary = Policy {
+        strategy: Some(Strategy { kind: Some(canary) }),
+        ..Policy::default()
+    };
+    let texts = [&policy, &canary].map(|policy| environment::policy(policy, &look(0)));
+    assert_snapshot!(texts.join("\n\n"));
 }
 
 #[test]

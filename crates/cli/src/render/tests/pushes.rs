@@ -60,7 +60,11 @@ fn a_push_tells_its_story_everywhere() {
 #[test]
 fn a_push_that_nobody_told_of_says_where_to_look() {
     let nothing = ListTriggersResponse::default();
-    assert_snapshot!(push::text(COMMIT, &nothing, &look(0)));
+    let texts = [
+        push::text(COMMIT, &nothing, &look(0)),
+        push::nothing(COMMIT),
+    ];
+    assert_snapshot!(texts.join("\n\n"));
 }
 
 #[test]

@@ -19,8 +19,9 @@ pub(in crate::github) async fn note_archives(conn: &mut PgConnection) -> Result<
          JOIN site s ON s.id = r.site_id AND s.source = 'repository' AND s.repository <> ''
          WHERE d.state = 'pending'
            AND (r.manifest_digest = $1
-                OR EXISTS (SELECT FROM trigger t
-                           WHERE t.deployment_id = d.id AND t.outcome = 'created'))
+                -- Once it was named: what a push made, and what is tried again of it.
+                OR EXISTS (SELECT FROM deployment o JOIN trigger t ON t.deployment_id = o.id
+                           WHERE o.release_id = r.id AND t.outcome = 'created'))
            AND NOT EXISTS (SELECT FROM github_archive g WHERE g.release_id = r.id)
          ON CONFLICT DO NOTHING",
         UNKNOWN.as_slice()
@@ -43,7 +44,7 @@ pub(in crate::github) async fn claim_archive(
            WHERE r.id = g.release_id AND g.release_id = (
                SELECT release_id FROM github_archive WHERE retry_at <= (SELECT clock())
                ORDER BY retry_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-           RETURNING g.release_id, g.claim, g.attempts, s.slug, s.repository, s.folder, r.commit,
+           RETURNING g.release_id, g.claim, g.attempts, g.refusals, s.slug, s.repository, s.folder, r.commit,
                r.message, r.author, r.author_email, r.committed_at AS "committed_at: Timestamp",
                (SELECT b.branch FROM release_branch b WHERE b.release_id = r.id
                 ORDER BY b.added_at, b.branch LIMIT 1) AS branch,
@@ -57,6 +58,7 @@ pub(in crate::github) async fn claim_archive(
         release: ReleaseId::from_uuid(row.release_id),
         claim: row.claim,
         attempts: row.attempts,
+        refusals: row.refusals,
         site: row.slug,
         repository: row.repository,
         folder: row.folder,
@@ -95,15 +97,38 @@ pub(in crate::github) async fn put_archive_off(
     wanted: &Wanted,
     pause: Duration,
     note: &str,
+    refused: bool,
 ) -> Result<(), sqlx::Error> {
     let pause = PgInterval::try_from(pause).map_err(sqlx::Error::Encode)?;
     sqlx::query!(
-        "UPDATE github_archive SET retry_at = clock() + $3::interval, note = $4
+        "UPDATE github_archive SET retry_at = clock() + $3::interval, note = $4,
+             refusals = refusals + $5::bool::int
          WHERE release_id = $1 AND claim = $2",
         wanted.release.uuid(),
         wanted.claim,
         pause,
-        note
+        note,
+        refused
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// What waits for the content does so for this long at least: the deadline is not for outages.
+pub(in crate::github) async fn prolong_content(
+    conn: &mut PgConnection,
+    wanted: &Wanted,
+    at_least: Duration,
+) -> Result<(), sqlx::Error> {
+    let at_least = PgInterval::try_from(at_least).map_err(sqlx::Error::Encode)?;
+    sqlx::query!(
+        "UPDATE trigger t SET content_until = clock() + $2::interval
+         FROM deployment d
+         WHERE d.release_id = $1 AND d.state = 'pending' AND t.deployment_id = d.id
+           AND t.outcome = 'created' AND t.content_until < clock() + $2::interval",
+        wanted.release.uuid(),
+        at_least
     )
     .execute(conn)
     .await?;

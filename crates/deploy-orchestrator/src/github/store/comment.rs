@@ -6,7 +6,7 @@ use candlefish_ids::{DeploymentId, EnvironmentId, SiteId};
 use sqlx::{PgConnection, postgres::types::PgInterval};
 use uuid::Uuid;
 
-use crate::github::comment::{Mark, Shown, Turn};
+use crate::github::comment::{CommentTurn, Mark, Shown};
 
 /// Notes the pull requests whose previews are open and have no comment yet.
 pub(in crate::github) async fn note_comments(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
@@ -45,7 +45,7 @@ pub(in crate::github) async fn open_comment(
 pub(in crate::github) async fn claim_comment(
     conn: &mut PgConnection,
     lease: Duration,
-) -> Result<Option<Turn>, sqlx::Error> {
+) -> Result<Option<CommentTurn>, sqlx::Error> {
     let row = sqlx::query!(
         r#"SELECT g.site_id, g.number, g.claim, g.attempts, g.repository, g.github_id, g.creating,
                   s.slug AS site, e.slug AS environment, n.id AS deployment_id, n.commit, n.message,
@@ -75,7 +75,7 @@ pub(in crate::github) async fn claim_comment(
     .await?;
     let Some(row) = row else { return Ok(None) };
     begin_turn(conn, row.site_id, row.number, lease).await?;
-    Ok(Some(Turn {
+    Ok(Some(CommentTurn {
         site_id: SiteId::from_uuid(row.site_id),
         number: row.number,
         claim: row.claim + 1,
@@ -120,7 +120,7 @@ async fn begin_turn(
 /// Writes down how far a turn is; false when another has begun.
 pub(in crate::github) async fn mark_comment(
     conn: &mut PgConnection,
-    turn: &Turn,
+    turn: &CommentTurn,
     mark: Mark,
 ) -> Result<bool, sqlx::Error> {
     let (site, number, claim) = (turn.site_id.uuid(), turn.number, turn.claim);
@@ -143,7 +143,11 @@ pub(in crate::github) async fn mark_comment(
         ),
         Mark::Told => sqlx::query!(
             "UPDATE github_comment SET told = $4, attempts = 0, note = '', retry_at = clock(),
-                 done_at = CASE WHEN $5 THEN clock() END
+                 -- It may have been opened again since the turn began.
+                 done_at = CASE WHEN $5 AND EXISTS (
+                     SELECT FROM pull_request p JOIN environment e ON e.id = p.environment_id
+                     WHERE p.site_id = $1 AND p.number = $2 AND e.closed_at IS NOT NULL)
+                     THEN clock() END
              WHERE site_id = $1 AND number = $2 AND claim = $3",
             site,
             number,
@@ -158,7 +162,7 @@ pub(in crate::github) async fn mark_comment(
 /// The next turn comes later, or none.
 pub(in crate::github) async fn put_comment_off(
     conn: &mut PgConnection,
-    turn: &Turn,
+    turn: &CommentTurn,
     pause: Duration,
     note: &str,
     given_up: bool,

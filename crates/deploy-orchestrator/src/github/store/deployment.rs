@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use candlefish_ids::DeploymentId;
+use candlefish_ids::{DeploymentId, EnvironmentId};
 use sqlx::{PgConnection, postgres::types::PgInterval};
 
-use crate::github::write::{Mark, Turn};
+use crate::github::write::{DeploymentTurn, Mark};
 
 /// Notes what triggers made and GitHub is to be told of. What ended long before anybody asked GitHub
 /// is not.
@@ -33,10 +33,10 @@ pub(in crate::github) async fn note_deployments(
 
 /// Takes the next of which GitHub does not know what it is now; it is not due again before the lease
 /// ends.
-pub(in crate::github) async fn claim_turn(
+pub(in crate::github) async fn claim_deployment(
     conn: &mut PgConnection,
     lease: Duration,
-) -> Result<Option<Turn>, sqlx::Error> {
+) -> Result<Option<DeploymentTurn>, sqlx::Error> {
     let row = sqlx::query!(
         r#"SELECT g.deployment_id, g.claim, g.attempts, g.repository, g.commit, s.slug AS site,
                   e.slug AS environment, e.kind = 'preview' AS "is_preview!", g.github_id,
@@ -48,7 +48,12 @@ pub(in crate::github) async fn claim_turn(
            CROSS JOIN LATERAL (SELECT CASE
                WHEN d.state = 'pending' THEN 'queued'
                WHEN d.state IN ('running', 'waiting', 'cancelling') THEN 'in_progress'
-               WHEN d.state = 'succeeded' AND e.live_deployment_id = d.id THEN 'success'
+               -- Also when a rollback brought it back.
+               WHEN d.state = 'succeeded' AND e.live_release_id = d.release_id
+                    AND d.id = (SELECT l.id FROM deployment l
+                                WHERE l.environment_id = e.id AND l.release_id = d.release_id
+                                  AND l.kind = 'standard' AND l.state = 'succeeded'
+                                ORDER BY l.id DESC LIMIT 1) THEN 'success'
                WHEN d.state IN ('failed', 'rolled_back') THEN 'failure'
                ELSE 'inactive' END AS state) n
            WHERE g.done_at IS NULL AND g.retry_at <= (SELECT clock()) AND g.told <> n.state
@@ -67,7 +72,7 @@ pub(in crate::github) async fn claim_turn(
     )
     .execute(conn)
     .await?;
-    Ok(Some(Turn {
+    Ok(Some(DeploymentTurn {
         deployment: DeploymentId::from_uuid(row.deployment_id),
         claim: row.claim + 1,
         attempts: row.attempts + 1,
@@ -84,9 +89,9 @@ pub(in crate::github) async fn claim_turn(
 }
 
 /// Writes down how far a turn is; false when another has begun.
-pub(in crate::github) async fn mark_turn(
+pub(in crate::github) async fn mark_deployment(
     conn: &mut PgConnection,
-    turn: &Turn,
+    turn: &DeploymentTurn,
     mark: Mark,
 ) -> Result<bool, sqlx::Error> {
     let (id, claim) = (turn.deployment.uuid(), turn.claim);
@@ -125,9 +130,9 @@ pub(in crate::github) async fn mark_turn(
 }
 
 /// The next turn comes later, or none.
-pub(in crate::github) async fn put_turn_off(
+pub(in crate::github) async fn put_deployment_off(
     conn: &mut PgConnection,
-    turn: &Turn,
+    turn: &DeploymentTurn,
     pause: Duration,
     note: &str,
     given_up: bool,
@@ -142,6 +147,23 @@ pub(in crate::github) async fn put_turn_off(
         pause,
         note,
         given_up
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// What is live in an environment is told again, though it was told to be inactive: traffic came back.
+pub(crate) async fn tell_live_again(
+    conn: &mut PgConnection,
+    environment: EnvironmentId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE github_deployment g SET done_at = NULL, retry_at = clock()
+         FROM environment e JOIN deployment d
+              ON d.environment_id = e.id AND d.release_id = e.live_release_id
+         WHERE e.id = $1 AND g.deployment_id = d.id AND g.told = 'inactive'",
+        environment.uuid()
     )
     .execute(conn)
     .await?;

@@ -1,9 +1,8 @@
 //! Steps that a stop of the line keeps from beginning.
 
 use candlefish_clock::Moment;
-use candlefish_ids::{EnvironmentId, SiteId};
+use candlefish_ids::SiteId;
 use sqlx::PgConnection;
-use uuid::Uuid;
 
 use crate::{ctx::stored, step::Step};
 
@@ -40,27 +39,4 @@ pub(crate) async fn wake(
     .execute(conn)
     .await?;
     Ok(())
-}
-
-/// Lanes after one, by id, where something pending still says that a stop keeps it although none
-/// does.
-pub(crate) async fn list_left(
-    conn: &mut PgConnection,
-    after: Option<EnvironmentId>,
-    limit: i64,
-) -> Result<Vec<EnvironmentId>, sqlx::Error> {
-    let ids = sqlx::query_scalar!(
-        "SELECT DISTINCT d.environment_id FROM blocker b JOIN deployment d ON d.id = b.deployment_id
-         WHERE b.kind = 'stop' AND b.cleared_at IS NULL AND d.state = 'pending'
-           AND d.environment_id > $1
-           AND NOT EXISTS (SELECT 1 FROM stop t WHERE t.ended_at IS NULL
-                           AND t.until > (SELECT clock())
-                           AND (t.site_id = d.site_id OR t.site_id IS NULL))
-         ORDER BY d.environment_id LIMIT $2",
-        after.map_or(Uuid::nil(), EnvironmentId::uuid),
-        limit
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(ids.into_iter().map(EnvironmentId::from_uuid).collect())
 }

@@ -251,8 +251,12 @@ impl Opening<'_> {
             Found::Rejected(judged) => return Ok(judged),
             Found::Release(release) => release,
         };
-        // What ended when the preview was closed is not joined again.
-        if !anew && let Some(there) = triggers::find_joinable(tx, &before, &told.head).await? {
+        // What ended when the preview was closed is not joined again, nor is what is live while another
+        // head is on its way: that one would take its place.
+        if !anew
+            && let Some(there) = triggers::find_joinable(tx, &before, &told.head).await?
+            && before.acting.is_none_or(|acting| acting == there)
+        {
             return Ok(there_already(there));
         }
         made_of(tx, &before, &push, release).await

@@ -42,6 +42,7 @@ struct Row {
     said: String,
     superseded_by: Option<Uuid>,
     live: bool,
+    closed: bool,
     waits: String,
     action: String,
 }
@@ -57,7 +58,8 @@ macro_rules! select_triggers {
                       t.created_at AS "created_at: Timestamp", t.event, t.pull_request,
                       t.deployment_id,
                       coalesce(d.state, '') AS "state!", coalesce(d.message, '') AS "said!",
-                      d.superseded_by, coalesce(e.live_deployment_id = d.id, false) AS "live!",
+                      d.superseded_by, coalesce(e.live_release_id = d.release_id, false) AS "live!",
+                      e.closed_at IS NOT NULL AS "closed!",
                       coalesce(b.message, '') AS "waits!", coalesce(b.action, '') AS "action!"
                FROM trigger t
                LEFT JOIN site s ON s.id = t.site_id
@@ -134,6 +136,7 @@ impl From<Row> for Shown {
                 message: row.said,
                 superseded_by: row.superseded_by.map(DeploymentId::from_uuid),
                 live: row.live,
+                closed: row.closed,
                 waits: row.waits,
                 action: row.action,
             }),

@@ -1,13 +1,24 @@
 //! The newest push that is known of a branch.
 
-use candlefish_ids::EnvironmentId;
+use candlefish_ids::{DeploymentId, EnvironmentId};
 use sqlx::PgConnection;
+
+use crate::trigger::push::Push;
 
 /// A push that is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::trigger) struct Known {
     pub(in crate::trigger) commit: String,
     pub(in crate::trigger) pushed_at: Option<i64>,
+}
+
+/// A push that came later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::trigger) struct Later {
+    pub(in crate::trigger) commit: String,
+    pub(in crate::trigger) deployment: DeploymentId,
+    /// Its deployment has not begun.
+    pub(in crate::trigger) waits: bool,
 }
 
 /// The newest push to a branch that was decided in an environment, by the sender's clock.
@@ -25,4 +36,34 @@ pub(in crate::trigger) async fn find_newest_push(
     )
     .fetch_optional(conn)
     .await
+}
+
+/// The newest push of another commit to the same branch that came after this one, by GitHub's clock,
+/// and was not passed over here.
+pub(in crate::trigger) async fn find_later_push(
+    conn: &mut PgConnection,
+    environment: EnvironmentId,
+    push: &Push,
+) -> Result<Option<Later>, sqlx::Error> {
+    let Some(pushed_at) = push.pushed_at else {
+        return Ok(None);
+    };
+    let row = sqlx::query!(
+        r#"SELECT t.commit, d.id, d.state = 'pending' AS "waits!"
+           FROM trigger t JOIN deployment d ON d.id = t.deployment_id
+           WHERE t.environment_id = $1 AND t.branch = $2 AND t.pushed_at > $3 AND t.commit <> $4
+             AND t.outcome IN ('created', 'superseded')
+           ORDER BY t.pushed_at DESC, t.id DESC LIMIT 1"#,
+        environment.uuid(),
+        push.branch(),
+        pushed_at,
+        push.after
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Later {
+        commit: row.commit,
+        deployment: DeploymentId::from_uuid(row.id),
+        waits: row.waits,
+    }))
 }

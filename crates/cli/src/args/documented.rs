@@ -1,0 +1,118 @@
+//! What documents and services tell people to type exists: the command, and every flag.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use clap::CommandFactory as _;
+
+use super::Cli;
+
+/// All files of these kinds below a folder.
+fn files(folder: &Path, kind: &str, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, kind, into);
+        } else if path.extension().is_some_and(|found| found == kind) {
+            into.push(path);
+        }
+    }
+}
+
+/// What stands behind `candlefish ` in a line, up to the end of the code that it is in.
+fn commands(line: &str, quotes: &[char]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once("candlefish ") {
+        let begins = before.trim_end_matches("target/debug/");
+        let opened = begins.chars().next_back();
+        let is_code = opened.is_none_or(|last| quotes.contains(&last) || last == ' ');
+        let is_line = begins.trim().is_empty() || begins.trim() == "$";
+        if is_line || (is_code && opened != Some(' ')) {
+            let end = after.find(|c| quotes.contains(&c) || "|&;)".contains(c));
+            found.push(after[..end.unwrap_or(after.len())].to_owned());
+        }
+        rest = after;
+    }
+    found
+}
+
+/// What is wrong with it.
+fn fault(words: &str) -> Option<String> {
+    let mut command = &Cli::command();
+    let global: Vec<_> = command
+        .get_arguments()
+        .filter_map(clap::Arg::get_long)
+        .collect();
+    let mut words = words.split_whitespace().peekable();
+    while let Some(next) = words.peek().and_then(|word| command.find_subcommand(word)) {
+        command = next;
+        words.next();
+    }
+    if command.get_name() == "candlefish" {
+        let word = words.next().unwrap_or_default();
+        // A word in place of all of them, or the program's own flags.
+        let is_named = word.starts_with(|c: char| c.is_ascii_lowercase());
+        return is_named.then(|| format!("there is no command {word}"));
+    }
+    let known = |flag: &str| {
+        let own = command.get_arguments().filter_map(clap::Arg::get_long);
+        own.chain(global.iter().copied()).any(|long| long == flag)
+    };
+    let flags = words.filter_map(|word| word.strip_prefix("--"));
+    let mut names = flags.map(|flag| flag.split('=').next().unwrap_or(flag));
+    names
+        .find(|flag| !known(flag))
+        .map(|flag| format!("{} has no --{flag}", command.get_name()))
+}
+
+#[test]
+fn every_command_that_people_are_told_to_type_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut pages = vec![root.join("README.md")];
+    files(&root.join("docs"), "md", &mut pages);
+    pages.retain(|page| !page.components().any(|part| part.as_os_str() == "adr"));
+    let mut sources = Vec::new();
+    for service in ["deploy-orchestrator", "gateway", "cli"] {
+        files(
+            &root.join("crates").join(service).join("src"),
+            "rs",
+            &mut sources,
+        );
+    }
+    // The examples below are meant to be wrong.
+    sources.retain(|source| !source.ends_with("args/documented.rs"));
+    let (mut told, mut faults) = (0, Vec::new());
+    for (paths, quotes) in [(pages, &['`'][..]), (sources, &['`', '"'][..])] {
+        for path in paths {
+            let text = fs::read_to_string(&path).unwrap();
+            for (number, line) in (1..).zip(text.lines()) {
+                for words in commands(line, quotes) {
+                    told += 1;
+                    let fault = fault(&words);
+                    faults
+                        .extend(fault.map(|fault| format!("{}:{number}: {fault}", path.display())));
+                }
+            }
+        }
+    }
+    assert!(told > 150, "only {told} commands were found");
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn what_does_not_exist_is_named() {
+    let told = commands(
+        "`candlefish hold drop docs` and `candlefish why --loud x`",
+        &['`'],
+    );
+    assert_eq!(told, ["hold drop docs", "why --loud x"]);
+    assert_eq!(
+        fault("frobnicate x").unwrap(),
+        "there is no command frobnicate"
+    );
+    assert_eq!(fault("why --loud x").unwrap(), "why has no --loud");
+    assert_eq!(fault("hold lift docs/production --reason x"), None);
+}

@@ -1,0 +1,60 @@
+use candlefish_proto::deploy::PushRule;
+
+use crate::{cli::Cli, server::Server};
+
+#[test]
+fn a_new_branch_keeps_the_patterns_unless_others_or_none_are_named() {
+    for (options, paths) in [
+        ("", &["docs/", "!docs/drafts/"][..]),
+        ("--path guide/", &["guide/"]),
+        ("--all-paths", &[]),
+    ] {
+        let server = Server::start();
+        server.world.lock().pushes = PushRule {
+            branch: "main".to_owned(),
+            paths: vec!["docs/".to_owned(), "!docs/drafts/".to_owned()],
+        };
+        Cli::new(&server.url())
+            .run(&format!(
+                "env pushes docs/production --branch next {options}"
+            ))
+            .code(0);
+        let asked = server.world.asked("update_environment");
+        let rule = format!("PushRule {{ branch: \"next\", paths: {paths:?} }}");
+        assert!(
+            asked.len() == 1 && asked[0].contains(&rule),
+            "{options}: {asked:?}"
+        );
+    }
+}
+
+#[test]
+fn no_push_deploys_any_more_whatever_the_patterns_were() {
+    let server = Server::start();
+    server.world.lock().pushes = PushRule {
+        branch: "main".to_owned(),
+        paths: vec!["docs/".to_owned()],
+    };
+    Cli::new(&server.url())
+        .run("env pushes docs/production --none")
+        .code(0);
+    let asked = server.world.asked("update_environment");
+    assert!(
+        asked[0].contains("PushRule { branch: \"\", paths: [] }"),
+        "{asked:?}"
+    );
+}
+
+#[test]
+fn pushes_of_a_site_that_does_not_exist_are_wrong_use() {
+    let server = Server::start();
+    let cli = Cli::new(&server.url());
+    for line in ["push 4ac21e0 --site doc", "push --site doc"] {
+        let done = cli.run(line).code(2);
+        assert_eq!(done.out, "");
+        done.says("there is no site \"doc\"")
+            .says("Did you mean \"docs\"?");
+    }
+    let done = cli.run("push 4ac21e0 --site docs").code(1);
+    assert!(done.out.contains("Nothing is known of a push"), "{done:#?}");
+}

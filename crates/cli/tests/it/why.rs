@@ -1,0 +1,126 @@
+use candlefish_proto::deploy::{
+    Blocker, Deployment, Hold, Lane, Release, blocker, deployment::State,
+};
+
+use crate::{
+    cli::Cli,
+    server::{DEP, Server, deployment},
+};
+
+const WAITS: &str = "dep_01k8qy4f9cfk2t0v1e6m7r8x9b";
+const COMMIT: &str = "4ac21e05c5f6f4a7bb3b0f4bd1f0a2c3d4e5f607";
+
+fn of_commit(id: &str, state: State, commit: &str) -> Deployment {
+    Deployment {
+        id: id.to_owned(),
+        release: Some(Release {
+            commit: commit.to_owned(),
+            ..Release::default()
+        }),
+        ..deployment(state, 1)
+    }
+}
+
+fn lane(pending: &[&str]) -> Lane {
+    Lane {
+        site: "docs".to_owned(),
+        environment: "production".to_owned(),
+        acting_deployment_id: DEP.to_owned(),
+        pending_deployment_ids: pending.iter().map(|id| (*id).to_owned()).collect(),
+        ..Lane::default()
+    }
+}
+
+#[test]
+fn why_of_an_environment_says_what_holds_it_and_what_waits_while_another_acts() {
+    let server = Server::start();
+    let kept = Blocker {
+        kind: blocker::Kind::Hold.into(),
+        message: "docs/production is held by grace: search is broken".to_owned(),
+        ..Blocker::default()
+    };
+    {
+        let mut world = server.world.lock();
+        world.deployment = deployment(State::Running, 2);
+        world.others = vec![Deployment {
+            blockers: vec![kept],
+            ..of_commit(WAITS, State::Pending, COMMIT)
+        }];
+        world.lane = Some(Lane {
+            hold: Some(Hold {
+                by: "grace".to_owned(),
+                reason: "search is broken".to_owned(),
+                ..Hold::default()
+            }),
+            ..lane(&[WAITS, "dep_2", "dep_3"])
+        });
+    }
+    let done = Cli::new(&server.url()).run("why docs/production").code(0);
+    for told in [
+        "Nothing blocks it.",
+        "It has the lane; 3 deployments wait after it.",
+        "docs/production is held by grace (never): \"search is broken\"",
+        "lift: candlefish hold lift docs/production",
+        "The first that waits:",
+        WAITS,
+        "1. hold ",
+    ] {
+        assert!(done.out.contains(told), "{told:?} is not in {done:#?}");
+    }
+}
+
+#[test]
+fn a_lane_that_cannot_be_read_is_told_as_that() {
+    let server = Server::start();
+    server.world.lock().deployment = deployment(State::Pending, 1);
+    let done = Cli::new(&server.url()).run(&format!("why {DEP}")).code(0);
+    assert!(
+        done.out
+            .contains("could not be read: something failed inside Candlefish"),
+        "{done:#?}"
+    );
+    assert!(!done.out.contains("Before it: nothing"), "{done:#?}");
+}
+
+#[test]
+fn the_first_digits_of_a_commit_find_what_was_deployed_without_a_push() {
+    let server = Server::start();
+    {
+        let mut world = server.world.lock();
+        // More than a page lies between.
+        let newer = (0..300).map(|_| of_commit("dep_newer", State::Succeeded, &"b".repeat(40)));
+        world.others = newer.collect();
+        world.others.extend([
+            of_commit(WAITS, State::Pending, COMMIT),
+            of_commit("dep_ended", State::Superseded, COMMIT),
+        ]);
+        world.lane = Some(lane(&[WAITS]));
+    }
+    let cli = Cli::new(&server.url());
+    for commit in ["4ac21e0", "4AC21E05", COMMIT] {
+        let done = cli.run(&format!("why {commit}")).code(0);
+        assert!(done.out.starts_with("docs/production\n"), "{done:#?}");
+        assert!(done.out.contains(WAITS), "{done:#?}");
+        assert!(!done.out.contains("dep_ended"), "{done:#?}");
+    }
+}
+
+#[test]
+fn a_commit_of_which_all_has_ended_says_how_and_another_one_is_not_known() {
+    let server = Server::start();
+    server.world.lock().others = vec![
+        of_commit("dep_newest", State::Cancelled, COMMIT),
+        of_commit("dep_older", State::Failed, COMMIT),
+    ];
+    let cli = Cli::new(&server.url());
+    let done = cli.run("why 4ac21e0").code(0);
+    assert!(done.out.contains("dep_newest"), "{done:#?}");
+    assert!(done.out.contains("is over: cancelled"), "{done:#?}");
+    assert!(!done.out.contains("dep_older"), "{done:#?}");
+    let done = cli.run("why 5ac21e0").code(1);
+    assert!(
+        done.out
+            .contains("Neither a push nor a deployment of 5ac21e0 is known"),
+        "{done:#?}"
+    );
+}

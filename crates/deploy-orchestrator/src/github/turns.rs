@@ -1,0 +1,147 @@
+//! Turns at telling GitHub: what is new is noted, a turn claims one of it, and what a turn could not tell
+//! is put off.
+//!
+//! ```text
+//! noted ──claim──▶ carried ──▶ told
+//!           ▲         └──▶ put off, or given up
+//!           └──────pause──────┘
+//! ```
+
+use std::{future::Future, time::Duration};
+
+use sqlx::PgConnection;
+use tokio_util::sync::CancellationToken;
+
+use super::{Error, GitHub};
+use crate::{Config, ctx::Ctx, step::worker::chain};
+
+/// Tries after which something that GitHub refuses is let be.
+const MOST_REFUSALS: i32 = 6;
+
+/// Something that GitHub does not know yet, in the hands of one process.
+pub(super) trait Turn: Sized + Send + Sync {
+    /// How far a turn is.
+    type Mark: Send;
+
+    /// Notes what is new.
+    fn note(conn: &mut PgConnection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Takes the next one; it is not due again before the lease ends.
+    fn claim(
+        conn: &mut PgConnection,
+        lease: Duration,
+    ) -> impl Future<Output = Result<Option<Self>, sqlx::Error>> + Send;
+
+    /// Tells GitHub.
+    fn carry(
+        &self,
+        ctx: &Ctx,
+        github: &GitHub,
+    ) -> impl Future<Output = Result<(), Unfinished>> + Send;
+
+    /// Writes down how far it is; false when another turn has begun.
+    fn mark(
+        &self,
+        conn: &mut PgConnection,
+        mark: Self::Mark,
+    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+
+    /// The next turn comes later, or none.
+    fn put_off(
+        &self,
+        conn: &mut PgConnection,
+        pause: Duration,
+        note: &str,
+        given_up: bool,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// This one counted.
+    fn attempts(&self) -> i32;
+
+    /// What it tells of is not at GitHub any more, and is not made again.
+    fn is_gone(&self, _error: &Error) -> bool {
+        false
+    }
+
+    /// Says in the log that GitHub does not know it yet, or never will.
+    fn log(&self, error: &str, given_up: bool);
+}
+
+/// Why a turn brought nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unfinished {
+    #[error("read or write what GitHub knows")]
+    Sql(#[from] sqlx::Error),
+    #[error("tell GitHub")]
+    GitHub(#[from] Error),
+    #[error("another turn has begun")]
+    Overtaken,
+}
+
+/// Takes turns until `stopping`.
+pub(super) async fn run<T: Turn>(ctx: Ctx, github: GitHub, stopping: CancellationToken) {
+    loop {
+        if let Err(error) = look::<T>(&ctx, &github, &stopping).await {
+            tracing::debug!(error = %chain(&error), "GitHub was told nothing; the next look does");
+        }
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            () = tokio::time::sleep(ctx.config.sweep.min(Duration::from_secs(1))) => {}
+        }
+    }
+}
+
+async fn look<T: Turn>(
+    ctx: &Ctx,
+    github: &GitHub,
+    stopping: &CancellationToken,
+) -> Result<(), sqlx::Error> {
+    let settings = github.settings();
+    // As long as all calls of a turn may take together.
+    let lease = (settings.timeout + settings.write_pause) * 5;
+    let mut conn = ctx.pool.acquire().await?;
+    T::note(&mut conn).await?;
+    drop(conn);
+    while !stopping.is_cancelled() {
+        let mut tx = ctx.pool.begin().await?;
+        let Some(turn) = T::claim(&mut tx, lease).await? else {
+            return Ok(());
+        };
+        tx.commit().await?;
+        let Err(error) = turn.carry(ctx, github).await else {
+            continue;
+        };
+        let (pause, given_up) = match &error {
+            Unfinished::GitHub(error) => (
+                pause(error, turn.attempts(), settings.timeout),
+                turn.is_gone(error) || error.is_final() && turn.attempts() >= MOST_REFUSALS,
+            ),
+            Unfinished::Sql(_) | Unfinished::Overtaken => (Config::backoff(turn.attempts()), false),
+        };
+        let words = chain(&error);
+        turn.log(&words, given_up);
+        let mut conn = ctx.pool.acquire().await?;
+        turn.put_off(&mut conn, pause, &words, given_up).await?;
+    }
+    Ok(())
+}
+
+/// How long until the next turn; a call that may still be on its way is given its time.
+fn pause(error: &Error, attempts: i32, quiet: Duration) -> Duration {
+    let pause = error.left().unwrap_or_else(|| Config::backoff(attempts));
+    if error.may_have_worked() {
+        pause.max(quiet)
+    } else {
+        pause
+    }
+}
+
+/// Writes down how far a turn is, in a transaction of its own.
+pub(super) async fn mark<T: Turn>(ctx: &Ctx, turn: &T, mark: T::Mark) -> Result<(), Unfinished> {
+    let mut conn = ctx.pool.acquire().await?;
+    if turn.mark(&mut conn, mark).await? {
+        Ok(())
+    } else {
+        Err(Unfinished::Overtaken)
+    }
+}
