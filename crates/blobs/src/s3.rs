@@ -12,12 +12,13 @@ use aws_sdk_s3::{
         BehaviorVersion, Credentials, Region, RequestChecksumCalculation, retry::RetryConfig,
         timeout::TimeoutConfig,
     },
-    error::{ProvideErrorMetadata, SdkError},
+    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
     presigning::PresigningConfig,
     primitives::ByteStream,
+    types::{CompletedMultipartUpload, CompletedPart},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use crate::{
@@ -27,8 +28,10 @@ use crate::{
 
 /// HEADs at a time; S3 answers each in 10 to 50 ms.
 const HEADS: usize = 32;
-/// Puts through this process are held in memory; larger ones go by presigned URL.
+/// A put that is held in memory whole. Larger ones go in parts; those of people by presigned URL.
 const PUT_BYTES: u64 = 64 * 1024 * 1024;
+/// Of a part, which is held in memory: S3 takes 5 MiB at least, and 10,000 of them.
+const PART_BYTES: usize = 16 * 1024 * 1024;
 
 pub(crate) struct Bucket {
     client: Client,
@@ -85,6 +88,98 @@ impl Bucket {
         format!("{}blobs/{digest}", self.prefix)
     }
 
+    /// Puts a large blob. Nothing is there before all of it is, and fits its digest.
+    async fn put_in_parts(&self, digest: Digest, size: u64, body: Body) -> Result<Put, Error> {
+        if self.size(digest).await?.is_some() {
+            return Ok(Put::Existed);
+        }
+        let begin = self
+            .client
+            .create_multipart_upload()
+            .bucket(&self.name)
+            .key(self.key(&digest));
+        let begun = begin.send().await.map_err(|e| failed("take", digest, e))?;
+        let upload = begun.upload_id().unwrap_or_default();
+        let put = self.send_parts(digest, size, upload, body).await;
+        if put.is_err() {
+            let abort = self
+                .client
+                .abort_multipart_upload()
+                .bucket(&self.name)
+                .key(self.key(&digest))
+                .upload_id(upload);
+            if let Err(error) = abort.send().await {
+                let error = DisplayErrorContext(&error);
+                tracing::warn!(blob = %digest, %error, "parts of a blob are left in the bucket");
+            }
+        }
+        put
+    }
+
+    async fn send_parts(
+        &self,
+        digest: Digest,
+        size: u64,
+        upload: &str,
+        mut body: Body,
+    ) -> Result<Put, Error> {
+        let mut verifier = Verifier::new(digest, size);
+        let mut parts = Vec::new();
+        let mut part = BytesMut::with_capacity(PART_BYTES);
+        while let Some(piece) = body.next().await {
+            let piece = piece?;
+            verifier.feed(&piece)?;
+            part.extend_from_slice(&piece);
+            while part.len() >= PART_BYTES {
+                let full = part.split_to(PART_BYTES).freeze();
+                parts.push(self.send_part(digest, upload, parts.len(), full).await?);
+            }
+        }
+        verifier.finish()?;
+        if !part.is_empty() {
+            let last = part.freeze();
+            parts.push(self.send_part(digest, upload, parts.len(), last).await?);
+        }
+        let whole = CompletedMultipartUpload::builder()
+            .set_parts(Some(parts))
+            .build();
+        let complete = self
+            .client
+            .complete_multipart_upload()
+            .bucket(&self.name)
+            .key(self.key(&digest))
+            .upload_id(upload)
+            .multipart_upload(whole);
+        complete
+            .send()
+            .await
+            .map_err(|e| failed("take", digest, e))?;
+        Ok(Put::Stored)
+    }
+
+    async fn send_part(
+        &self,
+        digest: Digest,
+        upload: &str,
+        before: usize,
+        bytes: Bytes,
+    ) -> Result<CompletedPart, Error> {
+        let number = i32::try_from(before + 1).unwrap_or(i32::MAX);
+        let send = self
+            .client
+            .upload_part()
+            .bucket(&self.name)
+            .key(self.key(&digest))
+            .upload_id(upload)
+            .part_number(number)
+            .body(ByteStream::from(bytes));
+        let sent = send.send().await.map_err(|e| failed("take", digest, e))?;
+        Ok(CompletedPart::builder()
+            .set_e_tag(sent.e_tag)
+            .part_number(number)
+            .build())
+    }
+
     async fn size(&self, digest: Digest) -> Result<Option<u64>, Error> {
         let head = self
             .client
@@ -135,11 +230,7 @@ impl Store for Bucket {
 
     async fn put(&self, digest: &Digest, size: u64, mut body: Body) -> Result<Put, Error> {
         if size > PUT_BYTES {
-            return Err(Error::Large {
-                digest: *digest,
-                size,
-                limit: PUT_BYTES,
-            });
+            return self.put_in_parts(*digest, size, body).await;
         }
         let mut verifier = Verifier::new(*digest, size);
         let mut content = BytesMut::with_capacity(usize::try_from(size).unwrap_or_default());

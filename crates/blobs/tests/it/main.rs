@@ -92,6 +92,26 @@ async fn a_blob_is_put_and_read_back() {
 }
 
 #[tokio::test]
+async fn a_large_blob_is_put_in_parts_and_nothing_of_one_that_does_not_fit() {
+    let store = bucket("parts").await;
+    // More than is held in memory, and no whole number of parts.
+    let large: Vec<u8> = (0_u32..70 * 256 * 1024)
+        .flat_map(u32::to_le_bytes)
+        .collect();
+    let size = u64::try_from(large.len()).unwrap();
+    let (name, other) = (digest(&large), digest(b"other"));
+    let refused = store.put(&other, size, body_of(large.clone())).await;
+    assert!(matches!(refused, Err(Error::Corrupt { .. })), "{refused:?}");
+    assert_eq!(store.exists(&[other]).await.unwrap(), [false]);
+    for stored in [Put::Stored, Put::Existed] {
+        let put = store.put(&name, size, body_of(large.clone())).await;
+        assert_eq!(put.unwrap(), stored);
+    }
+    assert_eq!(store.sizes(&[name]).await.unwrap(), [Some(size)]);
+    assert_eq!(store.verify(&name).await.unwrap(), size);
+}
+
+#[tokio::test]
 async fn what_is_deleted_is_gone_and_may_be_uploaded_again() {
     let store = bucket("delete").await;
     let name = digest(b"hello");

@@ -1,10 +1,15 @@
 //! What is asked as the App itself: its own webhook, which tells of every repository where it is
 //! installed, and of which no repository knows.
 
+use std::time::Duration;
+
 use http::Method;
 use serde::Deserialize;
 
-use super::{Credentials, Error, GitHub, heads::Sent};
+use super::{
+    Credentials, Error, GitHub,
+    heads::{Pages, Sent},
+};
 
 impl GitHub {
     /// Whether an App asks, and not a token.
@@ -23,10 +28,16 @@ impl GitHub {
         Ok(config.url.unwrap_or_default())
     }
 
-    /// The newest tries to bring the App's deliveries, newest first.
-    pub(super) async fn app_deliveries(&self) -> Result<Vec<Sent>, Error> {
-        self.ask_as_app("app_deliveries", "/app/hook/deliveries?per_page=100")
-            .await
+    /// The tries to bring the App's deliveries, newest first, as far back as asked.
+    pub(super) async fn app_deliveries(&self, back: Duration) -> Result<Vec<Sent>, Error> {
+        const CALL: &str = "app_deliveries";
+        let (mut all, mut pages) = (Vec::new(), Pages::default());
+        while let Some(query) = pages.next_query() {
+            let path = format!("/app/hook/deliveries?{query}");
+            let answer = self.call_as_app(CALL, Method::GET, &path).await?;
+            all.extend(pages.read(CALL, answer, back)?);
+        }
+        Ok(all)
     }
 
     /// Has a delivery sent once more.

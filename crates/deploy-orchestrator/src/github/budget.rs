@@ -92,7 +92,9 @@ impl Budget {
             told.reset
         };
         if let Some(wait) = wait {
-            self.free_at = Some(now + wait.min(LONGEST));
+            // A shorter one does not end a longer one.
+            let free_at = now + wait.min(LONGEST);
+            self.free_at = self.free_at.max(Some(free_at));
         }
     }
 }
@@ -173,9 +175,14 @@ mod tests {
             budget.note(now, told(429, &[], ""));
             assert_eq!(budget.left(now), Some(SECONDARY * times));
         }
+        // A shorter one does not end a longer one.
         budget.note(now, told(200, &[], ""));
         budget.note(now, told(429, &[], ""));
-        assert_eq!(budget.left(now), Some(SECONDARY));
+        assert_eq!(budget.left(now), Some(SECONDARY * 16));
+        let later = now + SECONDARY * 16;
+        budget.note(later, told(200, &[], ""));
+        budget.note(later, told(429, &[], ""));
+        assert_eq!(budget.left(later), Some(SECONDARY));
     }
 
     #[test]

@@ -52,10 +52,12 @@ pub(super) struct Call<'a> {
     pub(super) body: Option<&'a Value>,
 }
 
-/// What came back: the body, and the second of GitHub's clock in which it did.
+/// What came back: the body, the second of GitHub's clock in which it did, and where the next page of a
+/// list begins.
 pub(super) struct Answer {
     pub(super) body: Value,
     pub(super) at: Option<i64>,
+    pub(super) cursor: Option<String>,
 }
 
 impl GitHub {
@@ -179,8 +181,20 @@ impl GitHub {
         if let Some(left) = lock(&self.0.breaker).left(Instant::now()) {
             return Err(Error::Resting { left });
         }
-        sleep(self.turn(account, call)?).await;
-        Ok(())
+        let turn = self.turn(account, call)?;
+        if turn.is_zero() {
+            return Ok(());
+        }
+        sleep(turn).await;
+        // Meanwhile another call may have learned that GitHub wants none.
+        let now = Instant::now();
+        if let Some(left) = lock(&self.0.breaker).left(now) {
+            return Err(Error::Resting { left });
+        }
+        match self.left(account, now) {
+            Some(left) => Err(Error::Limited { left }),
+            None => Ok(()),
+        }
     }
 
     async fn exchange(&self, voice: &Voice, call: &Call<'_>) -> Result<Answer, Error> {
@@ -190,11 +204,7 @@ impl GitHub {
         let sent = timeout(after, send(&voice.crab, call)).await;
         let (status, headers, bytes) = match sent {
             Ok(Ok(received)) => received,
-            Ok(Err(source)) => {
-                self.failed(Instant::now());
-                let source = Box::new(source);
-                return Err(Error::Unreached { call: name, source });
-            }
+            Ok(Err(source)) => return Err(self.not_sent(voice.account, name, source)),
             Err(_elapsed) => {
                 self.failed(Instant::now());
                 return Err(Error::Late { call: name, after });
@@ -206,15 +216,29 @@ impl GitHub {
         self.judge(voice.account, name, status, &headers, message)?;
         let date = headers.get("date").and_then(|value| value.to_str().ok());
         let at = date.and_then(read_date);
-        match body {
-            Ok(body) => Ok(Answer { body, at }),
+        let body = match body {
+            Ok(body) => body,
             // 202 and 204 may come without one.
-            Err(_none) if bytes.is_empty() => Ok(Answer {
-                body: Value::Null,
-                at,
-            }),
-            Err(source) => Err(Error::Unreadable { call: name, source }),
+            Err(_none) if bytes.is_empty() => Value::Null,
+            Err(source) => return Err(Error::Unreadable { call: name, source }),
+        };
+        let cursor = next_cursor(&headers);
+        Ok(Answer { body, at, cursor })
+    }
+
+    /// A call that did not get through, or not to its end. An installation's token is asked for on the
+    /// way: what GitHub says to that is an answer like any other.
+    fn not_sent(&self, account: Account, call: &'static str, source: octocrab::Error) -> Error {
+        if let octocrab::Error::GitHub { source: said, .. } = &source {
+            let none = http::HeaderMap::new();
+            let judged = self.judge(account, call, said.status_code, &none, &said.message);
+            if let Err(error) = judged {
+                return error;
+            }
         }
+        self.failed(Instant::now());
+        let source = Box::new(source);
+        Error::Unreached { call, source }
     }
 
     /// What an answer means for the next calls, and whether it is one.
@@ -286,6 +310,19 @@ impl GitHub {
             tracing::info!("GitHub answers again");
         }
     }
+}
+
+/// Where the next page begins, of lists that have cursors.
+fn next_cursor(headers: &http::HeaderMap) -> Option<String> {
+    let links = headers.get(http::header::LINK)?.to_str().ok()?;
+    let next = links
+        .split(',')
+        .find(|link| link.contains("rel=\"next\""))?;
+    let url = next.split_once('<')?.1.split_once('>')?.0;
+    let (_, query) = url.split_once('?')?;
+    url::form_urlencoded::parse(query.as_bytes())
+        .find(|(name, _)| name == "cursor")
+        .map(|(_, value)| value.into_owned())
 }
 
 /// Reads an answer's body.

@@ -1,5 +1,7 @@
 //! What is asked of branches and of deliveries that did not arrive.
 
+use std::time::Duration;
+
 use http::Method;
 use serde::Deserialize;
 use url::form_urlencoded::byte_serialize;
@@ -7,11 +9,13 @@ use url::form_urlencoded::byte_serialize;
 use super::{
     Error,
     calls::{get, of_repository},
-    client::{Call, GitHub, read},
+    client::{Answer, Call, GitHub, read},
 };
 
-/// Of a page: the newest are what is looked at.
+/// Of a page.
 const PAGE: usize = 100;
+/// Pages that are looked at: a webhook that is so busy has lost more than deliveries.
+const PAGES: usize = 30;
 
 /// Where a branch is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,11 +61,25 @@ pub(crate) struct Sent {
     pub(crate) status_code: i64,
     #[serde(default)]
     pub(crate) event: String,
+    #[serde(default)]
+    delivered_at: String,
 }
 
 impl Sent {
     pub(crate) fn arrived(&self) -> bool {
         (200..300).contains(&self.status_code)
+    }
+
+    /// A gateway took it, and would not have it.
+    pub(crate) fn is_refused(&self) -> bool {
+        (400..500).contains(&self.status_code)
+    }
+
+    /// How long ago it was, by GitHub's clock.
+    fn age(&self, now: Option<i64>) -> Option<Duration> {
+        let then = self.delivered_at.parse::<jiff::Timestamp>().ok()?;
+        let age = now?.saturating_sub(then.as_second());
+        Some(Duration::from_secs(u64::try_from(age).unwrap_or(0)))
     }
 }
 
@@ -126,10 +144,21 @@ impl GitHub {
             .await
     }
 
-    /// The newest tries to bring a webhook's deliveries, newest first.
-    pub(crate) async fn deliveries(&self, repository: &str, hook: u64) -> Result<Vec<Sent>, Error> {
-        let path = format!("/hooks/{hook}/deliveries?per_page={PAGE}");
-        self.get("deliveries", repository, &path).await
+    /// The tries to bring a webhook's deliveries, newest first, as far back as asked.
+    pub(crate) async fn deliveries(
+        &self,
+        repository: &str,
+        hook: u64,
+        back: Duration,
+    ) -> Result<Vec<Sent>, Error> {
+        let path = format!("/hooks/{hook}/deliveries");
+        let (mut all, mut pages) = (Vec::new(), Pages::default());
+        while let Some(query) = pages.next_query() {
+            let call = get("deliveries", repository, &format!("{path}?{query}"))?;
+            let answer = self.ask(repository, call).await?;
+            all.extend(pages.read("deliveries", answer, back)?);
+        }
+        Ok(all)
     }
 
     /// Has a delivery sent once more.
@@ -148,6 +177,40 @@ impl GitHub {
         };
         self.ask(repository, call).await?;
         Ok(())
+    }
+}
+
+/// A walk through the pages of deliveries, back in time.
+#[derive(Debug, Default)]
+pub(super) struct Pages {
+    seen: usize,
+    cursor: Option<String>,
+}
+
+impl Pages {
+    /// The query of the next page; none after the last.
+    pub(super) fn next_query(&mut self) -> Option<String> {
+        let cursor = match (self.seen, self.cursor.take()) {
+            (0, _) => String::new(),
+            (PAGES.., _) | (_, None) => return None,
+            (_, Some(cursor)) => format!("&cursor={}", encoded(&cursor)),
+        };
+        self.seen += 1;
+        Some(format!("per_page={PAGE}{cursor}"))
+    }
+
+    /// Reads a page; the next one is wanted while this one does not go back far enough.
+    pub(super) fn read(
+        &mut self,
+        call: &'static str,
+        answer: Answer,
+        back: Duration,
+    ) -> Result<Vec<Sent>, Error> {
+        let Answer { body, at, cursor } = answer;
+        let page: Vec<Sent> = read(call, body)?;
+        let oldest = page.last().and_then(|one| one.age(at));
+        self.cursor = cursor.filter(|_| oldest.is_some_and(|age| age < back));
+        Ok(page)
     }
 }
 

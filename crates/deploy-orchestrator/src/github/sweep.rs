@@ -23,8 +23,11 @@ use crate::{
 
 /// Where the gateway takes deliveries.
 const RECEIVED_AT: &str = "/v1/webhooks/github";
-/// Asked for once more so often: what a gateway refuses three times it refuses for a reason.
-const MOST_REDELIVERIES: i32 = 3;
+/// GitHub keeps a delivery for so long, and brings it once more when it is asked to.
+const KEPT: Duration = Duration::from_hours(72);
+/// Tries of ours come at the latest so long after each other: what is missing since before the last
+/// sweep has a try that is younger.
+const OVERLAP: Duration = Duration::from_hours(2);
 /// As long as a sweep may take, should its process be lost.
 const LEASE: Duration = Duration::from_mins(5);
 
@@ -34,6 +37,16 @@ pub(super) struct Due {
     /// In lower case; empty for the App's own webhook, which is of no repository.
     pub(super) repository: String,
     pub(super) attempts: i32,
+    /// Seconds since it was swept whole; none before the first time.
+    pub(super) swept_ago: Option<i64>,
+}
+
+impl Due {
+    /// How far back deliveries may be missing.
+    fn back(&self) -> Duration {
+        let ago = self.swept_ago.and_then(|ago| u64::try_from(ago).ok());
+        ago.map_or(KEPT, |ago| KEPT.min(Duration::from_secs(ago) + OVERLAP))
+    }
 }
 
 /// A branch that an environment follows.
@@ -107,11 +120,11 @@ async fn look(ctx: &Ctx, github: &GitHub, stopping: &CancellationToken) -> Resul
 
 async fn sweep(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<(), Unfinished> {
     if due.repository.is_empty() {
-        return sweep_app(ctx, github).await;
+        return sweep_app(ctx, github, due).await;
     }
     let mut conn = ctx.pool.acquire().await?;
     let followed = store::list_followed(&mut conn, &due.repository).await?;
-    if followed.is_empty() {
+    if followed.is_empty() && !store::has_previews(&mut conn, &due.repository).await? {
         return Ok(store::forget_repository(&mut conn, &due.repository).await?);
     }
     drop(conn);
@@ -141,7 +154,7 @@ async fn redeliver(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<(), Unfinish
         if !hook.active || !hook.url().ends_with(RECEIVED_AT) {
             continue;
         }
-        let sent = github.deliveries(repository, hook.id).await?;
+        let sent = github.deliveries(repository, hook.id, due.back()).await?;
         for missing in missing(&sent) {
             if is_asked(ctx, github, repository, missing).await? {
                 github.redeliver(repository, hook.id, missing.id).await?;
@@ -152,7 +165,7 @@ async fn redeliver(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<(), Unfinish
 }
 
 /// The same for the App's own webhook, where that comes to us.
-async fn sweep_app(ctx: &Ctx, github: &GitHub) -> Result<(), Unfinished> {
+async fn sweep_app(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<(), Unfinished> {
     if !github.is_app() {
         let mut conn = ctx.pool.acquire().await?;
         return Ok(store::forget_repository(&mut conn, "").await?);
@@ -166,7 +179,7 @@ async fn sweep_app(ctx: &Ctx, github: &GitHub) -> Result<(), Unfinished> {
         }
         Err(error) => return Err(error.into()),
     }
-    let sent = github.app_deliveries().await?;
+    let sent = github.app_deliveries(due.back()).await?;
     for missing in missing(&sent) {
         if is_asked(ctx, github, "", missing).await? {
             github.redeliver_to_app(missing.id).await?;
@@ -185,7 +198,8 @@ async fn is_asked(
     let (again, guid) = (github.settings().sweep, &missing.guid);
     let mut conn = ctx.pool.acquire().await?;
     // The intent comes first: whatever becomes of the call, it is not made for ever.
-    let ask = store::note_redelivery(&mut conn, repository, guid, MOST_REDELIVERIES, again);
+    let refused = missing.is_refused();
+    let ask = store::note_redelivery(&mut conn, repository, guid, refused, again);
     if !ask.await? {
         return Ok(false);
     }

@@ -585,3 +585,62 @@ async fn an_app_asks_as_its_installation_with_one_token() {
     assert!((1..=3).contains(&asked("apps/get-repo-installation")));
     assert!((1..=3).contains(&asked("apps/create-installation-access-token")));
 }
+
+#[tokio::test]
+async fn what_reached_no_gateway_is_asked_for_again_however_often_and_what_was_refused_is_not() {
+    let stage = Stage::new().await;
+    stage
+        .github
+        .hook("https://candlefish.example/v1/webhooks/github");
+    // Both were asked for before, one while no gateway was there.
+    stage
+        .sandbox
+        .act(
+            "INSERT INTO github_redelivery (repository, guid, asked_at, times, refusals)
+             VALUES ('example/docs', 'unheard', clock() - interval '2 hours', 20, 0),
+                    ('example/docs', 'refused', clock() - interval '2 hours', 3, 3)",
+        )
+        .await;
+    stage.github.delivered(REPOSITORY, "refused", 401);
+    stage.github.delivered(REPOSITORY, "unheard", 502);
+    // So many came since that they fill the first page.
+    for number in 0..150 {
+        stage
+            .github
+            .delivered(REPOSITORY, &format!("guid-{number}"), 202);
+    }
+    stage.github.branch(REPOSITORY, "main", &commit(1));
+    wait_until(SOON, "one to be asked for", async || {
+        stage.github.redelivered(REPOSITORY) == ["unheard"]
+    })
+    .await;
+    let looks = stage.github.calls("repos/list-webhook-deliveries");
+    wait_until(SOON, "more looks", async || {
+        stage.github.calls("repos/list-webhook-deliveries") > looks + 4
+    })
+    .await;
+    assert_eq!(stage.github.redelivered(REPOSITORY), ["unheard"]);
+}
+
+#[tokio::test]
+async fn a_repository_of_previews_alone_has_its_deliveries_asked_for_again() {
+    let stage = Stage::new().await;
+    stage
+        .github
+        .hook("https://candlefish.example/v1/webhooks/github");
+    let request = stage.api.request(pb::CreateSiteRequest {
+        slug: "quiet".to_owned(),
+        repository: "Example/Quiet".to_owned(),
+        previews: Some(pb::PreviewRule {
+            from: pb::preview_rule::From::Repository.into(),
+            ..pb::PreviewRule::default()
+        }),
+        ..pb::CreateSiteRequest::default()
+    });
+    stage.api.sites().create_site(request).await.unwrap();
+    stage.github.delivered("example/quiet", "closed", 502);
+    wait_until(SOON, "it to be asked for", async || {
+        stage.github.redelivered("example/quiet") == ["closed"]
+    })
+    .await;
+}

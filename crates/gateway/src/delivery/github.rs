@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use candlefish_ids::RequestId;
 use candlefish_messaging::Nudge;
 use candlefish_runtime::metrics::DELIVERIES;
@@ -37,6 +37,8 @@ pub(crate) const MOST_BYTES: usize = 25 * 1024 * 1024;
 const BUDGET_KIB: usize = 64 * 1024;
 /// GitHub waits 10 s for an answer and does not come again by itself.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest that a body may stand still while it comes.
+const QUIET: Duration = Duration::from_secs(3);
 const LONGEST_WORD: usize = 100;
 
 /// Takes deliveries; cheap to clone.
@@ -101,8 +103,11 @@ impl Webhooks {
         }
         let secrets = self.secrets.as_ref().ok_or_else(not_set_up)?;
         let head = Head::read(&parts.headers)?;
-        let weighed = self.weigh(&parts.headers).await?;
-        let body = self.read(body).await?;
+        if announced(&parts.headers).is_some_and(|bytes| bytes > MOST_BYTES) {
+            return Err(too_large());
+        }
+        let reading = tokio::time::timeout(self.timeout, self.read(body)).await;
+        let (body, weighed) = reading.unwrap_or_else(|_elapsed| Err(not_whole()))?;
         if !secrets.verify(&head.signature, &body) {
             return Err(forged(
                 "signature-wrong",
@@ -114,32 +119,45 @@ impl Webhooks {
         Ok(accepted(head.event, received))
     }
 
-    /// A share of the budget, as large as the body.
-    async fn weigh(&self, headers: &HeaderMap) -> Result<OwnedSemaphorePermit, Problem> {
-        let said = headers.get(header::CONTENT_LENGTH);
-        let said = said.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-        let bytes = said.unwrap_or(MOST_BYTES);
-        if bytes > MOST_BYTES {
-            return Err(too_large());
+    /// The body, and its share of the budget. That is taken as the bytes come: what is only announced
+    /// weighs nothing, for nobody has proved anything yet.
+    async fn read(&self, body: Body) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Problem> {
+        let mut body = Limited::new(body, MOST_BYTES);
+        let mut bytes = BytesMut::new();
+        let mut weighed: Option<OwnedSemaphorePermit> = None;
+        while let Ok(frame) = tokio::time::timeout(QUIET, body.frame()).await {
+            let Some(frame) = frame else {
+                return Ok((bytes.freeze(), weighed));
+            };
+            let frame = frame.map_err(|error| {
+                if error.is::<http_body_util::LengthLimitError>() {
+                    too_large()
+                } else {
+                    not_whole()
+                }
+            })?;
+            bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| &data[..]));
+            let held = weighed
+                .as_ref()
+                .map_or(0, OwnedSemaphorePermit::num_permits);
+            let more = bytes.len().div_ceil(1024).saturating_sub(held);
+            if more > 0 {
+                let more = self.weigh(more).await?;
+                match &mut weighed {
+                    Some(held) => held.merge(more),
+                    none => *none = Some(more),
+                }
+            }
         }
-        let share = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        Err(not_whole())
+    }
+
+    async fn weigh(&self, kib: usize) -> Result<OwnedSemaphorePermit, Problem> {
+        let share = u32::try_from(kib).unwrap_or(u32::MAX);
         let share = Arc::clone(&self.budget).acquire_many_owned(share);
         match tokio::time::timeout(PATIENCE, share).await {
             Ok(Ok(permit)) => Ok(permit),
             _ => Err(not_now("busy", "too many deliveries at a time")),
-        }
-    }
-
-    async fn read(&self, body: Body) -> Result<Bytes, Problem> {
-        let reading = Limited::new(body, MOST_BYTES).collect();
-        match tokio::time::timeout(self.timeout, reading).await {
-            Ok(Ok(collected)) => Ok(collected.to_bytes()),
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
-            Ok(Err(_)) | Err(_) => Err(Problem::new(
-                &kinds::CANCELLED,
-                "body-not-whole",
-                "the body did not arrive whole; nothing is stored: deliver it again",
-            )),
         }
     }
 
@@ -227,6 +245,17 @@ impl<'a> Head<'a> {
             }
         }
     }
+}
+
+/// What the sender says that it sends.
+fn announced(headers: &HeaderMap) -> Option<usize> {
+    let said = headers.get(header::CONTENT_LENGTH)?;
+    said.to_str().ok()?.parse().ok()
+}
+
+fn not_whole() -> Problem {
+    let words = "the body did not arrive whole; nothing is stored: deliver it again";
+    Problem::new(&kinds::CANCELLED, "body-not-whole", words)
 }
 
 fn accepted(event: &str, received: Received) -> Response<Body> {

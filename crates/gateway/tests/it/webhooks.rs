@@ -12,6 +12,10 @@ use http::StatusCode;
 use prost::Message;
 use reqwest::Method;
 use sqlx::{Executor, PgPool, Row};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 use uuid::Uuid;
 
 use crate::stand::{Answered, SOON, Stand};
@@ -297,6 +301,34 @@ async fn a_body_of_the_largest_size_is_taken_and_one_byte_more_is_not() {
         )));
     stand.send(request).await.is_problem(413);
     assert_eq!(rows(&stand.database.pool()).await, 1);
+}
+
+#[tokio::test]
+async fn what_is_announced_and_does_not_come_keeps_nobody_out() {
+    let stand = start().await;
+    let address = stand.api.strip_prefix("http://").unwrap();
+    let head = format!(
+        "POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+         content-length: {MOST_BYTES}\r\nx-github-event: push\r\nx-github-delivery: idle\r\n\
+         x-hub-signature-256: {}\r\n\r\n{{",
+        github::sign(SECRET, b"")
+    );
+    // Together they announce four times what may be in hand.
+    let mut idle = Vec::new();
+    for _sender in 0..10 {
+        let mut sender = TcpStream::connect(address).await.unwrap();
+        sender.write_all(head.as_bytes()).await.unwrap();
+        idle.push(sender);
+    }
+    let example = github::push();
+    let sent = Sent::of(&example, "a-real-one").to(&stand);
+    let answer = tokio::time::timeout(Duration::from_secs(3), sent).await;
+    is_stored(&answer.expect("an answer at once"), false);
+    for mut sender in idle {
+        let mut answer = String::new();
+        sender.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.contains("body-not-whole"), "{answer}");
+    }
 }
 
 #[tokio::test]

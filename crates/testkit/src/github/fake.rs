@@ -117,6 +117,29 @@ struct Delivery {
     status_code: u16,
     redelivery: bool,
     event: String,
+    /// As GitHub writes moments.
+    at: String,
+}
+
+impl Delivery {
+    fn now(id: u64, guid: &str, status_code: u16) -> Self {
+        Self {
+            id,
+            guid: guid.to_owned(),
+            status_code,
+            redelivery: false,
+            event: "push".to_owned(),
+            at: moment(),
+        }
+    }
+}
+
+/// By GitHub's clock, which is its own.
+#[expect(clippy::disallowed_methods, reason = "GitHub's clock is its own")]
+fn moment() -> String {
+    jiff::Timestamp::now()
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string()
 }
 
 impl Fake {
@@ -205,13 +228,8 @@ impl Fake {
     pub fn delivered(&self, repository: &str, guid: &str, status_code: u16) -> u64 {
         self.with(|state| {
             let id = state.next_id();
-            state.repository(repository).deliveries.push(Delivery {
-                id,
-                guid: guid.to_owned(),
-                status_code,
-                redelivery: false,
-                event: "push".to_owned(),
-            });
+            let sent = Delivery::now(id, guid, status_code);
+            state.repository(repository).deliveries.push(sent);
             id
         })
     }

@@ -92,9 +92,10 @@ impl GitHub {
         let (crab, request) = (Arc::clone(&voice.crab), request_of(&voice.crab, call));
         let sent = async move {
             let answer = crab.execute(request?).await?;
-            Ok::<_, BoxError>(answer.map(|body| body.map_err(BoxError::from).boxed_unsync()))
+            Ok(answer.map(|body| body.map_err(BoxError::from).boxed_unsync()))
         };
-        let (mut head, mut body) = self.in_time(call, sent).await?.into_parts();
+        let lost = |source| self.not_sent(voice.account, call.name, source);
+        let (mut head, mut body) = self.in_time(call, sent, lost).await?.into_parts();
         if head.status.is_redirection() {
             self.answered();
             let place = head.headers.get(header::LOCATION);
@@ -109,7 +110,12 @@ impl GitHub {
                 let told = |error: reqwest::Error| BoxError::from(error.without_url());
                 Ok::<_, BoxError>(answer.map(|body| body.map_err(told).boxed_unsync()))
             };
-            (head, body) = self.in_time(call, sent).await?.into_parts();
+            let lost = |source| {
+                self.failed(Instant::now());
+                let call = call.name;
+                Error::Broken { call, source }
+            };
+            (head, body) = self.in_time(call, sent, lost).await?.into_parts();
         }
         if head.status == StatusCode::OK {
             self.judge(voice.account, call.name, head.status, &head.headers, "")?;
@@ -136,18 +142,16 @@ impl GitHub {
     }
 
     /// The head of an answer, in the time of one call.
-    async fn in_time(
+    async fn in_time<E>(
         &self,
         call: &Call<'_>,
-        sent: impl Future<Output = Result<http::Response<Body>, BoxError>>,
+        sent: impl Future<Output = Result<http::Response<Body>, E>>,
+        lost: impl FnOnce(E) -> Error,
     ) -> Result<http::Response<Body>, Error> {
         let (name, after) = (call.name, self.0.settings.timeout);
         match timeout(after, sent).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(source)) => {
-                self.failed(Instant::now());
-                Err(Error::Broken { call: name, source })
-            }
+            Ok(Err(source)) => Err(lost(source)),
             Err(_elapsed) => {
                 self.failed(Instant::now());
                 Err(Error::Late { call: name, after })

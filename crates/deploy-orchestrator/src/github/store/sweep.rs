@@ -7,7 +7,7 @@ use sqlx::{PgConnection, postgres::types::PgInterval};
 
 use crate::github::sweep::{Due, Followed};
 
-/// Notes the repositories of environments that take pushes.
+/// Notes the repositories of environments that take pushes, and of sites that give previews.
 pub(in crate::github) async fn note_repositories(
     conn: &mut PgConnection,
 ) -> Result<(), sqlx::Error> {
@@ -16,6 +16,10 @@ pub(in crate::github) async fn note_repositories(
          SELECT DISTINCT lower(s.repository), clock() FROM environment e
          JOIN site s ON s.id = e.site_id AND s.repository <> ''
          WHERE e.kind = 'standard' AND e.push_branch <> ''
+           AND NOT EXISTS (SELECT FROM github_repository g WHERE g.repository = lower(s.repository))
+         UNION
+         SELECT lower(s.repository), clock() FROM site s
+         WHERE s.repository <> '' AND s.preview_from <> 'off'
            AND NOT EXISTS (SELECT FROM github_repository g WHERE g.repository = lower(s.repository))
          ON CONFLICT DO NOTHING"
     )
@@ -47,7 +51,7 @@ pub(in crate::github) async fn claim_repository(
          WHERE repository = (
              SELECT repository FROM github_repository WHERE due_at <= (SELECT clock())
              ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-         RETURNING repository, attempts",
+         RETURNING repository, attempts, extract(epoch FROM clock() - swept_at)::bigint AS swept_ago",
         lease
     )
     .fetch_optional(conn)
@@ -64,7 +68,8 @@ pub(in crate::github) async fn finish_repository(
     let pause = PgInterval::try_from(pause).map_err(sqlx::Error::Encode)?;
     sqlx::query!(
         "UPDATE github_repository SET due_at = clock() + $2::interval, note = $3,
-             attempts = CASE $3 WHEN '' THEN 0 ELSE attempts END
+             attempts = CASE $3 WHEN '' THEN 0 ELSE attempts END,
+             swept_at = CASE $3 WHEN '' THEN clock() ELSE swept_at END
          WHERE repository = $1",
         repository,
         pause,
@@ -87,6 +92,20 @@ pub(in crate::github) async fn forget_repository(
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Whether a site of the repository gives previews.
+pub(in crate::github) async fn has_previews(
+    conn: &mut PgConnection,
+    repository: &str,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM site s WHERE lower(s.repository) = $1 AND s.repository <> ''
+                          AND s.preview_from <> 'off') AS "has!""#,
+        repository
+    )
+    .fetch_one(conn)
+    .await
 }
 
 /// The branches of a repository that environments follow.
@@ -139,12 +158,14 @@ pub(in crate::github) async fn save_seen(
     Ok(())
 }
 
-/// Notes that a delivery is asked for once more; false when it was lately, or often enough.
+/// Notes that a delivery is asked for once more; false when it was lately, or when gateways refused it
+/// three times: for a reason. What did not reach one is asked for as long as GitHub has it, at last
+/// every twelfth time of `again`.
 pub(in crate::github) async fn note_redelivery(
     conn: &mut PgConnection,
     repository: &str,
     guid: &str,
-    most: i32,
+    refused: bool,
     again: Duration,
 ) -> Result<bool, sqlx::Error> {
     let again = PgInterval::try_from(again).map_err(sqlx::Error::Encode)?;
@@ -155,13 +176,14 @@ pub(in crate::github) async fn note_redelivery(
     .execute(&mut *conn)
     .await?;
     let noted = sqlx::query!(
-        "INSERT INTO github_redelivery AS r (repository, guid, asked_at, times)
-         VALUES ($1, $2, clock(), 1)
-         ON CONFLICT (repository, guid) DO UPDATE SET asked_at = clock(), times = r.times + 1
-         WHERE r.times < $3 AND r.asked_at < clock() - $4::interval * r.times",
+        "INSERT INTO github_redelivery AS r (repository, guid, asked_at, times, refusals)
+         VALUES ($1, $2, clock(), 1, $3::bool::int)
+         ON CONFLICT (repository, guid) DO UPDATE
+         SET asked_at = clock(), times = r.times + 1, refusals = r.refusals + excluded.refusals
+         WHERE r.refusals < 3 AND r.asked_at < clock() - $4::interval * least(r.times, 12)",
         repository,
         guid,
-        most,
+        refused,
         again
     )
     .execute(conn)

@@ -4,14 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 
-use super::{Delivery, Operation, Repository, State};
+use super::{Delivery, Operation, Repository, State, moment};
 
 /// When everything happens here.
 const AT: &str = "2026-11-25T12:00:00Z";
 const ANYWHERE: &str = "https://github.example/x";
 
-/// One page of a list, and where the next one is. What has cursors instead of numbers has one page
-/// here: the newest.
+/// One page of a list, and where the next one is; by a cursor where GitHub has cursors.
 pub(super) fn page(
     body: Value,
     query: &HashMap<String, String>,
@@ -20,17 +19,23 @@ pub(super) fn page(
     let Value::Array(all) = body else {
         return (body, None);
     };
-    let number = |name: &str, usual: usize| {
-        let said = query.get(name).and_then(|text| text.parse().ok());
-        said.unwrap_or(usual)
+    let by_cursor = uri.path().ends_with("/deliveries");
+    let (name, begins) = if by_cursor {
+        ("cursor", "v1_")
+    } else {
+        ("page", "")
     };
-    let (size, place) = (number("per_page", 30), number("page", 1).max(1));
+    let number = |name: &str, usual: usize| {
+        let said = query.get(name).map(|text| text.trim_start_matches("v1_"));
+        said.and_then(|text| text.parse().ok()).unwrap_or(usual)
+    };
+    let (size, place) = (number("per_page", 30), number(name, 1).max(1));
     let before = size * (place - 1);
     let count = all.len();
     let some: Vec<Value> = all.into_iter().skip(before).take(size).collect();
     let link = (count > before + size).then(|| {
-        let rest = query.iter().filter(|(name, _)| *name != "page");
-        let mut next = format!("page={}", place + 1);
+        let rest = query.iter().filter(|(other, _)| *other != name);
+        let mut next = format!("{name}={begins}{}", place + 1);
         for (name, value) in rest {
             next = format!("{next}&{name}={value}");
         }
@@ -76,6 +81,7 @@ pub(super) fn answer(
                 id,
                 redelivery: true,
                 status_code: 202,
+                at: moment(),
                 ..found
             });
             (202, json!({}))
@@ -283,7 +289,7 @@ fn webhook(url: &str) -> Value {
 
 pub(super) fn delivery(one: &Delivery) -> Value {
     json!({
-        "id": one.id, "guid": one.guid, "delivered_at": AT, "redelivery": one.redelivery,
+        "id": one.id, "guid": one.guid, "delivered_at": one.at, "redelivery": one.redelivery,
         "duration": 0.1, "status": if one.status_code < 300 { "OK" } else { "failed" },
         "status_code": one.status_code, "event": one.event, "action": null,
         "installation_id": null, "repository_id": 1,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Delivery, Fake, Operation, State, answers};
+use super::{Delivery, Fake, Operation, State, answers, moment};
 
 impl Fake {
     /// GitHub tried to bring a delivery to the App's own webhook, and got this status; answers its
@@ -10,13 +10,9 @@ impl Fake {
     pub fn app_delivered(&self, guid: &str, status_code: u16) -> u64 {
         self.with(|state| {
             let id = state.next_id();
-            state.app_deliveries.push(Delivery {
-                id,
-                guid: guid.to_owned(),
-                status_code,
-                redelivery: false,
-                event: "push".to_owned(),
-            });
+            state
+                .app_deliveries
+                .push(Delivery::now(id, guid, status_code));
             id
         })
     }
@@ -60,6 +56,7 @@ pub(super) fn answer(state: &mut State, operation: &Operation) -> Option<(u16, V
                 id,
                 redelivery: true,
                 status_code: 202,
+                at: moment(),
                 ..found
             });
             Some((202, json!({})))
