@@ -3,7 +3,7 @@
 use candlefish_ids::StopId;
 use candlefish_proto::deploy::{LiftStopRequest, ListStopsRequest, SetStopRequest, Stop};
 use clap::Subcommand;
-use jiff::{Span, Timestamp, Zoned, tz::TimeZone};
+use jiff::Span;
 
 use super::subject::explained;
 use crate::{
@@ -114,17 +114,16 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
 /// Asks where everything is meant, and sets; `None` when the answer is no.
 async fn set(app: &App, api: &Api, set: Set) -> Result<Option<Stop>, Error> {
     let site = set.site.unwrap_or_default();
-    let lasts = set.lasts.unwrap_or_default();
+    // What was asked has no moment in it, but the length: the same asked again is the same.
+    let [until, lasts] = clock::end(set.lasts.unwrap_or_default(), "--for", "2h")?;
     let message = SetStopRequest {
         site: site.clone(),
         pauses: set.pause,
         reason: set.reason.unwrap_or_default(),
-        until: Some(end(&clock::now(), lasts)?),
+        until: Some(until),
     };
-    // What was asked has no moment in it, but the length: the same asked again is the same.
-    let epoch = Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC);
     let asked = SetStopRequest {
-        until: Some(end(&epoch, lasts)?),
+        until: Some(lasts),
         ..message.clone()
     };
     if site.is_empty() {
@@ -159,20 +158,5 @@ async fn find(api: &Api, stopped: String) -> Result<String, Error> {
             format!("{stopped} is not stopped by a stop of its own")
         };
         Error::wrong(what, "What is stopped: candlefish stop list")
-    })
-}
-
-/// When a stop of this length ends that begins then.
-fn end(begins: &Zoned, lasts: Span) -> Result<prost_types::Timestamp, Error> {
-    let end = begins.checked_add(lasts).map_err(|source| {
-        Error::wrong(
-            format!("--for is out of range: {source}"),
-            "Give a length such as 2h.",
-        )
-    })?;
-    let end = end.timestamp();
-    Ok(prost_types::Timestamp {
-        seconds: end.as_second(),
-        nanos: end.subsec_nanosecond(),
     })
 }

@@ -105,17 +105,21 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             sites,
             expires,
         } => {
-            let expires_at = expires.map(end).transpose()?;
-            let role = Role::from(role).into();
-            let answer = api
-                .act(CreateTokenRequest {
-                    principal,
-                    name,
-                    role,
-                    sites,
-                    expires_at,
-                })
-                .await?;
+            let ends = expires.map(|length| clock::end(length, "--expires", "90d"));
+            let (expires_at, lasts) = ends.transpose()?.map(|[at, lasts]| (at, lasts)).unzip();
+            let message = CreateTokenRequest {
+                principal,
+                name,
+                role: Role::from(role).into(),
+                sites,
+                expires_at,
+            };
+            // The same asked again is the same token, although it would end a little later.
+            let asked = CreateTokenRequest {
+                expires_at: lasts,
+                ..message.clone()
+            };
+            let (answer, _) = api.act_as(&asked, message).await?;
             app.output.note("The secret is shown this once:");
             app.show(&answer, |answer| answer.secret.clone());
         }
@@ -135,19 +139,4 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         }
     }
     Ok(Exit::Done)
-}
-
-/// When a token of this length ends.
-fn end(length: Span) -> Result<prost_types::Timestamp, Error> {
-    let end = clock::now().checked_add(length).map_err(|source| {
-        Error::wrong(
-            format!("--expires is out of range: {source}"),
-            "Give a length such as 90d.",
-        )
-    })?;
-    let end = end.timestamp();
-    Ok(prost_types::Timestamp {
-        seconds: end.as_second(),
-        nanos: end.subsec_nanosecond(),
-    })
 }

@@ -107,16 +107,8 @@ pub(crate) async fn roll_back(
         leaves_release_id: Some(choice.leaves),
     };
     accept(ctx, &mut tx, &mut lane, id, new).await?;
-    let deployment = view::load(ctx, &mut tx, id).await?;
-    if deployment.finished_at.is_some() {
-        // Banned since it was chosen: what acts must not have given way to nothing.
-        let words = format!("{}: choose again", deployment.message);
-        return Err(Refusal::new(Code::FailedPrecondition, "release-banned", words).into());
-    }
-    let answer = pb::Rollback {
-        deployment: Some(deployment),
-        ..told
-    };
+    let deployment = Some(going(ctx, &mut tx, id).await?);
+    let answer = pb::Rollback { deployment, ..told };
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
     ctx.commit(tx).await?;
     tracing::info!(
@@ -124,6 +116,17 @@ pub(crate) async fn roll_back(
         "{} goes back", environment.place()
     );
     Ok(Reply::new(answer))
+}
+
+/// The rollback, unless its release was banned since it was chosen: then nothing of all this happens,
+/// for what acts must not have given way to nothing.
+async fn going(ctx: &Ctx, tx: &mut Tx, id: DeploymentId) -> Result<pb::Deployment, Error> {
+    let deployment = view::load(ctx, tx, id).await?;
+    if deployment.finished_at.is_none() {
+        return Ok(deployment);
+    }
+    let words = format!("{}: choose again", deployment.message);
+    Err(Refusal::new(Code::FailedPrecondition, "release-banned", words).into())
 }
 
 /// The answer kept for this key; the transaction that acts looks again, with its lane locked.

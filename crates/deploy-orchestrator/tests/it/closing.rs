@@ -97,6 +97,9 @@ async fn a_closed_pull_request_takes_its_preview_and_all_its_addresses_with_it()
     assert_eq!(stage.sandbox.number(recorded).await, 1);
     let listed = stage.api.triggers(&commit(3)).await.unwrap();
     assert_eq!(listed[0].outcome(), pb::trigger::Outcome::Closed);
+    let was_live = stage.api.triggers(&commit(2)).await.unwrap().remove(0);
+    let words = "was live on docs/pr-12, which is closed now";
+    assert_eq!(was_live.message, words);
 
     // Late, in whatever order, and again.
     for (late, head, at) in [("synchronize", 3, 3), ("opened", 1, 1), ("closed", 3, 4)] {

@@ -59,6 +59,39 @@ async fn a_newer_commit_supersedes_what_has_no_traffic_yet() {
 }
 
 #[tokio::test]
+async fn a_wake_up_that_was_lost_on_a_busy_lane_is_made_up_for() {
+    let (sandbox, _orchestrator, _edge, api) = started(policy()).await;
+    let line = line(&sandbox, &api, 1).await;
+    let made = api.create("production", &line[0], Some(baking())).await;
+    let acting = made.unwrap().into_inner().id;
+    api.wait_in(&acting, pb::step::Kind::Bake).await;
+    let content = sandbox.put_content(&[("index.html", "late")]).await;
+    let draft = api.create_release(content, &commit(2), &[]).await;
+    let waiting = api.deploy("production", &draft).await;
+    let waits = api.deployment(&waiting).await;
+    assert_eq!(blockers(&waits), [pb::blocker::Kind::Content]);
+    // As a process leaves it that dies between the seal and telling the lanes.
+    sandbox
+        .act("UPDATE release SET state = 'sealed', sealed_at = clock() WHERE state = 'draft'")
+        .await;
+    let seen = |one: &pb::Deployment| blockers(one) == [pb::blocker::Kind::Lane];
+    api.wait_until(&waiting, "its content to be seen", seen)
+        .await;
+    // And as it leaves a ban.
+    let ban = format!(
+        "INSERT INTO ban (release_id, at, by, reason)
+         SELECT id, clock(), 'erin', 'no' FROM release WHERE commit = '{}'",
+        commit(2)
+    );
+    sandbox.act(&ban).await;
+    let ended = api.wait_for(&waiting, &[State::Cancelled]).await;
+    assert!(
+        ended.message.contains("banned meanwhile by erin"),
+        "{ended:?}"
+    );
+}
+
+#[tokio::test]
 async fn after_the_pivot_a_push_waits() {
     let (sandbox, _orchestrator, _edge, api) = started(latest()).await;
     let line = line(&sandbox, &api, 2).await;

@@ -152,6 +152,29 @@ async fn a_head_after_history_was_rewritten_wins_also_when_it_goes_back() {
 }
 
 #[tokio::test]
+async fn a_head_that_is_put_back_to_what_is_live_wins_over_the_one_on_its_way() {
+    let stage = allowed().await;
+    let first = stage.pushed(&pull("opened", 0, 1, 1)).await;
+    let first = live(&stage, &first, 1).await;
+    stage.edge.act(|script| script.frozen = true);
+    let second = stage.pushed(&pull("synchronize", 1, 2, 2)).await;
+    stage.uploads(&commit(2), "number 2").await;
+    let acting = &second.deployment;
+    stage.api.wait_in(acting, pb::step::Kind::Stage).await;
+    let back = stage.pushed(&pull("synchronize", 2, 1, 3)).await;
+    assert_ne!(back.is("created", "").deployment, first.id);
+    stage.edge.act(|script| script.frozen = false);
+    let live = stage.api.wait_for(&back.deployment, &[State::Succeeded]);
+    assert_eq!(live.await.release_id, first.release_id);
+    let gave_way = stage.api.wait_for(acting, &[State::Superseded]).await;
+    assert_eq!(gave_way.superseded_by, back.deployment);
+    stage
+        .edge
+        .wait_until_it_serves(HOST, &first.release_id)
+        .await;
+}
+
+#[tokio::test]
 async fn deliveries_that_come_twice_late_or_out_of_order_change_nothing() {
     let stage = allowed().await;
     let newest = stage.pushed(&pull("synchronize", 2, 3, 30)).await;
