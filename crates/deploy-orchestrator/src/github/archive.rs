@@ -238,9 +238,10 @@ async fn turn(ctx: &Ctx, github: &GitHub, wanted: &Wanted) -> Result<(), Unfinis
     );
     let pause = error.pause(wanted);
     let mut tx = ctx.pool.begin().await?;
-    store::put_archive_off(&mut tx, wanted, pause, &words, error.is_refusal()).await?;
-    if error.is_outage() {
-        // Its deadline is for those who can do something about it.
+    let (refused, outage) = (error.is_refusal(), error.is_outage());
+    store::put_archive_off(&mut tx, wanted, pause, &words, (refused, outage)).await?;
+    if outage {
+        // Its deadline is for those who can do something about it; after the outage it has some time.
         store::prolong_content(&mut tx, wanted, pause + GRACE).await?;
     }
     tx.commit().await?;

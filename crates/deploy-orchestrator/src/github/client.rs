@@ -123,13 +123,14 @@ impl GitHub {
     async fn note_refusal(&self, repository: &str, voice: &Voice, error: Option<&Error>) {
         if let (
             Some(Error::Refused {
-                status: 401 | 403 | 404,
+                status: status @ (401 | 403 | 404),
                 ..
             }),
             Account::Installation(_),
         ) = (error, voice.account)
         {
-            self.0.installations.forget(repository).await;
+            let with_token = *status != 404;
+            self.0.installations.forget(repository, with_token).await;
         }
     }
 

@@ -70,9 +70,10 @@ impl Sent {
         (200..300).contains(&self.status_code)
     }
 
-    /// A gateway took it, and would not have it.
+    /// A gateway took it whole, and would not have it: for its signature, its kind or its size. Other
+    /// answers may be of what stands before the gateways.
     pub(crate) fn is_refused(&self) -> bool {
-        (400..500).contains(&self.status_code)
+        matches!(self.status_code, 401 | 413 | 415)
     }
 
     /// How long ago it was, by GitHub's clock.

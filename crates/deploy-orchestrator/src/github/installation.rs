@@ -65,15 +65,15 @@ impl Installations {
         })
     }
 
-    /// The App may have been installed anew since: neither who speaks for the repository nor the
-    /// token of whoever did is known any more.
-    pub(super) async fn forget(&self, repository: &str) {
+    /// The App may have been installed anew since: who speaks for the repository is asked again, and,
+    /// where that one may not speak at all, so is its token.
+    pub(super) async fn forget(&self, repository: &str, with_token: bool) {
         let known = self
             .by_repository
             .lock()
             .await
             .remove(&repository.to_lowercase());
-        if let Some(id) = known {
+        if let Some(id) = known.filter(|_| with_token) {
             self.by_id.lock().await.remove(&id);
         }
     }

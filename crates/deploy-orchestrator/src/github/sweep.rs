@@ -25,8 +25,7 @@ use crate::{
 const RECEIVED_AT: &str = "/v1/webhooks/github";
 /// GitHub keeps a delivery for so long, and brings it once more when it is asked to.
 const KEPT: Duration = Duration::from_hours(72);
-/// Tries of ours come at the latest so long after each other: what is missing since before the last
-/// sweep has a try that is younger.
+/// At least so much of what the last sweep looked at is looked at again.
 const OVERLAP: Duration = Duration::from_hours(2);
 /// As long as a sweep may take, should its process be lost.
 const LEASE: Duration = Duration::from_mins(5);
@@ -42,10 +41,12 @@ pub(super) struct Due {
 }
 
 impl Due {
-    /// How far back deliveries may be missing.
-    fn back(&self) -> Duration {
+    /// How far back deliveries may be missing, when sweeps come so often: a try of ours comes twelve of
+    /// those after another at the latest.
+    fn back(&self, sweep: Duration) -> Duration {
+        let overlap = OVERLAP.max(sweep * 13);
         let ago = self.swept_ago.and_then(|ago| u64::try_from(ago).ok());
-        ago.map_or(KEPT, |ago| KEPT.min(Duration::from_secs(ago) + OVERLAP))
+        ago.map_or(KEPT, |ago| KEPT.min(Duration::from_secs(ago) + overlap))
     }
 }
 
@@ -101,8 +102,9 @@ async fn look(ctx: &Ctx, github: &GitHub, stopping: &CancellationToken) -> Resul
         drop(conn);
         let swept = sweep(ctx, github, &due).await;
         let mut conn = ctx.pool.acquire().await?;
+        let looked = matches!(swept, Ok(true));
         let (pause, note) = match swept {
-            Ok(()) => (github.settings().sweep, String::new()),
+            Ok(_) => (github.settings().sweep, String::new()),
             Err(error) => {
                 let words = chain(&error);
                 tracing::warn!(repository = due.repository, error = %words, "a repository is not swept yet");
@@ -113,28 +115,31 @@ async fn look(ctx: &Ctx, github: &GitHub, stopping: &CancellationToken) -> Resul
                 (left.unwrap_or_else(|| Config::backoff(due.attempts)), words)
             }
         };
-        store::finish_repository(&mut conn, &due.repository, pause, &note).await?;
+        store::finish_repository(&mut conn, &due.repository, pause, &note, looked).await?;
     }
     Ok(())
 }
 
-async fn sweep(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<(), Unfinished> {
+/// Answers whether deliveries were looked at.
+async fn sweep(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<bool, Unfinished> {
     if due.repository.is_empty() {
         return sweep_app(ctx, github, due).await;
     }
     let mut conn = ctx.pool.acquire().await?;
     let followed = store::list_followed(&mut conn, &due.repository).await?;
     if followed.is_empty() && !store::has_previews(&mut conn, &due.repository).await? {
-        return Ok(store::forget_repository(&mut conn, &due.repository).await?);
+        store::forget_repository(&mut conn, &due.repository).await?;
+        return Ok(false);
     }
     drop(conn);
-    match redeliver(ctx, github, due).await {
+    let looked = match redeliver(ctx, github, due).await {
         // Who may not see webhooks still sees heads.
         Err(Unfinished::GitHub(error)) if error.is_final() => {
             tracing::debug!(repository = due.repository, %error, "deliveries are not looked at");
+            false
         }
-        done => done?,
-    }
+        done => done.map(|()| true)?,
+    };
     let branches: BTreeSet<&str> = followed.iter().map(|one| one.branch.as_str()).collect();
     for branch in branches {
         let Some(head) = github.branch(&due.repository, branch).await? else {
@@ -144,7 +149,7 @@ async fn sweep(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<(), Unfinished> 
             repair(ctx, github, one, &head).await?;
         }
     }
-    Ok(())
+    Ok(looked)
 }
 
 /// Asks for deliveries once more that did not arrive, by any try of the newest.
@@ -154,10 +159,13 @@ async fn redeliver(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<(), Unfinish
         if !hook.active || !hook.url().ends_with(RECEIVED_AT) {
             continue;
         }
-        let sent = github.deliveries(repository, hook.id, due.back()).await?;
+        let sent = github
+            .deliveries(repository, hook.id, due.back(github.settings().sweep))
+            .await?;
         for missing in missing(&sent) {
             if is_asked(ctx, github, repository, missing).await? {
-                github.redeliver(repository, hook.id, missing.id).await?;
+                let asked = github.redeliver(repository, hook.id, missing.id).await;
+                unless_gone(missing, asked)?;
             }
         }
     }
@@ -165,27 +173,41 @@ async fn redeliver(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<(), Unfinish
 }
 
 /// The same for the App's own webhook, where that comes to us.
-async fn sweep_app(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<(), Unfinished> {
+async fn sweep_app(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<bool, Unfinished> {
     if !github.is_app() {
         let mut conn = ctx.pool.acquire().await?;
-        return Ok(store::forget_repository(&mut conn, "").await?);
+        store::forget_repository(&mut conn, "").await?;
+        return Ok(false);
     }
     match github.app_hook().await {
         Ok(url) if url.ends_with(RECEIVED_AT) => {}
-        Ok(_elsewhere) => return Ok(()),
+        Ok(_elsewhere) => return Ok(false),
         Err(error) if error.is_final() => {
             tracing::debug!(%error, "the App's deliveries are not looked at");
-            return Ok(());
+            return Ok(false);
         }
         Err(error) => return Err(error.into()),
     }
-    let sent = github.app_deliveries(due.back()).await?;
+    let sent = github
+        .app_deliveries(due.back(github.settings().sweep))
+        .await?;
     for missing in missing(&sent) {
         if is_asked(ctx, github, "", missing).await? {
-            github.redeliver_to_app(missing.id).await?;
+            unless_gone(missing, github.redeliver_to_app(missing.id).await)?;
         }
     }
-    Ok(())
+    Ok(true)
+}
+
+/// One that GitHub does not bring any more keeps no other.
+fn unless_gone(missing: &Sent, asked: Result<(), Error>) -> Result<(), Error> {
+    match asked {
+        Err(error) if error.is_final() => {
+            tracing::info!(guid = missing.guid, %error, "a delivery is not brought once more");
+            Ok(())
+        }
+        done => done,
+    }
 }
 
 /// Whether a delivery that did not arrive is to be asked for once more; notes that it is.

@@ -89,7 +89,8 @@ impl GitHub {
         Ok(made.id)
     }
 
-    /// Whether a deployment has a status of this state.
+    /// Whether the newest status of a deployment is this state: an older one may be from before it
+    /// changed back and forth.
     pub(crate) async fn has_status(
         &self,
         repository: &str,
@@ -98,12 +99,14 @@ impl GitHub {
     ) -> Result<bool, Error> {
         #[derive(Deserialize)]
         struct Status {
+            id: u64,
             #[serde(default)]
             state: String,
         }
         let path = format!("/deployments/{deployment}/statuses?per_page={PAGE}");
         let listed: Vec<Status> = self.get("statuses", repository, &path).await?;
-        Ok(listed.iter().any(|one| one.state == state))
+        let newest = listed.iter().max_by_key(|one| one.id);
+        Ok(newest.is_some_and(|one| one.state == state))
     }
 
     /// Writes a status of a deployment.

@@ -225,7 +225,7 @@ pub(crate) async fn set_live(tx: &mut Tx, deployment: &Deployment) -> Result<(),
 pub(crate) async fn restore_live(tx: &mut Tx, deployment: &Deployment) -> Result<(), sqlx::Error> {
     let now = tx.now();
     let previous = deployment.previous_release_id.map(ReleaseId::uuid);
-    sqlx::query!(
+    let restored = sqlx::query!(
         "UPDATE environment SET live_release_id = $3, version = version + 1,
              live_since = CASE WHEN $3::uuid IS NULL THEN NULL ELSE $4::timestamptz END,
              live_deployment_id = (
@@ -240,13 +240,16 @@ pub(crate) async fn restore_live(tx: &mut Tx, deployment: &Deployment) -> Result
     )
     .execute(&mut **tx)
     .await?;
-    github::write::tell_live_again(tx, deployment.environment_id).await?;
+    if restored.rows_affected() == 1 {
+        github::write::tell_live_again(tx, deployment.environment_id).await?;
+    }
     Ok(())
 }
 
 /// Lanes after one, by id, that may have missed something: where what is pending has its content and
-/// nothing acts, or still says that its content is missing; where its release is banned; and where it
-/// says that a stop keeps it, though none does, or another one for longer.
+/// nothing acts or keeps it, or still says that its content is missing; where its release is banned;
+/// and where it names a hold or a stop, though none keeps it, or another one for longer. One that is
+/// rightly kept is not there: there may be thousands.
 pub(crate) async fn list_unheard(
     conn: &mut PgConnection,
     after: Option<EnvironmentId>,
@@ -258,13 +261,18 @@ pub(crate) async fn list_unheard(
          LEFT JOIN blocker b ON b.deployment_id = p.id AND b.cleared_at IS NULL
          WHERE p.state = 'pending' AND p.environment_id > $1 AND (
              r.state = 'sealed' AND b.kind = 'content'
-             OR r.state = 'sealed' AND NOT EXISTS (
-                 SELECT 1 FROM deployment a WHERE a.environment_id = p.environment_id
-                 AND a.state IN ('running', 'waiting', 'cancelling'))
+             OR r.state = 'sealed'
+                AND (p.kind = 'rollback' OR b.kind IS NULL OR b.kind NOT IN ('hold', 'stop'))
+                AND NOT EXISTS (
+                    SELECT 1 FROM deployment a WHERE a.environment_id = p.environment_id
+                    AND a.state IN ('running', 'waiting', 'cancelling'))
              OR EXISTS (SELECT 1 FROM ban x WHERE x.release_id = r.id AND x.cleared_at IS NULL)
-             OR b.kind = 'stop' AND NOT EXISTS (
-                 SELECT 1 FROM stop t WHERE t.ended_at IS NULL AND t.until > (SELECT clock())
-                 AND t.until = b.until AND (t.site_id = p.site_id OR t.site_id IS NULL)))
+             OR b.kind = 'hold' AND EXISTS (
+                 SELECT 1 FROM environment e WHERE e.id = p.environment_id AND e.hold_by IS NULL)
+             OR b.kind = 'stop' AND b.until IS DISTINCT FROM (
+                 SELECT max(t.until) FROM stop t WHERE t.ended_at IS NULL
+                 AND t.until > (SELECT clock())
+                 AND (t.site_id = p.site_id OR t.site_id IS NULL)))
          ORDER BY p.environment_id LIMIT $2",
         after.map_or(Uuid::nil(), EnvironmentId::uuid),
         limit

@@ -545,6 +545,30 @@ async fn an_app_s_own_webhook_is_asked_for_what_did_not_arrive() {
 }
 
 #[tokio::test]
+async fn what_a_rollback_brings_back_is_shown_as_live_again() {
+    let stage = Stage::new().await;
+    stage.line(1..=2);
+    for number in 1..=2 {
+        stage.gateway.receives(&push(number));
+        let made = stage.made(number).await;
+        stage.uploads(number).await;
+        stage.api.wait_for(&made.id, &[State::Succeeded]).await;
+    }
+    let last = async |what: &str, wanted: [&str; 2]| {
+        poll_until(SOON, what, async || {
+            let told = stage.github.deployments(REPOSITORY);
+            let last: Vec<_> = told.iter().map(|(_, told)| told.last().cloned()).collect();
+            let wanted = wanted.map(|state| Some(state.to_owned()));
+            if last == wanted { Ok(()) } else { Err(told) }
+        })
+        .await;
+    };
+    last("the second to be live", ["inactive", "success"]).await;
+    stage.api.roll_back("production").await.unwrap();
+    last("the first to be live again", ["success", "inactive"]).await;
+}
+
+#[tokio::test]
 async fn a_deployment_is_found_again_on_a_later_page() {
     let stage = Stage::new().await;
     stage.line(1..=1);
@@ -587,39 +611,45 @@ async fn an_app_asks_as_its_installation_with_one_token() {
 }
 
 #[tokio::test]
-async fn what_reached_no_gateway_is_asked_for_again_however_often_and_what_was_refused_is_not() {
+async fn what_reached_no_gateway_is_asked_for_again_however_often_and_what_was_refused_thrice_is_not()
+ {
     let stage = Stage::new().await;
     stage
         .github
         .hook("https://candlefish.example/v1/webhooks/github");
-    // Both were asked for before, one while no gateway was there.
+    // All were asked for before: once while no gateway was there, twice and thrice where one was.
     stage
         .sandbox
         .act(
             "INSERT INTO github_redelivery (repository, guid, asked_at, times, refusals)
              VALUES ('example/docs', 'unheard', clock() - interval '2 hours', 20, 0),
-                    ('example/docs', 'refused', clock() - interval '2 hours', 3, 3)",
+                    ('example/docs', 'refused', clock() - interval '2 hours', 2, 2),
+                    ('example/docs', 'given up', clock() - interval '2 hours', 3, 3)",
         )
         .await;
+    stage.github.delivered(REPOSITORY, "given up", 401);
     stage.github.delivered(REPOSITORY, "refused", 401);
-    stage.github.delivered(REPOSITORY, "unheard", 502);
+    stage.github.delivered(REPOSITORY, "unheard", 404);
     // So many came since that they fill the first page.
     for number in 0..150 {
-        stage
-            .github
-            .delivered(REPOSITORY, &format!("guid-{number}"), 202);
+        let guid = format!("guid-{number}");
+        stage.github.delivered(REPOSITORY, &guid, 202);
     }
     stage.github.branch(REPOSITORY, "main", &commit(1));
-    wait_until(SOON, "one to be asked for", async || {
-        stage.github.redelivered(REPOSITORY) == ["unheard"]
+    let asked = ["refused", "unheard"];
+    wait_until(SOON, "two to be asked for", async || {
+        stage.github.redelivered(REPOSITORY) == asked
     })
     .await;
+    let counted = "SELECT count(*) FROM github_redelivery
+                   WHERE (guid, refusals) IN (('refused', 3), ('unheard', 0), ('given up', 3))";
+    assert_eq!(stage.sandbox.number(counted).await, 3);
     let looks = stage.github.calls("repos/list-webhook-deliveries");
     wait_until(SOON, "more looks", async || {
         stage.github.calls("repos/list-webhook-deliveries") > looks + 4
     })
     .await;
-    assert_eq!(stage.github.redelivered(REPOSITORY), ["unheard"]);
+    assert_eq!(stage.github.redelivered(REPOSITORY), asked);
 }
 
 #[tokio::test]

@@ -142,7 +142,7 @@ impl Webhooks {
                 .map_or(0, OwnedSemaphorePermit::num_permits);
             let more = bytes.len().div_ceil(1024).saturating_sub(held);
             if more > 0 {
-                let more = self.weigh(more).await?;
+                let more = self.weigh(more, weighed.is_some()).await?;
                 match &mut weighed {
                     Some(held) => held.merge(more),
                     none => *none = Some(more),
@@ -152,13 +152,18 @@ impl Webhooks {
         Err(not_whole())
     }
 
-    async fn weigh(&self, kib: usize) -> Result<OwnedSemaphorePermit, Problem> {
+    /// Waits only for a first share: who has one and waited for more would keep it from others who do
+    /// the same.
+    async fn weigh(&self, kib: usize, has_some: bool) -> Result<OwnedSemaphorePermit, Problem> {
         let share = u32::try_from(kib).unwrap_or(u32::MAX);
-        let share = Arc::clone(&self.budget).acquire_many_owned(share);
-        match tokio::time::timeout(PATIENCE, share).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(not_now("busy", "too many deliveries at a time")),
-        }
+        let budget = Arc::clone(&self.budget);
+        let taken = if has_some {
+            budget.try_acquire_many_owned(share).ok()
+        } else {
+            let waiting = tokio::time::timeout(PATIENCE, budget.acquire_many_owned(share));
+            waiting.await.ok().and_then(Result::ok)
+        };
+        taken.ok_or_else(|| not_now("busy", "too many deliveries at a time"))
     }
 
     async fn store(&self, head: &Head<'_>, body: &[u8]) -> Result<Received, Problem> {
@@ -254,8 +259,10 @@ fn announced(headers: &HeaderMap) -> Option<usize> {
 }
 
 fn not_whole() -> Problem {
-    let words = "the body did not arrive whole; nothing is stored: deliver it again";
-    Problem::new(&kinds::CANCELLED, "body-not-whole", words)
+    not_now(
+        "body-not-whole",
+        "the body did not arrive whole; nothing is stored",
+    )
 }
 
 fn accepted(event: &str, received: Received) -> Response<Body> {

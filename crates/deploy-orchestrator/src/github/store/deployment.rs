@@ -153,16 +153,22 @@ pub(in crate::github) async fn put_deployment_off(
     Ok(())
 }
 
-/// What is live in an environment is told again, though it was told to be inactive: traffic came back.
+/// What is live in an environment is told again, though it was told to be inactive, or is just now:
+/// traffic came back. A turn that is under way is overtaken.
 pub(crate) async fn tell_live_again(
     conn: &mut PgConnection,
     environment: EnvironmentId,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "UPDATE github_deployment g SET done_at = NULL, retry_at = clock()
-         FROM environment e JOIN deployment d
-              ON d.environment_id = e.id AND d.release_id = e.live_release_id
-         WHERE e.id = $1 AND g.deployment_id = d.id AND g.told = 'inactive'",
+        "UPDATE github_deployment g SET done_at = NULL, told = '', telling = '', attempts = 0,
+             claim = g.claim + 1, retry_at = clock()
+         FROM environment e
+         WHERE e.id = $1 AND (g.told = 'inactive' OR g.telling = 'inactive')
+           AND g.deployment_id = (
+               SELECT l.id FROM deployment l
+               WHERE l.environment_id = e.id AND l.release_id = e.live_release_id
+                 AND l.kind = 'standard' AND l.state = 'succeeded'
+               ORDER BY l.id DESC LIMIT 1)",
         environment.uuid()
     )
     .execute(conn)

@@ -58,22 +58,25 @@ pub(in crate::github) async fn claim_repository(
     .await
 }
 
-/// A repository is swept, or failed to be; it is due again after the pause.
+/// A repository is swept, or failed to be, and its deliveries were looked at or not; it is due again
+/// after the pause.
 pub(in crate::github) async fn finish_repository(
     conn: &mut PgConnection,
     repository: &str,
     pause: Duration,
     note: &str,
+    looked: bool,
 ) -> Result<(), sqlx::Error> {
     let pause = PgInterval::try_from(pause).map_err(sqlx::Error::Encode)?;
     sqlx::query!(
         "UPDATE github_repository SET due_at = clock() + $2::interval, note = $3,
              attempts = CASE $3 WHEN '' THEN 0 ELSE attempts END,
-             swept_at = CASE $3 WHEN '' THEN clock() ELSE swept_at END
+             swept_at = CASE WHEN $4 THEN clock() ELSE swept_at END
          WHERE repository = $1",
         repository,
         pause,
-        note
+        note,
+        looked
     )
     .execute(conn)
     .await?;

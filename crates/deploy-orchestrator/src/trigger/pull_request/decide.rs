@@ -253,9 +253,12 @@ impl Opening<'_> {
         };
         // What ended when the preview was closed is not joined again, nor is what is live while another
         // head is on its way: that one would take its place.
+        let live = before.live.as_ref().and_then(|live| live.deployment_id);
+        let gives_way =
+            |there| Some(there) == live && before.acting.is_some_and(|one| one != there);
         if !anew
             && let Some(there) = triggers::find_joinable(tx, &before, &told.head).await?
-            && before.acting.is_none_or(|acting| acting == there)
+            && !gives_way(there)
         {
             return Ok(there_already(there));
         }

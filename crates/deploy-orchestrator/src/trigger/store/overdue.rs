@@ -16,7 +16,12 @@ pub(in crate::trigger) async fn list_overdue(
 ) -> Result<Vec<Overdue>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"SELECT id, environment_id AS "environment_id!", deployment_id AS "deployment_id!"
-           FROM trigger WHERE content_until < (SELECT clock()) ORDER BY content_until LIMIT 100"#
+           FROM trigger t WHERE content_until < (SELECT clock())
+             -- Not for an outage of GitHub's: such a one waits for its next try, however long.
+             AND NOT EXISTS (SELECT FROM deployment d JOIN github_archive g
+                             ON g.release_id = d.release_id AND g.outage
+                             WHERE d.id = t.deployment_id AND d.state = 'pending')
+           ORDER BY content_until LIMIT 100"#
     )
     .fetch_all(conn)
     .await?;
