@@ -295,12 +295,13 @@ impl Relay {
             return Ok(true);
         };
         while crate::nats::is_connected(&self.nats) {
+            publish::ready(&self.nats, &self.config.stream, stream_known).await?;
             let batch = store::unpublished(&self.pool, epoch, self.config.batch).await?;
             let Some(last) = batch.last().map(|envelope| envelope.seq) else {
                 return Ok(true);
             };
             let count = u64::try_from(batch.len()).unwrap_or(u64::MAX);
-            publish::all(&self.nats, &self.config.stream, stream_known, batch).await?;
+            publish::all(&self.nats, stream_known, batch).await?;
             if !store::advance(&self.pool, &self.owner, fence, epoch, last).await? {
                 // The stamping loop notices by itself, and says so once.
                 return Ok(true);

@@ -22,22 +22,31 @@ pub(super) enum Error {
     Stream(#[from] streams::Error),
 }
 
-/// Publishes in order and waits for every acknowledgement. Before the first batch, and after one
-/// that failed, it looks for the stream and creates it when it is missing: `known` remembers that.
+/// Looks for the stream, and creates it when it is missing, before the first batch and after one that
+/// failed: `known` remembers that.
 ///
-/// A publish into no stream is refused only while nobody listens to its subject. The gateways do,
-/// and then it is met with silence, as by a bus that is slow.
-pub(super) async fn all(
+/// Before there is anything to publish, so that consumers are attached when the first fact comes. And
+/// because a publish into no stream is refused only while nobody listens to its subject: the gateways
+/// do, and then it is met with silence, as by a bus that is slow.
+pub(super) async fn ready(
     client: &async_nats::Client,
     stream: &Stream,
     known: &mut bool,
+) -> Result<(), Error> {
+    if !*known {
+        streams::ensure(&nats::jetstream(client), stream).await?;
+        *known = true;
+    }
+    Ok(())
+}
+
+/// Publishes in order and waits for every acknowledgement.
+pub(super) async fn all(
+    client: &async_nats::Client,
+    known: &mut bool,
     batch: Vec<Envelope>,
 ) -> Result<(), Error> {
-    let jetstream = nats::jetstream(client);
-    if !*known {
-        streams::ensure(&jetstream, stream).await?;
-    }
-    let end = attempt(&jetstream, &batch).await;
+    let end = attempt(&nats::jetstream(client), &batch).await;
     *known = end.is_ok();
     end
 }

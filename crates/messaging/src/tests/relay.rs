@@ -321,6 +321,19 @@ async fn a_stream_that_was_deleted_is_created_again() {
 
 /// Then nobody says that there is no stream: the publish is met with silence.
 #[tokio::test(flavor = "multi_thread")]
+async fn the_stream_is_there_before_the_first_fact() {
+    let world = World::new().await;
+    let relay = world.start_relay();
+    poll_until(SOON, "the stream", async || {
+        let stream = world.jetstream().get_stream(world.stream()).await;
+        stream.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+    world.stopping.cancel();
+    relay.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_listener_on_the_bus_does_not_keep_the_stream_from_being_created() {
     let world = World::new().await;
     let listener = world.nats.subscribe(world.event_type).await.unwrap();
