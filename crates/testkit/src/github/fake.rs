@@ -1,12 +1,16 @@
-//! A GitHub that keeps what it is told, for tests: commits, branches, webhooks and their deliveries,
-//! deployments and their statuses, comments. It can be told to fail.
+//! A GitHub that keeps what it is told, for tests: commits, branches, pull requests, webhooks and their
+//! deliveries, deployments and their statuses, comments. It can be told to fail.
 //!
 //! Every call and every answer is held against GitHub's own description: a call that GitHub would
-//! not take is answered 422, and the test that had it fails when the fake goes.
+//! not take is answered 422, one by who may not make it 401 or 404, and the test that had it fails when
+//! the fake goes.
 
 mod answers;
 mod app;
 mod codeload;
+mod fault;
+mod pulls;
+mod who;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,24 +28,14 @@ use axum::{
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::AbortHandle};
 
-use super::contract::{Contract, Operation};
+use super::{
+    Example,
+    contract::{Contract, Operation},
+};
+use fault::{Faults, limited, refusal, refused, spent};
+use who::Installed;
 
-/// How a call fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// 500, and nothing happened.
-    Fails,
-    /// 429, again in so many seconds.
-    Limited(u64),
-    /// 403 as for too many writes, again in so many seconds.
-    Secondary(u64),
-    /// No answer, and nothing happened.
-    Silent,
-    /// No answer, and yet it happened.
-    AnswerLost,
-    /// Half of an archive, and then nothing; of `codeload` alone.
-    Cut,
-}
+pub use fault::Fault;
 
 /// The fake; cheap to clone.
 #[derive(Clone)]
@@ -87,9 +81,8 @@ struct State {
     app_deliveries: Vec<Delivery>,
     /// Where archives lie.
     codeload: SocketAddr,
-    faults: Vec<(String, Fault)>,
-    fired: usize,
-    is_down: bool,
+    installed: Installed,
+    faults: Faults,
     calls: Vec<String>,
     broken: Vec<String>,
     last_id: u64,
@@ -106,6 +99,8 @@ struct Repository {
     statuses: HashMap<u64, Vec<Value>>,
     /// Each with the number of its issue or pull request.
     comments: Vec<(u64, Value)>,
+    /// By number, as lists show them.
+    pulls: BTreeMap<u64, Value>,
     /// What a commit is packed as.
     archives: HashMap<String, Bytes>,
 }
@@ -161,9 +156,8 @@ impl Fake {
             hook: None,
             app_deliveries: Vec::new(),
             codeload: packed.local_addr().unwrap(),
-            faults: Vec::new(),
-            fired: 0,
-            is_down: false,
+            installed: Installed::default(),
+            faults: Faults::default(),
             calls: Vec::new(),
             broken: Vec::new(),
             last_id: 0,
@@ -232,26 +226,6 @@ impl Fake {
             state.repository(repository).deliveries.push(sent);
             id
         })
-    }
-
-    /// The next call of an operation (`repos/create-deployment`) fails so.
-    pub fn fails(&self, operation: &str, fault: Fault) {
-        self.with(|state| state.faults.push((operation.to_owned(), fault)));
-    }
-
-    /// How many of the faults that were asked for have come.
-    pub fn faults_fired(&self) -> usize {
-        self.with(|state| state.fired)
-    }
-
-    /// Every call fails until it is up again.
-    pub fn goes_down(&self) {
-        self.with(|state| state.is_down = true);
-    }
-
-    /// It answers again.
-    pub fn comes_back(&self) {
-        self.with(|state| state.is_down = false);
     }
 
     /// How often an operation was called, failed ones too.
@@ -349,15 +323,6 @@ impl State {
         self.last_id += 1;
         self.last_id
     }
-
-    fn fault(&mut self, operation: &str) -> Option<Fault> {
-        if self.is_down {
-            return Some(Fault::Fails);
-        }
-        let place = self.faults.iter().position(|(of, _)| of == operation)?;
-        self.fired += 1;
-        Some(self.faults.remove(place).1)
-    }
 }
 
 type Shared = Arc<Mutex<State>>;
@@ -386,16 +351,18 @@ async fn answer(
             state.broken.extend(faults.clone());
             return refusal(StatusCode::UNPROCESSABLE_ENTITY, &faults.join("; "));
         }
-        if !headers.contains_key("authorization") {
-            return refusal(StatusCode::UNAUTHORIZED, "Requires authentication");
+        if let Some((status, words)) = who::turned_away(&mut state, &operation, &headers) {
+            return refusal(status, words);
         }
         let fault = state.fault(&operation.id);
         (operation, fault)
     };
     match fault {
         Some(Fault::Fails) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "Server Error"),
+        Some(Fault::Refused(status)) => refused(status),
         Some(Fault::Limited(after)) => limited(StatusCode::TOO_MANY_REQUESTS, after),
         Some(Fault::Secondary(after)) => limited(StatusCode::FORBIDDEN, after),
+        Some(Fault::Spent(after)) => spent(act(&shared, &operation, &uri, &body), after),
         Some(Fault::Silent | Fault::Cut) => std::future::pending().await,
         Some(Fault::AnswerLost) => {
             drop(act(&shared, &operation, &uri, &body));
@@ -414,6 +381,7 @@ fn act(shared: &Shared, operation: &Operation, uri: &Uri, body: &[u8]) -> Respon
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let query = pairs(uri.query().unwrap_or_default()).into_iter().collect();
     let (status, body) = app::answer(&mut state, operation)
+        .or_else(|| pulls::answer(&mut state, operation, &query))
         .unwrap_or_else(|| answers::answer(&mut state, operation, &query, &body));
     let (body, link) = answers::page(body, &query, uri);
     let faults = state.contract.faults_of_answer(operation, status, &body);
@@ -432,21 +400,4 @@ pub(super) fn pairs(query: &str) -> Vec<(String, String)> {
     pairs
         .map(|(name, value)| (name.to_owned(), answers::decoded(value)))
         .collect()
-}
-
-fn refusal(status: StatusCode, message: &str) -> Response {
-    let body = json!({
-        "message": message,
-        "documentation_url": "https://docs.github.com/rest",
-        "status": status.as_u16().to_string(),
-    });
-    (status, axum::Json(body)).into_response()
-}
-
-fn limited(status: StatusCode, after: u64) -> Response {
-    let mut response = refusal(status, "You have exceeded a secondary rate limit.");
-    response
-        .headers_mut()
-        .insert("retry-after", after.to_string().parse().unwrap());
-    response
 }

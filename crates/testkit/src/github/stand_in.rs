@@ -107,7 +107,7 @@ impl StandIn {
         };
         if let Some(number) = number {
             let told = self.told(repository, number, "synchronize", &before, &commit);
-            self.deliver(repository, &told).await;
+            self.deliver(repository, &self.fake.shows(&told)).await;
         }
         commit
     }
@@ -153,14 +153,13 @@ impl StandIn {
         before: &str,
         head: &str,
     ) -> Example {
-        let updated_at = u32::try_from(self.pushes.fetch_add(1, Ordering::Relaxed)).unwrap_or(0);
         PullRequest {
             repository,
             number,
             action,
             before,
             head,
-            updated_at,
+            updated_at: 0,
         }
         .example()
     }
@@ -171,7 +170,7 @@ impl StandIn {
         let head = self.fake.head(repository, &branch)?;
         let mut told = self.told(repository, number, "closed", "", &head);
         told.body["pull_request"]["merged"] = merged.into();
-        self.deliver(repository, &told).await;
+        self.deliver(repository, &self.fake.shows(&told)).await;
         Some(head)
     }
 
@@ -246,7 +245,8 @@ async fn open(State(stand_in): State<StandIn>, body: String) -> Answer {
     let key = (repository.to_owned(), number);
     stand_in.open().insert(key, branch.to_owned());
     let told = stand_in.told(repository, number, "opened", "", &head);
-    stand_in.deliver(repository, &told).await;
+    let shown = stand_in.fake.shows(&told);
+    stand_in.deliver(repository, &shown).await;
     Ok(head + "\n")
 }
 

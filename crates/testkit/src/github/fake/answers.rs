@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::{Delivery, Operation, Repository, State, moment};
 
 /// When everything happens here.
-const AT: &str = "2026-11-25T12:00:00Z";
-const ANYWHERE: &str = "https://github.example/x";
+pub(super) const AT: &str = "2026-11-25T12:00:00Z";
+pub(super) const ANYWHERE: &str = "https://github.example/x";
 
 /// One page of a list, and where the next one is; by a cursor where GitHub has cursors.
 pub(super) fn page(
@@ -90,7 +90,7 @@ pub(super) fn answer(
     }
 }
 
-/// Deployments, and who may write them.
+/// Deployments.
 fn of_writes(
     repository: &mut Repository,
     operation: &Operation,
@@ -127,14 +127,6 @@ fn of_writes(
             let known = repository.statuses.entry(number("deployment_id"));
             known.or_default().push(made.clone());
             (201, made)
-        }
-        "apps/get-repo-installation" => (200, installation()),
-        "apps/create-installation-access-token" => {
-            let token = format!("ghs_{id}");
-            (
-                201,
-                json!({"token": token, "expires_at": "2099-01-01T00:00:00Z", "permissions": {}}),
-            )
         }
         _ => of_comments(repository, operation, id, body),
     }
@@ -325,17 +317,7 @@ pub(super) fn comment(id: u64, body: &Value) -> Value {
     })
 }
 
-fn installation() -> Value {
-    json!({
-        "id": 7, "app_id": 1, "app_slug": "candlefish", "target_id": 1,
-        "target_type": "Organization", "account": null, "repository_selection": "all",
-        "access_tokens_url": ANYWHERE, "html_url": ANYWHERE, "repositories_url": ANYWHERE,
-        "events": [], "permissions": {}, "single_file_name": null, "created_at": AT,
-        "updated_at": AT, "suspended_by": null, "suspended_at": null,
-    })
-}
-
-fn not_found() -> Value {
+pub(super) fn not_found() -> Value {
     json!({"message": "Not Found", "documentation_url": "https://docs.github.com/rest", "status": "404"})
 }
 

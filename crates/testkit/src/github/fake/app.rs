@@ -1,8 +1,12 @@
-//! What the App's own webhook was sent.
+//! What is asked as the App: what its own webhook was sent, and where it is installed.
 
 use serde_json::{Value, json};
 
-use super::{Delivery, Fake, Operation, State, answers, moment};
+use super::{
+    Delivery, Fake, Operation, State,
+    answers::{self, ANYWHERE, AT},
+    moment,
+};
 
 impl Fake {
     /// GitHub tried to bring a delivery to the App's own webhook, and got this status; answers its
@@ -26,9 +30,26 @@ impl Fake {
     }
 }
 
-/// Status and body; none of what is asked of a repository.
+/// Status and body; none of what is not the App's.
 pub(super) fn answer(state: &mut State, operation: &Operation) -> Option<(u16, Value)> {
+    let said = |name: &str| operation.parameters.get(name).cloned().unwrap_or_default();
     match operation.id.as_str() {
+        "apps/get-repo-installation" => {
+            let id = state.installed.at(&said("owner"));
+            Some((200, installation(id)))
+        }
+        "apps/create-installation-access-token" => {
+            let asked = said("installation_id").parse().unwrap_or_default();
+            let id = state.next_id();
+            let Some(token) = state.installed.token(asked, id) else {
+                return Some((404, answers::not_found()));
+            };
+            let until = "2099-01-01T00:00:00Z";
+            Some((
+                201,
+                json!({"token": token, "expires_at": until, "permissions": {}}),
+            ))
+        }
         "apps/get-webhook-config-for-app" => {
             let url = state.hook.clone().unwrap_or_default();
             Some((
@@ -41,8 +62,7 @@ pub(super) fn answer(state: &mut State, operation: &Operation) -> Option<(u16, V
             Some((200, newest.map(answers::delivery).collect()))
         }
         "apps/redeliver-webhook-delivery" => {
-            let asked = operation.parameters.get("delivery_id");
-            let asked = asked.and_then(|one| one.parse::<u64>().ok());
+            let asked = said("delivery_id").parse::<u64>().ok();
             let found = state
                 .app_deliveries
                 .iter()
@@ -63,4 +83,14 @@ pub(super) fn answer(state: &mut State, operation: &Operation) -> Option<(u16, V
         }
         _ => None,
     }
+}
+
+fn installation(id: u64) -> Value {
+    json!({
+        "id": id, "app_id": 1, "app_slug": "candlefish", "target_id": id,
+        "target_type": "Organization", "account": null, "repository_selection": "all",
+        "access_tokens_url": ANYWHERE, "html_url": ANYWHERE, "repositories_url": ANYWHERE,
+        "events": [], "permissions": {}, "single_file_name": null, "created_at": AT,
+        "updated_at": AT, "suspended_by": null, "suspended_at": null,
+    })
 }

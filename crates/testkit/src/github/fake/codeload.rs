@@ -12,7 +12,10 @@ use axum::{
 };
 use futures_util::stream;
 
-use super::{Fake, Fault, Operation, Shared, State, limited, refusal};
+use super::{
+    Fake, Fault, Operation, Shared, State,
+    fault::{limited, refusal, refused},
+};
 
 /// What leads here.
 pub(super) const OPERATION: &str = "repos/download-tarball-archive";
@@ -72,8 +75,12 @@ async fn send(
         return (StatusCode::NOT_FOUND, "404: Not Found").into_response();
     };
     match fault {
-        None => ([("content-type", "application/x-gzip")], archive).into_response(),
+        // Limits are the API's.
+        None | Some(Fault::Spent(_)) => {
+            ([("content-type", "application/x-gzip")], archive).into_response()
+        }
         Some(Fault::Fails) => (StatusCode::BAD_GATEWAY, "no").into_response(),
+        Some(Fault::Refused(status)) => refused(status),
         Some(Fault::Limited(after)) => limited(StatusCode::TOO_MANY_REQUESTS, after),
         Some(Fault::Secondary(after)) => limited(StatusCode::FORBIDDEN, after),
         Some(Fault::Silent | Fault::AnswerLost) => std::future::pending().await,

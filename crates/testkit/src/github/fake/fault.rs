@@ -1,0 +1,130 @@
+//! How calls fail, when they are told to.
+
+use axum::{
+    http::{HeaderValue, StatusCode, header::DATE},
+    response::{IntoResponse, Response},
+};
+use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
+use serde_json::json;
+
+use super::{Fake, State};
+
+/// How a call fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// 500, and nothing happened.
+    Fails,
+    /// This status with GitHub's words, no word of limits, and nothing happened.
+    Refused(u16),
+    /// 429, again in so many seconds.
+    Limited(u64),
+    /// 403 as for too many writes, again in so many seconds.
+    Secondary(u64),
+    /// It happened, and it is the last call that is allowed for so many seconds.
+    Spent(u64),
+    /// No answer, and nothing happened.
+    Silent,
+    /// No answer, and yet it happened.
+    AnswerLost,
+    /// Half of an archive, and then nothing; of `codeload` alone.
+    Cut,
+}
+
+/// Faults that come once, and those that last.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    once: Vec<(String, Fault)>,
+    /// Operations that are refused, each with its status.
+    refused: Vec<(String, u16)>,
+    fired: usize,
+    is_down: bool,
+}
+
+impl Fake {
+    /// The next call of an operation (`repos/create-deployment`) fails so.
+    pub fn fails(&self, operation: &str, fault: Fault) {
+        self.with(|state| state.faults.once.push((operation.to_owned(), fault)));
+    }
+
+    /// Every call of an operation is refused with this status from now on, as where rights are missing.
+    pub fn refuses(&self, operation: &str, status: u16) {
+        self.with(|state| state.faults.refused.push((operation.to_owned(), status)));
+    }
+
+    /// How many of the faults that were asked for have come.
+    pub fn faults_fired(&self) -> usize {
+        self.with(|state| state.faults.fired)
+    }
+
+    /// Every call fails until it is up again.
+    pub fn goes_down(&self) {
+        self.with(|state| state.faults.is_down = true);
+    }
+
+    /// It answers again.
+    pub fn comes_back(&self) {
+        self.with(|state| state.faults.is_down = false);
+    }
+}
+
+impl State {
+    /// How this call of an operation fails.
+    pub(super) fn fault(&mut self, operation: &str) -> Option<Fault> {
+        let faults = &mut self.faults;
+        if faults.is_down {
+            return Some(Fault::Fails);
+        }
+        if let Some(place) = faults.once.iter().position(|(of, _)| of == operation) {
+            faults.fired += 1;
+            return Some(faults.once.remove(place).1);
+        }
+        let refused = faults.refused.iter().find(|(of, _)| of == operation);
+        refused.map(|(_, status)| Fault::Refused(*status))
+    }
+}
+
+/// An error as GitHub words it.
+pub(super) fn refusal(status: StatusCode, message: &str) -> Response {
+    let body = json!({
+        "message": message,
+        "documentation_url": "https://docs.github.com/rest",
+        "status": status.as_u16().to_string(),
+    });
+    (status, axum::Json(body)).into_response()
+}
+
+/// What GitHub says with a status of [`Fault::Refused`].
+pub(super) fn refused(status: u16) -> Response {
+    let message = match status {
+        401 => "Bad credentials",
+        403 => "Resource not accessible by integration",
+        404 => "Not Found",
+        _ => "Refused",
+    };
+    refusal(StatusCode::from_u16(status).unwrap(), message)
+}
+
+/// Too many calls, or too many writes: again in so many seconds.
+pub(super) fn limited(status: StatusCode, after: u64) -> Response {
+    let mut response = refusal(status, "You have exceeded a secondary rate limit.");
+    response
+        .headers_mut()
+        .insert("retry-after", after.to_string().parse().unwrap());
+    response
+}
+
+/// The answer to the last call that is allowed for so many seconds. It says what second it is, so that
+/// the reset is so far from that and from no other.
+#[expect(clippy::disallowed_methods, reason = "GitHub's clock is its own")]
+pub(super) fn spent(mut response: Response, after: u64) -> Response {
+    let now = Timestamp::now();
+    let date = DateTimePrinter::new()
+        .timestamp_to_rfc9110_string(&now)
+        .unwrap();
+    let reset = now.as_second() + i64::try_from(after).unwrap();
+    let headers = response.headers_mut();
+    headers.insert(DATE, date.parse().unwrap());
+    headers.insert("x-ratelimit-remaining", HeaderValue::from_static("0"));
+    headers.insert("x-ratelimit-reset", reset.into());
+    response
+}
