@@ -6,15 +6,18 @@
 //! archive  ──▶ content of pushed commits  ──▶ the release that a push expects, whole
 //! write    ──▶ deployments and their statuses, each said once
 //! comment  ──▶ one comment for each pull request that has a preview: turns, as write
-//!     └────────── client: one budget per installation, one breaker, a timeout on every call
+//!     └────────── client: one budget per installation, for all replicas; one breaker, a timeout on
+//!                 every call
 //! ```
 //!
 //! Invariants: no lane and no transaction waits for GitHub; whatever GitHub does, no deployment fails
-//! for it; what it limits is obeyed, by installation; a call that may have worked is looked for
-//! before it is repeated. Without credentials the room is off, and all else works as it does.
+//! for it; what it limits is obeyed, by installation and by all replicas as one, and where that cannot
+//! be read nothing is asked; a call that may have worked is looked for before it is repeated. Without
+//! credentials the room is off, and all else works as it does.
 //!
-//! The library behind it repeats calls by itself unless it is told not to: it is told. Nothing
-//! outside of this room names it.
+//! The library behind it repeats calls by itself unless it is told not to: it is told, but for one that
+//! an installation's token was not good for, which it repeats once with a new one. Nothing outside of
+//! this room names it.
 
 mod app;
 pub(crate) mod archive;

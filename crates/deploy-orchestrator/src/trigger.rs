@@ -18,7 +18,7 @@
 //! deployment whose content never comes ends by its deadline and says so.
 //!
 //! This room asks GitHub nothing: it knows of a repository what deliveries and releases say, and is told
-//! of a head that no delivery told of ([`head`]).
+//! of a head or a pull request that no delivery told of ([`head`], [`pull_request`]).
 
 pub(crate) mod content;
 mod decide;
@@ -31,7 +31,7 @@ mod note;
 pub(crate) mod on_delivery;
 mod other;
 mod outcome;
-mod pull_request;
+pub(crate) mod pull_request;
 mod push;
 pub(crate) mod rpc;
 mod store;

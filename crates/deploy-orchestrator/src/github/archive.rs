@@ -121,9 +121,13 @@ impl Unfinished {
         }
     }
 
-    /// GitHub's fault, or the way's, and nobody's who waits.
+    /// The fault of GitHub, of the way or of the store, and nobody's who waits.
     const fn is_outage(&self) -> bool {
-        matches!(self, Self::GitHub(error) if error.is_outage())
+        match self {
+            Self::GitHub(error) => error.is_outage(),
+            Self::Blobs(_) | Self::Release(release::Error::Blobs(_)) => true,
+            _ => false,
+        }
     }
 
     /// How long until the next try.

@@ -1,24 +1,26 @@
-//! What one installation, or one token, may still ask of GitHub. Pure: given the moment.
+//! What one installation, or one token, may still ask of GitHub, and what answers change of it. Pure: what
+//! is known is a row, which all replicas share (`store/budget.rs`).
 
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
-use tokio::time::Instant;
 
 /// What GitHub asks for when it limits without saying for how long; doubled each time.
 const SECONDARY: Duration = Duration::from_mins(1);
 /// Doublings of that.
-const MOST_STRIKES: u32 = 4;
+const MOST_STRIKES: i32 = 4;
 /// GitHub's hour begins anew at the latest then.
 const LONGEST: Duration = Duration::from_hours(1);
 
-/// What may still be asked.
-#[derive(Debug, Clone, Default)]
+/// What may be asked now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Budget {
-    free_at: Option<Instant>,
-    next_write: Option<Instant>,
+    /// How long nothing may be.
+    pub(super) left: Option<Duration>,
+    /// How long a call that writes waits for its turn.
+    pub(super) turn: Duration,
     /// Limits in a row that did not say for how long.
-    strikes: u32,
+    pub(super) strikes: i32,
 }
 
 /// What an answer says of limits.
@@ -56,47 +58,26 @@ impl Told {
     pub(super) const fn is_limit(&self) -> bool {
         self.limited
     }
+
+    /// How long nothing may be asked from now on, and what the limits in a row are with this one, when so
+    /// many came before.
+    pub(super) fn after(&self, strikes: i32) -> (Option<Duration>, i32) {
+        if !self.limited {
+            return (self.reset.map(|wait| wait.min(LONGEST)), 0);
+        }
+        if let Some(wait) = self.retry_after.or(self.reset) {
+            return (Some(wait.min(LONGEST)), strikes);
+        }
+        let strikes = strikes.clamp(0, MOST_STRIKES);
+        let doubled = SECONDARY * (1 << strikes);
+        (Some(doubled.min(LONGEST)), (strikes + 1).min(MOST_STRIKES))
+    }
 }
 
 /// Seconds of a `date` header.
 pub(super) fn read_date(text: &str) -> Option<i64> {
     let parser = jiff::fmt::rfc2822::DateTimeParser::new();
     Some(parser.parse_timestamp(text).ok()?.as_second())
-}
-
-impl Budget {
-    /// How long nothing may be asked.
-    pub(super) fn left(&self, now: Instant) -> Option<Duration> {
-        let left = self.free_at?.saturating_duration_since(now);
-        (!left.is_zero()).then_some(left)
-    }
-
-    /// Takes the next turn to write: how long to wait for it.
-    pub(super) fn write(&mut self, now: Instant, pause: Duration) -> Duration {
-        let turn = self.next_write.map_or(now, |next| next.max(now));
-        self.next_write = Some(turn + pause);
-        turn.saturating_duration_since(now)
-    }
-
-    /// Takes note of an answer.
-    pub(super) fn note(&mut self, now: Instant, told: Told) {
-        let wait = if told.limited {
-            let doubled = SECONDARY * (1 << self.strikes);
-            let said = told.retry_after.or(told.reset);
-            if said.is_none() {
-                self.strikes = (self.strikes + 1).min(MOST_STRIKES);
-            }
-            Some(said.unwrap_or(doubled))
-        } else {
-            self.strikes = 0;
-            told.reset
-        };
-        if let Some(wait) = wait {
-            // A shorter one does not end a longer one.
-            let free_at = now + wait.min(LONGEST);
-            self.free_at = self.free_at.max(Some(free_at));
-        }
-    }
 }
 
 #[cfg(test)]
@@ -160,38 +141,21 @@ mod tests {
                 Some(LONGEST),
             ),
         ] {
-            let now = Instant::now();
-            let mut budget = Budget::default();
-            budget.note(now, told);
-            assert_eq!(budget.left(now), wait, "{what}");
+            assert_eq!(told.after(0).0, wait, "{what}");
         }
     }
 
     #[test]
     fn limits_without_a_word_double() {
-        let now = Instant::now();
-        let mut budget = Budget::default();
+        let mut strikes = 0;
         for times in [1, 2, 4, 8, 16, 16] {
-            budget.note(now, told(429, &[], ""));
-            assert_eq!(budget.left(now), Some(SECONDARY * times));
+            let (wait, next) = told(429, &[], "").after(strikes);
+            assert_eq!(wait, Some(SECONDARY * times));
+            strikes = next;
         }
-        // A shorter one does not end a longer one.
-        budget.note(now, told(200, &[], ""));
-        budget.note(now, told(429, &[], ""));
-        assert_eq!(budget.left(now), Some(SECONDARY * 16));
-        let later = now + SECONDARY * 16;
-        budget.note(later, told(200, &[], ""));
-        budget.note(later, told(429, &[], ""));
-        assert_eq!(budget.left(later), Some(SECONDARY));
-    }
-
-    #[test]
-    fn writes_come_one_after_another() {
-        let now = Instant::now();
-        let pause = Duration::from_secs(1);
-        let mut budget = Budget::default();
-        let waits: Vec<_> = (0..3).map(|_write| budget.write(now, pause)).collect();
-        assert_eq!(waits, [Duration::ZERO, pause, pause * 2]);
-        assert_eq!(budget.write(now + pause * 9, pause), Duration::ZERO);
+        // One that says for how long is no word on the others; what is no limit ends them.
+        let said = told(429, &[("retry-after", "7")], "");
+        assert_eq!(said.after(3), (Some(Duration::from_secs(7)), 3));
+        assert_eq!(told(200, &[], "").after(3), (None, 0));
     }
 }

@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use candlefish_runtime::metrics::{GITHUB_CALLS, GITHUB_RESTING};
@@ -12,16 +11,19 @@ use http_body_util::BodyExt;
 use octocrab::{OctoBody, Octocrab, models::AppId, service::middleware::retry::RetryConfig};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::time::{Instant, sleep, timeout};
+use sqlx::PgPool;
+use tokio::time::{Instant, timeout};
 
 mod archive;
+mod limit;
 
 use super::{
     Credentials, Error, Settings,
     breaker::{Breaker, Turn},
-    budget::{Budget, Told, read_date},
+    budget::{Told, read_date},
     installation::{Account, Installations, Voice},
 };
+use limit::Admitted;
 
 /// GitHub; cheap to clone.
 #[derive(Clone)]
@@ -33,7 +35,10 @@ struct Inner {
     /// Goes where GitHub sends us, without our token.
     elsewhere: reqwest::Client,
     installations: Installations,
-    budgets: Mutex<HashMap<Account, Budget>>,
+    /// Where budgets are, for all replicas.
+    pool: PgPool,
+    /// Until when nothing may be asked, as far as this process was told itself.
+    told: Mutex<HashMap<Account, Instant>>,
     breaker: Mutex<Breaker>,
 }
 
@@ -62,7 +67,7 @@ pub(super) struct Answer {
 
 impl GitHub {
     /// Makes the client; asks nothing yet.
-    pub(crate) fn new(settings: Settings) -> Result<Self, Error> {
+    pub(crate) fn new(settings: Settings, pool: PgPool) -> Result<Self, Error> {
         let http = archive::at_home(&settings)?;
         let client = |error: octocrab::Error| Error::Client(Box::new(error));
         let builder = Octocrab::builder()
@@ -87,7 +92,8 @@ impl GitHub {
             crab: Arc::new(crab),
             elsewhere: archive::elsewhere(&settings)?,
             installations: Installations::default(),
-            budgets: Mutex::default(),
+            pool,
+            told: Mutex::default(),
             settings,
         })))
     }
@@ -177,35 +183,14 @@ impl GitHub {
         metrics::counter!(GITHUB_CALLS, "call" => call.name, "outcome" => outcome).increment(1);
     }
 
-    /// Waits for the call's turn, unless it is far.
-    async fn admit(&self, account: Account, call: &Call<'_>) -> Result<(), Error> {
-        if let Some(left) = lock(&self.0.breaker).left(Instant::now()) {
-            return Err(Error::Resting { left });
-        }
-        let turn = self.turn(account, call)?;
-        if turn.is_zero() {
-            return Ok(());
-        }
-        sleep(turn).await;
-        // Meanwhile another call may have learned that GitHub wants none.
-        let now = Instant::now();
-        if let Some(left) = lock(&self.0.breaker).left(now) {
-            return Err(Error::Resting { left });
-        }
-        match self.left(account, now) {
-            Some(left) => Err(Error::Limited { left }),
-            None => Ok(()),
-        }
-    }
-
     async fn exchange(&self, voice: &Voice, call: &Call<'_>) -> Result<Answer, Error> {
         let name = call.name;
-        self.admit(voice.account, call).await?;
+        let admitted = self.admit(voice.account, call).await?;
         let after = self.0.settings.timeout;
         let sent = timeout(after, send(&voice.crab, call)).await;
         let (status, headers, bytes) = match sent {
             Ok(Ok(received)) => received,
-            Ok(Err(source)) => return Err(self.not_sent(voice.account, name, source)),
+            Ok(Err(source)) => return Err(self.not_sent(admitted, name, source).await),
             Err(_elapsed) => {
                 self.failed(Instant::now());
                 return Err(Error::Late { call: name, after });
@@ -214,7 +199,8 @@ impl GitHub {
         let body = serde_json::from_slice::<Value>(&bytes);
         let message = body.as_ref().ok().and_then(|body| body.get("message"));
         let message = message.and_then(Value::as_str).unwrap_or_default();
-        self.judge(voice.account, name, status, &headers, message)?;
+        self.judge(admitted, name, status, &headers, message)
+            .await?;
         let date = headers.get("date").and_then(|value| value.to_str().ok());
         let at = date.and_then(read_date);
         let body = match body {
@@ -229,10 +215,16 @@ impl GitHub {
 
     /// A call that did not get through, or not to its end. An installation's token is asked for on the
     /// way: what GitHub says to that is an answer like any other.
-    fn not_sent(&self, account: Account, call: &'static str, source: octocrab::Error) -> Error {
+    async fn not_sent(
+        &self,
+        admitted: Admitted,
+        call: &'static str,
+        source: octocrab::Error,
+    ) -> Error {
         if let octocrab::Error::GitHub { source: said, .. } = &source {
-            let none = http::HeaderMap::new();
-            let judged = self.judge(account, call, said.status_code, &none, &said.message);
+            let headers = said.headers.clone().unwrap_or_default();
+            let (status, message) = (said.status_code, &said.message);
+            let judged = self.judge(admitted, call, status, &headers, message).await;
             if let Err(error) = judged {
                 return error;
             }
@@ -243,28 +235,24 @@ impl GitHub {
     }
 
     /// What an answer means for the next calls, and whether it is one.
-    fn judge(
+    async fn judge(
         &self,
-        account: Account,
+        admitted: Admitted,
         call: &'static str,
         status: StatusCode,
         headers: &http::HeaderMap,
         message: &str,
     ) -> Result<(), Error> {
-        let now = Instant::now();
         let told = Told::read(status, headers, message);
-        lock(&self.0.budgets)
-            .entry(account)
-            .or_default()
-            .note(now, told);
+        let left = self.note(admitted, told).await;
         if status.is_server_error() {
-            self.failed(now);
+            self.failed(Instant::now());
             let status = status.as_u16();
             return Err(Error::Failed { call, status });
         }
         self.answered();
         if told.is_limit() {
-            let left = self.left(account, now).unwrap_or_default();
+            let left = left.unwrap_or_default();
             return Err(Error::Limited { left });
         }
         if status.is_success() {
@@ -275,24 +263,6 @@ impl GitHub {
             status: status.as_u16(),
             message: message.chars().take(200).collect(),
         })
-    }
-
-    /// How long to wait before the call may go; an error when that is not soon.
-    fn turn(&self, account: Account, call: &Call<'_>) -> Result<Duration, Error> {
-        let now = Instant::now();
-        let mut budgets = lock(&self.0.budgets);
-        let budget = budgets.entry(account).or_default();
-        if let Some(left) = budget.left(now) {
-            return Err(Error::Limited { left });
-        }
-        if call.method == Method::GET {
-            return Ok(Duration::ZERO);
-        }
-        Ok(budget.write(now, self.0.settings.write_pause))
-    }
-
-    fn left(&self, account: Account, now: Instant) -> Option<Duration> {
-        lock(&self.0.budgets).get(&account)?.left(now)
     }
 
     fn failed(&self, now: Instant) {

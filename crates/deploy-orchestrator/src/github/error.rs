@@ -12,6 +12,8 @@ pub(crate) enum Error {
     Resting { left: Duration },
     #[error("GitHub's limit is reached: again in {left:?}")]
     Limited { left: Duration },
+    #[error("what may be asked of GitHub is not known")]
+    Budget(#[source] sqlx::Error),
     #[error("GitHub refuses {call} with {status}: {message}")]
     Refused {
         call: &'static str,
@@ -66,6 +68,7 @@ impl Error {
         match self {
             Self::Resting { .. } => "resting",
             Self::Limited { .. } => "limited",
+            Self::Budget(_) => "unasked",
             Self::Failed { .. } => "failed",
             Self::Late { .. } => "late",
             Self::Unreached { .. } => "unreached",
@@ -92,6 +95,7 @@ impl Error {
             | Self::Unreadable { .. } => true,
             Self::Resting { .. }
             | Self::Limited { .. }
+            | Self::Budget(_)
             | Self::Refused { .. }
             | Self::NoPlace { .. }
             | Self::Large { .. }
@@ -108,12 +112,13 @@ impl Error {
         matches!(self, Self::Refused { .. } | Self::Repository { .. })
     }
 
-    /// GitHub's fault, or the way's: it may be asked again, and brings something else then.
+    /// GitHub's fault, the way's or our database's: it may be asked again, and brings something else then.
     pub(crate) const fn is_outage(&self) -> bool {
         matches!(
             self,
             Self::Resting { .. }
                 | Self::Limited { .. }
+                | Self::Budget(_)
                 | Self::Failed { .. }
                 | Self::Late { .. }
                 | Self::Unreached { .. }

@@ -1,4 +1,4 @@
-//! What is asked of branches and of deliveries that did not arrive.
+//! What is asked of branches, of pull requests, and of deliveries that did not arrive.
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use super::{
     calls::{get, of_repository},
     client::{Answer, Call, GitHub, read},
 };
+use crate::trigger::pull_request::Described;
 
 /// Of a page.
 const PAGE: usize = 100;
@@ -137,6 +138,35 @@ impl GitHub {
             committed_at: author.date.unwrap_or_default(),
             seen_at: at,
         }))
+    }
+
+    /// The pull requests that changed since a second of GitHub's clock, newest change first, and the
+    /// second of its answer. Without one, as many as fit on a page.
+    pub(crate) async fn pull_requests(
+        &self,
+        repository: &str,
+        since: Option<i64>,
+    ) -> Result<(Vec<Described>, Option<i64>), Error> {
+        let (mut all, mut answered_at) = (Vec::new(), None);
+        for page in 1..=PAGES {
+            let path =
+                format!("/pulls?state=all&sort=updated&direction=desc&per_page={PAGE}&page={page}");
+            let answer = self
+                .ask(repository, get("pulls", repository, &path)?)
+                .await?;
+            // What changes while pages are read is of the next look.
+            answered_at = answered_at.or(answer.at);
+            let listed: Vec<Described> = read("pulls", answer.body)?;
+            let is_whole = listed.len() == PAGE;
+            let oldest = listed.last().and_then(Described::updated_at);
+            all.extend(listed);
+            let more = is_whole && since.zip(oldest).is_some_and(|(since, at)| at >= since);
+            if !more {
+                break;
+            }
+        }
+        all.retain(|one| one.updated_at() >= since);
+        Ok((all, answered_at))
     }
 
     /// The webhooks of a repository.

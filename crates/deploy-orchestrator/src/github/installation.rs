@@ -1,6 +1,6 @@
 //! Who speaks for a repository: the token, or the App's installation there.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use octocrab::{Octocrab, models::InstallationId};
 use serde::Deserialize;
@@ -15,6 +15,17 @@ pub(super) enum Account {
     /// The App itself, which only asks where it is installed.
     App,
     Installation(u64),
+}
+
+/// As its budget's row is called.
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token => f.write_str("token"),
+            Self::App => f.write_str("app"),
+            Self::Installation(id) => write!(f, "installation {id}"),
+        }
+    }
 }
 
 /// A client and whose budget it spends.

@@ -1,6 +1,7 @@
 //! Every SQL string of this room.
 
 mod archive;
+mod budget;
 mod comment;
 mod comparison;
 mod deployment;
@@ -9,6 +10,7 @@ mod sweep;
 pub(super) use archive::{
     claim_archive, forget_archive, keep_archive, note_archives, prolong_content, put_archive_off,
 };
+pub(super) use budget::{find_budget, save_budget, take_turn};
 pub(super) use comment::{
     claim_comment, mark_comment, note_comments, open_comment, put_comment_off,
 };
@@ -21,5 +23,5 @@ pub(super) use deployment::{
 };
 pub(super) use sweep::{
     claim_repository, finish_repository, forget_repository, has_previews, list_followed, note_app,
-    note_redelivery, note_repositories, save_seen,
+    note_redelivery, note_repositories, save_pulls_at, save_seen,
 };

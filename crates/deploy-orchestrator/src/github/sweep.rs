@@ -1,5 +1,6 @@
 //! What pushes did not tell: per repository, deliveries that did not arrive are asked for once more,
-//! and a head that no trigger knows becomes one, as its push would have.
+//! a head that no trigger knows becomes one, as its push would have, and so does a pull request that is
+//! not as we know it.
 //!
 //! A repository is swept by one process at a time: its row is due again only after the lease, should
 //! that process be lost. What is done twice all the same changes nothing twice.
@@ -38,6 +39,10 @@ pub(super) struct Due {
     pub(super) attempts: i32,
     /// Seconds since it was swept whole; none before the first time.
     pub(super) swept_ago: Option<i64>,
+    /// The second of GitHub's clock in which its pull requests were looked at first.
+    pub(super) pulls_since: Option<i64>,
+    /// And last.
+    pub(super) pulls_at: Option<i64>,
 }
 
 impl Due {
@@ -127,7 +132,8 @@ async fn sweep(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<bool, Unfinished
     }
     let mut conn = ctx.pool.acquire().await?;
     let followed = store::list_followed(&mut conn, &due.repository).await?;
-    if followed.is_empty() && !store::has_previews(&mut conn, &due.repository).await? {
+    let has_previews = store::has_previews(&mut conn, &due.repository).await?;
+    if followed.is_empty() && !has_previews {
         store::forget_repository(&mut conn, &due.repository).await?;
         return Ok(false);
     }
@@ -149,7 +155,34 @@ async fn sweep(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<bool, Unfinished
             repair(ctx, github, one, &head).await?;
         }
     }
+    if has_previews {
+        look_at_pulls(ctx, github, due).await?;
+    }
     Ok(looked)
+}
+
+/// Decides what is listed of pull requests, where that is not known.
+async fn look_at_pulls(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<(), Unfinished> {
+    let repository = &due.repository;
+    let overlap = i64::try_from(OVERLAP.as_secs()).unwrap_or(0);
+    let since = due.pulls_at.map(|at| at - overlap);
+    let (listed, at) = match github.pull_requests(repository, since).await {
+        Err(error) if error.is_final() => {
+            tracing::debug!(repository, %error, "pull requests are not looked at");
+            return Ok(());
+        }
+        listed => listed?,
+    };
+    // Oldest change first, as deliveries come. What was opened before the first look, and was never told
+    // of, gets no preview: it would be one for each pull request that there ever was.
+    for one in listed.into_iter().rev() {
+        trigger::pull_request::seen::decide(ctx, one, due.pulls_since).await?;
+    }
+    if let Some(at) = at {
+        let mut conn = ctx.pool.acquire().await?;
+        store::save_pulls_at(&mut conn, repository, at).await?;
+    }
+    Ok(())
 }
 
 /// Asks for deliveries once more that did not arrive, by any try of the newest.

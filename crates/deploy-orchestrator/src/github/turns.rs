@@ -15,8 +15,20 @@ use tokio_util::sync::CancellationToken;
 use super::{Error, GitHub};
 use crate::{Config, ctx::Ctx, step::worker::chain};
 
-/// Tries after which something that GitHub refuses is let be.
+/// Refusals after which something is let be, if nothing was told between them.
 const MOST_REFUSALS: i32 = 6;
+
+/// How a turn ends that brought nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ending<'a> {
+    /// The next one comes after it, unless none does.
+    pub(super) pause: Duration,
+    /// What went wrong.
+    pub(super) note: &'a str,
+    /// GitHub refused it: that is counted.
+    pub(super) refused: bool,
+    pub(super) given_up: bool,
+}
 
 /// Something that GitHub does not know yet, in the hands of one process.
 pub(super) trait Turn: Sized + Send + Sync {
@@ -50,13 +62,14 @@ pub(super) trait Turn: Sized + Send + Sync {
     fn put_off(
         &self,
         conn: &mut PgConnection,
-        pause: Duration,
-        note: &str,
-        given_up: bool,
+        ending: Ending<'_>,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
 
-    /// This one counted.
+    /// Turns since it was last told, this one counted.
     fn attempts(&self) -> i32;
+
+    /// Those of them before this one that GitHub refused.
+    fn refusals(&self) -> i32;
 
     /// What it tells of is not at GitHub any more, and is not made again.
     fn is_gone(&self, _error: &Error) -> bool {
@@ -111,19 +124,33 @@ async fn look<T: Turn>(
         let Err(error) = turn.carry(ctx, github).await else {
             continue;
         };
-        let (pause, given_up) = match &error {
-            Unfinished::GitHub(error) => (
-                pause(error, turn.attempts(), settings.timeout),
-                turn.is_gone(error) || error.is_final() && turn.attempts() >= MOST_REFUSALS,
-            ),
-            Unfinished::Sql(_) | Unfinished::Overtaken => (Config::backoff(turn.attempts()), false),
-        };
         let words = chain(&error);
-        turn.log(&words, given_up);
+        let ending = ending(&turn, &error, &words, settings.timeout);
+        turn.log(&words, ending.given_up);
         let mut conn = ctx.pool.acquire().await?;
-        turn.put_off(&mut conn, pause, &words, given_up).await?;
+        turn.put_off(&mut conn, ending).await?;
     }
     Ok(())
+}
+
+/// What follows from an error. However often GitHub failed, only what it refuses is given up.
+fn ending<'a, T: Turn>(turn: &T, error: &Unfinished, note: &'a str, quiet: Duration) -> Ending<'a> {
+    let (pause, refused, is_gone) = match error {
+        Unfinished::GitHub(error) => (
+            pause(error, turn.attempts(), quiet),
+            error.is_final(),
+            turn.is_gone(error),
+        ),
+        Unfinished::Sql(_) | Unfinished::Overtaken => {
+            (Config::backoff(turn.attempts()), false, false)
+        }
+    };
+    Ending {
+        pause,
+        note,
+        refused,
+        given_up: is_gone || refused && turn.refusals() + 1 >= MOST_REFUSALS,
+    }
 }
 
 /// How long until the next turn; a call that may still be on its way is given its time.

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     GitHub, store,
-    turns::{self, Turn, Unfinished, mark},
+    turns::{self, Ending, Turn, Unfinished, mark},
     writing::{NewDeployment, NewStatus},
 };
 use crate::{ctx::Ctx, site::host};
@@ -30,6 +30,8 @@ pub(super) struct DeploymentTurn {
     pub(super) deployment: DeploymentId,
     pub(super) claim: i64,
     pub(super) attempts: i32,
+    /// Tries before that GitHub refused, since it was last told.
+    pub(super) refusals: i32,
     pub(super) repository: String,
     pub(super) commit: String,
     pub(super) site: String,
@@ -102,15 +104,17 @@ impl Turn for DeploymentTurn {
     async fn put_off(
         &self,
         conn: &mut PgConnection,
-        pause: Duration,
-        note: &str,
-        given_up: bool,
+        ending: Ending<'_>,
     ) -> Result<(), sqlx::Error> {
-        store::put_deployment_off(conn, self, pause, note, given_up).await
+        store::put_deployment_off(conn, self, ending).await
     }
 
     fn attempts(&self) -> i32 {
         self.attempts
+    }
+
+    fn refusals(&self) -> i32 {
+        self.refusals
     }
 
     fn log(&self, error: &str, given_up: bool) {

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 
 use candlefish_clock::Moment;
 use candlefish_ids::DeploymentId;
+use serde::Deserialize;
 
 use super::content::Fetch;
 use crate::{deployment::plan::Kind, site::policy::Order};
@@ -41,6 +42,34 @@ pub(crate) struct Contender {
     pub(crate) rejected: Option<String>,
     /// Who banned its release, and why, while that stands.
     pub(crate) banned: Option<String>,
+    /// The newest push that asked for it.
+    pub(crate) pushed: Option<Pushed>,
+}
+
+/// A push, as its branch orders them.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Pushed {
+    pub(crate) branch: String,
+    /// By the sender's clock, in seconds.
+    pub(crate) at: i64,
+    /// What the branch was at.
+    pub(crate) before: String,
+}
+
+impl Pushed {
+    /// Whether it came after another push of its branch; none where nothing tells.
+    fn came_after(&self, other: &Self) -> Option<bool> {
+        (self.branch == other.branch && self.at != other.at).then_some(self.at > other.at)
+    }
+
+    /// The same, when it made `commit`, and the other one `others`: within a second what each says of
+    /// the other tells.
+    fn came_after_of(&self, commit: &str, other: &Self, others: &str) -> Option<bool> {
+        self.came_after(other).or_else(|| {
+            let (after, before) = (self.before == others, other.before == commit);
+            (self.branch == other.branch && after != before).then_some(after)
+        })
+    }
 }
 
 /// Who acts, and whether it can still be superseded.
@@ -58,6 +87,8 @@ pub(crate) struct ActingNow {
 pub(crate) struct Live {
     pub(crate) deployment_id: DeploymentId,
     pub(crate) commit: String,
+    /// The newest push that asked for that deployment.
+    pub(crate) pushed: Option<Pushed>,
 }
 
 /// Everything the choice depends on.
@@ -135,8 +166,9 @@ pub(crate) fn plan(picture: &Picture, ancestry: &dyn Ancestry) -> Plan {
 }
 
 /// Who of those that are ready stands, and who gave way. First to what is live or acts, then to what
-/// descends from it, at last to what merely came later: each by an order without circles, among those
-/// that the one before left. All by one rule could end them all, each for the next.
+/// descends from it, to what was pushed to its branch after it, at last to what merely came later: each
+/// by an order without circles, among those that the one before left. All by one rule could end them
+/// all, each for the next.
 fn stand<'a>(
     ready: &[&'a Contender],
     picture: &Picture,
@@ -152,7 +184,7 @@ fn stand<'a>(
         superseded.extend(by.clone());
         by.is_none()
     });
-    for rule in [Rule::Descends, Rule::Later] {
+    for rule in Rule::ALL {
         let among = standing.clone();
         standing.retain(|one| {
             let open = is_standard(one) && !one.pinned;
@@ -194,31 +226,43 @@ fn next(
 /// What is live or acts, and newer.
 fn gives_way(one: &Contender, picture: &Picture, ancestry: &dyn Ancestry) -> Option<Superseded> {
     let older_than = |commit: &str| ancestry.descends(commit, &one.commit);
-    if let Some(live) = picture
-        .live
-        .as_ref()
-        .filter(|live| older_than(&live.commit))
+    let ended_by = |by: DeploymentId| Superseded {
+        id: one.id,
+        by,
+        backwards: true,
+    };
+    if let Some(live) = &picture.live
+        && (older_than(&live.commit)
+            || !one.pinned && moved_on(one, &live.commit, live.pushed.as_ref(), ancestry))
     {
-        return Some(Superseded {
-            id: one.id,
-            by: live.deployment_id,
-            backwards: true,
-        });
+        return Some(ended_by(live.deployment_id));
     }
     // What acts may still fail, and what waits has no traffic: neither takes a pinned one's place.
     if one.pinned {
         return None;
     }
-    let acting = picture.acting.as_ref().filter(|acting| {
-        !acting.cancelling
-            && acting.contender.kind == Kind::Standard
-            && older_than(&acting.contender.commit)
-    });
-    acting.map(|acting| Superseded {
-        id: one.id,
-        by: acting.contender.id,
-        backwards: true,
-    })
+    let acting = picture.acting.as_ref()?;
+    let other = &acting.contender;
+    // In a queue an unrelated one has its turn, should what acts fail.
+    let is_newer = older_than(&other.commit)
+        || picture.order == Order::Latest
+            && moved_on(one, &other.commit, other.pushed.as_ref(), ancestry);
+    let stands = !acting.cancelling && other.kind == Kind::Standard;
+    (stands && is_newer).then(|| ended_by(other.id))
+}
+
+/// Whether the branch was pushed to `commit` after this one, and nothing relates the two: history was
+/// rewritten between. Its content comes late, and may not undo that.
+fn moved_on(
+    one: &Contender,
+    commit: &str,
+    pushed: Option<&Pushed>,
+    ancestry: &dyn Ancestry,
+) -> bool {
+    let after = pushed
+        .zip(one.pushed.as_ref())
+        .and_then(|(pushed, before)| pushed.came_after_of(commit, before, &one.commit));
+    after == Some(true) && commit != one.commit && !ancestry.descends(&one.commit, commit)
 }
 
 /// Why one takes another's place.
@@ -226,11 +270,15 @@ fn gives_way(one: &Contender, picture: &Picture, ancestry: &dyn Ancestry) -> Opt
 enum Rule {
     /// Its commit descends from the other's.
     Descends,
+    /// Its branch was pushed to it after the other, and nothing relates their commits.
+    Pushed,
     /// It came later, and nothing relates their commits.
     Later,
 }
 
 impl Rule {
+    const ALL: [Self; 3] = [Self::Descends, Self::Pushed, Self::Later];
+
     /// Among those that wait, `newer` takes the place of `one`.
     fn takes_place_of(
         self,
@@ -240,16 +288,18 @@ impl Rule {
         ancestry: &dyn Ancestry,
     ) -> bool {
         let descends = ancestry.descends(&newer.commit, &one.commit);
+        let older = ancestry.descends(&one.commit, &newer.commit);
         let later = newer.admission > one.admission;
+        let pushes = newer.pushed.as_ref().zip(one.pushed.as_ref());
+        let pushed = pushes.and_then(|(newer, one)| newer.came_after(one));
         newer.id != one.id
             && match (self, order) {
                 // One that descends follows those before it; a late older commit has no turn.
                 (Self::Descends, Order::Queue) => descends && !later,
                 (Self::Descends, Order::Latest) => descends,
-                (Self::Later, Order::Queue) => false,
-                (Self::Later, Order::Latest) => {
-                    later && !ancestry.descends(&one.commit, &newer.commit)
-                }
+                (Self::Pushed | Self::Later, Order::Queue) => false,
+                (Self::Pushed, Order::Latest) => pushed == Some(true) && !older,
+                (Self::Later, Order::Latest) => pushed.unwrap_or(later) && later && !older,
             }
     }
 }
@@ -273,7 +323,7 @@ fn undo_acting_for(
         .rev()
         .find(|one| {
             one.kind == Kind::Standard
-                && [Rule::Descends, Rule::Later].iter().any(|rule| {
+                && Rule::ALL.iter().any(|rule| {
                     rule.takes_place_of(one, &acting.contender, picture.order, ancestry)
                 })
         })

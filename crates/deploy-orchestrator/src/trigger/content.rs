@@ -1,7 +1,8 @@
-//! Content that does not come: its deployment ends, so that a push never waits for ever.
+//! Content that does not come: its deployment ends, so that neither a push nor a call waits for ever.
 
 use std::time::Duration;
 
+use candlefish_ids::DeploymentId;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -9,9 +10,15 @@ use super::{
     store::{self, Overdue},
 };
 use crate::{
-    ctx::Ctx,
-    deployment::push::{Missing, end_without_content},
-    lane,
+    ctx::{Ctx, Tx},
+    deployment::{
+        self,
+        apply::{Change, apply_and_record},
+        event::SYSTEM,
+        push::{Missing, end_without_content},
+        state::{Cause, Event},
+    },
+    lane::{self, store::Lane},
     step::worker::chain,
 };
 
@@ -59,13 +66,38 @@ async fn sweep(ctx: &Ctx) -> Result<(), Error> {
 async fn end(ctx: &Ctx, one: Overdue) -> Result<(), Error> {
     let mut tx = ctx.begin().await?;
     let mut lane = lane::store::lock(&mut tx, one.environment).await?;
-    if let Some(without) = store::close_content(&mut tx, one.trigger).await? {
-        let missing = without
-            .note
-            .as_deref()
-            .map_or(Missing::Upload, Missing::Archive);
-        let missing = (without.commit.as_str(), missing);
-        end_without_content(ctx, &mut tx, &mut lane, one.deployment, missing).await?;
+    if let Some(without) = store::close_content(&mut tx, one).await? {
+        let (id, commit) = (one.deployment, without.commit.as_str());
+        let missing = match (&without.note, one.trigger) {
+            (Some(note), _) => Some(Missing::Archive(note)),
+            (None, Some(_push)) => Some(Missing::Upload),
+            (None, None) => None,
+        };
+        if let Some(missing) = missing {
+            end_without_content(ctx, &mut tx, &mut lane, id, (commit, missing)).await?;
+        } else {
+            end_without_upload(ctx, &mut tx, &mut lane, id, commit).await?;
+        }
     }
     ctx.commit(tx).await.map_err(Error::commit)
+}
+
+/// Ends what a call made of content that was not uploaded whole: perhaps of no commit, or a preview.
+async fn end_without_upload(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    lane: &mut Lane,
+    id: DeploymentId,
+    commit: &str,
+) -> Result<(), deployment::Error> {
+    let Some(mut waiting) = deployment::store::lock(tx, id).await? else {
+        return Ok(());
+    };
+    let place = format!("{}/{}", waiting.site, waiting.environment);
+    let upload = lane::content::upload(&place, waiting.kind, commit);
+    let message =
+        format!("its content did not come: nobody uploaded it whole in time. Upload it: {upload}");
+    let change = Change::new(Event::Stops(Cause::Deadline), SYSTEM, message);
+    apply_and_record(tx, lane, &mut waiting, change).await?;
+    lane::grant(ctx, tx, lane).await
 }

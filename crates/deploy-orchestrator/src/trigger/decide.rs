@@ -201,7 +201,11 @@ async fn judge(tx: &mut Tx, environment: &Environment, push: &Push) -> Result<Ju
         let words = format!("{newer} has a newer commit; to go back, roll back");
         return Ok(Judged::Known(Outcome::Superseded(newer), words));
     }
-    if let Some(there) = there {
+    // What is live while another acts may be put back to, and is another deployment then.
+    let gives_way = environment
+        .acting
+        .is_some_and(|acting| Some(acting) != there);
+    if let Some(there) = there.filter(|_| !gives_way) {
         return Ok(there_already(there));
     }
     if let Some(later) = moved_on(tx, environment, push).await? {

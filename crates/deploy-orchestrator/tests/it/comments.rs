@@ -1,5 +1,7 @@
 //! The living comment of a pull request: made once, changed in place, whatever GitHub does meanwhile.
 
+use std::time::Duration;
+
 use candlefish_proto::deploy::{self as pb, deployment::State};
 use candlefish_testkit::{
     github::{Fake, Fault},
@@ -7,12 +9,12 @@ use candlefish_testkit::{
 };
 
 use crate::{
-    previews::{allow, live, pull},
+    previews::{SLUG, allow, live, pull},
     sandbox::{SITE, SOON},
     stage::{self, REPOSITORY, Stage, commit, latest},
 };
 
-const MARK: &str = "<!-- candlefish:docs:12 -->";
+const MARK: &str = "<!-- candlefish:pull:12 -->";
 const CREATE: &str = "issues/create-comment";
 const UPDATE: &str = "issues/update-comment";
 
@@ -23,6 +25,43 @@ async fn asking() -> (Fake, Stage) {
     stage::environment(&stage.api, SITE, "production", "main", &[], latest()).await;
     allow(&stage.api, pb::preview_rule::From::Repository).await;
     (github, stage)
+}
+
+/// Another site of the repository, which gives previews too.
+async fn another_site(stage: &Stage, slug: &str) {
+    let request = stage.api.request(pb::CreateSiteRequest {
+        slug: slug.to_owned(),
+        repository: "Example/Docs".to_owned(),
+        previews: Some(pb::PreviewRule {
+            from: pb::preview_rule::From::Repository.into(),
+            ..pb::PreviewRule::default()
+        }),
+        ..pb::CreateSiteRequest::default()
+    });
+    stage.api.sites().create_site(request).await.unwrap();
+}
+
+/// Whether one comment is so.
+async fn is_one(stage: &Stage, so: &str) -> bool {
+    let count = format!("SELECT count(*) FROM github_pull_comment WHERE {so}");
+    stage.sandbox.number(&count).await == 1
+}
+
+/// Waits until one comment is so, while the pauses between turns pass.
+async fn in_time(stage: &Stage, so: &str) {
+    wait_until(SOON, so, async || {
+        stage.sandbox.database.advance(Duration::from_secs(1)).await;
+        is_one(stage, so).await
+    })
+    .await;
+}
+
+/// Waits until the comment says no more.
+async fn done(stage: &Stage) {
+    wait_until(SOON, "the comment to be done", async || {
+        is_one(stage, "done_at IS NOT NULL").await
+    })
+    .await;
 }
 
 /// Waits until the one comment of pull request 12 says this; answers all of it.
@@ -71,6 +110,111 @@ async fn one_comment_shows_a_preview_from_its_beginning_to_its_end_and_again() {
 }
 
 #[tokio::test]
+async fn the_sites_of_a_repository_share_the_comment_of_a_pull_request() {
+    let (github, stage) = asking().await;
+    another_site(&stage, "partners").await;
+    let delivers = async |action: &str, at: u32| {
+        let delivery = stage.gateway.receives(&pull(action, 0, 1, at));
+        stage.decided(&delivery, 2).await
+    };
+    let opened = delivers("opened", 1).await;
+    let both = says(&github, "**The preview of partners** waits").await;
+    assert!(both.contains("**The preview of docs** waits"), "{both}");
+    for (site, of_site) in ["docs", "partners"].into_iter().zip(&opened) {
+        let deployment = &of_site.deployment;
+        let row = format!("| {site} | 0000000 | `{deployment}` | waiting |");
+        assert!(both.contains(&row), "{both}");
+    }
+    live(&stage, &opened[0], 1).await;
+    let lives = "**The preview of docs** is live: http://pr-12--docs.localhost";
+    let one = says(&github, lives).await;
+    assert!(one.contains("**The preview of partners** waits"), "{one}");
+    delivers("closed", 2).await;
+    let words = "was torn down: `pull request 12 was closed`";
+    let none = says(&github, &format!("**The preview of partners** {words}")).await;
+    let docs = format!("**The preview of docs** {words}");
+    assert!(none.contains(&docs), "{none}");
+    done(&stage).await;
+    delivers("reopened", 3).await;
+    says(&github, "**The preview of partners** waits").await;
+    says(&github, lives).await;
+    assert_eq!(github.calls(CREATE), 1);
+    assert_eq!(github.comments(REPOSITORY, 12).len(), 1);
+}
+
+#[tokio::test]
+async fn a_comment_that_is_done_goes_on_when_another_site_gives_a_preview() {
+    let (github, stage) = asking().await;
+    stage.pushed(&pull("opened", 0, 1, 1)).await;
+    says(&github, "waits for the content").await;
+    let request = stage.api.request(pb::CloseEnvironmentRequest {
+        site: SITE.to_owned(),
+        environment: SLUG.to_owned(),
+        reason: "seen".to_owned(),
+    });
+    stage.api.sites().close_environment(request).await.unwrap();
+    says(&github, "was torn down: `seen`").await;
+    done(&stage).await;
+    another_site(&stage, "partners").await;
+    let delivery = stage.gateway.receives(&pull("synchronize", 1, 2, 2));
+    stage.decided(&delivery, 2).await;
+    let both = says(&github, "**The preview of partners** waits").await;
+    let closed = "**The preview of docs** was torn down: `seen`";
+    assert!(both.contains(closed), "{both}");
+    assert_eq!(github.calls(CREATE), 1);
+}
+
+#[tokio::test]
+async fn a_comment_that_a_site_had_for_itself_is_gone_on_with() {
+    let (github, stage) = asking().await;
+    let before = "<!-- candlefish:docs:12 -->\n**The preview of docs** is live: http://x";
+    github.somebody_comments(REPOSITORY, 12, before);
+    github.fails(CREATE, Fault::Fails);
+    stage.pushed(&pull("opened", 0, 1, 1)).await;
+    says(&github, "waits for the content").await;
+    assert_eq!(github.calls(CREATE), 1);
+    assert_eq!(github.comments(REPOSITORY, 12).len(), 1);
+}
+
+#[tokio::test]
+async fn one_refusal_after_an_outage_keeps_no_comment_away() {
+    let (github, stage) = asking().await;
+    github.goes_down();
+    stage.pushed(&pull("opened", 0, 1, 1)).await;
+    in_time(&stage, "attempts > 6").await;
+    github.fails(CREATE, Fault::Refused(403));
+    github.comes_back();
+    in_time(&stage, "told <> ''").await;
+    says(&github, "waits for the content").await;
+    assert_eq!(github.faults_fired(), 1);
+}
+
+#[tokio::test]
+async fn a_comment_that_github_refuses_again_and_again_is_let_be() {
+    let (github, stage) = asking().await;
+    for _time in 0..6 {
+        github.fails(CREATE, Fault::Refused(403));
+    }
+    stage.pushed(&pull("opened", 0, 1, 1)).await;
+    in_time(&stage, "given_up AND refusals = 6").await;
+    stage
+        .sandbox
+        .database
+        .advance(Duration::from_mins(10))
+        .await;
+    // Turns go on: another pull request has its comment.
+    let mut other = pull("opened", 0, 2, 2);
+    other.body["number"] = 13.into();
+    stage.pushed(&other).await;
+    wait_until(SOON, "the other's comment", async || {
+        github.comments(REPOSITORY, 13).len() == 1
+    })
+    .await;
+    assert_eq!(github.calls(CREATE), 7);
+    assert_eq!(github.comments(REPOSITORY, 12), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn an_answer_that_is_lost_makes_no_second_comment() {
     let (github, stage) = asking().await;
     github.fails(CREATE, Fault::AnswerLost);
@@ -104,7 +248,7 @@ async fn a_call_that_fails_is_repeated_until_the_comment_is_there_once() {
             example.body["number"] = number.into();
             example
         };
-        let mark = format!("<!-- candlefish:docs:{number} -->");
+        let mark = format!("<!-- candlefish:pull:{number} -->");
         let says = async |words: &str| {
             let number = u64::try_from(number).unwrap();
             poll_until(SOON, words, async || {
@@ -134,12 +278,8 @@ async fn what_github_refuses_or_somebody_deleted_keeps_no_deployment_and_is_not_
     github.forgets_comments(REPOSITORY);
     let live = live(&stage, &opened, 1).await;
     assert_eq!(live.state(), State::Succeeded);
-    let given_up = "SELECT count(*) FROM github_comment WHERE done_at IS NOT NULL";
-    poll_until(SOON, "the comment to be let be", async || {
-        let count = stage.sandbox.number(given_up).await;
-        (count == 1).then_some(()).ok_or(count)
-    })
-    .await;
+    done(&stage).await;
+    assert!(is_one(&stage, "given_up").await);
     assert_eq!(github.comments(REPOSITORY, 12), Vec::<String>::new());
     assert_eq!(github.calls(CREATE), 1);
 }

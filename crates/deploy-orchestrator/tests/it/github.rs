@@ -326,6 +326,16 @@ async fn shown(stage: &Stage, states: &[&str]) -> serde_json::Value {
     .await
 }
 
+/// Waits until one of the deployments to tell of is so, while the pauses between turns pass.
+async fn in_time(stage: &Stage, so: &str) {
+    let count = format!("SELECT count(*) FROM github_deployment WHERE {so}");
+    wait_until(SOON, so, async || {
+        stage.sandbox.database.advance(Duration::from_secs(1)).await;
+        stage.sandbox.number(&count).await == 1
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_push_s_deployment_shows_at_github_once_with_every_state_once() {
     let stage = Stage::with(
@@ -380,13 +390,7 @@ async fn an_answer_that_was_lost_is_looked_for_and_nothing_is_written_twice() {
         .fails("repos/create-deployment-status", Fault::AnswerLost);
     stage.gateway.receives(&push(1));
     stage.made(1).await;
-    let is_told = "SELECT count(*) FROM github_deployment WHERE told = 'queued'";
-    wait_until(SOON, "GitHub to know it", async || {
-        // Each turn after the first waits for a while of the database's clock.
-        stage.sandbox.database.advance(Duration::from_secs(1)).await;
-        stage.sandbox.number(is_told).await == 1
-    })
-    .await;
+    in_time(&stage, "told = 'queued'").await;
     shown(&stage, &["queued"]).await;
     assert_eq!(stage.github.calls("repos/create-deployment"), 1);
     assert_eq!(stage.github.calls("repos/create-deployment-status"), 1);
@@ -406,12 +410,7 @@ async fn what_did_not_happen_is_done_again_whatever_went_wrong() {
         stage.github.fails("repos/create-deployment-status", fault);
         stage.gateway.receives(&push(1));
         let made = stage.made(1).await;
-        let is_told = "SELECT count(*) FROM github_deployment WHERE told = 'queued'";
-        wait_until(SOON, "GitHub to know it", async || {
-            stage.sandbox.database.advance(Duration::from_secs(1)).await;
-            stage.sandbox.number(is_told).await == 1
-        })
-        .await;
+        in_time(&stage, "told = 'queued'").await;
         shown(&stage, &["queued"]).await;
         assert_eq!(
             stage.github.calls("repos/create-deployment"),
@@ -501,6 +500,46 @@ async fn while_github_is_down_deployments_go_on_and_what_is_now_is_told_when_it_
     shown(&stage, &["success"]).await;
 }
 
+#[tokio::test]
+async fn one_refusal_after_an_outage_keeps_no_deployment_from_github() {
+    let stage = Stage::new().await;
+    stage.line(1..=1);
+    stage.github.goes_down();
+    stage.gateway.receives(&push(1));
+    stage.made(1).await;
+    in_time(&stage, "attempts > 6").await;
+    let refused = Fault::Refused(403);
+    stage.github.fails("repos/create-deployment", refused);
+    stage.github.comes_back();
+    in_time(&stage, "told = 'queued'").await;
+    shown(&stage, &["queued"]).await;
+    assert_eq!(stage.github.faults_fired(), 1);
+}
+
+#[tokio::test]
+async fn a_deployment_that_github_refuses_again_and_again_is_let_be() {
+    let stage = Stage::new().await;
+    stage.line(1..=2);
+    for _time in 0..6 {
+        let refused = Fault::Refused(403);
+        stage.github.fails("repos/create-deployment", refused);
+    }
+    stage.gateway.receives(&push(1));
+    stage.made(1).await;
+    in_time(&stage, "done_at IS NOT NULL AND refusals = 6").await;
+    stage
+        .sandbox
+        .database
+        .advance(Duration::from_mins(10))
+        .await;
+    // Turns go on: the next deployment is told.
+    stage.gateway.receives(&push_after(&commit(1), 2));
+    stage.made(2).await;
+    let one = shown(&stage, &["queued"]).await;
+    assert_eq!(one["sha"], commit(2).as_str());
+    assert_eq!(stage.github.calls("repos/create-deployment"), 7);
+}
+
 /// The same where an App asks.
 async fn as_app() -> (tempfile::TempDir, Stage) {
     let dir = tempfile::tempdir().unwrap();
@@ -585,12 +624,7 @@ async fn a_deployment_is_found_again_on_a_later_page() {
     stage
         .github
         .deployed_by_others(REPOSITORY, &commit(1), "docs/production", 150);
-    wait_until(SOON, "GitHub to know it", async || {
-        stage.sandbox.database.advance(Duration::from_secs(1)).await;
-        let is_told = "SELECT count(*) FROM github_deployment WHERE told = 'queued'";
-        stage.sandbox.number(is_told).await == 1
-    })
-    .await;
+    in_time(&stage, "told = 'queued'").await;
     assert!(stage.github.calls("repos/list-deployments") >= 2);
     assert_eq!(stage.github.calls("repos/create-deployment"), 1);
 }

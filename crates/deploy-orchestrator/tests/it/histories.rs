@@ -1,9 +1,15 @@
 //! Pushes of histories that are no plain line, and pushes that no clock tells apart.
 
-use candlefish_proto::deploy::deployment::State;
-use candlefish_testkit::github::{Example, Push};
+use candlefish_proto::deploy::{self as pb, deployment::State};
+use candlefish_testkit::{
+    github::{Example, Push},
+    wait_until,
+};
 
-use crate::stage::{REPOSITORY, Stage, commit, push};
+use crate::{
+    sandbox::SOON,
+    stage::{REPOSITORY, Stage, commit, push},
+};
 
 /// A push of these commits, oldest first, on top of another to `main`.
 fn push_of(before: usize, commits: &[usize]) -> Example {
@@ -22,6 +28,14 @@ fn push_to(branch: &str, before: usize, commits: &[usize], pushed_at: i64) -> Ex
         pushed_at,
     }
     .example()
+}
+
+/// A push of a commit that was written on top of the first, whatever the branch was at; so many seconds
+/// after another moment.
+fn forced(after: usize, seconds: i64) -> Example {
+    let mut example = push_to("main", 1, &[after], 1_790_000_000 + seconds);
+    example.body["forced"] = true.into();
+    example
 }
 
 async fn is_live(stage: &Stage, deployment: &str) {
@@ -98,23 +112,18 @@ async fn a_push_to_two_branches_is_a_push_to_each() {
 #[tokio::test]
 async fn what_was_pushed_before_history_was_rewritten_replaces_nothing_by_coming_late() {
     let stage = Stage::new().await;
-    let forced = |after: usize, pushed_at: i64| {
-        let mut example = push_to("main", 1, &[after], pushed_at);
-        example.body["forced"] = true.into();
-        example
-    };
     let first = stage.pushed(&push(0, 1)).await.deployment;
     stage.uploads(&commit(1), "one").await;
     is_live(&stage, &first).await;
-    let second = stage.pushed(&forced(9, 1_790_000_200)).await.deployment;
-    let late = stage.pushed(&forced(8, 1_790_000_100)).await;
+    let second = stage.pushed(&forced(9, 200)).await.deployment;
+    let late = stage.pushed(&forced(8, 100)).await;
     late.is("superseded", "older");
     assert_eq!(late.deployment, second);
     stage.uploads(&commit(8), "eight").await;
     stage.uploads(&commit(9), "nine").await;
     is_live(&stage, &second).await;
     // What was pushed after it goes live, whatever it is unrelated to.
-    let third = stage.pushed(&forced(7, 1_790_000_300)).await;
+    let third = stage.pushed(&forced(7, 300)).await;
     third.is("created", "");
     stage.uploads(&commit(7), "seven").await;
     is_live(&stage, &third.deployment).await;
@@ -148,4 +157,73 @@ async fn who_asks_for_a_release_that_was_left_gets_a_deployment_of_it() {
     assert_ne!(again, second);
     is_live(&stage, &again).await;
     assert_eq!(told(2).await, "is live on docs/production");
+}
+
+#[tokio::test]
+async fn content_that_comes_after_history_was_rewritten_undoes_nothing() {
+    let stage = Stage::new().await;
+    let first = stage.pushed(&push(0, 1)).await.deployment;
+    stage.uploads(&commit(1), "one").await;
+    is_live(&stage, &first).await;
+    let before = stage.pushed(&forced(8, 100)).await.deployment;
+    let after = stage.pushed(&forced(9, 200)).await.deployment;
+    stage.uploads(&commit(9), "nine").await;
+    is_live(&stage, &after).await;
+    stage.uploads(&commit(8), "eight").await;
+    let ended = stage.api.wait_for(&before, &[State::Superseded]).await;
+    assert_eq!(ended.superseded_by, after);
+
+    // The branch is put back to what is live, before and after another one has its content.
+    let left = stage.pushed(&forced(7, 300)).await.deployment;
+    let back = stage.pushed(&forced(9, 400)).await;
+    assert_eq!(back.is("created", "").deployment, after);
+    stage.uploads(&commit(7), "seven").await;
+    let ended = stage.api.wait_for(&left, &[State::Superseded]).await;
+    assert_eq!(ended.superseded_by, after);
+    stage.edge.act(|script| script.frozen = true);
+    let left = stage.pushed(&forced(6, 500)).await.deployment;
+    stage.uploads(&commit(6), "six").await;
+    stage.api.wait_in(&left, pb::step::Kind::Stage).await;
+    let back = stage.pushed(&forced(9, 600)).await;
+    assert_ne!(back.is("created", "").deployment, after);
+    stage.edge.act(|script| script.frozen = false);
+    let ended = stage.api.wait_for(&left, &[State::Superseded]).await;
+    assert_eq!(ended.superseded_by, back.deployment);
+    is_live(&stage, &back.deployment).await;
+}
+
+#[tokio::test]
+async fn of_two_rewritten_pushes_of_one_second_the_one_that_replaced_the_other_is_live() {
+    for swapped in [false, true] {
+        let stage = Stage::new().await;
+        let first = stage.pushed(&push(0, 1)).await.deployment;
+        stage.uploads(&commit(1), "one").await;
+        is_live(&stage, &first).await;
+        let mut second = forced(9, 100);
+        second.body["before"] = commit(8).into();
+        let mut twins = [forced(8, 100), second];
+        if swapped {
+            twins.reverse();
+        }
+        for example in &twins {
+            stage.pushed(example).await;
+        }
+        for number in [9, 8] {
+            stage.uploads(&commit(number), &number.to_string()).await;
+        }
+        wait_until(SOON, "the later one to be live", async || {
+            let live = stage.api.environment("production").await.live_deployment_id;
+            let live = stage.api.deployment(&live).await;
+            live.release.unwrap().commit == commit(9)
+        })
+        .await;
+        let open = "SELECT count(*) FROM deployment WHERE finished_at IS NULL";
+        wait_until(SOON, "all to end", async || {
+            stage.sandbox.number(open).await == 0
+        })
+        .await;
+        let live = stage.api.environment("production").await.live_deployment_id;
+        let live = stage.api.deployment(&live).await.release.unwrap();
+        assert_eq!(live.commit, commit(9), "swapped: {swapped}");
+    }
 }

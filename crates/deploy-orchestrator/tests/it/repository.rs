@@ -89,6 +89,42 @@ impl Stage {
         made(&self.sandbox, &self.api, number).await
     }
 
+    /// Longer than content may take that somebody is to bring; every try fails.
+    async fn waits_for_more_than_an_hour(&self, deployment: &str) {
+        let failed = |one: &Deployment| {
+            let mut words = one.blockers.iter().map(|blocker| &blocker.message);
+            words.any(|words| words.contains("again at"))
+        };
+        self.api
+            .wait_until(deployment, "a failed try", failed)
+            .await;
+        for _turn in 0..25 {
+            self.sandbox.database.advance(Duration::from_mins(3)).await;
+            let prolonged = "SELECT count(*) FROM trigger
+                             WHERE content_until > clock() + interval '4 minutes'";
+            poll_until(SOON, "the next try to fail", async || {
+                if self.sandbox.number(prolonged).await == 1 {
+                    return Ok(());
+                }
+                Err(crate::api::shown(&self.api.deployment(deployment).await))
+            })
+            .await;
+        }
+        let waits = self.api.deployment(deployment).await;
+        assert_eq!(waits.state(), State::Pending);
+        assert_eq!(blockers(&waits), [pb::blocker::Kind::Content]);
+    }
+
+    async fn goes_live_at_its_next_try(&self, deployment: &str) {
+        wait_until(SOON, "the next try", async || {
+            let half = Duration::from_secs(30);
+            self.sandbox.database.advance(half).await;
+            self.api.deployment(deployment).await.state() == State::Succeeded
+        })
+        .await;
+        self.is_live(deployment).await;
+    }
+
     async fn is_live(&self, deployment: &str) -> Deployment {
         let live = self.api.wait_for(deployment, &[State::Succeeded]).await;
         self.edge.wait_until_it_serves(HOST, &live.release_id).await;
@@ -351,39 +387,25 @@ async fn while_github_is_down_a_push_waits_however_long_and_goes_live_then() {
     stage.packs(1, "one");
     stage.github.goes_down();
     let made = stage.pushed(1).await;
-    let failed = |one: &Deployment| {
-        one.blockers
-            .iter()
-            .any(|blocker| blocker.message.contains("again at"))
-    };
-    stage.api.wait_until(&made.id, "a failed try", failed).await;
-    // Longer than content may take that somebody is to bring.
-    for _turn in 0..25 {
-        stage.sandbox.database.advance(Duration::from_mins(3)).await;
-        let prolonged = "SELECT count(*) FROM trigger
-                         WHERE content_until > clock() + interval '4 minutes'";
-        poll_until(SOON, "the next try to fail", async || {
-            if stage.sandbox.number(prolonged).await == 1 {
-                return Ok(());
-            }
-            Err(crate::api::shown(&stage.api.deployment(&made.id).await))
-        })
-        .await;
-    }
-    let waits = stage.api.deployment(&made.id).await;
-    assert_eq!(waits.state(), State::Pending);
-    assert_eq!(blockers(&waits), [pb::blocker::Kind::Content]);
+    stage.waits_for_more_than_an_hour(&made.id).await;
     stage.github.comes_back();
-    wait_until(SOON, "the next try", async || {
-        stage
-            .sandbox
-            .database
-            .advance(Duration::from_secs(30))
-            .await;
-        stage.api.deployment(&made.id).await.state() == State::Succeeded
-    })
-    .await;
-    stage.is_live(&made.id).await;
+    stage.goes_live_at_its_next_try(&made.id).await;
+}
+
+#[tokio::test]
+async fn while_the_store_is_down_a_push_waits_however_long_and_goes_live_then() {
+    let stage = Stage::new().await;
+    stage.packs(1, "one");
+    let blobs = stage.sandbox.blobs();
+    let aside = blobs.with_extension("aside");
+    std::fs::create_dir_all(&blobs).unwrap();
+    std::fs::rename(&blobs, &aside).unwrap();
+    std::fs::write(&blobs, "no directory").unwrap();
+    let made = stage.pushed(1).await;
+    stage.waits_for_more_than_an_hour(&made.id).await;
+    std::fs::remove_file(&blobs).unwrap();
+    std::fs::rename(&aside, &blobs).unwrap();
+    stage.goes_live_at_its_next_try(&made.id).await;
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt as _, combinators::UnsyncBoxBody};
 use reqwest::redirect;
 use tokio::{
@@ -88,50 +88,57 @@ impl GitHub {
         into: &mut File,
         most: u64,
     ) -> Result<u64, Error> {
-        self.admit(voice.account, call).await?;
+        let admitted = self.admit(voice.account, call).await?;
         let (crab, request) = (Arc::clone(&voice.crab), request_of(&voice.crab, call));
         let sent = async move {
             let answer = crab.execute(request?).await?;
-            Ok(answer.map(|body| body.map_err(BoxError::from).boxed_unsync()))
+            let answer = answer.map(|body| body.map_err(BoxError::from).boxed_unsync());
+            Ok::<_, octocrab::Error>(answer)
         };
-        let lost = |source| self.not_sent(voice.account, call.name, source);
-        let (mut head, mut body) = self.in_time(call, sent, lost).await?.into_parts();
+        let (mut head, mut body) = match self.in_time(call, sent).await? {
+            Ok(answer) => answer.into_parts(),
+            Err(source) => return Err(self.not_sent(admitted, call.name, source).await),
+        };
         if head.status.is_redirection() {
             self.answered();
-            let place = head.headers.get(header::LOCATION);
-            let place = place.and_then(|place| place.to_str().ok());
-            let place = place.and_then(|place| self.place(place));
-            let place = place.ok_or(Error::NoPlace { call: call.name })?;
-            let request = self.0.elsewhere.get(place);
-            let sent = async move {
-                // The place has a token of its own in it, which no error may tell.
-                let answer = request.send().await.map_err(reqwest::Error::without_url)?;
-                let answer: http::Response<reqwest::Body> = answer.into();
-                let told = |error: reqwest::Error| BoxError::from(error.without_url());
-                Ok::<_, BoxError>(answer.map(|body| body.map_err(told).boxed_unsync()))
-            };
-            let lost = |source| {
-                self.failed(Instant::now());
-                let call = call.name;
-                Error::Broken { call, source }
-            };
-            (head, body) = self.in_time(call, sent, lost).await?.into_parts();
+            (head, body) = self.follow(call, &head.headers).await?.into_parts();
         }
         if head.status == StatusCode::OK {
-            self.judge(voice.account, call.name, head.status, &head.headers, "")?;
+            self.judge(admitted, call.name, head.status, &head.headers, "")
+                .await?;
             return self.write(call, body, into, most).await;
         }
         let words = timeout(self.0.settings.timeout, beginning(body)).await;
         let words = words.unwrap_or_default();
         let message = message(&words);
-        self.judge(
-            voice.account,
-            call.name,
-            head.status,
-            &head.headers,
-            &message,
-        )?;
+        self.judge(admitted, call.name, head.status, &head.headers, &message)
+            .await?;
         Err(Error::NoPlace { call: call.name })
+    }
+
+    /// The answer of the place that GitHub sends us to.
+    async fn follow(
+        &self,
+        call: &Call<'_>,
+        headers: &HeaderMap,
+    ) -> Result<http::Response<Body>, Error> {
+        let place = headers.get(header::LOCATION);
+        let place = place.and_then(|place| place.to_str().ok());
+        let place = place.and_then(|place| self.place(place));
+        let place = place.ok_or(Error::NoPlace { call: call.name })?;
+        let request = self.0.elsewhere.get(place);
+        let sent = async move {
+            // The place has a token of its own in it, which no error may tell.
+            let answer = request.send().await.map_err(reqwest::Error::without_url)?;
+            let answer: http::Response<reqwest::Body> = answer.into();
+            let told = |error: reqwest::Error| BoxError::from(error.without_url());
+            Ok::<_, BoxError>(answer.map(|body| body.map_err(told).boxed_unsync()))
+        };
+        self.in_time(call, sent).await?.map_err(|source| {
+            self.failed(Instant::now());
+            let call = call.name;
+            Error::Broken { call, source }
+        })
     }
 
     /// Where GitHub sends us; its paths are of the API.
@@ -141,22 +148,17 @@ impl GitHub {
         matches!(place.scheme(), "http" | "https").then_some(place)
     }
 
-    /// The head of an answer, in the time of one call.
+    /// The head of an answer, or why there is none, in the time of one call.
     async fn in_time<E>(
         &self,
         call: &Call<'_>,
         sent: impl Future<Output = Result<http::Response<Body>, E>>,
-        lost: impl FnOnce(E) -> Error,
-    ) -> Result<http::Response<Body>, Error> {
+    ) -> Result<Result<http::Response<Body>, E>, Error> {
         let (name, after) = (call.name, self.0.settings.timeout);
-        match timeout(after, sent).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(source)) => Err(lost(source)),
-            Err(_elapsed) => {
-                self.failed(Instant::now());
-                Err(Error::Late { call: name, after })
-            }
-        }
+        timeout(after, sent).await.map_err(|_elapsed| {
+            self.failed(Instant::now());
+            Error::Late { call: name, after }
+        })
     }
 
     /// Each piece has the time of one call, so that a slow archive comes and a dead one does not hang.

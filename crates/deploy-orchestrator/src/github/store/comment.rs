@@ -2,43 +2,66 @@
 
 use std::time::Duration;
 
-use candlefish_ids::{DeploymentId, EnvironmentId, SiteId};
-use sqlx::{PgConnection, postgres::types::PgInterval};
+use candlefish_ids::{DeploymentId, EnvironmentId};
+use serde::Deserialize;
+use sqlx::{PgConnection, postgres::types::PgInterval, types::Json};
 use uuid::Uuid;
 
-use crate::github::comment::{CommentTurn, Mark, Shown};
+use crate::github::{
+    comment::{CommentTurn, Mark, Shown},
+    turns::Ending,
+};
 
-/// Notes the pull requests whose previews are open and have no comment yet.
+/// Notes the pull requests that have an open preview and no comment yet, and those whose comment was
+/// done before another site gave them one.
 pub(in crate::github) async fn note_comments(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
-    // What was closed before anybody asked GitHub is not told of.
+    // What was closed before anybody asked GitHub is not told of, and what is given up stays so.
     sqlx::query!(
-        "INSERT INTO github_comment (site_id, number, repository, retry_at)
-         SELECT p.site_id, p.number, p.repository, clock()
-         FROM pull_request p
-         WHERE p.is_open AND p.environment_id IS NOT NULL
-           AND NOT EXISTS (SELECT FROM github_comment g
-                           WHERE g.site_id = p.site_id AND g.number = p.number)
-         ON CONFLICT DO NOTHING"
+        "INSERT INTO github_pull_comment AS g (repository, number, retry_at)
+         SELECT lower(p.repository), p.number, clock()
+         FROM pull_request p JOIN environment e ON e.id = p.environment_id
+         WHERE p.is_open AND e.closed_at IS NULL
+           AND NOT EXISTS (SELECT FROM github_pull_comment k
+                           WHERE k.repository = lower(p.repository) AND k.number = p.number
+                             AND (k.done_at IS NULL OR k.given_up))
+         GROUP BY lower(p.repository), p.number
+         ON CONFLICT (repository, number) DO UPDATE SET done_at = NULL, retry_at = clock()
+             WHERE g.done_at IS NOT NULL AND NOT g.given_up"
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// A closed preview was opened again: its comment says so.
+/// A closed preview was opened again: the comment says so, also if it was given up.
 pub(in crate::github) async fn open_comment(
     conn: &mut PgConnection,
     environment: EnvironmentId,
 ) -> Result<(), sqlx::Error> {
+    // One that is not done has its turn, or is in one, whose call must end before the next.
     sqlx::query!(
-        "UPDATE github_comment g SET done_at = NULL, attempts = 0, retry_at = clock()
+        "UPDATE github_pull_comment g SET done_at = NULL, given_up = false, attempts = 0,
+             refusals = 0, retry_at = clock()
          FROM pull_request p
-         WHERE p.environment_id = $1 AND g.site_id = p.site_id AND g.number = p.number",
+         WHERE p.environment_id = $1 AND g.repository = lower(p.repository)
+           AND g.number = p.number AND g.done_at IS NOT NULL",
         environment.uuid()
     )
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// A preview as a claim reads it.
+#[derive(Debug, Deserialize)]
+struct Preview {
+    site: String,
+    environment: String,
+    deployment: Uuid,
+    commit: String,
+    state: String,
+    message: String,
+    close_reason: String,
 }
 
 /// Takes the next comment that does not say what is; it is not due again before the lease ends.
@@ -47,68 +70,75 @@ pub(in crate::github) async fn claim_comment(
     lease: Duration,
 ) -> Result<Option<CommentTurn>, sqlx::Error> {
     let row = sqlx::query!(
-        r#"SELECT g.site_id, g.number, g.claim, g.attempts, g.repository, g.github_id, g.creating,
-                  s.slug AS site, e.slug AS environment, n.id AS deployment_id, n.commit, n.message,
-                  n.state AS "state!", e.close_reason, n.told AS "told!"
-           FROM github_comment g
-           JOIN site s ON s.id = g.site_id
-           JOIN pull_request p ON p.site_id = g.site_id AND p.number = g.number
-           JOIN environment e ON e.id = p.environment_id
+        r#"SELECT g.repository, g.number, g.claim, g.attempts, g.refusals, g.github_id, g.creating,
+                  n.told AS "told!", n.previews AS "previews!: Json<Vec<Preview>>"
+           FROM github_pull_comment g
            CROSS JOIN LATERAL (
-               -- The deployment of the newest head.
-               SELECT d.id, t.commit, d.message, w.state, concat_ws(' ', d.id, w.state) AS told
-               FROM (SELECT commit, deployment_id FROM trigger
-                     WHERE environment_id = e.id AND outcome = 'created'
-                     ORDER BY id DESC LIMIT 1) t
-               JOIN deployment d ON d.id = t.deployment_id
-               CROSS JOIN LATERAL (SELECT CASE
-                   WHEN e.closed_at IS NOT NULL THEN 'closed'
-                   WHEN d.state = 'pending' THEN 'waiting'
-                   WHEN d.state IN ('running', 'waiting', 'cancelling') THEN 'deploying'
-                   WHEN d.state = 'succeeded' THEN 'live'
-                   WHEN d.state IN ('failed', 'rolled_back') THEN 'failed'
-                   ELSE 'ended' END AS state) w) n
+               SELECT string_agg(concat_ws(' ', o.site, o.deployment, o.state), ', '
+                                 ORDER BY o.site) AS told,
+                      jsonb_agg(o ORDER BY o.site) AS previews
+               FROM (SELECT s.slug AS site, e.slug AS environment, d.id AS deployment, t.commit,
+                            d.message, e.close_reason,
+                            CASE WHEN e.closed_at IS NOT NULL THEN 'closed'
+                                 WHEN d.state = 'pending' THEN 'waiting'
+                                 WHEN d.state IN ('running', 'waiting', 'cancelling')
+                                     THEN 'deploying'
+                                 WHEN d.state = 'succeeded' THEN 'live'
+                                 WHEN d.state IN ('failed', 'rolled_back') THEN 'failed'
+                                 ELSE 'ended' END AS state
+                     FROM pull_request p
+                     JOIN site s ON s.id = p.site_id
+                     JOIN environment e ON e.id = p.environment_id
+                     -- The deployment of the newest head.
+                     CROSS JOIN LATERAL (SELECT commit, deployment_id FROM trigger
+                                         WHERE environment_id = e.id AND outcome = 'created'
+                                         ORDER BY id DESC LIMIT 1) t
+                     JOIN deployment d ON d.id = t.deployment_id
+                     WHERE lower(p.repository) = g.repository AND p.number = g.number) o) n
            WHERE g.done_at IS NULL AND g.retry_at <= (SELECT clock()) AND g.told <> n.told
            ORDER BY g.retry_at LIMIT 1 FOR UPDATE OF g SKIP LOCKED"#
     )
     .fetch_optional(&mut *conn)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    begin_turn(conn, row.site_id, row.number, lease).await?;
+    begin_turn(conn, &row.repository, row.number, lease).await?;
     Ok(Some(CommentTurn {
-        site_id: SiteId::from_uuid(row.site_id),
+        repository: row.repository,
         number: row.number,
         claim: row.claim + 1,
         attempts: row.attempts + 1,
-        repository: row.repository,
+        refusals: row.refusals,
         github_id: row.github_id.and_then(|id| u64::try_from(id).ok()),
         creating: row.creating,
         told: row.told,
-        shown: Shown {
-            site: row.site,
-            environment: row.environment,
-            number: row.number,
-            deployment: DeploymentId::from_uuid(row.deployment_id),
-            commit: row.commit,
-            state: row.state,
-            message: row.message,
-            close_reason: row.close_reason,
-        },
+        shown: row.previews.0.into_iter().map(shown).collect(),
     }))
+}
+
+fn shown(preview: Preview) -> Shown {
+    Shown {
+        site: preview.site,
+        environment: preview.environment,
+        deployment: DeploymentId::from_uuid(preview.deployment),
+        commit: preview.commit,
+        state: preview.state,
+        message: preview.message,
+        close_reason: preview.close_reason,
+    }
 }
 
 async fn begin_turn(
     conn: &mut PgConnection,
-    site: Uuid,
+    repository: &str,
     number: i32,
     lease: Duration,
 ) -> Result<(), sqlx::Error> {
     let lease = PgInterval::try_from(lease).map_err(sqlx::Error::Encode)?;
     sqlx::query!(
-        "UPDATE github_comment SET claim = claim + 1, attempts = attempts + 1,
+        "UPDATE github_pull_comment SET claim = claim + 1, attempts = attempts + 1,
              retry_at = clock() + $3::interval
-         WHERE site_id = $1 AND number = $2",
-        site,
+         WHERE repository = $1 AND number = $2",
+        repository,
         number,
         lease
     )
@@ -123,37 +153,38 @@ pub(in crate::github) async fn mark_comment(
     turn: &CommentTurn,
     mark: Mark,
 ) -> Result<bool, sqlx::Error> {
-    let (site, number, claim) = (turn.site_id.uuid(), turn.number, turn.claim);
+    let (repository, number, claim) = (turn.repository.as_str(), turn.number, turn.claim);
     let query = match mark {
         Mark::Creating(begins) => sqlx::query!(
-            "UPDATE github_comment SET creating = $4
-             WHERE site_id = $1 AND number = $2 AND claim = $3",
-            site,
+            "UPDATE github_pull_comment SET creating = $4
+             WHERE repository = $1 AND number = $2 AND claim = $3",
+            repository,
             number,
             claim,
             begins
         ),
         Mark::Created(github_id) => sqlx::query!(
-            "UPDATE github_comment SET github_id = $4, creating = false
-             WHERE site_id = $1 AND number = $2 AND claim = $3",
-            site,
+            "UPDATE github_pull_comment SET github_id = $4, creating = false
+             WHERE repository = $1 AND number = $2 AND claim = $3",
+            repository,
             number,
             claim,
             i64::try_from(github_id).unwrap_or(i64::MAX)
         ),
         Mark::Told => sqlx::query!(
-            "UPDATE github_comment SET told = $4, attempts = 0, note = '', retry_at = clock(),
-                 -- It may have been opened again since the turn began.
-                 done_at = CASE WHEN $5 AND EXISTS (
+            "UPDATE github_pull_comment SET told = $4, attempts = 0, refusals = 0, note = '',
+                 retry_at = clock(),
+                 -- One may have been opened since the turn began.
+                 done_at = CASE WHEN $5 AND NOT EXISTS (
                      SELECT FROM pull_request p JOIN environment e ON e.id = p.environment_id
-                     WHERE p.site_id = $1 AND p.number = $2 AND e.closed_at IS NOT NULL)
+                     WHERE lower(p.repository) = $1 AND p.number = $2 AND e.closed_at IS NULL)
                      THEN clock() END
-             WHERE site_id = $1 AND number = $2 AND claim = $3",
-            site,
+             WHERE repository = $1 AND number = $2 AND claim = $3",
+            repository,
             number,
             claim,
             turn.told,
-            turn.shown.is_closed()
+            turn.is_closed()
         ),
     };
     Ok(query.execute(conn).await?.rows_affected() == 1)
@@ -163,21 +194,21 @@ pub(in crate::github) async fn mark_comment(
 pub(in crate::github) async fn put_comment_off(
     conn: &mut PgConnection,
     turn: &CommentTurn,
-    pause: Duration,
-    note: &str,
-    given_up: bool,
+    ending: Ending<'_>,
 ) -> Result<(), sqlx::Error> {
-    let pause = PgInterval::try_from(pause).map_err(sqlx::Error::Encode)?;
+    let pause = PgInterval::try_from(ending.pause).map_err(sqlx::Error::Encode)?;
     sqlx::query!(
-        "UPDATE github_comment SET retry_at = clock() + $4::interval, note = $5,
-             done_at = CASE WHEN $6 THEN clock() END
-         WHERE site_id = $1 AND number = $2 AND claim = $3",
-        turn.site_id.uuid(),
+        "UPDATE github_pull_comment SET retry_at = clock() + $4::interval, note = $5,
+             refusals = refusals + $6::bool::int, given_up = $7,
+             done_at = CASE WHEN $7 THEN clock() END
+         WHERE repository = $1 AND number = $2 AND claim = $3",
+        turn.repository,
         turn.number,
         turn.claim,
         pause,
-        note,
-        given_up
+        ending.note,
+        ending.refused,
+        ending.given_up
     )
     .execute(conn)
     .await?;

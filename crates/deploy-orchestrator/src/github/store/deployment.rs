@@ -5,7 +5,10 @@ use std::time::Duration;
 use candlefish_ids::{DeploymentId, EnvironmentId};
 use sqlx::{PgConnection, postgres::types::PgInterval};
 
-use crate::github::write::{DeploymentTurn, Mark};
+use crate::github::{
+    turns::Ending,
+    write::{DeploymentTurn, Mark},
+};
 
 /// Notes what triggers made and GitHub is to be told of. What ended long before anybody asked GitHub
 /// is not.
@@ -38,9 +41,9 @@ pub(in crate::github) async fn claim_deployment(
     lease: Duration,
 ) -> Result<Option<DeploymentTurn>, sqlx::Error> {
     let row = sqlx::query!(
-        r#"SELECT g.deployment_id, g.claim, g.attempts, g.repository, g.commit, s.slug AS site,
-                  e.slug AS environment, e.kind = 'preview' AS "is_preview!", g.github_id,
-                  g.creating, g.telling, n.state AS "state!"
+        r#"SELECT g.deployment_id, g.claim, g.attempts, g.refusals, g.repository, g.commit,
+                  s.slug AS site, e.slug AS environment, e.kind = 'preview' AS "is_preview!",
+                  g.github_id, g.creating, g.telling, n.state AS "state!"
            FROM github_deployment g
            JOIN deployment d ON d.id = g.deployment_id
            JOIN environment e ON e.id = d.environment_id
@@ -76,6 +79,7 @@ pub(in crate::github) async fn claim_deployment(
         deployment: DeploymentId::from_uuid(row.deployment_id),
         claim: row.claim + 1,
         attempts: row.attempts + 1,
+        refusals: row.refusals,
         repository: row.repository,
         commit: row.commit,
         site: row.site,
@@ -117,8 +121,8 @@ pub(in crate::github) async fn mark_deployment(
         ),
         // After these nothing more comes.
         Mark::Told => sqlx::query!(
-            "UPDATE github_deployment SET told = $3, telling = '', attempts = 0, note = '',
-                 retry_at = clock(),
+            "UPDATE github_deployment SET told = $3, telling = '', attempts = 0, refusals = 0,
+                 note = '', retry_at = clock(),
                  done_at = CASE WHEN $3 IN ('failure', 'inactive') THEN clock() END
              WHERE deployment_id = $1 AND claim = $2",
             id,
@@ -133,20 +137,19 @@ pub(in crate::github) async fn mark_deployment(
 pub(in crate::github) async fn put_deployment_off(
     conn: &mut PgConnection,
     turn: &DeploymentTurn,
-    pause: Duration,
-    note: &str,
-    given_up: bool,
+    ending: Ending<'_>,
 ) -> Result<(), sqlx::Error> {
-    let pause = PgInterval::try_from(pause).map_err(sqlx::Error::Encode)?;
+    let pause = PgInterval::try_from(ending.pause).map_err(sqlx::Error::Encode)?;
     sqlx::query!(
         "UPDATE github_deployment SET retry_at = clock() + $3::interval, note = $4,
-             done_at = CASE WHEN $5 THEN clock() END
+             refusals = refusals + $5::bool::int, done_at = CASE WHEN $6 THEN clock() END
          WHERE deployment_id = $1 AND claim = $2",
         turn.deployment.uuid(),
         turn.claim,
         pause,
-        note,
-        given_up
+        ending.note,
+        ending.refused,
+        ending.given_up
     )
     .execute(conn)
     .await?;
@@ -161,7 +164,7 @@ pub(crate) async fn tell_live_again(
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "UPDATE github_deployment g SET done_at = NULL, told = '', telling = '', attempts = 0,
-             claim = g.claim + 1, retry_at = clock()
+             refusals = 0, claim = g.claim + 1, retry_at = clock()
          FROM environment e
          WHERE e.id = $1 AND (g.told = 'inactive' OR g.telling = 'inactive')
            AND g.deployment_id = (

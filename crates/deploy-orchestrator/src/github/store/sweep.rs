@@ -51,7 +51,8 @@ pub(in crate::github) async fn claim_repository(
          WHERE repository = (
              SELECT repository FROM github_repository WHERE due_at <= (SELECT clock())
              ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED)
-         RETURNING repository, attempts, extract(epoch FROM clock() - swept_at)::bigint AS swept_ago",
+         RETURNING repository, attempts, extract(epoch FROM clock() - swept_at)::bigint AS swept_ago,
+             pulls_since, pulls_at",
         lease
     )
     .fetch_optional(conn)
@@ -77,6 +78,23 @@ pub(in crate::github) async fn finish_repository(
         pause,
         note,
         looked
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The pull requests of a repository were looked at, in this second of GitHub's clock.
+pub(in crate::github) async fn save_pulls_at(
+    conn: &mut PgConnection,
+    repository: &str,
+    at: i64,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE github_repository SET pulls_at = $2, pulls_since = coalesce(pulls_since, $2)
+         WHERE repository = $1",
+        repository,
+        at
     )
     .execute(conn)
     .await?;
@@ -120,7 +138,12 @@ pub(in crate::github) async fn list_followed(
         r#"SELECT e.id, s.repository, e.push_branch AS branch, b.commit AS "seen?",
                   (SELECT t.commit FROM trigger t
                    WHERE t.environment_id = e.id AND t.branch = e.push_branch
-                   ORDER BY t.pushed_at DESC NULLS LAST, t.id DESC LIMIT 1) AS pushed
+                   ORDER BY t.pushed_at DESC NULLS LAST, EXISTS (
+                       SELECT FROM trigger n
+                       WHERE n.environment_id = t.environment_id AND n.branch = t.branch
+                         AND n.pushed_at = t.pushed_at AND n.before_commit = t.commit
+                         AND n.commit <> t.commit),
+                       t.id DESC LIMIT 1) AS pushed
            FROM site s
            JOIN environment e ON e.site_id = s.id AND e.kind = 'standard' AND e.push_branch <> ''
            LEFT JOIN github_branch b ON b.environment_id = e.id AND b.branch = e.push_branch

@@ -28,6 +28,27 @@ fn push(admission: i64, commit: &str) -> Contender {
         pinned: false,
         rejected: None,
         banned: None,
+        pushed: None,
+    }
+}
+
+/// The same, which `main` was pushed to at this second.
+fn pushed(admission: i64, commit: &str, at: i64) -> Contender {
+    Contender {
+        pushed: Some(Pushed {
+            branch: "main".to_owned(),
+            at,
+            before: String::new(),
+        }),
+        ..push(admission, commit)
+    }
+}
+
+fn live(admission: i64, commit: &str) -> Live {
+    Live {
+        deployment_id: id(admission),
+        commit: commit.to_owned(),
+        pushed: None,
     }
 }
 
@@ -87,10 +108,7 @@ fn an_older_commit_that_comes_late_has_no_turn_under_either_order() {
 #[test]
 fn an_ancestor_of_what_is_live_ends_at_once() {
     let mut before = picture(Order::Queue, vec![push(3, "a")]);
-    before.live = Some(Live {
-        deployment_id: id(1),
-        commit: "b".to_owned(),
-    });
+    before.live = Some(live(1, "b"));
     assert_eq!(ended(&plan(&before, &Alphabet)), [(id(3), id(1))]);
 }
 
@@ -154,10 +172,7 @@ fn a_pinned_one_outlasts_a_newer_commit_that_acts_but_goes_not_back_from_one_tha
     before.acting = Some(acting(push(1, "b"), true));
     assert_eq!(ended(&plan(&before, &Alphabet)), []);
     before.acting = None;
-    before.live = Some(Live {
-        deployment_id: id(1),
-        commit: "b".to_owned(),
-    });
+    before.live = Some(live(1, "b"));
     assert_eq!(ended(&plan(&before, &Alphabet)), [(id(2), id(1))]);
 }
 
@@ -211,13 +226,10 @@ fn every_lane_with_work_that_can_go_has_somebody_acting_after_the_grant() {
     let triples = each().flat_map(|a| each().flat_map(move |b| each().map(move |c| [a, b, c])));
     for [a, b, c] in triples {
         for order in [Order::Latest, Order::Queue] {
-            for live in ["", "a", "b", "c"] {
+            for commit in ["", "a", "b", "c"] {
                 let pushes = vec![push(2, a), push(3, b), push(4, c)];
                 let mut before = picture(order, pushes);
-                before.live = (!live.is_empty()).then(|| Live {
-                    deployment_id: id(1),
-                    commit: live.to_owned(),
-                });
+                before.live = (!commit.is_empty()).then(|| live(1, commit));
                 let plan = plan(&before, &Alphabet);
                 let left = 3 - plan.superseded.len();
                 assert_eq!(plan.grant.is_some(), left > 0, "{before:?} {plan:?}");
@@ -262,4 +274,77 @@ fn the_head_of_a_pull_request_comes_after_all_but_what_was_built_on_it() {
     let again = known.clone();
     lead(&mut known, "b", &owned(&["a", "b", "c"]), &commits);
     assert_eq!(known, again);
+}
+
+#[test]
+fn what_a_branch_was_pushed_to_before_history_was_rewritten_has_no_turn() {
+    for (order, waits) in [
+        (Order::Latest, vec![(id(1), id(2))]),
+        (Order::Queue, vec![]),
+    ] {
+        // Its content came after that of what the branch was pushed to after it.
+        let mut before = picture(order, vec![pushed(1, "A", 100)]);
+        let newer = pushed(2, "b", 200);
+        before.acting = Some(acting(newer.clone(), false));
+        assert_eq!(ended(&plan(&before, &Alphabet)), waits, "{order:?}");
+        before.acting = None;
+        before.live = Some(Live {
+            pushed: newer.pushed,
+            ..live(2, "b")
+        });
+        assert_eq!(
+            ended(&plan(&before, &Alphabet)),
+            [(id(1), id(2))],
+            "{order:?}"
+        );
+        // What a person pinned goes, and what descends from it all the same.
+        before.pending[0].pinned = true;
+        assert_eq!(plan(&before, &Alphabet).grant, Some(id(1)), "{order:?}");
+        before.pending = vec![pushed(1, "c", 100)];
+        assert_eq!(plan(&before, &Alphabet).grant, Some(id(1)), "{order:?}");
+    }
+}
+
+#[test]
+fn of_unrelated_pushes_of_a_branch_the_later_one_stands_whichever_was_told_of_first() {
+    let mut before = picture(
+        Order::Latest,
+        vec![pushed(1, "b", 200), pushed(2, "A", 100)],
+    );
+    assert_eq!(ended(&plan(&before, &Alphabet)), [(id(2), id(1))]);
+    // What acts is not undone for one that was pushed before it.
+    before.acting = Some(acting(before.pending.remove(0), false));
+    let plan = plan(&before, &Alphabet);
+    assert_eq!(plan.undo_acting_for, None);
+    assert_eq!(ended(&plan), [(id(2), id(1))]);
+}
+
+#[test]
+fn pushes_and_calls_do_not_take_each_other_s_place_in_a_circle() {
+    // The first was pushed after the third, the third came after the second, that after the first.
+    let pending = vec![pushed(1, "b", 200), push(2, ""), pushed(3, "A", 100)];
+    let plan = plan(&picture(Order::Latest, pending), &Alphabet);
+    assert_eq!(ended(&plan), [(id(1), id(2)), (id(3), id(1))]);
+    assert_eq!(plan.grant, Some(id(2)));
+}
+
+#[test]
+fn within_a_second_a_push_comes_after_what_it_replaced() {
+    let of = |at, before: &str| Pushed {
+        branch: "main".to_owned(),
+        at,
+        before: before.to_owned(),
+    };
+    let after = |one: &Pushed, other: &Pushed| one.came_after_of("a", other, "b");
+    assert_eq!(after(&of(1, "b"), &of(1, "x")), Some(true));
+    assert_eq!(after(&of(1, "x"), &of(1, "a")), Some(false));
+    assert_eq!(after(&of(1, "x"), &of(1, "y")), None);
+    // Back and forth.
+    assert_eq!(after(&of(1, "b"), &of(1, "a")), None);
+    assert_eq!(after(&of(2, "x"), &of(1, "a")), Some(true));
+    let other = Pushed {
+        branch: "release".to_owned(),
+        ..of(1, "a")
+    };
+    assert_eq!(after(&of(2, "b"), &other), None);
 }

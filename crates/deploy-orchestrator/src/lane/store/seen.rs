@@ -15,7 +15,7 @@ use crate::{
     deployment::plan::Kind,
     lane::{
         content::Fetch,
-        order::{ActingNow, Contender, Live},
+        order::{ActingNow, Contender, Live, Pushed},
     },
     site::policy::Policy,
     stop::{Standing, Stop},
@@ -56,6 +56,7 @@ struct SettingRow {
     site_id: Uuid,
     live_deployment_id: Option<Uuid>,
     live_commit: Option<String>,
+    live_pushed: Option<Json<Pushed>>,
     stop: Option<Json<Standing>>,
     head: Option<String>,
     lasts_ms: Option<i64>,
@@ -68,6 +69,7 @@ impl From<SettingRow> for Setting {
             live: live.map(|(deployment, commit)| Live {
                 deployment_id: DeploymentId::from_uuid(deployment),
                 commit,
+                pushed: row.live_pushed.map(|told| told.0),
             }),
             // A policy that cannot be read falls back to the defaults rather than stop the lane.
             policy: serde_json::from_value(row.policy).unwrap_or_default(),
@@ -94,6 +96,12 @@ macro_rules! select_setting {
             SettingRow,
             r#"SELECT e.id, e.policy, e.hold_by, e.hold_reason, e.slug, s.slug AS site,
                       s.id AS site_id, e.live_deployment_id, r.commit AS "live_commit?",
+                      (SELECT jsonb_build_object('branch', t.branch, 'at', t.pushed_at,
+                              'before', t.before_commit)
+                       FROM trigger t WHERE t.deployment_id = e.live_deployment_id
+                       AND t.outcome = 'created' AND t.pushed_at IS NOT NULL
+                       ORDER BY t.pushed_at DESC, t.id DESC LIMIT 1)
+                          AS "live_pushed: Json<Pushed>",
                       (SELECT jsonb_build_object('id', t.id, 'pauses', t.pauses,
                               'reason', t.reason, 'since', t.set_at, 'by', t.set_by,
                               'until', t.until,
@@ -157,6 +165,7 @@ struct ContenderRow {
     rejected: Option<String>,
     banned: Option<String>,
     content_until: Option<Timestamp>,
+    pushed: Option<Json<Pushed>>,
     fetch: Option<Json<Fetch>>,
 }
 
@@ -175,9 +184,15 @@ macro_rules! select_contenders {
                           AS rejected,
                       (SELECT x.by || ': ' || x.reason FROM ban x WHERE x.release_id = r.id
                        AND x.cleared_at IS NULL) AS banned,
-                      (SELECT t.content_until FROM trigger t
-                       WHERE t.deployment_id = d.id AND t.outcome = 'created'
-                       ORDER BY t.content_until LIMIT 1) AS "content_until: Timestamp",
+                      coalesce((SELECT t.content_until FROM trigger t
+                                WHERE t.deployment_id = d.id AND t.outcome = 'created'
+                                ORDER BY t.content_until LIMIT 1), d.content_until)
+                          AS "content_until: Timestamp",
+                      (SELECT jsonb_build_object('branch', t.branch, 'at', t.pushed_at,
+                              'before', t.before_commit)
+                       FROM trigger t WHERE t.deployment_id = d.id
+                       AND t.outcome = 'created' AND t.pushed_at IS NOT NULL
+                       ORDER BY t.pushed_at DESC, t.id DESC LIMIT 1) AS "pushed: Json<Pushed>",
                       CASE WHEN r.state <> 'sealed' THEN
                           (SELECT jsonb_build_object('note', coalesce(g.note, ''),
                                                      'retry_at', g.retry_at)
@@ -188,11 +203,11 @@ macro_rules! select_contenders {
                 + $lanes
                 + r#" AS lane(id) CROSS JOIN LATERAL (
                      SELECT id, environment_id, kind, admission, pinned, state, pivoted_at,
-                            started_at, release_id
+                            started_at, release_id, content_until
                      FROM deployment WHERE environment_id = lane.id AND state = 'pending'
                      UNION ALL
                      SELECT id, environment_id, kind, admission, pinned, state, pivoted_at,
-                            started_at, release_id
+                            started_at, release_id, content_until
                      FROM deployment WHERE environment_id = lane.id
                      AND state IN ('running', 'waiting', 'cancelling')) d
                JOIN release r ON r.id = d.release_id ORDER BY d.admission"#,
@@ -231,6 +246,7 @@ pub(crate) async fn list_contenders(
             sealed: row.sealed,
             content_until: row.content_until.map(read),
             fetch: row.fetch.map(|told| told.0),
+            pushed: row.pushed.map(|told| told.0),
             pinned: row.pinned,
             rejected: row.rejected,
             banned: row.banned,

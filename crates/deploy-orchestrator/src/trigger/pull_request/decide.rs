@@ -13,7 +13,7 @@ use super::{
     },
     judge::{Follows, judge},
     read::{Action, PullRequest},
-    store,
+    seen, store,
 };
 use crate::{
     ctx::{Ctx, Tx},
@@ -74,6 +74,9 @@ async fn of_site(
         return Ok(());
     }
     let known = store::find(&mut tx, site.id, told).await?;
+    if !seen::is_news(known.as_ref(), told) {
+        return Ok(());
+    }
     let follows = judge(known.as_ref(), told);
     let number = told.number;
     let became = match follows {
@@ -172,6 +175,7 @@ impl Opening<'_> {
         let place = store::find_place(tx, site.id, &slug, told.number).await?;
         let id = match place {
             Some(place) if !place.is_ours => {
+                store::save(tx, site.id, told, None).await?;
                 let words = format!(
                     "{}/{slug} is an environment of its own: pull request {} has no preview",
                     site.slug, told.number

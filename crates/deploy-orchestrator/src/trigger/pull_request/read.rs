@@ -40,6 +40,11 @@ pub(crate) enum Action {
     /// It is no draft any more.
     Ready,
     Closed,
+    /// No delivery told of it: GitHub lists it so.
+    Seen {
+        /// It was opened after the first look.
+        is_new: bool,
+    },
     /// Something that changes no content, in GitHub's word.
     Other(String),
 }
@@ -69,13 +74,20 @@ struct Body {
     sender: Option<User>,
 }
 
-#[derive(Deserialize)]
-struct Described {
+/// A pull request as deliveries and lists describe it.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Described {
+    number: i32,
     state: String,
+    // Lists say when, deliveries whether.
     #[serde(default)]
     merged: Option<bool>,
     #[serde(default)]
+    merged_at: Option<String>,
+    #[serde(default)]
     title: String,
+    #[serde(default)]
+    created_at: String,
     updated_at: String,
     #[serde(default)]
     user: Option<User>,
@@ -83,7 +95,7 @@ struct Described {
     base: Side,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 struct Side {
     #[serde(rename = "ref")]
     branch: String,
@@ -93,12 +105,12 @@ struct Side {
     repo: Option<Repository>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 struct Repository {
     full_name: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 struct User {
     #[serde(default)]
     login: String,
@@ -108,36 +120,49 @@ impl PullRequest {
     /// Reads a body.
     pub(crate) fn read(body: &[u8]) -> Result<Self, Error> {
         let body: Body = serde_json::from_slice(body)?;
-        let described = body.pull_request;
-        if body.number < 1 {
-            return Err(Error::Number(body.number));
+        let action = Action::of(body.action);
+        let mut told = Self::described(body.repository.full_name, body.pull_request, action)?;
+        told.number = checked(body.number)?;
+        if is_commit(&body.before) {
+            told.before = body.before;
         }
+        told.sender = login(body.sender);
+        Ok(told)
+    }
+
+    /// Reads what a list says of it; it is new when it was opened after that second of GitHub's clock.
+    pub(super) fn listed(listed: Described, new_since: Option<i64>) -> Result<Self, Error> {
+        let base = listed.base.repo.as_ref();
+        let repository = base.map(|base| base.full_name.clone()).unwrap_or_default();
+        let created_at = moment(&listed.created_at);
+        let is_new = new_since
+            .zip(created_at)
+            .is_some_and(|(since, at)| at > since);
+        Self::described(repository, listed, Action::Seen { is_new })
+    }
+
+    fn described(repository: String, described: Described, action: Action) -> Result<Self, Error> {
+        let updated_at = described.updated_at().ok_or(Error::Moment)?;
         let (head, base) = (described.head, described.base);
         if !is_commit(&head.sha) {
             return Err(Error::Commit { field: "head.sha" });
         }
-        let moment: Option<jiff::Timestamp> = described.updated_at.parse().ok();
-        let login = |user: Option<User>| user.map(|user| user.login).unwrap_or_default();
         let is_own = head.repo.as_ref().zip(base.repo.as_ref());
         let is_own = is_own.is_some_and(|(head, base)| same(&head.full_name, &base.full_name));
         Ok(Self {
-            repository: body.repository.full_name,
-            number: body.number,
-            action: Action::of(body.action),
+            repository,
+            number: checked(described.number)?,
+            action,
             is_open: described.state == "open",
-            merged: described.merged.unwrap_or_default(),
+            merged: described.merged.unwrap_or(described.merged_at.is_some()),
             is_fork: !is_own,
             branch: head.branch,
             head: head.sha,
-            before: if is_commit(&body.before) {
-                body.before
-            } else {
-                String::new()
-            },
-            updated_at: moment.ok_or(Error::Moment)?.as_second(),
+            before: String::new(),
+            updated_at,
             title: described.title,
             author: login(described.user),
-            sender: login(body.sender),
+            sender: String::new(),
         })
     }
 
@@ -164,6 +189,13 @@ impl PullRequest {
     }
 }
 
+impl Described {
+    /// In seconds of GitHub's clock.
+    pub(crate) fn updated_at(&self) -> Option<i64> {
+        moment(&self.updated_at)
+    }
+}
+
 impl Action {
     fn of(word: String) -> Self {
         match word.as_str() {
@@ -175,6 +207,22 @@ impl Action {
             _ => Self::Other(word),
         }
     }
+}
+
+fn moment(text: &str) -> Option<i64> {
+    let moment: Option<jiff::Timestamp> = text.parse().ok();
+    moment.map(jiff::Timestamp::as_second)
+}
+
+fn checked(number: i32) -> Result<i32, Error> {
+    if number < 1 {
+        return Err(Error::Number(number));
+    }
+    Ok(number)
+}
+
+fn login(user: Option<User>) -> String {
+    user.map(|user| user.login).unwrap_or_default()
 }
 
 /// GitHub's names differ in case alone for nobody.

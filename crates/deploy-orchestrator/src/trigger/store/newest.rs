@@ -21,7 +21,8 @@ pub(in crate::trigger) struct Later {
     pub(in crate::trigger) waits: bool,
 }
 
-/// The newest push to a branch that was decided in an environment, by the sender's clock.
+/// The newest push to a branch that was decided in an environment, by the sender's clock; of those of
+/// one second the one that no other of them replaced.
 pub(in crate::trigger) async fn find_newest_push(
     conn: &mut PgConnection,
     environment: EnvironmentId,
@@ -29,8 +30,11 @@ pub(in crate::trigger) async fn find_newest_push(
 ) -> Result<Option<Known>, sqlx::Error> {
     sqlx::query_as!(
         Known,
-        "SELECT commit, pushed_at FROM trigger WHERE environment_id = $1 AND branch = $2
-         ORDER BY pushed_at DESC NULLS LAST, id DESC LIMIT 1",
+        "SELECT commit, pushed_at FROM trigger t WHERE environment_id = $1 AND branch = $2
+         ORDER BY pushed_at DESC NULLS LAST, EXISTS (
+             SELECT FROM trigger n WHERE n.environment_id = t.environment_id AND n.branch = t.branch
+             AND n.pushed_at = t.pushed_at AND n.before_commit = t.commit AND n.commit <> t.commit),
+             id DESC LIMIT 1",
         environment.uuid(),
         branch
     )
@@ -38,8 +42,8 @@ pub(in crate::trigger) async fn find_newest_push(
     .await
 }
 
-/// The newest push of another commit to the same branch that came after this one, by GitHub's clock,
-/// and was not passed over here.
+/// The newest push of another commit to the same branch that came after this one, by GitHub's clock or
+/// because it replaced this one within its second, and was not passed over here.
 pub(in crate::trigger) async fn find_later_push(
     conn: &mut PgConnection,
     environment: EnvironmentId,
@@ -51,7 +55,8 @@ pub(in crate::trigger) async fn find_later_push(
     let row = sqlx::query!(
         r#"SELECT t.commit, d.id, d.state = 'pending' AS "waits!"
            FROM trigger t JOIN deployment d ON d.id = t.deployment_id
-           WHERE t.environment_id = $1 AND t.branch = $2 AND t.pushed_at > $3 AND t.commit <> $4
+           WHERE t.environment_id = $1 AND t.branch = $2 AND t.commit <> $4
+             AND (t.pushed_at > $3 OR t.pushed_at = $3 AND t.before_commit = $4)
              AND t.outcome IN ('created', 'superseded')
            ORDER BY t.pushed_at DESC, t.id DESC LIMIT 1"#,
         environment.uuid(),

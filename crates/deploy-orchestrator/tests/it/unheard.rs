@@ -1,0 +1,94 @@
+//! Pull requests of which no delivery told: what GitHub lists of them does.
+
+use candlefish_proto::deploy::{self as pb, deployment::State};
+use candlefish_testkit::{
+    github::{Example, Fake},
+    poll_until, wait_until,
+};
+
+use crate::{
+    previews::{PLACE, SLUG, allow, pull},
+    sandbox::{SITE, SOON},
+    stage::{self, Decided, REPOSITORY, Stage, commit},
+};
+
+/// A site of previews, and a GitHub whose pull requests were looked at, in a second that is over.
+async fn looked_at() -> (Fake, Stage) {
+    let (github, stage) = Stage::asking(&[("CANDLEFISH_GITHUB_SWEEP_MS", "100")]).await;
+    let mut old = pull("opened", 0, 9, 1);
+    for place in ["/number", "/pull_request/number"] {
+        *old.body.pointer_mut(place).unwrap() = 9.into();
+    }
+    github.shows(&old);
+    stage::site(&stage.api, SITE, REPOSITORY).await;
+    allow(&stage.api, pb::preview_rule::From::Repository).await;
+    wait_until(SOON, "two looks", async || {
+        let looked = "SELECT count(*) FROM github_repository WHERE pulls_at > pulls_since";
+        stage.sandbox.number(looked).await == 1
+    })
+    .await;
+    (github, stage)
+}
+
+/// Waits for what a look decides of a commit.
+async fn found(stage: &Stage, head: usize) -> Decided {
+    let delivery = poll_until(SOON, "a look to decide", async || {
+        let id: Option<uuid::Uuid> = sqlx::query_scalar(
+            "SELECT delivery_id FROM trigger WHERE commit = $1 AND event = 'pull'",
+        )
+        .bind(commit(head))
+        .fetch_optional(&stage.sandbox.pool)
+        .await
+        .unwrap();
+        id.ok_or(())
+    })
+    .await;
+    let id = candlefish_ids::DeliveryId::from_uuid(delivery).to_string();
+    stage.decisions(&id).await.remove(0)
+}
+
+/// The delivery comes after all.
+async fn comes_late(stage: &Stage, shown: &Example) -> Decided {
+    let id = stage.gateway.receives(shown);
+    stage.decided(&id, 1).await.remove(0)
+}
+
+#[tokio::test]
+async fn what_no_delivery_told_of_a_pull_request_is_found_and_the_late_one_changes_nothing() {
+    let (github, stage) = looked_at().await;
+    let opened = github.shows(&pull("opened", 0, 1, 1));
+    let first = found(&stage, 1).await;
+    assert_eq!(first.is("created", "").place, PLACE);
+    comes_late(&stage, &opened).await.is("ignored", "duplicate");
+
+    let pushed = github.shows(&pull("synchronize", 1, 2, 1));
+    let second = found(&stage, 2).await;
+    assert_eq!(second.is("created", "").place, PLACE);
+    comes_late(&stage, &pushed).await.is("ignored", "duplicate");
+    stage.uploads(&commit(2), "two").await;
+    stage
+        .api
+        .wait_for(&second.deployment, &[State::Succeeded])
+        .await;
+
+    let mut closed = pull("closed", 0, 2, 1);
+    closed.body["pull_request"]["merged"] = true.into();
+    let closed = github.shows(&closed);
+    let closing = poll_until(SOON, "the preview to be closed", async || {
+        stage.api.environment(SLUG).await.closed.ok_or(())
+    })
+    .await;
+    assert_eq!(closing.reason, "pull request 12 was merged");
+    comes_late(&stage, &closed).await.is("ignored", "closed");
+
+    // Nothing is said twice, and what was open before the first look has no preview.
+    let looks = github.calls("pulls/list");
+    wait_until(SOON, "more looks", async || {
+        github.calls("pulls/list") > looks + 4
+    })
+    .await;
+    let said = "SELECT count(*) FROM trigger WHERE event = 'pull'";
+    assert_eq!(stage.sandbox.number(said).await, 3);
+    let previews = "SELECT count(*) FROM environment WHERE kind = 'preview'";
+    assert_eq!(stage.sandbox.number(previews).await, 1);
+}
