@@ -82,7 +82,7 @@ impl Kind {
 pub(crate) struct Blocker {
     pub(crate) kind: Kind,
     pub(crate) until: Option<Moment>,
-    /// Who can clear it: `time`, `platform`, or a role.
+    /// Who can clear it: `time`, `platform`, `github`, or a role.
     pub(crate) owner: &'static str,
     pub(crate) message: String,
     /// The command that clears it; empty when time alone does.
@@ -154,8 +154,10 @@ pub(crate) async fn set_each(
          INSERT INTO blocker (deployment_id, kind, since, until, owner, message, action)
          SELECT id, kind, $7, until, owner, message, action FROM said
          ON CONFLICT (deployment_id, kind) WHERE cleared_at IS NULL DO UPDATE
-         SET until = excluded.until, message = excluded.message, action = excluded.action
-         WHERE (blocker.until, blocker.message) IS DISTINCT FROM (excluded.until, excluded.message)",
+         SET until = excluded.until, owner = excluded.owner, message = excluded.message,
+             action = excluded.action
+         WHERE (blocker.until, blocker.owner, blocker.message)
+               IS DISTINCT FROM (excluded.until, excluded.owner, excluded.message)",
         &ids,
         &text(|one| one.kind.word()),
         &until as _,
@@ -177,7 +179,7 @@ pub(crate) async fn stands(
     blocker: Option<&Blocker>,
 ) -> Result<bool, sqlx::Error> {
     let standing = sqlx::query!(
-        r#"SELECT kind, until AS "until: Timestamp", message FROM blocker
+        r#"SELECT kind, until AS "until: Timestamp", owner, message FROM blocker
            WHERE deployment_id = $1 AND cleared_at IS NULL"#,
         deployment.uuid()
     )
@@ -188,6 +190,7 @@ pub(crate) async fn stands(
         ([one], Some(blocker)) => {
             one.kind == blocker.kind.word()
                 && one.until.map(read) == blocker.until
+                && one.owner == blocker.owner
                 && one.message == blocker.message
         }
         _ => false,

@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use candlefish_blobs::UploadKey;
 use candlefish_manifest::Limits;
-use candlefish_runtime::{config::Env, telemetry::TelemetryConfig};
+use candlefish_runtime::{
+    config::{Env, without_secrets},
+    telemetry::TelemetryConfig,
+};
 use tonic::transport::Uri;
 
 use crate::github::{Credentials, Settings};
@@ -158,13 +161,20 @@ impl Config {
 
     /// What `--check-config` prints: everything but secrets.
     pub fn describe(&self) -> String {
-        let gateways: Vec<String> = self.gateways.iter().map(ToString::to_string).collect();
+        let address = |uri: &Uri| without_secrets(&uri.to_string()).to_owned();
+        let gateways: Vec<String> = self.gateways.iter().map(address).collect();
         let gateways = gateways.join(", ");
         let github = self.github.as_ref().map_or_else(
             || "off".to_owned(),
-            |github| format!("{}, as {:?}", github.api, github.credentials),
+            |github| {
+                format!(
+                    "{}, as {:?}",
+                    without_secrets(&github.api),
+                    github.credentials
+                )
+            },
         );
-        let database = self.database_url.rsplit('@').next().unwrap_or_default();
+        let database = without_secrets(&self.database_url);
         format!(
             "listen {}\nops_listen {}\ndatabase {database}\ndatabase_connections {}\nnats {}\n\
              gateways {gateways}\ngithub {github}\nblobs {}\nrelease {}\ndomain {}\nsite_port {}\nlease {:?}\npoll {:?}\nsweep {:?}\nheal {:?}\nreconcile {:?}\n\
@@ -174,7 +184,7 @@ impl Config {
             self.listen,
             self.ops_listen,
             self.database_connections,
-            self.nats_url,
+            without_secrets(&self.nats_url),
             self.blobs,
             described(&self.limits),
             self.domain,

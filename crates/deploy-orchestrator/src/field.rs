@@ -34,6 +34,9 @@ pub(crate) const REASON_MAX: usize = 500;
 #[must_use = "faults are reported by `finish`"]
 pub(crate) struct Faults(Vec<FieldViolation>);
 
+/// Faults that one refusal names.
+const MOST_NAMED: usize = 50;
+
 impl Faults {
     /// Notes a fault of a field.
     pub(crate) fn add(&mut self, field: impl Into<String>, message: impl Into<String>) {
@@ -58,11 +61,14 @@ impl Faults {
         Ok(value.expect("a value is only missing beside a fault"))
     }
 
-    fn refusal(self) -> Refusal {
+    fn refusal(mut self) -> Refusal {
         let title = match self.0.len() {
             1 => "the request has 1 fault".to_owned(),
-            many => format!("the request has {many} faults"),
+            many @ ..=MOST_NAMED => format!("the request has {many} faults"),
+            many => format!("the request has {many} faults; the first {MOST_NAMED} are named"),
         };
+        // They travel in headers, which have a limit.
+        self.0.truncate(MOST_NAMED);
         Refusal::new(Code::InvalidArgument, "invalid-fields", title).fields(self.0)
     }
 
@@ -131,6 +137,14 @@ impl Faults {
     /// Why somebody does something that needs none.
     pub(crate) fn optional_reason(&mut self, field: &str, text: &str) -> String {
         self.optional_text(field, text, REASON_MAX)
+    }
+
+    /// Why somebody does what is only done when a reason is given: empty, but not blank.
+    pub(crate) fn reason_if_given(&mut self, field: &str, text: &str) -> String {
+        if text.is_empty() {
+            return String::new();
+        }
+        self.reason(field, text)
     }
 
     /// A `TypeID`; `None` beside a fault.

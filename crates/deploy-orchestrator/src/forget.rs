@@ -1,5 +1,6 @@
 //! Forgets what only time bounds: answers kept for repeated calls, counters of traffic long past, and
 //! the own addresses of deployments that ended long ago, with which edges may forget their content.
+//! A preview's is not among them: it serves until the preview is closed.
 
 use tokio_util::sync::CancellationToken;
 

@@ -10,6 +10,9 @@
 //! idempotency::store(&mut tx, now, key, &answer).await?;
 //! ```
 //!
+//! What the call is about is looked up before, as far as the caller may see it: a token of the same
+//! principal for other sites is told nothing, not even what was answered.
+//!
 //! [`replay`] holds the key until the transaction ends: of two equal calls at the same time, the
 //! later one waits for the earlier one's answer instead of acting as well. A method takes its lane
 //! and its key always in the same order.

@@ -1,126 +1,99 @@
-//! Compares what the routes say with what should be live, and corrects it.
+//! Compares what the routes say with what should be live, and what live edges serve with the routes;
+//! corrects both, and records it.
 //!
 //! On our own edge the routes are the desired state, so drift is a route that a lost host, a new host
-//! name or a hand in the database left wrong. Input-free and idempotent: it looks, makes a plan with a
-//! reason for each item, and acts under the lane's lock after looking again.
+//! name, an undo that was never finished or a hand in the database left wrong; and an edge that missed
+//! something. Input-free and idempotent: on timer and on nudge it looks, makes a plan with a reason for
+//! each item, and acts under the lane's lock after looking again. Where a deployment acts it does
+//! nothing.
 
-pub(crate) mod store;
+mod late;
+mod plan;
+mod store;
 
-use std::fmt;
+use std::{collections::BTreeMap, pin::pin, time::Duration};
 
 use candlefish_ids::EnvironmentId;
-use candlefish_runtime::metrics::ROUTE_DRIFT;
+use candlefish_messaging::epoch;
+use candlefish_runtime::{metrics::ROUTE_DRIFT, refusal::Refusal};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::{
+    late::{Lag, Lags},
+    plan::{Drift, Found, Why, plan},
+};
 use crate::{
-    ctx::Ctx,
+    ctx::{Ctx, Tx},
     deployment::Error,
-    lane,
+    edge, lane,
     route::{
-        Spec, Weighted,
+        Spec,
         store::{self as route_store, Place},
     },
-    site::host,
+    site,
     step::worker::chain,
 };
 
 /// Environments read at once.
 const AT_ONCE: i64 = 500;
-
-/// An environment at rest: nothing acts on its lane.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct AtRest {
-    pub(crate) environment_id: EnvironmentId,
-    pub(crate) site: String,
-    pub(crate) environment: String,
-    /// The live release alone.
-    pub(crate) live: Weighted,
-    /// Its own host names, besides the one that the platform gives it.
-    pub(crate) own_hosts: Vec<String>,
-    /// What its routes serve: (host, releases).
-    pub(crate) routes: Vec<(String, Vec<Weighted>)>,
-}
-
-/// A route that is not what it should be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Drift {
-    pub(crate) host: String,
-    pub(crate) why: Why,
-}
-
-/// How a route is wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Why {
-    Missing,
-    ServesOther,
-}
-
-impl fmt::Display for Drift {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.why {
-            Why::Missing => write!(f, "{} has no route", self.host),
-            Why::ServesOther => write!(f, "{} serves something else", self.host),
-        }
-    }
-}
-
-/// What is wrong; pure.
-pub(crate) fn plan(at_rest: &AtRest, domain: &str) -> Vec<Drift> {
-    let given = host::of_environment(&at_rest.site, &at_rest.environment, domain);
-    let hosts =
-        std::iter::once(&given).chain(at_rest.own_hosts.iter().filter(|own| **own != given));
-    hosts
-        .filter_map(|host| {
-            let route = at_rest.routes.iter().find(|(name, _)| name == host);
-            let why = match route {
-                None => Why::Missing,
-                Some((_, releases)) if *releases != [at_rest.live.clone()] => Why::ServesOther,
-                Some(_) => return None,
-            };
-            Some(Drift {
-                host: host.clone(),
-                why,
-            })
-        })
-        .collect()
-}
+/// A nudge is followed by a round after this, so that a busy minute makes few.
+const REST: Duration = Duration::from_secs(2);
+/// Or after so many times what the last round took: nudged rounds are a twentieth of the time at most.
+const REST_FOR_EACH: u32 = 20;
 
 /// Reconciles until `stopping`.
 pub(crate) async fn run(ctx: Ctx, stopping: CancellationToken) {
-    let every = ctx.config.reconcile;
-    while stopping
-        .run_until_cancelled(tokio::time::sleep(every))
-        .await
-        .is_some()
-    {
-        if let Err(error) = all(&ctx).await {
+    let mut lags = Lags::default();
+    let mut rest = REST;
+    let mut nudged = pin!(ctx.nudges.routes.notified());
+    loop {
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            () = tokio::time::sleep(ctx.config.reconcile) => {}
+            () = async {
+                nudged.as_mut().await;
+                tokio::time::sleep(rest).await;
+            } => {}
+        }
+        // Registered before the round, so that a nudge during it is not lost.
+        nudged.set(ctx.nudges.routes.notified());
+        let begun = Instant::now();
+        if let Err(error) = round(&ctx, &mut lags).await {
             tracing::debug!(error = %chain(&error), "routes were not compared; the next turn does");
         }
+        rest = REST.max(begun.elapsed() * REST_FOR_EACH);
     }
 }
 
-async fn all(ctx: &Ctx) -> Result<(), Error> {
+async fn round(ctx: &Ctx, lags: &mut Lags) -> Result<(), Error> {
+    let mut behind = Vec::new();
     let mut after = None;
     loop {
         let mut conn = ctx.pool.acquire().await?;
-        let page = store::list_at_rest(&mut conn, after, AT_ONCE).await?;
+        let page = store::list(&mut conn, after, AT_ONCE).await?;
         drop(conn);
         let Some(last) = page.last() else {
-            return Ok(());
+            break;
         };
         after = Some(last.environment_id);
-        for one in page {
-            if plan(&one, &ctx.config.domain).is_empty() {
-                continue;
-            }
-            // One environment that cannot be corrected must not keep the others.
-            if let Err(error) = correct(ctx, one.environment_id).await {
-                tracing::warn!(
-                    environment.id = %one.environment_id, error = %chain(&error),
-                    "drift was not corrected; the next turn tries again"
-                );
+        for one in page.iter().filter(|one| !one.acts) {
+            behind.extend(Lag::all(one));
+            if !plan(one, &ctx.config.domain).is_empty() {
+                correct_alone(ctx, one.environment_id).await;
             }
         }
+    }
+    send_again(ctx, &lags.late(Instant::now(), behind)).await
+}
+
+/// One environment that cannot be corrected must not keep the others.
+async fn correct_alone(ctx: &Ctx, environment: EnvironmentId) {
+    if let Err(error) = correct(ctx, environment).await {
+        tracing::warn!(
+            environment.id = %environment, error = %chain(&error),
+            "drift was not corrected; the next turn tries again"
+        );
     }
 }
 
@@ -128,76 +101,71 @@ async fn all(ctx: &Ctx) -> Result<(), Error> {
 async fn correct(ctx: &Ctx, environment: EnvironmentId) -> Result<(), Error> {
     let mut tx = ctx.begin().await.map_err(Error::Begin)?;
     lane::store::lock(&mut tx, environment).await?;
-    let Some(one) = store::find_at_rest(&mut tx, environment).await? else {
+    let found = store::find(&mut tx, environment).await?;
+    let Some(mut one) = found.filter(|one| !one.acts) else {
         return Ok(());
     };
+    // Named from here on, so kept from being collected; or it was already.
+    if let Some(left) = &one.left
+        && !store::share(&mut tx, left.release).await?
+    {
+        one.left = None;
+    }
     let drift = plan(&one, &ctx.config.domain);
     if drift.is_empty() {
         return Ok(());
     }
-    for item in &drift {
-        tracing::warn!(
-            environment.id = %environment, "{}/{} drifted: {item}; corrected",
-            one.site, one.environment
-        );
-    }
-    metrics::counter!(ROUTE_DRIFT).increment(1);
-    let epoch = candlefish_messaging::epoch::current(&mut tx).await?;
-    let hosts: Vec<String> = drift.into_iter().map(|item| item.host).collect();
+    write(&mut tx, &one, &drift).await?;
+    store::raise_version(&mut tx, environment).await?;
+    let after = site::store::load_environment(&mut tx, environment).await;
+    let after = after.map_err(site::Error::from).map_err(Refusal::from)?;
+    let words: Vec<String> = drift.iter().map(Drift::to_string).collect();
+    let words = words.join("; ");
+    tx.tell(site::event::drifted(&ctx.config, &after, &words));
+    ctx.commit(tx).await?;
+    let count = u64::try_from(drift.len()).unwrap_or(u64::MAX);
+    metrics::counter!(ROUTE_DRIFT, "at" => "table").increment(count);
+    tracing::warn!(
+        environment.id = %environment, "{} drifted: {words}; corrected", after.place()
+    );
+    Ok(())
+}
+
+/// What should serve serves what is live, what should not serves nothing.
+async fn write(tx: &mut Tx, one: &Found, drift: &[Drift]) -> Result<(), sqlx::Error> {
+    let epoch = epoch::current(tx).await?;
     let place = Place {
-        environment_id: Some(environment),
+        environment_id: Some(one.environment_id),
         deployment_id: None,
         site: &one.site,
         environment: &one.environment,
-        noindex: one.environment != host::PRODUCTION,
-    };
-    let spec = Spec {
-        releases: vec![one.live.clone()],
-        ..Spec::default()
+        noindex: one.noindex(),
     };
     tx.moves_traffic();
-    route_store::write(&mut tx, epoch, &hosts, place, &spec).await?;
-    Ok(ctx.commit(tx).await?)
-}
-
-#[cfg(test)]
-mod tests {
-    use candlefish_ids::ReleaseId;
-
-    use super::*;
-
-    fn serves(release: ReleaseId) -> Weighted {
-        Weighted {
-            release,
-            manifest: "m".to_owned(),
-            weight: 100,
+    for (is_stray, spec) in [(false, one.spec()), (true, Spec::default())] {
+        let hosts: Vec<String> = drift
+            .iter()
+            .filter(|item| (item.why == Why::Stray) == is_stray)
+            .map(|item| item.host.clone())
+            .collect();
+        if !hosts.is_empty() {
+            route_store::write(tx, epoch, &hosts, place, &spec).await?;
         }
     }
+    Ok(())
+}
 
-    #[test]
-    fn every_host_must_serve_the_live_release_alone() {
-        let (live, other) = (ReleaseId::new(), ReleaseId::new());
-        let at_rest = AtRest {
-            environment_id: EnvironmentId::new(),
-            site: "docs".to_owned(),
-            environment: "production".to_owned(),
-            live: serves(live),
-            own_hosts: vec!["docs.example.org".to_owned(), "old.example.org".to_owned()],
-            routes: vec![
-                ("docs.localhost".to_owned(), vec![serves(live)]),
-                ("old.example.org".to_owned(), vec![serves(other)]),
-            ],
-        };
-        let said: Vec<String> = plan(&at_rest, "localhost")
-            .iter()
-            .map(Drift::to_string)
-            .collect();
-        assert_eq!(
-            said,
-            [
-                "docs.example.org has no route",
-                "old.example.org serves something else"
-            ]
-        );
+/// Has edges that are late sent again what they lack.
+async fn send_again(ctx: &Ctx, late: &BTreeMap<String, u64>) -> Result<(), Error> {
+    if late.is_empty() {
+        return Ok(());
     }
+    let edges: Vec<String> = late.keys().cloned().collect();
+    let mut conn = ctx.pool.acquire().await?;
+    for edge in edge::store::resend(&mut conn, &edges).await? {
+        let routes = late.get(&edge).copied().unwrap_or(0);
+        metrics::counter!(ROUTE_DRIFT, "at" => "edge").increment(routes);
+        tracing::warn!(edge.id = %edge, routes, "a live edge is behind: it is sent again what it lacks");
+    }
+    Ok(())
 }

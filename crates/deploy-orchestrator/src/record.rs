@@ -1,7 +1,9 @@
-//! The record: what people did to environments, sites and everything, with principal, time and reason.
+//! The record: what people, or the platform in their stead, did to environments, sites and
+//! everything, with principal, time and reason.
 //!
 //! Written in the transaction of the act by the command that acts, and never changed or collected.
-//! What is not an act of somebody (grants, steps, evidence) is in a deployment's log, not here.
+//! What is not an act of somebody (grants, steps, evidence) is in a deployment's log, not here; that
+//! traffic went back is always here.
 
 pub(crate) mod store;
 pub(crate) mod view;

@@ -2,8 +2,10 @@
 //!
 //! Rows of `deploy`, changed only in a transaction that holds the environment's lane, so that moving
 //! traffic has no side effect outside Postgres. A route's version only rises; one taken away stays as
-//! a row without releases. Edges follow by level: see [`table`] and the edge room.
+//! a row without releases. Edges follow by level: see [`table`] and the edge room. What they hold from
+//! a database that was set back since is outrun by a new [`epoch`].
 
+pub(crate) mod epoch;
 pub(crate) mod store;
 pub(crate) mod table;
 

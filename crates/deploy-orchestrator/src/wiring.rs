@@ -10,6 +10,7 @@ use candlefish_runtime::{
     identity::{Allow, Signer, Verifier, VerifyLayer},
     listen,
     ops::{self, Readiness},
+    process,
     tasks::{Policy, Tasks},
     telemetry,
 };
@@ -43,6 +44,9 @@ use crate::{
 /// The name of this process among issuers and audiences.
 pub(crate) const NAME: &str = "deploy-orchestrator";
 
+/// Connections that are there when the process serves: those of its first calls and loops.
+const OPENED: u32 = 4;
+
 /// Why the process cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -52,6 +56,8 @@ pub enum Error {
     Migrate(#[source] sqlx::migrate::MigrateError),
     #[error("the schema is behind: run `deploy-orchestrator migrate` first")]
     Behind,
+    #[error("reach the database")]
+    Unreached(#[source] sqlx::Error),
     #[error("read the schema's version")]
     Version(#[source] sqlx::Error),
     #[error("connect to NATS")]
@@ -73,6 +79,7 @@ pub enum Error {
 /// Applies the migrations, under the migrator's advisory lock.
 pub async fn migrate(config: &Config) -> Result<(), Error> {
     let pool = database::connect(&config.database_url, 2).await?;
+    database::open(&pool, 1).await.map_err(Error::Unreached)?;
     migrator().run(&pool).await.map_err(Error::Migrate)
 }
 
@@ -94,13 +101,18 @@ pub struct Running {
 
 /// Builds everything and serves until `tasks` stop.
 pub async fn run(config: Config, tasks: &Tasks) -> Result<Running, Error> {
+    process::configured(&config.describe());
     let readiness = Readiness::new();
     readiness.set("database", Err("not connected yet".to_owned()));
     let ops_address = ops::serve(config.ops_listen, readiness.clone(), tasks.clone()).await?;
     let listener = listen::bind(config.listen).await?;
     let address = listen::local_addr(&listener)?;
     let pool = database::connect(&config.database_url, config.database_connections).await?;
-    check_schema(&pool).await?;
+    let opened = config.database_connections.min(OPENED);
+    database::open(&pool, opened)
+        .await
+        .map_err(Error::Unreached)?;
+    let schema = check_schema(&pool).await?;
     readiness.set("database", Ok(()));
     tasks.spawn(
         "database watch",
@@ -138,7 +150,7 @@ pub async fn run(config: Config, tasks: &Tasks) -> Result<Running, Error> {
         listen::serve(listener, routes, stopping),
     );
     tracing::info!(
-        listen = %address, domain = %ctx.config.domain, blobs = %ctx.config.blobs,
+        listen = %address, schema, domain = %ctx.config.domain, blobs = %ctx.config.blobs,
         "serving"
     );
     Ok(Running {
@@ -147,7 +159,8 @@ pub async fn run(config: Config, tasks: &Tasks) -> Result<Running, Error> {
     })
 }
 
-async fn check_schema(pool: &PgPool) -> Result<(), Error> {
+/// Refuses a schema that is behind; answers its newest migration.
+async fn check_schema(pool: &PgPool) -> Result<i64, Error> {
     let newest = migrator()
         .iter()
         .map(|migration| migration.version)
@@ -162,11 +175,9 @@ async fn check_schema(pool: &PgPool) -> Result<(), Error> {
                 sqlx::Error::Database(_) => Error::Behind,
                 error => Error::Version(error),
             })?;
-    if applied.unwrap_or(0) < newest {
-        Err(Error::Behind)
-    } else {
-        Ok(())
-    }
+    applied
+        .filter(|applied| *applied >= newest)
+        .ok_or(Error::Behind)
 }
 
 async fn open_blobs(config: &Config) -> Result<Arc<dyn Store>, Error> {
@@ -285,7 +296,8 @@ fn spawn_github(ctx: &Ctx, tasks: &Tasks) -> Result<(), Error> {
         tracing::info!("GitHub is not asked: nothing says as whom");
         return Ok(());
     };
-    let github = GitHub::new(settings).map_err(|error| Error::GitHub(Box::new(error)))?;
+    let github = GitHub::new(settings, ctx.pool.clone());
+    let github = github.map_err(|error| Error::GitHub(Box::new(error)))?;
     let stop = Policy::StopProcess;
     let comparing = github::compare::run(ctx.clone(), github.clone(), tasks.stopping());
     tasks.spawn("comparisons", stop, comparing);

@@ -19,11 +19,15 @@ pub async fn current(conn: &mut PgConnection) -> Result<i32, sqlx::Error> {
     if !row.moved {
         return Ok(row.epoch);
     }
-    tracing::warn!(
-        epoch = row.epoch,
-        "the database is another than before: beginning a new epoch"
-    );
-    bump(conn, row.epoch).await
+    let (epoch, begun) = begin(conn, row.epoch).await?;
+    if begun {
+        tracing::warn!(
+            from = row.epoch,
+            to = epoch,
+            "the database is another than before: beginning a new epoch"
+        );
+    }
+    Ok(epoch)
 }
 
 /// Begins a new epoch above `seen`, unless one holds already; answers the epoch that holds. For a
@@ -33,6 +37,12 @@ pub async fn current(conn: &mut PgConnection) -> Result<i32, sqlx::Error> {
 /// What was stamped and not yet published gets new numbers: a peer may know the old ones by another
 /// fact.
 pub async fn bump(conn: &mut PgConnection, seen: i32) -> Result<i32, sqlx::Error> {
+    let (epoch, _begun) = begin(conn, seen).await?;
+    Ok(epoch)
+}
+
+/// The epoch that holds, and whether it began here.
+async fn begin(conn: &mut PgConnection, seen: i32) -> Result<(i32, bool), sqlx::Error> {
     let mut tx = conn.begin().await?;
     // The lock comes first, in a statement of its own: what a relay stamped until then must be
     // visible to the next one.
@@ -41,7 +51,7 @@ pub async fn bump(conn: &mut PgConnection, seen: i32) -> Result<i32, sqlx::Error
         .await?;
     if row.epoch > seen {
         tx.commit().await?;
-        return Ok(row.epoch);
+        return Ok((row.epoch, false));
     }
     sqlx::query!(
         "UPDATE outbox SET epoch = NULL, seq = NULL WHERE epoch = $1 AND seq > $2",
@@ -63,5 +73,5 @@ pub async fn bump(conn: &mut PgConnection, seen: i32) -> Result<i32, sqlx::Error
     .fetch_one(&mut *tx)
     .await?;
     tx.commit().await?;
-    Ok(epoch)
+    Ok((epoch, true))
 }

@@ -150,6 +150,17 @@ impl Env {
     }
 }
 
+/// An address without what may be secret in it: who logs in, and what follows `?`.
+pub fn without_secrets(address: &str) -> &str {
+    let (place, _parameters) = address.split_once('?').unwrap_or((address, ""));
+    match place.rsplit_once('@') {
+        Some((_login, host)) => host,
+        // A secret that is not encoded as it must be may hold anything.
+        None if address.contains('@') => "(not shown)",
+        None => place,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,5 +191,26 @@ mod tests {
             Duration::from_secs(1)
         );
         assert_eq!(env.finish(), Ok(()));
+    }
+
+    #[test]
+    fn an_address_is_shown_without_who_logs_in() {
+        for (address, expected) in [
+            ("postgres://gateway:secret@db:5432/main", "db:5432/main"),
+            (
+                "postgres://gateway:sec@ret@db/main?sslmode=require",
+                "db/main",
+            ),
+            (
+                "postgres://db/main?user=gateway&password=secret",
+                "postgres://db/main",
+            ),
+            ("postgres://db/main?password=sec@ret", "(not shown)"),
+            ("postgres://gateway:sec?ret@db/main", "(not shown)"),
+            ("nats://127.0.0.1:4222", "nats://127.0.0.1:4222"),
+            ("gateway:secret@127.0.0.1:4222", "127.0.0.1:4222"),
+        ] {
+            assert_eq!(without_secrets(address), expected, "{address}");
+        }
     }
 }

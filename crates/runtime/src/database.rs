@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use sqlx::{
-    PgPool,
+    PgPool, Postgres,
+    pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -14,9 +15,12 @@ use crate::{
     refusal::{Code, Refusal},
 };
 
-/// An exhausted pool answers within two seconds, as a lock does: a process that has just started
-/// opens all its connections at once, and each is proved to the server.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// An exhausted pool answers within a second. A start may need longer: [`open`] waits for it.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(900);
+/// How long a process that starts waits for a database that starts beside it.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Before a database that refused at once is asked again.
+const AGAIN: Duration = Duration::from_millis(100);
 /// Short, so that a failover or a new password reaches every connection soon.
 const MAX_LIFETIME: Duration = Duration::from_mins(2);
 /// A connection used a moment ago is taken as alive; one that rested is asked first.
@@ -84,6 +88,50 @@ pub async fn connect(url: &str, max: u32) -> Result<PgPool, Error> {
         .connect_lazy_with(options))
 }
 
+/// Opens the first `connections` of a pool before its process serves: waits for the database, and
+/// says so, at most [`PATIENCE`], then makes the others one after the other, as far as the server
+/// gives them. Loops and calls that begin together would make all of them at once, each proved to
+/// the server; on a busy machine that takes longer than a call may wait.
+pub async fn open(pool: &PgPool, connections: u32) -> Result<(), sqlx::Error> {
+    let mut held = vec![first(pool).await?];
+    for _ in 1..connections {
+        match pool.acquire().await {
+            Ok(connection) => held.push(connection),
+            Err(error) => {
+                tracing::info!(open = held.len(), "no more connections: {}", kind(&error));
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn first(pool: &PgPool) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+    let begun = Instant::now();
+    let mut said = false;
+    loop {
+        match pool.acquire().await {
+            Err(error) if code(&error) == Code::Unavailable && begun.elapsed() < PATIENCE => {
+                if !std::mem::replace(&mut said, true) {
+                    tracing::info!("waiting for the database: {}", kind(&error));
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+            acquired => return acquired,
+        }
+    }
+}
+
+/// The kind of failure alone: the text may change each time, and hold an address.
+fn kind(error: &sqlx::Error) -> &'static str {
+    match error {
+        sqlx::Error::PoolTimedOut => "no connection within a second",
+        sqlx::Error::Io(_) => "the connection is refused or breaks",
+        sqlx::Error::Database(_) => "the server refuses",
+        _ => "it does not answer",
+    }
+}
+
 /// Says in `readiness`, as `database`, whether the database answers; until `stopping`.
 ///
 /// A pool that is busy for a moment is no fault: a replica that is taken out of traffic for it
@@ -104,14 +152,7 @@ pub async fn watch(
             Err(error) => {
                 failed += 1;
                 if failed >= SILENT_AFTER {
-                    // The kind of failure alone: the text may change each time, and hold an address.
-                    let why = match error {
-                        sqlx::Error::PoolTimedOut => "no connection within two seconds",
-                        sqlx::Error::Io(_) => "the connection is refused or breaks",
-                        sqlx::Error::Database(_) => "the server refuses",
-                        _ => "it does not answer",
-                    };
-                    readiness.set("database", Err(why.to_owned()));
+                    readiness.set("database", Err(kind(&error).to_owned()));
                 }
             }
         }
@@ -167,21 +208,52 @@ mod tests {
 
     use super::*;
 
+    /// A second, and what a busy machine adds.
+    const A_SECOND: Duration = Duration::from_millis(1_500);
+
+    async fn is_refused_within_a_second(pool: &PgPool) {
+        let begun = Instant::now();
+        let error = pool.acquire().await.unwrap_err();
+        let took = begun.elapsed();
+        assert!(took < A_SECOND, "{took:?}");
+        assert_eq!(code(&error), Code::Unavailable);
+        assert_eq!(refuse("begin", &error).reason(), "database-unavailable");
+    }
+
     #[tokio::test]
     async fn a_database_that_is_down_refuses_within_a_second_as_unavailable() {
         // Port 9 is closed everywhere we run.
         let pool = connect("postgres://nobody@127.0.0.1:9/none", 1)
             .await
             .unwrap();
-        let begun = tokio::time::Instant::now();
-        let error = pool.acquire().await.unwrap_err();
-        assert!(
-            begun.elapsed() < Duration::from_secs(3),
-            "{:?}",
-            begun.elapsed()
-        );
-        assert_eq!(code(&error), Code::Unavailable);
-        assert_eq!(refuse("begin", &error).reason(), "database-unavailable");
+        is_refused_within_a_second(&pool).await;
+    }
+
+    #[tokio::test]
+    async fn an_exhausted_pool_refuses_within_a_second_as_unavailable() {
+        let database = candlefish_testkit::Database::fresh(&[]).await;
+        let pool = connect(&database.url(), 2).await.unwrap();
+        open(&pool, 2).await.unwrap();
+        let held = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
+        is_refused_within_a_second(&pool).await;
+        drop(held);
+        pool.acquire().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_pool_is_opened_as_soon_as_its_database_answers() {
+        let (proxy, through) = behind_a_proxy().await;
+        let pool = PgPoolOptions::new()
+            .max_connections(5)
+            .acquire_timeout(Duration::from_secs(10))
+            .connect_lazy_with(through);
+        proxy.cut();
+        let mut opening = std::pin::pin!(open(&pool, 3));
+        let waits = tokio::time::timeout(Duration::from_millis(300), &mut opening).await;
+        assert!(waits.is_err(), "{waits:?}");
+        proxy.mend();
+        opening.await.unwrap();
+        assert_eq!(pool.size(), 3);
     }
 
     #[tokio::test]
@@ -220,14 +292,20 @@ mod tests {
         );
     }
 
-    #[tokio::test]
-    async fn a_database_that_goes_and_comes_back_is_seen() {
+    /// A fresh database, and how to reach it through a proxy that can be cut.
+    async fn behind_a_proxy() -> (candlefish_testkit::Proxy, PgConnectOptions) {
         let database = candlefish_testkit::Database::fresh(&[]).await;
         let options = database.options();
         let upstream = format!("{}:{}", options.get_host(), options.get_port());
         let proxy = candlefish_testkit::Proxy::start(&upstream).await;
         let through = proxy.addr();
         let through = options.host(&through.ip().to_string()).port(through.port());
+        (proxy, through)
+    }
+
+    #[tokio::test]
+    async fn a_database_that_goes_and_comes_back_is_seen() {
+        let (proxy, through) = behind_a_proxy().await;
         let pool = PgPoolOptions::new()
             .acquire_timeout(Duration::from_millis(100))
             .connect_lazy_with(through);

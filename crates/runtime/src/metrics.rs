@@ -30,7 +30,7 @@ pub const DEPLOYMENTS_ACTIVE: &str = "active_deployments";
 pub const STEP_DURATION: &str = "step_duration_seconds";
 /// Steps that were due at a worker's last look.
 pub const STEPS_DUE: &str = "steps_due";
-/// Routes that were found wrong and corrected.
+/// Routes that were found wrong and corrected; label `at`.
 pub const ROUTE_DRIFT: &str = "route_drift_total";
 /// Things that wait; label `queue`.
 pub const QUEUE_DEPTH: &str = "queue_depth";
@@ -155,7 +155,7 @@ const ALL: [(Kind, &str, &str); 25] = [
     (
         Kind::Counter,
         ROUTE_DRIFT,
-        "Routes that were not what they should be, and were corrected.",
+        "Routes found wrong where nothing acts: in the table, and corrected; at an edge, and sent again.",
     ),
     (Kind::Gauge, QUEUE_DEPTH, "Things that wait, by queue."),
     (

@@ -37,6 +37,13 @@ pub struct Process {
     interrupt: Signal,
 }
 
+/// Says once, before anything is waited for, with what the process runs: what `--check-config`
+/// prints, so no secret.
+pub fn configured(described: &str) {
+    let config: Vec<&str> = described.lines().collect();
+    tracing::info!(config = config.join("; "), "configured");
+}
+
 impl Process {
     /// Starts telemetry and listens for signals. Needs a tokio runtime around it; once per process.
     pub fn start(service: &'static str, config: &TelemetryConfig) -> Result<Self, Error> {

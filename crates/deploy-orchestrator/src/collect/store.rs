@@ -165,9 +165,9 @@ pub(super) async fn list_places(
                   (SELECT count(*) FROM (
                        SELECT DISTINCT n.release_id FROM deployment n
                        WHERE n.environment_id = e.id AND n.state = 'succeeded'
-                         AND n.finished_at IS NOT NULL AND n.id > m.last AND n.release_id <> $1
+                         AND n.finished_at IS NOT NULL AND n.admission > m.last AND n.release_id <> $1
                        LIMIT $2) AS other) AS "newer!"
-           FROM (SELECT d.environment_id, max(d.id::text)::uuid AS last FROM deployment d
+           FROM (SELECT d.environment_id, max(d.admission) AS last FROM deployment d
                  WHERE d.release_id = $1 AND d.state = 'succeeded' GROUP BY 1) m
            JOIN environment e ON e.id = m.environment_id
            WHERE e.kind = 'standard'"#,

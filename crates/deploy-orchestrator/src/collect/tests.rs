@@ -462,12 +462,15 @@ async fn a_draft_keeps_what_it_lists_for_a_day_after_somebody_worked_on_it() {
         .await;
     round(&world.ctx, &CancellationToken::new()).await.unwrap();
     assert_eq!(world.number("SELECT sum(names) FROM blob").await, 3);
-    for hours in [72, 98] {
+    // From then on nothing names them; a day after that they go, and not before.
+    for (hours, left) in [(72, 3), (95, 3), (98, 0)] {
         let later = format!("UPDATE clock_offset SET by = interval '{hours} hours'");
         world.act(&later).await;
         round(&world.ctx, &CancellationToken::new()).await.unwrap();
+        let named = "SELECT count(*) FROM blob WHERE names > 0";
+        assert_eq!(world.number(named).await, 0, "after {hours} h");
+        assert_eq!(world.files().len(), left, "after {hours} h");
     }
-    assert_eq!(world.files(), Vec::<PathBuf>::new());
     assert_eq!(world.upload(&draft).await.len(), 3);
     world.seal(&draft).await.unwrap();
     world.assert_whole().await;

@@ -15,6 +15,7 @@ use crate::{
     lane::{order::SUPERSEDED_BEFORE_PINNED, store as lane_store, store::Lane},
     observed::Observed,
     preview,
+    record::{Act, Scope},
     release::{self, reject::Reject},
     step,
 };
@@ -126,6 +127,7 @@ async fn follow(
             lane_store::raise_fence(tx, lane).await?;
             deployment.fence = lane.fence;
             blocker::set(tx, now, deployment.id, None).await?;
+            record_return(tx, deployment, change).await?;
             if step::undo::begin(tx, deployment).await? == 0 {
                 Box::pin(undone(tx, lane, deployment)).await?;
             }
@@ -161,6 +163,32 @@ async fn follow(
         }
     }
     Ok(())
+}
+
+/// Traffic that goes back without cancel, abort or close, and without a rejection, leaves a record
+/// of its own: the history names every way back.
+async fn record_return(
+    tx: &mut Tx,
+    deployment: &Deployment,
+    change: &Change<'_>,
+) -> Result<(), sqlx::Error> {
+    let unrecorded = matches!(
+        change.event,
+        Event::Stops(Cause::Deadline | Cause::Edges | Cause::Discarded)
+    );
+    if !unrecorded || !deployment.state.pivoted() {
+        return Ok(());
+    }
+    let scope = Scope::Environment(deployment.site_id, deployment.environment_id);
+    // Named in full: a function here has the module's name.
+    let kind = crate::record::Kind::Rollback;
+    Act {
+        release: deployment.previous_release_id,
+        deployment: Some(deployment.id),
+        ..Act::new(kind, scope, change.actor, &change.message)
+    }
+    .write(tx)
+    .await
 }
 
 /// A rollback that failed past its pivot is not undone: visitors get what it went back to, and the

@@ -19,7 +19,7 @@ use crate::{
     idempotency::{self, Key, Reply},
     lane::{self, store::Lane},
     record::{self, Act, Scope},
-    site::{self, Environment, store::NewEnvironment, strategy::Strategy},
+    site::{self, Environment, Site, store::NewEnvironment, strategy::Strategy},
     trigger,
 };
 
@@ -62,11 +62,13 @@ pub(crate) async fn create(
         }
         To::Preview => {
             tx.read_clock().await?;
+            let found = site::find(&mut tx, &cmd.site, caller).await;
+            let site = found.map_err(Refusal::from)?;
             // The key is held before the preview's environment is made, so that a repeat makes none.
             if let Some(before) = idempotency::replay(&mut tx, key.as_ref()).await? {
                 return Ok(Reply::replayed(before));
             }
-            preview(&mut tx, caller, &cmd.site, id).await?
+            preview(&mut tx, caller, &site, id).await?
         }
     };
     if matches!(cmd.to, To::Environment(_))
@@ -131,11 +133,10 @@ async fn joined(
 async fn preview(
     tx: &mut Tx,
     caller: &Caller,
-    site: &str,
+    site: &Site,
     id: DeploymentId,
 ) -> Result<(Environment, Lane), Error> {
     let now = tx.now();
-    let site = site::find(tx, site, caller).await.map_err(Refusal::from)?;
     let environment_id = EnvironmentId::new();
     let new = NewEnvironment {
         id: environment_id,

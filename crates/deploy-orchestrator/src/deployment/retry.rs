@@ -1,4 +1,6 @@
 //! Retry: a terminal deployment's release and strategy once more, as a new deployment.
+//!
+//! One whose content never came is no exception: the new one waits for it as long as a push does.
 
 use candlefish_ids::DeploymentId;
 use candlefish_proto::deploy as pb;

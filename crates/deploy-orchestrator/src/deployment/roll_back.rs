@@ -59,7 +59,7 @@ pub(crate) async fn roll_back(
     cmd: RollBack,
 ) -> Result<Reply<pb::Rollback>, Error> {
     // A repeat answers what was done, although by now there may be nothing to go back to.
-    if let Some(before) = answered(ctx, key.as_ref()).await? {
+    if let Some(before) = answered(ctx, caller, key.as_ref(), &cmd.site).await? {
         return Ok(Reply::replayed(before));
     }
     // What will be lost is told from manifests, which are not read inside the transaction.
@@ -129,12 +129,21 @@ async fn going(ctx: &Ctx, tx: &mut Tx, id: DeploymentId) -> Result<pb::Deploymen
     Err(Refusal::new(Code::FailedPrecondition, "release-banned", words).into())
 }
 
-/// The answer kept for this key; the transaction that acts looks again, with its lane locked.
-async fn answered(ctx: &Ctx, key: Option<&Key>) -> Result<Option<pb::Rollback>, Error> {
+/// The answer kept for this key, for a caller who sees the site; the transaction that acts looks
+/// again, with its lane locked.
+async fn answered(
+    ctx: &Ctx,
+    caller: &Caller,
+    key: Option<&Key>,
+    site: &str,
+) -> Result<Option<pb::Rollback>, Error> {
     if key.is_none() {
         return Ok(None);
     }
     let mut tx = ctx.begin().await.map_err(Error::Begin)?;
+    site::find(&mut tx, site, caller)
+        .await
+        .map_err(Refusal::from)?;
     Ok(idempotency::replay(&mut tx, key).await?)
 }
 

@@ -355,6 +355,12 @@ impl Rpc {
             page::SIZES,
         );
         let state = narrowing(&mut faults, message.state);
+        if !message.site.is_empty() {
+            faults.site("site", &message.site);
+        }
+        if !message.environment.is_empty() {
+            faults.environment("environment", &message.environment);
+        }
         for (field, value) in [
             ("environment", &message.environment),
             ("commit", &message.commit),
@@ -454,7 +460,7 @@ impl TryFrom<pb::CreateDeploymentRequest> for Create {
         let release_id = faults.id("release_id", &message.release_id);
         let strategy = Strategy::read(&mut faults, "strategy", message.strategy.as_ref());
         let reason = faults.optional_reason("reason", &message.reason);
-        let lift_hold = faults.optional_reason("lift_hold", &message.lift_hold);
+        let lift_hold = faults.reason_if_given("lift_hold", &message.lift_hold);
         Ok(Self {
             release_id: faults.finish_with(release_id)?,
             site,

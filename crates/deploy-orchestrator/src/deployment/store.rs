@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use candlefish_clock::Moment;
 use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId, SiteId};
+use candlefish_proto::deploy as pb;
 use jiff_sqlx::Timestamp;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use super::{
@@ -14,7 +15,10 @@ use super::{
     plan::Kind,
     state::{Acting, Ending, Outcome, State},
 };
-use crate::ctx::{Line, Tx, read, stored};
+use crate::{
+    blocker,
+    ctx::{Line, Tx, read, stored},
+};
 
 /// A row that no command could have written.
 #[derive(Debug, thiserror::Error)]
@@ -348,16 +352,40 @@ pub(crate) async fn log(
     Ok(())
 }
 
-/// The version of a deployment, and whether it is terminal.
-pub(super) async fn find_version(
+/// What tells whether there is something new about a deployment.
+#[derive(Debug)]
+pub(super) struct Glance {
+    pub(super) version: i32,
+    pub(super) terminal: bool,
+    /// Those that stand, as they are shown.
+    pub(super) blockers: Vec<pb::Blocker>,
+}
+
+/// A glance at a deployment, in one statement: watchers look often.
+pub(super) async fn find_glance(
     conn: &mut PgConnection,
     id: DeploymentId,
-) -> Result<Option<(i32, bool)>, sqlx::Error> {
+) -> Result<Option<Glance>, sqlx::Error> {
     let row = sqlx::query!(
-        r#"SELECT version, finished_at IS NOT NULL AS "terminal!" FROM deployment WHERE id = $1"#,
+        r#"SELECT d.version, d.finished_at IS NOT NULL AS "terminal!",
+                  (SELECT COALESCE(jsonb_agg(jsonb_build_object('kind', b.kind, 'since', b.since,
+                          'until', b.until, 'owner', b.owner, 'message', b.message,
+                          'action', b.action) ORDER BY b.id), '[]')
+                   FROM blocker b WHERE b.deployment_id = d.id AND b.cleared_at IS NULL)
+                      AS "blockers!: Json<Vec<blocker::Told>>"
+           FROM deployment d WHERE d.id = $1"#,
         id.uuid()
     )
     .fetch_optional(conn)
     .await?;
-    Ok(row.map(|row| (row.version, row.terminal)))
+    Ok(row.map(|row| Glance {
+        version: row.version,
+        terminal: row.terminal,
+        blockers: row
+            .blockers
+            .0
+            .into_iter()
+            .map(blocker::Told::shown)
+            .collect(),
+    }))
 }

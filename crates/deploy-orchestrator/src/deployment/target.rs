@@ -37,6 +37,11 @@ pub(super) async fn choose(
         let words = format!("nothing is live on {place}: there is nothing to go back from");
         Refusal::new(Code::FailedPrecondition, "nothing-live", words)
     })?;
+    if Some(leaves) != serving && share_release(tx, environment, leaves).await?.is_none() {
+        let words = format!("there is no release {leaves} in {}", environment.site);
+        let refusal = Refusal::new(Code::InvalidArgument, "release-unknown", &words);
+        return Err(refusal.field("leaves_release_id", words).into());
+    }
     let asked = match to {
         To::Before => None,
         To::Release(release) => Some(find_release(tx, environment, *release).await?),
@@ -82,15 +87,17 @@ pub(super) async fn choose(
     })
 }
 
-/// The release that visitors get: of what acts past its pivot, else the live one.
+/// The release that visitors get: of what acts past its pivot, else the live one. While a rollback
+/// has moved nothing yet, the one that it leaves, which may have had no more than a share.
 async fn find_serving(
     conn: &mut PgConnection,
     environment: EnvironmentId,
 ) -> Result<Option<ReleaseId>, sqlx::Error> {
     let id = sqlx::query_scalar!(
         r#"SELECT COALESCE(
-               (SELECT release_id FROM deployment WHERE environment_id = $1
-                AND state IN ('running', 'waiting', 'cancelling') AND pivoted_at IS NOT NULL),
+               (SELECT CASE WHEN pivoted_at IS NULL THEN leaves_release_id ELSE release_id END
+                FROM deployment WHERE environment_id = $1
+                AND state IN ('running', 'waiting', 'cancelling')),
                (SELECT live_release_id FROM environment WHERE id = $1)) AS release_id"#,
         environment.uuid()
     )
@@ -99,7 +106,8 @@ async fn find_serving(
     Ok(id.map(ReleaseId::from_uuid))
 }
 
-/// A rollback that left this release and was not itself given up, since that was last made live.
+/// A rollback that left this release and was not itself given up, since that last got traffic: one
+/// of it that waited meanwhile may have come after.
 async fn find_already(
     conn: &mut PgConnection,
     environment: EnvironmentId,
@@ -109,11 +117,10 @@ async fn find_already(
         "SELECT r.id, r.release_id FROM deployment r
          WHERE r.environment_id = $1 AND r.kind = 'rollback' AND r.leaves_release_id = $2
            AND r.state IN ('pending', 'running', 'waiting', 'succeeded')
-           AND r.id > COALESCE(
-               (SELECT max(d.id::text)::uuid FROM deployment d
-                WHERE d.environment_id = $1 AND d.release_id = $2 AND d.pivoted_at IS NOT NULL),
-               '00000000-0000-0000-0000-000000000000'::uuid)
-         ORDER BY r.id DESC LIMIT 1",
+           AND NOT EXISTS (
+               SELECT 1 FROM deployment d WHERE d.environment_id = $1 AND d.release_id = $2
+               AND d.pivoted_at > r.created_at)
+         ORDER BY r.admission DESC LIMIT 1",
         environment.uuid(),
         leaves.uuid()
     )
@@ -145,6 +152,9 @@ async fn find_kept_before(
 
 /// The newest release that succeeded here before the one left, neither banned nor rejected nor
 /// itself left, with its content. Collecting keeps it.
+///
+/// By admission, which one database counts; ids are ordered by the clocks of the machines that made
+/// them.
 pub(crate) async fn find_before(
     conn: &mut PgConnection,
     environment: EnvironmentId,
@@ -153,10 +163,10 @@ pub(crate) async fn find_before(
     let id = sqlx::query_scalar!(
         "SELECT d.release_id FROM deployment d
          WHERE d.environment_id = $1 AND d.state = 'succeeded' AND d.release_id <> $2
-           AND d.id < COALESCE(
-               (SELECT max(l.id::text)::uuid FROM deployment l
+           AND d.admission < COALESCE(
+               (SELECT max(l.admission) FROM deployment l
                 WHERE l.environment_id = $1 AND l.release_id = $2 AND l.pivoted_at IS NOT NULL),
-               'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
+               9223372036854775807)
            AND NOT EXISTS (
                SELECT 1 FROM rejection j WHERE j.environment_id = $1
                AND j.release_id = d.release_id AND j.cleared_at IS NULL)
@@ -165,9 +175,9 @@ pub(crate) async fn find_before(
            AND (SELECT c.collected_at IS NULL FROM release c WHERE c.id = d.release_id)
            AND NOT EXISTS (
                SELECT 1 FROM deployment r WHERE r.environment_id = $1 AND r.kind = 'rollback'
-               AND r.leaves_release_id = d.release_id AND r.id > d.id
+               AND r.leaves_release_id = d.release_id AND r.admission > d.admission
                AND r.state NOT IN ('failed', 'cancelled', 'superseded', 'rolled_back'))
-         ORDER BY d.id DESC LIMIT 1",
+         ORDER BY d.admission DESC LIMIT 1",
         environment.uuid(),
         leaves.uuid()
     )

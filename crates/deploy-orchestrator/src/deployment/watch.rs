@@ -1,8 +1,11 @@
 //! Watching a deployment: its newest version, first as it is, then whenever it changes, until it is
-//! terminal. Level-triggered: versions that pass between two looks are skipped, the last never is. A
-//! watcher that comes again after the end has nothing to be told.
+//! terminal. Level-triggered: what passes between two looks is skipped, the last never is. A watcher
+//! that comes again after the end has nothing to be told.
+//!
+//! What keeps a deployment from its lane changes without a new version of it: the same one is told
+//! again then.
 
-use std::sync::Arc;
+use std::{cmp::Ordering, sync::Arc};
 
 use candlefish_ids::DeploymentId;
 use candlefish_proto::deploy as pb;
@@ -10,7 +13,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{Error, store, view};
+use super::{
+    Error,
+    store::{self, Glance},
+    view,
+};
 use crate::ctx::Ctx;
 
 /// Sends until terminal, until the watcher goes, or until `stopping`.
@@ -21,13 +28,17 @@ pub(super) async fn run(
     sender: mpsc::Sender<Result<pb::Deployment, Status>>,
     stopping: CancellationToken,
 ) {
-    let mut seen = after_version;
+    // What stood when it was told of that version, nobody knows: what stands now is told once more.
+    let mut told = Told {
+        version: after_version,
+        blockers: Vec::new(),
+    };
     loop {
         let nudge = Arc::clone(&ctx.nudges.watchers);
         let nudged = nudge.notified();
-        match newer(&ctx, id, seen).await {
+        match newer(&ctx, id, &told).await {
             Ok(News::Changed(deployment)) => {
-                seen = deployment.version;
+                told = Told::of(&deployment);
                 let terminal = deployment.finished_at.is_some();
                 if sender.send(Ok(*deployment)).await.is_err() || terminal {
                     return;
@@ -54,6 +65,32 @@ pub(super) async fn run(
     }
 }
 
+/// What a watcher was told last.
+#[derive(Debug)]
+struct Told {
+    version: i32,
+    /// Those that stood.
+    blockers: Vec<pb::Blocker>,
+}
+
+impl Told {
+    fn of(deployment: &pb::Deployment) -> Self {
+        Self {
+            version: deployment.version,
+            blockers: deployment.blockers.clone(),
+        }
+    }
+
+    /// Whether there is something else now.
+    fn lacks(&self, glance: &Glance) -> bool {
+        match glance.version.cmp(&self.version) {
+            Ordering::Less => false,
+            Ordering::Equal => !glance.terminal && glance.blockers != self.blockers,
+            Ordering::Greater => true,
+        }
+    }
+}
+
 /// What there is to tell.
 enum News {
     Changed(Box<pb::Deployment>),
@@ -62,14 +99,17 @@ enum News {
     Over,
 }
 
-async fn newer(ctx: &Ctx, id: DeploymentId, seen: i32) -> Result<News, Error> {
+async fn newer(ctx: &Ctx, id: DeploymentId, told: &Told) -> Result<News, Error> {
     let mut conn = ctx.pool.acquire().await?;
-    let version = store::find_version(&mut conn, id).await?;
-    let Some((version, terminal)) = version else {
+    let Some(glance) = store::find_glance(&mut conn, id).await? else {
         return Err(super::error::unknown(id).into());
     };
-    if version <= seen {
-        return Ok(if terminal { News::Over } else { News::Nothing });
+    if !told.lacks(&glance) {
+        return Ok(if glance.terminal {
+            News::Over
+        } else {
+            News::Nothing
+        });
     }
     let found = store::find(&mut conn, id).await?;
     let found = found.ok_or_else(|| super::error::unknown(id))?;

@@ -51,6 +51,7 @@ impl EdgeService for Rpc {
         let (sender, receiver) = mpsc::channel(BUFFER);
         let serving = stream::Serving {
             pool: self.ctx.pool.clone(),
+            nudges: self.ctx.nudges.clone(),
             routes: self.routes.clone(),
             news: Arc::clone(&self.news),
             sender,

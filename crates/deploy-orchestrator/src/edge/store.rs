@@ -13,7 +13,9 @@ use crate::{
 };
 
 /// Without a word for so long an edge is silent, by the database's clock. In milliseconds.
-const LIVE_FOR_MS: i64 = 5_000;
+pub(crate) const LIVE_FOR_MS: i64 = 5_000;
+/// An edge is sent again what it lacks at most so often, whichever replicas want it. In milliseconds.
+const RESEND_APART_MS: i64 = 30_000;
 
 /// One report of an edge, as rows.
 #[derive(Debug, Default)]
@@ -123,7 +125,7 @@ pub(crate) struct Follower {
     pub(crate) id: String,
     pub(crate) address: String,
     pub(crate) live: bool,
-    /// It applied every asked version.
+    /// It applied every asked version, or a later one, of the epoch that holds.
     pub(crate) applied: bool,
     /// It has staged the asked release.
     pub(crate) staged: bool,
@@ -146,8 +148,12 @@ pub(crate) async fn list_followers(
                       AS "live!",
                   (SELECT count(*) FROM jsonb_to_recordset($1::jsonb)
                                         AS t(host text, epoch int, version bigint)
-                   JOIN edge_route r ON r.edge_id = e.id AND r.host = t.host
-                    AND (r.epoch, r.version) >= (t.epoch, t.version)) AS "applied!",
+                   -- By the key: for so few hosts all that an edge holds is not read.
+                   CROSS JOIN LATERAL (
+                       SELECT o.epoch, o.version FROM edge_route o
+                       WHERE o.edge_id = e.id AND o.host = t.host LIMIT 1) r
+                   WHERE (r.epoch, r.version) >= (t.epoch, t.version)
+                     AND r.epoch >= (SELECT epoch FROM relay)) AS "applied!",
                   COALESCE(s.staged, false) AS "staged!", COALESCE(s.error, '') AS "error!"
            FROM edge e LEFT JOIN edge_release s ON s.edge_id = e.id AND s.release_id = $2
            WHERE e.heard_at > $3::timestamptz - interval '1 day'
@@ -192,15 +198,45 @@ pub(crate) async fn set_aside(
     Ok(())
 }
 
-/// An edge is set aside: the stream that has it checks whether it caught up.
-pub(crate) async fn is_set_aside(conn: &mut PgConnection, edge: &str) -> Result<bool, sqlx::Error> {
-    let row = sqlx::query_scalar!(
-        r#"SELECT failing_since IS NOT NULL AS "aside!" FROM edge WHERE id = $1"#,
+/// What others wrote of an edge, for the stream that has it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// It is set aside: it joins again when it caught up.
+    pub(crate) aside: bool,
+    /// When it was last wanted that it is sent again what it lacks.
+    pub(crate) resend_at: Option<Moment>,
+}
+
+/// Nothing is asked of an edge that is not known.
+pub(crate) async fn asked(conn: &mut PgConnection, edge: &str) -> Result<Asked, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"SELECT failing_since IS NOT NULL AS "aside!", resend_at AS "resend_at: Timestamp"
+           FROM edge WHERE id = $1"#,
         edge
     )
     .fetch_optional(conn)
     .await?;
-    Ok(row.unwrap_or(false))
+    Ok(row.map_or_else(Asked::default, |row| Asked {
+        aside: row.aside,
+        resend_at: row.resend_at.map(read),
+    }))
+}
+
+/// Wants edges to be sent again what they lack; answers those for whom that was not wanted lately.
+pub(crate) async fn resend(
+    conn: &mut PgConnection,
+    edges: &[String],
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "UPDATE edge SET resend_at = clock()
+         WHERE id = ANY($1) AND (resend_at IS NULL
+             OR resend_at < clock() - $2::bigint * interval '1 millisecond')
+         RETURNING id",
+        edges,
+        RESEND_APART_MS
+    )
+    .fetch_all(conn)
+    .await
 }
 
 /// All edges heard within a day, by id.

@@ -1,9 +1,10 @@
 //! One edge's stream: what it holds comes in, what it lacks goes out.
 //!
 //! Level-triggered: each time something changed on either side, every route that the edge does not
-//! hold at its version, and was not sent at it, is sent whole. Nothing is queued for an edge.
+//! hold at its version, and was not sent at it, is sent whole. Nothing is queued for an edge. What was
+//! sent is forgotten when the reconciler finds the edge behind.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use candlefish_ids::ReleaseId;
 use candlefish_proto::deploy as pb;
@@ -11,43 +12,32 @@ use sqlx::PgPool;
 use tokio::sync::{mpsc, watch};
 use tonic::{Status, Streaming};
 
-use super::store::{self, Report};
+use self::known::Known;
+use super::store::{self, Asked, Report};
 use crate::{
-    route::table::{Routes, Seen},
+    ctx::Nudges,
+    deployment::Error,
+    route::{
+        self, Written,
+        table::{Routes, Seen},
+    },
     site::host,
     step::worker::{EdgeNews, News, chain},
 };
 
+mod known;
+
 /// Routes in one message, so that ten thousand stay below the message limit.
 const ROUTES_PER_MESSAGE: usize = 500;
-
-type Version = (i32, i64);
 
 /// Serves one edge.
 #[derive(Debug)]
 pub(super) struct Serving {
     pub(super) pool: PgPool,
+    pub(super) nudges: Nudges,
     pub(super) routes: watch::Receiver<Seen>,
     pub(super) news: Arc<EdgeNews>,
     pub(super) sender: mpsc::Sender<Result<pb::WatchRoutesResponse, Status>>,
-}
-
-/// What is known of the edge on this stream.
-#[derive(Debug, Default)]
-struct Known {
-    edge: String,
-    boot: String,
-    address: String,
-    /// What it holds, or was sent.
-    sent: HashMap<String, Version>,
-    held: HashMap<String, Version>,
-    /// Environment routes that were current when the stream began, and must be applied to join; then
-    /// once more those that changed until it had applied them. What goes on changing is waited for by
-    /// the deployments that change it.
-    to_join: HashMap<String, Version>,
-    to_join_renewed: bool,
-    joined: bool,
-    caught_up: bool,
 }
 
 impl Serving {
@@ -104,15 +94,13 @@ impl Serving {
                 "the first message must say `first`",
             ));
         }
-        for held in &report.held {
-            known
-                .held
-                .insert(held.host.clone(), (held.epoch, held.version));
-            known
-                .sent
-                .insert(held.host.clone(), (held.epoch, held.version));
+        known.take(&report.held);
+        if let Some(epoch) = self.outrun(&report).await? {
+            known.learn(epoch);
         }
-        let joins = self.joins(known).await?;
+        let asked = self.asked(known).await?;
+        let again = known.resend(asked.resend_at);
+        let joins = known.joins(&self.routes.borrow(), asked.aside);
         let staged: Vec<(ReleaseId, bool, String)> = report
             .staged
             .iter()
@@ -127,7 +115,7 @@ impl Serving {
             boot: &known.boot,
             address: &known.address,
             first: report.first,
-            held: &report.held,
+            held: again.as_deref().unwrap_or(&report.held),
             staged: &staged,
             joins,
         };
@@ -185,62 +173,59 @@ impl Serving {
                 "this replica does not see its database; ask another",
             ));
         }
-        let routes = seen.routes;
-        *known = Known {
-            edge: report.edge.clone(),
-            boot: report.boot.clone(),
-            address: report.address.clone(),
-            to_join: of_environments(&routes),
-            ..Known::default()
-        };
+        *known = Known::begun(report, &seen);
         Ok(())
     }
 
-    /// The edge applied all that it must, to join for the first time or again.
-    async fn joins(&self, known: &mut Known) -> Result<bool, Status> {
-        if !self.routes.borrow().sees {
-            return Ok(false);
+    /// Begins a new epoch when the edge holds what this database never gave; answers it.
+    ///
+    /// The table of this process may be late, or as far ahead as the edge: the rows decide.
+    async fn outrun(&self, report: &pb::WatchRoutesRequest) -> Result<Option<i32>, Status> {
+        let routes = Arc::clone(&self.routes.borrow().routes);
+        let is_known = |held: &pb::HeldRoute| {
+            routes
+                .get(&held.host)
+                .is_some_and(|route| (route.epoch, route.version) >= (held.epoch, held.version))
+        };
+        let told: Vec<Written> = report
+            .held
+            .iter()
+            .filter(|held| report.first || !is_known(held))
+            .map(|held| Written {
+                host: held.host.clone(),
+                epoch: held.epoch,
+                version: held.version,
+            })
+            .collect();
+        if told.is_empty() {
+            return Ok(None);
         }
-        if known.joined {
-            // Set aside meanwhile: it joins again when it applied all that is current now, releases'
-            // own addresses as well: what it was set aside for may be one of them.
-            let mut conn = self
-                .pool
-                .acquire()
-                .await
-                .map_err(crate::deployment::Error::from)?;
-            let aside = store::is_set_aside(&mut conn, &known.edge)
-                .await
-                .map_err(crate::deployment::Error::from)?;
-            drop(conn);
-            if !aside {
-                return Ok(false);
-            }
-            let routes = Arc::clone(&self.routes.borrow().routes);
-            known.to_join = routes
-                .values()
-                .map(|route| (route.host.clone(), (route.epoch, route.version)))
-                .collect();
+        let mut conn = self.pool.acquire().await.map_err(Error::from)?;
+        let ahead = route::store::list_ahead(&mut conn, &told).await;
+        let ahead = ahead.map_err(Error::from)?;
+        if ahead.is_empty() {
+            return Ok(None);
         }
-        if !known.applied_to_join() {
-            return Ok(false);
+        let epoch = route::epoch::begin(&mut conn, &ahead).await;
+        let epoch = epoch.map_err(Error::from)?;
+        self.nudges.routes.notify_waiters();
+        self.nudges.poke.notify_one();
+        Ok(Some(epoch))
+    }
+
+    /// What others wrote of an edge that has joined.
+    async fn asked(&self, known: &Known) -> Result<Asked, Status> {
+        if !known.joined {
+            return Ok(Asked::default());
         }
-        if !known.joined && !known.to_join_renewed {
-            // Staging all of a platform takes minutes, in which other releases go live.
-            known.to_join = of_environments(&self.routes.borrow().routes);
-            known.to_join_renewed = true;
-        }
-        Ok(known.applied_to_join())
+        let mut conn = self.pool.acquire().await.map_err(Error::from)?;
+        let asked = store::asked(&mut conn, &known.edge).await;
+        Ok(asked.map_err(Error::from)?)
     }
 
     async fn send_lacking(&self, known: &mut Known, routes: &Routes) -> Result<(), ()> {
-        let lacking: Vec<&Arc<pb::Route>> = routes
-            .values()
-            .filter(|route| {
-                let sent = known.sent.get(&route.host);
-                sent.is_none_or(|version| *version < (route.epoch, route.version))
-            })
-            .collect();
+        let lacking: Vec<&Arc<pb::Route>> =
+            routes.values().filter(|route| known.lacks(route)).collect();
         if lacking.is_empty() && known.caught_up {
             return Ok(());
         }
@@ -259,26 +244,7 @@ impl Serving {
             }
         }
         known.caught_up = true;
-        for route in lacking {
-            known
-                .sent
-                .insert(route.host.clone(), (route.epoch, route.version));
-        }
+        known.sent(&lacking);
         Ok(())
     }
-}
-
-impl Known {
-    fn applied_to_join(&self) -> bool {
-        let mut wanted = self.to_join.iter();
-        wanted.all(|(host, wanted)| self.held.get(host).is_some_and(|version| version >= wanted))
-    }
-}
-
-fn of_environments(routes: &Routes) -> HashMap<String, Version> {
-    routes
-        .values()
-        .filter(|route| !route.environment_id.is_empty())
-        .map(|route| (route.host.clone(), (route.epoch, route.version)))
-        .collect()
 }

@@ -3,7 +3,10 @@
 use serde::Deserialize;
 
 use super::order::Contender;
-use crate::blocker::{Blocker, Kind};
+use crate::{
+    blocker::{self, Blocker},
+    deployment::plan::Kind,
+};
 
 /// How far content is that is fetched from the repository.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -17,34 +20,41 @@ pub(crate) struct Fetch {
 /// The blocker of a deployment on `place` whose content is not whole.
 pub(super) fn missing(one: &Contender, place: &str, asks_github: bool) -> Blocker {
     let short = one.commit.get(..7).unwrap_or(&one.commit);
-    let flags = place.replacen('/', " --env ", 1);
-    let upload = format!(
-        "candlefish deploy DIR --site {flags} --commit {}",
-        one.commit
-    );
-    let (owner, message, action) = match &one.fetch {
-        Some(fetch) => {
-            let (owner, message) = fetched(fetch, short, asks_github);
-            (owner, message, upload)
-        }
-        None if one.content_until.is_some() => {
+    let is_commit = !one.commit.is_empty();
+    // GitHub packs commits; content that has none is uploaded.
+    let (owner, message) = match one.fetch.as_ref().filter(|_| is_commit) {
+        Some(fetch) => fetched(fetch, short, asks_github),
+        None if is_commit => {
             let words = "yet; whoever builds it, such as CI, does";
             let message = format!("nobody uploaded the content of {short} {words}");
-            ("deployer", message, upload)
+            ("deployer", message)
         }
-        None => (
-            "deployer",
-            "the content of its release is not uploaded whole".to_owned(),
-            "candlefish deploy with the same content".to_owned(),
-        ),
+        None => {
+            let message = "the content of its release is not uploaded whole";
+            ("deployer", message.to_owned())
+        }
     };
     Blocker {
-        kind: Kind::Content,
+        kind: blocker::Kind::Content,
         until: one.content_until,
         owner,
         message,
-        action,
+        action: upload(place, one.kind, &one.commit),
     }
+}
+
+/// What uploads the content of a deployment on `place`. The environment of a preview is its own:
+/// whoever uploads makes another.
+pub(crate) fn upload(place: &str, kind: Kind, commit: &str) -> String {
+    let to = match (place.split_once('/'), kind) {
+        (Some((site, _)), Kind::Preview) => format!("{site} --preview"),
+        _ => place.replacen('/', " --env ", 1),
+    };
+    let commit = match commit {
+        "" => String::new(),
+        commit => format!(" --commit {commit}"),
+    };
+    format!("candlefish deploy DIR --site {to}{commit}")
 }
 
 /// Who can clear it, and the words.

@@ -9,20 +9,21 @@ use candlefish_ids::DeploymentId;
 
 use super::{
     content,
-    order::{self, Ancestry, Contender, Picture, SUPERSEDED_BEFORE_PINNED, Superseded},
+    order::{self, ActingNow, Ancestry, Contender, Picture, SUPERSEDED_BEFORE_PINNED, Superseded},
     store::{self, Contenders, Lane, Related, Setting},
 };
 use crate::{
     blocker::{self, Blocker},
     ctx::{Ctx, Tx},
     deployment::{
-        self, Error,
+        self, Deployment, Error,
         apply::{Change, apply, apply_and_record, end_pending, record},
         event::SYSTEM,
         pin::Pin,
         plan::Kind,
         state::{Cause, Event},
     },
+    record::{Act, Scope},
     step,
 };
 
@@ -69,9 +70,6 @@ async fn choose<'a>(
     let mut again = Vec::new();
     let mut choices = Vec::with_capacity(lanes.len());
     for (lane, (setting, picture, ancestry)) in look(tx, lanes).await? {
-        if picture.pending.is_empty() {
-            continue;
-        }
         if lane.closed {
             end_closed(tx, lane, &setting, &picture).await?;
             continue;
@@ -112,12 +110,14 @@ type Seen<'a> = (&'a mut Lane, (Setting, Picture, Known));
 async fn look<'a>(tx: &mut Tx, lanes: Vec<&'a mut Lane>) -> Result<Vec<Seen<'a>>, Error> {
     let ids: Vec<_> = lanes.iter().map(|lane| lane.environment_id).collect();
     let mut contenders = store::list_contenders(tx, &ids).await?;
-    // Most commands end here: a lane in which nothing is pending chooses nothing.
+    // Most commands end here: a lane in which nothing is pending chooses nothing, unless what acts may
+    // not go on.
     let lanes: Vec<_> = lanes
         .into_iter()
         .filter_map(|lane| {
             let found = contenders.remove(&lane.environment_id)?;
-            (!found.pending.is_empty()).then_some((lane, found))
+            let chooses = !found.pending.is_empty() || ban_of(found.acting.as_ref()).is_some();
+            chooses.then_some((lane, found))
         })
         .collect();
     if lanes.is_empty() {
@@ -181,26 +181,46 @@ fn commits(picture: &Picture) -> Vec<String> {
 }
 
 /// What waits with a release that was banned, or rejected by the environment, meanwhile ends: it may
-/// not go live, and must not wait for a person who does not know of it. A rejected one may be gone
-/// back to. True when one ended.
+/// not go live, and must not wait for a person who does not know of it. So does what acts with a
+/// banned one, as long as it has no traffic. True when one ended, or is being undone now.
 async fn end_barred(tx: &mut Tx, lane: &mut Lane, picture: &Picture) -> Result<bool, Error> {
     let mut ended = false;
-    for one in &picture.pending {
-        let message = match (&one.banned, &one.rejected) {
-            (Some(by), _) => format!("its release was banned meanwhile by {by}"),
-            (None, Some(reason)) if one.kind == Kind::Standard => {
-                format!("its release was rejected here meanwhile: {reason}")
-            }
-            _ => continue,
-        };
-        let Some(mut waiting) = deployment::store::lock(tx, one.id).await? else {
+    for (id, message) in barred(picture) {
+        let Some(mut ending) = deployment::store::lock(tx, id).await? else {
             continue;
         };
         let change = Change::new(Event::Stops(Cause::Cancelled), SYSTEM, message);
-        apply_and_record(tx, lane, &mut waiting, change).await?;
+        apply_and_record(tx, lane, &mut ending, change).await?;
         ended = true;
     }
     Ok(ended)
+}
+
+/// What may not go live, and why. A rejected release may be gone back to.
+fn barred(picture: &Picture) -> Vec<(DeploymentId, String)> {
+    let banned = |by: &str| format!("its release was banned meanwhile by {by}");
+    let pending = picture.pending.iter().filter_map(|one| {
+        let message = match (&one.banned, &one.rejected) {
+            (Some(by), _) => banned(by),
+            (None, Some(reason)) if one.kind == Kind::Standard => {
+                format!("its release was rejected here meanwhile: {reason}")
+            }
+            _ => return None,
+        };
+        Some((one.id, message))
+    });
+    let acting = picture.acting.as_ref();
+    let acting = acting.zip(ban_of(acting));
+    let acting = acting.map(|(one, by)| (one.contender.id, banned(by)));
+    acting.into_iter().chain(pending).collect()
+}
+
+/// Who banned the release of what acts, and why, as long as it has no traffic. What a person named as
+/// the way back goes on.
+fn ban_of(acting: Option<&ActingNow>) -> Option<&str> {
+    let open =
+        |one: &&ActingNow| !one.pivoted && !one.cancelling && one.contender.kind != Kind::Rollback;
+    acting.filter(open)?.contender.banned.as_deref()
 }
 
 /// What waits where nothing is granted any more ends.
@@ -273,8 +293,11 @@ async fn start(ctx: &Ctx, tx: &mut Tx, lane: &mut Lane, id: DeploymentId) -> Res
     let before = granted.state.clone();
     store::raise_fence(tx, lane).await?;
     granted.fence = lane.fence;
-    if lane.superseded_in_row >= SUPERSEDED_BEFORE_PINNED {
-        granted.pin.get_or_insert_with(|| Pin::of_busy_lane(now));
+    if lane.superseded_in_row >= SUPERSEDED_BEFORE_PINNED
+        && granted.pin.is_none()
+        && granted.kind == Kind::Standard
+    {
+        granted.pin = Some(pin(tx, &granted, now).await?);
     }
     // What the plan itself waits for is no delay.
     let planned = deployment::plan::planned_waits(granted.kind, &granted.strategy);
@@ -299,6 +322,15 @@ async fn start(ctx: &Ctx, tx: &mut Tx, lane: &mut Lane, id: DeploymentId) -> Res
     Ok(())
 }
 
+/// On a busy branch the next one counts as pinned; the history says so.
+async fn pin(tx: &mut Tx, granted: &Deployment, now: Moment) -> Result<Pin, Error> {
+    let pin = Pin::of_busy_lane(now);
+    let scope = Scope::Environment(granted.site_id, granted.environment_id);
+    let act = Act::new(crate::record::Kind::Pin, scope, &pin.by, &pin.reason);
+    act.of(granted.release_id, granted.id).write(tx).await?;
+    Ok(pin)
+}
+
 /// Every deployment that is still pending says why it does not move.
 async fn explain(ctx: &Ctx, tx: &mut Tx, choices: &[Choice<'_>]) -> Result<(), Error> {
     let now = tx.now();
@@ -320,7 +352,8 @@ fn reasons(ctx: &Ctx, now: Moment, choice: &Choice<'_>) -> Vec<(DeploymentId, Bl
     let left = |one: &&Contender| {
         plan.grant != Some(one.id) && plan.superseded.iter().all(|ended| ended.id != one.id)
     };
-    let pending: Vec<&Contender> = picture.pending.iter().filter(left).collect();
+    let mut pending: Vec<&Contender> = picture.pending.iter().filter(left).collect();
+    pending.sort_by_key(|one| rank(one));
     let acting = plan.grant;
     let acting = acting.or_else(|| picture.acting.as_ref().map(|acting| acting.contender.id));
     let since = match plan.grant {
@@ -343,6 +376,12 @@ fn reasons(ctx: &Ctx, now: Moment, choice: &Choice<'_>) -> Vec<(DeploymentId, Bl
             (one.id, blocker)
         })
         .collect()
+}
+
+/// Rollbacks go first, and what has no content takes no place before those that have; a sort by this
+/// keeps the order by admission otherwise.
+pub(super) fn rank(one: &Contender) -> (bool, bool) {
+    (one.kind != Kind::Rollback, !one.sealed)
 }
 
 /// When the one at this place may have its turn, if each before it takes as long as earlier ones did.
@@ -390,7 +429,7 @@ fn why(
 }
 
 /// The content of a release is whole: what waited for it takes part in its lane from now on. Or it is
-/// banned: what waits with it ends.
+/// banned: what waits with it ends, and what acts with it before its pivot.
 ///
 /// Comes after the commit of that, one lane at a time; the sweep does the same should this be lost.
 pub(crate) async fn content_arrived(
@@ -398,7 +437,7 @@ pub(crate) async fn content_arrived(
     release: candlefish_ids::ReleaseId,
 ) -> Result<(), Error> {
     let mut conn = ctx.pool.acquire().await?;
-    let lanes = store::list_waiting_for_content(&mut conn, release).await?;
+    let lanes = store::list_concerned(&mut conn, release).await?;
     drop(conn);
     for environment in lanes {
         let mut tx = ctx.begin().await.map_err(Error::Begin)?;

@@ -231,7 +231,7 @@ pub(crate) async fn restore_live(tx: &mut Tx, deployment: &Deployment) -> Result
              live_deployment_id = (
                  SELECT id FROM deployment
                  WHERE environment_id = $1 AND release_id = $3 AND state = 'succeeded'
-                 ORDER BY id DESC LIMIT 1)
+                 ORDER BY admission DESC LIMIT 1)
          WHERE id = $1 AND live_deployment_id = $2",
         deployment.environment_id.uuid(),
         deployment.id.uuid(),
@@ -247,33 +247,40 @@ pub(crate) async fn restore_live(tx: &mut Tx, deployment: &Deployment) -> Result
 }
 
 /// Lanes after one, by id, that may have missed something: where what is pending has its content and
-/// nothing acts or keeps it, or still says that its content is missing; where its release is banned;
-/// and where it names a hold or a stop, though none keeps it, or another one for longer. One that is
-/// rightly kept is not there: there may be thousands.
+/// nothing acts or keeps it, or still says that its content is missing; where its release is banned,
+/// or that of what acts before its pivot; and where it names a hold or a stop, though none keeps it,
+/// or another one for longer. One that is rightly kept is not there: there may be thousands.
 pub(crate) async fn list_unheard(
     conn: &mut PgConnection,
     after: Option<EnvironmentId>,
     limit: i64,
 ) -> Result<Vec<EnvironmentId>, sqlx::Error> {
     let ids = sqlx::query_scalar!(
-        "SELECT DISTINCT p.environment_id FROM deployment p
-         JOIN release r ON r.id = p.release_id
-         LEFT JOIN blocker b ON b.deployment_id = p.id AND b.cleared_at IS NULL
-         WHERE p.state = 'pending' AND p.environment_id > $1 AND (
-             r.state = 'sealed' AND b.kind = 'content'
-             OR r.state = 'sealed'
-                AND (p.kind = 'rollback' OR b.kind IS NULL OR b.kind NOT IN ('hold', 'stop'))
-                AND NOT EXISTS (
-                    SELECT 1 FROM deployment a WHERE a.environment_id = p.environment_id
-                    AND a.state IN ('running', 'waiting', 'cancelling'))
-             OR EXISTS (SELECT 1 FROM ban x WHERE x.release_id = r.id AND x.cleared_at IS NULL)
-             OR b.kind = 'hold' AND EXISTS (
-                 SELECT 1 FROM environment e WHERE e.id = p.environment_id AND e.hold_by IS NULL)
-             OR b.kind = 'stop' AND b.until IS DISTINCT FROM (
-                 SELECT max(t.until) FROM stop t WHERE t.ended_at IS NULL
-                 AND t.until > (SELECT clock())
-                 AND (t.site_id = p.site_id OR t.site_id IS NULL)))
-         ORDER BY p.environment_id LIMIT $2",
+        r#"SELECT environment_id AS "environment_id!" FROM (
+             SELECT p.environment_id FROM deployment p
+             JOIN release r ON r.id = p.release_id
+             LEFT JOIN blocker b ON b.deployment_id = p.id AND b.cleared_at IS NULL
+             WHERE p.state = 'pending' AND p.environment_id > $1 AND (
+                 r.state = 'sealed' AND b.kind = 'content'
+                 OR r.state = 'sealed'
+                    AND (p.kind = 'rollback' OR b.kind IS NULL OR b.kind NOT IN ('hold', 'stop'))
+                    AND NOT EXISTS (
+                        SELECT 1 FROM deployment a WHERE a.environment_id = p.environment_id
+                        AND a.state IN ('running', 'waiting', 'cancelling'))
+                 OR EXISTS (SELECT 1 FROM ban x WHERE x.release_id = r.id AND x.cleared_at IS NULL)
+                 OR b.kind = 'hold' AND EXISTS (
+                     SELECT 1 FROM environment e
+                     WHERE e.id = p.environment_id AND e.hold_by IS NULL)
+                 OR b.kind = 'stop' AND b.until IS DISTINCT FROM (
+                     SELECT max(t.until) FROM stop t WHERE t.ended_at IS NULL
+                     AND t.until > (SELECT clock())
+                     AND (t.site_id = p.site_id OR t.site_id IS NULL)))
+             UNION
+             SELECT a.environment_id FROM deployment a
+             JOIN ban x ON x.release_id = a.release_id AND x.cleared_at IS NULL
+             WHERE a.state IN ('running', 'waiting') AND a.pivoted_at IS NULL
+               AND a.kind <> 'rollback' AND a.environment_id > $1) AS unheard
+           ORDER BY environment_id LIMIT $2"#,
         after.map_or(Uuid::nil(), EnvironmentId::uuid),
         limit
     )
@@ -290,6 +297,24 @@ pub(crate) async fn list_waiting_for_content(
     let ids = sqlx::query_scalar!(
         "SELECT DISTINCT environment_id FROM deployment
          WHERE release_id = $1 AND state = 'pending' ORDER BY environment_id",
+        release.uuid()
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(ids.into_iter().map(EnvironmentId::from_uuid).collect())
+}
+
+/// Lanes that must choose when a release got its content or was banned: where a deployment of it is
+/// pending, or acts before its pivot.
+pub(crate) async fn list_concerned(
+    conn: &mut PgConnection,
+    release: ReleaseId,
+) -> Result<Vec<EnvironmentId>, sqlx::Error> {
+    let ids = sqlx::query_scalar!(
+        "SELECT DISTINCT environment_id FROM deployment
+         WHERE release_id = $1 AND (state = 'pending'
+               OR state IN ('running', 'waiting') AND pivoted_at IS NULL)
+         ORDER BY environment_id",
         release.uuid()
     )
     .fetch_all(conn)

@@ -2,7 +2,7 @@
 
 use candlefish_proto::deploy as pb;
 
-use super::store;
+use super::{grant::rank, store};
 use crate::{
     blocker,
     ctx::{Ctx, shown},
@@ -28,8 +28,7 @@ pub(crate) async fn read(ctx: &Ctx, environment: &Environment) -> Result<pb::Lan
         mut pending,
         acting,
     } = lanes.remove(&environment.id).unwrap_or_default();
-    // Rollbacks go first; the sort keeps the rank by admission among the others.
-    pending.sort_by_key(|one| one.kind != crate::deployment::plan::Kind::Rollback);
+    pending.sort_by_key(rank);
     let first = acting.as_ref().map(|acting| acting.contender.id);
     let first = first.or_else(|| pending.first().map(|one| one.id));
     let blockers = match first {

@@ -76,15 +76,17 @@ pub(super) async fn save_pushed(
     Ok(())
 }
 
-/// Open previews that are older than their sites let them be, some of each site.
+/// Open previews that are older than their sites let them be, some of each site. By lot: those that
+/// cannot be closed do not take the others' places at every look.
 pub(super) async fn list_old(conn: &mut PgConnection) -> Result<Vec<EnvironmentId>, sqlx::Error> {
     let ids = sqlx::query_scalar!(
-        r#"SELECT o.id FROM site s CROSS JOIN LATERAL (
+        r#"SELECT o.id FROM (SELECT id, preview_max_age_ms FROM site ORDER BY random()) s
+           CROSS JOIN LATERAL (
                SELECT e.id FROM environment e
                WHERE e.site_id = s.id AND e.kind = 'preview' AND e.closed_at IS NULL
                  AND COALESCE(e.pushed_at, e.created_at) < (SELECT clock())
                      - s.preview_max_age_ms * interval '1 millisecond'
-               ORDER BY COALESCE(e.pushed_at, e.created_at) LIMIT 50) o LIMIT 500"#
+               ORDER BY random() LIMIT 50) o LIMIT 500"#
     )
     .fetch_all(conn)
     .await?;

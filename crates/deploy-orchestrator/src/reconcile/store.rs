@@ -1,79 +1,175 @@
 //! What the reconciler looks at.
 
 use candlefish_ids::{EnvironmentId, ReleaseId};
-use sqlx::PgConnection;
+use serde::Deserialize;
+use serde_json::Value;
+use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
-use super::AtRest;
-use crate::route::Weighted;
+use super::plan::{Found, Route};
+use crate::{
+    edge::store::LIVE_FOR_MS,
+    route::{Assets, Weighted},
+};
 
-/// Environments after one, by id, with a live release and nothing acting on their lanes.
-pub(super) async fn list_at_rest(
+/// Environments after one, by id, where something is live or served.
+pub(super) async fn list(
     conn: &mut PgConnection,
     after: Option<EnvironmentId>,
     limit: i64,
-) -> Result<Vec<AtRest>, sqlx::Error> {
+) -> Result<Vec<Found>, sqlx::Error> {
     let after = after.map_or(Uuid::nil(), EnvironmentId::uuid);
     read(conn, after, Uuid::max(), limit).await
 }
 
-/// The environment, when it is at rest.
-pub(super) async fn find_at_rest(
+/// The environment, when something is live or served there.
+pub(super) async fn find(
     conn: &mut PgConnection,
     id: EnvironmentId,
-) -> Result<Option<AtRest>, sqlx::Error> {
+) -> Result<Option<Found>, sqlx::Error> {
     let before = Uuid::from_u128(id.uuid().as_u128().saturating_sub(1));
     Ok(read(conn, before, id.uuid(), 1).await?.pop())
 }
 
+/// A route as the query tells it. What a hand left unreadable in it counts as nothing.
+#[derive(Debug, Deserialize)]
+struct RouteRow {
+    host: String,
+    epoch: i32,
+    version: i64,
+    releases: Value,
+    assets_of: Value,
+    rolls: bool,
+    noindex: bool,
+    behind: Vec<String>,
+}
+
+impl From<RouteRow> for Route {
+    fn from(row: RouteRow) -> Self {
+        Self {
+            host: row.host,
+            epoch: row.epoch,
+            version: row.version,
+            releases: serde_json::from_value(row.releases).unwrap_or_default(),
+            assets_of: serde_json::from_value(row.assets_of).unwrap_or_default(),
+            rolls: row.rolls,
+            noindex: row.noindex,
+            behind: row.behind,
+        }
+    }
+}
+
+/// Each part by an index of its own: of all environments few serve, and closed previews stay as rows.
 async fn read(
     conn: &mut PgConnection,
     after: Uuid,
     upto: Uuid,
     limit: i64,
-) -> Result<Vec<AtRest>, sqlx::Error> {
+) -> Result<Vec<Found>, sqlx::Error> {
     let rows = sqlx::query!(
-        r#"SELECT e.id, e.slug AS environment, s.slug AS site, r.id AS release_id,
-                  r.manifest_digest,
+        r#"WITH live_edge AS MATERIALIZED (
+               SELECT id FROM edge WHERE joined_at IS NOT NULL AND failing_since IS NULL
+                 AND heard_at > clock() - $4::bigint * interval '1 millisecond'),
+           page AS (
+               (SELECT id FROM environment
+                WHERE id > $1 AND id <= $2 AND live_release_id IS NOT NULL
+                ORDER BY id LIMIT $3)
+               UNION
+               (SELECT DISTINCT environment_id FROM route
+                WHERE environment_id > $1 AND environment_id <= $2 AND releases <> '[]'
+                ORDER BY environment_id LIMIT $3)
+               ORDER BY id LIMIT $3)
+           SELECT e.id AS "id!", e.slug AS "environment!", s.slug AS "site!",
+                  EXISTS (SELECT 1 FROM deployment d WHERE d.environment_id = e.id
+                          AND d.state IN ('running', 'waiting', 'cancelling')) AS "acts!",
+                  r.id AS "live?", r.manifest_digest AS "live_digest?",
+                  p.id AS "left?", p.manifest_digest AS "left_digest?",
                   ARRAY(SELECT h.host FROM environment_host h WHERE h.environment_id = e.id
                         ORDER BY h.host) AS "own_hosts!",
-                  ARRAY(SELECT w.host FROM route w WHERE w.environment_id = e.id
-                        ORDER BY w.host) AS "hosts!",
-                  ARRAY(SELECT w.releases FROM route w WHERE w.environment_id = e.id
-                        ORDER BY w.host) AS "releases!"
-           FROM environment e
+                  (SELECT COALESCE(jsonb_agg(jsonb_build_object(
+                       'host', w.host, 'epoch', w.epoch, 'version', w.version,
+                       'releases', w.releases, 'assets_of', w.assets_of, 'noindex', w.noindex,
+                       'rolls', w.rolling OR w.rolled_edges <> '{}' OR w.waiting_edges <> '{}',
+                       'behind', ARRAY(
+                           SELECT l.id FROM live_edge l WHERE NOT EXISTS (
+                               SELECT 1 FROM edge_route a
+                               WHERE a.edge_id = l.id AND a.host = w.host
+                               AND (a.epoch, a.version) >= (w.epoch, w.version)))
+                   ) ORDER BY w.host), '[]')
+                   FROM route w WHERE w.environment_id = e.id) AS "routes!: Json<Vec<RouteRow>>"
+           FROM page
+           -- One by one: for a page neither table is read whole.
+           CROSS JOIN LATERAL (
+               SELECT id, slug, site_id, live_release_id, live_deployment_id
+               FROM environment WHERE id = page.id LIMIT 1
+           ) e
            JOIN site s ON s.id = e.site_id
-           JOIN release r ON r.id = e.live_release_id
-           WHERE e.id > $1 AND e.id <= $2 AND e.live_release_id IS NOT NULL
-             AND NOT EXISTS (SELECT 1 FROM deployment d WHERE d.environment_id = e.id
-                             AND d.state IN ('running', 'waiting', 'cancelling'))
-           ORDER BY e.id LIMIT $3"#,
+           LEFT JOIN LATERAL (
+               SELECT id, manifest_digest FROM release WHERE id = e.live_release_id LIMIT 1
+           ) r ON true
+           -- As a switch chooses it: what a rollback left, or what was live before.
+           LEFT JOIN LATERAL (
+               SELECT o.id, o.manifest_digest FROM deployment d
+               JOIN release o ON o.id = COALESCE(NULLIF(d.leaves_release_id, d.release_id),
+                                                 NULLIF(d.previous_release_id, d.release_id))
+               WHERE d.id = e.live_deployment_id
+                 AND o.state = 'sealed' AND o.collected_at IS NULL LIMIT 1
+           ) p ON true
+           ORDER BY page.id"#,
         after,
         upto,
-        limit
+        limit,
+        LIVE_FOR_MS
     )
     .fetch_all(conn)
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| AtRest {
+        .map(|row| Found {
             environment_id: EnvironmentId::from_uuid(row.id),
             site: row.site,
             environment: row.environment,
-            live: Weighted {
-                release: ReleaseId::from_uuid(row.release_id),
-                manifest: hex::encode(&row.manifest_digest),
+            acts: row.acts,
+            live: row.live.zip(row.live_digest).map(|(id, digest)| Weighted {
+                release: ReleaseId::from_uuid(id),
+                manifest: hex::encode(&digest),
                 weight: 100,
-            },
+            }),
+            left: row.left.zip(row.left_digest).map(|(id, digest)| Assets {
+                release: ReleaseId::from_uuid(id),
+                manifest: hex::encode(&digest),
+            }),
             own_hosts: row.own_hosts,
-            routes: row
-                .hosts
-                .into_iter()
-                .zip(row.releases)
-                .map(|(host, releases)| {
-                    (host, serde_json::from_value(releases).unwrap_or_default())
-                })
-                .collect(),
+            routes: row.routes.0.into_iter().map(Route::from).collect(),
         })
         .collect())
+}
+
+/// Keeps a release from being collected until the transaction ends; false when it was already.
+pub(super) async fn share(
+    conn: &mut PgConnection,
+    release: ReleaseId,
+) -> Result<bool, sqlx::Error> {
+    let kept = sqlx::query_scalar!(
+        r#"SELECT state = 'sealed' AND collected_at IS NULL AS "kept!" FROM release
+           WHERE id = $1 FOR SHARE"#,
+        release.uuid()
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(kept.unwrap_or(false))
+}
+
+/// The environment has a version of its own for what is told of it next. Needs the lane's lock.
+pub(super) async fn raise_version(
+    conn: &mut PgConnection,
+    id: EnvironmentId,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE environment SET version = version + 1 WHERE id = $1",
+        id.uuid()
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }

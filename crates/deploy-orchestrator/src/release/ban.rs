@@ -1,7 +1,8 @@
 //! Banning a release: from then on it goes nowhere. Lifting the ban.
 //!
-//! What is live stays live and what acts goes on: ending it is for cancel, abort and rollback. What is
-//! pending ends when its lane chooses, which follows the commit, one lane at a time.
+//! What has traffic keeps it: ending that is for cancel, abort and rollback. What is pending, and what
+//! acts before its pivot, ends when its lane chooses, which follows the commit, one lane at a time. A
+//! rollback that acts already goes on.
 
 use candlefish_ids::ReleaseId;
 use candlefish_proto::deploy as pb;
@@ -83,7 +84,7 @@ pub(crate) async fn change(
     if !cmd.lifts
         && let Err(error) = lane::content_arrived(ctx, cmd.id).await
     {
-        tracing::info!(error = %chain(&error), "what is pending ends with the next sweep");
+        tracing::info!(error = %chain(&error), "what may not go live ends with the next sweep");
     }
     Ok(Reply::new(answer))
 }

@@ -46,10 +46,10 @@ pub(crate) async fn create(
 ) -> Result<Reply<pb::Release>, Error> {
     let mut tx = ctx.begin().await?;
     let now = tx.read_clock().await?;
+    let site = site::find(&mut tx, &cmd.site, caller).await?;
     if let Some(before) = idempotency::replay(&mut tx, key.as_ref()).await? {
         return Ok(Reply::replayed(before));
     }
-    let site = site::find(&mut tx, &cmd.site, caller).await?;
     let (id, begun) = store::upsert(&mut tx, now, site.id, &cmd, &caller.principal).await?;
     let answer = view::load(&mut tx, id).await?;
     if let Some(tell) = teller(begun) {

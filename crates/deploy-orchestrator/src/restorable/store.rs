@@ -66,7 +66,7 @@ pub(super) async fn list_kept(
         "SELECT d.release_id, r.manifest_digest
          FROM deployment d JOIN release r ON r.id = d.release_id
          WHERE d.environment_id = $1 AND d.state = 'succeeded' AND r.collected_at IS NULL
-         ORDER BY d.id DESC LIMIT $2",
+         ORDER BY d.admission DESC LIMIT $2",
         due.id.uuid(),
         LOOKED_AT
     )

@@ -20,8 +20,9 @@ pub(crate) struct Place<'a> {
     pub(crate) noindex: bool,
 }
 
-/// Writes the routes of `hosts`, all alike; their versions rise. The caller holds the lane. Whatever is
-/// asked for, what belongs to a closed environment serves nothing.
+/// Writes the routes of `hosts`, all alike; their versions rise, and their epochs never fall, also when
+/// one began after the caller asked for it. The caller holds the lane. Whatever is asked for, what
+/// belongs to a closed environment serves nothing.
 pub(crate) async fn write(
     conn: &mut PgConnection,
     epoch: i32,
@@ -42,7 +43,7 @@ pub(crate) async fn write(
                  $2, (SELECT d.environment_id FROM deployment d WHERE d.id = $12))) AS closed) AS c
          ON CONFLICT (host) DO UPDATE SET
              environment_id = excluded.environment_id, site = excluded.site,
-             environment = excluded.environment, epoch = excluded.epoch,
+             environment = excluded.environment, epoch = greatest(route.epoch, excluded.epoch),
              version = route.version + 1, releases = excluded.releases,
              assets_of = excluded.assets_of, rolling = excluded.rolling,
              rolled_edges = excluded.rolled_edges, waiting_edges = excluded.waiting_edges,
@@ -180,7 +181,8 @@ pub(crate) async fn changed_since(
 }
 
 /// Takes away the own addresses of deployments that ended longer ago, unless their release is live
-/// somewhere; answers how many. No lane is needed: nothing acts on a terminal deployment's address.
+/// somewhere; answers how many. A preview's stays until that is closed. No lane is needed: nothing
+/// acts on a terminal deployment's address.
 pub(crate) async fn take_old_addresses_away(
     conn: &mut PgConnection,
     epoch: i32,
@@ -188,11 +190,12 @@ pub(crate) async fn take_old_addresses_away(
     limit: i64,
 ) -> Result<u64, sqlx::Error> {
     let done = sqlx::query!(
-        "UPDATE route SET releases = '[]', assets_of = '[]', version = version + 1, epoch = $1,
-                changed_in = pg_current_xact_id()
+        "UPDATE route SET releases = '[]', assets_of = '[]', version = version + 1,
+                epoch = greatest(epoch, $1), changed_in = pg_current_xact_id()
          WHERE host IN (
              SELECT r.host FROM route r JOIN deployment d ON d.id = r.deployment_id
-             WHERE r.releases <> '[]' AND d.finished_at < clock() - make_interval(secs => $2)
+             WHERE r.releases <> '[]' AND d.kind <> 'preview'
+               AND d.finished_at < clock() - make_interval(secs => $2)
                AND NOT EXISTS (SELECT 1 FROM environment e WHERE e.live_release_id = d.release_id)
              LIMIT $3)",
         epoch,
@@ -214,7 +217,7 @@ pub(crate) async fn take_away(
     // Two parts, each by an index of its own.
     sqlx::query!(
         "UPDATE route SET releases = '[]', assets_of = '[]', rolling = false, rolled_edges = '{}',
-                waiting_edges = '{}', version = version + 1, epoch = $1,
+                waiting_edges = '{}', version = version + 1, epoch = greatest(epoch, $1),
                 changed_in = pg_current_xact_id()
          WHERE environment_id = $2 AND (releases <> '[]' OR assets_of <> '[]')",
         epoch,
@@ -223,8 +226,8 @@ pub(crate) async fn take_away(
     .execute(&mut *conn)
     .await?;
     sqlx::query!(
-        "UPDATE route SET releases = '[]', assets_of = '[]', version = version + 1, epoch = $1,
-                changed_in = pg_current_xact_id()
+        "UPDATE route SET releases = '[]', assets_of = '[]', version = version + 1,
+                epoch = greatest(epoch, $1), changed_in = pg_current_xact_id()
          WHERE releases <> '[]' AND deployment_id IN (
              SELECT id FROM deployment WHERE environment_id = $2)",
         epoch,
@@ -233,4 +236,54 @@ pub(crate) async fn take_away(
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// Those of `told` that this database never gave: newer than the route, or of a host without one.
+pub(crate) async fn list_ahead(
+    conn: &mut PgConnection,
+    told: &[Written],
+) -> Result<Vec<Written>, sqlx::Error> {
+    sqlx::query_as!(
+        Written,
+        r#"SELECT t.host AS "host!", t.epoch AS "epoch!", t.version AS "version!"
+           FROM jsonb_to_recordset($1::jsonb) AS t(host text, epoch int, version bigint)
+           WHERE NOT EXISTS (
+               SELECT 1 FROM route r WHERE r.host = t.host
+               AND (r.epoch, r.version) >= (t.epoch, t.version))"#,
+        // Not arrays: for those Postgres makes a new plan each time.
+        sqlx::types::Json(told) as _
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Lifts every route of an earlier epoch into this one, with what it serves; answers how many. No lane
+/// is needed: no traffic moves.
+pub(super) async fn renew(conn: &mut PgConnection, epoch: i32) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query!(
+        "UPDATE route SET epoch = $1, version = version + 1, changed_in = pg_current_xact_id()
+         WHERE epoch < $1",
+        epoch
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
+}
+
+/// Gives those of `hosts` that have no route one that serves nothing; answers how many.
+pub(super) async fn insert_empty(
+    conn: &mut PgConnection,
+    epoch: i32,
+    hosts: &[String],
+) -> Result<u64, sqlx::Error> {
+    let done = sqlx::query!(
+        "INSERT INTO route (host, site, environment, epoch, version, releases, noindex)
+         SELECT host, '', '', $1, 1, '[]', true FROM unnest($2::text[]) AS n(host)
+         ON CONFLICT (host) DO NOTHING",
+        epoch,
+        hosts
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected())
 }

@@ -3,9 +3,16 @@
 //! One task keeps it, whatever the number of edges: woken by a nudge or a 250 ms poll it asks for
 //! rows that changed since its last snapshot, and every 30 s for all. When its polls fail for 2 s it
 //! says so, and the streams end: an edge then finds a replica that still sees the database.
+//!
+//! Before it shows anything it sees to the epoch: nothing is sent that edges could take for old.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
+use candlefish_messaging::epoch;
 use candlefish_proto::deploy as pb;
 use sqlx::PgPool;
 use tokio::{
@@ -14,7 +21,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::store::{self, Row};
+use super::{
+    Written,
+    store::{self, Row},
+};
 
 /// A full look in between, so that nothing rests on snapshots alone.
 const FULL_EVERY: Duration = Duration::from_secs(30);
@@ -28,6 +38,8 @@ pub(crate) type Routes = Arc<HashMap<String, Arc<pb::Route>>>;
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) routes: Routes,
+    /// The one that holds.
+    pub(crate) epoch: i32,
     /// False while the database does not answer.
     pub(crate) sees: bool,
 }
@@ -41,10 +53,18 @@ pub(crate) struct Table {
     seen: watch::Sender<Seen>,
 }
 
+/// Where the next look goes on.
+#[derive(Debug)]
+struct Looked {
+    epoch: i32,
+    snapshot: String,
+}
+
 impl Table {
     pub(crate) fn new(pool: PgPool, nudge: Arc<Notify>, poll: Duration) -> Self {
         let (seen, _) = watch::channel(Seen {
             routes: Arc::default(),
+            epoch: 0,
             sees: false,
         });
         Self {
@@ -61,7 +81,7 @@ impl Table {
 
     /// Keeps the table until `stopping`.
     pub(crate) async fn run(self, stopping: CancellationToken) {
-        let mut snapshot: Option<String> = None;
+        let mut last: Option<Looked> = None;
         let mut last_full = Instant::now();
         let mut last_answer = Instant::now();
         loop {
@@ -69,14 +89,14 @@ impl Table {
             let nudge = Arc::clone(&self.nudge);
             let nudged = nudge.notified();
             if last_full.elapsed() >= FULL_EVERY {
-                snapshot = None;
+                last = None;
             }
-            if snapshot.is_none() {
+            if last.is_none() {
                 last_full = Instant::now();
             }
-            match self.look(snapshot.as_deref()).await {
+            match self.look(last.as_ref()).await {
                 Ok(now) => {
-                    snapshot = Some(now);
+                    last = Some(now);
                     last_answer = Instant::now();
                 }
                 Err(error) => {
@@ -95,12 +115,33 @@ impl Table {
         }
     }
 
-    async fn look(&self, snapshot: Option<&str>) -> Result<String, sqlx::Error> {
+    async fn look(&self, last: Option<&Looked>) -> Result<Looked, sqlx::Error> {
         let mut conn = self.pool.acquire().await?;
-        let (changed, now) = store::changed_since(&mut conn, snapshot).await?;
+        let mut epoch = epoch::current(&mut conn).await?;
+        // Of another database no snapshot says anything.
+        let last = last.filter(|last| last.epoch == epoch);
+        let since = last.map(|last| &*last.snapshot);
+        let mut is_whole = since.is_none();
+        let (mut rows, mut snapshot) = store::changed_since(&mut conn, since).await?;
+        if rows.iter().any(|row| row.epoch < epoch) {
+            super::epoch::renew(&mut conn, epoch).await?;
+            (rows, snapshot) = store::changed_since(&mut conn, None).await?;
+            is_whole = true;
+        }
+        let routes = Arc::clone(&self.seen.borrow().routes);
+        let ahead = ahead(&routes, &rows, is_whole);
+        if !ahead.is_empty() {
+            epoch = super::epoch::begin(&mut conn, &ahead).await?;
+            (rows, snapshot) = store::changed_since(&mut conn, None).await?;
+        }
+        self.show(rows, epoch);
+        Ok(Looked { epoch, snapshot })
+    }
+
+    fn show(&self, rows: Vec<Row>, epoch: i32) {
         self.seen.send_if_modified(|seen| {
             let mut next: Option<HashMap<String, Arc<pb::Route>>> = None;
-            for row in changed {
+            for row in rows {
                 let older = seen
                     .routes
                     .get(&row.host)
@@ -114,11 +155,36 @@ impl Table {
             if let Some(next) = next {
                 seen.routes = Arc::new(next);
             }
+            seen.epoch = epoch;
             seen.sees = true;
             modified
         });
-        Ok(now)
     }
+}
+
+/// What this process knows newer than the rows of a look have it, or knows alone: the database was set
+/// back. Edges that were sent it need not tell it again.
+fn ahead(known: &HashMap<String, Arc<pb::Route>>, rows: &[Row], is_whole: bool) -> Vec<Written> {
+    let newer = rows.iter().filter_map(|row| {
+        let route = known.get(&row.host)?;
+        ((route.epoch, route.version) > (row.epoch, row.version)).then_some(route)
+    });
+    let hosts: HashSet<&str> = if is_whole {
+        rows.iter().map(|row| &*row.host).collect()
+    } else {
+        HashSet::new()
+    };
+    let alone = known
+        .values()
+        .filter(|route| is_whole && !hosts.contains(&*route.host));
+    newer
+        .chain(alone)
+        .map(|route| Written {
+            host: route.host.clone(),
+            epoch: route.epoch,
+            version: route.version,
+        })
+        .collect()
 }
 
 fn shown(row: Row) -> pb::Route {
@@ -154,5 +220,57 @@ fn shown(row: Row) -> pb::Route {
         generation: row.generation,
         site: row.site,
         environment: row.environment,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(host: &str, epoch: i32, version: i64) -> Row {
+        Row {
+            host: host.to_owned(),
+            environment_id: None,
+            site: String::new(),
+            environment: String::new(),
+            epoch,
+            version,
+            generation: 0,
+            releases: Vec::new(),
+            assets_of: Vec::new(),
+            rolling: false,
+            rolled_edges: Vec::new(),
+            waiting_edges: Vec::new(),
+            noindex: false,
+        }
+    }
+
+    #[test]
+    fn a_database_that_was_set_back_has_less_than_what_is_known() {
+        let known = [row("a", 1, 9), row("b", 1, 2), row("c", 1, 1)];
+        let known: HashMap<_, _> = known
+            .into_iter()
+            .map(|row| (row.host.clone(), Arc::new(shown(row))))
+            .collect();
+        let hosts = |rows: &[Row], is_whole: bool| {
+            let mut hosts: Vec<String> = ahead(&known, rows, is_whole)
+                .into_iter()
+                .map(|one| one.host)
+                .collect();
+            hosts.sort_unstable();
+            hosts
+        };
+        let set_back = [row("a", 1, 7), row("b", 1, 2)];
+        assert_eq!(hosts(&set_back, true), ["a", "c"]);
+        // What did not change since the last look is not among its rows.
+        assert_eq!(hosts(&set_back, false), ["a"]);
+        let on = [
+            row("a", 2, 1),
+            row("b", 1, 3),
+            row("c", 1, 1),
+            row("d", 1, 1),
+        ];
+        assert_eq!(hosts(&on, true), [""; 0]);
+        assert_eq!(hosts(&[], false), [""; 0]);
     }
 }

@@ -36,10 +36,10 @@ pub(crate) async fn create(
 ) -> Result<Reply<pb::Environment>, Error> {
     let mut tx = ctx.begin().await.map_err(Error::Begin)?;
     let now = tx.read_clock().await.map_err(Error::LockLane)?;
+    let site = super::find(&mut tx, &cmd.site, caller).await?;
     if let Some(before) = idempotency::replay(&mut tx, key.as_ref()).await? {
         return Ok(Reply::replayed(before));
     }
-    let site = super::find(&mut tx, &cmd.site, caller).await?;
     let id = EnvironmentId::new();
     let new = NewEnvironment {
         id,
@@ -114,8 +114,10 @@ pub(crate) async fn update(
         return Ok(Reply::replayed(before));
     }
     let now = tx.now();
-    let policy = cmd.policy.as_ref().unwrap_or(&found.policy);
-    let pushes = cmd.pushes.as_ref().unwrap_or(&found.pushes);
+    // Read again: only now nobody else changes it.
+    let before = store::load_environment(&mut tx, found.id).await?;
+    let policy = cmd.policy.as_ref().unwrap_or(&before.policy);
+    let pushes = cmd.pushes.as_ref().unwrap_or(&before.pushes);
     store::save_rules(&mut tx, found.id, policy, pushes).await?;
     lane::grant(ctx, &mut tx, &mut lane).await?;
     let after = store::load_environment(&mut tx, found.id).await?;

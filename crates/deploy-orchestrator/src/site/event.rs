@@ -107,3 +107,14 @@ pub(crate) fn closed(config: &Config, one: &Environment, actor: &str, reason: &s
 pub(crate) fn reopened(config: &Config, one: &Environment, actor: &str, reason: &str) -> Fact {
     changed(config, one, "deploy.environment.reopened.v1", actor, reason)
 }
+
+/// Routes of the environment were not what they should be, and are corrected.
+pub(crate) fn drifted(config: &Config, one: &Environment, reason: &str) -> Fact {
+    changed(
+        config,
+        one,
+        "deploy.environment.drifted.v1",
+        "system",
+        reason,
+    )
+}

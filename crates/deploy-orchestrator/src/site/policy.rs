@@ -61,7 +61,7 @@ pub(crate) struct Policy {
     pub(crate) min_edges: i32,
     /// Releases that stay restorable.
     pub(crate) keep_releases: i32,
-    /// How long a push waits for its content.
+    /// How long a deployment waits for its content.
     #[serde(rename = "content_deadline_ms", with = "duration")]
     pub(crate) content_deadline: Duration,
 }

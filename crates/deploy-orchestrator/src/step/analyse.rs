@@ -18,7 +18,10 @@ use crate::{
     blocker::{self, Blocker},
     ctx::{Ctx, Tx},
     deployment::{Deployment, Error, state::Cause},
-    site::{host, policy::OnNoEvidence},
+    site::{
+        host,
+        policy::{OnNoEvidence, Policy},
+    },
     traffic,
 };
 
@@ -76,7 +79,7 @@ pub(super) async fn turn(
     let interval_ms = i64::try_from(step.interval.as_millis()).unwrap_or(i64::MAX);
     if memory.began_ms == 0 {
         begin(&mut memory, now_ms, candidate.counted, stable.counted);
-        let forecast = forecast(deployment, step, stable.rate + candidate.rate);
+        let forecast = forecast(&deployment.policy, step, stable.rate + candidate.rate);
         return Ok(wait(now, step, &memory, step.interval, forecast));
     }
     let left_ms = memory
@@ -87,18 +90,15 @@ pub(super) async fn turn(
         let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(0));
         return Ok(wait(now, step, &memory, left, step.message.clone()));
     }
-    let seen = (
-        since(candidate.counted, memory.candidate),
-        since(stable.counted, memory.stable),
-    );
     let sampled = [candidate.sampled_ms, stable.sampled_ms]
         .into_iter()
         .flatten()
         .any(|at| at > memory.began_ms);
-    let verdict = judge(seen.0, seen.1, sampled, deployment.policy.min_requests);
-    let words = evidence(verdict, seen.0, seen.1);
-    begin(&mut memory, now_ms, candidate.counted, stable.counted);
-    Ok(conclude(now, deployment, step, memory, verdict, words))
+    let policy = &deployment.policy;
+    let counted = (candidate.counted, stable.counted);
+    let (verdict, words) = judged(&memory, counted, sampled, policy.min_requests);
+    begin(&mut memory, now_ms, counted.0, counted.1);
+    Ok(conclude(now, policy, step, memory, verdict, words))
 }
 
 fn begin(memory: &mut Memory, now_ms: i64, candidate: Counted, stable: Counted) {
@@ -107,17 +107,37 @@ fn begin(memory: &mut Memory, now_ms: i64, candidate: Counted, stable: Counted) 
     memory.stable = [stable.requests, stable.failed];
 }
 
-fn since(now: Counted, before: [i64; 2]) -> Counted {
+/// The verdict on an interval of the candidate and of what is stable, and its evidence in words.
+fn judged(
+    memory: &Memory,
+    (candidate, stable): (Counted, Counted),
+    sampled: bool,
+    min_requests: i32,
+) -> (Verdict, String) {
+    let counted = since(candidate, memory.candidate).zip(since(stable, memory.stable));
+    if sampled && counted.is_none() {
+        let words = "not enough data: what was counted before was forgotten meanwhile";
+        return (Verdict::NotEnoughData, words.to_owned());
+    }
+    let (candidate, stable) = counted.unwrap_or_default();
+    let verdict = judge(candidate, stable, sampled, min_requests);
+    (verdict, evidence(verdict, candidate, stable))
+}
+
+/// What was counted since; none when less is known now than then: counters of an edge's earlier boot
+/// are forgotten a day after it ended, and a difference to them tells nothing.
+fn since(now: Counted, before: [i64; 2]) -> Option<Counted> {
     let [requests, failed] = before;
-    Counted {
+    let counted = Counted {
         requests: now.requests - requests,
         failed: now.failed - failed,
-    }
+    };
+    (counted.requests >= 0 && counted.failed >= 0).then_some(counted)
 }
 
 fn conclude(
     now: Moment,
-    deployment: &Deployment,
+    policy: &Policy,
     step: &Step,
     mut memory: Memory,
     verdict: Verdict,
@@ -136,20 +156,15 @@ fn conclude(
             memory.empty += 1;
             memory.bad = 0;
             if memory.empty >= EMPTY_IN_A_ROW {
-                return without_evidence(deployment, step, memory, words);
+                return without_evidence(policy, step, memory, words);
             }
         }
     }
     wait(now, step, &memory, step.interval, words)
 }
 
-fn without_evidence(
-    deployment: &Deployment,
-    step: &Step,
-    mut memory: Memory,
-    words: String,
-) -> Outcome {
-    match deployment.policy.on_no_evidence {
+fn without_evidence(policy: &Policy, step: &Step, mut memory: Memory, words: String) -> Outcome {
+    match policy.on_no_evidence {
         OnNoEvidence::Advance => {
             Outcome::done(format!("{words}; goes on by our own fetches (synthetic)"))
         }
@@ -168,7 +183,7 @@ fn without_evidence(
                     message: format!("{words}; the policy waits for a person"),
                     action: format!(
                         "candlefish advance {} {} (goes on) or candlefish cancel {}",
-                        deployment.id, step.ord, deployment.id
+                        step.deployment_id, step.ord, step.deployment_id
                     ),
                 }),
                 message: words,
@@ -204,9 +219,9 @@ fn wait(now: Moment, step: &Step, memory: &Memory, left: Duration, message: Stri
     clippy::cast_sign_loss,
     reason = "a forecast in whole seconds of rates and counts far below 2^52"
 )]
-fn forecast(deployment: &Deployment, step: &Step, rate: f64) -> String {
+fn forecast(policy: &Policy, step: &Step, rate: f64) -> String {
     let share = f64::from(step.weight) / 100.0;
-    let needed = f64::from(deployment.policy.min_requests);
+    let needed = f64::from(policy.min_requests);
     if rate * share <= 0.0 {
         return format!(
             "no traffic now: needs {needed} requests at {} %, or three intervals of {}",
@@ -239,3 +254,6 @@ fn evidence(verdict: Verdict, candidate: Counted, stable: Counted) -> String {
         Verdict::ProviderDown => "provider down: no edge sent traffic samples".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -233,12 +233,14 @@ async fn still_waiting(
             deployment.id = %deployment.id, edges = ?not.behind, "edges are set aside: {reason}"
         );
     }
-    let message = if not.live < not.needed {
+    let blocker = if not.live < not.needed {
         few(not.live, not.needed)
     } else {
-        format!("waiting for {}", not.behind.join(", "))
+        let message = format!("waiting for {}", not.behind.join(", "));
+        blocked("platform", message)
     };
-    let blocker = (waited >= NAMED_AFTER).then(|| blocked(&message));
+    let message = blocker.message.clone();
+    let blocker = (waited >= NAMED_AFTER).then_some(blocker);
     // An edge's report wakes the step at once; the poll only covers a report that another replica got.
     let again_in = (waited / 4).clamp(Duration::from_millis(100), Duration::from_millis(500));
     Ok(Outcome::Wait(Wait {
@@ -252,26 +254,27 @@ async fn still_waiting(
 
 /// A step that needs live edges and found too few waits for them: that is no fault of the release.
 pub(super) fn too_few(live: usize, needed: usize, step: &Step) -> Outcome {
-    let message = few(live, needed);
+    let blocker = few(live, needed);
     Outcome::Wait(Wait {
         again_in: Duration::from_millis(500),
         on_edges: true,
-        blocker: Some(blocked(&message)),
-        message,
+        message: blocker.message.clone(),
+        blocker: Some(blocker),
         detail: step.detail.clone(),
     })
 }
 
-fn few(live: usize, needed: usize) -> String {
-    format!("{live} live edges, {needed} needed")
+/// That there are enough edges is for people to see to.
+fn few(live: usize, needed: usize) -> Blocker {
+    blocked("admin", format!("{live} live edges, {needed} needed"))
 }
 
-fn blocked(message: &str) -> Blocker {
+fn blocked(owner: &'static str, message: String) -> Blocker {
     Blocker {
         kind: blocker::Kind::Edge,
         until: None,
-        owner: "platform",
-        message: message.to_owned(),
+        owner,
+        message,
         action: "candlefish edges".to_owned(),
     }
 }

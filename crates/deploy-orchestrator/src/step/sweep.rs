@@ -4,6 +4,7 @@
 use candlefish_ids::{DeploymentId, EnvironmentId};
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::worker::chain;
 use crate::{
@@ -36,17 +37,7 @@ pub(crate) async fn run(ctx: Ctx, stopping: CancellationToken) {
 
 /// One sweep.
 pub(crate) async fn sweep(ctx: &Ctx) -> Result<(), Error> {
-    let mut conn = ctx.pool.acquire().await?;
-    let late = list_late(&mut conn).await?;
-    drop(conn);
-    // One lane that cannot be moved must not keep the others.
-    for (environment, deployment) in late {
-        if let Err(error) = end_late(ctx, environment, deployment).await {
-            tracing::warn!(
-                deployment.id = %deployment, error = %chain(&error), "a passed deadline did not end it"
-            );
-        }
-    }
+    end_all_late(ctx).await?;
     if let Err(error) = stop::lift::end_expired(ctx).await {
         tracing::warn!(error = %chain(&error), "a stop whose time has passed did not end");
     }
@@ -82,6 +73,28 @@ async fn grant(ctx: &Ctx, environment: EnvironmentId) -> Result<(), Error> {
     Ok(ctx.commit(tx).await?)
 }
 
+/// Ends all that is late, however many cannot be ended: none of these may keep the others.
+async fn end_all_late(ctx: &Ctx) -> Result<(), Error> {
+    let mut tried = Vec::new();
+    loop {
+        let mut conn = ctx.pool.acquire().await?;
+        let late = list_late(&mut conn, &tried).await?;
+        drop(conn);
+        if late.is_empty() {
+            return Ok(());
+        }
+        for (environment, deployment) in late {
+            if let Err(error) = end_late(ctx, environment, deployment).await {
+                tracing::warn!(
+                    deployment.id = %deployment, error = %chain(&error),
+                    "a passed deadline did not end it"
+                );
+            }
+            tried.push(deployment.uuid());
+        }
+    }
+}
+
 async fn end_late(ctx: &Ctx, environment: EnvironmentId, id: DeploymentId) -> Result<(), Error> {
     let mut tx = ctx.begin().await.map_err(Error::Begin)?;
     let mut lane = lane::store::lock(&mut tx, environment).await?;
@@ -100,12 +113,17 @@ async fn end_late(ctx: &Ctx, environment: EnvironmentId, id: DeploymentId) -> Re
     Ok(ctx.commit(tx).await?)
 }
 
+/// Deployments whose deadline has passed and that were not tried yet, the longest overdue first.
 async fn list_late(
     conn: &mut PgConnection,
+    tried: &[Uuid],
 ) -> Result<Vec<(EnvironmentId, DeploymentId)>, sqlx::Error> {
     let rows = sqlx::query!(
         "SELECT environment_id, id FROM deployment
-         WHERE state IN ('running', 'waiting') AND deadline_at < (SELECT clock()) LIMIT 100"
+         WHERE state IN ('running', 'waiting') AND deadline_at < (SELECT clock())
+           AND id <> ALL($1)
+         ORDER BY deadline_at LIMIT 100",
+        tried
     )
     .fetch_all(conn)
     .await?;

@@ -88,10 +88,7 @@ pub(super) async fn run(
     if live.len() < needed {
         return Ok(edges::too_few(live.len(), needed, step));
     }
-    let redirects = manifest
-        .entries()
-        .iter()
-        .any(|entry| entry.path == "_redirects");
+    let redirects = has_redirects(&manifest);
     for edge in &live {
         let look = Look {
             http,
@@ -179,6 +176,11 @@ async fn load_manifest(ctx: &Ctx, deployment: &Deployment) -> Result<Manifest, T
 fn served(manifest: &Manifest) -> impl Iterator<Item = &Entry> {
     let rules = |entry: &&Entry| !matches!(entry.path.as_str(), "_redirects" | "_headers");
     manifest.entries().iter().filter(rules)
+}
+
+/// Whether the release may answer a page's address with a redirect.
+fn has_redirects(manifest: &Manifest) -> bool {
+    manifest.get("_redirects").is_some()
 }
 
 /// The first page was asked for by its short address as well, and counts once.
@@ -325,3 +327,6 @@ fn encoded(path: &str) -> String {
             text
         })
 }
+
+#[cfg(test)]
+mod tests;

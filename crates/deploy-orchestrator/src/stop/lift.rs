@@ -30,14 +30,14 @@ pub(crate) async fn lift(
     let mut tx = ctx.begin().await?;
     store::close_gate(&mut tx).await?;
     let now = tx.read_clock().await?;
-    if let Some(before) = idempotency::replay(&mut tx, key.as_ref()).await? {
-        return Ok(Reply::replayed(before));
-    }
     let found = store::find(&mut tx, cmd.id).await?;
     let seen = found.filter(|stop| stop.site.is_empty() || caller.sees(&stop.site));
     let stop = seen.ok_or(Error::Unknown(cmd.id))?;
     if stop.site.is_empty() && !caller.sites.is_empty() {
         return Err(Error::OutsideSites);
+    }
+    if let Some(before) = idempotency::replay(&mut tx, key.as_ref()).await? {
+        return Ok(Reply::replayed(before));
     }
     if let Some(End { at, by, .. }) = stop.end {
         return Err(Error::Ended {

@@ -81,7 +81,8 @@ pub(crate) async fn sum(
     })
 }
 
-/// Forgets counters that nothing has added to for a day, the oldest first; answers how many.
+/// Forgets counters that nothing has added to for a day, the oldest first; answers how many. A sum can
+/// therefore fall: who compares two of them begins anew then.
 pub(crate) async fn forget_old(pool: &PgPool) -> Result<u64, sqlx::Error> {
     // One that is added to meanwhile has moved, and stays. The list is found by the index over `at`.
     let done = sqlx::query!(

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use candlefish_clock::Moment;
 use candlefish_ids::{DeploymentId, ReleaseId};
 use jiff_sqlx::Timestamp;
+use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -42,14 +43,12 @@ pub(crate) async fn lock_each(
 /// A new deployment, and the trace context of the request that asked for it.
 pub(crate) type Asked<'a> = (&'a Deployment, String);
 
-/// Writes new deployments, admitted in this order.
+/// Writes new deployments, admitted in this order. One that no push made, and whose content is not
+/// whole, waits for it as long as its policy lets a push wait.
 pub(crate) async fn insert_each(
     conn: &mut PgConnection,
     asked: &[Asked<'_>],
 ) -> Result<(), sqlx::Error> {
-    let json = |value: serde_json::Result<serde_json::Value>| {
-        value.expect("strategy and policy have only text keys")
-    };
     let uuids = |of: fn(&Deployment) -> Uuid| -> Vec<Uuid> {
         asked.iter().map(|(one, _)| of(one)).collect()
     };
@@ -59,48 +58,51 @@ pub(crate) async fn insert_each(
     let texts = |of: fn(&Deployment) -> &str| -> Vec<String> {
         asked.iter().map(|(one, _)| of(one).to_owned()).collect()
     };
-    let created_at: Vec<Timestamp> = asked
-        .iter()
-        .map(|(one, _)| stored(one.created_at))
-        .collect();
-    let strategies: Vec<_> = asked
-        .iter()
-        .map(|(one, _)| json(serde_json::to_value(&one.strategy)))
-        .collect();
-    let policies: Vec<_> = asked
-        .iter()
-        .map(|(one, _)| json(serde_json::to_value(&one.policy)))
-        .collect();
+    let moments = |of: fn(&Deployment) -> Moment| -> Vec<Timestamp> {
+        asked.iter().map(|(one, _)| stored(of(one))).collect()
+    };
+    let jsons = |of: fn(&Deployment) -> serde_json::Result<Value>| -> Vec<Value> {
+        let values = asked.iter().map(|(one, _)| of(one));
+        values
+            .map(|value| value.expect("strategy and policy have only text keys"))
+            .collect()
+    };
     let parents: Vec<String> = asked.iter().map(|(_, parent)| parent.clone()).collect();
     sqlx::query!(
         "INSERT INTO deployment (id, site_id, environment_id, release_id, kind, strategy, policy,
              state, message, created_at, created_by, retry_of, leaves_release_id, reason,
-             trace_id, span_id, request_traceparent)
+             trace_id, span_id, request_traceparent, content_until)
          SELECT id, site_id, environment_id, release_id, kind, strategy, policy, 'pending', message,
-             created_at, created_by, retry_of, leaves_release_id, reason, trace_id, span_id, parent
+             created_at, created_by, retry_of, leaves_release_id, reason, trace_id, span_id, parent,
+             CASE WHEN (SELECT r.state FROM release r WHERE r.id = n.release_id) <> 'sealed'
+                  AND (SELECT t.id FROM trigger t
+                       WHERE t.deployment_id = n.id AND t.outcome = 'created' LIMIT 1) IS NULL
+             THEN n.content_until END
          FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::jsonb[],
                      $7::jsonb[], $8::text[], $9::timestamptz[], $10::text[], $11::uuid[],
-                     $12::uuid[], $13::text[], $14::text[], $15::text[], $16::text[])
+                     $12::uuid[], $13::text[], $14::text[], $15::text[], $16::text[],
+                     $17::timestamptz[])
               WITH ORDINALITY AS n (id, site_id, environment_id, release_id, kind, strategy, policy,
                      message, created_at, created_by, retry_of, leaves_release_id, reason, trace_id,
-                     span_id, parent, place)
+                     span_id, parent, content_until, place)
          ORDER BY place",
         &uuids(|one| one.id.uuid()),
         &uuids(|one| one.site_id.uuid()),
         &uuids(|one| one.environment_id.uuid()),
         &uuids(|one| one.release_id.uuid()),
         &texts(|one| one.kind.word()),
-        &strategies,
-        &policies,
+        &jsons(|one| serde_json::to_value(&one.strategy)),
+        &jsons(|one| serde_json::to_value(&one.policy)),
         &texts(|one| &one.message),
-        &created_at as _,
+        &moments(|one| one.created_at) as _,
         &texts(|one| &one.created_by),
         &options(|one| one.retry_of.map(DeploymentId::uuid)) as _,
         &options(|one| one.leaves_release_id.map(ReleaseId::uuid)) as _,
         &texts(|one| &one.reason),
         &texts(|one| &one.trace_id),
         &texts(|one| &one.span_id),
-        &parents
+        &parents,
+        &moments(|one| one.created_at.plus(one.policy.content_deadline)) as _
     )
     .execute(conn)
     .await?;

@@ -1,0 +1,196 @@
+//! What is known of an edge on its stream, and whether that is enough for it to join; pure.
+
+use std::{collections::HashMap, sync::Arc};
+
+use candlefish_clock::Moment;
+use candlefish_proto::deploy as pb;
+
+use crate::route::table::{Routes, Seen};
+
+type Version = (i32, i64);
+
+/// What is known of the edge on this stream.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) edge: String,
+    pub(super) boot: String,
+    pub(super) address: String,
+    /// What it holds, or was sent.
+    sent: HashMap<String, Version>,
+    held: HashMap<String, Version>,
+    /// The epoch that holds. What an edge holds of one before may be another fact.
+    epoch: i32,
+    /// Environment routes that were current when the stream began, and must be applied to join; then
+    /// once more those that changed until it had applied them. What goes on changing is waited for by
+    /// the deployments that change it.
+    to_join: HashMap<String, Version>,
+    to_join_renewed: bool,
+    pub(super) joined: bool,
+    pub(super) caught_up: bool,
+    /// When the reconciler wanted it to be sent again what it lacks, as far as that was done.
+    resent_at: Option<Moment>,
+}
+
+impl Known {
+    /// A stream begins: nothing of one before counts.
+    pub(super) fn begun(report: &pb::WatchRoutesRequest, seen: &Seen) -> Self {
+        Self {
+            edge: report.edge.clone(),
+            boot: report.boot.clone(),
+            address: report.address.clone(),
+            epoch: seen.epoch,
+            to_join: of_environments(&seen.routes),
+            ..Self::default()
+        }
+    }
+
+    /// The edge tells what it holds.
+    pub(super) fn take(&mut self, held: &[pb::HeldRoute]) {
+        for one in held {
+            let version = (one.epoch, one.version);
+            self.held.insert(one.host.clone(), version);
+            self.sent.insert(one.host.clone(), version);
+        }
+    }
+
+    /// A new epoch may have begun.
+    pub(super) fn learn(&mut self, epoch: i32) {
+        self.epoch = self.epoch.max(epoch);
+    }
+
+    /// The reconciler wants it to be sent again what it lacks: what it was sent is forgotten, and all
+    /// that it holds is to be written down anew.
+    pub(super) fn resend(&mut self, asked_at: Option<Moment>) -> Option<Vec<pb::HeldRoute>> {
+        if asked_at <= self.resent_at {
+            return None;
+        }
+        self.resent_at = asked_at;
+        self.sent.clone_from(&self.held);
+        let held = self
+            .held
+            .iter()
+            .map(|(host, (epoch, version))| pb::HeldRoute {
+                host: host.clone(),
+                epoch: *epoch,
+                version: *version,
+            });
+        Some(held.collect())
+    }
+
+    /// It neither holds the route at its version nor was sent it.
+    pub(super) fn lacks(&self, route: &pb::Route) -> bool {
+        let sent = self.sent.get(&route.host);
+        sent.is_none_or(|version| *version < (route.epoch, route.version))
+    }
+
+    /// These were sent.
+    pub(super) fn sent(&mut self, routes: &[&Arc<pb::Route>]) {
+        for route in routes {
+            self.sent
+                .insert(route.host.clone(), (route.epoch, route.version));
+        }
+    }
+
+    /// It applied all that it must, to join for the first time or, set aside, again.
+    pub(super) fn joins(&mut self, seen: &Seen, is_aside: bool) -> bool {
+        if !seen.sees || (self.joined && !is_aside) {
+            return false;
+        }
+        self.learn(seen.epoch);
+        if self.joined {
+            // All that is current now, releases' own addresses as well: what it was set aside for may
+            // be one of them.
+            self.to_join = seen
+                .routes
+                .values()
+                .map(|route| version_of(route))
+                .collect();
+        }
+        if !self.applied_to_join() {
+            return false;
+        }
+        if !self.joined && !self.to_join_renewed {
+            // Staging all of a platform takes minutes, in which other releases go live.
+            self.to_join = of_environments(&seen.routes);
+            self.to_join_renewed = true;
+        }
+        self.applied_to_join()
+    }
+
+    fn applied_to_join(&self) -> bool {
+        self.to_join.iter().all(|(host, wanted)| {
+            let held = self.held.get(host);
+            held.is_some_and(|held| held >= wanted && held.0 >= self.epoch)
+        })
+    }
+}
+
+fn of_environments(routes: &Routes) -> HashMap<String, Version> {
+    let of_environments = routes
+        .values()
+        .filter(|route| !route.environment_id.is_empty());
+    of_environments.map(|route| version_of(route)).collect()
+}
+
+fn version_of(route: &pb::Route) -> (String, Version) {
+    (route.host.clone(), (route.epoch, route.version))
+}
+
+#[cfg(test)]
+mod tests {
+    use candlefish_clock::ManualClock;
+
+    use super::*;
+
+    /// One route of an environment at this version.
+    fn seen(epoch: i32, version: i64) -> Seen {
+        let route = pb::Route {
+            host: "docs.localhost".to_owned(),
+            environment_id: "env_x".to_owned(),
+            epoch,
+            version,
+            ..pb::Route::default()
+        };
+        let routes = HashMap::from([(route.host.clone(), Arc::new(route))]);
+        Seen {
+            routes: Arc::new(routes),
+            epoch,
+            sees: true,
+        }
+    }
+
+    fn held(epoch: i32, version: i64) -> [pb::HeldRoute; 1] {
+        [pb::HeldRoute {
+            host: "docs.localhost".to_owned(),
+            epoch,
+            version,
+        }]
+    }
+
+    #[test]
+    fn an_edge_joins_with_what_is_of_the_epoch_that_holds() {
+        let mut known = Known::begun(&pb::WatchRoutesRequest::default(), &seen(1, 7));
+        known.take(&held(1, 9));
+        known.learn(2);
+        assert!(!known.joins(&seen(1, 7), false));
+        assert!(!known.joins(&seen(2, 8), false));
+        known.take(&held(2, 8));
+        assert!(known.joins(&seen(2, 8), false));
+    }
+
+    #[test]
+    fn what_was_sent_and_not_applied_is_sent_again_once_it_is_asked_for() {
+        let mut known = Known::begun(&pb::WatchRoutesRequest::default(), &seen(1, 7));
+        known.take(&held(1, 6));
+        let newer = seen(1, 7);
+        let newer: Vec<_> = newer.routes.values().collect();
+        assert!(known.lacks(newer[0]));
+        known.sent(&newer);
+        assert!(!known.lacks(newer[0]));
+        assert_eq!(known.resend(None), None);
+        let asked_at = Some(ManualClock::at_second(1).now());
+        assert_eq!(known.resend(asked_at).as_deref(), Some(&held(1, 6)[..]));
+        assert!(known.lacks(newer[0]));
+        assert_eq!(known.resend(asked_at), None);
+    }
+}

@@ -1,0 +1,218 @@
+use candlefish_clock::ManualClock;
+use candlefish_ids::{DeploymentId, StepId};
+
+use super::*;
+use crate::{
+    deployment::plan::StepKind,
+    site::policy::OnNoEvidence::{Advance, Return, Wait as Person},
+    step::verdict::Verdict::{Fail, NotEnoughData, Pass, ProviderDown},
+};
+
+const ENOUGH: i32 = 50;
+
+fn step() -> Step {
+    Step {
+        id: StepId::new(),
+        deployment_id: DeploymentId::new(),
+        ord: 5,
+        kind: StepKind::Analyse,
+        weight: 10,
+        interval: Duration::from_secs(30),
+        is_undo: false,
+        attempt: 0,
+        lost_leases: 0,
+        started_at: None,
+        detail: serde_json::Value::Null,
+        message: String::new(),
+    }
+}
+
+/// What an analysis comes to that is told these verdicts one after the other; all but the last one
+/// must leave it open.
+fn told(on_no_evidence: OnNoEvidence, verdicts: &[Verdict]) -> Outcome {
+    let policy = Policy {
+        on_no_evidence,
+        ..Policy::default()
+    };
+    let now = ManualClock::at_second(1_000).now();
+    let mut step = step();
+    let next = |step: &Step, verdict: &Verdict| {
+        let memory = serde_json::from_value(step.detail.clone()).unwrap_or_default();
+        let words = format!("{verdict:?}");
+        conclude(now, &policy, step, memory, *verdict, words)
+    };
+    let (last, before) = verdicts.split_last().unwrap();
+    for verdict in before {
+        let Outcome::Wait(wait) = next(&step, verdict) else {
+            panic!("{verdict:?} of {verdicts:?} ended it");
+        };
+        step.detail = wait.detail;
+    }
+    next(&step, last)
+}
+
+/// What keeps it, when it goes on.
+fn kept(outcome: Outcome) -> blocker::Kind {
+    match outcome {
+        Outcome::Wait(wait) => wait.blocker.unwrap().kind,
+        ended => panic!("{ended:?}"),
+    }
+}
+
+fn counted(requests: i64, failed: i64) -> Counted {
+    Counted { requests, failed }
+}
+
+fn memory(candidate: Counted, stable: Counted) -> Memory {
+    let mut memory = Memory::default();
+    begin(&mut memory, 1, candidate, stable);
+    memory
+}
+
+#[test]
+fn the_first_good_interval_passes_also_after_a_bad_one() {
+    let passed = Outcome::done("Pass");
+    let befores: [&[Verdict]; 3] = [&[], &[Fail], &[NotEnoughData, ProviderDown, Fail]];
+    for before in befores {
+        let verdicts = [before, &[Pass]].concat();
+        assert_eq!(told(Advance, &verdicts), passed, "{verdicts:?}");
+    }
+}
+
+#[test]
+fn two_bad_intervals_in_a_row_blame_the_release() {
+    let blamed = Outcome::failed(Cause::Verdict, "Fail");
+    assert_eq!(told(Advance, &[Fail, Fail]), blamed);
+    assert_eq!(told(Person, &[NotEnoughData, Fail, Fail]), blamed);
+    assert_eq!(kept(told(Advance, &[Fail])), blocker::Kind::Timer);
+}
+
+#[test]
+fn bad_intervals_with_an_empty_one_between_are_not_in_a_row() {
+    for empty in [NotEnoughData, ProviderDown] {
+        let parted = told(Return, &[Fail, empty, Fail]);
+        assert_eq!(kept(parted), blocker::Kind::Timer, "{empty:?}");
+        let blamed = told(Return, &[Fail, empty, Fail, Fail]);
+        assert_eq!(blamed, Outcome::failed(Cause::Verdict, "Fail"));
+    }
+}
+
+#[test]
+fn three_empty_intervals_in_a_row_leave_it_to_the_policy() {
+    let empty = [NotEnoughData, ProviderDown, NotEnoughData];
+    let advanced = "NotEnoughData; goes on by our own fetches (synthetic)";
+    assert_eq!(told(Advance, &empty), Outcome::done(advanced));
+    // Nothing speaks against the release, so it is not rejected.
+    let returned = Outcome::failed(Cause::Deadline, "NotEnoughData");
+    assert_eq!(told(Return, &empty), returned);
+    assert_eq!(kept(told(Person, &empty)), blocker::Kind::Evidence);
+}
+
+#[test]
+fn empty_intervals_with_a_bad_one_between_are_not_in_a_row() {
+    for policy in [Advance, Return, Person] {
+        let parted = [
+            NotEnoughData,
+            NotEnoughData,
+            Fail,
+            ProviderDown,
+            ProviderDown,
+        ];
+        assert_eq!(kept(told(policy, &parted)), blocker::Kind::Timer);
+    }
+}
+
+#[test]
+fn what_waits_for_a_person_goes_on_by_evidence_that_comes_later() {
+    let empty = [NotEnoughData; 3];
+    let verdicts = [&empty[..], &[Pass]].concat();
+    assert_eq!(told(Person, &verdicts), Outcome::done("Pass"));
+    let verdicts = [&empty[..], &[Fail, Fail]].concat();
+    let blamed = Outcome::failed(Cause::Verdict, "Fail");
+    assert_eq!(told(Person, &verdicts), blamed);
+}
+
+#[test]
+fn only_what_was_counted_in_the_interval_is_judged() {
+    let memory = memory(counted(1_000, 900), counted(10_000, 0));
+    let now = (counted(1_100, 900), counted(11_000, 0));
+    let (verdict, words) = judged(&memory, now, true, ENOUGH);
+    assert_eq!(verdict, Pass, "{words}");
+    let now = (counted(1_100, 950), counted(11_000, 0));
+    let (verdict, words) = judged(&memory, now, true, ENOUGH);
+    assert_eq!(verdict, Fail, "{words}");
+    assert_eq!(
+        words,
+        "fail: candidate 100 requests, 50.0 % failed · stable 1000, 0.0 %"
+    );
+}
+
+#[test]
+fn counters_that_were_forgotten_blame_nobody_and_the_next_interval_is_judged() {
+    let before = (counted(0, 0), counted(100_000, 2_000));
+    // 2 % of both failed; without the edge's earlier boot stable has less than it began with.
+    let now = (counted(100, 2), counted(1_000, 20));
+    let mut memory = memory(before.0, before.1);
+    let (verdict, words) = judged(&memory, now, true, ENOUGH);
+    assert_eq!(verdict, NotEnoughData, "{words}");
+    assert!(words.contains("forgotten"), "{words}");
+    begin(&mut memory, 2, now.0, now.1);
+    let next = (counted(200, 4), counted(2_000, 40));
+    assert_eq!(judged(&memory, next, true, ENOUGH).0, Pass);
+    let next = (counted(200, 52), counted(2_000, 40));
+    assert_eq!(judged(&memory, next, true, ENOUGH).0, Fail);
+}
+
+#[test]
+fn either_counter_of_either_release_tells_that_some_were_forgotten() {
+    let before = counted(100, 50);
+    let more = counted(300, 50);
+    for less in [counted(99, 50), counted(300, 49)] {
+        for now in [(less, more), (more, less)] {
+            let judged = judged(&memory(before, before), now, true, ENOUGH);
+            assert_eq!(judged.0, NotEnoughData, "{now:?}");
+        }
+    }
+    let judged = judged(&memory(before, before), (more, more), true, ENOUGH);
+    assert_eq!(judged.0, Pass);
+}
+
+#[test]
+fn without_a_sample_the_source_is_down_whatever_was_counted() {
+    for now in [counted(200, 150), counted(0, 0)] {
+        let memory = memory(counted(100, 50), counted(100, 50));
+        let judged = judged(&memory, (now, now), false, ENOUGH);
+        let words = "provider down: no edge sent traffic samples".to_owned();
+        assert_eq!(judged, (ProviderDown, words));
+    }
+}
+
+#[test]
+fn too_few_requests_say_how_many_there_were() {
+    let memory = memory(counted(0, 0), counted(0, 0));
+    let now = (counted(49, 49), counted(1_000, 0));
+    let words = "not enough data: candidate 49 requests, 100.0 % failed · stable 1000, 0.0 %";
+    assert_eq!(
+        judged(&memory, now, true, ENOUGH),
+        (NotEnoughData, words.to_owned())
+    );
+}
+
+#[test]
+fn a_forecast_says_how_long_a_judgement_takes_at_this_traffic() {
+    let said = |rate| forecast(&Policy::default(), &step(), rate);
+    assert_eq!(
+        said(0.0),
+        "no traffic now: needs 50 requests at 10 %, or three intervals of 30 s"
+    );
+    // A tenth of it: 50 requests at one a second.
+    assert_eq!(
+        said(10.0),
+        "at 10.0 requests/s a judgement needs about 50 s"
+    );
+    // Never less than an interval.
+    assert_eq!(
+        said(1_000.0),
+        "at 1000.0 requests/s a judgement needs about 30 s"
+    );
+}

@@ -1,0 +1,173 @@
+use std::collections::BTreeSet;
+
+use axum::Router;
+
+use super::*;
+
+/// A release of these files; each says its own path.
+fn release(paths: &[&str]) -> Manifest {
+    let entries = paths.iter().map(|path| Entry {
+        path: (*path).to_owned(),
+        digest: digest_of(path.as_bytes()),
+        size: u64::try_from(path.len()).unwrap(),
+        content_type: "text/html".to_owned(),
+    });
+    Manifest::build(entries.collect(), &Limits::default()).unwrap()
+}
+
+/// A release of a first page and of others, so many in all.
+fn pages(count: usize) -> Manifest {
+    let others: Vec<String> = (1..count).map(|number| format!("{number}.html")).collect();
+    let mut paths: Vec<&str> = others.iter().map(String::as_str).collect();
+    paths.push("index.html");
+    release(&paths)
+}
+
+/// The files of a sample, without the first page by its short address.
+fn files(sample: &[Wanted]) -> BTreeSet<&str> {
+    sample.iter().skip(1).map(|one| one.path.as_str()).collect()
+}
+
+#[test]
+fn the_first_page_is_in_every_sample_by_its_short_address() {
+    for count in [1, 2, 500] {
+        let release = pages(count);
+        for (limit, seed) in [(1, 0), (20, 7), (200, u128::MAX)] {
+            let sample = sample(&release, limit, seed);
+            assert_eq!(sample[0].path, "");
+            assert_eq!(sample[0].digest, digest_of(b"index.html"));
+        }
+    }
+}
+
+#[test]
+fn without_a_first_page_no_answer_is_right() {
+    let sample = sample(&release(&["about.html"]), ALL_UP_TO, 0);
+    assert_eq!((sample.len(), &*sample[0].path), (2, ""));
+    assert_eq!(sample[0].digest, digest_of(b""));
+}
+
+#[test]
+fn a_sample_has_its_size_and_no_file_twice() {
+    for (count, limit, size) in [
+        (1, 200, 1),
+        (200, 200, 200),
+        (201, 200, 200),
+        (500, 200, 200),
+        (500, 20, 20),
+        (1_999, 200, 200),
+    ] {
+        let release = pages(count);
+        for seed in [0, 1, 499, 500, 1_008, 1_009, u128::MAX] {
+            let sample = sample(&release, limit, seed);
+            let what = format!("{limit} of {count} by {seed}");
+            assert_eq!(sample.len(), size + 1, "{what}");
+            assert_eq!(files(&sample).len(), size, "{what}");
+            for one in &sample[1..] {
+                assert_eq!(one.digest, digest_of(one.path.as_bytes()), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn another_seed_is_another_sample_and_all_seeds_see_every_file() {
+    for (count, limit) in [(500, ALL_UP_TO), (500, SECOND_LOOK), (5_000, ALL_UP_TO)] {
+        let release = pages(count);
+        let first = sample(&release, limit, 0);
+        assert_eq!(sample(&release, limit, 0), first);
+        assert_ne!(files(&sample(&release, limit, 1)), files(&first));
+        let mut seen = BTreeSet::new();
+        for seed in 0..1_009 {
+            let sample = sample(&release, limit, seed);
+            seen.extend(sample.into_iter().skip(1).map(|one| one.path));
+        }
+        assert_eq!(seen.len(), count, "{limit} of {count}");
+    }
+}
+
+#[test]
+fn the_rules_are_no_pages_and_tell_of_redirects() {
+    let ruled = release(&["_headers", "_redirects", "index.html"]);
+    let sample = sample(&ruled, ALL_UP_TO, 0);
+    assert_eq!(files(&sample), BTreeSet::from(["index.html"]));
+    assert!(has_redirects(&ruled));
+    assert!(!has_redirects(&release(&["_headers", "index.html"])));
+    assert!(!has_redirects(&release(&["docs/_redirects", "index.html"])));
+}
+
+const PAGE: &str = "the page";
+
+/// What a look at [`PAGE`] comes to on an edge that answers so.
+async fn looked_at(
+    answer: (StatusCode, &'static str),
+    redirects: bool,
+) -> Result<Option<String>, Trouble> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let router = Router::new().fallback(move || async move { answer });
+    let http = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap();
+    let look = Look {
+        http: &http,
+        edge: "edge-1",
+        address: &address,
+        host: "docs.localhost",
+        redirects,
+    };
+    let wanted = [Wanted {
+        path: "a.html".to_owned(),
+        digest: digest_of(PAGE.as_bytes()),
+    }];
+    tokio::select! {
+        found = look.fetch_all(&wanted) => found,
+        ended = async { axum::serve(listener, router).await } => panic!("{ended:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_a_fault_unless_the_release_has_rules_of_redirects() {
+    for status in [
+        StatusCode::MOVED_PERMANENTLY,
+        StatusCode::FOUND,
+        StatusCode::PERMANENT_REDIRECT,
+    ] {
+        let ruled = looked_at((status, ""), true).await.unwrap();
+        assert_eq!(ruled, None, "{status}");
+        let fault = looked_at((status, ""), false).await.unwrap();
+        let words = format!("/a.html answered {status} on edge-1");
+        assert_eq!(fault.as_deref(), Some(&*words));
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_is_not_the_releases_is_its_fault_rules_or_not() {
+    for redirects in [false, true] {
+        let right = looked_at((StatusCode::OK, PAGE), redirects).await;
+        assert_eq!(right.unwrap(), None);
+        for (answer, words) in [
+            ((StatusCode::OK, "another page"), "answered other content"),
+            ((StatusCode::OK, ""), "answered other content"),
+            ((StatusCode::NOT_FOUND, PAGE), "answered 404"),
+            ((StatusCode::FORBIDDEN, PAGE), "answered 403"),
+            ((StatusCode::INTERNAL_SERVER_ERROR, PAGE), "answered 500"),
+        ] {
+            let fault = looked_at(answer, redirects).await.unwrap();
+            let fault = fault.unwrap_or_default();
+            assert!(fault.contains(words), "{answer:?}: {fault}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_edge_that_does_not_serve_now_is_its_own_fault() {
+    for status in [
+        StatusCode::MISDIRECTED_REQUEST,
+        StatusCode::SERVICE_UNAVAILABLE,
+    ] {
+        let trouble = looked_at((status, PAGE), true).await.unwrap_err();
+        assert!(matches!(trouble, Trouble::Edge { .. }), "{trouble}");
+    }
+}
