@@ -82,8 +82,9 @@ impl AccessService for Rpc {
     }
 
     async fn list_tokens(&self, request: Request<ListTokensRequest>) -> Answer<ListTokensResponse> {
+        let (_, caller, message) = parts(request)?;
         Ok(Response::new(
-            token::list::list(&self.pool, request.into_inner()).await?,
+            token::list::list(&self.pool, &caller, message).await?,
         ))
     }
 

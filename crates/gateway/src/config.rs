@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use candlefish_runtime::{config::Env, telemetry::TelemetryConfig};
+use candlefish_runtime::{
+    config::{Env, without_secrets},
+    telemetry::TelemetryConfig,
+};
 use tokio::sync::Semaphore;
 use tonic::transport::{Endpoint, Uri};
 
@@ -134,11 +137,14 @@ impl Config {
             .collect()
     }
 
-    /// What `--check-config` prints: everything but secrets.
+    /// What `--check-config` prints, and the log at the start: everything but secrets.
     pub fn describe(&self) -> String {
-        let database = self.database_url.rsplit('@').next().unwrap_or_default();
-        let orchestrators: Vec<String> =
-            self.orchestrators.iter().map(ToString::to_string).collect();
+        let database = without_secrets(&self.database_url);
+        let orchestrators: Vec<String> = self
+            .orchestrators
+            .iter()
+            .map(|uri| without_secrets(&uri.to_string()).to_owned())
+            .collect();
         format!(
             "listen {}\nops_listen {}\ninternal_listen {}\ndatabase {database}\ndatabase_connections {}\nnats {}\n\
              orchestrators {}\nbootstrap_token {}\ngithub_webhook_secret {}\nopen_status {}\n\
@@ -150,7 +156,7 @@ impl Config {
                 .as_ref()
                 .map_or_else(|| "none".to_owned(), |own| own.listen.to_string()),
             self.database_connections,
-            self.nats_url,
+            without_secrets(&self.nats_url),
             orchestrators.join(", "),
             if self.bootstrap.is_some() {
                 "set"

@@ -10,9 +10,10 @@
 //! comes back with a cursor reads the feed until it stands where the tail stands and joins it in
 //! the same moment: it misses nothing and sees nothing twice.
 //!
-//! Invariants: what a watcher gets of one epoch is dense before its filter; a cursor never makes an
-//! owner believe that it is behind; who may not see a site sees no event of it. Not here: storing
-//! events, or making them.
+//! Invariants: what a watcher gets of one epoch is dense before its filter; a new epoch is told from
+//! its first event on, to those who were told the one before to its end, and nobody else goes on; a
+//! cursor never makes an owner believe that it is behind; who may not see a site sees no event of it.
+//! Not here: storing events, or making them.
 
 mod cursor;
 mod filter;
@@ -24,6 +25,10 @@ mod watch;
 
 pub(crate) use rpc::Rpc;
 pub(crate) use tail::{Feed, Listener, Tail};
+
+/// The header of a stream's answer that says after which cursor it begins: whoever is told nothing
+/// before the stream breaks goes on from there.
+pub(crate) const CURSOR: &str = "watch-cursor";
 
 /// After which event of a source somebody is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

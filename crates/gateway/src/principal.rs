@@ -1,5 +1,8 @@
 //! Principals: who acts. A person has e-mail addresses, by which commits are theirs; a machine has
 //! none. Every token belongs to one. Nothing is deleted: records name principals for ever.
+//!
+//! A principal belongs to no site: who administers some sites reads them all, to make tokens for
+//! them, and makes none.
 
 use candlefish_ids::PrincipalId;
 use candlefish_proto::access;
@@ -96,6 +99,11 @@ pub(crate) async fn create(
     caller: &Caller,
     request: access::CreatePrincipalRequest,
 ) -> Result<Response<access::Principal>, Refusal> {
+    if !caller.sites.is_empty() {
+        let words = "a principal is of the whole platform, and your token is for some sites alone: \
+                     an admin of all sites can make it";
+        return Err(Refusal::new(Code::PermissionDenied, "outside-sites", words));
+    }
     let key = Key::of(metadata, caller, "CreatePrincipal", &request)?;
     let wanted = read(request)?;
     let failed = |source: sqlx::Error| database::refuse("create a principal", &source);

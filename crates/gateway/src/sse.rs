@@ -1,4 +1,7 @@
 //! A stream of messages as server-sent events: `id` is where to go on, `data` the message's JSON.
+//!
+//! Where a stream begins comes first, when it says so: an `id` without `data`, which is no event to
+//! a browser, but what it comes back with when the stream breaks before its first one.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -14,6 +17,7 @@ use tonic::{Status, body::Body};
 use crate::{
     call::{Admitted, unframe},
     contract::Method,
+    events::CURSOR,
     problem::Problem,
     transcode,
 };
@@ -28,6 +32,8 @@ const END: &str = "event: end\ndata: {}\n\n";
 
 /// What is left of the answer.
 struct Reading {
+    /// Told before anything else.
+    begins: Option<String>,
     body: Body,
     /// Frames that are not told yet.
     bytes: BytesMut,
@@ -50,7 +56,9 @@ pub(crate) async fn stream(
     }
     let method = std::sync::Arc::clone(&admitted.method);
     let request_id = admitted.request_id.to_string();
+    let begins_after = head.headers.get(CURSOR).and_then(|id| id.to_str().ok());
     let mut reading = Reading {
+        begins: begins_after.map(|id| format!("id: {id}\n: from here on\n\n")),
         body,
         bytes: BytesMut::new(),
         stopping,
@@ -111,6 +119,9 @@ impl Reading {
 
     /// The next piece of the event stream; none at its end.
     async fn next(&mut self, method: &Method, request_id: &str) -> Option<String> {
+        if let Some(begins) = self.begins.take() {
+            return Some(begins);
+        }
         loop {
             if let Some(event) = self.told(method) {
                 return Some(event);

@@ -110,6 +110,12 @@ pub(crate) fn make(id: TokenId) -> String {
     format!("{PREFIX}{}_{}", id.suffix(), hex::encode(bytes))
 }
 
+/// Whether a token of these sites reaches no further than `within`; both empty for all.
+pub(crate) fn is_within(sites: &[String], within: &[String]) -> bool {
+    let some = !sites.is_empty() && sites.iter().all(|site| within.contains(site));
+    within.is_empty() || some
+}
+
 /// The word of a role in a row.
 pub(crate) const fn role_word(role: Role) -> Option<&'static str> {
     match role {
@@ -178,6 +184,25 @@ mod tests {
         }
         assert_eq!(role_word(Role::Unspecified), None);
         assert_eq!(role_from_word("owner"), None);
+    }
+
+    #[test]
+    fn a_token_for_all_sites_is_within_nothing_less() {
+        let table: [(&[&str], &[&str], bool); 6] = [
+            (&[], &[], true),
+            (&["docs"], &[], true),
+            (&["docs"], &["docs", "blog"], true),
+            (&["docs", "blog"], &["blog", "docs"], true),
+            (&["docs", "shop"], &["docs"], false),
+            (&[], &["docs"], false),
+        ];
+        for (sites, within, expected) in table {
+            let [one, other] = [sites, within].map(|slugs| {
+                let slugs = slugs.iter().map(|slug| (*slug).to_owned());
+                slugs.collect::<Vec<_>>()
+            });
+            assert_eq!(is_within(&one, &other), expected, "{sites:?} in {within:?}");
+        }
     }
 
     proptest! {

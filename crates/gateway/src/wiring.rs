@@ -13,6 +13,7 @@ use candlefish_runtime::{
     identity::{KeyError, Signer},
     listen,
     ops::{self, Readiness},
+    process,
     tasks::{Policy, Tasks},
 };
 use http::Request;
@@ -51,6 +52,8 @@ pub enum Error {
     Migrate(#[source] sqlx::migrate::MigrateError),
     #[error("the schema is behind: run `gateway migrate` first")]
     Behind,
+    #[error("reach the database")]
+    Unreached(#[source] sqlx::Error),
     #[error("read the schema's version")]
     Version(#[source] sqlx::Error),
     #[error("read the keys")]
@@ -80,6 +83,7 @@ impl From<contract::Error> for Error {
 /// Applies the migrations, under the migrator's advisory lock.
 pub async fn migrate(config: &Config) -> Result<(), Error> {
     let pool = database::connect(&config.database_url, 2).await?;
+    database::open(&pool, 1).await.map_err(Error::Unreached)?;
     migrator().run(&pool).await.map_err(Error::Migrate)
 }
 
@@ -92,12 +96,14 @@ fn migrator() -> sqlx::migrate::Migrator {
 
 /// Builds everything and serves until the process stops.
 pub async fn run(config: Config, tasks: &Tasks) -> Result<(), Error> {
+    process::configured(&config.describe());
     let readiness = Readiness::new();
     readiness.set("database", Err("not connected yet".to_owned()));
     ops::serve(config.ops_listen, readiness.clone(), tasks.clone()).await?;
     let listener = listen::bind(config.listen).await?;
     let pool = database::connect(&config.database_url, config.database_connections).await?;
-    check_schema(&pool).await?;
+    database::open(&pool, 1).await.map_err(Error::Unreached)?;
+    let schema = check_schema(&pool).await?;
     if let Some(presented) = config.bootstrap {
         token::bootstrap::ensure(&pool, presented)
             .await
@@ -139,7 +145,9 @@ pub async fn run(config: Config, tasks: &Tasks) -> Result<(), Error> {
         Policy::StopProcess,
         listen::serve_anyone(listener, Routes::from(router), stopping),
     );
-    tracing::info!(listen = %config.listen, orchestrators = ?config.orchestrators, "serving");
+    tracing::info!(
+        listen = %config.listen, schema, orchestrators = ?config.orchestrators, "serving"
+    );
     Ok(())
 }
 
@@ -282,7 +290,8 @@ async fn described(contract: &Contract) -> Result<Routes, Error> {
     Ok(Routes::new(reflection).add_service(health))
 }
 
-async fn check_schema(pool: &PgPool) -> Result<(), Error> {
+/// Refuses a schema that is behind; answers its newest migration.
+async fn check_schema(pool: &PgPool) -> Result<i64, Error> {
     let newest = migrator()
         .iter()
         .map(|migration| migration.version)
@@ -297,9 +306,7 @@ async fn check_schema(pool: &PgPool) -> Result<(), Error> {
                 sqlx::Error::Database(_) => Error::Behind,
                 error => Error::Version(error),
             })?;
-    if applied.unwrap_or(0) < newest {
-        Err(Error::Behind)
-    } else {
-        Ok(())
-    }
+    applied
+        .filter(|applied| *applied >= newest)
+        .ok_or(Error::Behind)
 }

@@ -7,7 +7,7 @@ use candlefish_runtime::{identity, tasks::Tasks};
 use futures_util::{StreamExt, stream::BoxStream};
 use tonic::{Request, Response, Status};
 
-use super::{Tail, cursor::Cursor, filter::Filter, watch::Watch};
+use super::{CURSOR, Tail, cursor::Cursor, filter::Filter, watch::Watch};
 use crate::field::Faults;
 
 /// The event service.
@@ -42,6 +42,11 @@ impl EventService for Rpc {
         faults.finish()?;
         filter.check()?;
         let watch = Watch::begin(self.tail.clone(), filter, cursor).await?;
-        Ok(Response::new(watch.stream(self.tasks.stopping()).boxed()))
+        let begins_after = watch.begins_after().and_then(|text| text.parse().ok());
+        let mut response = Response::new(watch.stream(self.tasks.stopping()).boxed());
+        if let Some(cursor) = begins_after {
+            response.metadata_mut().insert(CURSOR, cursor);
+        }
+        Ok(response)
     }
 }

@@ -45,18 +45,40 @@ struct Inner {
     feed: Arc<dyn Feed>,
     listener: Arc<dyn Listener>,
     poll: Duration,
-    /// Up to where all watchers were told; nothing before the source was first reached. Moved and
-    /// told about under the one lock that it is, which is what lets a watcher join without a gap.
-    place: watch::Sender<Option<Place>>,
-    told: broadcast::Sender<Arc<Envelope>>,
+    /// Moved and told about under the one lock that it is, which is what lets a watcher join without
+    /// a gap.
+    stand: watch::Sender<Stand>,
+    told: broadcast::Sender<Told>,
+}
+
+/// How far a tail is.
+#[derive(Debug, Clone, Copy, Default)]
+struct Stand {
+    /// Up to where all watchers were told; nothing before the source was first reached.
+    place: Option<Place>,
+    /// Where the epoch before this one ended, when this one was told from its first event on.
+    before: Option<Place>,
+}
+
+/// What all watchers are told.
+#[derive(Debug, Clone)]
+pub(super) enum Told {
+    /// What comes next.
+    Event(Arc<Envelope>),
+    /// What comes next is not to be had.
+    Jump,
 }
 
 /// What the feed has after a place.
 pub(super) enum Next {
     /// Dense from the place on; empty when there is no more.
     Events(Vec<Envelope>),
-    /// The place's epoch is over.
-    EpochOver,
+    /// The place's epoch is over, and another one began.
+    EpochOver {
+        epoch: i32,
+        /// Its first event, if there is one yet, is still kept.
+        whole: bool,
+    },
     /// What comes after the place is no longer kept.
     Gone,
 }
@@ -64,7 +86,7 @@ pub(super) enum Next {
 /// What became of an attempt to follow.
 pub(super) enum Join {
     /// Everything after this place comes through the receiver, and perhaps some before it.
-    Joined(Place, broadcast::Receiver<Arc<Envelope>>),
+    Joined(Place, broadcast::Receiver<Told>),
     /// There are events in between: read them first.
     Behind,
     /// The source was not reached yet.
@@ -94,7 +116,7 @@ impl Tail {
             feed,
             listener,
             poll,
-            place: watch::Sender::new(None),
+            stand: watch::Sender::new(Stand::default()),
             told: broadcast::Sender::new(buffer),
         };
         Self {
@@ -145,13 +167,23 @@ impl Tail {
             match self.next(place).await? {
                 Next::Events(events) if events.is_empty() => return Ok(()),
                 Next::Events(events) => self.tell(events),
-                Next::EpochOver => {
+                Next::EpochOver { epoch, whole } => {
                     let source = self.inner.source;
-                    tracing::warn!(source, epoch = place.epoch, "the source began a new epoch");
+                    tracing::warn!(
+                        source,
+                        over = place.epoch,
+                        epoch,
+                        "the source began a new epoch"
+                    );
                     self.inner.listener.lost();
-                    return self.begin().await;
+                    if !whole {
+                        return self.begin().await;
+                    }
+                    self.inner.stand.send_replace(Stand {
+                        place: Some(Place { epoch, seq: 0 }),
+                        before: Some(place),
+                    });
                 }
-                // Watchers see the jump in the numbers and end.
                 Next::Gone => {
                     self.inner.listener.lost();
                     return self.begin().await;
@@ -160,22 +192,31 @@ impl Tail {
         }
     }
 
+    /// Goes on from where the source is now. Whoever followed would miss what is in between: they
+    /// are ended.
     async fn begin(&self) -> Result<(), Status> {
         let head = self.head().await?;
-        self.inner.place.send_replace(Some(head));
+        self.inner.stand.send_modify(|stand| {
+            *stand = Stand {
+                place: Some(head),
+                before: None,
+            };
+            // Nobody may be listening.
+            drop(self.inner.told.send(Told::Jump));
+        });
         Ok(())
     }
 
     fn tell(&self, events: Vec<Envelope>) {
         for event in events {
             self.inner.listener.told(&event);
-            self.inner.place.send_modify(|place| {
-                *place = Some(Place {
+            self.inner.stand.send_modify(|stand| {
+                stand.place = Some(Place {
                     epoch: event.epoch,
                     seq: event.seq,
                 });
                 // Nobody may be listening.
-                drop(self.inner.told.send(Arc::new(event)));
+                drop(self.inner.told.send(Told::Event(Arc::new(event))));
             });
         }
     }
@@ -189,16 +230,26 @@ impl Tail {
     }
 
     pub(super) fn place(&self) -> Option<Place> {
-        *self.inner.place.borrow()
+        self.inner.stand.borrow().place
+    }
+
+    /// Where whoever stands at the end of an epoch goes on; nothing when events of it, or the first
+    /// ones of the next, are not to be had any more.
+    pub(super) fn after_epoch(&self, end: Place) -> Option<Place> {
+        let Stand { place, before } = *self.inner.stand.borrow();
+        // Who read the feed by itself may have read more of it than we did.
+        let whole = before.is_some_and(|before| before.epoch == end.epoch && before <= end);
+        let epoch = place.filter(|_| whole)?.epoch;
+        Some(Place { epoch, seq: 0 })
     }
 
     /// Waits until the tail stands at least there.
     pub(super) async fn reached(&self, place: Option<Place>) {
-        let mut places = self.inner.place.subscribe();
+        let mut stands = self.inner.stand.subscribe();
         // Fails only when the sender is gone, which this tail holds.
         drop(
-            places
-                .wait_for(|now| now.is_some() && *now >= place)
+            stands
+                .wait_for(|now| now.place.is_some() && now.place >= place)
                 .await
                 .map(|_| ()),
         );
@@ -207,17 +258,15 @@ impl Tail {
     /// Follows from `after` on; from now on without one.
     pub(super) fn join(&self, after: Option<Place>) -> Join {
         // Held until the receiver is there, so that nothing is told in between.
-        let place = self.inner.place.borrow();
-        let Some(now) = *place else {
+        let stand = self.inner.stand.borrow();
+        let Some(now) = stand.place else {
             return Join::Unknown;
         };
         match after {
-            Some(after) if after.epoch == now.epoch && after < now => Join::Behind,
+            Some(after) if after < now => Join::Behind,
             // Who read the feed by itself may be further than we are.
-            Some(after) if after.epoch == now.epoch => {
-                Join::Joined(after, self.inner.told.subscribe())
-            }
-            _ => Join::Joined(now, self.inner.told.subscribe()),
+            Some(after) => Join::Joined(after, self.inner.told.subscribe()),
+            None => Join::Joined(now, self.inner.told.subscribe()),
         }
     }
 
@@ -247,13 +296,23 @@ impl Tail {
                 answer => break answer?,
             }
         };
-        if answer.epoch != after.epoch {
-            return Ok(Next::EpochOver);
+        if answer.epoch == after.epoch {
+            if answer.oldest_seq > from_seq {
+                return Ok(Next::Gone);
+            }
+            return Ok(Next::Events(dense(answer.events, from_seq)));
         }
-        if answer.oldest_seq > from_seq {
-            return Ok(Next::Gone);
+        // What the owner still gives of an epoch comes before its end.
+        let mut rest = answer.events;
+        rest.retain(|event| event.epoch == after.epoch);
+        let rest = dense(rest, from_seq);
+        if rest.is_empty() {
+            return Ok(Next::EpochOver {
+                epoch: answer.epoch,
+                whole: answer.oldest_seq <= 1,
+            });
         }
-        Ok(Next::Events(dense(answer.events, from_seq)))
+        Ok(Next::Events(rest))
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
-use super::{Feed, Listener, Place, Rpc, Tail, cursor::Cursor};
+use super::{CURSOR, Feed, Listener, Place, Rpc, Tail, cursor::Cursor};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -36,6 +36,8 @@ struct Memory(Mutex<State>);
 struct State {
     epoch: i32,
     events: Vec<Envelope>,
+    /// Those of the epoch before that are still given.
+    over: Vec<Envelope>,
     /// The oldest number that is kept.
     oldest: i64,
     down: bool,
@@ -60,6 +62,14 @@ impl Memory {
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Its database is another than before.
+    fn begin_epoch(&self) {
+        self.with(|state| {
+            state.epoch += 1;
+            state.events.clear();
+        });
     }
 
     /// Adds events of these sites.
@@ -104,9 +114,10 @@ impl Feed for Memory {
             }
             let from = asked.from_seq - i64::from(state.repeats);
             let mut events: Vec<Envelope> = state
-                .events
+                .over
                 .iter()
-                .filter(|event| asked.epoch == state.epoch && event.seq >= from.max(state.oldest))
+                .chain(&state.events)
+                .filter(|event| event.epoch == asked.epoch && event.seq >= from.max(state.oldest))
                 .filter(|event| Some(event.seq) != state.missing)
                 .take(usize::try_from(asked.limit).unwrap())
                 .cloned()
@@ -382,29 +393,110 @@ async fn a_watcher_that_lags_is_ended_and_can_resume() {
 }
 
 #[tokio::test]
-async fn a_new_epoch_goes_on_from_its_head() {
+async fn a_new_epoch_is_told_from_its_first_event_on() {
     let memory = Memory::new();
     memory.add(&["docs"; 5]);
     let tail = tail(&memory);
     tail.look().await.unwrap();
     let mut follower = watch(&tail, "").await.unwrap();
     assert!(is_silent(&mut follower).await);
-    memory.with(|state| {
-        state.epoch = 2;
-        state.events.truncate(2);
-        for event in &mut state.events {
-            event.epoch = 2;
-        }
-    });
+    memory.begin_epoch();
+    memory.add(&["docs"; 3]);
     tail.look().await.unwrap();
-    let mut late = watch(&tail, &cursor_at(1, 5)).await.unwrap();
-    assert!(is_silent(&mut late).await);
+    let mut to_the_end = watch(&tail, &cursor_at(1, 5)).await.unwrap();
+    // Another replica read more of the old epoch than this one.
+    let mut further = watch(&tail, &cursor_at(1, 6)).await.unwrap();
+    for watcher in [&mut follower, &mut to_the_end, &mut further] {
+        let (numbers, cursor) = take(watcher, 3).await;
+        assert_eq!((numbers, cursor), (vec![1, 2, 3], cursor_at(2, 3)));
+        assert!(is_silent(watcher).await);
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_of_an_old_epoch_that_was_not_told_whole_is_refused() {
+    let memory = Memory::new();
+    memory.add(&["docs"; 5]);
+    let (seen, begun_later) = (tail(&memory), tail(&memory));
+    seen.look().await.unwrap();
+    memory.begin_epoch();
+    memory.add(&["docs"]);
+    for tail in [&seen, &begun_later] {
+        tail.look().await.unwrap();
+    }
+    for (tail, seq) in [(&seen, 4), (&begun_later, 5)] {
+        let refused = watch(tail, &cursor_at(1, seq)).await.err().unwrap();
+        assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    }
+    memory.begin_epoch();
+    seen.look().await.unwrap();
+    // Two epochs ago.
+    let refused = watch(&seen, &cursor_at(1, 5)).await.err().unwrap();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+}
+
+#[tokio::test]
+async fn what_is_still_given_of_an_old_epoch_is_told_before_the_new_one() {
+    let memory = Memory::new();
+    memory.add(&["docs"; 3]);
+    let tail = tail(&memory);
+    tail.look().await.unwrap();
+    let mut follower = watch(&tail, "").await.unwrap();
+    assert!(is_silent(&mut follower).await);
+    memory.add(&["docs"; 2]);
+    memory.with(|state| state.over = state.events.clone());
+    memory.begin_epoch();
     memory.add(&["docs"]);
     tail.look().await.unwrap();
-    for watcher in [&mut follower, &mut late] {
-        let (numbers, cursor) = take(watcher, 1).await;
-        assert_eq!((numbers, cursor), (vec![3], cursor_at(2, 3)));
+    assert_eq!(take(&mut follower, 3).await.0, [4, 5, 1]);
+    let mut late = watch(&tail, &cursor_at(1, 2)).await.unwrap();
+    assert_eq!(take(&mut late, 4).await.0, [3, 4, 5, 1]);
+}
+
+#[tokio::test]
+async fn whoever_follows_is_ended_when_what_comes_next_is_not_to_be_had() {
+    for turned in [false, true] {
+        let memory = Memory::new();
+        memory.add(&["docs"; 2]);
+        let tail = tail(&memory);
+        tail.look().await.unwrap();
+        let mut follower = watch(&tail, "").await.unwrap();
+        assert!(is_silent(&mut follower).await);
+        if turned {
+            memory.begin_epoch();
+        }
+        memory.add(&["docs"; 5]);
+        memory.with(|state| state.oldest = 4);
+        tail.look().await.unwrap();
+        let ended = next(&mut follower).await.unwrap_err();
+        assert_eq!(ended.code(), Code::Aborted, "{ended}");
+        assert!(follower.next().await.is_none());
+        let refused = watch(&tail, &cursor_at(1, 2)).await.err().unwrap();
+        assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
     }
+}
+
+#[tokio::test]
+async fn a_watch_says_after_which_cursor_it_begins_before_it_tells_anything() {
+    let memory = Memory::new();
+    memory.add(&["docs"; 2]);
+    let tail = tail(&memory);
+    let begins_after = async |cursor: &str| {
+        let asked = WatchEventsRequest {
+            cursor: cursor.to_owned(),
+            ..WatchEventsRequest::default()
+        };
+        let mut request = Request::new(asked);
+        request.extensions_mut().insert(caller(&[]));
+        let rpc = Rpc::new(tail.clone(), Tasks::new());
+        let begun = rpc.watch_events(request).await.unwrap();
+        let header = begun.metadata().get(CURSOR)?;
+        Some(header.to_str().unwrap().to_owned())
+    };
+    assert_eq!(begins_after("").await, None);
+    tail.look().await.unwrap();
+    assert_eq!(begins_after("").await, Some(cursor_at(1, 2)));
+    assert_eq!(begins_after(&cursor_at(1, 1)).await, Some(cursor_at(1, 1)));
 }
 
 #[tokio::test]
@@ -536,12 +628,14 @@ async fn a_listener_hears_every_event_and_whenever_some_may_be_missing() {
     memory.with(|state| state.oldest = 25);
     tail.look().await.unwrap();
     assert_eq!(heard.so_far(), ["lost", "follows"]);
-    memory.with(|state| {
-        state.epoch = 2;
-        state.events.clear();
-    });
+    memory.begin_epoch();
     tail.look().await.unwrap();
     assert_eq!(heard.so_far(), ["lost", "follows"]);
+    memory.begin_epoch();
+    memory.with(|state| state.oldest = 1);
+    memory.add(&["docs"; 2]);
+    tail.look().await.unwrap();
+    assert_eq!(heard.so_far(), ["lost", "3.1", "3.2", "follows"]);
 }
 
 #[tokio::test]

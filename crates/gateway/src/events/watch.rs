@@ -13,7 +13,7 @@ use super::{
     Place, Tail,
     cursor::Cursor,
     filter::Filter,
-    tail::{Join, Next},
+    tail::{Join, Next, Told},
 };
 
 /// What a watcher knows.
@@ -26,7 +26,7 @@ pub(super) struct Watch {
     /// Read, and not told yet.
     read: VecDeque<Arc<Envelope>>,
     /// Set once it is up to date.
-    following: Option<broadcast::Receiver<Arc<Envelope>>>,
+    following: Option<broadcast::Receiver<Told>>,
 }
 
 impl Watch {
@@ -44,10 +44,18 @@ impl Watch {
             read: VecDeque::new(),
             following: None,
         };
-        if watch.place.is_some() {
+        // "From now on" is from here on, where the source is known.
+        if watch.place.is_some() || watch.tail.place().is_some() {
             watch.read_on().await?;
         }
         Ok(watch)
+    }
+
+    /// The cursor of whoever was told nothing yet; nothing until the source is known.
+    pub(super) fn begins_after(&self) -> Option<String> {
+        let mut cursor = self.cursor.clone();
+        cursor.set(self.tail.source(), self.place?);
+        Some(cursor.text())
     }
 
     /// The stream; it ends with an error that says how to go on.
@@ -90,8 +98,8 @@ impl Watch {
     async fn read_on(&mut self) -> Result<(), Status> {
         if let Some(told) = &mut self.following {
             let event = match told.recv().await {
-                Ok(event) => event,
-                Err(RecvError::Lagged(_)) => return Err(lagged()),
+                Ok(Told::Event(event)) => event,
+                Ok(Told::Jump) | Err(RecvError::Lagged(_)) => return Err(lagged()),
                 Err(RecvError::Closed) => return Err(stopped()),
             };
             return self.take(event);
@@ -117,7 +125,10 @@ impl Watch {
                 tokio::time::sleep(self.tail.poll()).await;
             }
             Next::Events(events) => self.read.extend(events.into_iter().map(Arc::new)),
-            Next::EpochOver => self.place = None,
+            Next::EpochOver { .. } => {
+                let next = self.tail.after_epoch(place).ok_or_else(too_old)?;
+                self.place = Some(next);
+            }
             Next::Gone => return Err(too_old()),
         }
         Ok(())
@@ -129,13 +140,16 @@ impl Watch {
             epoch: event.epoch,
             seq: event.seq,
         };
-        match self.place {
-            Some(place) if told <= place => {}
-            Some(place) if told.epoch == place.epoch && told.seq > place.seq + 1 => {
-                return Err(lagged());
-            }
-            _ => self.read.push_back(event),
+        let is_next = match self.place {
+            Some(place) if told <= place => return Ok(()),
+            Some(place) if told.epoch == place.epoch => told.seq == place.seq + 1,
+            Some(_) => told.seq == 1,
+            None => true,
+        };
+        if !is_next {
+            return Err(lagged());
         }
+        self.read.push_back(event);
         Ok(())
     }
 }

@@ -62,8 +62,8 @@ kinds! {
         "Set the webhook's secret and the gateway's `CANDLEFISH_GITHUB_WEBHOOK_SECRET` to the same text, then deliver it again.";
     PERMISSION_DENIED = "PERMISSION_DENIED", "permission-denied", FORBIDDEN,
         "Not allowed",
-        "The token works, but its role is too low for the call, or for a field of it; the problem names the role that is needed.",
-        "Ask somebody who holds that role, or use another token.";
+        "The token works, but its role is too low for the call, or for a field of it, and the problem names the role that is needed; or what is asked for reaches beyond the token's sites.",
+        "Ask somebody who holds that role, or whose token is for those sites.";
     NOT_FOUND = "NOT_FOUND", "not-found", NOT_FOUND,
         "Not there",
         "There is nothing of this name, or nothing that this token may see.",

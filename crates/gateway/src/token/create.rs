@@ -5,7 +5,7 @@ use candlefish_proto::access::{self, Role};
 use candlefish_runtime::{
     database,
     identity::Caller,
-    refusal::{Code, Refusal},
+    refusal::{Code, FieldViolation, Refusal},
 };
 use jiff::Timestamp;
 use sqlx::PgPool;
@@ -28,6 +28,7 @@ pub(crate) async fn create(
     request: access::CreateTokenRequest,
 ) -> Result<Response<access::CreateTokenResponse>, Refusal> {
     let key = Key::of(metadata, caller, "CreateToken", &request)?;
+    check_sites(caller, &request.sites)?;
     let failed = |source: sqlx::Error| database::refuse("create a token", &source);
     let (faults, expires_at) = check(&request);
     let mut tx = pool.begin().await.map_err(failed)?;
@@ -62,6 +63,29 @@ pub(crate) async fn create(
         token: Some(token.into()),
         secret,
     }))
+}
+
+/// Nobody hands on more than they have: whose token is for some sites makes tokens for those alone.
+fn check_sites(caller: &Caller, sites: &[String]) -> Result<(), Refusal> {
+    if super::is_within(sites, &caller.sites) {
+        return Ok(());
+    }
+    let words = "your token is for some sites alone: it makes none that reaches further";
+    let refusal = Refusal::new(Code::PermissionDenied, "outside-sites", words);
+    if sites.is_empty() {
+        let words = "must name one of your sites at least: empty is all of them";
+        return Err(refusal.field("sites", words));
+    }
+    let outside = sites
+        .iter()
+        .enumerate()
+        .take(MOST_SITES)
+        .filter(|(_, site)| !caller.sees(site))
+        .map(|(place, _)| FieldViolation {
+            field: format!("sites[{place}]"),
+            description: "is not a site of your token".to_owned(),
+        });
+    Err(refusal.fields(outside))
 }
 
 /// What can be judged without the database.

@@ -1,7 +1,7 @@
-//! Lists tokens, newest first, without their secrets.
+//! Lists tokens, newest first, without their secrets: those that reach no further than the caller's.
 
 use candlefish_proto::access;
-use candlefish_runtime::{database, refusal::Refusal};
+use candlefish_runtime::{database, identity::Caller, refusal::Refusal};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -10,6 +10,7 @@ use crate::{field::Faults, page::Page, principal};
 
 pub(crate) async fn list(
     pool: &PgPool,
+    caller: &Caller,
     request: access::ListTokensRequest,
 ) -> Result<access::ListTokensResponse, Refusal> {
     let mut faults = Faults::default();
@@ -26,8 +27,9 @@ pub(crate) async fn list(
     let before = before.and_then(Result::ok);
     let failed = |source: sqlx::Error| database::refuse("list tokens", &source);
     let mut conn = pool.acquire().await.map_err(failed)?;
+    let within = &caller.sites;
     let rows = if request.principal.is_empty() {
-        store::list_all(&mut conn, before, page.limit())
+        store::list_all(&mut conn, within, before, page.limit())
             .await
             .map_err(failed)?
     } else {
@@ -35,7 +37,7 @@ pub(crate) async fn list(
         match owner.await.map_err(failed)? {
             Some(owner) => {
                 let of = owner.id.uuid();
-                store::list_of(&mut conn, of, before, page.limit())
+                store::list_of(&mut conn, of, within, before, page.limit())
                     .await
                     .map_err(failed)?
             }

@@ -1,4 +1,5 @@
-//! Ends a token at once: here now, on other replicas when their memory of it ends.
+//! Ends a token at once: here now, on other replicas when their memory of it ends. One that reaches
+//! further than the caller's is not there.
 
 use candlefish_ids::TokenId;
 use candlefish_proto::access;
@@ -10,7 +11,7 @@ use candlefish_runtime::{
 use sqlx::PgPool;
 use tonic::{Response, metadata::MetadataMap};
 
-use super::store;
+use super::{is_within, store};
 use crate::{
     field::Faults,
     idempotency::{self, Key},
@@ -36,10 +37,14 @@ pub(crate) async fn revoke(
     };
     let id = id.map_err(|_error| not_found())?;
     let mut tx = pool.begin().await.map_err(failed)?;
-    if let Some(before) = idempotency::replay(&mut tx, key.as_ref()).await? {
+    if let Some(before) = idempotency::replay::<access::Token>(&mut tx, key.as_ref()).await? {
+        // Keys are the principal's, who may have called with another token.
+        if !is_within(&before.sites, &caller.sites) {
+            return Err(not_found());
+        }
         return Ok(idempotency::replayed(before));
     }
-    let token = store::revoke(&mut tx, id)
+    let token = store::revoke(&mut tx, id, &caller.sites)
         .await
         .map_err(failed)?
         .ok_or_else(not_found)?;

@@ -148,19 +148,23 @@ pub(crate) async fn is_future(
         .await
 }
 
-/// Ends a token; one that ended before keeps its time. Nothing when there is none.
+/// Ends a token that reaches no further than `within`; one that ended before keeps its time. Nothing
+/// when there is none.
 pub(crate) async fn revoke(
     conn: &mut PgConnection,
     id: TokenId,
+    within: &[String],
 ) -> Result<Option<Token>, sqlx::Error> {
     let row = sqlx::query_as!(
         Row,
         r#"UPDATE token t SET revoked_at = COALESCE(t.revoked_at, clock())
            FROM principal p WHERE p.id = t.principal_id AND t.id = $1
+             AND ($2::text[] = '{}' OR (t.sites <> '{}' AND t.sites <@ $2))
            RETURNING t.id, p.name AS principal, t.name, t.role, t.sites,
                      t.created_at AS "created_at: Timestamp", t.expires_at AS "expires_at: Timestamp",
                      t.revoked_at AS "revoked_at: Timestamp""#,
-        id.uuid()
+        id.uuid(),
+        within
     )
     .fetch_optional(conn)
     .await?;
@@ -181,9 +185,10 @@ pub(super) async fn revoke_other_bootstraps(
     Ok(done.rows_affected())
 }
 
-/// Newest first, from the one before `before` on.
+/// Those that reach no further than `within`, newest first, from the one before `before` on.
 pub(super) async fn list_all(
     conn: &mut PgConnection,
+    within: &[String],
     before: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<Token>, sqlx::Error> {
@@ -193,8 +198,10 @@ pub(super) async fn list_all(
                   t.created_at AS "created_at: Timestamp", t.expires_at AS "expires_at: Timestamp",
                   t.revoked_at AS "revoked_at: Timestamp"
            FROM token t JOIN principal p ON p.id = t.principal_id
-           WHERE t.id < $1 ORDER BY t.id DESC LIMIT $2"#,
+           WHERE t.id < $1 AND ($2::text[] = '{}' OR (t.sites <> '{}' AND t.sites <@ $2))
+           ORDER BY t.id DESC LIMIT $3"#,
         before.unwrap_or(Uuid::max()),
+        within,
         limit
     )
     .fetch_all(conn)
@@ -202,10 +209,11 @@ pub(super) async fn list_all(
     rows.into_iter().map(Token::try_from).collect()
 }
 
-/// Those of one principal, newest first, from the one before `before` on.
+/// As [`list_all`], of one principal.
 pub(super) async fn list_of(
     conn: &mut PgConnection,
     principal: Uuid,
+    within: &[String],
     before: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<Token>, sqlx::Error> {
@@ -215,9 +223,12 @@ pub(super) async fn list_of(
                   t.created_at AS "created_at: Timestamp", t.expires_at AS "expires_at: Timestamp",
                   t.revoked_at AS "revoked_at: Timestamp"
            FROM token t JOIN principal p ON p.id = t.principal_id
-           WHERE t.principal_id = $1 AND t.id < $2 ORDER BY t.id DESC LIMIT $3"#,
+           WHERE t.principal_id = $1 AND t.id < $2
+             AND ($3::text[] = '{}' OR (t.sites <> '{}' AND t.sites <@ $3))
+           ORDER BY t.id DESC LIMIT $4"#,
         principal,
         before.unwrap_or(Uuid::max()),
+        within,
         limit
     )
     .fetch_all(conn)

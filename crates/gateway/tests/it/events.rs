@@ -37,6 +37,23 @@ async fn events_come_as_they_happen_and_go_on_after_the_last_id() {
 }
 
 #[tokio::test]
+async fn a_stream_that_told_nothing_goes_on_where_it_began() {
+    let stand = Stand::start().await;
+    stand.follows().await;
+    let path = "/v1/events?types=deploy.deployment.";
+    let mut events = Events::open(&stand, path, &stand.admin, "").await;
+    let began = events.begins().await;
+    assert!(events.is_silent().await);
+    drop(events);
+    stand.backend.happens(CREATED, "docs");
+    stand.backend.happens(CREATED, "shop");
+    let mut events = Events::open(&stand, path, &stand.admin, &began).await;
+    for site in ["docs", "shop"] {
+        assert_eq!(events.next().await.unwrap().data["event"]["site"], site);
+    }
+}
+
+#[tokio::test]
 async fn a_token_for_some_sites_hears_of_those_alone() {
     let stand = Stand::start().await;
     stand.follows().await;

@@ -9,7 +9,7 @@ use tonic::{Code, metadata::MetadataValue};
 use crate::{
     keys,
     raw::{self, with_token},
-    stand::Stand,
+    stand::{Answered, Stand},
 };
 
 const GET_SITE: &str = "/candlefish.deploy.v1.SiteService/GetSite";
@@ -179,4 +179,94 @@ async fn the_port_behind_refuses_whoever_is_not_the_gateway() {
     let status = raw::call(channel, GET_SITE, forged).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
     assert!(stand.backend.seen().is_empty());
+}
+
+/// Asks for one more token of the principal `lead`, an admin's.
+async fn make(stand: &Stand, token: &str, sites: &[&str]) -> Answered {
+    let fields = json!({
+        "principal": "lead", "name": "made", "role": "ROLE_ADMIN", "sites": sites,
+    });
+    stand.post("/v1/tokens", token, &fields).await
+}
+
+/// The id of a token that was just made.
+fn id_of(made: &Answered) -> &str {
+    made.body["token"]["id"].as_str().unwrap()
+}
+
+async fn revoke(stand: &Stand, token: &str, id: &str) -> Answered {
+    let path = format!("/v1/tokens/{id}:revoke");
+    stand.post(&path, token, &json!({})).await
+}
+
+#[tokio::test]
+async fn a_token_for_some_sites_makes_none_for_more() {
+    let stand = Stand::start().await;
+    let limited = stand.token("lead", "ROLE_ADMIN", &["docs", "blog"]).await;
+    let table: [(&[&str], &[&str]); 3] = [
+        (&[], &["sites"]),
+        (&["docs", "shop"], &["sites[1]"]),
+        (&["shop", "docs", "*"], &["sites[0]", "sites[2]"]),
+    ];
+    for (sites, fields) in table {
+        let answer = make(&stand, &limited, sites).await;
+        assert_eq!(answer.is_problem(403).body["reason"], "outside-sites");
+        assert_eq!(answer.fields(), fields, "{sites:?}");
+    }
+    let principal = json!({ "name": "friend", "kind": "KIND_MACHINE" });
+    let answer = stand.post("/v1/principals", &limited, &principal).await;
+    assert_eq!(answer.is_problem(403).body["reason"], "outside-sites");
+    assert_eq!(stand.get("/v1/principals", &limited).await.status, 200);
+
+    let made = make(&stand, &limited, &["docs"]).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let narrow = made.body["secret"].as_str().unwrap();
+    let answer = make(&stand, narrow, &["docs", "blog"]).await;
+    assert_eq!(answer.is_problem(403).fields(), ["sites[1]"]);
+    assert_eq!(make(&stand, narrow, &["docs"]).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_token_for_some_sites_knows_and_ends_none_that_reaches_further() {
+    let stand = Stand::start().await;
+    let limited = stand.token("lead", "ROLE_ADMIN", &["docs", "blog"]).await;
+    let all = make(&stand, &stand.admin, &[]).await;
+    let wider = make(&stand, &stand.admin, &["docs", "shop"]).await;
+    let within = make(&stand, &stand.admin, &["blog"]).await;
+    for path in ["/v1/tokens", "/v1/tokens?principal=lead"] {
+        let listed = stand.get(path, &limited).await;
+        let tokens = listed.body["tokens"].as_array().unwrap();
+        let shown: Vec<_> = tokens.iter().map(|token| &token["sites"]).collect();
+        assert_eq!(
+            shown,
+            [&json!(["blog"]), &json!(["docs", "blog"])],
+            "{path}"
+        );
+    }
+    for kept in [&all, &wider] {
+        let answer = revoke(&stand, &limited, id_of(kept)).await;
+        assert_eq!(answer.is_problem(404).body["reason"], "token-not-found");
+        let secret = kept.body["secret"].as_str().unwrap();
+        assert_eq!(stand.get("/v1/whoami", secret).await.status, 200);
+    }
+    let ended = revoke(&stand, &limited, id_of(&within)).await;
+    assert_eq!(ended.status, 200, "{ended:?}");
+    let secret = within.body["secret"].as_str().unwrap();
+    stand.get("/v1/whoami", secret).await.is_problem(401);
+}
+
+/// Keys are a principal's, whichever of its tokens it calls with.
+#[tokio::test]
+async fn a_repeat_with_a_narrower_token_is_told_nothing_of_a_wider_one() {
+    let stand = Stand::start().await;
+    let limited = stand.token("lead", "ROLE_ADMIN", &["docs"]).await;
+    let all = make(&stand, &stand.admin, &[]).await;
+    let wider = make(&stand, &stand.admin, &["docs", "shop"]).await;
+    let path = format!("/v1/tokens/{}:revoke", id_of(&wider));
+    let secret = all.body["secret"].as_str().unwrap();
+    for (token, status) in [(secret, 200), (secret, 200), (limited.as_str(), 404)] {
+        let request = stand.ask(Method::POST, &path, token);
+        let request = request.header("idempotency-key", "once").json(&json!({}));
+        assert_eq!(stand.send(request).await.status, status);
+    }
 }

@@ -12,6 +12,7 @@ mod keys;
 mod memory;
 mod open;
 mod pass;
+mod process;
 mod raw;
 mod rest;
 mod roles;

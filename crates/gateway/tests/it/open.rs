@@ -1,6 +1,9 @@
 //! What answers without a token.
 
-use candlefish_proto::deploy::{ListSitesResponse, Site};
+use candlefish_proto::deploy::{
+    Environment, Hold, ListEnvironmentsResponse, ListSitesResponse, Site, Stop,
+};
+use prost_types::Timestamp;
 use reqwest::Method;
 
 use crate::stand::Stand;
@@ -56,22 +59,101 @@ async fn pages_for_people_need_no_token_and_name_what_they_may_run() {
     stand.get("/problems/no-such", "").await.is_problem(404);
 }
 
-#[tokio::test]
-async fn sites_are_shown_without_a_token_only_where_that_is_wanted() {
+fn one_site() -> ListSitesResponse {
     let site = Site {
         slug: "docs".to_owned(),
         name: "Our documentation".to_owned(),
         ..Site::default()
     };
-    let sites = ListSitesResponse {
+    ListSitesResponse {
         sites: vec![site],
         next_page_token: String::new(),
-    };
+    }
+}
+
+#[tokio::test]
+async fn sites_are_shown_without_a_token_only_where_that_is_wanted() {
+    let sites = one_site();
     for (open, shown) in [("false", false), ("true", true)] {
         let stand = Stand::start_with(&[("CANDLEFISH_OPEN_STATUS", open)]).await;
         stand.backend.will_answer("SiteService/ListSites", &sites);
         let page = stand.get("/", "").await.body;
         let page = page.as_str().unwrap();
         assert_eq!(page.contains("Our documentation"), shown, "{open}");
+    }
+}
+
+fn held_and_stopped() -> ListEnvironmentsResponse {
+    let at = Some(Timestamp {
+        seconds: 1_800_000_000,
+        nanos: 0,
+    });
+    let hold = Hold {
+        since: at,
+        by: "grace".to_owned(),
+        reason: "a <b>bad</b> release".to_owned(),
+        ..Hold::default()
+    };
+    let stop = |site: &str, reason: &str| Stop {
+        site: site.to_owned(),
+        by: "ada".to_owned(),
+        reason: reason.to_owned(),
+        until: at,
+        ..Stop::default()
+    };
+    let held = Environment {
+        slug: "production".to_owned(),
+        hold: Some(hold),
+        ..Environment::default()
+    };
+    let stopped = Environment {
+        slug: "staging".to_owned(),
+        stops: vec![stop("docs", "an <i>audit</i>"), stop("", "an outage")],
+        ..Environment::default()
+    };
+    ListEnvironmentsResponse {
+        environments: vec![held, stopped],
+        next_page_token: String::new(),
+    }
+}
+
+#[tokio::test]
+async fn what_is_held_or_stopped_is_shown_by_whom_until_when_and_why() {
+    let stand = Stand::start_with(&[("CANDLEFISH_OPEN_STATUS", "true")]).await;
+    let environments = held_and_stopped();
+    stand
+        .backend
+        .will_answer("SiteService/ListSites", &one_site());
+    stand
+        .backend
+        .will_answer("SiteService/ListEnvironments", &environments);
+    let page = stand.get("/", "").await.body;
+    let page = page.as_str().unwrap();
+    let shown = |slug: &str| {
+        let begins = format!("<strong>{slug}</strong>");
+        let (_, rest) = page.split_once(&begins).unwrap();
+        rest.split_once("</li>").unwrap().0
+    };
+    let held = [
+        ">held<",
+        "Held by grace",
+        ">since 2027-01-15 08:00 UTC<",
+        "a &lt;b&gt;bad&lt;/b&gt; release",
+    ];
+    let stopped = [
+        ">stopped<",
+        "Its site is stopped by ada",
+        "an &lt;i&gt;audit&lt;/i&gt;",
+        "Everything is stopped by ada",
+        "an outage",
+        ">until 2027-01-15 08:00 UTC<",
+    ];
+    for words in held {
+        assert!(shown("production").contains(words), "{words}: {page}");
+        assert!(!shown("staging").contains(words), "{words}: {page}");
+    }
+    for words in stopped {
+        assert!(shown("staging").contains(words), "{words}: {page}");
+        assert!(!shown("production").contains(words), "{words}: {page}");
     }
 }

@@ -56,6 +56,17 @@ impl Events {
         }
     }
 
+    /// The id under which the stream begins, before its first event.
+    pub(crate) async fn begins(&mut self) -> String {
+        while !self.text.contains("\n\n") {
+            let chunk = tokio::time::timeout(SOON, self.answer.chunk()).await;
+            let chunk = chunk.expect("the beginning comes").unwrap().unwrap();
+            self.text.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+        let first = self.text.lines().next().unwrap();
+        first.strip_prefix("id: ").unwrap().to_owned()
+    }
+
     /// Whether nothing comes for a moment.
     pub(crate) async fn is_silent(&mut self) -> bool {
         tokio::time::timeout(Duration::from_millis(150), self.next())

@@ -32,6 +32,8 @@ pub(crate) struct Stand {
     pub(crate) http: reqwest::Client,
     pub(crate) keys: TempDir,
     pub(crate) database: Database,
+    /// The environment that it was started in.
+    pub(crate) environment: Vec<(String, String)>,
     tasks: Tasks,
 }
 
@@ -131,6 +133,9 @@ impl Stand {
             pairs.retain(|(known, _)| known != name);
             pairs.push((name, value.replace("BACKEND", &orchestrator)));
         }
+        let environment = pairs.iter();
+        let environment = environment.map(|(name, value)| ((*name).to_owned(), value.clone()));
+        let environment = environment.collect();
         let config = gateway::Config::read(Env::from_pairs(pairs)).unwrap();
         gateway::migrate(&config).await.unwrap();
         gateway::run(config, &tasks).await.unwrap();
@@ -142,6 +147,7 @@ impl Stand {
             http: reqwest::Client::new(),
             keys: dir,
             database,
+            environment,
             tasks,
         }
     }
@@ -206,9 +212,16 @@ impl Stand {
                 .await
                 .unwrap();
             self.backend.happens("deploy.probe.sent.v1", "");
-            let chunk = tokio::time::timeout(Duration::from_millis(500), answer.chunk());
-            match chunk.await {
-                Ok(Ok(Some(_))) => Ok(()),
+            let told = async {
+                let mut text = String::new();
+                while !text.contains("data: ") {
+                    let chunk = answer.chunk().await.ok().flatten()?;
+                    text.push_str(&String::from_utf8_lossy(&chunk));
+                }
+                Some(())
+            };
+            match tokio::time::timeout(Duration::from_millis(500), told).await {
+                Ok(Some(())) => Ok(()),
                 other => Err(format!("{other:?}")),
             }
         })
