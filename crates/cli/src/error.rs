@@ -84,6 +84,26 @@ pub(crate) enum Error {
         /// Those that exist.
         known: Vec<String>,
     },
+    /// The preview of a pull request did not come within the time that was waited for it.
+    #[error("{site} still has no environment {environment:?}")]
+    NoPreview {
+        /// The site.
+        site: String,
+        /// As it was given.
+        environment: String,
+        /// The commit that was to go there, as it was given.
+        commit: String,
+    },
+    /// The preview of a pull request was not opened again within that time.
+    #[error("{site}/{environment} is still closed")]
+    ClosedPreview {
+        /// The site.
+        site: String,
+        /// As it was given.
+        environment: String,
+        /// The commit that was to go there, as it was given.
+        commit: String,
+    },
     /// Not reached.
     #[error("cannot reach {}: {}", .0.address, .0.why)]
     Unreachable(Unreachable),

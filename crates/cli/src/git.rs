@@ -35,6 +35,17 @@ pub(crate) struct Commit {
     pub(crate) shallow: bool,
 }
 
+impl Commit {
+    /// A commit of which nothing is known but its hash; `None` unless that is a whole one.
+    pub(crate) fn of_hash(id: &str) -> Option<Self> {
+        let whole = matches!(id.len(), 40 | 64) && id.bytes().all(|b| b.is_ascii_hexdigit());
+        whole.then(|| Self {
+            id: id.to_ascii_lowercase(),
+            ..Self::default()
+        })
+    }
+}
+
 /// Why the commit is not known.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -101,14 +112,7 @@ pub(crate) fn named(folder: &Path, id: &str) -> Result<Commit, Error> {
     {
         return git.commit(&first_line(&done.stdout));
     }
-    let whole = matches!(id.len(), 40 | 64) && id.bytes().all(|b| b.is_ascii_hexdigit());
-    if whole {
-        return Ok(Commit {
-            id: id.to_ascii_lowercase(),
-            ..Commit::default()
-        });
-    }
-    Err(Error::Unknown { id: id.to_owned() })
+    Commit::of_hash(id).ok_or_else(|| Error::Unknown { id: id.to_owned() })
 }
 
 struct Git<'a> {

@@ -1,13 +1,24 @@
 //! What documents and services tell people to type exists: the command, and every flag.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
 
 use clap::CommandFactory as _;
 
-use super::Cli;
+use super::{AFTER, Cli};
+
+const WORKFLOW: &str = include_str!("../../../../examples/github-actions/deploy.yml");
+const COMMIT: &str = "4ac21e0b5d2f4f10c1a7f0de9b0c3c2f0f6f5a11";
+/// What GitHub and the shell put in place of what stands in a workflow.
+const FILLED_IN: [(&str, &str); 4] = [
+    ("${{ github.event.number }}", "12"),
+    ("${{ github.event.pull_request.head.sha }}", COMMIT),
+    ("$GITHUB_SHA", COMMIT),
+    ("\"", ""),
+];
 
 /// All files of these kinds below a folder.
 fn files(folder: &Path, kind: &str, into: &mut Vec<PathBuf>) {
@@ -37,6 +48,18 @@ fn commands(line: &str, quotes: &[char]) -> Vec<String> {
         rest = after;
     }
     found
+}
+
+/// The command lines in a workflow's steps, filled in.
+fn steps(workflow: &str) -> Vec<String> {
+    let lines = workflow
+        .lines()
+        .map(|line| line.trim_start_matches([' ', '-']));
+    let runs = lines.map(|line| line.strip_prefix("run: ").unwrap_or(line));
+    let told = runs.filter(|line| line.starts_with("candlefish "));
+    let fill_in = |line: String, (of, by): &(&str, &str)| line.replace(of, by);
+    told.map(|line| FILLED_IN.iter().fold(line.to_owned(), fill_in))
+        .collect()
 }
 
 /// What is wrong with it.
@@ -100,6 +123,31 @@ fn every_command_that_people_are_told_to_type_exists() {
     }
     assert!(told > 150, "only {told} commands were found");
     assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn the_workflow_deploys_pushes_and_pull_requests_by_commit() {
+    let mut places = Vec::new();
+    for step in steps(WORKFLOW) {
+        assert!(!step.contains('$'), "not filled in: {step}");
+        let matches = Cli::command().try_get_matches_from(step.split_whitespace());
+        let matches = matches.unwrap_or_else(|error| panic!("{step}: {error}"));
+        let deploy = matches.subcommand_matches("deploy").unwrap();
+        let said = |option: &str| deploy.get_one::<String>(option).unwrap().clone();
+        assert_eq!(said("commit"), COMMIT, "{step}");
+        places.push(format!("{}/{}", said("site"), said("environment")));
+    }
+    assert_eq!(places, ["docs/staging", "docs/pr-12"]);
+}
+
+#[test]
+fn the_workflow_sets_variables_that_are_read() {
+    let words = WORKFLOW.split(|c: char| !c.is_ascii_uppercase() && c != '_');
+    let set: BTreeSet<_> = words
+        .filter(|word| word.starts_with("CANDLEFISH_"))
+        .collect();
+    assert_eq!(set, BTreeSet::from(["CANDLEFISH_API", "CANDLEFISH_TOKEN"]));
+    assert!(set.iter().all(|name| AFTER.contains(name)), "{AFTER}");
 }
 
 #[test]

@@ -25,6 +25,7 @@ use crate::{
     repeats::Repeat,
 };
 
+mod awaited;
 mod commit;
 mod content;
 mod target;
@@ -56,7 +57,7 @@ pub(crate) struct Args {
     /// Make a preview, whatever the environment variable and candlefish.toml say
     #[arg(long, conflicts_with = "environment")]
     preview: bool,
-    /// The commit it was built from; else the one that is checked out
+    /// The commit it was built from, whatever has changed in the tree; else the one that is checked out
     #[arg(long, value_name = "SHA", help_heading = "Origin")]
     commit: Option<String>,
     /// The branch it was built on; else the one that is checked out

@@ -2,7 +2,7 @@
 
 use candlefish_proto::deploy::{GetSiteRequest, ListTriggersRequest};
 
-use super::subject::explained;
+use super::subject::{self, explained};
 use crate::{
     app::App,
     error::{Error, Exit},
@@ -19,7 +19,7 @@ const NEWEST: usize = 20;
 )]
 pub(crate) struct Args {
     /// The commit, or its first digits, at least 7; none for the newest of a site
-    #[arg(required_unless_present = "site")]
+    #[arg(required_unless_present = "site", value_parser = subject::commit)]
     commit: Option<String>,
     /// Only in this site
     #[arg(long, default_value = "", hide_default_value = true)]
@@ -29,7 +29,7 @@ pub(crate) struct Args {
 /// Says what became of it. A commit of which nobody told us is no success.
 pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let api = app.api()?;
-    let commit = args.commit.unwrap_or_default().to_ascii_lowercase();
+    let commit = args.commit.unwrap_or_default();
     let most = if commit.is_empty() {
         NEWEST
     } else {

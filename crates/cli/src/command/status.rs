@@ -4,7 +4,7 @@ use std::path::Path;
 
 use candlefish_ids::DeploymentId;
 use candlefish_proto::deploy::{
-    GetDeploymentRequest, ListDeploymentsRequest, ListEnvironmentsRequest,
+    GetDeploymentRequest, ListBlockersRequest, ListDeploymentsRequest, ListEnvironmentsRequest,
     ListEnvironmentsResponse, ListSitesRequest,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -31,11 +31,11 @@ const AT_ONCE: usize = 8;
 Examples:
   candlefish status                              the site of this tree, or all
   candlefish status docs/production
-  candlefish status dep_01k8qx… --timeline       when each step began, how long it took")]
+  candlefish status dep_01k8qx… --timeline       what kept it and each step, for how long")]
 pub(crate) struct Args {
     /// A deployment's id, SITE/ENV, or SITE; else what the environment and candlefish.toml say
     subject: Option<String>,
-    /// Show the steps of a deployment against time
+    /// Show what a deployment waited for, and its steps, against time
     #[arg(long)]
     timeline: bool,
 }
@@ -101,14 +101,18 @@ async fn deployment(app: &App, api: &Api, id: &str, timeline: bool) -> Result<()
     let deployment = api
         .read(GetDeploymentRequest { id: id.to_string() })
         .await?;
-    app.show(&deployment, |deployment| {
-        let look = app.output.look_out();
-        if timeline {
-            render::timeline::text(deployment, &look)
-        } else {
+    let look = app.output.look_out();
+    if timeline {
+        let request = ListBlockersRequest { id: id.to_string() };
+        let blockers = api.read(request).await?.blockers;
+        app.show(&deployment, |deployment| {
+            render::timeline::text(deployment, &blockers, &look)
+        });
+    } else {
+        app.show(&deployment, |deployment| {
             render::deployment::full(deployment, &look)
-        }
-    });
+        });
+    }
     Ok(())
 }
 

@@ -1,4 +1,5 @@
-//! What a command is about: a deployment by its id, or an environment as `SITE/ENV`.
+//! What a command is about: a deployment by its id, an environment as `SITE/ENV`, or a commit by its
+//! digits.
 
 use std::str::FromStr;
 
@@ -65,6 +66,15 @@ impl FromStr for Subject {
             "must be a deployment's id (dep_…) or SITE/ENV, such as docs/production".to_owned()
         })
     }
+}
+
+/// A commit, or its first digits: as many as the API takes, in lower case.
+pub(super) fn commit(text: &str) -> Result<String, String> {
+    let is_hex = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_hex && (7..=64).contains(&text.len()) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err("must be a commit of 7 to 64 hex digits".to_owned())
 }
 
 /// The deployment that a subject names: of an environment the one that acts, else the first that

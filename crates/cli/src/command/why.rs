@@ -13,11 +13,10 @@ use crate::{
     api::Api,
     app::App,
     error::{Error, Exit},
+    git::Commit,
     render::{self, lane::Around},
 };
 
-/// Digits of a commit.
-const DIGITS: std::ops::RangeInclusive<usize> = 7..=40;
 /// Sites that are looked through for a commit.
 const SITES: usize = 1000;
 /// Deployments of each state that are looked through for the first digits of one.
@@ -52,13 +51,12 @@ impl FromStr for Asked {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let digits = text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if digits && DIGITS.contains(&text.len()) {
-            return Ok(Self::Commit(text.to_ascii_lowercase()));
+        if let Ok(commit) = subject::commit(text) {
+            return Ok(Self::Commit(commit));
         }
         text.parse()
             .map(Self::Of)
-            .map_err(|error: String| format!("{error}, or a commit of 7 to 40 digits"))
+            .map_err(|error: String| format!("{error}, or a commit of 7 to 64 hex digits"))
     }
 }
 
@@ -195,7 +193,7 @@ async fn whole(
     commit: &str,
     pushes: &ListTriggersResponse,
 ) -> Result<BTreeSet<String>, Error> {
-    let is_whole = |one: &str| one.len() >= *DIGITS.end();
+    let is_whole = |one: &str| Commit::of_hash(one).is_some();
     let told = pushes.triggers.iter().map(|one| one.commit.as_str());
     let mut whole: BTreeSet<String> = told
         .chain([commit])

@@ -198,6 +198,7 @@ fn owner(blocker: &Blocker) -> String {
     match blocker.owner.as_str() {
         "" | "platform" => "the platform clears it by itself".to_owned(),
         "time" => "time clears it".to_owned(),
+        "github" => "GitHub clears it; it is asked again by itself".to_owned(),
         role => format!(
             "{} {role} can clear it",
             if role.starts_with(['a', 'e', 'i', 'o', 'u']) {
@@ -213,7 +214,7 @@ fn owner(blocker: &Blocker) -> String {
 pub(crate) fn idle(environment: &Environment, look: &Look) -> String {
     let place = format!("{}/{}", environment.site, environment.slug);
     let live = if environment.live_release_id.is_empty() {
-        "nothing was ever live there".to_owned()
+        "nothing is live there".to_owned()
     } else {
         let release = words::short(&environment.live_release_id);
         format!(

@@ -48,6 +48,22 @@ fn next(error: &Error) -> Vec<String> {
             };
             vec![meant(near.as_deref(), &all)]
         }
+        Error::NoPreview { site, commit, .. } => vec![
+            "GitHub's delivery of the pull request makes it. Does the webhook send pull requests?"
+                .to_owned(),
+            format!("Does {site} give previews?  candlefish sites show {site}"),
+            format!("What became of the commit?  candlefish push {commit}"),
+        ],
+        Error::ClosedPreview {
+            site,
+            environment,
+            commit,
+        } => vec![
+            "GitHub's delivery of the reopened pull request opens it. Is the pull request open?"
+                .to_owned(),
+            format!("Who closed it, when and why?  candlefish history {site}/{environment}"),
+            format!("What became of the commit?  candlefish push {commit}"),
+        ],
         Error::Unreachable(unreachable) if unreachable.kept => {
             vec!["It is safe to repeat the command: it goes on as the same request, not as a second one.".to_owned()]
         }

@@ -40,6 +40,9 @@ fn what(record: &Record) -> String {
         Kind::Unban => format!("lifted the ban of {release}"),
         Kind::Cancel => format!("cancelled {deployment}"),
         Kind::Abort => format!("aborted {deployment}"),
+        Kind::Rollback if record.release_id.is_empty() => {
+            format!("took everything away with {deployment}")
+        }
         Kind::Rollback => format!("rolled back to {release} with {deployment}"),
         Kind::Reject => format!("rejected {release} with {deployment}"),
         Kind::Clear => format!("cleared {release}"),

@@ -97,7 +97,8 @@ pub(crate) fn cleared(release: &Release, environment: &str) -> String {
 /// Asks before a release is banned.
 pub(crate) fn bans(release: &Release) -> String {
     format!(
-        "  Ban {} of {} ({})? It goes nowhere from then on, and what waits with it ends.",
+        "  Ban {} of {} ({})? It goes nowhere from then on; what waits with it, or has no traffic yet, \
+         ends.",
         release.id,
         release.site,
         origin(release)
@@ -108,8 +109,9 @@ pub(crate) fn bans(release: &Release) -> String {
 pub(crate) fn banned(release: &Release) -> String {
     let id = &release.id;
     format!(
-        "{id} goes nowhere from now on, and what waits with it ends. Where it is live or acts, it stays until \
-         a rollback, cancel or abort.\nlift: candlefish releases unban {id} --reason \"…\""
+        "{id} goes nowhere from now on; what waits with it, or has no traffic yet, ends. Where it is \
+         live or has traffic, it stays until a rollback, cancel or abort.\n\
+         lift: candlefish releases unban {id} --reason \"…\""
     )
 }
 

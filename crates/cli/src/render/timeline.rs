@@ -1,15 +1,15 @@
-//! A deployment's steps against time, from the stored times.
+//! A deployment's waits and steps against time, from the stored times.
 
-use candlefish_proto::deploy::{Deployment, Step};
+use candlefish_proto::deploy::{Blocker, Deployment, Step, blocker::Kind};
 use jiff::Timestamp;
 
-use super::{Look, Tone, deployment, pad, steps, words};
+use super::{Look, Tone, blockers, deployment, pad, steps, words};
 
 const NAME: usize = 20;
-const TIMES: usize = 26;
+const TIMES: usize = 32;
 
-/// A waterfall: when each step began, and how long it took.
-pub(crate) fn text(deployment: &Deployment, look: &Look) -> String {
+/// A waterfall: when each step began, how long it took, and what kept the deployment for how long.
+pub(crate) fn text(deployment: &Deployment, blockers: &[Blocker], look: &Look) -> String {
     let mut lines = vec![deployment::head(deployment, look)];
     if !deployment.trace_id.is_empty() {
         lines.push(deployment::labelled(
@@ -40,20 +40,13 @@ pub(crate) fn text(deployment: &Deployment, look: &Look) -> String {
         total: span(start, end).max(1),
         width: bar_width(look),
     };
-    let wait = Bar {
-        name: "waited for the lane".to_owned(),
-        from: start,
-        to: words::moment(deployment.started_at.as_ref()),
-        tone: Tone::Faint,
-    };
-    lines.push(scale.line(&wait, now, look));
-    for step in deployment
-        .steps
-        .iter()
-        .filter(|step| step.started_at.is_some())
-    {
-        lines.extend(bar(step, look).map(|bar| scale.line(&bar, now, look)));
-    }
+    // The intervals of steps are shown by the steps themselves.
+    let blockers = blockers.iter().filter(|one| one.kind() != Kind::Timer);
+    let waits = blockers.filter_map(|one| wait(one, deployment));
+    let steps = deployment.steps.iter().filter_map(|step| bar(step, look));
+    let mut bars: Vec<Bar> = waits.chain(steps).collect();
+    bars.sort_by_key(|bar| bar.from);
+    lines.extend(bars.iter().map(|bar| scale.line(bar, now, look)));
     lines.push(String::new());
     lines.push(format!(
         "  {} in all",
@@ -67,6 +60,22 @@ struct Bar {
     from: Timestamp,
     to: Option<Timestamp>,
     tone: Tone,
+}
+
+/// What kept it: until it was cleared, or the deployment was over.
+fn wait(blocker: &Blocker, deployment: &Deployment) -> Option<Bar> {
+    let to = blocker.cleared_at.as_ref();
+    let tone = if blockers::stands(blocker) {
+        Tone::Wait
+    } else {
+        Tone::Faint
+    };
+    Some(Bar {
+        name: format!("‖ {}", blockers::name(blocker.kind())),
+        from: words::moment(blocker.since.as_ref())?,
+        to: words::moment(to.or(deployment.finished_at.as_ref())),
+        tone,
+    })
 }
 
 fn bar(step: &Step, look: &Look) -> Option<Bar> {
@@ -112,7 +121,7 @@ impl Scale {
             took
         };
         format!(
-            "  {}│{:from$}{drawn}{:rest$}│ {begun:>10} {took:>12}",
+            "  {}│{:from$}{drawn}{:rest$}│ {begun:>11} {took:>18}",
             pad(&bar.name, NAME),
             "",
             ""

@@ -40,6 +40,31 @@ impl Cli {
         self.folder.path()
     }
 
+    /// Commits all that is there; answers the commit.
+    pub(crate) fn commit(&self) -> String {
+        let identity = [
+            "-c",
+            "user.name=Ada Byron",
+            "-c",
+            "user.email=ada@example.org",
+        ];
+        let git = |arguments: &[&str]| {
+            let mut command = Command::new("git");
+            command
+                .env("GIT_CONFIG_GLOBAL", "/dev/null")
+                .env("GIT_CONFIG_NOSYSTEM", "1")
+                .current_dir(self.path())
+                .args(identity)
+                .args(arguments);
+            let output = done(command.output().unwrap()).code(0).out;
+            output.trim().to_owned()
+        };
+        git(&["init", "--quiet", "--initial-branch=main"]);
+        git(&["add", "."]);
+        git(&["commit", "--quiet", "-m", "First page"]);
+        git(&["rev-parse", "HEAD"])
+    }
+
     pub(crate) fn config(&self) -> PathBuf {
         self.path().join("config")
     }

@@ -179,6 +179,64 @@ fn the_tree_names_the_target_and_it_is_said() {
 }
 
 #[test]
+fn whoever_names_the_commit_answers_for_what_the_build_left_in_the_tree() {
+    let server = Server::start();
+    server.world.lock().deployment = live(State::Succeeded, 9);
+    let cli = Cli::new(&server.url());
+    let commit = cli.commit();
+    fs::write(cli.path().join("package-lock.json"), "{}").unwrap();
+    cli.run(DEPLOY).code(0);
+    for name in [commit.as_str(), "HEAD"] {
+        cli.run(&format!("{DEPLOY} --commit {name}")).code(0);
+    }
+    let asked = server.world.asked("create_release");
+    let is_dirty: Vec<_> = asked
+        .iter()
+        .map(|request| request.contains("dirty: true"))
+        .collect();
+    assert_eq!(is_dirty, [true, false, false], "{asked:?}");
+    let of = format!("commit: \"{commit}\"");
+    assert!(
+        asked.iter().all(|request| request.contains(&of)),
+        "{asked:?}"
+    );
+}
+
+#[test]
+fn a_named_commit_is_not_left_out_where_git_refuses_the_tree() {
+    let server = Server::start();
+    server.world.lock().deployment = live(State::Succeeded, 9);
+    let cli = Cli::new(&server.url());
+    let commit = cli.commit();
+    // As in a container, whose user does not own the clone.
+    let refused = |line: &str| {
+        let mut command = cli.command(line);
+        command
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1");
+        crate::cli::done(command.output().unwrap())
+    };
+    refused(&format!("{DEPLOY} --commit {commit}"))
+        .code(0)
+        .says("dubious ownership")
+        .says("the release carries the named commit, without its ancestors");
+    let asked = server.world.asked("create_release");
+    let carries = format!("commit: \"{commit}\", parents: [], ancestors: []");
+    assert!(
+        asked[0].contains(&carries) && asked[0].contains("dirty: false"),
+        "{asked:?}"
+    );
+    refused(&format!("{DEPLOY} --commit HEAD"))
+        .code(2)
+        .says("dubious ownership")
+        .says("with its whole hash: --commit SHA");
+    assert_eq!(server.world.asked("create_release").len(), 1);
+    refused(DEPLOY)
+        .code(0)
+        .says("the release carries no commit (--commit names one)");
+}
+
+#[test]
 fn a_dry_run_sends_nothing() {
     let server = Server::start();
     let done = Cli::new(&server.url())

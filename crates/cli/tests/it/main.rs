@@ -7,6 +7,7 @@
 
 mod access;
 mod asks;
+mod awaits;
 mod cli;
 mod deploys;
 mod ends;

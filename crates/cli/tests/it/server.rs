@@ -16,8 +16,8 @@ use axum::{
 use candlefish_proto::{
     access::access_service_server::AccessServiceServer,
     deploy::{
-        Deployment, Lane, PushRule, ReleaseLimits, Stop, deployment::State as DeploymentState,
-        deployment_service_server::DeploymentServiceServer,
+        Blocker, Deployment, Lane, PushRule, ReleaseLimits, Stop,
+        deployment::State as DeploymentState, deployment_service_server::DeploymentServiceServer,
         release_service_server::ReleaseServiceServer, site_service_server::SiteServiceServer,
         stop_service_server::StopServiceServer, trigger_service_server::TriggerServiceServer,
     },
@@ -65,10 +65,16 @@ pub(crate) struct World {
     pub(crate) cursors: Vec<String>,
     /// The deployment as it is.
     pub(crate) deployment: Deployment,
+    /// What keeps and kept it, oldest first.
+    pub(crate) blockers: Vec<Blocker>,
     /// All others, newest first.
     pub(crate) others: Vec<Deployment>,
     /// The lane of every environment; `None` as of a server that lost it.
     pub(crate) lane: Option<Lane>,
+    /// How many more looks these environments are not there for.
+    pub(crate) unmade: BTreeMap<&'static str, usize>,
+    /// How many more looks these environments are closed for.
+    pub(crate) closed: BTreeMap<&'static str, usize>,
     /// Which pushes deploy, everywhere.
     pub(crate) pushes: PushRule,
     /// What is stopped.

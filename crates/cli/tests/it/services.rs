@@ -1,6 +1,6 @@
 //! The services of the server: what the command line needs of them, and no more.
 
-use std::pin::Pin;
+use std::{collections::BTreeMap, pin::Pin};
 
 use candlefish_manifest::{Limits, Manifest};
 use candlefish_proto::{
@@ -38,6 +38,14 @@ fn environment(slug: &str) -> pb::Environment {
         live_release_id: REL.to_owned(),
         ..Default::default()
     }
+}
+
+/// Whether all looks that the environment is missed for were taken, and takes one; `None` for any other.
+fn passed(looks: &mut BTreeMap<&'static str, usize>, slug: &str) -> Option<bool> {
+    let left = looks.get_mut(slug)?;
+    let is_passed = *left == 0;
+    *left = left.saturating_sub(1);
+    Some(is_passed)
 }
 
 #[tonic::async_trait]
@@ -84,10 +92,14 @@ impl SiteService for Shared {
             site,
             environment: slug,
         } = request.into_inner();
-        if site == "docs" && ["production", "staging"].contains(&slug.as_str()) {
-            let pushes = Some(self.lock().pushes.clone());
+        let mut world = self.lock();
+        let is_known = ["production", "staging"].contains(&slug.as_str());
+        let is_there = passed(&mut world.unmade, &slug).unwrap_or(is_known);
+        let is_open = passed(&mut world.closed, &slug);
+        if site == "docs" && (is_there || is_open.is_some()) {
             return Ok(Response::new(pb::Environment {
-                pushes,
+                pushes: Some(world.pushes.clone()),
+                closed: (is_open == Some(false)).then(pb::Closing::default),
                 ..environment(&slug)
             }));
         }
@@ -314,7 +326,7 @@ impl DeploymentService for Shared {
             ..
         } = request.into_inner();
         // As the server does, which takes whole commits only, and those of a site.
-        if !commit.is_empty() && (commit.len() != 40 || site.is_empty()) {
+        if !commit.is_empty() && (!matches!(commit.len(), 40 | 64) || site.is_empty()) {
             return Err(Status::invalid_argument("not a commit of a site"));
         }
         let world = self.lock();
@@ -337,6 +349,15 @@ impl DeploymentService for Shared {
             deployments: all.into_iter().skip(begin).take(size).collect(),
             next_page_token,
         }))
+    }
+
+    async fn list_blockers(
+        &self,
+        request: Request<pb::ListBlockersRequest>,
+    ) -> Answer<pb::ListBlockersResponse> {
+        self.take("list_blockers", &request)?;
+        let blockers = self.lock().blockers.clone();
+        Ok(Response::new(pb::ListBlockersResponse { blockers }))
     }
 
     async fn watch_deployment(
@@ -396,7 +417,6 @@ impl DeploymentService for Shared {
     absent! {
         list_steps(pb::ListStepsRequest) -> ListStepsResponse;
         list_logs(pb::ListLogsRequest) -> ListLogsResponse;
-        list_blockers(pb::ListBlockersRequest) -> ListBlockersResponse;
         abort_deployment(pb::AbortDeploymentRequest) -> Deployment;
         retry_deployment(pb::RetryDeploymentRequest) -> Deployment;
         advance_deployment(pb::AdvanceDeploymentRequest) -> Deployment;

@@ -70,6 +70,39 @@ fn why_of_an_environment_says_what_holds_it_and_what_waits_while_another_acts() 
 }
 
 #[test]
+fn the_timeline_tells_what_kept_it_before_and_keeps_it_now() {
+    let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+    let server = Server::start();
+    {
+        let mut world = server.world.lock();
+        world.deployment = Deployment {
+            created_at: at(1_700_000_000),
+            ..deployment(State::Pending, 3)
+        };
+        world.blockers = vec![
+            Blocker {
+                kind: blocker::Kind::Content.into(),
+                since: at(1_700_000_000),
+                cleared_at: at(1_700_000_090),
+                ..Blocker::default()
+            },
+            Blocker {
+                kind: blocker::Kind::Hold.into(),
+                since: at(1_700_000_090),
+                ..Blocker::default()
+            },
+        ];
+    }
+    let cli = Cli::new(&server.url());
+    let done = cli.run(&format!("status {DEP} --timeline")).code(0);
+    let line = |kind: &str| done.out.lines().find(|line| line.contains(kind)).unwrap();
+    assert!(line("‖ content").ends_with("1 min 30 s"), "{done:#?}");
+    assert!(line("‖ hold").ends_with(" so far"), "{done:#?}");
+    cli.run(&format!("status {DEP}")).code(0);
+    assert_eq!(server.world.asked("list_blockers").len(), 1);
+}
+
+#[test]
 fn a_lane_that_cannot_be_read_is_told_as_that() {
     let server = Server::start();
     server.world.lock().deployment = deployment(State::Pending, 1);
@@ -102,6 +135,31 @@ fn the_first_digits_of_a_commit_find_what_was_deployed_without_a_push() {
         assert!(done.out.starts_with("docs/production\n"), "{done:#?}");
         assert!(done.out.contains(WAITS), "{done:#?}");
         assert!(!done.out.contains("dep_ended"), "{done:#?}");
+    }
+}
+
+#[test]
+fn a_commit_of_sha_256_is_found_by_its_first_digits_and_whole() {
+    let commit = "4ac21e05".repeat(8);
+    let server = Server::start();
+    {
+        let mut world = server.world.lock();
+        world.others = vec![of_commit(WAITS, State::Pending, &commit)];
+        world.lane = Some(lane(&[WAITS]));
+    }
+    let cli = Cli::new(&server.url());
+    for asked in [&commit[..7], &commit[..41], commit.as_str()] {
+        let done = cli.run(&format!("why {asked}")).code(0);
+        assert!(done.out.contains(WAITS), "{done:#?}");
+        cli.run(&format!("push {asked}")).code(1);
+    }
+    let too_long = "a".repeat(65);
+    for asked in ["4ac21e", too_long.as_str()] {
+        for command in ["why", "push"] {
+            cli.run(&format!("{command} {asked}"))
+                .code(2)
+                .says("a commit of 7 to 64 hex digits");
+        }
     }
 }
 

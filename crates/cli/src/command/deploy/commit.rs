@@ -9,20 +9,14 @@ use crate::{
     git::{self, Commit},
 };
 
-/// The checked-out commit, the named one, or none. What git cannot say is told, and is no reason
-/// not to deploy.
+/// The named commit, the checked-out one, or none. That git cannot say which is checked out is told,
+/// and is no reason not to deploy; one that was named is never left out.
 pub(super) async fn of(app: &App, dir: &Path, args: &Args) -> Result<Commit, Error> {
     let (dir, named) = (dir.to_owned(), args.commit.clone());
     let found = tokio::task::spawn_blocking(move || read(&dir, named.as_deref()));
     let mut commit = match found.await.expect("reading a commit does not panic") {
         Ok(commit) => commit,
-        Err(error @ git::Error::Unknown { .. }) => return Err(error.into()),
-        Err(error) => {
-            app.output.note(&format!(
-                "  {error}: the release carries no commit (--commit names one)."
-            ));
-            Commit::default()
-        }
+        Err(error) => unread(app, error, args.commit.as_deref())?,
     };
     if commit.shallow {
         app.output.note(&format!(
@@ -39,6 +33,23 @@ pub(super) async fn of(app: &App, dir: &Path, args: &Args) -> Result<Commit, Err
     Ok(commit)
 }
 
+/// What the release carries when git does not say it, as in a container whose user does not own the
+/// clone ("dubious ownership"): the named commit, if that is a whole hash.
+fn unread(app: &App, error: git::Error, named: Option<&str>) -> Result<Commit, git::Error> {
+    let (commit, carries) = match named {
+        None => (Commit::default(), "no commit (--commit names one)"),
+        Some(named) => {
+            let Some(commit) = Commit::of_hash(named) else {
+                return Err(error);
+            };
+            (commit, "the named commit, without its ancestors")
+        }
+    };
+    app.output
+        .note(&format!("  {error}: the release carries {carries}."));
+    Ok(commit)
+}
+
 fn read(dir: &Path, named: Option<&str>) -> Result<Commit, git::Error> {
     let head = git::head(dir)?;
     let Some(named) = named else {
@@ -52,7 +63,11 @@ fn read(dir: &Path, named: Option<&str>) -> Result<Commit, git::Error> {
     };
     let commit = git::named(&tree, named)?;
     match head {
-        Some(head) if head.id == commit.id => Ok(head),
+        // Whoever names a commit answers for it: what a build leaves in the tree is no part of it.
+        Some(head) if head.id == commit.id => Ok(Commit {
+            dirty: false,
+            ..head
+        }),
         _ => Ok(commit),
     }
 }

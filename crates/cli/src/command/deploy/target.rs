@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use candlefish_manifest::Limits;
 use candlefish_proto::deploy::{GetSiteRequest, ListSitesRequest, ReleaseLimits};
 
-use super::Args;
+use super::{Args, awaited};
 use crate::{
     api::Api,
     app::App,
-    command::subject::{self, Place, explained},
+    command::subject::{Place, explained},
     error::Error,
     project::{Found, Project},
     render,
@@ -56,7 +56,9 @@ pub(super) async fn find(app: &App, api: &Api, args: &Args) -> Result<Target, Er
             site: site.clone(),
             environment: environment.clone(),
         };
-        subject::environment(api, &place).await?.live_release_id
+        awaited::environment(app, api, &place, args)
+            .await?
+            .live_release_id
     } else {
         if !args.lift_hold.is_empty() {
             return Err(Error::wrong(

@@ -83,6 +83,22 @@ fn why_says_who_may_lift_a_hold_and_lists_every_reason() {
     ));
 }
 
+#[test]
+fn why_says_that_github_is_asked_again_by_itself() {
+    let deployment = Deployment {
+        blockers: vec![blocked(
+            blocker::Kind::Content,
+            "github",
+            "GitHub's archive of 4ac21e0 was not fetched: it failed; again at 14:05:20 UTC",
+            "candlefish deploy DIR --site docs --env production",
+        )],
+        ..canary()
+    };
+    let text = blockers::why(&deployment, &shared(Lane::default()), &look(720));
+    let words = "since 12 min (GitHub clears it; it is asked again by itself)\n";
+    assert!(text.contains(words), "{text}");
+}
+
 /// The lane of a deployment that acts.
 fn holding() -> Lane {
     Lane {
@@ -302,6 +318,20 @@ fn why_says_when_nothing_blocks_and_when_it_is_over() {
 }
 
 #[test]
+fn where_nothing_is_live_nobody_claims_that_nothing_ever_was() {
+    let aborted = Environment {
+        live_release_id: String::new(),
+        live_deployment_id: String::new(),
+        live_since: None,
+        ..environment()
+    };
+    assert_eq!(
+        blockers::idle(&aborted, &look(80)),
+        "  Nothing waits for docs/production: nothing is live there."
+    );
+}
+
+#[test]
 fn a_rollback_says_what_will_not_come_back_and_what_holds_afterwards() {
     let rollback = Rollback {
         from: Some(release()),
@@ -339,7 +369,7 @@ fn errors_say_what_happened_why_and_what_to_do() {
     let texts = errors.iter().map(|error| failure::text(error, &look(0)));
     assert_snapshot!(texts.collect::<Vec<_>>().join("\n\n"));
     let exits: Vec<_> = errors.iter().map(Error::exit).collect();
-    let names = [Exit::Usage; 3];
+    let names = [Exit::Usage; 4];
     let refusals = [Exit::Usage, Exit::Failed, Exit::Forbidden, Exit::Failed];
     let machine = [Exit::Unreachable, Exit::Forbidden, Exit::Usage];
     assert_eq!(exits, [&names[..], &refusals, &machine].concat());
@@ -356,7 +386,17 @@ fn names() -> Vec<Error> {
         near: Some("production".to_owned()),
         known: vec!["production".to_owned(), "staging".to_owned()],
     };
-    vec![site("doc", Some("docs")), site("shop", None), environment]
+    let preview = Error::NoPreview {
+        site: "docs".to_owned(),
+        environment: "pr-12".to_owned(),
+        commit: "4ac21e0".to_owned(),
+    };
+    vec![
+        site("doc", Some("docs")),
+        site("shop", None),
+        environment,
+        preview,
+    ]
 }
 
 fn refusals() -> Vec<Error> {

@@ -150,7 +150,47 @@ fn a_deployment_in_full_says_who_asked_and_how_it_stands() {
 fn the_timeline_is_a_waterfall_of_the_stored_times() {
     let mut deployment = live();
     deployment.started_at = at_ms(9);
-    assert_snapshot!(timeline::text(&deployment, &look(73)));
+    let blockers = [
+        waited(blocker::Kind::Lane, at(0), at_ms(9)),
+        waited(blocker::Kind::Timer, at(1), at(31)),
+    ];
+    assert_snapshot!(timeline::text(&deployment, &blockers, &look(73)));
+}
+
+#[test]
+fn the_timeline_says_what_kept_a_deployment_and_for_how_long() {
+    const DAYS: i64 = 3 * 24 * 3600;
+    let mut deployment = live();
+    deployment.created_at = at(-DAYS);
+    deployment.started_at = at_ms(9);
+    let mut blockers = vec![
+        waited(blocker::Kind::Lane, at(-DAYS), at(-DAYS + 7200)),
+        waited(blocker::Kind::Hold, at(-DAYS + 7200), at(-3600)),
+        waited(blocker::Kind::Stop, at(-3600), at_ms(9)),
+        waited(blocker::Kind::Edge, at_ms(40), at_ms(60)),
+    ];
+    let went_on = timeline::text(&deployment, &blockers, &look(73));
+
+    let mut deployment = canary();
+    deployment.created_at = at(-DAYS);
+    blockers.truncate(1);
+    blockers.push(waited(blocker::Kind::Hold, at(-DAYS + 7200), None));
+    let waits = timeline::text(&deployment, &blockers, &look(0));
+    assert_snapshot!([went_on, waits].join("\n\n"));
+}
+
+/// What kept a deployment from one moment to another.
+fn waited(
+    kind: blocker::Kind,
+    since: Option<prost_types::Timestamp>,
+    cleared_at: Option<prost_types::Timestamp>,
+) -> Blocker {
+    Blocker {
+        kind: kind.into(),
+        since,
+        cleared_at,
+        ..Blocker::default()
+    }
 }
 
 /// Waits for a hold.
