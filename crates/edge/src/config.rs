@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use candlefish_runtime::{
-    config::{Env, Error},
+    config::{Env, Error, without_secrets},
     telemetry::TelemetryConfig,
 };
 use tonic::transport::Endpoint;
@@ -90,10 +90,14 @@ impl Config {
         let orchestrators: Vec<_> = self
             .orchestrators
             .iter()
-            .map(|o| o.uri().to_string())
+            .map(|o| without_secrets(&o.uri().to_string()).to_owned())
             .collect();
         let or_unset =
             |value: &Option<String>| value.clone().unwrap_or_else(|| "(unset)".to_owned());
+        let address = |value: &Option<String>| {
+            let shown = value.as_deref().map_or("(unset)", without_secrets);
+            shown.to_owned()
+        };
         let key = self
             .identity_key
             .as_ref()
@@ -105,9 +109,9 @@ impl Config {
             ("CANDLEFISH_EDGE_ID", or_unset(&self.edge_id)),
             ("CANDLEFISH_ORCHESTRATOR_URL", orchestrators.join(",")),
             ("CANDLEFISH_BLOBS", self.blobs.clone()),
-            ("CANDLEFISH_S3_ENDPOINT", or_unset(&self.s3_endpoint)),
+            ("CANDLEFISH_S3_ENDPOINT", address(&self.s3_endpoint)),
             ("CANDLEFISH_STATE_DIR", self.state_dir.display().to_string()),
-            ("CANDLEFISH_NATS_URL", or_unset(&self.nats_url)),
+            ("CANDLEFISH_NATS_URL", address(&self.nats_url)),
             ("CANDLEFISH_IDENTITY_KEY", or_unset(&key)),
             (
                 "CANDLEFISH_EDGE_MEMORY_MIB",

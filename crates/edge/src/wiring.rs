@@ -9,6 +9,7 @@ use candlefish_runtime::{
     identity::{KeyError, Signer},
     listen, ops,
     ops::Readiness,
+    process,
     tasks::{Policy, Tasks},
 };
 use tokio::sync::mpsc;
@@ -66,6 +67,7 @@ pub struct Running {
 
 /// Starts an edge; it runs until the tasks are stopped.
 pub async fn run(config: Config, tasks: &Tasks, readiness: Readiness) -> Result<Running, Error> {
+    process::configured(&config.show());
     let ops_address = ops::serve(config.ops_listen, readiness.clone(), tasks.clone()).await?;
     let rooms = Rooms::open(&config).await?;
     let mut keeper = rooms.keeper();
