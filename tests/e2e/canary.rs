@@ -41,6 +41,8 @@ async fn a_canary_that_loses_pages_goes_back_by_itself_and_is_rejected() {
         .without("guide/index.html");
     let lossy = api.release("docs", &lossy, &commits[1]).await.unwrap();
     let visitors = Visitors::send(&edges, "docs.localhost", 4, &["good", "lossy"]);
+    visitors.know(&good, "good");
+    visitors.know(&lossy, "lossy");
     let asked = api
         .deploy("docs", "production", &lossy, canary(&[50], 0))
         .await

@@ -42,11 +42,13 @@ async fn every_strategy_takes_a_release_live_without_a_torn_page() {
     api.succeeds(&deployment.id).await.unwrap();
 
     let visitors = Visitors::send(&edges, "docs.localhost", 2, &marks);
+    visitors.know(&first, "first");
     for ((strategy, mark), commit) in strategies.into_iter().zip(&marks[1..]).zip(&commits[1..]) {
         let release = api
             .release("docs", &Content::site(mark), commit)
             .await
             .unwrap();
+        visitors.know(&release, mark);
         let asked = api
             .deploy("docs", "production", &release, Some(strategy))
             .await
@@ -69,6 +71,7 @@ async fn every_strategy_takes_a_release_live_without_a_torn_page() {
     }
     let seen = visitors.come_back().await;
     assert_eq!(seen.complaints, Vec::<String>::new());
+    assert_eq!(seen.went_back, Vec::<String>::new());
     assert!(
         seen.marks.contains_key("canary") && seen.marks.contains_key("first"),
         "{seen:?}"

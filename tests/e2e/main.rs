@@ -9,6 +9,7 @@
 
 mod canary;
 mod chaos;
+mod doors;
 mod goes_live;
 mod lanes;
 mod previews;
@@ -18,3 +19,4 @@ mod surfaces;
 mod survives;
 mod tour;
 mod traces;
+mod verbs;

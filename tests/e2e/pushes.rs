@@ -5,6 +5,8 @@ use candlefish_proto::deploy::{self as pb, deployment::State, trigger::Outcome};
 use candlefish_testkit::github::Push;
 use e2e::{Content, PATIENCE, Sandbox, api::Commit, api::quick_policy};
 
+use crate::doors::Rest;
+
 const REPOSITORY: &str = "example/handbook";
 
 /// Delivers a push of a commit as GitHub does.
@@ -70,6 +72,10 @@ async fn a_push_goes_live_with_its_content_and_none_is_lost_while_things_are_dow
     assert_eq!(asked.unwrap().id, waits.deployment_id);
     let live = decided(&sandbox, &commits[0]).await;
     assert_eq!(live.message, "is live on handbook/production");
+    let by_rest = format!("/v1/triggers?commit={}", commits[0].id);
+    let (status, told) = Rest::of(&sandbox).get(&by_rest).await;
+    let message = told["triggers"][0]["message"].as_str();
+    assert_eq!((status, message), (200, Some(&*live.message)), "{told}");
 
     // Two pushes while nobody is there who could decide them, and the bus is gone for one.
     let orchestrator = sandbox.stack.processes(Service::Orchestrator).remove(0);

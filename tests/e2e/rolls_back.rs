@@ -3,7 +3,21 @@
 use std::time::{Duration, Instant};
 
 use candlefish_proto::deploy::{self as pb, deployment::State};
-use e2e::{Content, Sandbox, api::Commit};
+use e2e::{Content, Sandbox, Visitors, api::Commit};
+
+/// Waits until visitors see a page of this mark.
+async fn see(visitors: &Visitors, mark: &str) {
+    let what = format!("visitors see {mark}");
+    candlefish_devstack::wait_until(e2e::PATIENCE, &what, || async {
+        if visitors.count(mark) > 0 {
+            Ok(())
+        } else {
+            Err("not seen yet".to_owned())
+        }
+    })
+    .await
+    .unwrap();
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_returns_the_release_before_and_holds_the_environment() {
@@ -22,6 +36,17 @@ async fn a_rollback_returns_the_release_before_and_holds_the_environment() {
         releases.push(release);
     }
 
+    let edges: Vec<_> = sandbox
+        .stack
+        .edges()
+        .iter()
+        .map(|edge| edge.address)
+        .collect();
+    let visitors = Visitors::send(&edges, "docs.localhost", 1, &["one", "two"]);
+    for (release, mark) in releases.iter().zip(["one", "two"]) {
+        visitors.know(release, mark);
+    }
+    see(&visitors, "two").await;
     let rollback = api.roll_back("docs", "production").await.unwrap();
     assert_eq!(rollback.from.as_ref().unwrap().id, releases[1]);
     assert_eq!(rollback.to.as_ref().unwrap().id, releases[0]);
@@ -30,6 +55,9 @@ async fn a_rollback_returns_the_release_before_and_holds_the_environment() {
     api.succeeds(&id).await.unwrap();
     let page = sandbox.visit(0, "docs.localhost", "/").await.unwrap();
     assert!(page.body.contains("mark:one<"));
+    see(&visitors, "one").await;
+    let seen = visitors.come_back().await;
+    assert_eq!(seen.complaints, Vec::<String>::new());
 
     // A colleague who still sees the bad one live does not restore it.
     let request = pb::CreateRollbackRequest {
@@ -72,6 +100,21 @@ async fn a_rollback_returns_the_release_before_and_holds_the_environment() {
     sandbox.stop().await.unwrap();
 }
 
+/// Waits until an edge serves the first release; answers when it was seen there.
+async fn goes_back(sandbox: &Sandbox, edge: usize) -> anyhow::Result<Instant> {
+    let what = format!("edge {edge} is back");
+    candlefish_devstack::wait_until(e2e::PATIENCE, &what, || async {
+        let page = sandbox.visit(edge, "docs.localhost", "/").await;
+        let page = page.map_err(|error| format!("{error:#}"))?;
+        if page.body.contains("mark:one<") {
+            Ok(Instant::now())
+        } else {
+            Err(page.body)
+        }
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_needs_neither_nats_nor_every_edge() {
     let sandbox = Sandbox::with(|builder| builder.replicas(1, 1, 3))
@@ -94,25 +137,15 @@ async fn a_rollback_needs_neither_nats_nor_every_edge() {
     let edges = sandbox.stack.edges();
     edges[2].process.freeze().unwrap();
 
+    // From the call on, at both at once.
     let begun = Instant::now();
-    let rollback = api
-        .roll_back("docs", "production")
-        .await
-        .unwrap()
-        .deployment
-        .unwrap();
-    for edge in 0..2 {
-        candlefish_devstack::wait_until(Duration::from_secs(1), "the edge is back", || async {
-            let page = sandbox.visit(edge, "docs.localhost", "/").await;
-            let page = page.map_err(|error| format!("{error:#}"))?;
-            if page.body.contains("mark:one<") {
-                Ok(())
-            } else {
-                Err(page.body)
-            }
-        })
-        .await
-        .unwrap();
+    let asked = api.roll_back("docs", "production");
+    let (rollback, first, second) =
+        tokio::join!(asked, goes_back(&sandbox, 0), goes_back(&sandbox, 1));
+    let rollback = rollback.unwrap().deployment.unwrap();
+    for edge in [first, second] {
+        let took = edge.unwrap().duration_since(begun);
+        assert!(took < Duration::from_secs(1), "{took:?}");
     }
     let ended = api.succeeds(&rollback.id).await.unwrap();
     assert!(
@@ -128,16 +161,6 @@ async fn a_rollback_needs_neither_nats_nor_every_edge() {
 
     // Thawed, it follows by itself.
     edges[2].process.thaw().unwrap();
-    candlefish_devstack::wait_until(e2e::PATIENCE, "the third edge is back", || async {
-        let page = sandbox.visit(2, "docs.localhost", "/").await;
-        let page = page.map_err(|error| format!("{error:#}"))?;
-        if page.body.contains("mark:one<") {
-            Ok(())
-        } else {
-            Err(page.body)
-        }
-    })
-    .await
-    .unwrap();
+    goes_back(&sandbox, 2).await.unwrap();
     sandbox.stop().await.unwrap();
 }

@@ -40,12 +40,14 @@ async fn a_deployment_is_carried_on_whatever_dies() {
         .collect();
     let names: Vec<&str> = marks.iter().map(String::as_str).collect();
     let visitors = Visitors::send(&edges, "docs.localhost", 1, &names);
+    visitors.know(&first, &marks[0]);
     let mut asked = Vec::new();
     for (mark, commit) in marks.iter().zip(&commits).skip(1) {
         let release = api
             .release("docs", &Content::site(mark), commit)
             .await
             .unwrap();
+        visitors.know(&release, mark);
         asked.push(
             api.deploy("docs", "production", &release, None)
                 .await

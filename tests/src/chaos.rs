@@ -1,7 +1,7 @@
 //! Deployments under fire: many lanes are driven by callers who repeat safely, while processes are
 //! killed and frozen, the streams deleted and Postgres restarted. The judge is `testkit::checker`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::atomic::AtomicU64};
 
 use anyhow::{Context, Result};
 use candlefish_devstack::Stack;
@@ -16,11 +16,13 @@ use tokio_util::sync::CancellationToken;
 mod callers;
 mod faults;
 mod lane;
+mod outcomes;
 mod pushes;
 mod witness;
 
 use callers::{Callers, Violation};
 use lane::{Lane, SITE};
+pub use outcomes::Outcomes;
 use pushes::Pusher;
 pub use pushes::REPOSITORY;
 use witness::Follower;
@@ -60,10 +62,14 @@ pub struct Done {
     /// Deployments accepted, by their planned fate; rollbacks and older commits on top.
     pub fates: BTreeMap<Fate, u64>,
     pub accepted: Vec<String>,
+    /// Those of them that a fate was planned for.
+    pub planned: Vec<String>,
     /// What the pages of each release carry.
     pub marks: BTreeMap<String, String>,
     /// What webhooks told of.
     pub pushed: Vec<Pushed>,
+    /// Times that a gateway did not take a delivery, because it was down or something behind it was.
+    pub missed: u64,
     /// Faults that fired, by kind.
     pub faults: BTreeMap<&'static str, u64>,
     /// What callers and witnesses saw broken while the run went on; it ends at the first of these.
@@ -178,6 +184,7 @@ fn pushers(
                 seed: u32::try_from(plan.seed % 1_000_000)? * 100 + 90 + u32::try_from(lane)?,
                 count: u32::try_from(each.min(plan.pushes.saturating_sub(before)))?,
                 rng: rng.fork(),
+                missed: AtomicU64::default(),
                 done: Done::default(),
             })
         })
@@ -190,6 +197,8 @@ async fn drive(callers: &Callers, lanes: &mut JoinSet<Result<Done>>) -> Result<D
         while let Some(lane) = lanes.join_next().await {
             let lane = lane.context("a lane's driver")??;
             done.accepted.extend(lane.accepted);
+            done.planned.extend(lane.planned);
+            done.missed += lane.missed;
             done.marks.extend(lane.marks);
             done.pushed.extend(lane.pushed);
             for (fate, count) in lane.fates {

@@ -1,12 +1,12 @@
 //! Visitors: they request pages the whole time and complain of everything that a visitor would.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
 
-use crate::{Page, fetch};
+use crate::Page;
 use anyhow::{Context, Result, bail};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,9 @@ pub struct Seen {
     /// Requests by the mark of the page.
     pub marks: BTreeMap<String, u64>,
     pub complaints: Vec<String>,
+    /// Pages of an earlier mark than before, by the order of the marks that the crowd was sent with,
+    /// for visitors who keep the edge's cookie.
+    pub went_back: Vec<String>,
 }
 
 /// A crowd that visits every edge until it is called back.
@@ -24,29 +27,47 @@ pub struct Seen {
 pub struct Visitors {
     tasks: JoinSet<()>,
     seen: Arc<Mutex<Seen>>,
+    known: Arc<Mutex<BTreeMap<String, String>>>,
     stop: CancellationToken,
 }
 
 impl Visitors {
     /// Sends `crowd` visitors to each edge. Every page they get must carry one of `marks`, and the
-    /// same mark as the release that the edge names.
+    /// same mark as the release that the edge names, once that is known. Every second one of them
+    /// keeps the edge's cookie; the others are new with each request.
     pub fn send(edges: &[SocketAddr], host: &str, crowd: usize, marks: &[&str]) -> Self {
         let seen: Arc<Mutex<Seen>> = Arc::default();
+        let known: Arc<Mutex<BTreeMap<String, String>>> = Arc::default();
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
-        let marks: Arc<BTreeSet<String>> = Arc::new(marks.iter().map(|&m| m.to_owned()).collect());
+        let marks: Arc<[String]> = marks.iter().map(|&mark| mark.to_owned()).collect();
         for &edge in edges {
-            for _ in 0..crowd {
+            for number in 0..crowd {
                 let visitor = Visitor {
                     edge,
                     host: host.to_owned(),
                     marks: Arc::clone(&marks),
                     seen: Arc::clone(&seen),
+                    known: Arc::clone(&known),
+                    keeps_cookie: number.is_multiple_of(2),
+                    cookie: None,
+                    last: None,
                 };
                 tasks.spawn(visitor.wander(stop.clone()));
             }
         }
-        Self { tasks, seen, stop }
+        Self {
+            tasks,
+            seen,
+            known,
+            stop,
+        }
+    }
+
+    /// From now on the pages of this release must carry this mark.
+    pub fn know(&self, release: &str, mark: &str) {
+        let mut known = self.known.lock().unwrap();
+        known.insert(release.to_owned(), mark.to_owned());
     }
 
     /// Calls them back and hears them.
@@ -71,29 +92,63 @@ impl Visitors {
 struct Visitor {
     edge: SocketAddr,
     host: String,
-    marks: Arc<BTreeSet<String>>,
+    marks: Arc<[String]>,
     seen: Arc<Mutex<Seen>>,
+    /// The mark of each release that is known.
+    known: Arc<Mutex<BTreeMap<String, String>>>,
+    keeps_cookie: bool,
+    cookie: Option<String>,
+    /// The place of the last page's mark.
+    last: Option<usize>,
 }
 
 impl Visitor {
-    async fn wander(self, stop: CancellationToken) {
+    async fn wander(mut self, stop: CancellationToken) {
         let http = reqwest::Client::new();
         let paths = ["/", "/guide/", "/about", "/style.css"];
         for path in paths.iter().cycle() {
             if stop.is_cancelled() {
                 return;
             }
-            let answer = fetch(&http, self.edge, &self.host, path).await;
+            let answer = self.fetch(&http, path).await;
             self.note(path, answer);
             tokio::task::yield_now().await;
         }
     }
 
-    fn note(&self, path: &str, answer: reqwest::Result<Page>) {
+    /// As [`crate::fetch`], with the cookie.
+    async fn fetch(&mut self, http: &reqwest::Client, path: &str) -> reqwest::Result<Page> {
+        let url = format!("http://{}{path}", self.edge);
+        let mut request = http.get(url).header("host", &self.host);
+        if let Some(cookie) = &self.cookie {
+            request = request.header("cookie", cookie);
+        }
+        let answer = request.send().await?;
+        let header = |name: &str| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
+        let release = header("candlefish-release").unwrap_or_default();
+        if let Some(given) = header("set-cookie").filter(|_| self.keeps_cookie) {
+            self.cookie = given.split(';').next().map(str::to_owned);
+        }
+        Ok(Page {
+            status: answer.status().as_u16(),
+            release,
+            body: answer.text().await?,
+        })
+    }
+
+    fn note(&mut self, path: &str, answer: reqwest::Result<Page>) {
         let judged = self.judge(path, answer);
         let mut seen = self.seen.lock().unwrap();
         match judged {
-            Ok(Some(mark)) => *seen.marks.entry(mark).or_default() += 1,
+            Ok(Some(mark)) => {
+                let place = self.marks.iter().position(|one| *one == mark);
+                if self.keeps_cookie && place < self.last {
+                    let words = format!("{} {path}: back to {mark}", self.edge);
+                    seen.went_back.push(words);
+                }
+                self.last = place;
+                *seen.marks.entry(mark).or_default() += 1;
+            }
             Ok(None) => {}
             Err(error) => seen
                 .complaints
@@ -112,6 +167,10 @@ impl Visitor {
         let mark = mark(&page.body).with_context(|| format!("a torn page: {:?}", page.body))?;
         if !self.marks.contains(&mark) {
             bail!("a foreign page: {mark}");
+        }
+        let known = self.known.lock().unwrap();
+        if let Some(own) = known.get(&page.release).filter(|own| **own != mark) {
+            bail!("{} has pages of {own}, not of {mark}", page.release);
         }
         Ok(Some(mark))
     }

@@ -82,6 +82,16 @@ impl Faults {
         self.slug(field, text, PREVIEW_SLUG_MAX)
     }
 
+    /// The slugs of `site` and `environment` that narrow a list, as far as they are given.
+    pub(crate) fn optional_place(&mut self, site: &str, environment: &str) {
+        if !site.is_empty() {
+            self.site("site", site);
+        }
+        if !environment.is_empty() {
+            self.environment("environment", environment);
+        }
+    }
+
     /// The slug of a lasting environment to make. Those of pull requests' previews are theirs.
     pub(crate) fn new_environment(&mut self, field: &str, text: &str) -> String {
         if preview::is_slug(text) {

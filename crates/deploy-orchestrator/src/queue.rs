@@ -7,6 +7,9 @@ mod decide;
 pub(crate) mod rpc;
 mod store;
 
+#[cfg(test)]
+pub(crate) use decide::{Decide, decide};
+
 use candlefish_ids::{DeadLetterId, StepId};
 use candlefish_messaging::dead_letter::DeadLetter;
 use candlefish_proto::deploy as pb;

@@ -41,6 +41,8 @@ use candlefish_ids::DeliveryId;
 use jiff::Timestamp;
 
 pub(crate) use error::Error;
+#[cfg(test)]
+pub(crate) use fetch::decided;
 pub(crate) use fetch::run;
 pub(crate) use join::join;
 pub(crate) use store::list_with_unjoined;

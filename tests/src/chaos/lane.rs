@@ -45,6 +45,7 @@ impl Lane {
         }
         let strategy = self.strategy(fate);
         let id = self.deploy(&content, &mark, commit, strategy).await?;
+        self.done.planned.push(id.clone());
         match fate {
             // Now and then the next push comes while this one is on its way.
             Fate::Ordinary => self.wait_mostly(&id).await?,

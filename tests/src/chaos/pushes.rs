@@ -1,15 +1,19 @@
 //! Lanes that nobody deploys to but webhooks: pushes are delivered twice, late and out of order, while
 //! gateways are killed, and GitHub does what it is asked and loses the answer.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
+use candlefish_devstack::wait_until;
 use candlefish_proto::deploy::{self as pb, trigger::Outcome};
 use candlefish_testkit::{
     checker::Pushed,
     github::{self, Example, Fake, Fault, Push},
 };
-use tokio::time::Instant;
+use tokio::{net::TcpStream, time::Instant};
 
 use super::{
     Done,
@@ -29,6 +33,8 @@ const FOLDER: &str = "public";
 const NONE: &str = "0000000000000000000000000000000000000000";
 /// A delivery that is not taken within this time is lost.
 const TAKEN_WITHIN: Duration = Duration::from_secs(90);
+/// The first gateway is killed seconds after the run began.
+const DOWN_WITHIN: Duration = Duration::from_secs(30);
 /// A push that is not decided within this time is lost.
 const DECIDED_WITHIN: Duration = Duration::from_secs(90);
 
@@ -43,6 +49,8 @@ pub(super) struct Pusher {
     pub(super) seed: u32,
     pub(super) count: u32,
     pub(super) rng: Rng,
+    /// As in [`Done`].
+    pub(super) missed: AtomicU64,
     pub(super) done: Done,
 }
 
@@ -122,6 +130,10 @@ impl Pusher {
             }
             let delivery = self.delivery(place, commit);
             match self.rng.below(4) {
+                _ if place == 0 => {
+                    self.put_first_one_that_is_down().await;
+                    self.send(&delivery).await?;
+                }
                 // As somebody who gave up waiting too soon sends it, to two gateways at once.
                 0 => {
                     let (one, other) = tokio::join!(self.send(&delivery), self.send(&delivery));
@@ -155,6 +167,7 @@ impl Pusher {
         }
         self.done.accepted.sort_unstable();
         self.done.accepted.dedup();
+        self.done.missed = self.missed.into_inner();
         Ok(self.done)
     }
 
@@ -209,6 +222,26 @@ impl Pusher {
         (guid, push.example())
     }
 
+    /// Waits for a gateway to be killed, and puts it first. It is back within moments: by chance few
+    /// deliveries, or none, would meet one that is down.
+    async fn put_first_one_that_is_down(&mut self) {
+        let gateways = &self.gateways;
+        let down = wait_until(DOWN_WITHIN, "a gateway is down", || async move {
+            for (place, url) in gateways.iter().enumerate() {
+                let address = url.trim_start_matches("http://");
+                if TcpStream::connect(address).await.is_err() {
+                    return Ok(place);
+                }
+            }
+            Err("all are up".to_owned())
+        })
+        .await;
+        // Too late: then the run itself says that no delivery met one.
+        if let Ok(place) = down {
+            self.gateways.rotate_left(place);
+        }
+    }
+
     /// Sends a delivery until a gateway has taken it, as GitHub does when it is asked to.
     async fn send(&self, (guid, example): &(String, Example)) -> Result<()> {
         let begun = Instant::now();
@@ -223,6 +256,7 @@ impl Pusher {
                 Ok(answer) => answer.status().to_string(),
                 Err(error) => error.to_string(),
             };
+            self.missed.fetch_add(1, Ordering::Relaxed);
             if begun.elapsed() > TAKEN_WITHIN {
                 bail!("{guid} was not taken within {TAKEN_WITHIN:?}: {said}");
             }

@@ -355,12 +355,7 @@ impl Rpc {
             page::SIZES,
         );
         let state = narrowing(&mut faults, message.state);
-        if !message.site.is_empty() {
-            faults.site("site", &message.site);
-        }
-        if !message.environment.is_empty() {
-            faults.environment("environment", &message.environment);
-        }
+        faults.optional_place(&message.site, &message.environment);
         for (field, value) in [
             ("environment", &message.environment),
             ("commit", &message.commit),

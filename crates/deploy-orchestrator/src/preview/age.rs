@@ -25,7 +25,8 @@ pub(crate) async fn run(ctx: Ctx, stopping: CancellationToken) {
     }
 }
 
-async fn sweep(ctx: &Ctx) -> Result<(), Error> {
+/// One sweep.
+pub(crate) async fn sweep(ctx: &Ctx) -> Result<(), Error> {
     let mut conn = ctx.pool.acquire().await?;
     let old = store::list_old(&mut conn).await?;
     drop(conn);

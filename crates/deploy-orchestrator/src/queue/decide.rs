@@ -27,15 +27,15 @@ use crate::{
 
 /// What to decide about.
 #[derive(Debug, Clone)]
-pub(super) struct Decide {
-    pub(super) item: ItemId,
-    pub(super) reason: String,
+pub(crate) struct Decide {
+    pub(crate) item: ItemId,
+    pub(crate) reason: String,
     /// Put back to work; else given up.
-    pub(super) replays: bool,
+    pub(crate) replays: bool,
 }
 
 /// Decides.
-pub(super) async fn decide(
+pub(crate) async fn decide(
     ctx: &Ctx,
     caller: &Caller,
     key: Option<Key>,

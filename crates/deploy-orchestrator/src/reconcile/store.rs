@@ -19,7 +19,7 @@ pub(super) async fn list(
     limit: i64,
 ) -> Result<Vec<Found>, sqlx::Error> {
     let after = after.map_or(Uuid::nil(), EnvironmentId::uuid);
-    read(conn, after, Uuid::max(), limit).await
+    read(conn, (after, Uuid::max()), limit).await
 }
 
 /// The environment, when something is live or served there.
@@ -28,7 +28,7 @@ pub(super) async fn find(
     id: EnvironmentId,
 ) -> Result<Option<Found>, sqlx::Error> {
     let before = Uuid::from_u128(id.uuid().as_u128().saturating_sub(1));
-    Ok(read(conn, before, id.uuid(), 1).await?.pop())
+    Ok(read(conn, (before, id.uuid()), 1).await?.pop())
 }
 
 /// A route as the query tells it. What a hand left unreadable in it counts as nothing.
@@ -59,14 +59,50 @@ impl From<RouteRow> for Route {
     }
 }
 
+/// An environment as the query tells it.
+struct FoundRow {
+    id: Uuid,
+    environment: String,
+    site: String,
+    acts: bool,
+    live: Option<Uuid>,
+    live_digest: Option<Vec<u8>>,
+    left: Option<Uuid>,
+    left_digest: Option<Vec<u8>>,
+    own_hosts: Vec<String>,
+    routes: Json<Vec<RouteRow>>,
+}
+
+impl From<FoundRow> for Found {
+    fn from(row: FoundRow) -> Self {
+        Self {
+            environment_id: EnvironmentId::from_uuid(row.id),
+            site: row.site,
+            environment: row.environment,
+            acts: row.acts,
+            live: row.live.zip(row.live_digest).map(|(id, digest)| Weighted {
+                release: ReleaseId::from_uuid(id),
+                manifest: hex::encode(&digest),
+                weight: 100,
+            }),
+            left: row.left.zip(row.left_digest).map(|(id, digest)| Assets {
+                release: ReleaseId::from_uuid(id),
+                manifest: hex::encode(&digest),
+            }),
+            own_hosts: row.own_hosts,
+            routes: row.routes.0.into_iter().map(Route::from).collect(),
+        }
+    }
+}
+
 /// Each part by an index of its own: of all environments few serve, and closed previews stay as rows.
 async fn read(
     conn: &mut PgConnection,
-    after: Uuid,
-    upto: Uuid,
+    (after, upto): (Uuid, Uuid),
     limit: i64,
 ) -> Result<Vec<Found>, sqlx::Error> {
-    let rows = sqlx::query!(
+    let rows = sqlx::query_as!(
+        FoundRow,
         r#"WITH live_edge AS MATERIALIZED (
                SELECT id FROM edge WHERE joined_at IS NOT NULL AND failing_since IS NULL
                  AND heard_at > clock() - $4::bigint * interval '1 millisecond'),
@@ -99,22 +135,18 @@ async fn read(
                    FROM route w WHERE w.environment_id = e.id) AS "routes!: Json<Vec<RouteRow>>"
            FROM page
            -- One by one: for a page neither table is read whole.
-           CROSS JOIN LATERAL (
-               SELECT id, slug, site_id, live_release_id, live_deployment_id
-               FROM environment WHERE id = page.id LIMIT 1
-           ) e
+           CROSS JOIN LATERAL (SELECT id, slug, site_id, live_release_id, live_deployment_id
+                               FROM environment WHERE id = page.id LIMIT 1) e
            JOIN site s ON s.id = e.site_id
-           LEFT JOIN LATERAL (
-               SELECT id, manifest_digest FROM release WHERE id = e.live_release_id LIMIT 1
-           ) r ON true
+           LEFT JOIN LATERAL (SELECT id, manifest_digest FROM release
+                              WHERE id = e.live_release_id LIMIT 1) r ON true
            -- As a switch chooses it: what a rollback left, or what was live before.
            LEFT JOIN LATERAL (
                SELECT o.id, o.manifest_digest FROM deployment d
                JOIN release o ON o.id = COALESCE(NULLIF(d.leaves_release_id, d.release_id),
                                                  NULLIF(d.previous_release_id, d.release_id))
                WHERE d.id = e.live_deployment_id
-                 AND o.state = 'sealed' AND o.collected_at IS NULL LIMIT 1
-           ) p ON true
+                 AND o.state = 'sealed' AND o.collected_at IS NULL LIMIT 1) p ON true
            ORDER BY page.id"#,
         after,
         upto,
@@ -123,26 +155,7 @@ async fn read(
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Found {
-            environment_id: EnvironmentId::from_uuid(row.id),
-            site: row.site,
-            environment: row.environment,
-            acts: row.acts,
-            live: row.live.zip(row.live_digest).map(|(id, digest)| Weighted {
-                release: ReleaseId::from_uuid(id),
-                manifest: hex::encode(&digest),
-                weight: 100,
-            }),
-            left: row.left.zip(row.left_digest).map(|(id, digest)| Assets {
-                release: ReleaseId::from_uuid(id),
-                manifest: hex::encode(&digest),
-            }),
-            own_hosts: row.own_hosts,
-            routes: row.routes.0.into_iter().map(Route::from).collect(),
-        })
-        .collect())
+    Ok(rows.into_iter().map(Found::from).collect())
 }
 
 /// Keeps a release from being collected until the transaction ends; false when it was already.

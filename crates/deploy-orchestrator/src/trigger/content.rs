@@ -47,7 +47,8 @@ pub(crate) async fn forget(ctx: &Ctx) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-async fn sweep(ctx: &Ctx) -> Result<(), Error> {
+/// One sweep.
+pub(crate) async fn sweep(ctx: &Ctx) -> Result<(), Error> {
     let mut conn = ctx.pool.acquire().await?;
     let overdue = store::list_overdue(&mut conn).await?;
     drop(conn);

@@ -83,7 +83,7 @@ async fn carry(ctx: &Ctx, gateway: &Gateway, delivery: &Delivery) -> Result<(), 
 }
 
 /// Decides a delivery by what it says; answers what there is to note of it as a whole.
-async fn decided(ctx: &Ctx, delivery: &Delivery, body: &[u8]) -> Result<String, Error> {
+pub(crate) async fn decided(ctx: &Ctx, delivery: &Delivery, body: &[u8]) -> Result<String, Error> {
     let event = delivery.event.as_str();
     let words = match event {
         "push" => match Push::read(body) {

@@ -227,6 +227,22 @@ impl Api {
         self.deployments().create_deployment(request).await
     }
 
+    /// Creates a deployment that lifts the hold in the same act.
+    pub(crate) async fn create_lifting(
+        &self,
+        environment: &str,
+        release: &str,
+    ) -> Answer<Response<Deployment>> {
+        let request = self.request(pb::CreateDeploymentRequest {
+            site: SITE.to_owned(),
+            environment: environment.to_owned(),
+            release_id: release.to_owned(),
+            lift_hold: "it is over".to_owned(),
+            ..pb::CreateDeploymentRequest::default()
+        });
+        self.deployments().create_deployment(request).await
+    }
+
     /// Creates a deployment by the environment's own strategy; answers its id.
     pub(crate) async fn deploy(&self, environment: &str, release: &str) -> String {
         let made = self.create(environment, release, None).await;
@@ -320,9 +336,17 @@ impl Api {
     }
 
     pub(crate) async fn cancel(&self, id: &str) -> Answer<Response<Deployment>> {
+        self.cancel_because(id, "").await
+    }
+
+    pub(crate) async fn cancel_because(
+        &self,
+        id: &str,
+        reason: &str,
+    ) -> Answer<Response<Deployment>> {
         let request = self.request(pb::CancelDeploymentRequest {
             id: id.to_owned(),
-            reason: String::new(),
+            reason: reason.to_owned(),
         });
         self.deployments().cancel_deployment(request).await
     }
@@ -362,9 +386,18 @@ impl Api {
     }
 
     pub(crate) async fn roll_back(&self, environment: &str) -> Answer<Response<pb::Rollback>> {
+        self.roll_back_because(environment, "").await
+    }
+
+    pub(crate) async fn roll_back_because(
+        &self,
+        environment: &str,
+        reason: &str,
+    ) -> Answer<Response<pb::Rollback>> {
         let request = self.request(pb::CreateRollbackRequest {
             site: SITE.to_owned(),
             environment: environment.to_owned(),
+            reason: reason.to_owned(),
             ..pb::CreateRollbackRequest::default()
         });
         self.deployments().create_rollback(request).await
@@ -386,6 +419,34 @@ impl Api {
             reason: "it is over".to_owned(),
         });
         self.sites().lift_hold(request).await
+    }
+
+    /// Ends a preview.
+    pub(crate) async fn close(&self, environment: &str) -> Answer<Response<pb::Environment>> {
+        let request = self.request(pb::CloseEnvironmentRequest {
+            site: SITE.to_owned(),
+            environment: environment.to_owned(),
+            reason: "given up".to_owned(),
+        });
+        self.sites().close_environment(request).await
+    }
+
+    /// Puts what waits for a person back to work.
+    pub(crate) async fn replay(&self, item: &str) -> Answer<Response<pb::QueueItem>> {
+        let request = self.request(pb::ReplayQueueItemRequest {
+            id: item.to_owned(),
+            reason: "the node was bad".to_owned(),
+        });
+        self.queues().replay_queue_item(request).await
+    }
+
+    /// Gives it up.
+    pub(crate) async fn discard(&self, item: &str) -> Answer<Response<pb::QueueItem>> {
+        let request = self.request(pb::DiscardQueueItemRequest {
+            id: item.to_owned(),
+            reason: "hopeless".to_owned(),
+        });
+        self.queues().discard_queue_item(request).await
     }
 
     pub(crate) async fn ban(&self, release: &str) -> Answer<Response<pb::Release>> {

@@ -13,6 +13,12 @@ use crate::{
 
 const COMMIT: &str = "1111111111111111111111111111111111111111";
 
+/// A ban of every release.
+const UNTOLD: &str = "INSERT INTO ban (release_id, at, by, reason)
+                      SELECT id, clock(), 'erin', 'it leaks' FROM release";
+/// How what a ban ends says so.
+const WORDS: &str = "its release was banned meanwhile by erin: it leaks";
+
 async fn started() -> (Sandbox, Orchestrator, Edge, Api) {
     let started = Sandbox::started().await;
     started.3.create_environment("production", policy()).await;
@@ -98,7 +104,7 @@ async fn a_ban_comes_once_under_a_key_and_only_for_those_who_see_the_site() {
 }
 
 #[tokio::test]
-async fn what_waits_with_it_ends_and_what_acts_goes_on() {
+async fn what_waits_with_it_ends_and_what_has_traffic_goes_on() {
     let (sandbox, _orchestrator, _edge, api) = started().await;
     api.create_environment("staging", policy()).await;
     let release = sandbox.release(&api, "one").await;
@@ -113,13 +119,52 @@ async fn what_waits_with_it_ends_and_what_acts_goes_on() {
     api.ban(&release).await.unwrap();
     for id in [&behind, &held] {
         let ended = api.wait_for(id, &[State::Cancelled]).await;
-        assert_eq!(
-            ended.message,
-            "its release was banned meanwhile by erin: it leaks"
-        );
+        assert_eq!(ended.message, WORDS);
     }
     assert_eq!(api.deployment(&acting).await.state(), State::Waiting);
     assert_eq!(blockers(&api.deployment(&stays).await), [Kind::Lane]);
+}
+
+/// What acts with it, kept by an edge before its pivot.
+async fn staging(edge: &Edge, api: &Api, release: &str) -> String {
+    edge.act(|script| script.frozen = true);
+    let acting = api.deploy("production", release).await;
+    api.wait_in(&acting, pb::step::Kind::Stage).await;
+    acting
+}
+
+#[tokio::test]
+async fn what_acts_with_it_and_has_no_traffic_is_undone_and_frees_its_lane() {
+    let (sandbox, _orchestrator, edge, api) = started().await;
+    let release = sandbox.release(&api, "one").await;
+    let acting = staging(&edge, &api, &release).await;
+    api.ban(&release).await.unwrap();
+    // From the answer on, also with nothing behind it.
+    let undone = api.deployment(&acting).await;
+    assert_eq!(undone.state(), State::Cancelling);
+    let other = sandbox.release(&api, "other").await;
+    let next = api.deploy("production", &other).await;
+    edge.act(|script| script.frozen = false);
+    let ended = api.wait_for(&acting, &[State::Cancelled]).await;
+    assert_eq!((&*ended.message, &*ended.cause), (WORDS, "cancelled"));
+    assert_eq!(
+        (ended.pivoted_at, ended.target_confirmed),
+        (None, Some(true))
+    );
+    api.wait_for(&next, &[State::Succeeded]).await;
+}
+
+#[tokio::test]
+async fn a_ban_of_which_no_lane_was_told_ends_what_has_no_traffic_all_the_same() {
+    let (sandbox, _orchestrator, edge, api) = started().await;
+    let release = sandbox.release(&api, "one").await;
+    let acting = staging(&edge, &api, &release).await;
+    // What the commit of a ban writes, and then its process is gone.
+    sandbox.act(UNTOLD).await;
+    api.wait_for(&acting, &[State::Cancelling]).await;
+    edge.act(|script| script.frozen = false);
+    let ended = api.wait_for(&acting, &[State::Cancelled]).await;
+    assert_eq!(ended.message, WORDS);
 }
 
 #[tokio::test]
@@ -148,9 +193,7 @@ async fn a_ban_of_which_no_lane_was_told_ends_what_waits_all_the_same() {
     let id = api.deploy("production", &release).await;
     orchestrator.kill().await;
     // What the commit of a ban writes, and then its process is gone.
-    sandbox
-        .act("INSERT INTO ban (release_id, at, by, reason) SELECT id, clock(), 'erin', 'it leaks' FROM release")
-        .await;
+    sandbox.act(UNTOLD).await;
     let orchestrator = sandbox.start().await;
     let api = sandbox.api(orchestrator.running.address);
     api.wait_for(&id, &[State::Cancelled]).await;

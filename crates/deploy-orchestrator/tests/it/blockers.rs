@@ -11,16 +11,14 @@ use candlefish_proto::deploy::{
 
 use crate::{
     api::{Api, baking, blockers, policy, shown},
-    edge::Edge,
-    sandbox::{Orchestrator, SITE, Sandbox},
-    steps::{doubtful, lost, settling},
+    sandbox::SITE,
+    steps::{doubtful, settling},
+    world::World,
 };
 
-struct World {
-    sandbox: Sandbox,
-    _orchestrator: Orchestrator,
-    edge: Edge,
-    api: Api,
+/// A world with two releases.
+struct Scene {
+    world: World,
     /// What was live before.
     old: String,
     new: String,
@@ -34,28 +32,84 @@ struct Stuck {
     other: String,
 }
 
-impl World {
-    async fn new() -> Self {
-        // The edge is never set aside.
-        let patient = [
-            ("CANDLEFISH_EDGE_PATIENCE_MS", "600000"),
-            ("CANDLEFISH_EDGE_PATIENCE_HURRIED_MS", "600000"),
-        ];
-        let (sandbox, orchestrator, edge, api) = Sandbox::started_with(&patient).await;
+/// What a blocker says of itself.
+struct Says {
+    /// Who can clear it.
+    owner: &'static str,
+    /// It is known until when it stands.
+    until: bool,
+    /// What its action begins with; empty where nobody needs to act.
+    action: String,
+}
+
+impl Says {
+    fn of(kind: Kind, stuck: &Stuck) -> Self {
+        let Stuck {
+            environment,
+            id,
+            other,
+        } = stuck;
+        let (owner, until, words) = match kind {
+            Kind::Unspecified => unreachable!("nothing waits for it"),
+            Kind::Lane => ("platform", true, format!("watch {other}")),
+            Kind::Content => {
+                let words = format!("deploy DIR --site {SITE} --env {environment}");
+                ("deployer", true, words)
+            }
+            Kind::Hold => {
+                let words = format!("hold lift {SITE}/{environment} --reason");
+                ("approver", false, words)
+            }
+            Kind::Timer => ("time", true, String::new()),
+            Kind::Evidence => ("deployer", false, format!("advance {id} ")),
+            Kind::Edge => ("platform", false, "edges".to_owned()),
+            Kind::Quarantine => ("approver", false, "queues replay step_".to_owned()),
+            Kind::Provider => ("platform", true, "edges".to_owned()),
+            Kind::Stop => ("approver", true, format!("stop lift {SITE} --reason")),
+        };
+        let action = if words.is_empty() {
+            words
+        } else {
+            format!("candlefish {words}")
+        };
         Self {
-            old: sandbox.release(&api, "old").await,
-            new: sandbox.release(&api, "new").await,
-            sandbox,
-            _orchestrator: orchestrator,
-            edge,
-            api,
+            owner,
+            until,
+            action,
         }
+    }
+
+    fn is_said_by(&self, blocker: &pb::Blocker) {
+        let kind = blocker.kind();
+        let told = (&*blocker.owner, blocker.until.is_some());
+        assert_eq!(told, (self.owner, self.until), "{kind:?}");
+        let ends = !self.until || at(blocker.until.as_ref()) > at(blocker.since.as_ref());
+        assert!(ends, "{kind:?} ends before it began: {blocker:?}");
+        let action = &*blocker.action;
+        let names = if self.action.is_empty() {
+            action.is_empty()
+        } else {
+            action.starts_with(&self.action)
+        };
+        assert!(names, "{kind:?}: {action:?}, not {:?}", self.action);
+    }
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let world = Box::pin(World::new()).await;
+        let (sandbox, api) = (&world.sandbox, &world.api);
+        let old = sandbox.release(api, "old").await;
+        let new = sandbox.release(api, "new").await;
+        Self { world, old, new }
     }
 
     /// An environment with a release that is live, and a deployment with this one blocker.
     async fn stick(&self, kind: Kind) -> Stuck {
-        let (api, environment) = (&self.api, kind.as_str_name().to_lowercase());
-        let environment = environment.replace('_', "-");
+        let World {
+            sandbox, edge, api, ..
+        } = &self.world;
+        let environment = kind.as_str_name().to_lowercase().replace('_', "-");
         api.create_environment(&environment, policy()).await;
         api.deploy_whole(&environment, &self.old).await;
         let (mut other, mut strategy, mut release) = (String::new(), None, self.new.clone());
@@ -65,9 +119,11 @@ impl World {
                 let acting = api.create(&environment, &self.new, Some(baking())).await;
                 other = acting.unwrap().into_inner().id;
                 api.wait_in(&other, Bake).await;
+                // As if others took an hour: when its turn may come is known.
+                sandbox.act("UPDATE lane SET lasts_ms = 3600000").await;
             }
             Kind::Content => {
-                let content = self.sandbox.put_content(&[("index.html", "late")]).await;
+                let content = sandbox.put_content(&[("index.html", "late")]).await;
                 release = api.create_release(content, "late", &[]).await;
                 other.clone_from(&release);
             }
@@ -75,25 +131,21 @@ impl World {
             Kind::Timer => strategy = Some(baking()),
             Kind::Evidence => {
                 let (policy, canary) = doubtful();
-                self.replace_policy(&environment, policy).await;
+                self.world.replace_policy(&environment, policy).await;
                 strategy = Some(canary);
             }
-            Kind::Edge => self.edge.act(|script| script.frozen = true),
-            Kind::Quarantine => self.replace_policy(&environment, settling()).await,
+            Kind::Edge => edge.act(|script| script.frozen = true),
+            Kind::Quarantine => self.world.replace_policy(&environment, settling()).await,
             Kind::Provider => {
                 let host = format!("{environment}--");
-                self.edge.act(|script| script.away_on = Some(host));
+                edge.act(|script| script.away_on = Some(host));
             }
-            Kind::Stop => {
-                let stop = crate::stops::set(&self.sandbox, api, SITE, false).await;
-                other = stop.unwrap().id;
-            }
+            Kind::Stop => other = self.world.stop(false).await,
         }
         let made = api.create(&environment, &release, strategy).await;
         let id = made.unwrap().into_inner().id;
         if kind == Kind::Quarantine {
-            api.wait_in(&id, pb::step::Kind::VerifyCandidate).await;
-            self.sandbox.act(&lost("verify_candidate", 6)).await;
+            self.world.quarantine(&[&id]).await;
         }
         Stuck {
             environment,
@@ -102,73 +154,33 @@ impl World {
         }
     }
 
-    async fn replace_policy(&self, environment: &str, policy: pb::Policy) {
-        let request = self.api.request(pb::UpdateEnvironmentRequest {
-            site: SITE.to_owned(),
-            environment: environment.to_owned(),
-            policy: Some(policy),
-            ..pb::UpdateEnvironmentRequest::default()
-        });
-        self.api.sites().update_environment(request).await.unwrap();
-    }
-
     /// Does what the blocker says clears it.
     async fn free(&self, stuck: &Stuck, blocker: &pb::Blocker) {
-        let api = &self.api;
-        let action = &*blocker.action;
-        let begins = |words: &str| {
-            let names = action.starts_with(&format!("candlefish {words}"));
-            assert!(names, "{:?}: {action}", blocker.kind());
-        };
+        let World {
+            sandbox, edge, api, ..
+        } = &self.world;
         match blocker.kind() {
             Kind::Unspecified => unreachable!("nothing waits for it"),
             Kind::Lane => {
-                begins(&format!("watch {}", stuck.other));
                 self.pass(&stuck.other, Bake).await;
             }
             Kind::Content => {
-                begins("deploy");
                 api.seal(&stuck.other).await;
             }
-            Kind::Hold => {
-                begins(&format!("hold lift {SITE}/{}", stuck.environment));
-                api.lift(&stuck.environment).await.unwrap();
-            }
-            Kind::Timer => {
-                assert_eq!((action, &*blocker.owner), ("", "time"));
-                self.sandbox.database.advance(Duration::from_mins(61)).await;
-            }
-            Kind::Evidence => {
-                begins(&format!("advance {}", stuck.id));
-                self.pass_both_shares(&stuck.id).await;
-            }
-            Kind::Edge => {
-                begins("edges");
-                self.edge.act(|script| script.frozen = false);
-            }
+            Kind::Hold => drop(api.lift(&stuck.environment).await.unwrap()),
+            Kind::Timer => sandbox.database.advance(Duration::from_mins(61)).await,
+            Kind::Evidence => self.pass_both_shares(&stuck.id).await,
+            Kind::Edge => edge.act(|script| script.frozen = false),
             Kind::Quarantine => {
-                begins("queues replay");
-                self.replay(action.split_whitespace().nth(3).unwrap()).await;
+                let item = blocker.action.split_whitespace().nth(3).unwrap();
+                api.replay(item).await.unwrap();
             }
             Kind::Provider => {
-                begins("edges");
-                self.edge.act(|script| script.away_on = None);
-                self.sandbox.database.advance(Duration::from_mins(1)).await;
+                edge.act(|script| script.away_on = None);
+                sandbox.database.advance(Duration::from_mins(1)).await;
             }
-            Kind::Stop => {
-                begins("stop lift");
-                crate::stops::lift(api, &stuck.other).await.unwrap();
-            }
+            Kind::Stop => drop(crate::stops::lift(api, &stuck.other).await.unwrap()),
         }
-    }
-
-    async fn replay(&self, item: &str) {
-        let request = self.api.request(pb::ReplayQueueItemRequest {
-            id: item.to_owned(),
-            reason: "the node was bad".to_owned(),
-        });
-        self.api.queues().replay_queue_item(request).await.unwrap();
-        self.sandbox.database.advance(Duration::from_mins(11)).await;
     }
 
     async fn pass_both_shares(&self, id: &str) {
@@ -179,26 +191,25 @@ impl World {
         };
         let again =
             |one: &pb::Deployment| blockers(one) == [Kind::Evidence] && one.steps.iter().any(next);
-        self.api.wait_until(id, "the next share", again).await;
+        self.world.api.wait_until(id, "the next share", again).await;
         self.pass(id, Analyse).await;
     }
 
     /// Passes the step of this kind that it waits in; answers which.
     async fn pass(&self, id: &str, kind: pb::step::Kind) -> i32 {
-        let waits = self.api.wait_in(id, kind).await;
+        let waits = self.world.api.wait_in(id, kind).await;
         let ready =
             |step: &&pb::Step| step.kind() == kind && step.state() == pb::step::State::Ready;
         let step = waits.steps.iter().find(ready).unwrap().ord;
-        self.api.advance(id, step).await.unwrap();
+        self.world.api.advance(id, step).await.unwrap();
         step
     }
 
     /// All blockers that it had, oldest first.
     async fn ledger(&self, id: &str) -> Vec<pb::Blocker> {
-        let request = self
-            .api
-            .request(pb::ListBlockersRequest { id: id.to_owned() });
-        let listed = self.api.deployments().list_blockers(request).await;
+        let api = &self.world.api;
+        let request = api.request(pb::ListBlockersRequest { id: id.to_owned() });
+        let listed = api.deployments().list_blockers(request).await;
         listed.unwrap().into_inner().blockers
     }
 }
@@ -209,28 +220,27 @@ fn at(moment: Option<&prost_types::Timestamp>) -> (i64, i32) {
 
 #[tokio::test]
 async fn every_kind_is_made_says_who_can_do_what_and_is_cleared_by_it() {
-    let world = Box::pin(World::new()).await;
+    let scene = Box::pin(Scene::new()).await;
+    let api = &scene.world.api;
     let kinds: Vec<Kind> = (1..)
         .map_while(|number| Kind::try_from(number).ok())
         .collect();
     assert_eq!(kinds.last(), Some(&Kind::Stop), "a new kind needs its case");
     for kind in kinds {
-        let stuck = Box::pin(world.stick(kind)).await;
+        let stuck = Box::pin(scene.stick(kind)).await;
         let waits = |one: &pb::Deployment| blockers(one) == [kind];
         let what = format!("{kind:?} to be said");
-        let found = world.api.wait_until(&stuck.id, &what, waits).await;
+        let found = api.wait_until(&stuck.id, &what, waits).await;
         let blocker = &found.blockers[0];
         assert!(blocker.since.is_some(), "{kind:?}");
         assert!(blocker.cleared_at.is_none(), "{kind:?}");
-        assert!(!blocker.owner.is_empty(), "{kind:?}");
         assert!(!blocker.message.is_empty(), "{kind:?}");
-        let timed = matches!(kind, Kind::Timer | Kind::Provider | Kind::Stop);
-        assert!(blocker.until.is_some() || !timed, "{kind:?}: no estimate");
-        Box::pin(world.free(&stuck, blocker)).await;
-        let ended = world.api.wait_for(&stuck.id, &[State::Succeeded]).await;
+        Says::of(kind, &stuck).is_said_by(blocker);
+        Box::pin(scene.free(&stuck, blocker)).await;
+        let ended = api.wait_for(&stuck.id, &[State::Succeeded]).await;
         assert!(ended.blockers.is_empty(), "{kind:?}: {}", shown(&ended));
         // What kept it is still told, and for how long.
-        let ledger = world.ledger(&stuck.id).await;
+        let ledger = scene.ledger(&stuck.id).await;
         let kept = ledger.iter().rfind(|one| one.kind() == kind);
         let kept = kept.unwrap_or_else(|| panic!("{kind:?} is not in {ledger:?}"));
         assert!(at(kept.cleared_at.as_ref()) >= at(kept.since.as_ref()));
@@ -242,14 +252,8 @@ async fn every_kind_is_made_says_who_can_do_what_and_is_cleared_by_it() {
 /// What waits for its turn is told when that may be, by how long the one before it took.
 #[tokio::test]
 async fn what_waits_in_its_lane_is_told_when_its_turn_may_come() {
-    let World {
-        sandbox,
-        edge: _edge,
-        api,
-        old,
-        new,
-        ..
-    } = &Box::pin(World::new()).await;
+    let Scene { world, old, new } = &Box::pin(Scene::new()).await;
+    let World { sandbox, api, .. } = world;
     api.create_environment("production", policy()).await;
     let first = api.create("production", old, Some(baking())).await;
     let first = first.unwrap().into_inner().id;
@@ -269,19 +273,55 @@ async fn what_waits_in_its_lane_is_told_when_its_turn_may_come() {
     let acting = api.create("production", old, Some(baking())).await;
     let acting = acting.unwrap().into_inner().id;
     let acting = api.wait_in(&acting, Bake).await;
+    wait_for_their_turns(api, new, &acting, lasted * 3 / 4).await;
+}
+
+/// Two that wait behind what acts are told their turns, where each takes so many seconds.
+async fn wait_for_their_turns(
+    api: &Api,
+    release: &str,
+    acting: &pb::Deployment,
+    each: i64,
+) -> Vec<String> {
     let mut places = Vec::new();
     for _place in 0..2 {
-        let id = api.deploy("production", new).await;
+        let id = api.deploy("production", release).await;
         places.push(api.deployment(&id).await);
     }
     let begun = at(acting.started_at.as_ref()).0;
     for (place, waiting) in (1..).zip(&places) {
         assert_eq!(blockers(waiting), [Kind::Lane]);
-        let until = at(waiting.blockers[0].until.as_ref()).0 - begun;
-        let expected = place * lasted * 3 / 4;
+        let until = at(waiting.blockers.first().unwrap().until.as_ref()).0 - begun;
+        let expected = place * each;
         assert!(
             (until - expected).abs() < 60,
             "{until} s, not about {expected} s"
         );
     }
+    let said = places
+        .iter()
+        .map(|waiting| &*waiting.blockers.first().unwrap().message);
+    let acts = format!("{} acts on docs/production", acting.id);
+    let behind = format!("{acts}, and 1 wait before it");
+    assert_eq!(said.collect::<Vec<_>>(), [&*acts, &behind]);
+    places.into_iter().map(|waiting| waiting.id).collect()
+}
+
+#[tokio::test]
+async fn what_has_no_content_is_before_nobody_in_its_lane() {
+    let Scene { world, old, new } = &Box::pin(Scene::new()).await;
+    let World { sandbox, api, .. } = world;
+    api.create_environment("production", policy()).await;
+    sandbox.act("UPDATE lane SET lasts_ms = 3600000").await;
+    let acting = api.create("production", old, Some(baking())).await;
+    let acting = acting.unwrap().into_inner().id;
+    let acting = api.wait_in(&acting, Bake).await;
+    let content = sandbox.put_content(&[("index.html", "late")]).await;
+    let draft = api.create_release(content, "late", &[]).await;
+    let draft = api.deploy("production", &draft).await;
+    let mut order = wait_for_their_turns(api, new, &acting, 3600).await;
+    order.push(draft);
+    let lane = api.lane("production").await;
+    assert_eq!(lane.acting_deployment_id, acting.id);
+    assert_eq!(lane.pending_deployment_ids, order);
 }

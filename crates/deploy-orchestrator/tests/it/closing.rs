@@ -248,6 +248,66 @@ async fn previews_that_have_their_age_are_closed_and_a_push_opens_a_pull_request
 }
 
 #[tokio::test]
+async fn a_single_preview_serves_until_it_is_closed_however_long_ago_its_deployment_ended() {
+    let settings = [
+        ("CANDLEFISH_RECONCILE_MS", "100"),
+        ("CANDLEFISH_FORGET_MS", "100"),
+    ];
+    let stage = Stage::with(&settings).await;
+    let Stage {
+        sandbox, edge, api, ..
+    } = &stage;
+    let old = sandbox.release(api, "old").await;
+    let replaced = api.deploy_whole("production", &old).await;
+    let new = sandbox.release(api, "new").await;
+    api.deploy_whole("production", &new).await;
+    let shown = sandbox.release(api, "shown").await;
+    let single = api.preview(&shown).await.unwrap().into_inner();
+    api.wait_for(&single.id, &[State::Succeeded]).await;
+    let (before, own) = (own_address(&replaced.id), own_address(&single.id));
+    edge.wait_until_it_serves(&before, &old).await;
+    edge.wait_until_it_serves(&own, &shown).await;
+    let day = Duration::from_hours(24);
+    sandbox.database.advance(day * 8).await;
+    wait_until(SOON, "an old address to be taken away", async || {
+        edge.serves(&before).is_empty()
+    })
+    .await;
+    // Both are old by the same look.
+    let serving = format!("SELECT count(*) FROM route WHERE host = '{own}' AND releases <> '[]'");
+    assert_eq!(sandbox.number(&serving).await, 1);
+    assert_eq!(edge.serves(&own), [(shown, 100)]);
+    sandbox.database.advance(day * 23).await;
+    is_closed(api, &single.environment).await;
+    is_unreachable(sandbox, edge, &[&own], &single.environment).await;
+}
+
+#[tokio::test]
+async fn previews_that_cannot_be_closed_keep_no_other_from_its_end() {
+    let often = [("CANDLEFISH_RECONCILE_MS", "100")];
+    let (sandbox, _orchestrator, _edge, api) = Sandbox::started_with(&often).await;
+    let release = sandbox.release(&api, "one").await;
+    let single = api.preview(&release).await.unwrap().into_inner();
+    api.wait_for(&single.id, &[State::Succeeded]).await;
+    // As no command could have left them, older and more than are looked at together.
+    sandbox
+        .act(
+            "INSERT INTO environment (id, site_id, slug, kind, policy, created_at, created_by)
+                 SELECT gen_random_uuid(), id, 'broken-' || n, 'preview', '3',
+                        clock() - interval '40 days', 'erin'
+                 FROM site, generate_series(1, 60) n;
+             INSERT INTO lane (environment_id)
+                 SELECT id FROM environment WHERE slug LIKE 'broken-%'",
+        )
+        .await;
+    let month = Duration::from_hours(24 * 31);
+    sandbox.database.advance(month).await;
+    is_closed(&api, &single.environment).await;
+    let open = "SELECT count(*) FROM environment WHERE closed_at IS NULL";
+    assert_eq!(sandbox.number(open).await, 60);
+}
+
+#[tokio::test]
 async fn what_was_live_in_a_closed_preview_is_collected() {
     let settings = [
         ("CANDLEFISH_COLLECT_MS", "100"),

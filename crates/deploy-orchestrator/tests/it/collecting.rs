@@ -100,6 +100,17 @@ async fn a_day_passes(sandbox: &Sandbox) {
     .await;
 }
 
+/// Waits until the round that is under way, or else the next one, is over.
+async fn a_round_ends(sandbox: &Sandbox) {
+    let ended =
+        "SELECT coalesce(extract(epoch FROM finished_at) * 1000000, 0)::bigint FROM collector";
+    let before = sandbox.number(ended).await;
+    wait_until(SOON, "a round to end", async || {
+        sandbox.number(ended).await > before
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_nothing_needs_is_collected_and_can_be_uploaded_again() {
     let (sandbox, _orchestrator, _edge, api) = Sandbox::started_with(&OFTEN).await;
@@ -138,9 +149,11 @@ async fn what_nothing_needs_is_collected_and_can_be_uploaded_again() {
     api.wait_for(&back.deployment.unwrap().id, &[State::Succeeded])
         .await;
 
-    // A day after nothing names them, the blobs go; what a release still names stays.
-    a_day_passes(&sandbox).await;
+    // A day after nothing names them, the blobs go, and not before; what a release still names stays.
     let blobs = ["one", "two", "three", "four", "shared"].map(|text| digest_of(text.as_bytes()));
+    a_round_ends(&sandbox).await;
+    assert_eq!(sandbox.store.exists(&blobs).await.unwrap(), [true; 5]);
+    a_day_passes(&sandbox).await;
     poll_until(SOON, "two pages to be gone", async || {
         let there = sandbox.store.exists(&blobs).await.unwrap();
         if there == [false, false, true, true, true] {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use candlefish_ids::ReleaseId;
 use candlefish_proto::deploy::{
     self as pb, HeldRoute, StagedRelease, WatchRoutesRequest, deployment::State,
 };
@@ -13,15 +14,15 @@ use crate::{
     sandbox::{Orchestrator, SOON, Sandbox},
 };
 
-const HOST: &str = "docs.localhost";
-const EPOCH: &str = "SELECT epoch::bigint FROM route WHERE host = 'docs.localhost'";
+pub(crate) const HOST: &str = "docs.localhost";
+pub(crate) const EPOCH: &str = "SELECT epoch::bigint FROM route WHERE host = 'docs.localhost'";
 const IMPATIENT: [(&str, &str); 2] = [
     ("CANDLEFISH_EDGE_PATIENCE_MS", "300"),
     ("CANDLEFISH_EDGE_PATIENCE_HURRIED_MS", "300"),
 ];
 
 /// Two live edges and the environment `production`.
-async fn started(
+pub(crate) async fn started(
     settings: &[(&'static str, &str)],
     policy: pb::Policy,
 ) -> (Sandbox, Orchestrator, [Edge; 2], Api) {
@@ -32,7 +33,7 @@ async fn started(
     (sandbox, orchestrator, [edge, second], api)
 }
 
-async fn edge_is(api: &Api, id: &str, state: pb::edge::State) -> pb::Edge {
+pub(crate) async fn edge_is(api: &Api, id: &str, state: pb::edge::State) -> pb::Edge {
     poll_until(SOON, "an edge's state", async || {
         let edges = api.edges().await;
         let edge = edges.into_iter().find(|edge| edge.id == id).unwrap();
@@ -136,7 +137,8 @@ async fn fewer_edges_than_the_policy_needs_is_a_blocker() {
         min_edges: 3,
         ..policy()
     };
-    let (sandbox, orchestrator, _edges, api) = started(&[], three).await;
+    let (sandbox, orchestrator, [_first, second], api) = started(&[], three).await;
+    second.act(|script| script.frozen = true);
     let release = sandbox.release(&api, "new").await;
     let id = api.deploy("production", &release).await;
     let blocked = |one: &pb::Deployment| {
@@ -144,7 +146,14 @@ async fn fewer_edges_than_the_policy_needs_is_a_blocker() {
     };
     let waits = api.wait_until(&id, "a wait for edges", blocked).await;
     assert_eq!(waits.blockers[0].message, "2 live edges, 3 needed");
+    assert_eq!(waits.blockers[0].owner, "admin");
     let _third = Edge::start(&sandbox, "edge-3", orchestrator.running.address).await;
+    // The same blocker in other words is somebody else's.
+    let behind =
+        |one: &pb::Deployment| blocked(one) && one.blockers[0].message == "waiting for edge-2";
+    let waits = api.wait_until(&id, "a wait for one edge", behind).await;
+    assert_eq!(waits.blockers[0].owner, "platform");
+    second.act(|script| script.frozen = false);
     api.wait_for(&id, &[State::Succeeded]).await;
 }
 
@@ -212,16 +221,17 @@ async fn reports_that_come_twice_or_late_take_nothing_back() {
         staged,
         error: String::new(),
     };
+    let marker = StagedRelease {
+        release_id: ReleaseId::new().to_string(),
+        staged: true,
+        error: "the last report".to_owned(),
+    };
     first.tell(WatchRoutesRequest {
-        held: vec![
-            held(HOST, route.version),
-            held(HOST, route.version - 1),
-            held("marker.localhost", 1),
-        ],
-        staged: vec![staged(false), staged(true)],
+        held: vec![held(HOST, route.version), held(HOST, route.version - 1)],
+        staged: vec![staged(false), staged(true), marker],
         ..WatchRoutesRequest::default()
     });
-    let marker = "SELECT count(*) FROM edge_route WHERE host = 'marker.localhost'";
+    let marker = "SELECT count(*) FROM edge_release WHERE error = 'the last report'";
     wait_until(SOON, "the last report to be kept", async || {
         sandbox.number(marker).await == 1
     })

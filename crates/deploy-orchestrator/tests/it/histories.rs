@@ -34,7 +34,8 @@ fn push_to(branch: &str, before: usize, commits: &[usize], pushed_at: i64) -> Ex
 /// after another moment.
 fn forced(after: usize, seconds: i64) -> Example {
     let mut example = push_to("main", 1, &[after], 1_790_000_000 + seconds);
-    example.body["forced"] = true.into();
+    let body = example.body.as_object_mut().unwrap();
+    body.insert("forced".to_owned(), true.into());
     example
 }
 

@@ -5,7 +5,7 @@ use candlefish_proto::deploy::{
 };
 
 use crate::{
-    api::{Api, baking, policy},
+    api::{Api, baking, fields, policy},
     sandbox::{SITE, Sandbox},
 };
 
@@ -20,9 +20,23 @@ async fn page(api: &Api, environment: &str, size: i32, token: &str) -> pb::ListH
     answer.unwrap().into_inner()
 }
 
-async fn kinds(api: &Api, environment: &str) -> Vec<Kind> {
-    let records = page(api, environment, 0, "").await.records;
-    records.iter().map(pb::Record::kind).collect()
+async fn records(api: &Api, environment: &str) -> Vec<pb::Record> {
+    page(api, environment, 0, "").await.records
+}
+
+/// How an environment was rolled back, newest first.
+pub(crate) async fn rollbacks(api: &Api, environment: &str) -> Vec<pb::Record> {
+    let mut records = records(api, environment).await;
+    records.retain(|one| one.kind() == Kind::Rollback);
+    records
+}
+
+/// What was done, and why.
+fn acts(records: &[pb::Record]) -> Vec<(Kind, &str)> {
+    records
+        .iter()
+        .map(|one| (one.kind(), one.reason.as_str()))
+        .collect()
 }
 
 async fn stopped_and_lifted(sandbox: &Sandbox, api: &Api, site: &str) {
@@ -62,13 +76,13 @@ async fn acted(sandbox: &Sandbox, api: &Api) -> [String; 4] {
     api.wait_for(&hurts, &[State::RolledBack]).await;
     api.clear("production", &new).await.unwrap();
     api.deploy_whole("production", &new).await;
-    let back = api.roll_back("production").await.unwrap().into_inner();
-    let back = back.deployment.unwrap().id;
+    let back = api.roll_back_because("production", "it hurts again").await;
+    let back = back.unwrap().into_inner().deployment.unwrap().id;
     api.wait_for(&back, &[State::Succeeded]).await;
     let waits = api.deploy("production", &new).await;
     api.pin(&waits, false).await.unwrap();
     api.pin(&waits, true).await.unwrap();
-    api.cancel(&waits).await.unwrap();
+    api.cancel_because(&waits, "not needed").await.unwrap();
     // What was done once is recorded once, and what was refused is not.
     let keyed = api.keyed("one");
     keyed.lift("production").await.unwrap();
@@ -92,38 +106,39 @@ async fn acted(sandbox: &Sandbox, api: &Api) -> [String; 4] {
     [old, new, hurts, back]
 }
 
+/// What [`acted`] does everywhere, to the site and to production; newest first.
+const EVERYWHERE: [(Kind, &str); 2] = [(Kind::LiftStop, "it is over"), (Kind::Stop, "an attack")];
+const OF_SITE: [(Kind, &str); 4] = [
+    (Kind::LiftStop, "it is over"),
+    (Kind::Stop, "an attack"),
+    (Kind::Unban, "it was the network"),
+    (Kind::Ban, "it leaks"),
+];
+const OWN: [(Kind, &str); 11] = [
+    (Kind::LiftHold, "launched"),
+    (Kind::Hold, "an incident"),
+    (Kind::LiftHold, "it is over"),
+    (Kind::Cancel, "not needed"),
+    (Kind::Unpin, "it fixes the login"),
+    (Kind::Pin, "it fixes the login"),
+    (Kind::Hold, "it hurts again"),
+    (Kind::Rollback, "it hurts again"),
+    (Kind::Clear, "it was the network"),
+    (Kind::Abort, "it hurts"),
+    (Kind::Reject, "aborted by erin: it hurts"),
+];
+
 #[tokio::test]
 async fn every_act_is_recorded_with_who_when_and_why_newest_first() {
     let (sandbox, _orchestrator, _edge, api) = Sandbox::started().await;
     let [old, new, hurts, back] = acted(&sandbox, &api).await;
-    let everywhere = [Kind::LiftStop, Kind::Stop];
-    let of_site = [Kind::LiftStop, Kind::Stop, Kind::Unban, Kind::Ban];
-    let own = [
-        Kind::LiftHold,
-        Kind::Hold,
-        Kind::LiftHold,
-        Kind::Cancel,
-        Kind::Unpin,
-        Kind::Pin,
-        Kind::Hold,
-        Kind::Rollback,
-        Kind::Clear,
-        Kind::Abort,
-        Kind::Reject,
-    ];
-    let all = [&everywhere[..], &of_site, &own].concat();
-    assert_eq!(kinds(&api, "production").await, all);
-    assert_eq!(
-        kinds(&api, "staging").await,
-        [&everywhere[..], &of_site].concat()
-    );
-    let whole = page(&api, "production", 0, "").await.records;
+    let elsewhere = [&EVERYWHERE[..], &OF_SITE].concat();
+    assert_eq!(acts(&records(&api, "staging").await), elsewhere);
+    let whole = records(&api, "production").await;
+    assert_eq!(acts(&whole), [&elsewhere[..], &OWN].concat());
     assert!(whole.iter().all(|one| one.by == "erin" && one.at.is_some()));
     let abort = &whole[whole.len() - 2];
-    assert_eq!(
-        (&*abort.reason, &abort.deployment_id, &abort.release_id),
-        ("it hurts", &hurts, &new)
-    );
+    assert_eq!((&abort.deployment_id, &abort.release_id), (&hurts, &new));
     let rolled = &whole[whole.len() - 4];
     assert_eq!((&rolled.deployment_id, &rolled.release_id), (&back, &old));
     assert_eq!(whole[0].site, "");
@@ -140,6 +155,29 @@ async fn every_act_is_recorded_with_who_when_and_why_newest_first() {
         }
     }
     assert_eq!(paged, whole);
+}
+
+#[tokio::test]
+async fn a_hold_is_not_lifted_for_a_blank_reason() {
+    let (sandbox, _orchestrator, _edge, api) = Sandbox::started().await;
+    api.create_environment("production", policy()).await;
+    let release = sandbox.release(&api, "one").await;
+    let held = api.hold("production").await.unwrap().into_inner();
+    let request = api.request(pb::CreateDeploymentRequest {
+        site: SITE.to_owned(),
+        environment: "production".to_owned(),
+        release_id: release,
+        lift_hold: " \t".to_owned(),
+        ..pb::CreateDeploymentRequest::default()
+    });
+    let made = api.deployments().create_deployment(request).await;
+    let refused = made.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    assert_eq!(fields(&refused), ["lift_hold"]);
+    assert_eq!(api.environment("production").await, held);
+    let records = records(&api, "production").await;
+    assert_eq!(acts(&records), [(Kind::Hold, "an incident")]);
+    assert_eq!(sandbox.number("SELECT count(*) FROM deployment").await, 0);
 }
 
 #[tokio::test]

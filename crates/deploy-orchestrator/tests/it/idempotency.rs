@@ -1,13 +1,13 @@
 //! A mutating call that is repeated with its key.
 
-use candlefish_proto::deploy::deployment::State;
+use candlefish_proto::deploy::{self as pb, deployment::State};
 use futures_util::future::join_all;
 use tonic::{Code, Response};
 
 use crate::{
-    api::{Api, baking, policy, reason, recreate},
+    api::{Answer, Api, baking, policy, reason, recreate},
     edge::Edge,
-    sandbox::{Orchestrator, Sandbox},
+    sandbox::{Orchestrator, SITE, Sandbox},
 };
 
 fn replayed<T>(answer: &Response<T>) -> bool {
@@ -160,14 +160,59 @@ async fn a_repeated_rollback_answers_what_it_did() {
     assert_eq!(again.into_inner(), first);
 }
 
+/// Calls that look their site up before anything else: whether each is answered as a repeat.
+async fn asked(api: &Api, release: &str) -> [Answer<bool>; 4] {
+    let draft = api.request(pb::CreateReleaseRequest {
+        site: SITE.to_owned(),
+        manifest_digest: "5a".repeat(32),
+        manifest_size: 1,
+        ..pb::CreateReleaseRequest::default()
+    });
+    let environment = api.request(pb::CreateEnvironmentRequest {
+        site: SITE.to_owned(),
+        slug: "staging".to_owned(),
+        ..pb::CreateEnvironmentRequest::default()
+    });
+    let preview = api.preview(release).await;
+    let back = api.roll_back("production").await;
+    let draft = api.releases().create_release(draft).await;
+    let made = api.sites().create_environment(environment).await;
+    [
+        preview.map(|answer| replayed(&answer)),
+        back.map(|answer| replayed(&answer)),
+        draft.map(|answer| replayed(&answer)),
+        made.map(|answer| replayed(&answer)),
+    ]
+}
+
+#[tokio::test]
+async fn a_repeat_with_a_token_for_other_sites_is_told_nothing() {
+    let (sandbox, _orchestrator, _edge, api) = started().await;
+    for words in ["one", "two"] {
+        let release = sandbox.release(&api, words).await;
+        api.deploy_whole("production", &release).await;
+    }
+    let release = api.environment("production").await.live_release_id;
+    let keyed = api.keyed("monday");
+    for is_repeat in [false, true] {
+        for answer in asked(&keyed, &release).await {
+            assert_eq!(answer.unwrap(), is_repeat);
+        }
+        for answer in asked(&keyed.seeing(&["partners"]), &release).await {
+            let status = answer.unwrap_err();
+            let told = (status.code(), reason(&status));
+            assert_eq!(told, (Code::NotFound, "unknown-site".to_owned()));
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_repeated_verb_answers_what_it_did_although_it_would_be_refused_now() {
     let (sandbox, _orchestrator, _edge, api) = started().await;
     let release = sandbox.release(&api, "one").await;
     let made = api.create("production", &release, Some(baking())).await;
     let id = made.unwrap().into_inner().id;
-    api.wait_in(&id, candlefish_proto::deploy::step::Kind::Bake)
-        .await;
+    api.wait_in(&id, pb::step::Kind::Bake).await;
     let keyed = api.keyed("stop-1");
     let first = keyed.cancel(&id).await.unwrap();
     // With no release to go back to it ends as failed.

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use candlefish_proto::deploy::{self as pb, deployment::State};
+use tonic::Streaming;
 
 use crate::{
     api::{Api, baking, blockers, millis, policy, reason, recreate, shown},
     edge::Edge,
-    sandbox::{Orchestrator, Sandbox},
+    sandbox::{Orchestrator, SOON, Sandbox},
 };
 
 fn latest() -> pb::Policy {
@@ -216,6 +217,50 @@ async fn a_held_environment_refuses_nobody_and_moves_nothing() {
     let done = api.wait_for(&id, &[State::Succeeded]).await;
     assert!(done.blockers.is_empty());
     assert_eq!(sandbox.number("SELECT count(*) FROM deployment").await, 1);
+}
+
+/// What a watcher is told next.
+async fn next(stream: &mut Streaming<pb::Deployment>) -> pb::Deployment {
+    let next = tokio::time::timeout(SOON, stream.message()).await;
+    next.unwrap().unwrap().unwrap()
+}
+
+async fn watched(api: &Api, id: &str, after_version: i32) -> Streaming<pb::Deployment> {
+    let request = api.request(pb::WatchDeploymentRequest {
+        id: id.to_owned(),
+        after_version,
+    });
+    let stream = api.deployments().watch_deployment(request).await;
+    stream.unwrap().into_inner()
+}
+
+#[tokio::test]
+async fn a_watcher_of_what_waits_is_told_what_else_keeps_it() {
+    let (sandbox, _orchestrator, _edge, api) = started(policy()).await;
+    let line = line(&sandbox, &api, 2).await;
+    let made = api.create("production", &line[0], Some(baking())).await;
+    let acting = made.unwrap().into_inner().id;
+    api.wait_in(&acting, pb::step::Kind::Bake).await;
+    let waiting = api.deploy("production", &line[1]).await;
+    let mut stream = watched(&api, &waiting, 0).await;
+    let first = next(&mut stream).await;
+    assert_eq!(blockers(&first), [pb::blocker::Kind::Lane]);
+    api.hold("production").await.unwrap();
+    let held = next(&mut stream).await;
+    assert_eq!(blockers(&held), [pb::blocker::Kind::Hold]);
+    crate::stops::set(&sandbox, &api, "docs", false)
+        .await
+        .unwrap();
+    let stopped = next(&mut stream).await;
+    assert_eq!(blockers(&stopped), [pb::blocker::Kind::Stop]);
+    // Nobody knows whether one that comes again has heard of it.
+    let mut again = watched(&api, &waiting, first.version).await;
+    assert_eq!(next(&mut again).await, stopped);
+    assert_eq!(
+        [held.version, stopped.version],
+        [first.version; 2],
+        "what keeps it is no version of it"
+    );
 }
 
 #[tokio::test]

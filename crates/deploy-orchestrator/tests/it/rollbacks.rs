@@ -1,5 +1,6 @@
 //! Going back by hand.
 
+use candlefish_ids::ReleaseId;
 use candlefish_proto::deploy::{self as pb, deployment::State};
 use candlefish_testkit::wait_until;
 
@@ -58,7 +59,11 @@ async fn it_goes_to_the_release_before_and_holds_the_environment() {
     edge.wait_until_it_serves(HOST, &two).await;
     let environment = api.environment("production").await;
     assert_eq!(environment.live_release_id, two);
-    assert_eq!(environment.hold.unwrap().deployment_id, id);
+    let hold = environment.hold.unwrap();
+    assert_eq!(
+        (&*hold.deployment_id, &*hold.reason),
+        (&*id, "rolled back by hand")
+    );
     let push = sandbox.release(&api, "four").await;
     let held = api.deploy("production", &push).await;
     assert_eq!(api.deployment(&held).await.state(), State::Pending);
@@ -78,6 +83,84 @@ async fn two_people_on_call_go_back_once() {
     let third = rolled_back(&api, leaves).await;
     assert_eq!(third.deployment.unwrap().id, first);
     edge.wait_until_it_serves(HOST, &two).await;
+}
+
+#[tokio::test]
+async fn a_second_one_while_the_first_has_moved_nothing_yet_is_the_first() {
+    let patient = [("CANDLEFISH_EDGE_PATIENCE_HURRIED_MS", "600000")];
+    let (sandbox, _orchestrator, edge, api, [_one, _two, three]) = started(&patient).await;
+    let four = sandbox.release(&api, "four").await;
+    let made = api.create("production", &four, Some(canary())).await;
+    let acting = made.unwrap().into_inner().id;
+    api.wait_in(&acting, pb::step::Kind::Analyse).await;
+    edge.act(|script| script.frozen = true);
+    // As of an edge that has forgotten what is not live: the first waits for it before its pivot.
+    sandbox.act("DELETE FROM edge_release").await;
+    let first = rolled_back(&api, |_| {}).await;
+    assert_eq!(first.to.unwrap().id, three);
+    let first = first.deployment.unwrap().id;
+    let waits = api.wait_in(&first, pb::step::Kind::Stage).await;
+    assert_eq!(waits.pivoted_at, None);
+    let second = rolled_back(&api, |_| {}).await;
+    assert!(second.already);
+    assert_eq!(second.from.unwrap().id, four);
+    assert_eq!(second.deployment.unwrap().id, first);
+    edge.act(|script| script.frozen = false);
+    api.wait_for(&first, &[State::Succeeded]).await;
+    edge.wait_until_it_serves(HOST, &three).await;
+}
+
+#[tokio::test]
+async fn what_waited_and_brought_back_what_was_left_is_left_again() {
+    let (_sandbox, _orchestrator, edge, api, [_one, two, three]) = started(&[]).await;
+    api.hold("production").await.unwrap();
+    let waits = api.deploy("production", &three).await;
+    let first = rolled_back(&api, |_| {}).await.deployment.unwrap().id;
+    api.wait_for(&first, &[State::Succeeded]).await;
+    api.lift("production").await.unwrap();
+    api.wait_for(&waits, &[State::Succeeded]).await;
+    let second = rolled_back(&api, |_| {}).await;
+    assert!(!second.already);
+    assert_eq!(second.to.unwrap().id, two);
+    let second = second.deployment.unwrap().id;
+    api.wait_for(&second, &[State::Succeeded]).await;
+    edge.wait_until_it_serves(HOST, &two).await;
+}
+
+/// As a machine whose clock runs ahead had made the deployment of a release: its id sorts after
+/// those of all that follow.
+async fn made_ahead(sandbox: &Sandbox, release: &str) {
+    let release = release.parse::<ReleaseId>().unwrap().uuid();
+    let ahead = "::text PLACING '7fffffff-ffff' FROM 1)::uuid";
+    sandbox
+        .act(&format!(
+            "SET session_replication_role = replica;
+             UPDATE deployment SET id = overlay(id{ahead} WHERE release_id = '{release}';
+             UPDATE environment SET live_deployment_id = overlay(live_deployment_id{ahead}
+                 WHERE live_release_id = '{release}';
+             RESET session_replication_role"
+        ))
+        .await;
+}
+
+#[tokio::test]
+async fn it_goes_by_admission_whatever_the_clocks_of_the_machines_say() {
+    let (sandbox, _orchestrator, edge, api, [_one, two, three]) = started(&[]).await;
+    made_ahead(&sandbox, &two).await;
+    let told = rolled_back(&api, |message| message.validate_only = true).await;
+    assert_eq!(told.to.unwrap().id, two);
+    made_ahead(&sandbox, &three).await;
+    let leaves = |message: &mut pb::CreateRollbackRequest| {
+        three.clone_into(&mut message.leaves_release_id);
+    };
+    let first = rolled_back(&api, leaves).await;
+    assert_eq!(first.to.unwrap().id, two);
+    let first = first.deployment.unwrap().id;
+    api.wait_for(&first, &[State::Succeeded]).await;
+    edge.wait_until_it_serves(HOST, &two).await;
+    let second = rolled_back(&api, leaves).await;
+    assert!(second.already);
+    assert_eq!(second.deployment.unwrap().id, first);
 }
 
 #[tokio::test]

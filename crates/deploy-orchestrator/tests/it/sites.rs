@@ -1,11 +1,12 @@
 //! Sites, environments, their hosts and their holds.
 
 use candlefish_proto::deploy as pb;
+use candlefish_testkit::wait_until;
 use tonic::Code;
 
 use crate::{
     api::{Answer, Api, fields, policy, reason},
-    sandbox::{Orchestrator, SITE, Sandbox},
+    sandbox::{Orchestrator, SITE, SOON, Sandbox},
 };
 
 async fn started() -> (Sandbox, Orchestrator, Api) {
@@ -453,6 +454,20 @@ async fn a_policy_is_replaced_whole_and_never_by_a_forgotten_field() {
     assert_eq!(after.version, made.version + 1);
 }
 
+async fn replace(
+    api: &Api,
+    policy: Option<pb::Policy>,
+    pushes: Option<pb::PushRule>,
+) -> Answer<pb::Environment> {
+    let request = api.request(pb::UpdateEnvironmentRequest {
+        site: SITE.to_owned(),
+        environment: "production".to_owned(),
+        policy,
+        pushes,
+    });
+    Ok(api.sites().update_environment(request).await?.into_inner())
+}
+
 #[tokio::test]
 async fn pushes_and_policy_are_replaced_apart() {
     let (_sandbox, _orchestrator, api) = started().await;
@@ -462,29 +477,58 @@ async fn pushes_and_policy_are_replaced_apart() {
         branch: "main".to_owned(),
         paths: vec!["docs/".to_owned(), "!docs/drafts/".to_owned()],
     };
-    let update = async |policy: Option<pb::Policy>, pushes: Option<pb::PushRule>| {
-        let request = pb::UpdateEnvironmentRequest {
-            site: SITE.to_owned(),
-            environment: "production".to_owned(),
-            policy,
-            pushes,
-        };
-        let after = api.sites().update_environment(api.request(request)).await?;
-        Answer::Ok(after.into_inner())
-    };
-    let after = update(None, Some(rule.clone())).await.unwrap();
+    let after = replace(&api, None, Some(rule.clone())).await.unwrap();
     assert_eq!(after.pushes, Some(rule.clone()));
     assert_eq!(after.policy, made.policy);
-    let after = update(Some(pb::Policy::default()), None).await.unwrap();
+    let after = replace(&api, Some(pb::Policy::default()), None).await;
+    let after = after.unwrap();
     assert_eq!(after.pushes, Some(rule));
     let without_branch = pb::PushRule {
         branch: String::new(),
         paths: vec!["docs/".to_owned()],
     };
-    let status = update(None, Some(without_branch)).await.unwrap_err();
-    assert_eq!(fields(&status), ["pushes.branch"]);
-    let after = update(None, Some(pb::PushRule::default())).await.unwrap();
-    assert_eq!(after.pushes, Some(pb::PushRule::default()));
+    let refused = replace(&api, None, Some(without_branch)).await;
+    assert_eq!(fields(&refused.unwrap_err()), ["pushes.branch"]);
+    let after = replace(&api, None, Some(pb::PushRule::default())).await;
+    assert_eq!(after.unwrap().pushes, Some(pb::PushRule::default()));
+}
+
+#[tokio::test]
+async fn of_pushes_and_policy_that_are_replaced_at_the_same_time_both_stay() {
+    let (sandbox, _orchestrator, api) = started().await;
+    make(&api, "production", &[]).await.unwrap();
+    let two_edges = pb::Policy {
+        min_edges: 2,
+        ..policy()
+    };
+    let rule = pb::PushRule {
+        branch: "main".to_owned(),
+        paths: Vec::new(),
+    };
+    let mut held = sandbox.pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM lane FOR UPDATE")
+        .execute(&mut *held)
+        .await
+        .unwrap();
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let lets_go = async {
+        wait_until(SOON, "both to wait for the lane", async || {
+            sandbox.number(waiting).await == 2
+        })
+        .await;
+        held.rollback().await.unwrap();
+    };
+    let (one, other, ()) = tokio::join!(
+        replace(&api, Some(two_edges), None),
+        replace(&api, None, Some(rule.clone())),
+        lets_go
+    );
+    one.unwrap();
+    other.unwrap();
+    let after = api.environment("production").await;
+    assert_eq!(after.policy.unwrap().min_edges, 2);
+    assert_eq!(after.pushes, Some(rule));
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use candlefish_testkit::{poll_until, wait_until};
 use crate::{
     api::{Api, baking, blockers, canary, millis, policy, reason},
     edge::Edge,
+    history,
     sandbox::{Orchestrator, SOON, Sandbox},
 };
 
@@ -48,8 +49,26 @@ async fn a_deadline_that_passes_sends_traffic_back_and_blames_nobody() {
     let ended = api.wait_for(&id, &[State::RolledBack]).await;
     assert_eq!(ended.cause, "deadline");
     edge.wait_until_it_serves("docs.localhost", &old).await;
+    went_back(&api, &id, &old, ("system", "its deadline passed")).await;
     // Not rejected: it may come again.
     api.create("production", &new, None).await.unwrap();
+}
+
+/// The history of production names one way back: of this deployment, to this release, and why.
+async fn went_back(api: &Api, deployment: &str, release: &str, (by, reason): (&str, &str)) {
+    let records = history::rollbacks(api, "production").await;
+    let told: Vec<_> = records
+        .iter()
+        .map(|one| {
+            [
+                &*one.deployment_id,
+                &*one.release_id,
+                &*one.by,
+                &*one.reason,
+            ]
+        })
+        .collect();
+    assert_eq!(told, [[deployment, release, by, reason]]);
 }
 
 #[tokio::test]
@@ -65,6 +84,7 @@ async fn a_deadline_that_passes_before_the_pivot_moves_nothing() {
     let ended = api.wait_for(&id, &[State::Failed]).await;
     assert_eq!((&*ended.cause, ended.pivoted_at), ("deadline", None));
     assert!(edge.serves("docs.localhost").is_empty());
+    assert!(history::rollbacks(&api, "production").await.is_empty());
 }
 
 #[tokio::test]
@@ -88,6 +108,33 @@ async fn one_that_cannot_be_read_keeps_no_other_from_its_deadline() {
         )
         .await;
     api.wait_for(&ids[1], &[State::Failed]).await;
+}
+
+#[tokio::test]
+async fn however_many_cannot_be_read_no_other_is_kept_from_its_deadline() {
+    let (sandbox, _orchestrator, _edge, api) = started(settling()).await;
+    let release = sandbox.release(&api, "one").await;
+    let whole = api.deploy("production", &release).await;
+    api.wait_in(&whole, pb::step::Kind::VerifyCandidate).await;
+    // As no command could have left them, more than are looked at together.
+    sandbox
+        .act(
+            "INSERT INTO environment (id, site_id, slug, kind, policy, created_at, created_by)
+                 SELECT gen_random_uuid(), id, 'broken-' || n, 'standard', '{}', clock(), 'erin'
+                 FROM site, generate_series(1, 120) n;
+             INSERT INTO lane (environment_id)
+                 SELECT id FROM environment WHERE slug LIKE 'broken-%';
+             INSERT INTO deployment (id, site_id, environment_id, release_id, kind, strategy,
+                     policy, state, created_at, created_by, started_at, deadline_at, trace_id,
+                     span_id)
+                 SELECT gen_random_uuid(), e.site_id, e.id, r.id, 'standard', '[]', '{}', 'running',
+                        clock(), 'erin', clock(), clock() - interval '1 hour', '', ''
+                 FROM environment e, release r WHERE e.slug LIKE 'broken-%';
+             UPDATE deployment SET deadline_at = clock() - interval '1 minute'
+                 WHERE strategy <> '[]'",
+        )
+        .await;
+    api.wait_for(&whole, &[State::Failed]).await;
 }
 
 /// Watches 10 %, then 50 %, a tenth of a second each, and waits without evidence.
@@ -275,18 +322,24 @@ async fn quarantined(sandbox: &Sandbox, api: &Api) -> (String, String) {
     let id = api.deploy("production", &release).await;
     api.wait_in(&id, pb::step::Kind::VerifyCandidate).await;
     sandbox.act(&lost("verify_candidate", 6)).await;
+    let item = kept(api, &id).await;
+    assert_eq!(item.summary, "verify_candidate of docs/production");
+    (id, item.id)
+}
+
+/// Waits until a step of a deployment is kept from workers; answers what waits for a person.
+async fn kept(api: &Api, id: &str) -> pb::QueueItem {
     let waits = |one: &pb::Deployment| {
         one.state() == State::Waiting
             && one.deadline_at.is_none()
             && blockers(one) == [pb::blocker::Kind::Quarantine]
     };
-    api.wait_until(&id, "quarantine", waits).await;
+    api.wait_until(id, "quarantine", waits).await;
     let request = api.request(pb::ListQueueItemsRequest::default());
     let listed = api.queues().list_queue_items(request).await.unwrap();
     let item = listed.into_inner().items.remove(0);
     assert_eq!(item.deployment_id, id);
-    assert_eq!(item.summary, "verify_candidate of docs/production");
-    (id, item.id)
+    item
 }
 
 #[tokio::test]
@@ -325,6 +378,29 @@ async fn a_quarantined_step_that_is_given_up_fails_its_deployment() {
     api.queues().discard_queue_item(request).await.unwrap();
     let failed = api.wait_for(&id, &[State::Failed]).await;
     assert_eq!(failed.cause, "discarded");
+    assert!(history::rollbacks(&api, "production").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_step_given_up_past_the_pivot_sends_traffic_back_in_the_name_of_who_gave_it_up() {
+    let (sandbox, _orchestrator, edge, api) = started(policy()).await;
+    let old = sandbox.release(&api, "old").await;
+    api.deploy_whole("production", &old).await;
+    let new = sandbox.release(&api, "new").await;
+    let made = api.create("production", &new, Some(canary())).await;
+    let id = made.unwrap().into_inner().id;
+    api.wait_in(&id, pb::step::Kind::Analyse).await;
+    sandbox.act(&lost("analyse", 6)).await;
+    let request = api.request(pb::DiscardQueueItemRequest {
+        id: kept(&api, &id).await.id,
+        reason: "hopeless".to_owned(),
+    });
+    api.queues().discard_queue_item(request).await.unwrap();
+    let ended = api.wait_for(&id, &[State::RolledBack]).await;
+    assert_eq!(ended.cause, "discarded");
+    edge.wait_until_it_serves("docs.localhost", &old).await;
+    let told = ("erin", "erin gives up analyse: hopeless");
+    went_back(&api, &id, &old, told).await;
 }
 
 #[tokio::test]

@@ -1,244 +1,164 @@
 //! Every verb in every state of a deployment: it works, or it is refused with its reason and
-//! nothing is written.
+//! nothing is written. What is expected is in [`crate::table`].
 
+use candlefish_ids::StepId;
 use candlefish_proto::deploy::{self as pb, deployment::State};
 use candlefish_testkit::poll_until;
 use tonic::Status;
 
 use crate::{
-    api::{Api, baking, blockers, canary, policy, reason},
-    edge::Edge,
-    sandbox::{Orchestrator, SOON, Sandbox},
+    api::{baking, blockers, canary, millis, policy, reason},
+    sandbox::{SOON, Sandbox},
+    steps::{doubtful, settling},
+    table::{
+        At, BARRED_AFTER_PIVOT, BARRED_BEFORE_PIVOT, BARRED_ENDED, BARRED_WAITING, Barred, VERBS,
+        Verb, comes, stands,
+    },
+    world::World,
 };
-
-/// Where a deployment is when the verb comes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum At {
-    PendingLane,
-    PendingContent,
-    PendingHold,
-    Staging,
-    Analysing,
-    Baking,
-    Cancelling,
-    Succeeded,
-    Failed,
-    Cancelled,
-    Superseded,
-    RolledBack,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verb {
-    Cancel,
-    Abort,
-    Retry,
-    Advance,
-    Pin,
-    Unpin,
-    RollBack,
-    Hold,
-    Lift,
-    Clear,
-}
-
-const VERBS: [Verb; 10] = [
-    Verb::Cancel,
-    Verb::Abort,
-    Verb::Retry,
-    Verb::Advance,
-    Verb::Pin,
-    Verb::Unpin,
-    Verb::RollBack,
-    Verb::Hold,
-    Verb::Lift,
-    Verb::Clear,
-];
-
-/// What comes of a verb: how the deployment ends up, and the one that the verb made; or the reason
-/// of the refusal.
-type Comes = Result<(State, Option<State>), &'static str>;
-
-/// The table.
-fn comes(at: At, verb: Verb) -> Comes {
-    use State::{Cancelled, Failed, Pending, RolledBack, Succeeded, Superseded};
-    // What becomes of it when nothing ends it.
-    let goes_on = match at {
-        At::PendingLane | At::PendingContent | At::PendingHold => Pending,
-        At::Staging | At::Succeeded => Succeeded,
-        At::Analysing | At::Baking => State::Waiting,
-        At::Cancelling | At::RolledBack => RolledBack,
-        At::Failed => Failed,
-        At::Cancelled => Cancelled,
-        At::Superseded => Superseded,
-    };
-    let terminal = matches!(
-        at,
-        At::Succeeded | At::Failed | At::Cancelled | At::Superseded | At::RolledBack
-    );
-    let pivoted = matches!(at, At::Analysing | At::Baking | At::Cancelling);
-    match verb {
-        Verb::Cancel | Verb::Abort | Verb::Pin | Verb::Unpin if terminal => Err("terminal"),
-        Verb::Cancel | Verb::Abort | Verb::Pin | Verb::Unpin if at == At::Cancelling => {
-            Err("cancelling")
-        }
-        Verb::Cancel | Verb::Abort if pivoted => Ok((RolledBack, None)),
-        Verb::Cancel | Verb::Abort => Ok((Cancelled, None)),
-        Verb::Retry if !terminal => Err("not-terminal"),
-        Verb::Retry if at == At::RolledBack => Err("release-rejected"),
-        Verb::Retry => Ok((
-            goes_on,
-            Some(match at {
-                // Its content never came.
-                At::Cancelled => Pending,
-                _ => goes_on,
-            }),
-        )),
-        Verb::Advance if matches!(at, At::Analysing | At::Baking) => Ok((Succeeded, None)),
-        Verb::Advance if terminal => Err("terminal"),
-        Verb::Advance if at == At::Cancelling => Err("cancelling"),
-        Verb::Advance => Err("nothing-to-pass"),
-        Verb::Unpin => Err("not-pinned"),
-        Verb::RollBack if pivoted => Ok((RolledBack, Some(Succeeded))),
-        Verb::RollBack if at == At::Staging => Ok((Cancelled, Some(Succeeded))),
-        Verb::RollBack => Ok((goes_on, Some(Succeeded))),
-        Verb::Hold if at == At::PendingHold => Err("held"),
-        Verb::Hold | Verb::Pin => Ok((goes_on, None)),
-        Verb::Lift if at == At::PendingHold => Ok((Succeeded, None)),
-        Verb::Lift => Err("not-held"),
-        // Aborted with traffic: rejected from that moment.
-        Verb::Clear if matches!(at, At::Cancelling | At::RolledBack) => Ok((RolledBack, None)),
-        Verb::Clear => Err("not-rejected"),
-    }
-}
 
 const FIRST: &str = "1111111111111111111111111111111111111111";
 const SECOND: &str = "2222222222222222222222222222222222222222";
 const THIRD: &str = "3333333333333333333333333333333333333333";
 const FOURTH: &str = "4444444444444444444444444444444444444444";
 
-/// An environment with two releases that went live, and a deployment of a third.
+/// An environment with two releases that went live, and a deployment of a third; or a preview.
 struct Place {
     environment: String,
     id: String,
     release: String,
 }
 
-struct World {
-    sandbox: Sandbox,
-    _orchestrator: Orchestrator,
-    edge: Edge,
-    api: Api,
+/// A verb that worked.
+struct Acted {
+    verb: Verb,
+    place: Place,
+    /// The deployment that it made.
+    made: Option<String>,
+}
+
+/// A world with three releases, each of a commit that descends from the one before.
+struct Ground {
+    world: World,
     first: String,
     second: String,
     third: String,
 }
 
-impl World {
+/// Watches 10 % for a second at a time.
+fn impatient() -> pb::Strategy {
+    pb::Strategy {
+        kind: Some(pb::strategy::Kind::Canary(pb::Canary {
+            weights: vec![10],
+            interval: Some(millis(1000)),
+            bake: None,
+        })),
+    }
+}
+
+impl Ground {
     async fn new() -> Self {
-        // Nobody is set aside: a frozen edge keeps what waits for it where it is.
-        let patient = [
-            ("CANDLEFISH_EDGE_PATIENCE_MS", "600000"),
-            ("CANDLEFISH_EDGE_PATIENCE_HURRIED_MS", "600000"),
-        ];
-        let (sandbox, orchestrator, edge, api) = Sandbox::started_with(&patient).await;
+        let world = Box::pin(World::new()).await;
+        let (sandbox, api) = (&world.sandbox, &world.api);
+        let first = sandbox.commit(api, FIRST, &[]).await;
+        let second = sandbox.commit(api, SECOND, &[FIRST]).await;
+        let third = sandbox.commit(api, THIRD, &[SECOND, FIRST]).await;
         Self {
-            first: sandbox.commit(&api, FIRST, &[]).await,
-            second: sandbox.commit(&api, SECOND, &[FIRST]).await,
-            third: sandbox.commit(&api, THIRD, &[SECOND, FIRST]).await,
-            sandbox,
-            _orchestrator: orchestrator,
-            edge,
-            api,
+            world,
+            first,
+            second,
+            third,
         }
     }
 
-    /// As many places as there are verbs, all at the same point.
+    /// So many places, all at the same point.
     async fn places(&self, at: At, count: usize) -> Vec<Place> {
-        let mut places = Vec::new();
+        let mut environments = Vec::new();
         for number in 0..count {
             let environment = format!("place-{number}");
-            self.api.create_environment(&environment, policy()).await;
-            self.api.deploy_whole(&environment, &self.first).await;
-            self.api.deploy_whole(&environment, &self.second).await;
-            places.push(self.bring(at, environment).await);
+            self.lay(at, &environment).await;
+            environments.push(environment);
         }
-        match at {
-            At::Staging => {
-                self.edge.act(|script| script.frozen = true);
-                for place in &mut places {
-                    place.id = self.api.deploy(&place.environment, &place.release).await;
-                }
-            }
-            At::Cancelling => {
-                self.edge.act(|script| script.frozen = true);
-                for place in &places {
-                    self.api.abort(&place.id).await.unwrap();
-                }
-            }
-            _ => return places,
+        self.obstruct(at).await;
+        let mut places = Vec::new();
+        for environment in environments {
+            places.push(self.begin(at, environment).await);
         }
-        for place in &places {
-            let waits = |one: &pb::Deployment| blockers(one) == [pb::blocker::Kind::Edge];
-            self.api
-                .wait_until(&place.id, "a wait for the edge", waits)
-                .await;
-        }
+        self.disturb(at, &places).await;
+        self.all_stand(at, &places).await;
         places
     }
 
-    async fn bring(&self, at: At, environment: String) -> Place {
-        let api = &self.api;
+    /// An environment, and what went live there before; a preview makes its own.
+    async fn lay(&self, at: At, environment: &str) {
+        if at.is_preview() {
+            return;
+        }
+        let api = &self.world.api;
+        let policy = if at == At::NoEvidence {
+            doubtful().0
+        } else {
+            policy()
+        };
+        api.create_environment(environment, policy).await;
+        api.deploy_whole(environment, &self.first).await;
+        api.deploy_whole(environment, &self.second).await;
+        if at == At::Quarantined {
+            self.world.replace_policy(environment, settling()).await;
+        }
+    }
+
+    /// What keeps the deployments from their beginning on.
+    async fn obstruct(&self, at: At) {
+        match at {
+            At::Staging | At::Paused | At::PreviewStages => {
+                self.world.edge.act(|script| script.frozen = true);
+            }
+            At::PendingStop => drop(self.world.stop(false).await),
+            _ => {}
+        }
+    }
+
+    async fn begin(&self, at: At, environment: String) -> Place {
+        let api = &self.world.api;
         let release = self.release_for(at).await;
-        let id = match at {
-            At::Staging => String::new(),
-            At::PendingLane => {
+        if at.is_preview() {
+            let made = api.preview(&release).await.unwrap().into_inner();
+            return Place {
+                environment: made.environment,
+                id: made.id,
+                release,
+            };
+        }
+        match at {
+            At::PendingLane | At::Pinned => {
                 let acting = api.create(&environment, &self.third, Some(baking())).await;
                 let acting = acting.unwrap().into_inner().id;
                 api.wait_in(&acting, pb::step::Kind::Bake).await;
-                api.deploy(&environment, &release).await
             }
-            At::PendingHold => {
-                api.hold(&environment).await.unwrap();
-                api.deploy(&environment, &release).await
-            }
-            At::Analysing => {
-                let made = api.create(&environment, &release, Some(canary())).await;
-                let id = made.unwrap().into_inner().id;
-                api.wait_in(&id, pb::step::Kind::Analyse).await.id
-            }
-            At::Baking | At::Cancelling | At::RolledBack => {
-                let made = api.create(&environment, &release, Some(baking())).await;
-                let id = made.unwrap().into_inner().id;
-                api.wait_in(&id, pb::step::Kind::Bake).await;
-                if at == At::RolledBack {
-                    api.abort(&id).await.unwrap();
-                    api.wait_for(&id, &[State::RolledBack]).await;
-                }
-                id
-            }
-            _ => api.deploy(&environment, &release).await,
-        };
-        match at {
-            At::Cancelled => drop(api.cancel(&id).await.unwrap()),
-            At::Succeeded => drop(api.wait_for(&id, &[State::Succeeded]).await),
-            At::Failed => drop(api.wait_for(&id, &[State::Failed]).await),
-            At::Superseded => drop(api.wait_for(&id, &[State::Superseded]).await),
+            At::PendingHold => drop(api.hold(&environment).await.unwrap()),
             _ => {}
         }
+        let strategy = match at {
+            At::Analysing => Some(canary()),
+            At::NoEvidence => Some(impatient()),
+            At::Baking | At::Cancelling | At::RolledBack => Some(baking()),
+            _ => None,
+        };
+        let made = api.create(&environment, &release, strategy).await;
         Place {
             environment,
-            id,
+            id: made.unwrap().into_inner().id,
             release,
         }
     }
 
     async fn release_for(&self, at: At) -> String {
-        let (sandbox, api) = (&self.sandbox, &self.api);
+        let (sandbox, api) = (&self.world.sandbox, &self.world.api);
         let ancestors = [THIRD, SECOND, FIRST];
         match at {
-            At::PendingLane => sandbox.commit(api, FOURTH, &ancestors).await,
-            At::PendingContent | At::Cancelled => {
+            At::PendingLane | At::Pinned => sandbox.commit(api, FOURTH, &ancestors).await,
+            At::PendingContent | At::Cancelled | At::PreviewWaits => {
                 let unknown = candlefish_manifest::digest_of(b"not uploaded");
                 api.create_release((unknown, 12), FOURTH, &ancestors).await
             }
@@ -252,17 +172,66 @@ impl World {
         }
     }
 
+    /// What happens to the deployments, all of which have begun.
+    async fn disturb(&self, at: At, places: &[Place]) {
+        let (world, api) = (&self.world, &self.world.api);
+        match at {
+            At::Pinned => {
+                for place in places {
+                    api.pin(&place.id, false).await.unwrap();
+                }
+            }
+            At::Paused => {
+                self.all_stand(At::Staging, places).await;
+                world.stop(true).await;
+                world.edge.act(|script| script.frozen = false);
+            }
+            At::Quarantined => {
+                let ids: Vec<&str> = places.iter().map(|place| &*place.id).collect();
+                world.quarantine(&ids).await;
+            }
+            At::Cancelling | At::RolledBack => {
+                self.all_stand(At::Baking, places).await;
+                let frozen = at == At::Cancelling;
+                world.edge.act(|script| script.frozen = frozen);
+                for place in places {
+                    api.abort(&place.id).await.unwrap();
+                }
+            }
+            At::Cancelled => {
+                for place in places {
+                    api.cancel(&place.id).await.unwrap();
+                }
+            }
+            At::PreviewClosed => {
+                self.all_stand(At::PreviewLive, places).await;
+                for place in places {
+                    api.close(&place.environment).await.unwrap();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    async fn all_stand(&self, at: At, places: &[Place]) {
+        let claim = |one: &pb::Deployment| (one.state(), &*blockers(one)) == stands(at);
+        for place in places {
+            let what = format!("{at:?}");
+            self.world.api.wait_until(&place.id, &what, claim).await;
+        }
+    }
+
     /// Acts; answers the deployment that the verb made.
     async fn act(&self, verb: Verb, place: &Place) -> Result<Option<String>, Status> {
-        let (api, id) = (&self.api.keyed(&format!("{verb:?}")), &place.id);
-        let environment = &place.environment;
+        let (api, id) = (&self.world.api.keyed(&format!("{verb:?}")), &place.id);
+        let (environment, release) = (&place.environment, &place.release);
         match verb {
             Verb::Cancel => api.cancel(id).await.map(|_| None),
             Verb::Abort => api.abort(id).await.map(|_| None),
             Verb::Retry => api.retry(id).await.map(|made| Some(made.into_inner().id)),
             Verb::Advance => {
-                let waits = self.waits_in(id).await;
-                api.advance(id, waits).await.map(|_| None)
+                let ord = self.step(id).await.ord;
+                api.advance(id, ord).await.map(|_| None)
             }
             Verb::Pin => api.pin(id, false).await.map(|_| None),
             Verb::Unpin => api.pin(id, true).await.map(|_| None),
@@ -273,19 +242,44 @@ impl World {
             }
             Verb::Hold => api.hold(environment).await.map(|_| None),
             Verb::Lift => api.lift(environment).await.map(|_| None),
-            Verb::Clear => api.clear(environment, &place.release).await.map(|_| None),
+            Verb::Clear => api.clear(environment, release).await.map(|_| None),
+            Verb::Close => api.close(environment).await.map(|_| None),
+            Verb::Replay => {
+                let item = self.item(id).await;
+                api.replay(&item).await.map(|_| None)
+            }
+            Verb::Discard => {
+                let item = self.item(id).await;
+                api.discard(&item).await.map(|_| None)
+            }
+            Verb::CreateLifting => {
+                let made = api.create_lifting(environment, release).await?;
+                Ok(Some(made.into_inner().id))
+            }
         }
     }
 
-    /// The step that it waits in; the first when it waits in none.
-    async fn waits_in(&self, id: &str) -> i32 {
-        let deployment = self.api.deployment(id).await;
-        let ready = |step: &&pb::Step| step.state() == pb::step::State::Ready;
-        deployment
-            .steps
-            .iter()
-            .find(ready)
-            .map_or(1, |step| step.ord)
+    /// The step that it is in; the first when it is in none.
+    async fn step(&self, id: &str) -> pb::Step {
+        let steps = self.world.api.deployment(id).await.steps;
+        let is_in = |step: &&pb::Step| {
+            matches!(
+                step.state(),
+                pb::step::State::Ready | pb::step::State::Quarantined
+            )
+        };
+        let step = steps.iter().find(is_in).or_else(|| steps.first());
+        step.unwrap().clone()
+    }
+
+    /// That step, as the queue names it; one that nobody has where none is written yet.
+    async fn item(&self, id: &str) -> String {
+        let step = self.step(id).await.id;
+        if step.is_empty() {
+            StepId::new().to_string()
+        } else {
+            step
+        }
     }
 
     /// Whatever a refused verb could have written.
@@ -300,109 +294,125 @@ impl World {
             "SELECT count(*) FROM blocker WHERE cleared_at IS NULL",
             "SELECT count(*) FROM deployment_log",
             "SELECT count(*) FROM step WHERE state = 'abandoned'",
+            "SELECT count(*) FROM step WHERE state = 'quarantined'",
             "SELECT count(*) FROM rejection WHERE cleared_at IS NULL",
-            "SELECT sum(version)::bigint FROM route",
+            // Of a preview that waits there is none.
+            "SELECT coalesce(sum(version), 0)::bigint FROM route",
+            "SELECT count(*) FROM record",
             "SELECT count(*) FROM outbox",
             "SELECT count(*) FROM idempotency",
         ] {
-            picture.push(self.sandbox.number(question).await);
+            picture.push(self.world.sandbox.number(question).await);
         }
         picture
     }
-}
 
-async fn every_verb(at: At) {
-    let world = World::new().await;
-    let (working, refused): (Vec<_>, Vec<_>) =
-        VERBS.into_iter().partition(|verb| comes(at, *verb).is_ok());
-    let mut places = world.places(at, working.len() + 1).await;
-    let place = places.pop().unwrap();
-    for verb in refused {
-        let before = world.picture().await;
-        let status = world.act(verb, &place).await.unwrap_err();
+    async fn is_refused(&self, at: At, verb: Verb, place: &Place) {
+        let before = self.picture().await;
+        let refused = self.act(verb, place).await.err();
+        let word = refused.map(|status| reason(&status));
+        assert_eq!(word.as_deref(), comes(at, verb).err(), "{verb:?} at {at:?}");
         assert_eq!(
-            Err(&*reason(&status)),
-            comes(at, verb).as_ref().map_err(|word| *word),
-            "{verb:?} at {at:?}: {status}"
-        );
-        assert_eq!(
-            world.picture().await,
+            self.picture().await,
             before,
             "{verb:?} at {at:?} wrote something"
         );
     }
-    let mut made = Vec::new();
-    for (verb, place) in working.iter().zip(&places) {
-        let acted = world.act(*verb, place).await;
-        made.push(acted.unwrap_or_else(|status| panic!("{verb:?} at {at:?}: {status}")));
+
+    /// The states of the deployment and of the one that the verb made.
+    async fn states(&self, acted: &Acted) -> (State, Option<State>) {
+        let api = &self.world.api;
+        let state = api.deployment(&acted.place.id).await.state();
+        let made = match &acted.made {
+            Some(id) => Some(api.deployment(id).await.state()),
+            None => None,
+        };
+        (state, made)
     }
-    world.edge.act(|script| script.frozen = false);
-    for ((verb, place), other) in working.iter().zip(&places).zip(made) {
-        let (ends, other_ends) = comes(at, *verb).unwrap();
-        let what = format!("{verb:?} at {at:?} to come to {ends:?} and {other_ends:?}");
+
+    async fn comes_to(&self, at: At, acted: &Acted) {
+        let expected = comes(at, acted.verb).unwrap();
+        let what = format!("{:?} at {at:?} to come to {expected:?}", acted.verb);
         poll_until(SOON, &what, async || {
-            let state = world.api.deployment(&place.id).await.state();
-            let other = match &other {
-                Some(id) => Some(world.api.deployment(id).await.state()),
-                None => None,
-            };
-            if (state, other) == (ends, other_ends) {
+            let states = self.states(acted).await;
+            if states == expected {
                 Ok(())
             } else {
-                Err((state, other))
+                Err(states)
             }
         })
         .await;
-        if matches!(verb, Verb::Hold | Verb::RollBack) {
-            let held = world.api.environment(&place.environment).await.hold;
-            assert!(held.is_some(), "{what}: and no hold");
-        }
+    }
+
+    /// What is there to see of a verb besides states.
+    async fn is_seen(&self, at: At, acted: &Acted) {
+        let Acted { verb, place, made } = acted;
+        let api = &self.world.api;
+        let environment = api.environment(&place.environment).await;
+        let deployment = api.deployment(&place.id).await;
+        let rejections = deployment.release.unwrap().rejections;
+        let here = |one: &pb::release::Rejection| one.environment == place.environment;
+        let is_rejected = rejections.iter().any(here);
+        let cause = &*deployment.cause;
+        let seen = match verb {
+            Verb::Cancel => cause == "cancelled" && !is_rejected,
+            Verb::Abort => cause == "aborted" && is_rejected == deployment.pivoted_at.is_some(),
+            Verb::Retry => {
+                let made = api.deployment(made.as_ref().unwrap()).await;
+                made.retry_of == place.id
+            }
+            Verb::Advance | Verb::Replay => cause.is_empty(),
+            Verb::Discard => cause == "discarded",
+            Verb::Pin => deployment.pin.is_some(),
+            Verb::Unpin => deployment.pin.is_none(),
+            Verb::Hold | Verb::RollBack => environment.hold.is_some(),
+            Verb::Lift | Verb::CreateLifting => environment.hold.is_none(),
+            Verb::Clear => !is_rejected,
+            Verb::Close => environment.closed.is_some(),
+        };
+        assert!(seen, "nothing is seen of {verb:?} at {at:?}");
     }
 }
 
-/// What a ban comes to: apart, for it concerns every place at once.
-fn banned(at: At) -> State {
-    match at {
-        At::PendingLane | At::PendingContent | At::PendingHold | At::Cancelled => State::Cancelled,
-        At::Staging | At::Succeeded => State::Succeeded,
-        At::Analysing | At::Baking => State::Waiting,
-        At::Cancelling | At::RolledBack => State::RolledBack,
-        At::Failed => State::Failed,
-        At::Superseded => State::Superseded,
+async fn every_verb(at: At) {
+    let ground = Ground::new().await;
+    let (working, refused): (Vec<_>, Vec<_>) =
+        VERBS.into_iter().partition(|verb| comes(at, *verb).is_ok());
+    let mut places = ground.places(at, working.len() + 1).await;
+    let last = places.pop().unwrap();
+    for verb in refused {
+        ground.is_refused(at, verb, &last).await;
+    }
+    let mut acted = Vec::new();
+    for (verb, place) in working.into_iter().zip(places) {
+        let made = ground.act(verb, &place).await;
+        let made = made.unwrap_or_else(|status| panic!("{verb:?} at {at:?}: {status}"));
+        acted.push(Acted { verb, place, made });
+    }
+    ground.world.edge.act(|script| script.frozen = false);
+    for one in &acted {
+        ground.comes_to(at, one).await;
+    }
+    // Others have come to their ends meanwhile; what waits waits on.
+    for one in &acted {
+        let (verb, states) = (one.verb, ground.states(one).await);
+        assert_eq!(Ok(states), comes(at, verb), "{verb:?} at {at:?}");
+        ground.is_seen(at, one).await;
     }
 }
 
-/// What a stop that pauses comes to, once the edges follow, and what it says.
-fn stopped(at: At) -> (State, &'static [pb::blocker::Kind]) {
-    use pb::blocker::Kind::{Content, Stop, Timer};
-    match at {
-        At::PendingLane | At::PendingHold => (State::Pending, &[Stop]),
-        At::PendingContent => (State::Pending, &[Content]),
-        At::Staging => (State::Waiting, &[Stop]),
-        At::Analysing | At::Baking => (State::Waiting, &[Timer]),
-        _ => (banned(at), &[]),
-    }
-}
-
-async fn a_stop_and_a_ban(at: At) {
-    let world = World::new().await;
-    let place = world.places(at, 1).await.remove(0);
-    let (api, id) = (&world.api, &place.id);
-    let stop = crate::stops::set(&world.sandbox, api, "docs", true).await;
-    let stop = stop.unwrap().id;
-    world.edge.act(|script| script.frozen = false);
-    let claim = |one: &pb::Deployment| (one.state(), &*blockers(one)) == stopped(at);
+async fn a_stop_and_a_ban((at, stopped, banned): Barred) {
+    let ground = Ground::new().await;
+    let place = ground.places(at, 1).await.remove(0);
+    let (api, id) = (&ground.world.api, &place.id);
+    let stop = ground.world.stop(true).await;
+    ground.world.edge.act(|script| script.frozen = false);
+    let claim = |one: &pb::Deployment| (one.state(), &*blockers(one)) == stopped;
     api.wait_until(id, &format!("a stop at {at:?}"), claim)
         .await;
-    if at != At::Staging {
-        // Paused, it would end by itself once the stop is lifted: there it is banned after.
-        api.ban(&place.release).await.unwrap();
-    }
+    api.ban(&place.release).await.unwrap();
     crate::stops::lift(api, &stop).await.unwrap();
-    api.wait_for(id, &[banned(at)]).await;
-    if at == At::Staging {
-        api.ban(&place.release).await.unwrap();
-    }
+    api.wait_for(id, &[banned]).await;
     let refused = api.create(&place.environment, &place.release, None).await;
     assert_eq!(reason(&refused.unwrap_err()), "release-banned");
     if api.deployment(id).await.finished_at.is_some() {
@@ -413,28 +423,29 @@ async fn a_stop_and_a_ban(at: At) {
 
 #[tokio::test]
 async fn a_stop_and_a_ban_while_it_waits() {
-    for at in [At::PendingLane, At::PendingContent, At::PendingHold] {
-        Box::pin(a_stop_and_a_ban(at)).await;
+    for barred in BARRED_WAITING {
+        Box::pin(a_stop_and_a_ban(barred)).await;
     }
 }
 
 #[tokio::test]
-async fn a_stop_and_a_ban_while_it_acts() {
-    for at in [At::Staging, At::Analysing, At::Baking, At::Cancelling] {
-        Box::pin(a_stop_and_a_ban(at)).await;
+async fn a_stop_and_a_ban_before_it_has_traffic() {
+    for barred in BARRED_BEFORE_PIVOT {
+        Box::pin(a_stop_and_a_ban(barred)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stop_and_a_ban_while_it_has_traffic() {
+    for barred in BARRED_AFTER_PIVOT {
+        Box::pin(a_stop_and_a_ban(barred)).await;
     }
 }
 
 #[tokio::test]
 async fn a_stop_and_a_ban_after_it_ended() {
-    for at in [
-        At::Succeeded,
-        At::Failed,
-        At::Cancelled,
-        At::Superseded,
-        At::RolledBack,
-    ] {
-        Box::pin(a_stop_and_a_ban(at)).await;
+    for barred in BARRED_ENDED {
+        Box::pin(a_stop_and_a_ban(barred)).await;
     }
 }
 
@@ -454,13 +465,38 @@ async fn every_verb_while_its_environment_is_held() {
 }
 
 #[tokio::test]
+async fn every_verb_while_its_site_is_stopped() {
+    Box::pin(every_verb(At::PendingStop)).await;
+}
+
+#[tokio::test]
+async fn every_verb_while_it_waits_and_is_pinned() {
+    Box::pin(every_verb(At::Pinned)).await;
+}
+
+#[tokio::test]
 async fn every_verb_while_edges_stage() {
     Box::pin(every_verb(At::Staging)).await;
 }
 
 #[tokio::test]
+async fn every_verb_while_a_stop_pauses_it() {
+    Box::pin(every_verb(At::Paused)).await;
+}
+
+#[tokio::test]
+async fn every_verb_while_its_step_is_quarantined() {
+    Box::pin(every_verb(At::Quarantined)).await;
+}
+
+#[tokio::test]
 async fn every_verb_while_a_share_of_the_traffic_is_watched() {
     Box::pin(every_verb(At::Analysing)).await;
+}
+
+#[tokio::test]
+async fn every_verb_while_it_waits_for_evidence() {
+    Box::pin(every_verb(At::NoEvidence)).await;
 }
 
 #[tokio::test]
@@ -496,6 +532,26 @@ async fn every_verb_after_it_was_superseded() {
 #[tokio::test]
 async fn every_verb_after_it_was_rolled_back() {
     Box::pin(every_verb(At::RolledBack)).await;
+}
+
+#[tokio::test]
+async fn every_verb_while_a_preview_waits_for_its_content() {
+    Box::pin(every_verb(At::PreviewWaits)).await;
+}
+
+#[tokio::test]
+async fn every_verb_while_edges_stage_a_preview() {
+    Box::pin(every_verb(At::PreviewStages)).await;
+}
+
+#[tokio::test]
+async fn every_verb_while_a_preview_is_live() {
+    Box::pin(every_verb(At::PreviewLive)).await;
+}
+
+#[tokio::test]
+async fn every_verb_after_a_preview_was_closed() {
+    Box::pin(every_verb(At::PreviewClosed)).await;
 }
 
 #[tokio::test]

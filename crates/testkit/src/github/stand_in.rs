@@ -106,7 +106,7 @@ impl StandIn {
             of_it.map(|((_, number), _)| *number)
         };
         if let Some(number) = number {
-            let told = self.told(repository, number, "synchronize", &before, &commit);
+            let told = Self::told(repository, number, "synchronize", &before, &commit);
             self.deliver(repository, &self.fake.shows(&told)).await;
         }
         commit
@@ -145,14 +145,7 @@ impl StandIn {
     }
 
     /// What GitHub tells of a pull request.
-    fn told(
-        &self,
-        repository: &str,
-        number: u32,
-        action: &str,
-        before: &str,
-        head: &str,
-    ) -> Example {
+    fn told(repository: &str, number: u32, action: &str, before: &str, head: &str) -> Example {
         PullRequest {
             repository,
             number,
@@ -168,7 +161,7 @@ impl StandIn {
     async fn close(&self, repository: &str, number: u32, merged: bool) -> Option<String> {
         let branch = self.open().remove(&(repository.to_owned(), number))?;
         let head = self.fake.head(repository, &branch)?;
-        let mut told = self.told(repository, number, "closed", "", &head);
+        let mut told = Self::told(repository, number, "closed", "", &head);
         told.body["pull_request"]["merged"] = merged.into();
         self.deliver(repository, &self.fake.shows(&told)).await;
         Some(head)
@@ -244,7 +237,7 @@ async fn open(State(stand_in): State<StandIn>, body: String) -> Answer {
         .await;
     let key = (repository.to_owned(), number);
     stand_in.open().insert(key, branch.to_owned());
-    let told = stand_in.told(repository, number, "opened", "", &head);
+    let told = StandIn::told(repository, number, "opened", "", &head);
     let shown = stand_in.fake.shows(&told);
     stand_in.deliver(repository, &shown).await;
     Ok(head + "\n")

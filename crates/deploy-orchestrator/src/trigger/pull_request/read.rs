@@ -154,7 +154,9 @@ impl PullRequest {
             number: checked(described.number)?,
             action,
             is_open: described.state == "open",
-            merged: described.merged.unwrap_or(described.merged_at.is_some()),
+            merged: described
+                .merged
+                .unwrap_or_else(|| described.merged_at.is_some()),
             is_fork: !is_own,
             branch: head.branch,
             head: head.sha,

@@ -18,7 +18,8 @@ impl Fake {
             let mut now = told.body["pull_request"].clone();
             let number = now["number"].as_u64().unwrap();
             let before = pulls.get(&number);
-            now["created_at"] = before.map_or(json!(moment()), |one| one["created_at"].clone());
+            now["created_at"] =
+                before.map_or_else(|| json!(moment()), |one| one["created_at"].clone());
             let is_merged = now["merged"] == true;
             now["merged_at"] = if is_merged {
                 json!(moment())

@@ -1,0 +1,133 @@
+//! What workers, the edge and time do, and the sweeps of the process.
+
+use std::time::Duration;
+
+use candlefish_runtime::refusal::Refusal;
+
+use super::world::{World, broken};
+use crate::{
+    deployment::{plan::StepKind, state::Cause},
+    preview,
+    step::{self, outcome::Outcome, verify::Trouble},
+    trigger,
+};
+
+/// What the one edge does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Edge {
+    Follows,
+    Lags,
+    Refuses,
+    Silent,
+}
+
+impl World {
+    /// Seconds, minutes or hours, and what the sweeps do about them.
+    pub(super) async fn time_passes(&mut self) -> Result<(), Refusal> {
+        let seconds = self.dice.of(&[20, 61, 600, 7_200]).unwrap();
+        self.say(format!("{seconds} s pass"));
+        self.pass(seconds).await;
+        self.sweep().await
+    }
+
+    pub(super) async fn pass(&self, seconds: u32) {
+        self.act(&format!(
+            "UPDATE clock_offset SET by = by + interval '{seconds} seconds'"
+        ))
+        .await;
+    }
+
+    /// What the process does by itself, when it starts and ever again.
+    pub(super) async fn sweep(&self) -> Result<(), Refusal> {
+        let ctx = &self.ctx;
+        step::sweep::sweep(ctx).await.map_err(broken)?;
+        trigger::content::sweep(ctx).await.map_err(broken)?;
+        preview::age::sweep(ctx).await.map_err(broken)
+    }
+
+    pub(super) fn edge_changes(&mut self) {
+        let all = [
+            Edge::Follows,
+            Edge::Follows,
+            Edge::Lags,
+            Edge::Refuses,
+            Edge::Silent,
+        ];
+        self.edge = self.dice.of(&all).unwrap();
+        self.say(format!("the edge: {:?}", self.edge));
+    }
+
+    async fn edge_reports(&self) {
+        let heard = "UPDATE edge SET heard_at = clock();";
+        let staged = |staged: bool, error: &str| {
+            format!(
+                "INSERT INTO edge_release (edge_id, release_id, staged, error, at)
+                     SELECT 'edge-1', id, {staged}, '{error}', clock() FROM release
+                 ON CONFLICT (edge_id, release_id) DO UPDATE
+                     SET staged = excluded.staged, error = excluded.error;"
+            )
+        };
+        let report = match self.edge {
+            Edge::Silent => return,
+            Edge::Lags => heard.to_owned(),
+            Edge::Refuses => format!("{heard} {}", staged(false, "it is corrupt")),
+            Edge::Follows => format!(
+                "UPDATE edge SET heard_at = clock(), failing_since = NULL, failing_reason = '';
+                 INSERT INTO edge_route (edge_id, host, epoch, version)
+                     SELECT 'edge-1', host, epoch, version FROM route
+                 ON CONFLICT (edge_id, host) DO UPDATE
+                     SET epoch = excluded.epoch, version = excluded.version;
+                 {}",
+                staged(true, "")
+            ),
+        };
+        self.act(&report).await;
+    }
+
+    /// A worker takes a step that is due: it does it, finds the release bad, meets trouble, or dies.
+    pub(super) async fn step(&mut self) -> Result<(), Refusal> {
+        self.pass(1).await;
+        self.edge_reports().await;
+        let due = self.due().await;
+        let Some(due) = self.dice.of(&due) else {
+            return Ok(());
+        };
+        self.say(format!("a turn of {}", due.deployment_id));
+        let turn = step::drive::turn(&self.ctx, "worker", due).await;
+        let mut next = turn.map_err(broken)?;
+        while let Some(claimed) = next {
+            let Some(outcome) = self.works() else {
+                self.say("  the worker dies");
+                return Ok(());
+            };
+            self.say(format!("  {:?}: {outcome:?}", claimed.step.kind));
+            let recorded = step::drive::record_outside(&self.ctx, "worker", &claimed, outcome);
+            next = recorded.await.map_err(broken)?;
+        }
+        Ok(())
+    }
+
+    async fn due(&self) -> Vec<step::store::Due> {
+        let kinds: Vec<String> = StepKind::ALL
+            .iter()
+            .map(|kind| kind.word().to_owned())
+            .collect();
+        let mut conn = self.ctx.pool.acquire().await.unwrap();
+        let due = step::store::list_due(&mut conn, &kinds, true, Duration::ZERO, 10).await;
+        due.unwrap()
+    }
+
+    /// What a step outside comes to; nothing when its worker dies.
+    fn works(&mut self) -> Option<Result<Outcome, Trouble>> {
+        match self.dice.below(20) {
+            0..14 => Some(Ok(Outcome::done(""))),
+            14..16 => Some(Ok(Outcome::failed(Cause::Verification, "another page"))),
+            16..18 => Some(Err(Trouble::Edge {
+                edge: "edge-1".to_owned(),
+                path: "/".to_owned(),
+                words: "it hung up".to_owned(),
+            })),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What is fetched of a candidate: by how many pages a release is known, and the second look after it
+//! settled.
+
+use std::time::Duration;
+
+use candlefish_proto::deploy::{self as pb, deployment::State};
+
+use crate::{api::Api, sandbox::Sandbox, steps::settling};
+
+/// As long as [`settling`] lets a candidate settle.
+const SETTLED: Duration = Duration::from_mins(10);
+
+/// Waits until the first look passed and the candidate settles; answers what was seen.
+async fn looked_at_once(api: &Api, id: &str) -> String {
+    let said = |one: &pb::Deployment| {
+        let mut steps = one.steps.iter();
+        let verify = steps.find(|step| step.kind() == pb::step::Kind::VerifyCandidate);
+        verify.map_or_else(String::new, |step| step.message.clone())
+    };
+    let settles = |one: &pb::Deployment| said(one).ends_with("once more after settling");
+    said(&api.wait_until(id, "the first look", settles).await)
+}
+
+#[tokio::test]
+async fn a_candidate_that_fails_its_second_look_goes_nowhere() {
+    let (sandbox, _orchestrator, edge, api) = Sandbox::started().await;
+    api.create_environment("production", settling()).await;
+    let release = sandbox.release(&api, "one").await;
+    let id = api.deploy("production", &release).await;
+    looked_at_once(&api, &id).await;
+    let own_address = id.strip_prefix("dep_").unwrap().to_owned();
+    edge.act(|script| script.lies_on = Some(own_address));
+    sandbox.database.advance(SETTLED).await;
+    let ended = api.wait_for(&id, &[State::Failed]).await;
+    assert_eq!((&*ended.cause, ended.pivoted_at), ("verification", None));
+    assert!(ended.message.contains("other content"), "{}", ended.message);
+    assert!(edge.served("docs.localhost").is_empty());
+    assert_eq!(api.environment("production").await.live_release_id, "");
+}
+
+#[tokio::test]
+async fn a_large_release_is_known_by_samples_of_its_pages() {
+    let (sandbox, _orchestrator, edge, api) = Sandbox::started().await;
+    api.create_environment("production", settling()).await;
+    let paths: Vec<String> = (1..500).map(|number| format!("{number}.html")).collect();
+    let mut files: Vec<(&str, &str)> = paths.iter().map(|path| (&**path, "a page")).collect();
+    files.push(("index.html", "the first page"));
+    let content = sandbox.put_content(&files).await;
+    let draft = api.create_release(content, "", &[]).await;
+    let release = api.seal(&draft).await;
+    let id = api.deploy("production", &release).await;
+    let seen = looked_at_once(&api, &id).await;
+    assert!(seen.starts_with("200 of 500 files match"), "{seen}");
+    // Each look asks for the first page by its short address as well.
+    assert_eq!(edge.pages().0, 201);
+    sandbox.database.advance(SETTLED).await;
+    api.wait_for(&id, &[State::Succeeded]).await;
+    // A short second look, and a whole one at what is live.
+    assert_eq!(edge.pages().0, 201 + 21 + 201);
+}

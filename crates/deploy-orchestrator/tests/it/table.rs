@@ -1,0 +1,362 @@
+//! The table of verbs and states: what each verb comes to wherever a deployment is. Every row names
+//! every verb and every state has its row, so that a new one of either needs all its cells.
+#![deny(clippy::wildcard_enum_match_arm)]
+
+use candlefish_proto::deploy::{
+    blocker::Kind,
+    deployment::State::{
+        self, Cancelled, Cancelling, Failed, Pending, RolledBack, Succeeded, Superseded, Waiting,
+    },
+};
+
+use self::Verb::{
+    Abort, Advance, Cancel, Clear, Close, CreateLifting, Discard, Hold, Lift, Pin, Replay, Retry,
+    RollBack, Unpin,
+};
+
+/// Where a deployment is when the verb comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum At {
+    PendingLane,
+    PendingContent,
+    PendingHold,
+    PendingStop,
+    /// It waits for its lane as well.
+    Pinned,
+    Staging,
+    /// By a stop, before its candidate is verified.
+    Paused,
+    /// The verification of its candidate.
+    Quarantined,
+    Analysing,
+    NoEvidence,
+    Baking,
+    /// Aborted while it baked.
+    Cancelling,
+    Succeeded,
+    Failed,
+    Cancelled,
+    Superseded,
+    RolledBack,
+    PreviewWaits,
+    PreviewStages,
+    PreviewLive,
+    PreviewClosed,
+}
+
+impl At {
+    /// Its environment is its own.
+    pub(crate) const fn is_preview(self) -> bool {
+        matches!(
+            self,
+            Self::PreviewWaits | Self::PreviewStages | Self::PreviewLive | Self::PreviewClosed
+        )
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Cancel,
+    Abort,
+    Retry,
+    Advance,
+    Pin,
+    Unpin,
+    RollBack,
+    Hold,
+    Lift,
+    Clear,
+    /// Of the environment.
+    Close,
+    /// Of the step that it is in, as of one that waits for a person.
+    Replay,
+    Discard,
+    /// Of the same release, with `lift_hold`.
+    CreateLifting,
+}
+
+pub(crate) const VERBS: [Verb; 14] = [
+    Cancel,
+    Abort,
+    Retry,
+    Advance,
+    Pin,
+    Unpin,
+    RollBack,
+    Hold,
+    Lift,
+    Clear,
+    Close,
+    Replay,
+    Discard,
+    CreateLifting,
+];
+
+/// What comes of a verb: how the deployment ends up, and the one that the verb made; or the reason
+/// of the refusal.
+pub(crate) type Comes = Result<(State, Option<State>), &'static str>;
+
+/// Where it stands before the verb, and what it says that it waits for.
+pub(crate) fn stands(at: At) -> (State, &'static [Kind]) {
+    match at {
+        At::PendingLane | At::Pinned => (Pending, &[Kind::Lane]),
+        At::PendingContent | At::PreviewWaits => (Pending, &[Kind::Content]),
+        At::PendingHold => (Pending, &[Kind::Hold]),
+        At::PendingStop => (Pending, &[Kind::Stop]),
+        At::Staging | At::PreviewStages => (Waiting, &[Kind::Edge]),
+        At::Paused => (Waiting, &[Kind::Stop]),
+        At::Quarantined => (Waiting, &[Kind::Quarantine]),
+        At::Analysing | At::Baking => (Waiting, &[Kind::Timer]),
+        At::NoEvidence => (Waiting, &[Kind::Evidence]),
+        At::Cancelling => (Cancelling, &[Kind::Edge]),
+        At::Succeeded | At::PreviewLive | At::PreviewClosed => (Succeeded, &[]),
+        At::Failed => (Failed, &[]),
+        At::Cancelled => (Cancelled, &[]),
+        At::Superseded => (Superseded, &[]),
+        At::RolledBack => (RolledBack, &[]),
+    }
+}
+
+/// The table.
+pub(crate) fn comes(at: At, verb: Verb) -> Comes {
+    match at {
+        At::PendingLane | At::PendingContent | At::PendingStop => pending(verb),
+        At::PendingHold => held(verb),
+        At::Pinned => pinned(verb),
+        At::Staging => staging(verb),
+        At::Paused => paused(verb),
+        At::Quarantined => quarantined(verb),
+        At::Analysing | At::NoEvidence | At::Baking => with_traffic(verb),
+        At::Cancelling => cancelling(verb),
+        At::Succeeded => ended(verb, Succeeded, Succeeded),
+        At::Failed => ended(verb, Failed, Failed),
+        // Its content never came, and does not come for the next one.
+        At::Cancelled => ended(verb, Cancelled, Pending),
+        At::Superseded => ended(verb, Superseded, Superseded),
+        At::RolledBack => rolled_back(verb),
+        At::PreviewWaits | At::PreviewStages => open_preview(verb),
+        At::PreviewLive => live_preview(verb),
+        At::PreviewClosed => closed_preview(verb),
+    }
+}
+
+fn pending(verb: Verb) -> Comes {
+    match verb {
+        Cancel | Abort => Ok((Cancelled, None)),
+        Pin | Hold => Ok((Pending, None)),
+        RollBack => Ok((Pending, Some(Succeeded))),
+        CreateLifting => Ok((Pending, Some(Pending))),
+        Retry => Err("not-terminal"),
+        Advance => Err("nothing-to-pass"),
+        Unpin => Err("not-pinned"),
+        Lift => Err("not-held"),
+        Clear => Err("not-rejected"),
+        Close => Err("not-a-preview"),
+        Replay | Discard => Err("queue-item-unknown"),
+    }
+}
+
+fn held(verb: Verb) -> Comes {
+    match verb {
+        Cancel | Abort => Ok((Cancelled, None)),
+        Pin => Ok((Pending, None)),
+        RollBack => Ok((Pending, Some(Succeeded))),
+        Lift => Ok((Succeeded, None)),
+        CreateLifting => Ok((Succeeded, Some(Succeeded))),
+        Hold => Err("held"),
+        Retry => Err("not-terminal"),
+        Advance => Err("nothing-to-pass"),
+        Unpin => Err("not-pinned"),
+        Clear => Err("not-rejected"),
+        Close => Err("not-a-preview"),
+        Replay | Discard => Err("queue-item-unknown"),
+    }
+}
+
+fn pinned(verb: Verb) -> Comes {
+    match verb {
+        Cancel | Abort => Ok((Cancelled, None)),
+        Unpin | Hold => Ok((Pending, None)),
+        RollBack => Ok((Pending, Some(Succeeded))),
+        CreateLifting => Ok((Pending, Some(Pending))),
+        Pin => Err("pinned"),
+        Retry => Err("not-terminal"),
+        Advance => Err("nothing-to-pass"),
+        Lift => Err("not-held"),
+        Clear => Err("not-rejected"),
+        Close => Err("not-a-preview"),
+        Replay | Discard => Err("queue-item-unknown"),
+    }
+}
+
+fn staging(verb: Verb) -> Comes {
+    match verb {
+        Cancel | Abort => Ok((Cancelled, None)),
+        Pin | Hold => Ok((Succeeded, None)),
+        RollBack => Ok((Cancelled, Some(Succeeded))),
+        CreateLifting => Ok((Succeeded, Some(Succeeded))),
+        Retry => Err("not-terminal"),
+        Advance => Err("nothing-to-pass"),
+        Unpin => Err("not-pinned"),
+        Lift => Err("not-held"),
+        Clear => Err("not-rejected"),
+        Close => Err("not-a-preview"),
+        Replay | Discard => Err("queue-item-unknown"),
+    }
+}
+
+/// The stop stays: nothing but an undo and a rollback goes on.
+fn paused(verb: Verb) -> Comes {
+    match verb {
+        Cancel | Abort => Ok((Cancelled, None)),
+        Pin | Hold => Ok((Waiting, None)),
+        RollBack => Ok((Cancelled, Some(Succeeded))),
+        CreateLifting => Ok((Waiting, Some(Pending))),
+        Retry => Err("not-terminal"),
+        Advance => Err("nothing-to-pass"),
+        Unpin => Err("not-pinned"),
+        Lift => Err("not-held"),
+        Clear => Err("not-rejected"),
+        Close => Err("not-a-preview"),
+        Replay | Discard => Err("queue-item-unknown"),
+    }
+}
+
+fn quarantined(verb: Verb) -> Comes {
+    match verb {
+        Cancel | Abort => Ok((Cancelled, None)),
+        Pin | Hold => Ok((Waiting, None)),
+        RollBack => Ok((Cancelled, Some(Succeeded))),
+        Replay => Ok((Succeeded, None)),
+        Discard => Ok((Failed, None)),
+        CreateLifting => Ok((Waiting, Some(Pending))),
+        Retry => Err("not-terminal"),
+        Advance => Err("nothing-to-pass"),
+        Unpin => Err("not-pinned"),
+        Lift => Err("not-held"),
+        Clear => Err("not-rejected"),
+        Close => Err("not-a-preview"),
+    }
+}
+
+/// A share of it or all: in a wait that a person can pass.
+fn with_traffic(verb: Verb) -> Comes {
+    match verb {
+        Cancel | Abort => Ok((RolledBack, None)),
+        Advance => Ok((Succeeded, None)),
+        Pin | Hold => Ok((Waiting, None)),
+        RollBack => Ok((RolledBack, Some(Succeeded))),
+        CreateLifting => Ok((Waiting, Some(Pending))),
+        Retry => Err("not-terminal"),
+        Unpin => Err("not-pinned"),
+        Lift => Err("not-held"),
+        Clear => Err("not-rejected"),
+        Close => Err("not-a-preview"),
+        Replay | Discard => Err("queue-item-unknown"),
+    }
+}
+
+/// Aborted with traffic: its release is rejected from that moment.
+fn cancelling(verb: Verb) -> Comes {
+    match verb {
+        Hold | Clear => Ok((RolledBack, None)),
+        RollBack => Ok((RolledBack, Some(Succeeded))),
+        Cancel | Abort | Advance | Pin | Unpin => Err("cancelling"),
+        Retry => Err("not-terminal"),
+        Lift => Err("not-held"),
+        Close => Err("not-a-preview"),
+        Replay | Discard => Err("queue-item-unknown"),
+        CreateLifting => Err("release-rejected"),
+    }
+}
+
+/// It ended so, and another one of its release is `again`.
+fn ended(verb: Verb, state: State, again: State) -> Comes {
+    match verb {
+        Retry | CreateLifting => Ok((state, Some(again))),
+        RollBack => Ok((state, Some(Succeeded))),
+        Hold => Ok((state, None)),
+        Cancel | Abort | Advance | Pin | Unpin => Err("terminal"),
+        Lift => Err("not-held"),
+        Clear => Err("not-rejected"),
+        Close => Err("not-a-preview"),
+        Replay | Discard => Err("queue-item-unknown"),
+    }
+}
+
+fn rolled_back(verb: Verb) -> Comes {
+    match verb {
+        RollBack => Ok((RolledBack, Some(Succeeded))),
+        Hold | Clear => Ok((RolledBack, None)),
+        Cancel | Abort | Advance | Pin | Unpin => Err("terminal"),
+        Retry | CreateLifting => Err("release-rejected"),
+        Lift => Err("not-held"),
+        Close => Err("not-a-preview"),
+        Replay | Discard => Err("queue-item-unknown"),
+    }
+}
+
+fn open_preview(verb: Verb) -> Comes {
+    match verb {
+        Cancel | Abort | Close => Ok((Cancelled, None)),
+        Retry => Err("not-terminal"),
+        Advance => Err("nothing-to-pass"),
+        Pin | Unpin => Err("not-pinnable"),
+        RollBack | Hold | Lift | CreateLifting => Err("preview"),
+        Clear => Err("not-rejected"),
+        Replay | Discard => Err("queue-item-unknown"),
+    }
+}
+
+fn live_preview(verb: Verb) -> Comes {
+    match verb {
+        Close => Ok((Succeeded, None)),
+        Cancel | Abort | Advance | Pin | Unpin => Err("terminal"),
+        Retry => Err("not-repeatable"),
+        RollBack | Hold | Lift | CreateLifting => Err("preview"),
+        Clear => Err("not-rejected"),
+        Replay | Discard => Err("queue-item-unknown"),
+    }
+}
+
+fn closed_preview(verb: Verb) -> Comes {
+    match verb {
+        Cancel | Abort | Advance | Pin | Unpin => Err("terminal"),
+        Retry => Err("not-repeatable"),
+        RollBack | Hold | Lift => Err("preview"),
+        Close | CreateLifting => Err("environment-closed"),
+        Clear => Err("not-rejected"),
+        Replay | Discard => Err("queue-item-unknown"),
+    }
+}
+
+/// What a stop that pauses comes to once the edges follow, and what it says; then, the stop lifted,
+/// what a ban comes to. Apart from the verbs, for both concern every place at once.
+pub(crate) type Barred = (At, (State, &'static [Kind]), State);
+
+pub(crate) const BARRED_WAITING: [Barred; 4] = [
+    (At::PendingLane, (Pending, &[Kind::Stop]), Cancelled),
+    (At::PendingContent, (Pending, &[Kind::Content]), Cancelled),
+    (At::PendingHold, (Pending, &[Kind::Stop]), Cancelled),
+    (At::Pinned, (Pending, &[Kind::Stop]), Cancelled),
+];
+
+pub(crate) const BARRED_BEFORE_PIVOT: [Barred; 2] = [
+    (At::Staging, (Waiting, &[Kind::Stop]), Cancelled),
+    (At::Quarantined, (Waiting, &[Kind::Quarantine]), Cancelled),
+];
+
+pub(crate) const BARRED_AFTER_PIVOT: [Barred; 4] = [
+    (At::Analysing, (Waiting, &[Kind::Timer]), Waiting),
+    (At::NoEvidence, (Waiting, &[Kind::Evidence]), Waiting),
+    (At::Baking, (Waiting, &[Kind::Timer]), Waiting),
+    (At::Cancelling, (RolledBack, &[]), RolledBack),
+];
+
+pub(crate) const BARRED_ENDED: [Barred; 5] = [
+    (At::Succeeded, (Succeeded, &[]), Succeeded),
+    (At::Failed, (Failed, &[]), Failed),
+    (At::Cancelled, (Cancelled, &[]), Cancelled),
+    (At::Superseded, (Superseded, &[]), Superseded),
+    (At::RolledBack, (RolledBack, &[]), RolledBack),
+];
