@@ -138,7 +138,8 @@ fn did_much(plan: Plan, done: &Done, outcomes: Outcomes) {
         assert!(count >= scaled(20), "{:?}", done.fates);
     }
     assert_eq!(u64::try_from(done.pushed.len()).unwrap(), plan.pushes);
-    assert!(done.missed > 0, "no delivery met a gateway that was down");
+    let met = plan.pushes == 0 || done.missed > 0;
+    assert!(met, "no delivery met a gateway that was down");
     let fired: u64 = done.faults.values().sum();
     assert!(fired * 100 >= (plan.faults + 2) * 80, "{:?}", done.faults);
     for kind in [

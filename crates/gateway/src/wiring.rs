@@ -43,6 +43,9 @@ use crate::{
 /// Rows at once, so that no statement runs long.
 const FORGET_AT_ONCE: i64 = 5_000;
 
+/// Connections that are there when the process serves: those of its first calls and loops.
+const OPENED: u32 = 4;
+
 /// Why the process cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -102,7 +105,10 @@ pub async fn run(config: Config, tasks: &Tasks) -> Result<(), Error> {
     ops::serve(config.ops_listen, readiness.clone(), tasks.clone()).await?;
     let listener = listen::bind(config.listen).await?;
     let pool = database::connect(&config.database_url, config.database_connections).await?;
-    database::open(&pool, 1).await.map_err(Error::Unreached)?;
+    let opened = config.database_connections.min(OPENED);
+    database::open(&pool, opened)
+        .await
+        .map_err(Error::Unreached)?;
     let schema = check_schema(&pool).await?;
     if let Some(presented) = config.bootstrap {
         token::bootstrap::ensure(&pool, presented)

@@ -19,8 +19,10 @@ use super::{Written, store};
 pub(crate) async fn begin(conn: &mut PgConnection, ahead: &[Written]) -> Result<i32, sqlx::Error> {
     let from = ahead.iter().map(|one| one.epoch).max().unwrap_or_default();
     let hosts: Vec<String> = ahead.iter().map(|one| one.host.clone()).collect();
+    // By itself: whoever stamps facts waits for its row, and routes may be many. A crash between is
+    // healed by the next look of a table.
+    let to = epoch::bump(conn, from).await?;
     let mut tx = conn.begin().await?;
-    let to = epoch::bump(&mut tx, from).await?;
     let routes = store::renew(&mut tx, to).await?;
     let unknown = store::insert_empty(&mut tx, to, &hosts).await?;
     tx.commit().await?;

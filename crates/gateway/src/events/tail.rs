@@ -305,7 +305,11 @@ impl Tail {
         // What the owner still gives of an epoch comes before its end.
         let mut rest = answer.events;
         rest.retain(|event| event.epoch == after.epoch);
+        let has_gap = rest.first().is_some_and(|event| event.seq > from_seq);
         let rest = dense(rest, from_seq);
+        if rest.is_empty() && has_gap {
+            return Ok(Next::Gone);
+        }
         if rest.is_empty() {
             return Ok(Next::EpochOver {
                 epoch: answer.epoch,

@@ -36,6 +36,9 @@ pub(super) async fn environment(
     args: &Args,
 ) -> Result<Environment, Error> {
     let found = subject::environment(api, place).await;
+    if args.dry_run {
+        return found;
+    }
     let (Some(number), Some(lacks)) = (number(&place.environment), lacks(&found)) else {
         return found;
     };
@@ -93,7 +96,11 @@ fn say(app: &App, place: &Place, number: &str, lacks: Lacks, limit: SignedDurati
 
 fn never_came(place: &Place, lacks: Lacks, args: &Args) -> Error {
     let Place { site, environment } = place.clone();
-    let commit = args.commit.clone().unwrap_or_else(|| "COMMIT".to_owned());
+    let commit = args
+        .commit
+        .clone()
+        .filter(|one| subject::commit(one).is_ok());
+    let commit = commit.unwrap_or_else(|| "COMMIT".to_owned());
     match lacks {
         Lacks::Making => Error::NoPreview {
             site,

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::{Call, Error, GitHub, lock};
 use crate::{
     github::{
+        Settings,
         budget::{Budget, Told},
         installation::Account,
         store,
@@ -32,6 +33,11 @@ impl GitHub {
         self.is_free(account)?;
         let writes = call.method != Method::GET;
         let mut budget = self.budget(account, writes).await?;
+        let settings = &self.0.settings;
+        // It may be one that was not taken. Who waits for longer outlives the lease of what it tells.
+        if budget.turn > settings.timeout.saturating_sub(settings.write_pause) {
+            budget.left = budget.left.max(Some(budget.turn));
+        }
         if budget.left.is_none() && !budget.turn.is_zero() {
             sleep(budget.turn).await;
             // Meanwhile another call may have learned that GitHub wants none.
@@ -58,13 +64,26 @@ impl GitHub {
         }
     }
 
+    /// Nothing is asked for so long, by this process.
+    fn keep(&self, account: Account, wait: Duration) {
+        let free_at = Instant::now() + wait;
+        let mut known = lock(&self.0.told);
+        let known = known.entry(account).or_insert(free_at);
+        // A shorter one does not end a longer one.
+        *known = free_at.max(*known);
+    }
+
     /// What the row says; a call that writes takes its turn.
     async fn budget(&self, account: Account, writes: bool) -> Result<Budget, Error> {
         let asked = async {
             let mut conn = self.0.pool.acquire().await?;
             if writes {
-                let pause = self.0.settings.write_pause;
-                store::take_turn(&mut conn, account, pause).await
+                let Settings {
+                    write_pause,
+                    timeout,
+                    ..
+                } = self.0.settings;
+                store::take_turn(&mut conn, account, write_pause, timeout).await
             } else {
                 store::find_budget(&mut conn, account).await
             }
@@ -81,11 +100,7 @@ impl GitHub {
             return None;
         }
         if let Some(wait) = wait {
-            let free_at = Instant::now() + wait;
-            let mut known = lock(&self.0.told);
-            let known = known.entry(account).or_insert(free_at);
-            // A shorter one does not end a longer one.
-            *known = free_at.max(*known);
+            self.keep(account, wait);
         }
         let saved = async {
             let mut conn = self.0.pool.acquire().await?;

@@ -131,6 +131,15 @@ pub(in crate::github) async fn prolong_content(
         wanted.release.uuid(),
         at_least
     )
+    .execute(&mut *conn)
+    .await?;
+    // What no push made.
+    sqlx::query!(
+        "UPDATE deployment SET content_until = clock() + $2::interval
+         WHERE release_id = $1 AND state = 'pending' AND content_until < clock() + $2::interval",
+        wanted.release.uuid(),
+        at_least
+    )
     .execute(conn)
     .await?;
     Ok(())

@@ -25,24 +25,31 @@ pub(in crate::github) async fn find_budget(
     }))
 }
 
-/// The same for a call that writes, which takes the next turn to.
+/// The same for a call that writes, which takes the next turn to: not while nothing may be asked, and
+/// none that is further than this.
 pub(in crate::github) async fn take_turn(
     conn: &mut PgConnection,
     account: Account,
     pause: Duration,
+    furthest: Duration,
 ) -> Result<Budget, sqlx::Error> {
     let pause = PgInterval::try_from(pause).map_err(sqlx::Error::Encode)?;
+    let furthest = PgInterval::try_from(furthest).map_err(sqlx::Error::Encode)?;
     let row = sqlx::query!(
         "INSERT INTO github_budget AS b (account, next_write_at)
          VALUES ($1, clock() + $2::interval)
          ON CONFLICT (account) DO UPDATE
-         SET next_write_at = greatest(b.next_write_at, clock()) + $2::interval
+         SET next_write_at = CASE
+             WHEN b.free_at > clock() OR b.next_write_at > clock() + $3::interval
+                 THEN coalesce(b.next_write_at, clock())
+             ELSE greatest(b.next_write_at, clock()) + $2::interval END
          RETURNING strikes,
              ceil(extract(epoch FROM free_at - clock()) * 1000)::bigint AS left_ms,
              ceil(extract(epoch FROM next_write_at - $2::interval - clock()) * 1000)::bigint
                  AS turn_ms",
         account.to_string(),
-        pause
+        pause,
+        furthest
     )
     .fetch_one(conn)
     .await?;

@@ -71,13 +71,15 @@ pub(in crate::trigger) async fn close_content(
     sqlx::query_as!(
         Without,
         "SELECT r.commit,
-                CASE WHEN s.source = 'repository' AND r.commit <> '' THEN coalesce(g.note, '') END
-                    AS note
+                -- An upload that broke off is fetched by nobody, whatever the site's source.
+                CASE WHEN s.source = 'repository' AND r.commit <> ''
+                          AND (g.release_id IS NOT NULL OR $2) THEN coalesce(g.note, '') END AS note
          FROM deployment d JOIN release r ON r.id = d.release_id
          JOIN site s ON s.id = r.site_id
          LEFT JOIN github_archive g ON g.release_id = r.id
          WHERE d.id = $1 AND d.state = 'pending' AND r.state <> 'sealed'",
-        overdue.deployment.uuid()
+        overdue.deployment.uuid(),
+        overdue.trigger.is_some()
     )
     .fetch_optional(conn)
     .await
