@@ -15,11 +15,9 @@ use crate::{
     refusal::{Code, Refusal},
 };
 
-/// An exhausted pool answers within a second. A connection may take longer to make: at the start
-/// [`open`] waits for it, later a few are kept by the pool itself, which has all the time.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(900);
-/// Connections that a pool makes anew by itself when theirs is over.
-const KEPT: u32 = 2;
+/// An exhausted pool answers after this. It bounds the making of a connection too, which takes more than
+/// a second on a busy machine: with less, calls that begin together are refused there.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a process that starts waits for a database that starts beside it.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Before a database that refused at once is asked again.
@@ -77,7 +75,6 @@ pub async fn connect(url: &str, max: u32) -> Result<PgPool, Error> {
     ]);
     Ok(PgPoolOptions::new()
         .max_connections(max)
-        .min_connections(KEPT.min(max))
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .max_lifetime(MAX_LIFETIME)
         .test_before_acquire(false)
@@ -129,7 +126,7 @@ async fn first(pool: &PgPool) -> Result<PoolConnection<Postgres>, sqlx::Error> {
 /// The kind of failure alone: the text may change each time, and hold an address.
 fn kind(error: &sqlx::Error) -> &'static str {
     match error {
-        sqlx::Error::PoolTimedOut => "no connection within a second",
+        sqlx::Error::PoolTimedOut => "no connection within two seconds",
         sqlx::Error::Io(_) => "the connection is refused or breaks",
         sqlx::Error::Database(_) => "the server refuses",
         _ => "it does not answer",
@@ -212,29 +209,29 @@ mod tests {
 
     use super::*;
 
-    /// A second, and what a busy machine adds.
-    const A_SECOND: Duration = Duration::from_millis(1_500);
+    /// Two seconds, and what a busy machine adds.
+    const SOON: Duration = Duration::from_secs(3);
 
-    async fn is_refused_within_a_second(pool: &PgPool) {
+    async fn is_refused_soon(pool: &PgPool) {
         let begun = Instant::now();
         let error = pool.acquire().await.unwrap_err();
         let took = begun.elapsed();
-        assert!(took < A_SECOND, "{took:?}");
+        assert!(took < SOON, "{took:?}");
         assert_eq!(code(&error), Code::Unavailable);
         assert_eq!(refuse("begin", &error).reason(), "database-unavailable");
     }
 
     #[tokio::test]
-    async fn a_database_that_is_down_refuses_within_a_second_as_unavailable() {
+    async fn a_database_that_is_down_refuses_soon_as_unavailable() {
         // Port 9 is closed everywhere we run.
         let pool = connect("postgres://nobody@127.0.0.1:9/none", 1)
             .await
             .unwrap();
-        is_refused_within_a_second(&pool).await;
+        is_refused_soon(&pool).await;
     }
 
     #[tokio::test]
-    async fn an_exhausted_pool_refuses_within_a_second_as_unavailable() {
+    async fn an_exhausted_pool_refuses_soon_as_unavailable() {
         let database = candlefish_testkit::Database::fresh(&[]).await;
         let pool = connect(&database.url(), 2).await.unwrap();
         open(&pool, 2).await.unwrap();
@@ -243,7 +240,7 @@ mod tests {
         while held.len() < 2 {
             held.extend(pool.acquire().await.ok());
         }
-        is_refused_within_a_second(&pool).await;
+        is_refused_soon(&pool).await;
         drop(held);
         pool.acquire().await.unwrap();
     }

@@ -20,9 +20,10 @@ pub(crate) async fn run(workspace: &Workspace, wipe: bool) -> Result<()> {
         return Ok(());
     }
     if let Some(pid) = Lock::holder(&folder)? {
-        let mut kill = Command::new("kill");
-        kill.args(["-TERM", &pid.to_string()]);
-        cargo::run(kill).context("asking `up` to stop")?;
+        // The shell's own: a bare system has no program of that name.
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "kill -TERM \"$0\"", &pid.to_string()]);
+        cargo::run(shell).context("asking `up` to stop")?;
         wait_until(STOPS_WITHIN, "`up` stops", async || {
             match Lock::holder(&folder) {
                 Ok(None) => Ok(()),

@@ -181,8 +181,9 @@ fn ctrl_c_stops_watching_and_not_the_deployment() {
     server
         .world
         .wait_until("the command watches", |world| !world.watched.is_empty());
-    let sent = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
+    // The shell's own: a bare system has no program of that name.
+    let sent = Command::new("sh")
+        .args(["-c", "kill -INT \"$0\"", &child.id().to_string()])
         .status()
         .unwrap();
     assert!(sent.success());
