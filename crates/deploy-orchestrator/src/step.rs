@@ -29,6 +29,9 @@ use candlefish_ids::{DeploymentId, StepId};
 
 use crate::deployment::plan::StepKind;
 
+/// A turn that comes this much after its time was kept by us, not by the release.
+const AWAY: Duration = Duration::from_secs(10);
+
 /// A step as its row says.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Step {

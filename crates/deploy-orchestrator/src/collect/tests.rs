@@ -21,7 +21,7 @@ use crate::{
     release::{self, create::Create, missing, seal},
 };
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(40);
 const SITE: &str = "docs";
 
 /// A store whose deletions a test lets through.

@@ -4,10 +4,12 @@
 //! claimed in the transaction that reaches it, worked on with nothing locked, and recorded in another
 //! transaction guarded by claim and fence: a late worker finds the claim gone and writes nothing.
 
+use std::time::Duration;
+
 use candlefish_ids::{EnvironmentId, StepId};
 
 use super::{
-    Step, analyse, edges, finish,
+    AWAY, Step, analyse, edges, finish,
     outcome::{Outcome, Wait},
     shift, stage, store,
 };
@@ -73,6 +75,7 @@ pub(crate) async fn turn(
     };
     let mut hands = Hands::new(ctx, &mut tx, lane, deployment, worker);
     hands.pausing = found.pausing;
+    hands.forgive(&found);
     let claimed = if found.lost && found.step.lost_leases >= ctx.config.quarantine_after {
         hands.quarantine(&found.step).await?;
         None
@@ -308,6 +311,25 @@ impl<'a> Hands<'a> {
         }
         let standing = wait.blocker.as_ref();
         Ok(blocker::stands(self.tx, self.deployment.id, standing).await?)
+    }
+
+    /// Time in which its turn was due and nobody came does not eat the deadline: we were away, and no
+    /// release is worse for it.
+    fn forgive(&mut self, found: &store::Found) {
+        let now = self.tx.now();
+        let away = found.due_at.map_or(Duration::ZERO, |due| now.since(due));
+        if away < AWAY {
+            return;
+        }
+        if let Some(deadline) = self.deployment.deadline_at.take() {
+            self.deployment.deadline_at = Some(deadline.plus(away));
+            self.changed = true;
+            let words = format!(
+                "nobody worked on it for {} s; its deadline is that much later",
+                away.as_secs()
+            );
+            self.tx.log(self.deployment.id, found.step.ord, &words);
+        }
     }
 
     /// Waiting for a person does not eat the deadline.

@@ -6,13 +6,14 @@ use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::worker::chain;
+use super::{AWAY, worker::chain};
 use crate::{
     ctx::Ctx,
     deployment::{
         self, Error,
         apply::{Change, apply_and_record},
         event::SYSTEM,
+        plan::{PLAN_VERSION, StepKind},
         state::{Cause, Event},
     },
     lane, stop,
@@ -113,17 +114,27 @@ async fn end_late(ctx: &Ctx, environment: EnvironmentId, id: DeploymentId) -> Re
     Ok(ctx.commit(tx).await?)
 }
 
-/// Deployments whose deadline has passed and that were not tried yet, the longest overdue first.
+/// Deployments whose deadline has passed and that were not tried yet, the longest overdue first. Where
+/// a step was due before that and nobody came, its turn is first: it moves the deadline.
 async fn list_late(
     conn: &mut PgConnection,
     tried: &[Uuid],
 ) -> Result<Vec<(EnvironmentId, DeploymentId)>, sqlx::Error> {
+    let kinds = StepKind::ALL.map(|kind| kind.word().to_owned());
     let rows = sqlx::query!(
-        "SELECT environment_id, id FROM deployment
+        "SELECT environment_id, id FROM deployment d
          WHERE state IN ('running', 'waiting') AND deadline_at < (SELECT clock())
            AND id <> ALL($1)
+           AND NOT EXISTS (
+               SELECT 1 FROM step s WHERE s.deployment_id = d.id AND s.state IN ('ready', 'running')
+                 AND s.kind = ANY($2) AND s.plan_version <= $3
+                 AND GREATEST(s.run_at, s.lease_until) < LEAST(
+                     d.deadline_at, (SELECT clock()) - $4::bigint * interval '1 millisecond'))
          ORDER BY deadline_at LIMIT 100",
-        tried
+        tried,
+        &kinds,
+        PLAN_VERSION,
+        i64::try_from(AWAY.as_millis()).unwrap_or(i64::MAX)
     )
     .fetch_all(conn)
     .await?;

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Executor};
 
 use super::*;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(40);
 const DEPLOYMENT: &str = "01900000-0000-7000-8000-000000000001";
 
 /// A deployment that waits in its second step; `act` moves it on.

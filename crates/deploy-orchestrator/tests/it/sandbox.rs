@@ -13,7 +13,7 @@ use sqlx::PgPool;
 
 use crate::{api::Api, edge::Edge, keys::Keys};
 
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(40);
 pub(crate) const SITE: &str = "docs";
 
 /// Nobody listens there: the client goes on connecting in the background.

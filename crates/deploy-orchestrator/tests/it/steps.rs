@@ -25,6 +25,9 @@ pub(crate) fn settling() -> pb::Policy {
     }
 }
 
+/// The deadline of whatever acts has passed while it was worked on.
+const LATE: &str = "UPDATE deployment SET deadline_at = clock() WHERE deadline_at IS NOT NULL AND finished_at IS NULL";
+
 /// As a worker that was lost leaves it: claimed, with a lease that ran out.
 pub(crate) fn lost(kind: &str, times: i32) -> String {
     format!(
@@ -44,8 +47,7 @@ async fn a_deadline_that_passes_sends_traffic_back_and_blames_nobody() {
     let made = api.create("production", &new, Some(canary())).await;
     let id = made.unwrap().into_inner().id;
     api.wait_in(&id, pb::step::Kind::Analyse).await;
-    // Half an hour, and what the share may be watched.
-    sandbox.database.advance(Duration::from_mins(211)).await;
+    sandbox.act(LATE).await;
     let ended = api.wait_for(&id, &[State::RolledBack]).await;
     assert_eq!(ended.cause, "deadline");
     edge.wait_until_it_serves("docs.localhost", &old).await;
@@ -78,13 +80,38 @@ async fn a_deadline_that_passes_before_the_pivot_moves_nothing() {
     let release = sandbox.release(&api, "one").await;
     let id = api.deploy("production", &release).await;
     api.wait_in(&id, pb::step::Kind::Stage).await;
-    sandbox.database.advance(Duration::from_mins(91)).await;
+    sandbox.act(LATE).await;
     api.wait_for(&id, &[State::Cancelling]).await;
     edge.act(|script| script.frozen = false);
     let ended = api.wait_for(&id, &[State::Failed]).await;
     assert_eq!((&*ended.cause, ended.pivoted_at), ("deadline", None));
     assert!(edge.serves("docs.localhost").is_empty());
     assert!(history::rollbacks(&api, "production").await.is_empty());
+}
+
+#[tokio::test]
+async fn time_in_which_nobody_worked_does_not_eat_the_deadline() {
+    let (sandbox, orchestrator, edge, api) = started(policy()).await;
+    let release = sandbox.release(&api, "one").await;
+    let made = api.create("production", &release, Some(baking())).await;
+    let id = made.unwrap().into_inner().id;
+    let before = api.wait_in(&id, pb::step::Kind::Bake).await;
+    // The power is gone for half a day: long past the end of the bake and the deadline.
+    orchestrator.kill().await;
+    sandbox.database.advance(Duration::from_hours(12)).await;
+    let orchestrator = sandbox.start().await;
+    edge.turn_to(orchestrator.running.address);
+    let api = sandbox.api(orchestrator.running.address);
+    let ended = api.wait_for(&id, &[State::Succeeded]).await;
+    edge.wait_until_it_serves("docs.localhost", &release).await;
+    assert!(ended.started_at == before.started_at && ended.cause.is_empty());
+    let logged = api.logged(&id).await;
+    assert!(
+        logged
+            .iter()
+            .any(|line| line.starts_with("nobody worked on it for 39")),
+        "{logged:?}"
+    );
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use crate::{
     visitor::Visitor,
 };
 
-pub(crate) const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 pub(crate) const HOST: &str = "docs.localhost";
 
 /// A release that is in the store.

@@ -24,7 +24,7 @@ use tonic_types::StatusExt;
 
 use super::{CURSOR, Feed, Listener, Place, Rpc, Tail, cursor::Cursor};
 
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(20);
 
 type Watcher = BoxStream<'static, Result<WatchEventsResponse, Status>>;
 

@@ -16,7 +16,7 @@ use tonic::transport::Channel;
 use crate::{backend::Backend, keys};
 
 /// Long enough for a busy machine.
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(40);
 /// The bus is only a hint: all but one test do without.
 const NO_BUS: &str = "nats://127.0.0.1:9";
 

@@ -22,7 +22,7 @@ use crate::{
     streams::Stream,
 };
 
-pub(super) const SOON: Duration = Duration::from_secs(20);
+pub(super) const SOON: Duration = Duration::from_secs(40);
 
 const EFFECTS: &str =
     "CREATE TABLE effect (seq bigint NOT NULL, entity text NOT NULL, times int NOT NULL DEFAULT 1,

@@ -34,7 +34,7 @@ const TABLES: [&str; 14] = [
 const WAITS: usize = 80;
 /// How the sessions of a process that will die are called.
 const DOOMED: &str = "doomed";
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(40);
 
 /// Lets the database refuse commits when it is told to.
 pub(super) fn script() -> String {

@@ -6,7 +6,10 @@ use jiff_sqlx::Timestamp;
 use sqlx::PgConnection;
 
 use super::Row;
-use crate::{ctx::stored, step::Step};
+use crate::{
+    ctx::{read, stored},
+    step::Step,
+};
 
 /// A step as a turn finds it.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +19,8 @@ pub(crate) struct Found {
     pub(crate) lost: bool,
     /// Some stop of the line pauses what acts; whether it is this site's is asked when one does.
     pub(crate) pausing: bool,
+    /// Since when its turn could have come: its time, or the end of the lease of a lost worker.
+    pub(crate) due_at: Option<Moment>,
 }
 
 /// The one reading of a found step, for each way to find it.
@@ -24,6 +29,7 @@ macro_rules! select_found {
         sqlx::query!(
             r#"SELECT id, deployment_id, ord, kind, weight, interval_ms, undo_of, attempt,
                       lost_leases, started_at AS "started_at: Timestamp", detail, message, state,
+                      GREATEST(run_at, lease_until) AS "due_at: Timestamp",
                       EXISTS (SELECT 1 FROM stop t WHERE t.ended_at IS NULL AND t.pauses)
                           AS "pausing!"
                FROM step "# + $rest,
@@ -49,6 +55,7 @@ macro_rules! select_found {
             Some(Found {
                 lost: row.state == "running",
                 pausing: row.pausing,
+                due_at: row.due_at.map(read),
                 step: step.known()?,
             })
         })
