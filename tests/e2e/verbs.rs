@@ -10,18 +10,24 @@ use tempfile::TempDir;
 use crate::doors::{Rest, candlefish, said, write};
 
 /// What the history of production tells after the journey, newest first.
-const TOLD: [&str; 11] = [
+const TOLD: [&str; 16] = [
+    "KIND_LIVE by admin: Commit 0000003d00000000000000000000000000000004",
     "KIND_LIFT_HOLD by admin: launched",
     "KIND_UNPIN by admin: the newer one has it too",
     "KIND_PIN by admin: it fixes the login",
     "KIND_HOLD by admin: launch day",
     "KIND_UNBAN by admin: the draft was published",
     "KIND_BAN by admin: it shows a draft",
+    // What was deployed from a folder says nothing of a commit.
+    "KIND_LIVE by admin: ",
     "KIND_LIFT_HOLD by admin: search is mended",
     "KIND_LIFT_STOP by admin: it is back",
+    "KIND_LIVE by admin: search is broken",
     "KIND_HOLD by admin: search is broken",
     "KIND_ROLLBACK by admin: search is broken",
     "KIND_STOP by admin: the registry is down",
+    "KIND_LIVE by admin: Commit 0000003d00000000000000000000000000000002",
+    "KIND_LIVE by admin: Commit 0000003d00000000000000000000000000000001",
 ];
 
 /// A release of a commit that is live on production and done.
@@ -61,7 +67,8 @@ fn deploy(
 fn told(history: &str) -> Vec<String> {
     let history: Value = serde_json::from_str(history).unwrap();
     let records = history["records"].as_array().unwrap().iter();
-    let text = |record: &Value, field: &str| record[field].as_str().unwrap().to_owned();
+    // What is empty is left out.
+    let text = |record: &Value, field: &str| record[field].as_str().unwrap_or_default().to_owned();
     records
         .map(|one| {
             let [kind, by, reason] = ["kind", "by", "reason"].map(|field| text(one, field));

@@ -65,7 +65,7 @@ pub(crate) enum Command {
     Rollback(command::rollback::Args),
     /// Set, lift or show a hold
     Hold(command::hold::Args),
-    /// Show what was done to an environment, by whom and why
+    /// Show what went live in an environment and what was done to it, by whom and why
     History(command::history::Args),
     /// Stop the line, for a site or for everything; lift or list stops
     Stop(command::stop::Args),

@@ -1,9 +1,11 @@
 //! The record: what people, or the platform in their stead, did to environments, sites and
-//! everything, with principal, time and reason.
+//! everything, what went live, and what failed, with principal, time and reason.
 //!
 //! Written in the transaction of the act by the command that acts, and never changed or collected.
-//! What is not an act of somebody (grants, steps, evidence) is in a deployment's log, not here; that
-//! traffic went back is always here.
+//! How a deployment went (grants, steps, evidence) is in its log, not here. Whatever went live is here
+//! once, and whatever acted and came to another end has one line that says why: of the verb that ended
+//! it, of a rejection, of the way back, or of its failure. A ban, and a newer commit that took its
+//! place, are told as what they are, not of each deployment that they ended.
 
 pub(crate) mod store;
 pub(crate) mod view;
@@ -30,10 +32,12 @@ pub(crate) enum Kind {
     Unpin,
     Close,
     Reopen,
+    Live,
+    Fail,
 }
 
 impl Kind {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 17] = [
         Self::Hold,
         Self::LiftHold,
         Self::Stop,
@@ -49,6 +53,8 @@ impl Kind {
         Self::Unpin,
         Self::Close,
         Self::Reopen,
+        Self::Live,
+        Self::Fail,
     ];
 
     const fn word(self) -> &'static str {
@@ -68,6 +74,8 @@ impl Kind {
             Self::Unpin => "unpin",
             Self::Close => "close",
             Self::Reopen => "reopen",
+            Self::Live => "live",
+            Self::Fail => "fail",
         }
     }
 }
@@ -90,6 +98,8 @@ pub(crate) struct Act<'a> {
     pub(crate) release: Option<ReleaseId>,
     pub(crate) deployment: Option<DeploymentId>,
     pub(crate) stop: Option<StopId>,
+    /// Without a reason, the first line of its release's commit message is told in its place.
+    pub(crate) or_commit: bool,
 }
 
 impl<'a> Act<'a> {
@@ -102,6 +112,7 @@ impl<'a> Act<'a> {
             release: None,
             deployment: None,
             stop: None,
+            or_commit: false,
         }
     }
 
@@ -110,6 +121,14 @@ impl<'a> Act<'a> {
         Self {
             release: Some(release),
             deployment: Some(deployment),
+            ..self
+        }
+    }
+
+    /// Told by its release's commit where nobody said why.
+    pub(crate) fn or_commit(self) -> Self {
+        Self {
+            or_commit: true,
             ..self
         }
     }

@@ -1,4 +1,4 @@
-//! `history`: what was done to an environment, by whom and why.
+//! `history`: what went live in an environment and what was done to it, by whom and why.
 
 use candlefish_proto::deploy::ListHistoryRequest;
 

@@ -1,4 +1,4 @@
-//! What was done to an environment.
+//! What went live in an environment, and what was done to it.
 
 use candlefish_proto::deploy::{ListHistoryResponse, Record, record::Kind};
 
@@ -18,7 +18,7 @@ pub(crate) fn list(answer: &ListHistoryResponse, look: &Look) -> String {
             words::shorten(&record.reason, 60),
         ]);
     }
-    table.text("Nobody has held, stopped, banned, ended or rolled back anything here.")
+    table.text("Nothing has gone live here, and nobody has held, stopped or banned anything.")
 }
 
 fn what(record: &Record) -> String {
@@ -50,5 +50,7 @@ fn what(record: &Record) -> String {
         Kind::Unpin => format!("unpinned {deployment}"),
         Kind::Close => "closed it".to_owned(),
         Kind::Reopen => "opened it again".to_owned(),
+        Kind::Live => format!("{release} went live with {deployment}"),
+        Kind::Fail => format!("{release} failed with {deployment}"),
     }
 }

@@ -1,7 +1,7 @@
 //! One move of a locked deployment and everything that must follow from it, in the caller's
 //! transaction. Commands, steps and the lane all move a deployment through here and nowhere else.
 
-use candlefish_ids::DeploymentId;
+use candlefish_ids::{DeploymentId, ReleaseId};
 
 use super::{
     Deployment, Error, event,
@@ -15,7 +15,7 @@ use crate::{
     lane::{order::SUPERSEDED_BEFORE_PINNED, store as lane_store, store::Lane},
     observed::Observed,
     preview,
-    record::{Act, Scope},
+    record::{Act, Kind as RecordKind, Scope},
     release::{self, reject::Reject},
     step,
 };
@@ -43,8 +43,9 @@ impl<'a> Change<'a> {
     }
 }
 
-/// Moves a deployment and writes what follows: undo steps, rejection, fence, blockers. The caller
-/// saves it ([`record`]) and lets the lane choose again when it ended.
+/// Moves a deployment and writes what follows: undo steps, rejection, fence, blockers, what is live,
+/// what the history tells. The caller saves it ([`record`]) and lets the lane choose again when it
+/// ended.
 pub(crate) async fn apply(
     tx: &mut Tx,
     lane: &mut Lane,
@@ -123,11 +124,22 @@ async fn follow(
 ) -> Result<(), Error> {
     let now = tx.now();
     match consequence {
+        Consequence::GoLive => {
+            lane_store::set_live(tx, deployment).await?;
+            record_live(tx, deployment).await?;
+        }
+        Consequence::RecordFailure => {
+            let failed = Some(deployment.release_id);
+            record_stop(tx, deployment, RecordKind::Fail, failed, change).await?;
+        }
+        Consequence::RecordReturn => {
+            let target = deployment.previous_release_id;
+            record_stop(tx, deployment, RecordKind::Rollback, target, change).await?;
+        }
         Consequence::Undo => {
             lane_store::raise_fence(tx, lane).await?;
             deployment.fence = lane.fence;
             blocker::set(tx, now, deployment.id, None).await?;
-            record_return(tx, deployment, change).await?;
             if step::undo::begin(tx, deployment).await? == 0 {
                 Box::pin(undone(tx, lane, deployment)).await?;
             }
@@ -157,6 +169,9 @@ async fn follow(
             deployment.deadline_left = None;
             if ends_on_its_target(deployment) {
                 lane_store::set_live(tx, deployment).await?;
+                if !deployment.state.went_live() {
+                    record_live(tx, deployment).await?;
+                }
             }
             count_superseded(tx, lane, deployment).await?;
             note_lasted(tx, deployment).await?;
@@ -165,25 +180,27 @@ async fn follow(
     Ok(())
 }
 
-/// Traffic that goes back without cancel, abort or close, and without a rejection, leaves a record
-/// of its own: the history names every way back.
-async fn record_return(
+/// What is live is told with who asked for it.
+async fn record_live(tx: &mut Tx, deployment: &Deployment) -> Result<(), sqlx::Error> {
+    let scope = Scope::Environment(deployment.site_id, deployment.environment_id);
+    let by = &deployment.created_by;
+    let act = Act::new(RecordKind::Live, scope, by, &deployment.reason);
+    let act = act.of(deployment.release_id, deployment.id);
+    act.or_commit().write(tx).await
+}
+
+/// Why one that acted is ended, and the release that it is about: the one that failed, or the one that
+/// traffic goes back to, if there is one.
+async fn record_stop(
     tx: &mut Tx,
     deployment: &Deployment,
+    kind: RecordKind,
+    release: Option<ReleaseId>,
     change: &Change<'_>,
 ) -> Result<(), sqlx::Error> {
-    let unrecorded = matches!(
-        change.event,
-        Event::Stops(Cause::Deadline | Cause::Edges | Cause::Discarded)
-    );
-    if !unrecorded || !deployment.state.pivoted() {
-        return Ok(());
-    }
     let scope = Scope::Environment(deployment.site_id, deployment.environment_id);
-    // Named in full: a function here has the module's name.
-    let kind = crate::record::Kind::Rollback;
     Act {
-        release: deployment.previous_release_id,
+        release,
         deployment: Some(deployment.id),
         ..Act::new(kind, scope, change.actor, &change.message)
     }

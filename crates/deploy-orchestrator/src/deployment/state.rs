@@ -106,6 +106,12 @@ pub(crate) enum Event {
 /// What a move requires of the rest of the world, in the same transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Consequence {
+    /// Make the release the environment's, and let the history tell it.
+    GoLive,
+    /// Let the history tell that it failed, and why.
+    RecordFailure,
+    /// Let the history tell that traffic goes back, and why.
+    RecordReturn,
     /// Raise the fence, abandon open steps, ready the undo steps.
     Undo,
     /// Raise the fence and abandon open steps; a rollback inherits the undo.
@@ -177,6 +183,11 @@ impl State {
             .is_some_and(|acting| acting.pivoted_at.is_some())
     }
 
+    /// All traffic was on the release at some moment, and it was fetched.
+    pub(crate) fn went_live(&self) -> bool {
+        self.acting().is_some_and(|acting| acting.live_at.is_some())
+    }
+
     /// Says whether the move is legal and what must follow from it.
     pub(crate) fn decide(
         self,
@@ -210,8 +221,7 @@ impl State {
                 ))
             }
             (Self::Running(acting) | Self::Waiting(acting), Event::GoesLive) => {
-                let live_at = acting.live_at.or(Some(now));
-                Ok((Self::Running(Acting { live_at, ..acting }), vec![]))
+                Ok(Self::go_live(now, acting))
             }
             (Self::Running(acting) | Self::Waiting(acting), Event::Finishes) => {
                 Ok(Self::end(now, Outcome::Succeeded, acting, vec![]))
@@ -233,6 +243,13 @@ impl State {
                 event,
             }),
         }
+    }
+
+    fn go_live(now: Moment, acting: Acting) -> Move {
+        let first = acting.live_at.is_none().then_some(Consequence::GoLive);
+        let live_at = acting.live_at.or(Some(now));
+        let live = Self::Running(Acting { live_at, ..acting });
+        (live, first.into_iter().collect())
     }
 
     fn end(now: Moment, outcome: Outcome, acting: Acting, mut first: Vec<Consequence>) -> Move {
@@ -283,13 +300,37 @@ impl State {
         // What a person or a rule named as the way back is not undone by what it finds.
         let by_itself = !matches!(cause, Cause::Cancelled | Cause::Aborted);
         if facts.is_rollback && pivoted && by_itself {
-            return Self::end(now, Outcome::Failed, acting, vec![Consequence::HandOver]);
+            let first = vec![Consequence::RecordFailure, Consequence::HandOver];
+            return Self::end(now, Outcome::Failed, acting, first);
         }
-        let mut consequences = vec![Consequence::Undo];
+        let recorded = Self::recorded(cause, pivoted);
+        let mut consequences: Vec<_> = recorded.into_iter().collect();
+        consequences.push(Consequence::Undo);
         if blames && pivoted {
             consequences.push(Consequence::Reject);
         }
         (Self::Cancelling { acting, ends }, consequences)
+    }
+
+    /// The line of the history that says why one is ended that acted. A person's verb and a rejection
+    /// write their own, a ban stands there, and a newer commit is told of when it goes live.
+    const fn recorded(cause: Cause, pivoted: bool) -> Option<Consequence> {
+        match (cause, pivoted) {
+            (Cause::Cancelled | Cause::Aborted | Cause::Superseded | Cause::Preempted, _)
+            | (Cause::Verification | Cause::Verdict, true) => None,
+            (Cause::Deadline | Cause::Edges | Cause::Discarded | Cause::Content, true) => {
+                Some(Consequence::RecordReturn)
+            }
+            (
+                Cause::Verification
+                | Cause::Verdict
+                | Cause::Deadline
+                | Cause::Edges
+                | Cause::Discarded
+                | Cause::Content,
+                false,
+            ) => Some(Consequence::RecordFailure),
+        }
     }
 }
 

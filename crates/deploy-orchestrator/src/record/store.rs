@@ -19,9 +19,13 @@ pub(super) async fn insert(
         Scope::Environment(site, environment) => (Some(site), Some(environment)),
     };
     sqlx::query!(
-        "INSERT INTO record (at, kind, by, reason, site_id, environment_id, release_id,
-                             deployment_id, stop_id)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        r"INSERT INTO record (at, kind, by, reason, site_id, environment_id, release_id,
+                              deployment_id, stop_id)
+          VALUES ($1, $2, $3,
+                  CASE WHEN $10 THEN coalesce(
+                      (SELECT substring(message FROM '\S[^\n\r]*') FROM release WHERE id = $7), '')
+                  ELSE $4 END,
+                  $5, $6, $7, $8, $9)",
         stored(now) as _,
         act.kind.word(),
         act.by,
@@ -30,7 +34,8 @@ pub(super) async fn insert(
         environment.map(EnvironmentId::uuid),
         act.release.map(ReleaseId::uuid),
         act.deployment.map(DeploymentId::uuid),
-        act.stop.map(StopId::uuid)
+        act.stop.map(StopId::uuid),
+        act.or_commit && act.reason.is_empty()
     )
     .execute(conn)
     .await?;

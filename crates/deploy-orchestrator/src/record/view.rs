@@ -48,5 +48,7 @@ const fn shown_kind(kind: Kind) -> pb::record::Kind {
         Kind::Unpin => pb::record::Kind::Unpin,
         Kind::Close => pb::record::Kind::Close,
         Kind::Reopen => pb::record::Kind::Reopen,
+        Kind::Live => pb::record::Kind::Live,
+        Kind::Fail => pb::record::Kind::Fail,
     }
 }

@@ -230,7 +230,6 @@ impl<'a> Hands<'a> {
             self.deployment.target_confirmed = Some(so_far && confirmed);
         }
         if step.kind == StepKind::VerifyLive {
-            lane::store::set_live(self.tx, &self.deployment).await?;
             self.move_by(Event::GoesLive, "").await?;
         }
         if self.deployment.state.is_terminal() {

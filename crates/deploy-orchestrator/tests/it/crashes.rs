@@ -1,6 +1,7 @@
 //! A crash after every version of a deployment: it ends as it would have, with one terminal event,
 //! and visitors get what they should.
 
+use candlefish_ids::DeploymentId;
 use candlefish_proto::deploy::{self as pb, deployment::State};
 
 use crate::{
@@ -98,6 +99,12 @@ impl World {
             "SELECT count(*) FROM outbox WHERE entity = '{id}' AND event_type LIKE '%.ended.%'"
         );
         assert_eq!(self.sandbox.number(&events).await, 1, "terminal events");
+        let told = format!(
+            "SELECT count(*) FROM record WHERE kind = 'live' AND deployment_id = '{}'",
+            id.parse::<DeploymentId>().unwrap().uuid()
+        );
+        let live = i64::from(ended.live_at.is_some());
+        assert_eq!(self.sandbox.number(&told).await, live, "told as live");
         let serves = match ended.state() {
             State::Succeeded => &ended.release_id,
             _ => &self.old,

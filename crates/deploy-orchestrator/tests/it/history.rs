@@ -1,4 +1,4 @@
-//! What was done to an environment, by whom and why.
+//! What went live in an environment, what failed there, and what was done to it, by whom and why.
 
 use candlefish_proto::deploy::{
     self as pb, deployment::State, record::Kind, stop_service_client::StopServiceClient,
@@ -7,6 +7,7 @@ use candlefish_proto::deploy::{
 use crate::{
     api::{Api, baking, fields, policy},
     sandbox::{SITE, Sandbox},
+    stage::{Stage, commit, push},
 };
 
 async fn page(api: &Api, environment: &str, size: i32, token: &str) -> pb::ListHistoryResponse {
@@ -20,14 +21,15 @@ async fn page(api: &Api, environment: &str, size: i32, token: &str) -> pb::ListH
     answer.unwrap().into_inner()
 }
 
-async fn records(api: &Api, environment: &str) -> Vec<pb::Record> {
+/// What the history of an environment tells, newest first.
+pub(crate) async fn records(api: &Api, environment: &str) -> Vec<pb::Record> {
     page(api, environment, 0, "").await.records
 }
 
-/// How an environment was rolled back, newest first.
-pub(crate) async fn rollbacks(api: &Api, environment: &str) -> Vec<pb::Record> {
+/// Those of one kind.
+pub(crate) async fn of_kind(api: &Api, environment: &str, kind: Kind) -> Vec<pb::Record> {
     let mut records = records(api, environment).await;
-    records.retain(|one| one.kind() == Kind::Rollback);
+    records.retain(|one| one.kind() == kind);
     records
 }
 
@@ -114,18 +116,23 @@ const OF_SITE: [(Kind, &str); 4] = [
     (Kind::Unban, "it was the network"),
     (Kind::Ban, "it leaks"),
 ];
-const OWN: [(Kind, &str); 11] = [
+const OWN: [(Kind, &str); 16] = [
+    (Kind::Live, ""),
     (Kind::LiftHold, "launched"),
     (Kind::Hold, "an incident"),
     (Kind::LiftHold, "it is over"),
     (Kind::Cancel, "not needed"),
     (Kind::Unpin, "it fixes the login"),
     (Kind::Pin, "it fixes the login"),
+    (Kind::Live, "it hurts again"),
     (Kind::Hold, "it hurts again"),
     (Kind::Rollback, "it hurts again"),
+    (Kind::Live, ""),
     (Kind::Clear, "it was the network"),
     (Kind::Abort, "it hurts"),
     (Kind::Reject, "aborted by erin: it hurts"),
+    (Kind::Live, ""),
+    (Kind::Live, ""),
 ];
 
 #[tokio::test]
@@ -137,10 +144,16 @@ async fn every_act_is_recorded_with_who_when_and_why_newest_first() {
     let whole = records(&api, "production").await;
     assert_eq!(acts(&whole), [&elsewhere[..], &OWN].concat());
     assert!(whole.iter().all(|one| one.by == "erin" && one.at.is_some()));
-    let abort = &whole[whole.len() - 2];
-    assert_eq!((&abort.deployment_id, &abort.release_id), (&hurts, &new));
-    let rolled = &whole[whole.len() - 4];
-    assert_eq!((&rolled.deployment_id, &rolled.release_id), (&back, &old));
+    let is_about = |from_end: usize, kind: Kind, deployment: &str, release: &str| {
+        let one = &whole[whole.len() - from_end];
+        let told = (one.kind(), &*one.deployment_id, &*one.release_id);
+        assert_eq!(told, (kind, deployment, release));
+    };
+    is_about(2, Kind::Live, &hurts, &new);
+    is_about(4, Kind::Abort, &hurts, &new);
+    // Asked for, and then live.
+    is_about(7, Kind::Rollback, &back, &old);
+    is_about(9, Kind::Live, &back, &old);
     assert_eq!(whole[0].site, "");
     assert_eq!((&*whole[2].site, &*whole[2].environment), (SITE, ""));
     assert_eq!(whole[6].environment, "production");
@@ -155,6 +168,96 @@ async fn every_act_is_recorded_with_who_when_and_why_newest_first() {
         }
     }
     assert_eq!(paged, whole);
+}
+
+/// A release of a commit with this message.
+async fn described(sandbox: &Sandbox, api: &Api, message: &str) -> String {
+    let (manifest, size) = sandbox.put_content(&[("index.html", message)]).await;
+    let request = api.request(pb::CreateReleaseRequest {
+        site: SITE.to_owned(),
+        manifest_digest: manifest.to_string(),
+        manifest_size: size,
+        message: message.to_owned(),
+        ..pb::CreateReleaseRequest::default()
+    });
+    let draft = api.releases().create_release(request).await.unwrap();
+    api.seal(&draft.into_inner().id).await
+}
+
+#[tokio::test]
+async fn what_goes_live_is_told_once_with_who_asked_and_why_or_else_what_its_commit_says() {
+    let (sandbox, _orchestrator, _edge, api) = Sandbox::started().await;
+    api.create_environment("production", policy()).await;
+    let menu = described(&sandbox, &api, "\n  Fix the menu\n\nIt was gone.").await;
+    let first = api.deploy_whole("production", &menu).await;
+    let prices = described(&sandbox, &api, "New prices").await;
+    let request = api.request(pb::CreateDeploymentRequest {
+        site: SITE.to_owned(),
+        environment: "production".to_owned(),
+        release_id: prices.clone(),
+        reason: "the sale begins".to_owned(),
+        ..pb::CreateDeploymentRequest::default()
+    });
+    let made = api.deployments().create_deployment(request).await.unwrap();
+    let second = api
+        .wait_for(&made.into_inner().id, &[State::Succeeded])
+        .await;
+    let live = |deployment: &pb::Deployment, release: &str, reason: &str| pb::Record {
+        kind: Kind::Live.into(),
+        at: deployment.live_at,
+        by: "erin".to_owned(),
+        reason: reason.to_owned(),
+        site: SITE.to_owned(),
+        environment: "production".to_owned(),
+        release_id: release.to_owned(),
+        deployment_id: deployment.id.clone(),
+        ..pb::Record::default()
+    };
+    let told = [
+        live(&second, &prices, "the sale begins"),
+        live(&first, &menu, "Fix the menu"),
+    ];
+    assert_eq!(records(&api, "production").await, told);
+}
+
+#[tokio::test]
+async fn what_a_push_makes_live_is_told_of_who_pushed() {
+    let stage = Stage::new().await;
+    let release = stage.uploads(&commit(1), "pushed").await;
+    let made = stage.pushed(&push(0, 1)).await.deployment;
+    let live = stage.api.wait_for(&made, &[State::Succeeded]).await;
+    let told = records(&stage.api, "production").await;
+    assert_eq!(acts(&told), [(Kind::Live, "pushed to main")]);
+    let of = [&told[0].by, &told[0].release_id, &told[0].deployment_id];
+    assert_eq!(of, [&live.created_by, &release, &made]);
+}
+
+#[tokio::test]
+async fn what_goes_wrong_by_itself_has_one_line_that_says_why() {
+    let (sandbox, _orchestrator, edge, api) = Sandbox::started().await;
+    api.create_environment("production", policy()).await;
+    let old = sandbox.release(&api, "old").await;
+    api.deploy_whole("production", &old).await;
+    let wrong = async |host: &str, words: &str, state: State| {
+        edge.act(|script| script.lies_on = Some(host.to_owned()));
+        let release = sandbox.release(&api, words).await;
+        let id = api.deploy("production", &release).await;
+        (api.wait_for(&id, &[state]).await.message, release, id)
+    };
+    // Any address, its own too; then that of the environment alone.
+    let failed = wrong("", "broken", State::Failed).await;
+    let hurt = wrong("docs.", "hurts", State::RolledBack).await;
+    let told = records(&api, "production").await;
+    let expected = [
+        (Kind::Reject, &*hurt.0),
+        (Kind::Fail, &*failed.0),
+        (Kind::Live, ""),
+    ];
+    assert_eq!(acts(&told), expected);
+    for (one, (_, release, id)) in told.iter().zip([&hurt, &failed]) {
+        let of = [&*one.by, &*one.release_id, &*one.deployment_id];
+        assert_eq!(of, ["system", &**release, &**id]);
+    }
 }
 
 #[tokio::test]

@@ -1,12 +1,13 @@
 //! Going back by hand.
 
 use candlefish_ids::ReleaseId;
-use candlefish_proto::deploy::{self as pb, deployment::State};
+use candlefish_proto::deploy::{self as pb, deployment::State, record};
 use candlefish_testkit::wait_until;
 
 use crate::{
     api::{Api, baking, canary, policy, reason},
     edge::Edge,
+    history,
     sandbox::{Orchestrator, SITE, SOON, Sandbox},
 };
 
@@ -213,6 +214,23 @@ async fn it_preempts_what_acts_and_keeps_its_assets_reachable() {
     );
 }
 
+/// The history says that it was asked for, that it failed and why, and that it is live all the same.
+async fn is_told_as_live(api: &Api, failed: &pb::Deployment) {
+    let mut told = history::records(api, "production").await;
+    told.retain(|one| one.deployment_id == failed.id);
+    let kinds: Vec<_> = told.iter().map(pb::Record::kind).collect();
+    let (live, fail) = (record::Kind::Live, record::Kind::Fail);
+    assert_eq!(
+        kinds,
+        [live, fail, record::Kind::Hold, record::Kind::Rollback]
+    );
+    assert_eq!((&*told[0].by, &*told[1].by), ("erin", "system"));
+    assert_eq!(told[1].reason, failed.message);
+    for one in &told[..2] {
+        assert_eq!(one.release_id, failed.release_id);
+    }
+}
+
 #[tokio::test]
 async fn one_that_fails_its_verification_stays_where_it_went() {
     let watchful = [("CANDLEFISH_RECONCILE_MS", "100")];
@@ -221,6 +239,7 @@ async fn one_that_fails_its_verification_stays_where_it_went() {
     let id = rolled_back(&api, |_| {}).await.deployment.unwrap().id;
     let failed = api.wait_for(&id, &[State::Failed]).await;
     assert!(failed.message.contains("on edge-1"), "{}", failed.message);
+    is_told_as_live(&api, &failed).await;
     let version = "SELECT version FROM route WHERE host = 'docs.localhost'";
     let before = sandbox.number(version).await;
     assert_eq!(api.environment("production").await.live_release_id, two);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use candlefish_proto::deploy::{self as pb, deployment::State};
+use candlefish_proto::deploy::{self as pb, deployment::State, record::Kind};
 use candlefish_testkit::{poll_until, wait_until};
 
 use crate::{
@@ -57,8 +57,26 @@ async fn a_deadline_that_passes_sends_traffic_back_and_blames_nobody() {
 }
 
 /// The history of production names one way back: of this deployment, to this release, and why.
-async fn went_back(api: &Api, deployment: &str, release: &str, (by, reason): (&str, &str)) {
-    let records = history::rollbacks(api, "production").await;
+async fn went_back(api: &Api, deployment: &str, release: &str, why: (&str, &str)) {
+    is_told_once(api, Kind::Rollback, (deployment, release), why).await;
+    assert_eq!(history::of_kind(api, "production", Kind::Fail).await, []);
+}
+
+/// The history of production names one failure: of this deployment, and why; and no way back.
+async fn failed(api: &Api, deployment: &pb::Deployment, why: (&str, &str)) {
+    let of = (&*deployment.id, &*deployment.release_id);
+    is_told_once(api, Kind::Fail, of, why).await;
+    let returned = history::of_kind(api, "production", Kind::Rollback).await;
+    assert_eq!(returned, []);
+}
+
+async fn is_told_once(
+    api: &Api,
+    kind: Kind,
+    (deployment, release): (&str, &str),
+    (by, reason): (&str, &str),
+) {
+    let records = history::of_kind(api, "production", kind).await;
     let told: Vec<_> = records
         .iter()
         .map(|one| {
@@ -86,7 +104,7 @@ async fn a_deadline_that_passes_before_the_pivot_moves_nothing() {
     let ended = api.wait_for(&id, &[State::Failed]).await;
     assert_eq!((&*ended.cause, ended.pivoted_at), ("deadline", None));
     assert!(edge.serves("docs.localhost").is_empty());
-    assert!(history::rollbacks(&api, "production").await.is_empty());
+    failed(&api, &ended, ("system", "its deadline passed")).await;
 }
 
 #[tokio::test]
@@ -403,9 +421,10 @@ async fn a_quarantined_step_that_is_given_up_fails_its_deployment() {
     assert_eq!(refused.code(), tonic::Code::NotFound);
     let request = api.request(message);
     api.queues().discard_queue_item(request).await.unwrap();
-    let failed = api.wait_for(&id, &[State::Failed]).await;
-    assert_eq!(failed.cause, "discarded");
-    assert!(history::rollbacks(&api, "production").await.is_empty());
+    let ended = api.wait_for(&id, &[State::Failed]).await;
+    assert_eq!(ended.cause, "discarded");
+    let why = ("erin", "erin gives up verify_candidate: hopeless");
+    failed(&api, &ended, why).await;
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ struct Question {
     sql: &'static str,
 }
 
-const QUESTIONS: [Question; 11] = [
+const QUESTIONS: [Question; 13] = [
     Question {
         claim: "a deployment ends",
         sql: "SELECT format('%s is %s: %s', id, state, message) FROM deploy.deployment
@@ -85,6 +85,30 @@ const QUESTIONS: [Question; 11] = [
               WHERE CASE WHEN e.live_release_id IS NULL THEN r.releases <> '[]'
                     ELSE jsonb_array_length(r.releases) <> 1
                       OR (r.releases -> 0 ->> 'weight') <> '100' END",
+    },
+    Question {
+        claim: "what went live is in the history once",
+        // A rollback that fails past its pivot is live all the same.
+        sql: "SELECT format('%s (%s, %s) is told as live %s times', d.id, d.kind, d.state, count(r.id))
+              FROM deploy.deployment d LEFT JOIN deploy.record r
+                ON r.deployment_id = d.id AND r.kind = 'live'
+              GROUP BY d.id HAVING count(r.id) <> CASE
+                WHEN d.live_at IS NOT NULL
+                  OR (d.kind = 'rollback' AND d.state = 'failed' AND d.pivoted_at IS NOT NULL
+                      AND d.target_confirmed IS NULL)
+                THEN 1 ELSE 0 END",
+    },
+    Question {
+        claim: "the history says once why one failed that acted",
+        // A rollback has a line of kind rollback of whoever asked for it.
+        sql: "SELECT format('%s (%s, %s) by %s is told %s times', d.id, d.kind, d.state, d.cause,
+                            count(r.id))
+              FROM deploy.deployment d LEFT JOIN deploy.record r
+                ON r.deployment_id = d.id AND (r.kind = 'fail'
+                  OR (d.kind <> 'rollback' AND r.kind IN ('rollback', 'reject')))
+              WHERE d.started_at IS NOT NULL AND d.finished_at IS NOT NULL
+                AND d.cause IN ('verification', 'verdict', 'deadline', 'edges', 'discarded', 'content')
+              GROUP BY d.id HAVING count(r.id) <> 1",
     },
 ];
 

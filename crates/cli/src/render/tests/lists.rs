@@ -250,8 +250,8 @@ fn numbers_and_times_are_as_people_read_them() {
     }
 }
 
-#[test]
-fn a_history_says_who_did_what_when_and_why() {
+/// What there is to tell of an environment, newest first.
+fn told() -> ListHistoryResponse {
     let record = |kind: record::Kind, seconds: i64, by: &str, reason: &str| Record {
         kind: kind.into(),
         at: at(seconds),
@@ -279,18 +279,25 @@ fn a_history_says_who_did_what_when_and_why() {
         record(record::Kind::Clear, 70, "ada", "it was the network"),
         record(record::Kind::LiftHold, 60, "ada", "launched"),
         by_hand,
+        record(record::Kind::Live, 45, "ada", "the menu is gone"),
         record(record::Kind::Rollback, 40, "ada", "the menu is gone"),
         record(record::Kind::Hold, 40, "ada", "the menu is gone"),
         record(record::Kind::Reject, 30, "ada", "aborted by ada: it hurts"),
         record(record::Kind::Abort, 30, "ada", "it hurts"),
         record(record::Kind::Unpin, 20, "ada", "the newer one has it too"),
         record(record::Kind::Pin, 10, "ada", "it fixes the login"),
+        record(record::Kind::Live, 5, "ci-docs", "Fix install page"),
+        record(record::Kind::Fail, 2, "system", "its deadline passed"),
         record(record::Kind::Cancel, -90_000, "ci-docs", ""),
     ];
-    let answer = ListHistoryResponse {
+    ListHistoryResponse {
         records,
         ..Default::default()
-    };
+    }
+}
+
+#[test]
+fn a_history_says_who_did_what_when_and_why() {
     let ban = candlefish_proto::deploy::release::Ban {
         at: at(0),
         by: "erin".to_owned(),
@@ -305,7 +312,7 @@ fn a_history_says_who_did_what_when_and_why() {
         ..Default::default()
     };
     let texts = [
-        history::list(&answer, &look(120)),
+        history::list(&told(), &look(120)),
         history::list(&ListHistoryResponse::default(), &look(120)),
         release::list(&releases, &look(120)),
         release::banned(&banned),

@@ -113,6 +113,58 @@ fn only_what_blames_the_release_after_the_pivot_rejects_it() {
     assert!(!rejects(false, Cause::Verification));
 }
 
+/// The lines of the history that follow from the end of one that acts.
+fn recorded(pivoted: bool, cause: Cause, facts: Facts) -> Vec<Consequence> {
+    let moved = running(pivoted).decide(now(), Event::Stops(cause), facts);
+    let (_, mut consequences) = moved.unwrap();
+    let lines = [
+        Consequence::RecordFailure,
+        Consequence::RecordReturn,
+        Consequence::Reject,
+    ];
+    consequences.retain(|one| lines.contains(one));
+    consequences
+}
+
+#[test]
+fn why_one_ends_that_acted_is_recorded_once_unless_its_command_does() {
+    let (fails, returns) = (Consequence::RecordFailure, Consequence::RecordReturn);
+    let rejects = Consequence::Reject;
+    for (cause, before, after) in [
+        (Cause::Cancelled, None, None),
+        (Cause::Aborted, None, Some(rejects)),
+        (Cause::Superseded, None, None),
+        (Cause::Verification, Some(fails), Some(rejects)),
+        (Cause::Verdict, Some(fails), Some(rejects)),
+        (Cause::Deadline, Some(fails), Some(returns)),
+        (Cause::Preempted, None, None),
+        (Cause::Edges, Some(fails), Some(returns)),
+        (Cause::Discarded, Some(fails), Some(returns)),
+        (Cause::Content, Some(fails), Some(returns)),
+    ] {
+        let lines = [false, true].map(|pivoted| recorded(pivoted, cause, PLAIN));
+        let expected = [before, after].map(|line| line.into_iter().collect::<Vec<_>>());
+        assert_eq!(lines, expected, "{cause:?}");
+    }
+    let facts = Facts {
+        is_rollback: true,
+        ..PLAIN
+    };
+    assert_eq!(recorded(true, Cause::Verification, facts), [fails]);
+    assert_eq!(recorded(true, Cause::Deadline, facts), [fails]);
+    assert_eq!(recorded(true, Cause::Preempted, facts), []);
+}
+
+#[test]
+fn it_goes_live_once() {
+    let goes = |state: State| state.decide(now(), Event::GoesLive, PLAIN).unwrap();
+    assert!(!running(true).went_live());
+    let (state, first) = goes(running(true));
+    assert!(state.went_live());
+    assert_eq!(first, [Consequence::GoLive]);
+    assert_eq!(goes(state.clone()), (state, vec![]));
+}
+
 #[test]
 fn what_is_being_undone_yields_only_to_a_rollback() {
     let (state, _) = running(true)

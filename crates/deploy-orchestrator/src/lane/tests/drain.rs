@@ -10,6 +10,25 @@ const LEFT: &str = "
     UNION ALL SELECT 'a step of ' || deployment_id FROM step
               WHERE state IN ('pending', 'ready', 'running', 'quarantined')";
 
+/// What the history does not tell as it was: it names once what went live, and once why one failed that
+/// acted. A rollback that fails past its pivot is live all the same, and has a line of kind rollback of
+/// whoever asked for it.
+const UNTOLD: &str = "
+    SELECT format('%s (%s, %s) is told as live %s times', d.id, d.kind, d.state, count(r.id))
+    FROM deployment d LEFT JOIN record r ON r.deployment_id = d.id AND r.kind = 'live'
+    GROUP BY d.id HAVING count(r.id) <> CASE
+        WHEN d.live_at IS NOT NULL
+          OR (d.kind = 'rollback' AND d.state = 'failed' AND d.pivoted_at IS NOT NULL
+              AND d.target_confirmed IS NULL)
+        THEN 1 ELSE 0 END
+    UNION ALL
+    SELECT format('%s (%s, %s) by %s is told %s times', d.id, d.kind, d.state, d.cause, count(r.id))
+    FROM deployment d LEFT JOIN record r ON r.deployment_id = d.id
+        AND (r.kind = 'fail' OR (d.kind <> 'rollback' AND r.kind IN ('rollback', 'reject')))
+    WHERE d.started_at IS NOT NULL
+      AND d.cause IN ('verification', 'verdict', 'deadline', 'edges', 'discarded', 'content')
+    GROUP BY d.id HAVING count(r.id) <> 1";
+
 /// Seconds until a step is due or its worker is given up. Without one only content is waited for, an
 /// hour at the most.
 const NEXT: &str = "
@@ -34,6 +53,8 @@ impl World {
             if self.open().await.is_empty() {
                 let left = self.texts(LEFT).await;
                 assert!(left.is_empty(), "{left:#?}\nafter\n{}", self.told());
+                let untold = self.texts(UNTOLD).await;
+                assert!(untold.is_empty(), "{untold:#?}\nafter\n{}", self.told());
                 return;
             }
             self.assert_free().await;
