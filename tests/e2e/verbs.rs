@@ -120,12 +120,16 @@ async fn stop(sandbox: &Sandbox, folder: &TempDir) {
     done(sandbox, &back);
     let page = sandbox.visit(0, "docs.localhost", "/").await.unwrap();
     assert!(page.body.contains("mark:one<"), "{}", page.body);
+    // The rollback holds it besides.
+    let id = waits["id"].as_str().unwrap();
+    let why = done(sandbox, &["why", id, "--json"]);
+    let why: Value = serde_json::from_str(&why).unwrap();
+    let kinds = [&why["blockers"][0]["kind"], &why["blockers"][1]["kind"]];
+    assert_eq!(kinds, ["KIND_STOP", "KIND_HOLD"], "{why}");
     done(sandbox, &["stop", "lift", "docs", "--reason", "it is back"]);
     let (_, listed) = rest.get("/v1/stops").await;
     assert_eq!(listed["stops"], json!([]));
-    // The rollback holds it.
     lift_hold(sandbox, "search is mended");
-    let id = waits["id"].as_str().unwrap();
     sandbox.api.succeeds(id).await.unwrap();
 }
 

@@ -1,7 +1,8 @@
 //! Blockers: typed reasons why a deployment is not moving.
 //!
-//! At most one of a kind stands for a deployment; `since` is kept while only its words change. A
-//! cleared one stays as the record of what kept the deployment, and for how long.
+//! At most one stands for a deployment, so that the time of a wait is charged to one cause; `since` is
+//! kept while only its words change. A cleared one stays as the record of what kept the deployment, and
+//! for how long. What else keeps it meanwhile is no business of this ledger: [`crate::lane::kept`].
 
 use candlefish_clock::Moment;
 use candlefish_ids::DeploymentId;
@@ -201,16 +202,36 @@ pub(crate) async fn stands(
 #[derive(Debug, Deserialize)]
 pub(crate) struct Told {
     kind: String,
-    since: jiff::Timestamp,
+    pub(crate) since: jiff::Timestamp,
     until: Option<jiff::Timestamp>,
     owner: String,
-    message: String,
-    action: String,
+    pub(crate) message: String,
+    pub(crate) action: String,
     #[serde(default)]
     cleared_at: Option<jiff::Timestamp>,
 }
 
 impl Told {
+    /// One that stands since then, as the ledger would tell it.
+    pub(crate) fn standing(blocker: Blocker, since: Moment) -> Self {
+        Self {
+            kind: blocker.kind.word().to_owned(),
+            since: since.timestamp(),
+            until: blocker.until.map(Moment::timestamp),
+            owner: blocker.owner.to_owned(),
+            message: blocker.message,
+            action: blocker.action,
+            cleared_at: None,
+        }
+    }
+
+    /// Whether it stands, and for the same as the other. Two stops may stand: each is lifted by a
+    /// command of its own.
+    pub(crate) fn stands_for(&self, other: &Self) -> bool {
+        let is_one = self.kind != Kind::Stop.word() || self.action == other.action;
+        self.cleared_at.is_none() && self.kind == other.kind && is_one
+    }
+
     pub(crate) fn shown(self) -> pb::Blocker {
         let at = |at: jiff::Timestamp| shown(Moment::from_database(at));
         let kind = Kind::ALL.into_iter().find(|kind| kind.word() == self.kind);
@@ -254,31 +275,11 @@ impl From<Row> for Told {
     }
 }
 
-/// Those that stand for a deployment.
-pub(crate) async fn list_standing(
-    conn: &mut PgConnection,
-    deployment: DeploymentId,
-) -> Result<Vec<pb::Blocker>, sqlx::Error> {
-    let rows = sqlx::query_as!(
-        Row,
-        r#"SELECT kind, since AS "since: Timestamp", until AS "until: Timestamp",
-                  owner, message, action, cleared_at AS "cleared_at: Timestamp"
-           FROM blocker WHERE deployment_id = $1 AND cleared_at IS NULL ORDER BY id"#,
-        deployment.uuid()
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Told::from(row).shown())
-        .collect())
-}
-
 /// The last 200 of a deployment, cleared ones too, oldest first.
 pub(crate) async fn list_all(
     conn: &mut PgConnection,
     deployment: DeploymentId,
-) -> Result<Vec<pb::Blocker>, sqlx::Error> {
+) -> Result<Vec<Told>, sqlx::Error> {
     let rows = sqlx::query_as!(
         Row,
         r#"SELECT kind, since AS "since: Timestamp", until AS "until: Timestamp",
@@ -288,6 +289,5 @@ pub(crate) async fn list_all(
     )
     .fetch_all(conn)
     .await?;
-    let rows = rows.into_iter().rev();
-    Ok(rows.map(|row| Told::from(row).shown()).collect())
+    Ok(rows.into_iter().rev().map(Told::from).collect())
 }

@@ -8,6 +8,7 @@
 
 pub(crate) mod content;
 pub(crate) mod grant;
+pub(crate) mod kept;
 pub(crate) mod order;
 pub(crate) mod store;
 pub(crate) mod view;

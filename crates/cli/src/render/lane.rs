@@ -93,7 +93,7 @@ fn kept(deployment: &Deployment, lane: &Lane, look: &Look) -> Vec<String> {
     let is_told = standing().any(|one| one.kind() == Kind::Hold);
     let hold = lane.hold.as_ref().filter(|_| !is_told);
     let hold = hold.map(|hold| held(&place, &place, hold, look));
-    // At most one blocker of a kind stands: of two stops it tells one.
+    // Of two stops an older orchestrator tells one.
     let is_told =
         |stop: &&Stop| standing().any(|one| one.kind() == Kind::Stop && one.until == stop.until);
     let stops = lane.stops.iter().filter(|stop| !is_told(stop));

@@ -40,8 +40,12 @@ pub(crate) fn text(deployment: &Deployment, blockers: &[Blocker], look: &Look) -
         total: span(start, end).max(1),
         width: bar_width(look),
     };
-    // The intervals of steps are shown by the steps themselves.
-    let blockers = blockers.iter().filter(|one| one.kind() != Kind::Timer);
+    // The intervals of steps are shown by the steps themselves. What keeps it besides the first that
+    // stands comes after that, and is charged with no time: the bars add up.
+    let blockers = blockers
+        .iter()
+        .take(charged(blockers))
+        .filter(|one| one.kind() != Kind::Timer);
     let waits = blockers.filter_map(|one| wait(one, deployment));
     let steps = deployment.steps.iter().filter_map(|step| bar(step, look));
     let mut bars: Vec<Bar> = waits.chain(steps).collect();
@@ -53,6 +57,12 @@ pub(crate) fn text(deployment: &Deployment, blockers: &[Blocker], look: &Look) -
         words::duration(start.duration_until(end))
     ));
     lines.join("\n")
+}
+
+/// How many of them time is, or was, charged to.
+fn charged(all: &[Blocker]) -> usize {
+    let first = all.iter().position(blockers::stands);
+    first.map_or(all.len(), |first| first + 1)
 }
 
 struct Bar {

@@ -70,7 +70,40 @@ fn why_of_an_environment_says_what_holds_it_and_what_waits_while_another_acts() 
 }
 
 #[test]
-fn the_timeline_tells_what_kept_it_before_and_keeps_it_now() {
+fn why_as_json_has_every_reason() {
+    let server = Server::start();
+    let kept = |kind: blocker::Kind| Blocker {
+        kind: kind.into(),
+        message: "it is kept".to_owned(),
+        ..Blocker::default()
+    };
+    {
+        let mut world = server.world.lock();
+        let kinds = [
+            blocker::Kind::Content,
+            blocker::Kind::Stop,
+            blocker::Kind::Hold,
+        ];
+        world.deployment = Deployment {
+            blockers: kinds.map(kept).to_vec(),
+            ..deployment(State::Pending, 1)
+        };
+        world.lane = Some(Lane {
+            acting_deployment_id: String::new(),
+            ..lane(&[DEP])
+        });
+    }
+    let done = Cli::new(&server.url())
+        .run(&format!("why {DEP} --json"))
+        .code(0);
+    let object: serde_json::Value = serde_json::from_str(&done.out).unwrap();
+    let told = object["blockers"].as_array().unwrap().iter();
+    let kinds: Vec<_> = told.map(|one| one["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["KIND_CONTENT", "KIND_STOP", "KIND_HOLD"]);
+}
+
+#[test]
+fn the_timeline_tells_what_kept_it_before_and_what_its_time_is_charged_to_now() {
     let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
     let server = Server::start();
     {
@@ -91,6 +124,11 @@ fn the_timeline_tells_what_kept_it_before_and_keeps_it_now() {
                 since: at(1_700_000_090),
                 ..Blocker::default()
             },
+            Blocker {
+                kind: blocker::Kind::Stop.into(),
+                since: at(1_700_000_030),
+                ..Blocker::default()
+            },
         ];
     }
     let cli = Cli::new(&server.url());
@@ -98,6 +136,7 @@ fn the_timeline_tells_what_kept_it_before_and_keeps_it_now() {
     let line = |kind: &str| done.out.lines().find(|line| line.contains(kind)).unwrap();
     assert!(line("‖ content").ends_with("1 min 30 s"), "{done:#?}");
     assert!(line("‖ hold").ends_with(" so far"), "{done:#?}");
+    assert!(!done.out.contains("‖ stop"), "{done:#?}");
     cli.run(&format!("status {DEP}")).code(0);
     assert_eq!(server.world.asked("list_blockers").len(), 1);
 }

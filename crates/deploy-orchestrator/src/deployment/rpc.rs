@@ -25,7 +25,6 @@ use super::{
     view, watch,
 };
 use crate::{
-    blocker,
     ctx::{Ctx, shown},
     field::Faults,
     idempotency::Key,
@@ -198,7 +197,7 @@ impl DeploymentService for Rpc {
         let caller = identity::caller(&request)?;
         let found = self.find(&caller, &request.get_ref().id).await?;
         let mut conn = self.ctx.pool.acquire().await.map_err(Error::from)?;
-        let blockers = blocker::list_all(&mut conn, found.id)
+        let blockers = view::blockers(&mut conn, found.id)
             .await
             .map_err(Error::from)?;
         Ok(Response::new(pb::ListBlockersResponse { blockers }))

@@ -6,7 +6,7 @@ use candlefish_clock::Moment;
 use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId, SiteId};
 use candlefish_proto::deploy as pb;
 use jiff_sqlx::Timestamp;
-use sqlx::{PgConnection, types::Json};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
@@ -16,8 +16,8 @@ use super::{
     state::{Acting, Ending, Outcome, State},
 };
 use crate::{
-    blocker,
     ctx::{Line, Tx, read, stored},
+    lane::store::select_kept,
 };
 
 /// A row that no command could have written.
@@ -357,7 +357,7 @@ pub(crate) async fn log(
 pub(super) struct Glance {
     pub(super) version: i32,
     pub(super) terminal: bool,
-    /// Those that stand, as they are shown.
+    /// All that keeps it, as it is shown.
     pub(super) blockers: Vec<pb::Blocker>,
 }
 
@@ -366,14 +366,9 @@ pub(super) async fn find_glance(
     conn: &mut PgConnection,
     id: DeploymentId,
 ) -> Result<Option<Glance>, sqlx::Error> {
-    let row = sqlx::query!(
-        r#"SELECT d.version, d.finished_at IS NOT NULL AS "terminal!",
-                  (SELECT COALESCE(jsonb_agg(jsonb_build_object('kind', b.kind, 'since', b.since,
-                          'until', b.until, 'owner', b.owner, 'message', b.message,
-                          'action', b.action) ORDER BY b.id), '[]')
-                   FROM blocker b WHERE b.deployment_id = d.id AND b.cleared_at IS NULL)
-                      AS "blockers!: Json<Vec<blocker::Told>>"
-           FROM deployment d WHERE d.id = $1"#,
+    let row = select_kept!(
+        [query!] r#"SELECT d.version, d.finished_at IS NOT NULL AS "terminal!", "#,
+        ["FROM deployment d WHERE d.id = $1"],
         id.uuid()
     )
     .fetch_optional(conn)
@@ -381,11 +376,6 @@ pub(super) async fn find_glance(
     Ok(row.map(|row| Glance {
         version: row.version,
         terminal: row.terminal,
-        blockers: row
-            .blockers
-            .0
-            .into_iter()
-            .map(blocker::Told::shown)
-            .collect(),
+        blockers: row.kept.0.shown(),
     }))
 }

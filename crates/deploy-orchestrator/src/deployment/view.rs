@@ -12,10 +12,10 @@ use super::{
     store::{self, Step, Steps, Surroundings},
 };
 use crate::{
-    blocker::Told,
+    blocker::{self, Told},
     config::Config,
     ctx::{Ctx, Tx, shown, shown_duration},
-    release,
+    lane, release,
     site::host,
 };
 
@@ -183,7 +183,7 @@ fn shown_with(ctx: &Ctx, deployment: &Deployment, around: Option<Surroundings>) 
     };
     if let Some(around) = around {
         shown.release = Some(release::view::release(around.release));
-        shown.blockers = around.blockers.into_iter().map(Told::shown).collect();
+        shown.blockers = around.kept.shown();
         shown.steps = around.steps.into_iter().map(step).collect();
     }
     shown
@@ -256,6 +256,20 @@ fn step_state(word: &str) -> pb::step::State {
         // A word that a newer release wrote.
         _ => Shown::Unspecified,
     }
+}
+
+/// What kept a deployment, oldest first, and at the end what keeps it besides.
+pub(super) async fn blockers(
+    conn: &mut PgConnection,
+    id: DeploymentId,
+) -> Result<Vec<pb::Blocker>, sqlx::Error> {
+    // The ledger first: what is granted between the two is kept by nothing besides.
+    let ledger = blocker::list_all(conn, id).await?;
+    let told = match lane::store::find_kept(conn, id).await? {
+        Some(kept) => kept.after(ledger),
+        None => ledger,
+    };
+    Ok(told.into_iter().map(Told::shown).collect())
 }
 
 /// The steps of a deployment, undo steps last.

@@ -8,7 +8,7 @@ use candlefish_clock::Moment;
 use candlefish_ids::DeploymentId;
 
 use super::{
-    content,
+    content, kept,
     order::{self, ActingNow, Ancestry, Contender, Picture, SUPERSEDED_BEFORE_PINNED, Superseded},
     store::{self, Contenders, Lane, Related, Setting},
 };
@@ -331,7 +331,8 @@ async fn pin(tx: &mut Tx, granted: &Deployment, now: Moment) -> Result<Pin, Erro
     Ok(pin)
 }
 
-/// Every deployment that is still pending says why it does not move.
+/// Every deployment that is still pending says why it does not move: the first reason, to which its
+/// time is charged. Whoever looks at it is told the others as well ([`kept`]).
 async fn explain(ctx: &Ctx, tx: &mut Tx, choices: &[Choice<'_>]) -> Result<(), Error> {
     let now = tx.now();
     let blockers: Vec<_> = choices
@@ -397,17 +398,14 @@ fn why(
     turn: Option<Moment>,
     setting: &Setting,
 ) -> Blocker {
-    if let (Some(stop), true) = (&setting.stop, one.kind != Kind::Rollback) {
-        return stop.blocker();
-    }
-    if let Some(hold) = &setting.hold {
-        return Blocker {
-            kind: blocker::Kind::Hold,
-            until: None,
-            owner: "approver",
-            message: format!("{} is held by {}: {}", setting.place, hold.by, hold.reason),
-            action: format!("candlefish hold lift {} --reason …", setting.place),
-        };
+    // Neither keeps a rollback.
+    if one.kind != Kind::Rollback {
+        if let Some(stop) = &setting.stop {
+            return stop.blocker();
+        }
+        if let Some(hold) = &setting.hold {
+            return kept::held(&setting.place, &hold.by, &hold.reason);
+        }
     }
     let message = match (place, before) {
         (0, Some(acting)) => format!("{acting} acts on {}", setting.place),

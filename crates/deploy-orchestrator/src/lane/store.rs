@@ -13,8 +13,10 @@ use crate::{
     github,
 };
 
+mod kept;
 mod seen;
 
+pub(crate) use kept::{find_kept, select_kept};
 pub(crate) use seen::{
     Contenders, Related, Setting, list_contenders, list_descents, list_heads, list_settings,
 };

@@ -2,9 +2,8 @@
 
 use candlefish_proto::deploy as pb;
 
-use super::{grant::rank, store};
+use super::{grant::rank, kept::Kept, store};
 use crate::{
-    blocker,
     ctx::{Ctx, shown},
     deployment::Error,
     site::Environment,
@@ -31,9 +30,9 @@ pub(crate) async fn read(ctx: &Ctx, environment: &Environment) -> Result<pb::Lan
     pending.sort_by_key(rank);
     let first = acting.as_ref().map(|acting| acting.contender.id);
     let first = first.or_else(|| pending.first().map(|one| one.id));
-    let blockers = match first {
-        Some(id) => blocker::list_standing(&mut conn, id).await?,
-        None => Vec::new(),
+    let kept = match first {
+        Some(id) => store::find_kept(&mut conn, id).await?,
+        None => None,
     };
     Ok(pb::Lane {
         site: environment.site.clone(),
@@ -48,7 +47,7 @@ pub(crate) async fn read(ctx: &Ctx, environment: &Environment) -> Result<pb::Lan
             .take(SHOWN)
             .map(|one| one.id.to_string())
             .collect(),
-        blockers,
+        blockers: kept.map(Kept::shown).unwrap_or_default(),
         stops: environment.stops.iter().map(stop::view::stop).collect(),
         hold: environment.hold.as_ref().map(|hold| pb::Hold {
             since: Some(shown(hold.since)),

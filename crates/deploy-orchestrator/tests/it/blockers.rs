@@ -1,4 +1,5 @@
-//! Every kind of blocker: what makes it, what it says, and that what it says to do clears it.
+//! Every kind of blocker: what makes it, what it says, and that what it says to do clears it. And of
+//! several at once, that each is told.
 
 use std::time::Duration;
 
@@ -214,6 +215,58 @@ impl Scene {
     }
 }
 
+impl Scene {
+    /// What is told of a deployment, wherever that is asked: the same everywhere.
+    async fn told(&self, id: &str) -> Vec<pb::Blocker> {
+        let api = &self.world.api;
+        let got = api.deployment(id).await;
+        let request = api.request(pb::ListDeploymentsRequest {
+            site: SITE.to_owned(),
+            environment: got.environment.clone(),
+            ..pb::ListDeploymentsRequest::default()
+        });
+        let listed = api.deployments().list_deployments(request).await;
+        let listed = listed.unwrap().into_inner().deployments;
+        let listed = listed.into_iter().find(|one| one.id == id).unwrap();
+        assert_eq!(listed.blockers, got.blockers, "listed and read");
+        let lane = api.lane(&got.environment).await;
+        assert_eq!(lane.blockers, got.blockers, "its lane's and its own");
+        got.blockers
+    }
+}
+
+/// What is told of a draft that waits in a held environment, on a site that is stopped, as all is.
+const KEPT: [(Kind, &str, &str, &str); 4] = [
+    (
+        Kind::Content,
+        "deployer",
+        "the content of its release is not uploaded whole",
+        "candlefish deploy DIR --site docs --env production",
+    ),
+    (
+        Kind::Stop,
+        "approver",
+        "everything is stopped by erin: the registry is down",
+        "candlefish stop lift --reason …",
+    ),
+    (
+        Kind::Stop,
+        "approver",
+        "docs is stopped by erin: the registry is down",
+        "candlefish stop lift docs --reason …",
+    ),
+    (
+        Kind::Hold,
+        "approver",
+        "docs/production is held by erin: an incident",
+        "candlefish hold lift docs/production --reason …",
+    ),
+];
+
+fn said(one: &pb::Blocker) -> (Kind, &str, &str, &str) {
+    (one.kind(), &one.owner, &one.message, &one.action)
+}
+
 fn at(moment: Option<&prost_types::Timestamp>) -> (i64, i32) {
     moment.map_or((0, 0), |at| (at.seconds, at.nanos))
 }
@@ -324,4 +377,97 @@ async fn what_has_no_content_is_before_nobody_in_its_lane() {
     let lane = api.lane("production").await;
     assert_eq!(lane.acting_deployment_id, acting.id);
     assert_eq!(lane.pending_deployment_ids, order);
+}
+
+#[tokio::test]
+async fn all_that_keeps_what_waits_is_told_and_each_goes_by_what_it_says() {
+    let scene = Box::pin(Scene::new()).await;
+    let World { sandbox, api, .. } = &scene.world;
+    api.create_environment("production", policy()).await;
+    api.hold("production").await.unwrap();
+    let content = sandbox.put_content(&[("index.html", "late")]).await;
+    let draft = api.create_release(content, "late", &[]).await;
+    let made = api.create("production", &draft, None).await;
+    let made = made.unwrap().into_inner();
+    let stop = async |site: &str, seconds: i64| {
+        let until = crate::stops::ahead(sandbox, seconds).await;
+        let stop = crate::stops::set_until(api, site, false, Some(until)).await;
+        stop.unwrap()
+    };
+    let everything = stop("", 7200).await;
+    let docs = stop(SITE, 3600).await;
+    let told = scene.told(&made.id).await;
+    assert_eq!(told.iter().map(said).collect::<Vec<_>>(), KEPT);
+    // The hold is older than what it keeps.
+    let since = [
+        &made.created_at,
+        &everything.since,
+        &docs.since,
+        &made.created_at,
+    ];
+    let begun: Vec<_> = told.iter().map(|one| &one.since).collect();
+    assert_eq!(begun, since);
+    assert_eq!(scene.ledger(&made.id).await, told);
+    let charged = sandbox.number("SELECT count(*) FROM blocker").await;
+    assert_eq!(charged, 1, "time is charged to one cause");
+
+    crate::stops::lift(api, &docs.id).await.unwrap();
+    let left = [&told[..2], &told[3..]].concat();
+    assert_eq!(scene.told(&made.id).await, left);
+    api.lift("production").await.unwrap();
+    assert_eq!(scene.told(&made.id).await, told[..2]);
+    crate::stops::lift(api, &everything.id).await.unwrap();
+    assert_eq!(scene.told(&made.id).await, told[..1]);
+    api.seal(&draft).await;
+    api.wait_for(&made.id, &[State::Succeeded]).await;
+}
+
+#[tokio::test]
+async fn what_is_charged_next_is_told_since_when_it_keeps_the_deployment() {
+    let scene = Box::pin(Scene::new()).await;
+    let World { sandbox, api, .. } = &scene.world;
+    api.create_environment("production", policy()).await;
+    let content = sandbox.put_content(&[("index.html", "late")]).await;
+    let draft = api.create_release(content, "late", &[]).await;
+    let id = api.deploy("production", &draft).await;
+    api.hold("production").await.unwrap();
+    let before = scene.told(&id).await;
+    sandbox.database.advance(Duration::from_mins(10)).await;
+    api.seal(&draft).await;
+    let held = |one: &pb::Deployment| blockers(one) == [Kind::Hold];
+    let now = api.wait_until(&id, "the hold alone", held).await;
+    assert_eq!(now.blockers, before[1..]);
+    // The ledger tells the wait by its causes, one after the other.
+    let ledger = scene.ledger(&id).await;
+    let [content, hold] = &*ledger else {
+        panic!("{ledger:?}");
+    };
+    assert_eq!(content.cleared_at, hold.since);
+    assert!(at(hold.since.as_ref()) > at(now.blockers[0].since.as_ref()));
+    api.lift("production").await.unwrap();
+    api.wait_for(&id, &[State::Succeeded]).await;
+}
+
+#[tokio::test]
+async fn a_rollback_is_kept_neither_by_the_hold_that_it_sets_nor_by_a_stop() {
+    let scene = Box::pin(Scene::new()).await;
+    let World { edge, api, .. } = &scene.world;
+    api.create_environment("production", policy()).await;
+    api.deploy_whole("production", &scene.old).await;
+    api.deploy_whole("production", &scene.new).await;
+    scene.world.stop(true).await;
+    edge.act(|script| script.frozen = true);
+    let back = api.roll_back("production").await.unwrap().into_inner();
+    let back = back.deployment.unwrap();
+    assert!(back.blockers.is_empty(), "{}", shown(&back));
+    let kept = api.deploy("production", &scene.new).await;
+    let kept = blockers(&api.deployment(&kept).await);
+    assert_eq!(kept, [Kind::Stop, Kind::Hold]);
+    let is_kept = |one: &pb::Blocker| matches!(one.kind(), Kind::Stop | Kind::Hold);
+    let acts = api.deployment(&back.id).await;
+    assert!(!acts.blockers.iter().any(is_kept), "{}", shown(&acts));
+    edge.act(|script| script.frozen = false);
+    api.wait_for(&back.id, &[State::Succeeded]).await;
+    let ledger = scene.ledger(&back.id).await;
+    assert!(!ledger.iter().any(is_kept), "{ledger:?}");
 }

@@ -252,7 +252,8 @@ async fn a_watcher_of_what_waits_is_told_what_else_keeps_it() {
         .await
         .unwrap();
     let stopped = next(&mut stream).await;
-    assert_eq!(blockers(&stopped), [pb::blocker::Kind::Stop]);
+    let both = [pb::blocker::Kind::Stop, pb::blocker::Kind::Hold];
+    assert_eq!(blockers(&stopped), both);
     // Nobody knows whether one that comes again has heard of it.
     let mut again = watched(&api, &waiting, first.version).await;
     assert_eq!(next(&mut again).await, stopped);
@@ -261,6 +262,33 @@ async fn a_watcher_of_what_waits_is_told_what_else_keeps_it() {
         [first.version; 2],
         "what keeps it is no version of it"
     );
+}
+
+/// The ledger says nothing new until the content is there.
+#[tokio::test]
+async fn a_watcher_of_what_lacks_content_is_told_of_holds_and_stops() {
+    use pb::blocker::Kind::{Content, Hold, Stop};
+    let (sandbox, _orchestrator, _edge, api) = started(policy()).await;
+    let content = sandbox.put_content(&[("index.html", "late")]).await;
+    let draft = api.create_release(content, "late", &[]).await;
+    let waiting = api.deploy("production", &draft).await;
+    let mut stream = watched(&api, &waiting, 0).await;
+    let first = next(&mut stream).await;
+    assert_eq!(blockers(&first), [Content]);
+    api.hold("production").await.unwrap();
+    let held = next(&mut stream).await;
+    assert_eq!(blockers(&held), [Content, Hold]);
+    assert_eq!(held.version, first.version);
+    let stop = crate::stops::set(&sandbox, &api, "docs", false).await;
+    assert_eq!(blockers(&next(&mut stream).await), [Content, Stop, Hold]);
+    crate::stops::lift(&api, &stop.unwrap().id).await.unwrap();
+    assert_eq!(next(&mut stream).await, held);
+    api.seal(&draft).await;
+    let charged = next(&mut stream).await;
+    // Its time is charged to the hold from now on, which keeps it since before.
+    assert_eq!(charged.blockers, held.blockers[1..]);
+    api.lift("production").await.unwrap();
+    api.wait_for(&waiting, &[State::Succeeded]).await;
 }
 
 #[tokio::test]

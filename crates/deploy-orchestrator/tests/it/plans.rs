@@ -417,6 +417,10 @@ async fn nothing_scans_what_grows() {
     let newest = listed(&api, |_| {}).await.remove(0).id;
     look_around(&api, &newest, &commit).await;
     take_pushes(&sandbox, &gateway).await;
+    // With what keeps them.
+    let pending = State::Pending.into();
+    let waiting = listed(&api, |message| message.state = pending).await;
+    assert!(!waiting.is_empty());
     let release = sandbox.release(&api, "the newest").await;
     for _time in 0..TIMES {
         let made = api.create("production", &release, Some(recreate())).await;

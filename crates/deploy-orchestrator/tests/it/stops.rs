@@ -28,7 +28,7 @@ fn client(api: &Api) -> StopServiceClient<Channel> {
 }
 
 /// So many seconds from now, by the database's clock.
-async fn ahead(sandbox: &Sandbox, seconds: i64) -> prost_types::Timestamp {
+pub(crate) async fn ahead(sandbox: &Sandbox, seconds: i64) -> prost_types::Timestamp {
     let question = "SELECT floor(extract(epoch FROM clock()))::bigint";
     prost_types::Timestamp {
         seconds: sandbox.number(question).await + seconds,
@@ -46,7 +46,7 @@ pub(crate) async fn set(
     set_until(api, site, pauses, until).await
 }
 
-async fn set_until(
+pub(crate) async fn set_until(
     api: &Api,
     site: &str,
     pauses: bool,
@@ -207,6 +207,8 @@ async fn a_stop_of_everything_stops_every_site_and_needs_a_token_for_all() {
     // One of its own keeps it still when that of everything is lifted.
     let own = set(&sandbox, &api, SITE, false).await.unwrap();
     assert_eq!(listed(&api, SITE, false).await.len(), 2);
+    let kept = api.deployment(&id).await;
+    assert_eq!(blockers(&kept), [Kind::Stop, Kind::Stop]);
     lift(&api, &stop.id).await.unwrap();
     assert_eq!(listed(&api, SITE, false).await, std::slice::from_ref(&own));
     assert_eq!(listed(&api, SITE, true).await.len(), 2);
@@ -294,7 +296,9 @@ async fn a_rollback_is_granted_and_carried_out_under_a_stop_that_pauses() {
     let back = back.deployment.unwrap().id;
     api.wait_for(&back, &[State::Succeeded]).await;
     edge.wait_until_it_serves("docs.localhost", &old).await;
-    assert_eq!(blockers(&api.deployment(&kept).await), [Kind::Stop]);
+    // The rollback holds the environment besides.
+    let kept = api.deployment(&kept).await;
+    assert_eq!(blockers(&kept), [Kind::Stop, Kind::Hold]);
 }
 
 #[tokio::test]

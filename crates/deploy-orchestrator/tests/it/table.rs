@@ -336,8 +336,16 @@ pub(crate) type Barred = (At, (State, &'static [Kind]), State);
 
 pub(crate) const BARRED_WAITING: [Barred; 4] = [
     (At::PendingLane, (Pending, &[Kind::Stop]), Cancelled),
-    (At::PendingContent, (Pending, &[Kind::Content]), Cancelled),
-    (At::PendingHold, (Pending, &[Kind::Stop]), Cancelled),
+    (
+        At::PendingContent,
+        (Pending, &[Kind::Content, Kind::Stop]),
+        Cancelled,
+    ),
+    (
+        At::PendingHold,
+        (Pending, &[Kind::Stop, Kind::Hold]),
+        Cancelled,
+    ),
     (At::Pinned, (Pending, &[Kind::Stop]), Cancelled),
 ];
 

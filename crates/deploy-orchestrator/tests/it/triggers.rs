@@ -502,6 +502,12 @@ async fn a_rejected_release_is_not_pushed_again_and_a_held_environment_still_tak
     stage.api.hold("production").await.unwrap();
     let held = stage.pushed(&push(1, 2)).await;
     held.is("created", "");
+    // Whoever brings the content learns now what is to be lifted after it.
+    let told = stage.api.triggers(&commit(2)).await.unwrap().remove(0);
+    let besides = "; and docs/production is held by erin: an incident";
+    let says = |what: &str| told.message.contains(what);
+    assert!(says("waits: nobody uploaded") && says(besides), "{told:?}");
+    assert!(told.action.starts_with("candlefish deploy"), "{told:?}");
     stage.uploads(&commit(2), "two").await;
     let waits = stage
         .api

@@ -60,27 +60,38 @@ fn why_says_who_may_lift_a_hold_and_lists_every_reason() {
     let lift = "candlefish hold lift docs/production --reason \"…\"";
     deployment.blockers = vec![
         blocked(
-            blocker::Kind::Hold,
-            "approver",
-            "docs/production is held by grace: search is broken",
-            lift,
-        ),
-        blocked(
             blocker::Kind::Content,
             "deployer",
             "212 kB of the release are not there yet.",
             "",
         ),
         Blocker {
+            until: at(7200),
+            ..blocked(
+                blocker::Kind::Stop,
+                "approver",
+                "docs is stopped by erin: the registry is down",
+                "candlefish stop lift docs --reason …",
+            )
+        },
+        blocked(
+            blocker::Kind::Hold,
+            "approver",
+            "docs/production is held by grace: search is broken",
+            lift,
+        ),
+        Blocker {
             cleared_at: at(1),
             ..blocked(blocker::Kind::Lane, "platform", "Cleared: not shown.", "")
         },
     ];
-    assert_snapshot!(blockers::why(
-        &deployment,
-        &shared(Lane::default()),
-        &look(720)
-    ));
+    // The lane says it too, and is not asked to repeat it.
+    let lane = Lane {
+        hold: Some(hold()),
+        stops: vec![stopping("docs", "the registry is down")],
+        ..Lane::default()
+    };
+    assert_snapshot!(blockers::why(&deployment, &shared(lane), &look(720)));
 }
 
 #[test]

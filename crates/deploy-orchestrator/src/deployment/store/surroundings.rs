@@ -10,7 +10,10 @@ use serde::Deserialize;
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
-use crate::{blocker, release};
+use crate::{
+    lane::{kept::Kept, store::select_kept},
+    release,
+};
 
 /// What the API shows with a deployment.
 #[derive(Debug)]
@@ -18,7 +21,7 @@ pub(crate) struct Surroundings {
     /// Of the deployment at the moment of the snapshot.
     pub(crate) version: i32,
     pub(crate) release: release::store::Shown,
-    pub(crate) blockers: Vec<blocker::Told>,
+    pub(crate) kept: Kept,
     /// In the order of the plan, undo steps last; empty unless asked for.
     pub(crate) steps: Vec<Step>,
 }
@@ -51,7 +54,8 @@ pub(crate) enum Steps {
 /// The one reading of surroundings, for each way to find them.
 macro_rules! select_surroundings {
     ($conn:expr, $steps:expr, $rest:literal, $argument:expr) => {
-        sqlx::query!(
+        select_kept!(
+            [query!]
             r#"SELECT d.id, d.version, r.id AS release_id, s.slug AS site, r.manifest_digest,
                       r.state = 'sealed' AS "sealed!", r.commit, r.message, r.author, r.author_email,
                       r.committed_at AS "committed_at: Column", r.dirty, r.file_count, r.byte_count,
@@ -68,11 +72,6 @@ macro_rules! select_surroundings {
                       (SELECT jsonb_build_object('at', x.at, 'by', x.by, 'reason', x.reason)
                        FROM ban x WHERE x.release_id = r.id AND x.cleared_at IS NULL)
                           AS "ban: Json<release::store::Ban>",
-                      (SELECT COALESCE(jsonb_agg(jsonb_build_object('kind', b.kind, 'since', b.since,
-                              'until', b.until, 'owner', b.owner, 'message', b.message,
-                              'action', b.action) ORDER BY b.id), '[]')
-                       FROM blocker b WHERE b.deployment_id = d.id AND b.cleared_at IS NULL)
-                          AS "blockers!: Json<Vec<blocker::Told>>",
                       (SELECT COALESCE(jsonb_agg(jsonb_build_object('id', t.id, 'ord', t.ord,
                               'kind', t.kind, 'state', t.state, 'weight', t.weight,
                               'interval_ms', t.interval_ms, 'undo', t.undo_of IS NOT NULL,
@@ -80,8 +79,12 @@ macro_rules! select_surroundings {
                               'message', t.message, 'started_at', t.started_at,
                               'finished_at', t.finished_at, 'owner', t.owner) ORDER BY t.ord), '[]')
                        FROM step t WHERE t.deployment_id = d.id AND $2::bool)
-                          AS "steps!: Json<Vec<Step>>"
-               FROM deployment d JOIN release r ON r.id = d.release_id JOIN site s ON s.id = r.site_id "# + $rest,
+                          AS "steps!: Json<Vec<Step>>", "#,
+            [
+                "FROM deployment d JOIN release r ON r.id = d.release_id
+                 JOIN site s ON s.id = r.site_id ",
+                $rest
+            ],
             $argument,
             $steps == Steps::Read
         )
@@ -92,7 +95,7 @@ macro_rules! select_surroundings {
             let surroundings = Surroundings {
                 version: row.version,
                 release: release::store::shown_release!(row, row.release_id),
-                blockers: row.blockers.0,
+                kept: row.kept.0,
                 steps: row.steps.0,
             };
             (DeploymentId::from_uuid(row.id), surroundings)

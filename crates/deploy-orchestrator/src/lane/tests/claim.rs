@@ -1,20 +1,26 @@
 //! The claim: whatever has not ended is carried on, or says what it waits for, and that is true.
 
+use candlefish_ids::DeploymentId;
+use candlefish_proto::deploy::{Blocker, blocker::Kind};
 use serde::Deserialize;
 use sqlx::types::Json;
+use uuid::Uuid;
 
 use super::world::World;
+use crate::lane::store::find_kept;
 
 /// As long as a person is waited for, no deadline passes.
 const BY_A_PERSON: [&str; 4] = ["hold", "stop", "evidence", "quarantine"];
 
 const OPEN: &str = "
-    SELECT d.id::text, e.slug AS place, d.kind, d.state, d.pivoted_at IS NOT NULL AS pivoted,
+    SELECT d.id, e.slug AS place, d.kind, d.state, d.pivoted_at IS NOT NULL AS pivoted,
            r.state = 'sealed' AS sealed, e.hold_since IS NOT NULL AS held, l.closed,
            EXISTS (SELECT 1 FROM ban x WHERE x.release_id = d.release_id AND x.cleared_at IS NULL)
                AS banned,
            EXISTS (SELECT 1 FROM stop s WHERE s.ended_at IS NULL
                    AND (s.site_id IS NULL OR s.site_id = d.site_id)) AS stopped,
+           EXISTS (SELECT 1 FROM stop s WHERE s.ended_at IS NULL AND s.until > clock()
+                   AND (s.site_id IS NULL OR s.site_id = d.site_id)) AS stopped_still,
            d.fence = l.fence AS fenced, d.deadline_at IS NOT NULL AS bounded,
            (SELECT coalesce(jsonb_agg(jsonb_build_object('kind', b.kind, 'owner', b.owner,
                    'message', b.message, 'action', b.action, 'ends', b.until IS NOT NULL)), '[]')
@@ -37,7 +43,8 @@ impl World {
             let mut lane = open.iter().filter(|other| other.place == one.place);
             let acts = lane.any(|other| other.state != "pending");
             let fault = if one.state == "pending" {
-                one.traps_pending(acts)
+                let told = self.told_to_keep(one).await;
+                one.traps_pending(acts).or_else(|| one.conceals(&told))
             } else {
                 one.traps_acting()
             };
@@ -45,6 +52,14 @@ impl World {
                 panic!("{fault}: {one:?}\nof {open:#?}\nafter\n{}", self.told());
             }
         }
+    }
+
+    /// What is told to keep it.
+    async fn told_to_keep(&self, one: &Open) -> Vec<Kind> {
+        let mut conn = self.ctx.pool.acquire().await.unwrap();
+        let id = DeploymentId::from_uuid(one.id);
+        let kept = find_kept(&mut conn, id).await.unwrap().unwrap();
+        kept.shown().iter().map(Blocker::kind).collect()
     }
 
     pub(super) async fn open(&self) -> Vec<Open> {
@@ -59,8 +74,7 @@ impl World {
 #[derive(Debug, sqlx::FromRow)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a claim of its row")]
 pub(super) struct Open {
-    #[expect(dead_code, reason = "shown when the claim is broken")]
-    id: String,
+    id: Uuid,
     /// The slug of its environment, and so its lane.
     place: String,
     kind: String,
@@ -71,6 +85,8 @@ pub(super) struct Open {
     closed: bool,
     banned: bool,
     stopped: bool,
+    /// Also by the clock: a stop whose time has passed keeps nothing, swept or not.
+    stopped_still: bool,
     /// It has its lane's fence.
     fenced: bool,
     /// It has a deadline.
@@ -142,6 +158,19 @@ impl Open {
             "lane" | "hold" | "stop" | "content" => one.fault(),
             _ => Some("it waits for what keeps only those that act"),
         })
+    }
+
+    /// What keeps a pending one is told, however many things do.
+    fn conceals(&self, told: &[Kind]) -> Option<&'static str> {
+        let kept = |by: bool| by && self.kind != "rollback";
+        let missing = |kind: Kind| !told.contains(&kind);
+        if kept(self.held) && missing(Kind::Hold) {
+            return Some("it does not tell of the hold");
+        }
+        if kept(self.stopped_still) && missing(Kind::Stop) {
+            return Some("it does not tell of the stop");
+        }
+        (!self.sealed && missing(Kind::Content)).then_some("it does not tell of its content")
     }
 
     fn traps_acting(&self) -> Option<&'static str> {

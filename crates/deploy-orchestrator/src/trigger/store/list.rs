@@ -2,11 +2,14 @@
 
 use candlefish_ids::{DeliveryId, DeploymentId, TriggerId};
 use jiff_sqlx::Timestamp;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use super::super::view::{OfDeployment, Shown};
-use crate::ctx::read;
+use crate::{
+    ctx::read,
+    lane::{kept::Kept, store::select_kept},
+};
 
 /// Which triggers to list.
 #[derive(Debug)]
@@ -43,15 +46,14 @@ struct Row {
     superseded_by: Option<Uuid>,
     live: bool,
     closed: bool,
-    waits: String,
-    action: String,
+    kept: Json<Kept>,
 }
 
 /// The one reading of triggers, for each way to find them.
 macro_rules! select_triggers {
     ($rest:literal, $($argument:expr),+) => {
-        sqlx::query_as!(
-            Row,
+        select_kept!(
+            [query_as! Row,]
             r#"SELECT t.id, t.delivery_id, t.repository, t.branch, t.commit, t.sender,
                       coalesce(s.slug, '') AS "site!", coalesce(e.slug, '') AS "environment!",
                       t.outcome, t.reason, t.message, t.received_at AS "received_at: Timestamp",
@@ -59,16 +61,14 @@ macro_rules! select_triggers {
                       t.deployment_id,
                       coalesce(d.state, '') AS "state!", coalesce(d.message, '') AS "said!",
                       d.superseded_by, coalesce(e.live_release_id = d.release_id, false) AS "live!",
-                      e.closed_at IS NOT NULL AS "closed!",
-                      coalesce(b.message, '') AS "waits!", coalesce(b.action, '') AS "action!"
-               FROM trigger t
-               LEFT JOIN site s ON s.id = t.site_id
-               LEFT JOIN environment e ON e.id = t.environment_id
-               LEFT JOIN deployment d ON d.id = t.deployment_id
-               LEFT JOIN LATERAL (SELECT message, action FROM blocker
-                                  WHERE deployment_id = d.id AND cleared_at IS NULL
-                                    AND t.outcome = 'created'
-                                  ORDER BY id LIMIT 1) b ON true "# + $rest,
+                      e.closed_at IS NOT NULL AS "closed!", "#,
+            [
+                "FROM trigger t
+                 LEFT JOIN site s ON s.id = t.site_id
+                 LEFT JOIN environment e ON e.id = t.environment_id
+                 LEFT JOIN deployment d ON d.id = t.deployment_id ",
+                $rest
+            ],
             $($argument),+
         )
     };
@@ -114,6 +114,13 @@ pub(in crate::trigger) async fn list(
 
 impl From<Row> for Shown {
     fn from(row: Row) -> Self {
+        // Another one's deployment only says why this made none.
+        let kept = if row.outcome == "created" {
+            row.kept.0.told()
+        } else {
+            Vec::new()
+        };
+        let waits: Vec<&str> = kept.iter().map(|one| &*one.message).collect();
         Self {
             id: TriggerId::from_uuid(row.id),
             delivery_id: DeliveryId::from_uuid(row.delivery_id),
@@ -137,8 +144,11 @@ impl From<Row> for Shown {
                 superseded_by: row.superseded_by.map(DeploymentId::from_uuid),
                 live: row.live,
                 closed: row.closed,
-                waits: row.waits,
-                action: row.action,
+                waits: waits.join("; and "),
+                action: kept
+                    .first()
+                    .map(|one| one.action.clone())
+                    .unwrap_or_default(),
             }),
         }
     }
