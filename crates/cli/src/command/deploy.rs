@@ -130,6 +130,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         return Ok(Exit::Done);
     }
     args.waiting
+        .after(target.waited)
         .follow(app, &api, deployment, Some(&repeat))
         .await
 }
