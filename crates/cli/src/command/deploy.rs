@@ -69,7 +69,7 @@ pub(crate) struct Args {
     /// Why it is deployed
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
-    /// Lift the environment's hold in the same act, for this reason (approver)
+    /// Lift the environment's hold in the same act, for this reason (approver); refused where nothing is held
     #[arg(
         long,
         value_name = "REASON",
