@@ -48,13 +48,25 @@ pub(crate) struct Patience {
     pub(crate) until: Until,
     /// How long; `None` without end.
     pub(crate) limit: Option<SignedDuration>,
+    /// How much of that had passed before watching began.
+    pub(crate) spent: SignedDuration,
 }
 
 impl Patience {
     /// The limit as given; else none for a person who can press Ctrl-C, five minutes for a pipe.
     pub(crate) fn new(until: Until, wait: Option<SignedDuration>, app: &App) -> Self {
         let limit = wait.or_else(|| (!app.output.is_seen()).then_some(PIPE));
-        Self { until, limit }
+        Self {
+            until,
+            limit,
+            spent: SignedDuration::ZERO,
+        }
+    }
+
+    /// How long to watch: what is left of the limit.
+    fn left(&self) -> Option<Duration> {
+        let left = self.limit?.saturating_sub(self.spent);
+        Some(left.max(SignedDuration::ZERO).unsigned_abs())
     }
 }
 
@@ -115,11 +127,11 @@ pub(crate) async fn follow(
     let away = AtomicBool::new(false);
     let mut feed = Feed::new(api, &away);
     let mut deployment = deployment;
-    let limit = patience.limit.map(|limit| (limit, limit.unsigned_abs()));
+    let limit = patience.limit.zip(patience.left());
     let mut end = pin!(async {
         match limit {
-            Some((said, limit)) => {
-                tokio::time::sleep(limit).await;
+            Some((said, left)) => {
+                tokio::time::sleep(left).await;
                 said
             }
             None => std::future::pending().await,
@@ -152,6 +164,30 @@ pub(crate) async fn follow(
                 let words = format!("  Lost the connection to {address}; trying again.");
                 view.say(&words, &app.output);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_spent_before_is_taken_off_the_limit() {
+        let seconds = SignedDuration::from_secs;
+        for (limit, spent, left) in [
+            (Some(seconds(300)), seconds(0), Some(300)),
+            (Some(seconds(300)), seconds(60), Some(240)),
+            (Some(seconds(5)), seconds(60), Some(0)),
+            (None, seconds(60), None),
+        ] {
+            let patience = Patience {
+                until: Until::Live,
+                limit,
+                spent,
+            };
+            let left = left.map(Duration::from_secs);
+            assert_eq!(patience.left(), left, "{patience:?}");
         }
     }
 }

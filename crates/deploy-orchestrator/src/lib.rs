@@ -3,7 +3,7 @@
 //!
 //! Modules in reading order: what is deployed ([`site`], [`release`], [`blob`]), why ([`trigger`], [`github`]), the act
 //! ([`deployment`], [`lane`], [`stop`], [`step`]), where it goes ([`route`], [`edge`], [`traffic`]), and what the rooms share
-//! ([`ctx`], [`idempotency`], [`page`]).
+//! ([`ctx`], [`idempotency`], [`page`], [`noun`]).
 
 mod config;
 mod ctx;
@@ -60,6 +60,8 @@ mod forget;
 mod idempotency;
 
 mod page;
+
+mod noun;
 
 mod field;
 

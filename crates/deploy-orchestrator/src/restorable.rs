@@ -18,7 +18,7 @@ use candlefish_manifest::{Entry, Limits, Manifest};
 use tokio_util::sync::CancellationToken;
 
 use self::store::{Due, Kept};
-use crate::{ctx::Ctx, step::worker::chain};
+use crate::{ctx::Ctx, noun, step::worker::chain};
 
 /// Longer than any proof takes: a release of 100,000 files asks the store a hundred times.
 const TAKEN_FOR: Duration = Duration::from_mins(2);
@@ -130,7 +130,8 @@ async fn lacks(ctx: &Ctx, release: ReleaseId, entries: &[&Entry]) -> Result<Opti
         match size {
             None => Some(format!("{release} lacks /{path}")),
             Some(found) if found != entry.size => Some(format!(
-                "{release} has {found} bytes of /{path}, not {}",
+                "{release} has {} of /{path}, not {}",
+                noun::counted(found, "byte"),
                 entry.size
             )),
             Some(_) => None,

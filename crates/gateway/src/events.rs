@@ -12,8 +12,11 @@
 //!
 //! Invariants: what a watcher gets of one epoch is dense before its filter; a new epoch is told from
 //! its first event on, to those who were told the one before to its end, and nobody else goes on; a
-//! cursor never makes an owner believe that it is behind; who may not see a site sees no event of it.
+//! cursor never makes an owner believe that it is behind, and never is of a place before which
+//! something was still to be told; who may not see a site sees no event of it.
 //! Not here: storing events, or making them.
+
+use std::time::Duration;
 
 mod cursor;
 mod filter;
@@ -29,6 +32,10 @@ pub(crate) use tail::{Feed, Listener, Tail};
 /// The header of a stream's answer that says after which cursor it begins: whoever is told nothing
 /// before the stream breaks goes on from there.
 pub(crate) const CURSOR: &str = "watch-cursor";
+
+/// After so long without an event for it a watcher is told its cursor, if that has moved: as often
+/// as proxies want to hear something.
+pub(crate) const QUIET: Duration = Duration::from_secs(15);
 
 /// After which event of a source somebody is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

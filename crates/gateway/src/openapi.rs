@@ -32,8 +32,9 @@ message answers the same for 24 hours (`Idempotent-Replayed: true`), with anothe
 it is empty.
 
 **Streams** are server-sent events. The `id` of each says where to go on: send it as \
-`Last-Event-ID`, as browsers do by themselves. A stream ends with an event named `end`, or with one \
-named `problem` that says why; without either the connection broke.
+`Last-Event-ID`, as browsers do by themselves. An `id` without `data` is no event, but the newest \
+place to go on: it comes at the beginning, and while nothing is to be told. A stream ends with an \
+event named `end`, or with one named `problem` that says why; without either the connection broke.
 
 **Problems** are `application/problem+json` (RFC 9457) with `code`, `request_id` and all bad fields \
 at once. Fields at their default are left out of answers; unknown fields in requests are refused.";

@@ -1,7 +1,8 @@
 //! A stream of messages as server-sent events: `id` is where to go on, `data` the message's JSON.
 //!
 //! Where a stream begins comes first, when it says so: an `id` without `data`, which is no event to
-//! a browser, but what it comes back with when the stream breaks before its first one.
+//! a browser, but what it comes back with when the stream breaks before its first one. So does a
+//! message that says nothing but where to go on, as quiet streams do.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -196,9 +197,16 @@ fn event(method: &Method, message: &DynamicMessage) -> String {
         });
     let data = String::from_utf8_lossy(&transcode::render(message)).into_owned();
     match id {
+        Some(id) if is_place(method, message) => format!("id: {id}\n: still here\n\n"),
         Some(id) => format!("id: {id}\ndata: {data}\n\n"),
         None => format!("data: {data}\n\n"),
     }
+}
+
+/// Nothing is in it but where to go on.
+fn is_place(method: &Method, message: &DynamicMessage) -> bool {
+    let ids = method.stream_ids.as_ref();
+    ids.is_some_and(|ids| message.fields().all(|(field, _)| field == ids.from))
 }
 
 /// The stream's end as an event, since its HTTP status is sent already.

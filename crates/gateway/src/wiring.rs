@@ -180,7 +180,7 @@ async fn build(config: &Config, pool: &PgPool, tasks: &Tasks) -> Result<Front, E
             .max_encoding_message_size(most),
     )
     .add_service(
-        EventServiceServer::new(events::Rpc::new(tail, tasks.clone()))
+        EventServiceServer::new(events::Rpc::new(tail, tasks.clone(), events::QUIET))
             .max_decoding_message_size(most)
             .max_encoding_message_size(most),
     );

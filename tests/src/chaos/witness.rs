@@ -120,8 +120,11 @@ impl Follower {
     pub(super) async fn begin(mut self, cause: impl Future<Output = Result<()>>) -> Result<Self> {
         let mut events = self.open().await?;
         cause.await?;
-        let first = events.message().await?.context("a first event")?;
-        self.take(first.cursor, first.event);
+        // A message may be nothing but a cursor.
+        while self.told.is_empty() {
+            let next = events.message().await?.context("a first event")?;
+            self.take(next.cursor, next.event);
+        }
         Ok(self)
     }
 

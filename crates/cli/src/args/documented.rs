@@ -11,6 +11,8 @@ use clap::CommandFactory as _;
 use super::{AFTER, Cli};
 
 const WORKFLOW: &str = include_str!("../../../../examples/github-actions/deploy.yml");
+/// What `cargo xtask up` says last.
+const CLOSING: &str = include_str!("../../../../crates/xtask/src/up/closing.rs");
 const COMMIT: &str = "4ac21e0b5d2f4f10c1a7f0de9b0c3c2f0f6f5a11";
 /// What GitHub and the shell put in place of what stands in a workflow.
 const FILLED_IN: [(&str, &str); 4] = [
@@ -123,6 +125,26 @@ fn every_command_that_people_are_told_to_type_exists() {
     }
     assert!(told > 150, "only {told} commands were found");
     assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn what_xtask_up_tells_to_try_is_understood_and_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let told = CLOSING
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("{candlefish} "));
+    let mut count = 0;
+    for line in told {
+        count += 1;
+        let words = std::iter::once("candlefish").chain(line.split_whitespace());
+        let matches = Cli::command().try_get_matches_from(words);
+        let matches = matches.unwrap_or_else(|error| panic!("{line}: {error}"));
+        if let Some(deploy) = matches.subcommand_matches("deploy") {
+            let folder = deploy.get_one::<PathBuf>("dir").unwrap();
+            assert!(root.join(folder).is_dir(), "{line}");
+        }
+    }
+    assert_eq!(count, 3, "{CLOSING}");
 }
 
 #[test]

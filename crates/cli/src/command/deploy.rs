@@ -69,7 +69,7 @@ pub(crate) struct Args {
     /// Why it is deployed
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
-    /// Lift the environment's hold in the same act, for this reason (approver)
+    /// Lift the environment's hold in the same act, for this reason (approver); refused where nothing is held
     #[arg(
         long,
         value_name = "REASON",
@@ -130,6 +130,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         return Ok(Exit::Done);
     }
     args.waiting
+        .after(target.waited)
         .follow(app, &api, deployment, Some(&repeat))
         .await
 }

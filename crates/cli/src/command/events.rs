@@ -45,7 +45,7 @@ pub(crate) struct Args {
     cursor: String,
 }
 
-/// Streams until Ctrl-C. A lost stream goes on after the last event.
+/// Streams until Ctrl-C. A lost stream goes on after the last cursor.
 pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let api = app.api()?;
     let Args {
@@ -91,11 +91,14 @@ async fn stream(
     let mut stream = api.events(request.clone()).await?;
     *seen = true;
     while let Some(message) = stream.message().await.map_err(|status| api.fault(status))? {
-        if app.shared.json {
-            app.output.result(&json::text(&message, Layout::Line));
-        } else if let Some(event) = &message.event {
-            app.output
-                .result(&render::events::event(event, &app.output.look_out()));
+        // Without one, only the cursor has moved.
+        if let Some(event) = &message.event {
+            let text = if app.shared.json {
+                json::text(&message, Layout::Line)
+            } else {
+                render::events::event(event, &app.output.look_out())
+            };
+            app.output.result(&text);
         }
         request.cursor = message.cursor;
     }

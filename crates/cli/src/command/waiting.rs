@@ -38,6 +38,9 @@ pub(crate) struct Waiting {
     /// End with 0 when a newer commit takes its place
     #[arg(long)]
     pub(crate) superseded_ok: bool,
+    /// How much of the wait had passed before there was a deployment to watch.
+    #[arg(skip)]
+    spent: SignedDuration,
 }
 
 impl Waiting {
@@ -47,7 +50,15 @@ impl Waiting {
             Goal::Live => Until::Live,
             Goal::Done => Until::Done,
         };
-        Patience::new(until, self.wait, app)
+        Patience {
+            spent: self.spent,
+            ..Patience::new(until, self.wait, app)
+        }
+    }
+
+    /// The same wait, of which so much has passed already.
+    pub(super) fn after(self, spent: SignedDuration) -> Self {
+        Self { spent, ..self }
     }
 
     /// Watches, says how it ended, and gives the exit code. When the server is lost meanwhile, the

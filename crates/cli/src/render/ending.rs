@@ -183,9 +183,19 @@ pub(crate) fn next(deployment: &Deployment) -> Vec<String> {
                 deployment.release_id, deployment.environment
             ),
         ],
-        (State::Failed | State::Cancelled | State::RolledBack, _) => vec![
+        (State::Failed | State::Cancelled | State::RolledBack, kind) => vec![
             format!("What happened: candlefish logs {id}"),
-            format!("Once more:     candlefish retry {id}"),
+            match kind {
+                // Neither is repeated: another one is made anew.
+                Kind::Preview => format!(
+                    "Another one:   candlefish deploy DIR --site {} --preview",
+                    deployment.site
+                ),
+                Kind::Rollback => format!("Another one:   candlefish rollback {place}"),
+                Kind::Standard | Kind::Unspecified => {
+                    format!("Once more:     candlefish retry {id}")
+                }
+            },
         ],
         (State::Superseded, _) => match deployment.superseded_by.as_str() {
             "" => Vec::new(),

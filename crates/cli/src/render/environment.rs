@@ -232,13 +232,12 @@ pub(crate) fn hold(environment: &Environment, look: &Look) -> String {
 /// How deployments of an environment go.
 pub(crate) fn policy(policy: &Policy, look: &Look) -> String {
     let time = |length| words::length(length).map_or_else(|| "default".to_owned(), words::duration);
-    let number = |number: i32| {
-        if number == 0 {
-            "default".to_owned()
-        } else {
-            words::count(number)
-        }
+    let told = |number: i32, say: fn(i32) -> String| match number {
+        0 => "default".to_owned(),
+        number => say(number),
     };
+    let requests = |number: i32| words::counted(number, "request");
+    let releases = |number: i32| words::counted(number, "release");
     let order = match policy.order() {
         Order::Queue => "queue: each has its turn",
         Order::Latest | Order::Unspecified => "latest: a newer commit supersedes",
@@ -255,10 +254,7 @@ pub(crate) fn policy(policy: &Policy, look: &Look) -> String {
         ("Deadline", time(policy.deadline.as_ref())),
         (
             "No evidence",
-            format!(
-                "{evidence} (below {} requests)",
-                number(policy.min_requests)
-            ),
+            format!("{evidence} (below {})", told(policy.min_requests, requests)),
         ),
         (
             "Content",
@@ -267,8 +263,11 @@ pub(crate) fn policy(policy: &Policy, look: &Look) -> String {
                 time(policy.content_deadline.as_ref())
             ),
         ),
-        ("Edges", format!("at least {}", number(policy.min_edges))),
-        ("Keep", format!("{} releases", number(policy.keep_releases))),
+        (
+            "Edges",
+            format!("at least {}", told(policy.min_edges, words::count)),
+        ),
+        ("Keep", told(policy.keep_releases, releases)),
     ];
     lines
         .iter()

@@ -1,3 +1,5 @@
+use std::time::{Duration, Instant};
+
 use candlefish_proto::deploy::deployment::State;
 
 use crate::{
@@ -52,6 +54,21 @@ fn a_preview_that_does_not_come_in_time_is_2_and_says_where_to_look() {
         .says("candlefish push 4ac21e0");
     cli.run(line).code(2).says("candlefish push COMMIT");
     assert!(server.world.asked("create_release").is_empty());
+}
+
+#[test]
+fn what_the_preview_took_is_taken_off_the_wait_for_the_deployment() {
+    let server = Server::start();
+    server.world.lock().unmade.insert("pr-12", 3);
+    let begun = Instant::now();
+    Cli::new(&server.url())
+        .run("deploy site --site docs --env pr-12 --wait 4s")
+        .code(3)
+        .says(WAITING)
+        .says("Still pending after 4 s");
+    let took = begun.elapsed();
+    // Three looks, a second each, and what is left. Counted apart it were seven seconds at least.
+    assert!(took < Duration::from_secs(7), "{took:?}");
 }
 
 #[test]

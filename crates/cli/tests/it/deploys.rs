@@ -57,6 +57,12 @@ fn what_is_stored_is_not_sent_again() {
         .code(0)
         .says("nothing: all 3 files are already stored");
     assert_eq!(server.world.lock().puts.len(), 2);
+    fs::remove_dir_all(cli.path().join("site/guide")).unwrap();
+    fs::remove_file(cli.path().join("site/style.css")).unwrap();
+    cli.run(DEPLOY).code(0);
+    cli.run(DEPLOY)
+        .code(0)
+        .says("nothing: the one file is already stored");
 }
 
 #[test]

@@ -64,6 +64,28 @@ fn a_stream_that_ends_goes_on_after_the_last_event() {
 }
 
 #[test]
+fn a_cursor_that_moved_alone_is_no_line_and_is_gone_on_after() {
+    for options in ["", "--json"] {
+        let server = Server::start();
+        let moved = WatchEventsResponse {
+            cursor: "c9".to_owned(),
+            event: None,
+        };
+        server.world.lock().events = [vec![event("c1", "accepted"), moved]].into();
+        let cli = Cli::new(&server.url());
+        let mut child = cli.start(&format!("events {options}"));
+        server
+            .world
+            .wait_until("a second stream", |world| world.cursors.len() == 2);
+        child.kill().unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(server.world.lock().cursors, ["", "c9"]);
+        let out = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(out.lines().count(), 1, "{out}");
+    }
+}
+
+#[test]
 fn as_json_an_event_holds_what_it_is_about() {
     let (_, out) = events("--json");
     let event: serde_json::Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();

@@ -153,11 +153,12 @@ async fn preview(
         .map_err(Refusal::from)?;
     lane::store::insert(tx, environment_id).await?;
     let lane = lane::store::lock(tx, environment_id).await?;
-    let environment = site::store::load_environment(tx, environment_id)
-        .await
-        .map_err(site::Error::from)
-        .map_err(Refusal::from)?;
-    Ok((environment, lane))
+    Ok((load(tx, environment_id).await?, lane))
+}
+
+async fn load(tx: &mut Tx, id: EnvironmentId) -> Result<Environment, Refusal> {
+    let found = site::store::load_environment(tx, id).await;
+    Ok(found.map_err(site::Error::from)?)
 }
 
 async fn check(tx: &mut Tx, environment: &Environment, cmd: &Create) -> Result<(), Error> {
@@ -175,6 +176,8 @@ pub(super) fn single_preview(environment: &Environment) -> Refusal {
     Refusal::new(Code::FailedPrecondition, "preview", &words).field("environment", words)
 }
 
+/// Lifts the hold in the same act. Where nothing is held it is refused, as the verb alone is: whoever
+/// says why a hold is to be lifted learns that there was none.
 async fn lift(
     ctx: &Ctx,
     tx: &mut Tx,
@@ -182,8 +185,10 @@ async fn lift(
     environment: &Environment,
     reason: &str,
 ) -> Result<(), Error> {
-    if environment.hold.is_none() {
-        return Ok(());
+    // Read again: only now, with its lane locked, nobody else changes it.
+    let before = load(tx, environment.id).await?;
+    if before.hold.is_none() {
+        return Err(not_held(&before).into());
     }
     tracing::info!(
         environment.id = %environment.id, actor = %caller.principal, reason,
@@ -193,10 +198,7 @@ async fn lift(
         .await
         .map_err(site::Error::from)
         .map_err(Refusal::from)?;
-    let after = site::store::load_environment(tx, environment.id)
-        .await
-        .map_err(site::Error::from)
-        .map_err(Refusal::from)?;
+    let after = load(tx, environment.id).await?;
     let scope = Scope::Environment(environment.site_id, environment.id);
     let by = &caller.principal;
     Act::new(record::Kind::LiftHold, scope, by, reason)
@@ -205,4 +207,12 @@ async fn lift(
     let fact = site::event::lifted(&ctx.config, &after, caller, reason);
     tx.tell(fact);
     Ok(())
+}
+
+fn not_held(environment: &Environment) -> Refusal {
+    let words = format!(
+        "{} is not held: deploy without lifting a hold",
+        environment.place()
+    );
+    Refusal::new(Code::FailedPrecondition, "not-held", &words).field("lift_hold", words)
 }

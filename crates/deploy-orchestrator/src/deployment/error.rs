@@ -7,7 +7,7 @@ use candlefish_runtime::{
     refusal::{Code, Refusal},
 };
 
-use super::{state::InvalidTransition, store};
+use super::{Deployment, plan::Kind, state::InvalidTransition, store};
 use crate::{ctx::CommitError, idempotency, release::store::Ban};
 
 /// Why a command on a deployment can fail.
@@ -55,6 +55,16 @@ pub(crate) fn unknown(id: DeploymentId) -> Refusal {
         "deployment-unknown",
         format!("there is no deployment {id}"),
     )
+}
+
+/// What to type for another one of its kind: a preview is made of the content anew, whether its own is
+/// open or closed, and a rollback is asked for again.
+pub(super) fn again(deployment: &Deployment) -> String {
+    match deployment.kind {
+        Kind::Standard => format!("candlefish retry {}", deployment.id),
+        Kind::Rollback => format!("candlefish rollback {}", deployment.place()),
+        Kind::Preview => format!("candlefish deploy DIR --site {} --preview", deployment.site),
+    }
 }
 
 /// There is no such release for this caller.

@@ -12,7 +12,7 @@ use candlefish_runtime::{
 use super::{
     Error,
     accept::{New, accept, check_open, share_release},
-    error::unknown_release,
+    error::{again, unknown_release},
     plan::Kind,
     stop, view,
 };
@@ -53,9 +53,10 @@ pub(crate) async fn retry(
     }
     if before.kind != Kind::Standard {
         let words = format!(
-            "{} was a {}: make a new one instead (candlefish rollback, candlefish deploy)",
+            "{} was a {}, which is not repeated; for another one: {}",
             cmd.id,
-            before.kind.word()
+            before.kind.word(),
+            again(&before)
         );
         return Err(Refusal::new(Code::FailedPrecondition, "not-repeatable", words).into());
     }

@@ -13,7 +13,8 @@ use candlefish_runtime::{
 use super::{
     Deployment, Error,
     apply::{Change, apply_and_record},
-    error::unknown,
+    error::{again, unknown},
+    plan::Kind,
     state::{Cause, Event, State},
     store, view,
 };
@@ -97,13 +98,14 @@ pub(super) fn over(deployment: &Deployment) -> Refusal {
         "" => String::new(),
         words => format!(" ({words})"),
     };
-    let verbs = if deployment.state.is_terminal() {
-        format!(
-            "to go back: candlefish rollback {}; to repeat it: candlefish retry {id}",
+    let again = again(deployment);
+    let verbs = match (deployment.state.is_terminal(), deployment.kind) {
+        (false, _) => format!("it is being undone; to follow: candlefish watch {id}"),
+        (true, Kind::Standard) => format!(
+            "to go back: candlefish rollback {}; to repeat it: {again}",
             deployment.place()
-        )
-    } else {
-        format!("it is being undone; to follow: candlefish watch {id}")
+        ),
+        (true, Kind::Rollback | Kind::Preview) => format!("for another one: {again}"),
     };
     let reason = if deployment.state.is_terminal() {
         "terminal"

@@ -409,6 +409,7 @@ fn why(
     }
     let message = match (place, before) {
         (0, Some(acting)) => format!("{acting} acts on {}", setting.place),
+        (1, Some(acting)) => format!("{acting} acts on {}, and 1 waits before it", setting.place),
         (_, Some(acting)) => format!(
             "{acting} acts on {}, and {place} wait before it",
             setting.place

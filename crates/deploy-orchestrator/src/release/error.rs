@@ -7,7 +7,7 @@ use candlefish_runtime::{
 };
 
 use super::store::Ban;
-use crate::{blob, ctx::CommitError, idempotency, site};
+use crate::{blob, ctx::CommitError, idempotency, noun, site};
 
 /// Why a call about releases failed.
 #[derive(Debug, thiserror::Error)]
@@ -24,9 +24,12 @@ pub(crate) enum Error {
     },
     #[error("the manifest of {0} names no file: there is nothing to serve")]
     Empty(ReleaseId),
-    #[error("the content of {path:?} and {more} more files is not uploaded yet")]
+    #[error("the content of {path:?}{} is not uploaded yet", beside(*.more))]
     BlobsMissing { path: String, more: usize },
-    #[error("the content of {path:?} has {found} bytes in the store, not {expected}")]
+    #[error(
+        "the content of {path:?} has {} in the store, not {expected}",
+        noun::counted(*.found, "byte")
+    )]
     BlobSize {
         path: String,
         found: u64,
@@ -56,6 +59,14 @@ pub(crate) enum Error {
     Idempotency(#[from] idempotency::Error),
     #[error(transparent)]
     Commit(#[from] CommitError),
+}
+
+/// Those that lack content too.
+fn beside(more: usize) -> String {
+    match more {
+        0 => String::new(),
+        more => format!(" and {}", noun::counted(more, "more file")),
+    }
 }
 
 impl From<Error> for Refusal {
@@ -101,5 +112,22 @@ impl From<Error> for Refusal {
 impl From<Error> for tonic::Status {
     fn from(error: Error) -> Self {
         Refusal::from(error).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_that_is_missing_is_counted_in_words() {
+        let words = |more| {
+            let path = "index.html".to_owned();
+            Error::BlobsMissing { path, more }.to_string()
+        };
+        for (more, beside) in [(0, ""), (1, " and 1 more file"), (2, " and 2 more files")] {
+            let said = format!("the content of \"index.html\"{beside} is not uploaded yet");
+            assert_eq!(words(more), said);
+        }
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     blocker::{self, Blocker},
     ctx::{Ctx, Tx},
     deployment::{Deployment, Error, state::Cause},
+    noun,
     site::{
         host,
         policy::{OnNoEvidence, Policy},
@@ -224,7 +225,8 @@ fn forecast(policy: &Policy, step: &Step, rate: f64) -> String {
     let needed = f64::from(policy.min_requests);
     if rate * share <= 0.0 {
         return format!(
-            "no traffic now: needs {needed} requests at {} %, or three intervals of {}",
+            "no traffic now: needs {} at {} %, or three intervals of {}",
+            noun::counted(policy.min_requests, "request"),
             step.weight,
             words(step.interval)
         );
@@ -241,8 +243,8 @@ fn forecast(policy: &Policy, step: &Step, rate: f64) -> String {
 fn evidence(verdict: Verdict, candidate: Counted, stable: Counted) -> String {
     let share = |counted: Counted| counted.failed_share() * 100.0;
     let shares = format!(
-        "candidate {} requests, {:.1} % failed · stable {}, {:.1} %",
-        candidate.requests,
+        "candidate {}, {:.1} % failed · stable {}, {:.1} %",
+        noun::counted(candidate.requests, "request"),
         share(candidate),
         stable.requests,
         share(stable)

@@ -25,6 +25,7 @@ use crate::{
         state::{Cause, Event, State},
     },
     lane::{self, store::Lane},
+    noun,
     observed::Observed,
     stop,
 };
@@ -364,7 +365,8 @@ impl<'a> Hands<'a> {
         let now = self.tx.now();
         self.changed = true;
         if step.attempt + 1 >= self.ctx.config.attempts {
-            let words = format!("{}: {why}, {} times", step.kind.word(), step.attempt + 1);
+            let times = noun::counted(step.attempt + 1, "time");
+            let words = format!("{}: {why}, {times}", step.kind.word());
             return self.failed(step, Cause::Edges, words).await;
         }
         let again_in = Config::backoff(step.attempt);
@@ -399,7 +401,8 @@ impl<'a> Hands<'a> {
 
     async fn quarantine(&mut self, step: &Step) -> Result<(), Error> {
         let now = self.tx.now();
-        let message = format!("{} lost {} workers", step.kind.word(), step.lost_leases + 1);
+        let workers = noun::counted(step.lost_leases + 1, "worker");
+        let message = format!("{} lost {workers}", step.kind.word());
         store::quarantine(self.tx, step, &message).await?;
         tracing::error!(deployment.id = %self.deployment.id, "a step is quarantined: {message}");
         let id: StepId = step.id;

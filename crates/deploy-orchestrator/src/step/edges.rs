@@ -23,6 +23,7 @@ use crate::{
         state::Cause,
     },
     edge::{self, store::Follower},
+    noun,
     route::Written,
 };
 
@@ -188,9 +189,9 @@ pub(super) async fn serving(
 }
 
 fn followed_words(deployment: &Deployment, live: usize, absent: &[String]) -> String {
-    let edges = if live == 1 { "edge" } else { "edges" };
+    let edges = noun::counted(live + absent.len(), "edge");
     if absent.is_empty() {
-        return format!("{live} of {live} {edges}");
+        return format!("{live} of {edges}");
     }
     let stale = deployment
         .previous_release_id
@@ -198,8 +199,7 @@ fn followed_words(deployment: &Deployment, live: usize, absent: &[String]) -> St
             format!(", may still serve {release}")
         });
     format!(
-        "{live} of {} edges; {} unreachable{stale}",
-        live + absent.len(),
+        "{live} of {edges}; {} unreachable{stale}",
         absent.join(", ")
     )
 }
@@ -266,7 +266,8 @@ pub(super) fn too_few(live: usize, needed: usize, step: &Step) -> Outcome {
 
 /// That there are enough edges is for people to see to.
 fn few(live: usize, needed: usize) -> Blocker {
-    blocked("admin", format!("{live} live edges, {needed} needed"))
+    let live = noun::counted(live, "live edge");
+    blocked("admin", format!("{live}, {needed} needed"))
 }
 
 fn blocked(owner: &'static str, message: String) -> Blocker {
@@ -317,6 +318,7 @@ mod tests {
             panic!("one edge is not two");
         };
         assert_eq!((not.live, not.needed, not.behind.len()), (1, 2, 0));
+        assert_eq!(few(not.live, not.needed).message, "1 live edge, 2 needed");
         assert!(matches!(judge(&[], 1), Standing::Not(_)));
     }
 

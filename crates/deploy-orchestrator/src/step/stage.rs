@@ -8,7 +8,7 @@ use super::{
 use crate::{
     ctx::{Ctx, Tx},
     deployment::{Deployment, Error, plan::Kind, state::Cause},
-    edge,
+    edge, noun,
     route::{
         Spec, Weighted,
         store::{self as route_store, Place},
@@ -82,7 +82,8 @@ async fn already_staged(
     let live: Vec<_> = followers.iter().filter(|one| one.live).collect();
     let needed = usize::try_from(deployment.policy.min_edges).unwrap_or(1);
     let all = live.len() >= needed && live.iter().all(|one| one.staged);
-    Ok(all.then(|| format!("{} of {} edges had it", live.len(), live.len())))
+    let edges = noun::counted(live.len(), "edge");
+    Ok(all.then(|| format!("{} of {edges} had it", live.len())))
 }
 
 async fn write(

@@ -24,7 +24,7 @@ use crate::{
         state::Cause,
     },
     edge::{self, store::Follower},
-    route,
+    noun, route,
     site::host,
 };
 
@@ -185,10 +185,9 @@ fn has_redirects(manifest: &Manifest) -> bool {
 
 /// The first page was asked for by its short address as well, and counts once.
 fn matched(fetched: usize, files: usize) -> String {
-    format!(
-        "{} of {files} files match",
-        fetched.saturating_sub(1).min(files)
-    )
+    let matched = fetched.saturating_sub(1).min(files);
+    let verb = if files == 1 { "matches" } else { "match" };
+    format!("{matched} of {} {verb}", noun::counted(files, "file"))
 }
 
 /// One file to fetch and what it must be.

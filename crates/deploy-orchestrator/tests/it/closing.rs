@@ -280,6 +280,13 @@ async fn a_single_preview_serves_until_it_is_closed_however_long_ago_its_deploym
     sandbox.database.advance(day * 23).await;
     is_closed(api, &single.environment).await;
     is_unreachable(sandbox, edge, &[&own], &single.environment).await;
+    let retried = api.retry(&single.id).await.unwrap_err();
+    let cancelled = api.cancel(&single.id).await.unwrap_err();
+    for (refused, word) in [(retried, "not-repeatable"), (cancelled, "terminal")] {
+        assert_eq!(reason(&refused), word);
+        let advice = "for another one: candlefish deploy DIR --site docs --preview";
+        assert!(refused.message().ends_with(advice), "{refused:?}");
+    }
 }
 
 #[tokio::test]

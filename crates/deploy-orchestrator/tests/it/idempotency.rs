@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use tonic::{Code, Response};
 
 use crate::{
-    api::{Answer, Api, baking, policy, reason, recreate},
+    api::{Answer, Api, baking, fields, policy, reason, recreate},
     edge::Edge,
     sandbox::{Orchestrator, SITE, Sandbox},
 };
@@ -139,6 +139,34 @@ async fn a_refused_call_keeps_no_answer() {
     assert!(!replayed(&keyed.lift("production").await.unwrap()));
     assert!(replayed(&keyed.lift("production").await.unwrap()));
     drop(release);
+}
+
+#[tokio::test]
+async fn a_repeat_that_lifted_a_hold_answers_and_another_one_finds_nothing_to_lift() {
+    let (sandbox, _orchestrator, _edge, api) = started().await;
+    let release = sandbox.release(&api, "one").await;
+    api.hold("production").await.unwrap();
+    let keyed = api.keyed("lift-1");
+    let first = keyed.create_lifting("production", &release).await.unwrap();
+    assert!(!replayed(&first));
+    let records = sandbox.number("SELECT count(*) FROM record").await;
+    let again = keyed.create_lifting("production", &release).await.unwrap();
+    assert!(replayed(&again));
+    assert_eq!(again.get_ref(), first.get_ref());
+    let other = api.create_lifting("production", &release).await;
+    let refused = other.unwrap_err();
+    assert_eq!(
+        (refused.code(), &*reason(&refused)),
+        (Code::FailedPrecondition, "not-held")
+    );
+    assert!(refused.message().starts_with("docs/production is not held"));
+    assert_eq!(fields(&refused), ["lift_hold"]);
+    assert_eq!(
+        sandbox.number("SELECT count(*) FROM record").await,
+        records,
+        "what did nothing is not recorded"
+    );
+    assert_eq!(sandbox.number("SELECT count(*) FROM deployment").await, 1);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! gRPC to a watch.
 
+use std::time::Duration;
+
 use candlefish_proto::event::{
     WatchEventsRequest, WatchEventsResponse, event_service_server::EventService,
 };
@@ -15,11 +17,13 @@ use crate::field::Faults;
 pub(crate) struct Rpc {
     tail: Tail,
     tasks: Tasks,
+    quiet: Duration,
 }
 
 impl Rpc {
-    pub(crate) const fn new(tail: Tail, tasks: Tasks) -> Self {
-        Self { tail, tasks }
+    /// A watcher that is told nothing for as long as `quiet` is told how far it is.
+    pub(crate) const fn new(tail: Tail, tasks: Tasks, quiet: Duration) -> Self {
+        Self { tail, tasks, quiet }
     }
 }
 
@@ -43,7 +47,8 @@ impl EventService for Rpc {
         filter.check()?;
         let watch = Watch::begin(self.tail.clone(), filter, cursor).await?;
         let begins_after = watch.begins_after().and_then(|text| text.parse().ok());
-        let mut response = Response::new(watch.stream(self.tasks.stopping()).boxed());
+        let stream = watch.stream(self.tasks.stopping(), self.quiet);
+        let mut response = Response::new(stream.boxed());
         if let Some(cursor) = begins_after {
             response.metadata_mut().insert(CURSOR, cursor);
         }

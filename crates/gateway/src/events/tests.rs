@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
-use super::{CURSOR, Feed, Listener, Place, Rpc, Tail, cursor::Cursor};
+use super::{CURSOR, Feed, Listener, Place, QUIET, Rpc, Tail, cursor::Cursor};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -191,12 +191,26 @@ async fn watch_as(
     caller: Caller,
     asked: WatchEventsRequest,
 ) -> Result<Watcher, Status> {
+    let rpc = Rpc::new(tail.clone(), tasks.clone(), QUIET);
+    asked_of(&rpc, caller, asked).await
+}
+
+async fn asked_of(rpc: &Rpc, caller: Caller, asked: WatchEventsRequest) -> Result<Watcher, Status> {
     let mut request = Request::new(asked);
     request.extensions_mut().insert(caller);
-    let rpc = Rpc::new(tail.clone(), tasks.clone());
     rpc.watch_events(request)
         .await
         .map(tonic::Response::into_inner)
+}
+
+/// Watches `docs`, and is told how far it is after a moment of silence.
+async fn watch_docs(tail: &Tail, cursor: &str) -> Result<Watcher, Status> {
+    let rpc = Rpc::new(tail.clone(), Tasks::new(), Duration::from_millis(2));
+    let asked = WatchEventsRequest {
+        cursor: cursor.to_owned(),
+        ..WatchEventsRequest::default()
+    };
+    asked_of(&rpc, caller(&["docs"]), asked).await
 }
 
 async fn watch(tail: &Tail, cursor: &str) -> Result<Watcher, Status> {
@@ -223,6 +237,15 @@ async fn take(watcher: &mut Watcher, many: usize) -> (Vec<i64>, String) {
         cursor = response.cursor;
     }
     (numbers, cursor)
+}
+
+/// The number of the next event, over messages that are a cursor alone.
+async fn next_event(watcher: &mut Watcher) -> i64 {
+    loop {
+        if let Some(event) = next(watcher).await.unwrap().event {
+            return event.seq;
+        }
+    }
 }
 
 async fn is_silent(watcher: &mut Watcher) -> bool {
@@ -488,7 +511,7 @@ async fn a_watch_says_after_which_cursor_it_begins_before_it_tells_anything() {
         };
         let mut request = Request::new(asked);
         request.extensions_mut().insert(caller(&[]));
-        let rpc = Rpc::new(tail.clone(), Tasks::new());
+        let rpc = Rpc::new(tail.clone(), Tasks::new(), QUIET);
         let begun = rpc.watch_events(request).await.unwrap();
         let header = begun.metadata().get(CURSOR)?;
         Some(header.to_str().unwrap().to_owned())
@@ -553,6 +576,91 @@ async fn a_cursor_moves_over_what_the_filter_leaves_out() {
     let (numbers, cursor) = take(&mut watcher, 2).await;
     assert_eq!((numbers, cursor), (vec![2, 4], cursor_at(1, 4)));
     assert!(is_silent(&mut watcher).await);
+}
+
+#[tokio::test]
+async fn a_quiet_watcher_is_told_how_far_it_is_once_that_has_moved() {
+    let memory = Memory::new();
+    memory.add(&["docs", "shop"]);
+    let tail = tail(&memory);
+    tail.look().await.unwrap();
+    let mut watcher = watch_docs(&tail, "").await.unwrap();
+    assert!(is_silent(&mut watcher).await, "it has not moved");
+    memory.add(&["shop"; 3]);
+    tail.look().await.unwrap();
+    let mut moved = next(&mut watcher).await.unwrap();
+    while moved.cursor != cursor_at(1, 5) {
+        moved = next(&mut watcher).await.unwrap();
+    }
+    assert_eq!(moved.event, None);
+    assert!(is_silent(&mut watcher).await, "once is enough");
+    memory.add(&["shop", "docs"]);
+    tail.look().await.unwrap();
+    assert_eq!(next_event(&mut watcher).await, 7);
+    // What it was told of is no longer kept, and it has missed nothing.
+    memory.with(|state| state.oldest = 6);
+    assert!(watch_docs(&tail, &cursor_at(1, 2)).await.is_err());
+    let mut back = watch_docs(&tail, &moved.cursor).await.unwrap();
+    assert_eq!(next_event(&mut back).await, 7);
+}
+
+#[tokio::test]
+async fn a_watcher_of_a_source_that_was_unknown_at_first_is_told_its_place() {
+    let memory = Memory::new();
+    memory.add(&["shop"; 2]);
+    let tail = tail(&memory);
+    let mut watcher = watch_docs(&tail, "").await.unwrap();
+    assert!(is_silent(&mut watcher).await);
+    tail.look().await.unwrap();
+    let moved = next(&mut watcher).await.unwrap();
+    assert_eq!((moved.event, &*moved.cursor), (None, &*cursor_at(1, 2)));
+}
+
+#[tokio::test]
+async fn whoever_goes_on_after_a_cursor_that_moved_alone_misses_nothing() {
+    const MANY: i64 = 300;
+    let memory = Memory::new();
+    let tail = tail(&memory);
+    tail.look().await.unwrap();
+    let writer = async {
+        for number in 0..MANY {
+            let site = if number % 3 == 0 { "docs" } else { "shop" };
+            memory.add(&[site]);
+            // Every other time the watcher is behind what it reads by itself.
+            if number % 2 == 0 {
+                tail.look().await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(u64::from(number % 7 == 0) * 4)).await;
+        }
+        memory.add(&["docs"]);
+        tail.look().await.unwrap();
+    };
+    let reader = async {
+        let (mut cursor, mut numbers, mut moved) = (cursor_at(1, 0), Vec::new(), 0);
+        while numbers.last() != Some(&(MANY + 1)) {
+            let mut watcher = watch_docs(&tail, &cursor).await.unwrap();
+            for _ in 0..3 {
+                let response = match next(&mut watcher).await {
+                    Ok(response) => response,
+                    Err(status) if status.code() == Code::Aborted => break,
+                    Err(status) => panic!("{status}"),
+                };
+                cursor = response.cursor;
+                match response.event {
+                    Some(event) => numbers.push(event.seq),
+                    None => moved += 1,
+                }
+                if numbers.last() == Some(&(MANY + 1)) {
+                    break;
+                }
+            }
+        }
+        (numbers, moved)
+    };
+    let ((), (numbers, moved)) = tokio::join!(writer, reader);
+    let docs = (0..MANY).step_by(3).map(|number| number + 1);
+    assert_eq!(numbers, docs.chain([MANY + 1]).collect::<Vec<_>>());
+    assert!(moved > 0, "no cursor moved alone");
 }
 
 #[tokio::test]

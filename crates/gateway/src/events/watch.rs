@@ -1,11 +1,14 @@
 //! One watcher: what it missed first, then what happens.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use candlefish_proto::event::{Envelope, WatchEventsResponse};
 use candlefish_runtime::refusal::{Code, Refusal};
 use futures_util::{Stream, stream};
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::{
+    sync::broadcast::{self, error::RecvError},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
@@ -20,6 +23,7 @@ use super::{
 pub(super) struct Watch {
     tail: Tail,
     filter: Filter,
+    /// As the watcher has it.
     cursor: Cursor,
     /// After which event it is; nothing until it follows from now on.
     place: Option<Place>,
@@ -46,38 +50,63 @@ impl Watch {
         };
         // "From now on" is from here on, where the source is known.
         if watch.place.is_some() || watch.tail.place().is_some() {
-            watch.read_on().await?;
+            watch.read_on(Instant::now()).await?;
+        }
+        if let Some(place) = watch.place {
+            watch.cursor.set(watch.tail.source(), place);
         }
         Ok(watch)
     }
 
     /// The cursor of whoever was told nothing yet; nothing until the source is known.
     pub(super) fn begins_after(&self) -> Option<String> {
-        let mut cursor = self.cursor.clone();
-        cursor.set(self.tail.source(), self.place?);
-        Some(cursor.text())
+        self.place.map(|_known| self.cursor.text())
     }
 
     /// The stream; it ends with an error that says how to go on.
     pub(super) fn stream(
         self,
         stopping: CancellationToken,
+        quiet: Duration,
     ) -> impl Stream<Item = Result<WatchEventsResponse, Status>> + Send {
-        stream::unfold(Some((self, stopping)), |state| async {
+        stream::unfold(Some((self, stopping)), move |state| async move {
             let (mut watch, stopping) = state?;
             let next = tokio::select! {
                 () = stopping.cancelled() => Err(stopped()),
-                next = watch.next() => next,
+                next = watch.next(quiet) => next,
             };
             let left = next.is_ok().then_some((watch, stopping));
             Some((next, left))
         })
     }
 
-    async fn next(&mut self) -> Result<WatchEventsResponse, Status> {
+    /// The cursor alone, once it has moved over what the filter leaves out. Without it, the one that
+    /// the watcher has would age until what comes after it is no longer kept, although it missed
+    /// nothing.
+    fn moved(&mut self) -> Option<WatchEventsResponse> {
+        let place = self.place?;
+        if self.cursor.place(self.tail.source()) == Some(place) {
+            return None;
+        }
+        self.cursor.set(self.tail.source(), place);
+        Some(WatchEventsResponse {
+            cursor: self.cursor.text(),
+            event: None,
+        })
+    }
+
+    /// The next event; or, when none was to be told for so long, a cursor that has moved.
+    async fn next(&mut self, quiet: Duration) -> Result<WatchEventsResponse, Status> {
+        let mut due = Instant::now() + quiet;
         loop {
+            if due <= Instant::now() {
+                if let Some(moved) = self.moved() {
+                    return Ok(moved);
+                }
+                due = Instant::now() + quiet;
+            }
             let Some(event) = self.read.pop_front() else {
-                self.read_on().await?;
+                self.read_on(due).await?;
                 continue;
             };
             let place = Place {
@@ -95,9 +124,14 @@ impl Watch {
         }
     }
 
-    async fn read_on(&mut self) -> Result<(), Status> {
+    /// Whoever is up to date waits for something new until then; reading what was missed is not
+    /// given up.
+    async fn read_on(&mut self, until: Instant) -> Result<(), Status> {
         if let Some(told) = &mut self.following {
-            let event = match told.recv().await {
+            let Ok(heard) = tokio::time::timeout_at(until, told.recv()).await else {
+                return Ok(());
+            };
+            let event = match heard {
                 Ok(Told::Event(event)) => event,
                 Ok(Told::Jump) | Err(RecvError::Lagged(_)) => return Err(lagged()),
                 Err(RecvError::Closed) => return Err(stopped()),

@@ -319,13 +319,13 @@ fn edges(edges: &[Edge]) -> String {
             };
             format!(
                 "<tr><th scope=\"row\"><code>{id}</code></th><td><span class=\"state {class}\">\
-                 {word}</span> {message}</td><td><code>{address}</code></td><td>{routes} routes, \
-                 {staged} releases staged</td></tr>",
+                 {word}</span> {message}</td><td><code>{address}</code></td><td>{routes}, \
+                 {staged} staged</td></tr>",
                 id = escape(&edge.id),
                 message = escape(&edge.message),
                 address = escape(&edge.address),
-                routes = edge.routes,
-                staged = edge.staged,
+                routes = counted(edge.routes, "route"),
+                staged = counted(edge.staged, "release"),
             )
         })
         .collect();
@@ -333,6 +333,11 @@ fn edges(edges: &[Edge]) -> String {
         "<table class=\"list\"><tbody>{}</tbody></table>",
         rows.concat()
     )
+}
+
+fn counted(number: i32, noun: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{ending}")
 }
 
 fn services(services: &[Service]) -> String {

@@ -227,6 +227,17 @@ fn an_environment_says_its_most_pressing_state() {
 }
 
 #[test]
+fn an_edge_says_how_much_it_holds() {
+    let mut shown = some_home("docs");
+    assert!(home(&shown).contains("4 routes, 3 releases staged"));
+    if let Shown::These(edges) = &mut shown.edges {
+        edges[0].routes = 1;
+        edges[0].staged = 1;
+    }
+    assert!(home(&shown).contains("1 route, 1 release staged"));
+}
+
+#[test]
 fn what_is_hidden_unknown_or_empty_says_so() {
     let mut shown = some_home("docs");
     shown.sites = Shown::Hidden;

@@ -14,6 +14,7 @@ mod open;
 mod pass;
 mod process;
 mod raw;
+mod ready;
 mod rest;
 mod roles;
 mod sse;

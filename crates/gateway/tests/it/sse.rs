@@ -121,6 +121,25 @@ async fn a_watch_tells_each_change_at_once_under_its_version() {
 }
 
 #[tokio::test]
+async fn a_message_that_is_a_place_alone_is_an_id_without_data() {
+    let stand = Stand::start().await;
+    let feed = stand
+        .backend
+        .will_stream("DeploymentService/WatchDeployment");
+    let place = Deployment {
+        version: 7,
+        ..Deployment::default()
+    };
+    feed.send(Ok(place.encode_to_vec())).await.unwrap();
+    let mut events = Events::open(&stand, "/v1/deployments/dep_1:watch", &stand.admin, "").await;
+    // Not an event to a browser, which takes the id all the same.
+    assert_eq!(events.begins().await, "7");
+    assert!(events.is_silent().await);
+    feed.send(Ok(deployment(8))).await.unwrap();
+    assert_eq!(events.next().await.unwrap().id, "8");
+}
+
+#[tokio::test]
 async fn a_watch_of_what_has_ended_tells_browsers_not_to_come_back() {
     let stand = Stand::start().await;
     let method = "DeploymentService/WatchDeployment";

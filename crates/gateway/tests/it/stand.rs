@@ -27,6 +27,8 @@ pub(crate) struct Stand {
     pub(crate) api: String,
     /// The port for our own processes.
     pub(crate) internal: String,
+    /// The operations port.
+    pub(crate) ops: String,
     /// An admin's token.
     pub(crate) admin: String,
     pub(crate) http: reqwest::Client,
@@ -143,6 +145,7 @@ impl Stand {
             backend,
             api: format!("http://{listen}"),
             internal: format!("http://{internal}"),
+            ops: format!("http://{ops}"),
             admin,
             http: reqwest::Client::new(),
             keys: dir,

@@ -100,6 +100,7 @@ mod tests {
             name: name.to_owned(),
             manifest_path: "crates/y/Cargo.toml".into(),
             dependencies: vec![dependency],
+            targets: Vec::new(),
         };
         faults(&Metadata {
             packages: vec![package],

@@ -1,5 +1,5 @@
 //! `docker-compose.yml` and `Dockerfile`, without an engine: compose's own reader takes the file,
-//! and every port, program and variable in it is one that the services know.
+//! and every port, image, program and variable in it is one that the services know.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use crate::check::{Outcome, faultless};
-use crate::workspace::Workspace;
+use crate::workspace::{Metadata, Workspace};
 use crate::{cargo, tools};
 
 /// The image that our Dockerfile makes.
@@ -61,8 +61,11 @@ struct Network {
 pub(super) fn check(workspace: &Workspace) -> Outcome {
     let compose = read(workspace)?;
     let docker = workspace.read(Path::new("Dockerfile"))?;
+    let toolchain = workspace.read(Path::new("rust-toolchain.toml"))?;
     cargo::build_programs(workspace, true)?;
-    let mut faults = faults_of_ports(&compose);
+    let mut faults = faults_of_image(&docker, &toolchain, &workspace.metadata()?)?;
+    faults.extend(faults_of_images(&compose));
+    faults.extend(faults_of_ports(&compose));
     faults.extend(faults_of_addresses(&compose));
     let ours = compose
         .services
@@ -117,11 +120,55 @@ impl Service {
         let own = own.into_iter();
         let own = own.filter_map(|key| self.environment.get(key)?.as_ref()?.rsplit(':').next());
         let own = own.filter_map(|port| port.parse().ok());
-        let foreign = FOREIGN
-            .iter()
-            .filter(|(of, image, _)| *of == name && self.image.split(':').next() == Some(*image));
-        own.chain(foreign.map(|(.., port)| *port)).collect()
+        own.chain(self.foreign(name)).collect()
     }
+
+    /// The ports of one of others, by its image.
+    fn foreign(&self, name: &str) -> impl Iterator<Item = u16> {
+        let foreign = FOREIGN.iter().filter(move |(of, image, _)| {
+            *of == name && self.image.split(':').next() == Some(*image)
+        });
+        foreign.map(|(.., port)| *port)
+    }
+}
+
+/// What our image is built with and of: the pinned toolchain, and packages and programs that the
+/// workspace has.
+fn faults_of_image(docker: &str, toolchain: &str, metadata: &Metadata) -> Result<Vec<String>> {
+    let pinned = toolchain
+        .lines()
+        .find_map(|line| line.strip_prefix("channel = \"")?.strip_suffix('"'))
+        .context("rust-toolchain.toml has a channel")?;
+    let words = || docker.split_whitespace();
+    let after = |key: &'static str| words().filter_map(move |word| word.strip_prefix(key));
+    let mut faults = Vec::new();
+    let base = after("rust:").filter_map(|tag| tag.split('-').next());
+    let other = base.filter(|base| *base != pinned && !pinned.starts_with(&format!("{base}.")));
+    faults.extend(other.map(|base| format!("Dockerfile: rust:{base} is not {pinned}")));
+    let named = after("RUSTUP_TOOLCHAIN=").filter(|named| *named != pinned);
+    faults.extend(named.map(|named| format!("Dockerfile: {named} is not {pinned}")));
+    let packages = words()
+        .zip(words().skip(1))
+        .filter_map(|(flag, name)| (flag == "--package").then_some(name));
+    let unknown = packages.filter(|name| metadata.packages.iter().all(|one| one.name != **name));
+    faults.extend(unknown.map(|name| format!("Dockerfile: there is no package {name}")));
+    let targets = || metadata.packages.iter().flat_map(|one| &one.targets);
+    let is_program = |name: &str| {
+        targets().any(|one| one.name == name && one.kind.iter().any(|kind| kind == "bin"))
+    };
+    let unknown = after("target/release/").filter(|name| !is_program(name));
+    faults.extend(unknown.map(|name| format!("Dockerfile: there is no program {name}")));
+    Ok(faults)
+}
+
+/// Whatever runs is ours or known.
+fn faults_of_images(compose: &Compose) -> Vec<String> {
+    let services = compose.services.iter();
+    let unknown = services
+        .filter(|(name, service)| service.image != IMAGE && service.foreign(name).next().is_none());
+    unknown
+        .map(|(name, service)| format!("{name}: nobody knows the image {}", service.image))
+        .collect()
 }
 
 /// What is published is listened on, and by nobody outside of this machine.
@@ -235,6 +282,52 @@ mod tests {
         assert_eq!(address("0.0.0.0:8080"), Some(("0.0.0.0", 8080)));
         assert_eq!(address("/keys/edge.pem"), None);
         assert_eq!(address("json"), None);
+    }
+
+    #[test]
+    fn an_image_that_is_neither_ours_nor_known_is_a_fault() {
+        let text = |name, image| {
+            compose(&format!(
+                r#"{{"services": {{"{name}": {{"image": "{image}"}}}}}}"#
+            ))
+        };
+        for (name, image, faults) in [
+            ("gateway", "candlefish:dev", 0),
+            ("nats", "nats:2.12-alpine", 0),
+            ("gateway", "candlefish:latest", 1),
+            ("nats", "nats-streaming:2", 1),
+            ("broker", "nats:2.12-alpine", 1),
+        ] {
+            let found = faults_of_images(&text(name, image));
+            assert_eq!(found.len(), faults, "{name} {image}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn an_image_of_another_toolchain_or_of_what_is_not_here_is_a_fault() {
+        let metadata: Metadata = serde_json::from_str(
+            r#"{"packages": [{"name": "candlefish-cli", "manifest_path": "", "dependencies": [],
+                "targets": [{"name": "candlefish", "kind": ["bin"]}, {"name": "it", "kind": ["test"]}]}]}"#,
+        )
+        .unwrap();
+        let pinned = "[toolchain]\nchannel = \"1.95.0\"\n";
+        for (docker, faults) in [
+            (
+                "FROM rust:1.95-bookworm AS build\nENV RUSTUP_TOOLCHAIN=1.95.0 X=0",
+                0,
+            ),
+            ("FROM rust:1.9-bookworm AS build", 1),
+            ("ENV RUSTUP_TOOLCHAIN=1.94.0", 1),
+            (
+                "cargo build --package candlefish-cli \\\n && cp target/release/candlefish /out/",
+                0,
+            ),
+            ("cargo build --package candlefish", 1),
+            ("cp target/release/it /out/", 1),
+        ] {
+            let found = faults_of_image(docker, pinned, &metadata).unwrap();
+            assert_eq!(found.len(), faults, "{docker}: {found:?}");
+        }
     }
 
     #[test]

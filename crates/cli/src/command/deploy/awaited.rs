@@ -1,13 +1,13 @@
 //! An environment that may be on its way: CI can name the preview of a pull request before GitHub's
 //! delivery has made it, or opened it again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use candlefish_proto::deploy::{Environment, GetEnvironmentRequest};
 use jiff::SignedDuration;
 use tonic::Code;
 
-use super::Args;
+use super::{Args, passed};
 use crate::{
     api::Api,
     app::App,
@@ -28,25 +28,26 @@ enum Lacks {
     Reopening,
 }
 
-/// The environment at a place. Only a pull request's is waited for: no other comes by itself.
+/// The environment at a place, and how long it was waited for, which is taken off the wait for the
+/// deployment. Only a pull request's is waited for: no other comes by itself.
 pub(super) async fn environment(
     app: &App,
     api: &Api,
     place: &Place,
     args: &Args,
-) -> Result<Environment, Error> {
+) -> Result<(Environment, SignedDuration), Error> {
     let found = subject::environment(api, place).await;
-    if args.dry_run {
-        return found;
-    }
-    let (Some(number), Some(lacks)) = (number(&place.environment), lacks(&found)) else {
-        return found;
+    let coming = number(&place.environment).zip(lacks(&found));
+    let Some((number, lacks)) = coming.filter(|_| !args.dry_run) else {
+        return Ok((found?, SignedDuration::ZERO));
     };
     let limit = args.waiting.wait.map_or(LONGEST, |wait| wait.min(LONGEST));
     say(app, place, number, lacks, limit);
-    tokio::time::timeout(limit.unsigned_abs(), ready(api, place))
+    let begun = Instant::now();
+    let ready = tokio::time::timeout(limit.unsigned_abs(), ready(api, place))
         .await
-        .unwrap_or_else(|_elapsed| Err(never_came(place, lacks, args)))
+        .unwrap_or_else(|_elapsed| Err(never_came(place, lacks, args)))?;
+    Ok((ready, passed(begun)))
 }
 
 /// The number of the pull request whose preview is called so.

@@ -7,6 +7,7 @@ use crate::{
     app::App,
     error::Error,
     git::{self, Commit},
+    render::words,
 };
 
 /// The named commit, the checked-out one, or none. That git cannot say which is checked out is told,
@@ -19,10 +20,7 @@ pub(super) async fn of(app: &App, dir: &Path, args: &Args) -> Result<Commit, Err
         Err(error) => unread(app, error, args.commit.as_deref())?,
     };
     if commit.shallow {
-        app.output.note(&format!(
-            "  This clone is shallow: {} ancestors are known. A full one (fetch-depth: 0) orders deployments better.",
-            commit.ancestors.len()
-        ));
+        app.output.note(&shallow(commit.ancestors.len()));
     }
     if let Some(branch) = &args.branch {
         commit.branch.clone_from(branch);
@@ -31,6 +29,14 @@ pub(super) async fn of(app: &App, dir: &Path, args: &Args) -> Result<Commit, Err
         commit.message.clone_from(message);
     }
     Ok(commit)
+}
+
+fn shallow(known: usize) -> String {
+    let ancestors = words::counted(i64::try_from(known).unwrap_or(i64::MAX), "ancestor");
+    let are = if known == 1 { "is" } else { "are" };
+    format!(
+        "  This clone is shallow: {ancestors} {are} known. A full one (fetch-depth: 0) orders deployments better."
+    )
 }
 
 /// What the release carries when git does not say it, as in a container whose user does not own the
@@ -69,5 +75,21 @@ fn read(dir: &Path, named: Option<&str>) -> Result<Commit, git::Error> {
             ..head
         }),
         _ => Ok(commit),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shallow_clone_says_how_many_ancestors_are_known() {
+        for (known, words) in [
+            (0, "0 ancestors are known"),
+            (1, "1 ancestor is known"),
+            (49, "49 ancestors are known"),
+        ] {
+            assert!(shallow(known).contains(words), "{}", shallow(known));
+        }
     }
 }

@@ -197,10 +197,10 @@ pub(super) fn say_sent(app: &App, hashed: &Hashed, sent: &HashSet<String>, begun
 
 /// Says that nothing had to be sent.
 pub(super) fn say_stored(app: &App, hashed: &Hashed) {
-    let stored = format!(
-        "nothing: all {} are already stored",
-        files(hashed.entries.len())
-    );
+    let stored = match hashed.entries.len() {
+        1 => "nothing: the one file is already stored".to_owned(),
+        count => format!("nothing: all {} are already stored", files(count)),
+    };
     app.output
         .note(&labelled("Uploading", &stored, "", &app.output.look_err()));
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use candlefish_manifest::Limits;
 use candlefish_proto::deploy::{GetSiteRequest, ListSitesRequest, ReleaseLimits};
+use jiff::SignedDuration;
 
 use super::{Args, awaited};
 use crate::{
@@ -26,6 +27,8 @@ pub(super) struct Target {
     pub(super) environment: Option<String>,
     /// The release that is live there; empty for none.
     pub(super) live_release_id: String,
+    /// How long the environment was waited for.
+    pub(super) waited: SignedDuration,
     /// How large the server takes a release, as far as it says.
     pub(super) limits: Limits,
 }
@@ -51,14 +54,13 @@ pub(super) async fn find(app: &App, api: &Api, args: &Args) -> Result<Target, Er
     let (site, environment) = (site.value, environment.map(|found| found.value));
     let found = api.read(GetSiteRequest { site: site.clone() }).await;
     let found = explained(api, found, &site, None).await?;
-    let live_release_id = if let Some(environment) = &environment {
+    let (live_release_id, waited) = if let Some(environment) = &environment {
         let place = Place {
             site: site.clone(),
             environment: environment.clone(),
         };
-        awaited::environment(app, api, &place, args)
-            .await?
-            .live_release_id
+        let (found, waited) = awaited::environment(app, api, &place, args).await?;
+        (found.live_release_id, waited)
     } else {
         if !args.lift_hold.is_empty() {
             return Err(Error::wrong(
@@ -66,13 +68,14 @@ pub(super) async fn find(app: &App, api: &Api, args: &Args) -> Result<Target, Er
                 "Name the environment: --env ENV",
             ));
         }
-        String::new()
+        (String::new(), SignedDuration::ZERO)
     };
     Ok(Target {
         dir,
         site,
         environment,
         live_release_id,
+        waited,
         limits: limits(found.release_limits.unwrap_or_default()),
     })
 }

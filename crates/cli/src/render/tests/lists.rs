@@ -117,7 +117,13 @@ fn a_policy_says_how_deployments_go() {
         strategy: Some(Strategy { kind: Some(canary) }),
         ..Policy::default()
     };
-    let texts = [&policy, &canary].map(|policy| environment::policy(policy, &look(0)));
+    let one = Policy {
+        min_requests: 1,
+        min_edges: 2,
+        keep_releases: 1,
+        ..canary.clone()
+    };
+    let texts = [&policy, &canary, &one].map(|policy| environment::policy(policy, &look(0)));
     assert_snapshot!(texts.join("\n\n"));
 }
 

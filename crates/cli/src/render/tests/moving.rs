@@ -109,6 +109,23 @@ fn every_ending_says_what_happened_and_what_to_do() {
 }
 
 #[test]
+fn what_is_not_repeated_is_made_anew() {
+    let mut deployment = ended(State::Cancelled, "cancelled", "");
+    for (kind, command) in [
+        (
+            Kind::Standard,
+            "candlefish retry dep_01k8qw4f9cfk2t0v1e6m7r8x9a",
+        ),
+        (Kind::Rollback, "candlefish rollback docs/production"),
+        (Kind::Preview, "candlefish deploy DIR --site docs --preview"),
+    ] {
+        deployment.set_kind(kind);
+        let text = ending::text(&deployment, Outcome::Cancelled, &look(64));
+        assert!(text.ends_with(command), "{text}");
+    }
+}
+
+#[test]
 fn a_pipe_gets_one_line_per_change_with_a_time() {
     let mut quarantined = analysing();
     quarantined.steps[4].set_state(step::State::Quarantined);

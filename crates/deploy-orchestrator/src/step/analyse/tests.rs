@@ -196,6 +196,8 @@ fn too_few_requests_say_how_many_there_were() {
         judged(&memory, now, true, ENOUGH),
         (NotEnoughData, words.to_owned())
     );
+    let (_, words) = judged(&memory, (counted(1, 0), counted(0, 0)), true, ENOUGH);
+    assert!(words.contains("candidate 1 request, 0.0 %"), "{words}");
 }
 
 #[test]

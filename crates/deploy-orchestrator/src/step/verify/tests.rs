@@ -41,6 +41,12 @@ fn the_first_page_is_in_every_sample_by_its_short_address() {
 }
 
 #[test]
+fn what_matches_is_counted_without_the_short_address() {
+    assert_eq!(matched(2, 1), "1 of 1 file matches");
+    assert_eq!(matched(201, 500), "200 of 500 files match");
+}
+
+#[test]
 fn without_a_first_page_no_answer_is_right() {
     let sample = sample(&release(&["about.html"]), ALL_UP_TO, 0);
     assert_eq!((sample.len(), &*sample[0].path), (2, ""));
