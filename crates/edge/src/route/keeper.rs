@@ -128,7 +128,7 @@ impl Keeper {
         for route in routes {
             let here = route.needed(&self.edge).iter().all(|r| self.is_here(*r));
             if here {
-                self.report.hold(&route.host, route.version);
+                self.report.hold([(route.host.as_str(), route.version)]);
                 self.state.held.insert(route.host.clone(), route);
             } else {
                 self.state.waiting.insert(route.host.clone(), route);
@@ -277,9 +277,10 @@ impl Keeper {
             self.state.held.insert(route.host.clone(), route.clone());
         }
         self.persist().await;
-        for route in routes {
-            self.report.hold(&route.host, route.version);
-        }
+        let held = routes
+            .iter()
+            .map(|route| (route.host.as_str(), route.version));
+        self.report.hold(held);
         if self.forget_unnamed() {
             self.sweep().await;
         }
