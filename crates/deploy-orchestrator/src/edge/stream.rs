@@ -98,16 +98,13 @@ impl Serving {
         if let Some(epoch) = self.outrun(&report).await? {
             known.learn(epoch);
         }
-        let asked = self.asked(known).await?;
-        let again = known.resend(asked.resend_at);
-        let joins = known.joins(&self.routes.borrow(), asked.aside);
+        let joins = !known.joined && known.joins(&self.routes.borrow(), false);
         let staged: Vec<(ReleaseId, bool, String)> = report
             .staged
             .iter()
             .filter_map(|one| Some((one.release_id.parse().ok()?, one.staged, one.error.clone())))
             .collect();
         let mut news = self.concerned(&report.held);
-        news.everything |= report.first || joins;
         news.releases
             .extend(staged.iter().map(|(release, ..)| *release));
         let row = Report {
@@ -115,19 +112,42 @@ impl Serving {
             boot: &known.boot,
             address: &known.address,
             first: report.first,
-            held: again.as_deref().unwrap_or(&report.held),
+            held: &report.held,
             staged: &staged,
             joins,
         };
-        self.save(&row).await?;
-        if joins && !known.joined {
+        let asked = self.save(&row).await?;
+        let rejoins = known.joined && self.heed(known, asked).await?;
+        if joins {
             known.joined = true;
             tracing::info!(edge.id = %known.edge, boot = %known.boot, "an edge joins");
         }
+        news.everything |= report.first || joins || rejoins;
         if !news.is_empty() {
             self.news.reported(news);
         }
         Ok(())
+    }
+
+    /// Does what others asked of an edge that has joined: all that it holds is written down anew, to
+    /// be sent again what it lacks, and set aside it joins again once it caught up. True when it does.
+    async fn heed(&self, known: &mut Known, asked: Asked) -> Result<bool, Status> {
+        let again = known.resend(asked.resend_at);
+        let joins = known.joins(&self.routes.borrow(), asked.aside);
+        if again.is_none() && !joins {
+            return Ok(false);
+        }
+        let row = Report {
+            edge: &known.edge,
+            boot: &known.boot,
+            address: &known.address,
+            first: false,
+            held: again.as_deref().unwrap_or_default(),
+            staged: &[],
+            joins,
+        };
+        self.save(&row).await?;
+        Ok(joins)
     }
 
     /// Whose routes an edge holds at other versions than before.
@@ -149,11 +169,17 @@ impl Serving {
         news
     }
 
-    async fn save(&self, row: &Report<'_>) -> Result<(), Status> {
+    async fn save(&self, row: &Report<'_>) -> Result<Asked, Status> {
         let saved = async {
+            if !row.first {
+                let mut conn = self.pool.acquire().await?;
+                return store::save(&mut conn, row).await;
+            }
             let mut tx = self.pool.begin().await?;
-            store::save(&mut tx, row).await?;
-            tx.commit().await
+            store::forget(&mut tx, row.edge).await?;
+            let asked = store::save(&mut tx, row).await?;
+            tx.commit().await?;
+            Ok(asked)
         };
         saved.await.map_err(|error: sqlx::Error| {
             tracing::warn!(edge.id = row.edge, error = %chain(&error), "a report was not kept");
@@ -211,16 +237,6 @@ impl Serving {
         self.nudges.routes.notify_waiters();
         self.nudges.poke.notify_one();
         Ok(Some(epoch))
-    }
-
-    /// What others wrote of an edge that has joined.
-    async fn asked(&self, known: &Known) -> Result<Asked, Status> {
-        if !known.joined {
-            return Ok(Asked::default());
-        }
-        let mut conn = self.pool.acquire().await.map_err(Error::from)?;
-        let asked = store::asked(&mut conn, &known.edge).await;
-        Ok(asked.map_err(Error::from)?)
     }
 
     async fn send_lacking(&self, known: &mut Known, routes: &Routes) -> Result<(), ()> {
