@@ -40,25 +40,40 @@ pub(super) struct Serving {
     pub(super) sender: mpsc::Sender<Result<pb::WatchRoutesResponse, Status>>,
 }
 
+/// What was done of what others asked of an edge.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Heeded {
+    /// It joins again.
+    joins: bool,
+    /// What it was sent is forgotten, but for what it holds.
+    forgot_sent: bool,
+}
+
 impl Serving {
     /// Runs until the edge goes or the database is not seen any more.
     pub(super) async fn run(mut self, mut reports: Streaming<pb::WatchRoutesRequest>) {
         let mut known = Known::default();
         loop {
-            tokio::select! {
+            let may_lack = tokio::select! {
                 () = self.sender.closed() => return,
                 report = reports.message() => match report {
-                    Ok(Some(report)) => {
-                        if let Err(status) = self.take(&mut known, report).await {
+                    Ok(Some(report)) => match self.take(&mut known, report).await {
+                        Ok(may_lack) => may_lack,
+                        Err(status) => {
                             self.end(status).await;
                             return;
                         }
-                    }
+                    },
                     Ok(None) | Err(_) => return,
                 },
-                changed = self.routes.changed() => if changed.is_err() { return },
-            }
-            if known.edge.is_empty() {
+                changed = self.routes.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    true
+                }
+            };
+            if known.edge.is_empty() || !may_lack {
                 continue;
             }
             let (routes, sees) = {
@@ -81,12 +96,13 @@ impl Serving {
         let _gone = self.sender.send(Err(status)).await;
     }
 
-    /// Writes down what an edge tells.
+    /// Writes down what an edge tells. True when it may lack routes that this process has: whatever
+    /// else it tells, it was sent what it lacked.
     async fn take(
         &mut self,
         known: &mut Known,
         report: pb::WatchRoutesRequest,
-    ) -> Result<(), Status> {
+    ) -> Result<bool, Status> {
         if report.first {
             self.begin(known, &report)?;
         } else if known.edge.is_empty() {
@@ -117,25 +133,33 @@ impl Serving {
             joins,
         };
         let asked = self.save(&row).await?;
-        let rejoins = known.joined && self.heed(known, asked).await?;
+        let heeded = if known.joined {
+            self.heed(known, asked).await?
+        } else {
+            Heeded::default()
+        };
         if joins {
             known.joined = true;
             tracing::info!(edge.id = %known.edge, boot = %known.boot, "an edge joins");
         }
-        news.everything |= report.first || joins || rejoins;
+        news.everything |= report.first || joins || heeded.joins;
         if !news.is_empty() {
             self.news.reported(news);
         }
-        Ok(())
+        Ok(report.first || heeded.forgot_sent)
     }
 
     /// Does what others asked of an edge that has joined: all that it holds is written down anew, to
-    /// be sent again what it lacks, and set aside it joins again once it caught up. True when it does.
-    async fn heed(&self, known: &mut Known, asked: Asked) -> Result<bool, Status> {
+    /// be sent again what it lacks, and set aside it joins again once it caught up.
+    async fn heed(&self, known: &mut Known, asked: Asked) -> Result<Heeded, Status> {
         let again = known.resend(asked.resend_at);
         let joins = known.joins(&self.routes.borrow(), asked.aside);
-        if again.is_none() && !joins {
-            return Ok(false);
+        let heeded = Heeded {
+            joins,
+            forgot_sent: again.is_some(),
+        };
+        if heeded == Heeded::default() {
+            return Ok(heeded);
         }
         let row = Report {
             edge: &known.edge,
@@ -147,7 +171,27 @@ impl Serving {
             joins,
         };
         self.save(&row).await?;
-        Ok(joins)
+        Ok(heeded)
+    }
+
+    /// What an edge tells at its beginning, or holds newer than the table of this process has it.
+    fn unknown(&self, report: &pb::WatchRoutesRequest) -> Vec<Written> {
+        let routes = Arc::clone(&self.routes.borrow().routes);
+        let is_known = |held: &pb::HeldRoute| {
+            routes
+                .get(&held.host)
+                .is_some_and(|route| (route.epoch, route.version) >= (held.epoch, held.version))
+        };
+        report
+            .held
+            .iter()
+            .filter(|held| report.first || !is_known(held))
+            .map(|held| Written {
+                host: held.host.clone(),
+                epoch: held.epoch,
+                version: held.version,
+            })
+            .collect()
     }
 
     /// Whose routes an edge holds at other versions than before.
@@ -207,22 +251,7 @@ impl Serving {
     ///
     /// The table of this process may be late, or as far ahead as the edge: the rows decide.
     async fn outrun(&self, report: &pb::WatchRoutesRequest) -> Result<Option<i32>, Status> {
-        let routes = Arc::clone(&self.routes.borrow().routes);
-        let is_known = |held: &pb::HeldRoute| {
-            routes
-                .get(&held.host)
-                .is_some_and(|route| (route.epoch, route.version) >= (held.epoch, held.version))
-        };
-        let told: Vec<Written> = report
-            .held
-            .iter()
-            .filter(|held| report.first || !is_known(held))
-            .map(|held| Written {
-                host: held.host.clone(),
-                epoch: held.epoch,
-                version: held.version,
-            })
-            .collect();
+        let told = self.unknown(report);
         if told.is_empty() {
             return Ok(None);
         }
