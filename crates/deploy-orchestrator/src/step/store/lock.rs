@@ -16,6 +16,8 @@ pub(crate) struct Found {
     pub(crate) lost: bool,
     /// Some stop of the line pauses what acts; whether it is this site's is asked when one does.
     pub(crate) pausing: bool,
+    /// Some blocker of its deployment stands.
+    pub(crate) blocked: bool,
 }
 
 /// The one reading of a found step, for each way to find it.
@@ -25,7 +27,9 @@ macro_rules! select_found {
             r#"SELECT id, deployment_id, ord, kind, weight, interval_ms, undo_of, attempt,
                       lost_leases, started_at AS "started_at: Timestamp", detail, message, state,
                       EXISTS (SELECT 1 FROM stop t WHERE t.ended_at IS NULL AND t.pauses)
-                          AS "pausing!"
+                          AS "pausing!",
+                      EXISTS (SELECT 1 FROM blocker b WHERE b.deployment_id = step.deployment_id
+                              AND b.cleared_at IS NULL) AS "blocked!"
                FROM step "# + $rest,
             $($argument),+
         )
@@ -49,6 +53,7 @@ macro_rules! select_found {
             Some(Found {
                 lost: row.state == "running",
                 pausing: row.pausing,
+                blocked: row.blocked,
                 step: step.known()?,
             })
         })
