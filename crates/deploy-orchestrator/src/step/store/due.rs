@@ -6,7 +6,7 @@ use candlefish_ids::{DeploymentId, EnvironmentId, StepId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::{deployment::plan::PLAN_VERSION, step::worker::News};
+use crate::{deployment::plan::PLAN_VERSION, edge::store::LIVE_FOR_MS, step::worker::News};
 
 /// A step that is due, and where it belongs.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +61,8 @@ pub(crate) async fn list_due(
 }
 
 /// Steps that wait for edges, of the deployments that a report concerns: a report about one lane
-/// gives the others no turn.
+/// gives the others no turn. Nor does one of an edge while another still lacks what the step wrote:
+/// the turn would wait for that one, whose report comes, or for its own poll.
 pub(crate) async fn list_reported(
     conn: &mut PgConnection,
     kinds: &[String],
@@ -78,6 +79,19 @@ pub(crate) async fn list_reported(
            WHERE d.state IN ('running', 'waiting', 'cancelling')
              AND ($1 OR d.id = ANY($2) OR d.environment_id = ANY($3) OR d.release_id = ANY($4))
              AND s.kind = ANY($5) AND s.plan_version <= $6
+             AND ($1 OR NOT EXISTS (
+                 SELECT FROM edge e CROSS JOIN jsonb_to_recordset(s.detail -> 'written')
+                             AS t(host text, epoch int, version bigint)
+                 WHERE e.joined_at IS NOT NULL AND e.failing_since IS NULL
+                   AND e.heard_at > (SELECT clock()) - $8::bigint * interval '1 millisecond'
+                   -- Both by the key: for so few hosts all that an edge holds is not read.
+                   AND COALESCE((
+                       SELECT (r.epoch, r.version) < (t.epoch, t.version) FROM edge_route r
+                       WHERE r.edge_id = e.id AND r.host = t.host), true)
+                   -- One that cannot stage the release may end the wait.
+                   AND COALESCE((
+                       SELECT x.error FROM edge_release x
+                       WHERE x.edge_id = e.id AND x.release_id = d.release_id), '') = ''))
            ORDER BY s.run_at LIMIT $7"#,
         news.everything,
         &deployments,
@@ -85,7 +99,8 @@ pub(crate) async fn list_reported(
         &releases,
         kinds,
         PLAN_VERSION,
-        limit
+        limit,
+        LIVE_FOR_MS
     )
     .fetch_all(conn)
     .await?;
