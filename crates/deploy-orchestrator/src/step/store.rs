@@ -19,7 +19,7 @@ mod due;
 mod lock;
 pub(crate) mod paused;
 
-pub(crate) use due::{Due, list_due, list_reported};
+pub(crate) use due::{Due, list_due, list_reported, next_due_in};
 pub(crate) use lock::{lock_claimed, lock_due};
 
 /// A step row before it is known to be one that this binary understands.

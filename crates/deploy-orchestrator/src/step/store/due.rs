@@ -60,6 +60,22 @@ pub(crate) async fn list_due(
         .collect())
 }
 
+/// How long it is until a step is due that is not yet; none when that is not `within` this time.
+pub(crate) async fn next_due_in(
+    conn: &mut PgConnection,
+    within: Duration,
+) -> Result<Option<Duration>, sqlx::Error> {
+    let left = sqlx::query_scalar!(
+        "SELECT ceil(extract(epoch FROM min(run_at) - (SELECT clock())) * 1000)::bigint FROM step
+         WHERE state IN ('ready', 'running') AND run_at > (SELECT clock())
+           AND run_at < (SELECT clock()) + $1::bigint * interval '1 millisecond'",
+        i64::try_from(within.as_millis()).unwrap_or(i64::MAX)
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(left.map(|left| Duration::from_millis(u64::try_from(left).unwrap_or(0))))
+}
+
 /// Steps that wait for edges, of the deployments that a report concerns: a report about one lane
 /// gives the others no turn. Nor does one of an edge while another still lacks what the step wrote:
 /// the turn would wait for that one, whose report comes, or for its own poll.
