@@ -3,6 +3,7 @@
 //! ```text
 //! id                  this edge's name
 //! routes              the routes it serves, as one protobuf message
+//! routes.later        what came since: each a part of its digest, its length and a message
 //! releases/rel_…      the manifest of each release that is staged: its being there says that all
 //!                     its content was verified
 //! blobs/ab/cdef…      verified copies, when the blob store has no files of its own
@@ -19,6 +20,7 @@ use std::{
 };
 
 use candlefish_ids::{Digest, ReleaseId, RequestId};
+use candlefish_manifest::digest_of;
 
 /// Why the state directory is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -76,14 +78,48 @@ impl Disk {
         }
     }
 
-    /// The routes as they were last written; nothing at the first start.
+    /// The routes as they were last written whole; nothing at the first start.
     pub(crate) fn read_routes(&self) -> Result<Option<Vec<u8>>, Error> {
         read(&self.root.join("routes"))
     }
 
-    /// Keeps the routes, flushed, before anybody is told that they are applied.
+    /// The routes that came after, in their order, up to one that was not written to its end. Some may
+    /// be older than what was written whole.
+    pub(crate) fn read_later_routes(&self) -> Result<Vec<Vec<u8>>, Error> {
+        let bytes = read(&self.root.join("routes.later"))?.unwrap_or_default();
+        let mut left = bytes.as_slice();
+        let mut routes = Vec::new();
+        while let Some((route, rest)) = first_record(left) {
+            routes.push(route.to_vec());
+            left = rest;
+        }
+        Ok(routes)
+    }
+
+    /// Keeps all routes, flushed, before anybody is told that they are applied.
     pub(crate) fn write_routes(&self, bytes: &[u8]) -> Result<(), Error> {
-        write(&self.root.join("routes"), bytes)
+        write(&self.root.join("routes"), bytes)?;
+        // A crash before this leaves what is in the whole as well.
+        remove(&self.root.join("routes.later"))
+    }
+
+    /// Keeps routes that came since all were written, flushed as well; answers how many bytes that
+    /// took. After a failure nobody knows how far it came: all are to be written.
+    pub(crate) fn add_routes(&self, routes: &[Vec<u8>]) -> Result<usize, Error> {
+        let path = self.root.join("routes.later");
+        let bytes: Vec<u8> = routes.iter().flat_map(|route| record(route)).collect();
+        let is_new = !path.exists();
+        let mut file = File::options()
+            .append(true)
+            .create(true)
+            .open(&path)
+            .map_err(failed("open", &path))?;
+        file.write_all(&bytes).map_err(failed("write", &path))?;
+        file.sync_data().map_err(failed("flush", &path))?;
+        if is_new {
+            flush_folder(&self.root)?;
+        }
+        Ok(bytes.len())
     }
 
     /// The manifest of a release whose content was verified.
@@ -98,13 +134,7 @@ impl Disk {
 
     /// Forgets that a release was staged.
     pub(crate) fn forget_staged(&self, release: ReleaseId) -> Result<(), Error> {
-        let path = self.staged(release);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(failed("remove", &path)(error))
-            }
-            _ => Ok(()),
-        }
+        remove(&self.staged(release))
     }
 
     /// Removes copies and compressed forms of all blobs but these; answers how many files.
@@ -174,10 +204,45 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     file.write_all(bytes).map_err(failed("write", &temporary))?;
     file.sync_all().map_err(failed("flush", &temporary))?;
     fs::rename(&temporary, path).map_err(failed("rename to", path))?;
-    let folder = path.parent().unwrap_or(path);
+    flush_folder(path.parent().unwrap_or(path))
+}
+
+/// The names in a folder stay also after a loss of power.
+fn flush_folder(folder: &Path) -> Result<(), Error> {
     File::open(folder)
         .and_then(|folder| folder.sync_all())
         .map_err(failed("flush", folder))
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Bytes of a digest that a record begins with: enough to know one that was cut.
+const CHECK: usize = 8;
+
+/// A message that tells where it ends, and whether it is whole.
+fn record(message: &[u8]) -> Vec<u8> {
+    let check = digest_of(message);
+    let length = u32::try_from(message.len()).expect("a message of the stream has some megabytes");
+    let mut bytes = Vec::with_capacity(CHECK + 4 + message.len());
+    bytes.extend(check.as_bytes().iter().take(CHECK));
+    bytes.extend_from_slice(&length.to_be_bytes());
+    bytes.extend_from_slice(message);
+    bytes
+}
+
+/// The first message, and what follows it; nothing when it is not whole.
+fn first_record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (check, rest) = bytes.split_first_chunk::<CHECK>()?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+    let (message, rest) = rest.split_at_checked(length)?;
+    let is_whole = digest_of(message).as_bytes().starts_with(check);
+    is_whole.then_some((message, rest))
 }
 
 fn fanned(root: PathBuf, digest: &Digest, ending: &str) -> PathBuf {
@@ -207,6 +272,31 @@ mod tests {
         let id = Disk::open(dir.path()).unwrap().edge_id().unwrap();
         assert!(id.starts_with("edge-") && id.len() == 13, "{id}");
         assert_eq!(Disk::open(dir.path()).unwrap().edge_id().unwrap(), id);
+    }
+
+    #[test]
+    fn routes_that_came_later_are_read_up_to_one_that_was_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::open(dir.path()).unwrap();
+        let later = || disk.read_later_routes().unwrap();
+        assert_eq!(later(), Vec::<Vec<u8>>::new());
+        disk.add_routes(&[b"one".to_vec(), b"two".to_vec()])
+            .unwrap();
+        disk.add_routes(&[b"three".to_vec()]).unwrap();
+        assert_eq!(later(), [&b"one"[..], b"two", b"three"]);
+        // The power goes while the last one is written, or before its last block is.
+        let path = dir.path().join("routes.later");
+        let whole = fs::read(&path).unwrap();
+        for cut in whole.len() - 16..whole.len() {
+            fs::write(&path, &whole[..cut]).unwrap();
+            assert_eq!(later(), [&b"one"[..], b"two"], "{cut}");
+            let zeros = [&whole[..cut], &vec![0; whole.len() - cut]].concat();
+            fs::write(&path, zeros).unwrap();
+            assert_eq!(later(), [&b"one"[..], b"two"], "{cut}");
+        }
+        disk.write_routes(b"all").unwrap();
+        assert_eq!(later(), Vec::<Vec<u8>>::new());
+        assert_eq!(disk.read_routes().unwrap().as_deref(), Some(&b"all"[..]));
     }
 
     #[test]

@@ -18,8 +18,8 @@ pub(crate) struct Report {
     changed: watch::Sender<()>,
 }
 
-/// Routes by host, and releases with the reason why they are not staged.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// Routes by host, and releases with the reason why they are not staged. A host is never forgotten.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Held {
     routes: HashMap<String, Version>,
     releases: HashMap<ReleaseId, Option<String>>,
@@ -38,9 +38,13 @@ impl Report {
         self.changed.subscribe()
     }
 
-    /// A route is served, and on disk.
-    pub(crate) fn hold(&self, host: &str, version: Version) {
-        self.lock().routes.insert(host.to_owned(), version);
+    /// Routes are served, and on disk: told together.
+    pub(crate) fn hold<'a>(&self, routes: impl IntoIterator<Item = (&'a str, Version)>) {
+        let mut held = self.lock();
+        for (host, version) in routes {
+            held.routes.insert(host.to_owned(), version);
+        }
+        drop(held);
         self.changed.send_replace(());
     }
 
@@ -58,8 +62,14 @@ impl Report {
 
     /// Forgets all releases but these.
     pub(crate) fn keep_only(&self, releases: &HashSet<ReleaseId>) {
-        self.lock().releases.retain(|id, _| releases.contains(id));
-        self.changed.send_replace(());
+        let mut held = self.lock();
+        let before = held.releases.len();
+        held.releases.retain(|id, _| releases.contains(id));
+        let forgot = held.releases.len() < before;
+        drop(held);
+        if forgot {
+            self.changed.send_replace(());
+        }
     }
 
     /// Routes held.
@@ -73,36 +83,41 @@ impl Report {
         sent: &mut Held,
     ) -> (Vec<pb::HeldRoute>, Vec<pb::StagedRelease>) {
         let now = self.lock();
-        let routes = now
-            .routes
-            .iter()
-            .filter(|(host, version)| sent.routes.get(*host) != Some(version))
-            .map(|(host, version)| pb::HeldRoute {
-                host: host.clone(),
-                epoch: version.epoch,
-                version: version.version,
-            })
-            .collect();
-        let mut releases: Vec<_> = now
-            .releases
-            .iter()
-            .filter(|(id, error)| sent.releases.get(*id) != Some(error))
-            .map(|(id, error)| pb::StagedRelease {
-                release_id: id.to_string(),
-                staged: error.is_none(),
-                error: error.clone().unwrap_or_default(),
-            })
-            .collect();
-        let gone = sent
-            .releases
-            .keys()
-            .filter(|id| !now.releases.contains_key(*id));
-        releases.extend(gone.map(|id| pb::StagedRelease {
-            release_id: id.to_string(),
-            staged: false,
-            error: String::new(),
-        }));
-        sent.clone_from(&now);
+        let mut routes = Vec::new();
+        // Only what differs is copied: an edge holds a route of every deployment there was.
+        for (host, version) in &now.routes {
+            if sent.routes.get(host) != Some(version) {
+                sent.routes.insert(host.clone(), *version);
+                routes.push(pb::HeldRoute {
+                    host: host.clone(),
+                    epoch: version.epoch,
+                    version: version.version,
+                });
+            }
+        }
+        let mut releases = Vec::new();
+        for (id, error) in &now.releases {
+            if sent.releases.get(id) != Some(error) {
+                sent.releases.insert(*id, error.clone());
+                releases.push(pb::StagedRelease {
+                    release_id: id.to_string(),
+                    staged: error.is_none(),
+                    error: error.clone().unwrap_or_default(),
+                });
+            }
+        }
+        sent.releases.retain(|id, _| {
+            let stays = now.releases.contains_key(id);
+            if !stays {
+                releases.push(pb::StagedRelease {
+                    release_id: id.to_string(),
+                    staged: false,
+                    error: String::new(),
+                });
+            }
+            stays
+        });
+        drop(now);
         (routes, releases)
     }
 
@@ -121,8 +136,7 @@ mod tests {
         let mut sent = Held::default();
         let (first, second) = (ReleaseId::new(), ReleaseId::new());
         let version = |version| Version { epoch: 1, version };
-        report.hold("a", version(1));
-        report.hold("b", version(1));
+        report.hold([("a", version(1)), ("b", version(1))]);
         report.staged(first);
         report.failed(second, "index.html: corrupt");
         let (routes, releases) = report.difference(&mut sent);
@@ -133,7 +147,7 @@ mod tests {
                 .any(|r| !r.staged && r.error == "index.html: corrupt")
         );
         assert_eq!(report.difference(&mut sent), (vec![], vec![]));
-        report.hold("b", version(2));
+        report.hold([("b", version(2))]);
         report.staged(second);
         let (routes, releases) = report.difference(&mut sent);
         assert_eq!((routes[0].host.as_str(), routes[0].version), ("b", 2));
@@ -142,5 +156,18 @@ mod tests {
         let (_, releases) = report.difference(&mut sent);
         assert_eq!(releases[0].release_id, second.to_string());
         assert!(!releases[0].staged);
+        assert_eq!(report.difference(&mut sent), (vec![], vec![]));
+    }
+
+    #[test]
+    fn nobody_is_woken_for_what_is_kept() {
+        let report = Report::new();
+        let release = ReleaseId::new();
+        report.staged(release);
+        let changed = report.watch();
+        report.keep_only(&HashSet::from([release]));
+        assert!(!changed.has_changed().unwrap());
+        report.keep_only(&HashSet::new());
+        assert!(changed.has_changed().unwrap());
     }
 }

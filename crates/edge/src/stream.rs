@@ -40,6 +40,17 @@ const CATCH_UP: Duration = Duration::from_secs(15);
 const RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
 
+/// Why the edge says something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Occasion {
+    /// The stream begins.
+    First,
+    /// Something may have changed.
+    Change,
+    /// To be heard.
+    Tick,
+}
+
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 enum Error {
@@ -116,7 +127,7 @@ impl Watch {
         // Subscribed before the first difference: a change between the two is told as well.
         let mut changed = self.report.watch();
         let mut sent = Held::default();
-        self.tell(&outgoing, &mut sent, true).await?;
+        self.tell(&outgoing, &mut sent, Occasion::First).await?;
         let mut incoming = timeout(CATCH_UP, self.open(channel, ours)).await??;
         let mut ticks = interval(self.period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -128,8 +139,10 @@ impl Watch {
                     self.receive(message?.ok_or(Error::Ended)?, caught_up).await?;
                 }
                 // Ours to end: the sender lives in the report.
-                _ = changed.changed() => self.tell(&outgoing, &mut sent, false).await?,
-                _ = ticks.tick() => self.tell(&outgoing, &mut sent, false).await?,
+                _ = changed.changed() => {
+                    self.tell(&outgoing, &mut sent, Occasion::Change).await?;
+                }
+                _ = ticks.tick() => self.tell(&outgoing, &mut sent, Occasion::Tick).await?,
                 () = &mut late, if !*caught_up => return Err(Error::Slow),
             }
         }
@@ -175,16 +188,20 @@ impl Watch {
         &self,
         outgoing: &mpsc::Sender<WatchRoutesRequest>,
         sent: &mut Held,
-        first: bool,
+        occasion: Occasion,
     ) -> Result<(), Error> {
         let (held, staged) = self.report.difference(sent);
+        // Told already, with the change before it.
+        if occasion == Occasion::Change && held.is_empty() && staged.is_empty() {
+            return Ok(());
+        }
         let message = WatchRoutesRequest {
             edge: self.edge.clone(),
             boot: self.boot.clone(),
             address: self.address.clone(),
             held,
             staged,
-            first,
+            first: occasion == Occasion::First,
         };
         match timeout(CONNECT, outgoing.send(message)).await {
             Ok(Ok(())) => Ok(()),

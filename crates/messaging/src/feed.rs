@@ -56,9 +56,7 @@ pub async fn replay(
     limit: i32,
 ) -> Result<ReplayResponse, Error> {
     let mut epoch = epoch::current(&mut *conn).await?;
-    let next = sqlx::query_scalar!("SELECT next_seq FROM relay")
-        .fetch_one(&mut *conn)
-        .await?;
+    let (next, mut oldest_seq) = range(&mut *conn, epoch).await?;
     if asked > epoch || (asked == epoch && from_seq > next) {
         tracing::warn!(
             asked,
@@ -69,13 +67,8 @@ pub async fn replay(
         );
         // Above what the peer knows, so that it notices.
         epoch = epoch::bump(&mut *conn, asked).await?;
+        (_, oldest_seq) = range(&mut *conn, epoch).await?;
     }
-    let oldest_seq = sqlx::query_scalar!(
-        r#"SELECT coalesce(min(seq), (SELECT next_seq FROM relay)) AS "oldest!" FROM outbox WHERE epoch = $1"#,
-        epoch
-    )
-    .fetch_one(&mut *conn)
-    .await?;
     // What an epoch before told is told as long as it is kept: nobody who missed its end is at a loss.
     let events = if asked <= epoch {
         page(
@@ -93,6 +86,19 @@ pub async fn replay(
         events,
         oldest_seq,
     })
+}
+
+/// The number that is given next, and the oldest of an epoch that is kept: the same when none is.
+async fn range(conn: &mut PgConnection, epoch: i32) -> Result<(i64, i64), sqlx::Error> {
+    let row = sqlx::query!(
+        r#"SELECT next_seq, coalesce((SELECT min(seq) FROM outbox WHERE epoch = $1), next_seq)
+               AS "oldest_seq!"
+           FROM relay"#,
+        epoch
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok((row.next_seq, row.oldest_seq))
 }
 
 /// Stamped events of one epoch from `from_seq` on, in order.

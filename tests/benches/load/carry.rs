@@ -85,6 +85,8 @@ pub(super) async fn throughput(sandbox: &Sandbox) -> Row {
             }
         }
     }
+    // By one caller, who waits for each answer: a rate near this one's says little of carrying.
+    let accepted = begun.elapsed().as_secs_f64();
     for id in &last {
         api.succeeds(id).await.unwrap();
     }
@@ -98,6 +100,9 @@ pub(super) async fn throughput(sandbox: &Sandbox) -> Row {
     Row {
         path: "deployments carried through six steps, 64 lanes",
         target: "> 500/s (five steps)",
-        measured: format!("{rate:.0}/s ({} in {seconds:.1} s)", LANES * EACH),
+        measured: format!(
+            "{rate:.0}/s ({} in {seconds:.1} s, accepted within {accepted:.1} s)",
+            LANES * EACH
+        ),
     }
 }

@@ -160,8 +160,8 @@ async fn follow(
             release::reject::reject(tx, cmd).await?;
         }
         Consequence::End => {
-            // One that never acted has no steps.
-            if deployment.state.acting().is_some() {
+            // One that never acted has no steps, and what finishes is in its last.
+            if deployment.state.acting().is_some() && change.event != Event::Finishes {
                 step::store::abandon_open(tx, now, deployment.id).await?;
             }
             blocker::set(tx, now, deployment.id, None).await?;

@@ -5,7 +5,7 @@
 //! What keeps a deployment from its lane changes without a new version of it: the same one is told
 //! again then.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::{cmp::Ordering, sync::Arc, time::Duration};
 
 use candlefish_ids::DeploymentId;
 use candlefish_proto::deploy as pb;
@@ -19,6 +19,9 @@ use super::{
     view,
 };
 use crate::ctx::Ctx;
+
+/// Looks are at least this far from each other: every commit of this process wakes every watcher.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// Sends until terminal, until the watcher goes, or until `stopping`.
 pub(super) async fn run(
@@ -52,6 +55,8 @@ pub(super) async fn run(
                 return;
             }
         }
+        // A nudge meanwhile is kept.
+        tokio::time::sleep(GATHER).await;
         tokio::select! {
             () = stopping.cancelled() => {
                 let words = "this replica stops; watch again";

@@ -4,7 +4,8 @@ use candlefish_clock::Moment;
 use candlefish_ids::ReleaseId;
 use candlefish_proto::deploy as pb;
 use jiff_sqlx::Timestamp;
-use sqlx::PgConnection;
+use serde::Serialize;
+use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use crate::{
@@ -31,92 +32,125 @@ pub(crate) struct Report<'a> {
     pub(crate) joins: bool,
 }
 
-/// Writes a report; heard now.
-pub(crate) async fn save(conn: &mut PgConnection, report: &Report<'_>) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "INSERT INTO edge (id, boot, address, heard_at, joined_at)
-         VALUES ($1, $2, $3, clock(), CASE WHEN $5 THEN clock() END)
-         ON CONFLICT (id) DO UPDATE SET boot = $2, address = $3, heard_at = clock(),
-             joined_at = CASE WHEN $5 THEN COALESCE(edge.joined_at, clock())
-                              WHEN $4 THEN NULL ELSE edge.joined_at END,
-             failing_since = CASE WHEN $5 THEN NULL ELSE edge.failing_since END,
-             failing_reason = CASE WHEN $5 THEN '' ELSE edge.failing_reason END",
+/// A stream begins: what the edge held before is forgotten, in one transaction with its first report.
+pub(crate) async fn forget(conn: &mut PgConnection, edge: &str) -> Result<(), sqlx::Error> {
+    // Its row first, as a report has it: a late one of the stream before waits here, or is waited for.
+    sqlx::query_scalar!("SELECT id FROM edge WHERE id = $1 FOR UPDATE", edge)
+        .fetch_optional(&mut *conn)
+        .await?;
+    sqlx::query!("DELETE FROM edge_route WHERE edge_id = $1", edge)
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query!("DELETE FROM edge_release WHERE edge_id = $1", edge)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// That an edge was heard, with what stands before and after it.
+macro_rules! write_heard {
+    ($before:literal, $after:literal, $($argument:expr),+) => {
+        sqlx::query!(
+            $before
+                + "INSERT INTO edge (id, boot, address, heard_at, joined_at)
+                   VALUES ($1, $2, $3, clock(), CASE WHEN $5 THEN clock() END)
+                   ON CONFLICT (id) DO UPDATE SET boot = $2, address = $3, heard_at = clock(),
+                       joined_at = CASE WHEN $5 THEN COALESCE(edge.joined_at, clock())
+                                        WHEN $4 THEN NULL ELSE edge.joined_at END,
+                       failing_since = CASE WHEN $5 THEN NULL ELSE edge.failing_since END,
+                       failing_reason = CASE WHEN $5 THEN '' ELSE edge.failing_reason END"
+                + $after,
+            $($argument),+
+        )
+    };
+}
+
+/// Writes a report in one statement, heard now; answers what others wrote of the edge. One that is
+/// only heard, as every second, writes its own row alone.
+pub(crate) async fn save(
+    conn: &mut PgConnection,
+    report: &Report<'_>,
+) -> Result<Asked, sqlx::Error> {
+    if !report.held.is_empty() || !report.staged.is_empty() {
+        return save_whole(conn, report).await;
+    }
+    let row = write_heard!(
+        "",
+        r#" RETURNING failing_since IS NOT NULL AS "aside!", resend_at AS "resend_at?: Timestamp""#,
         report.edge,
         report.boot,
         report.address,
         report.first,
         report.joins
     )
-    .execute(&mut *conn)
+    .fetch_one(conn)
     .await?;
-    if report.first {
-        sqlx::query!("DELETE FROM edge_route WHERE edge_id = $1", report.edge)
-            .execute(&mut *conn)
-            .await?;
-        sqlx::query!("DELETE FROM edge_release WHERE edge_id = $1", report.edge)
-            .execute(&mut *conn)
-            .await?;
-    }
-    save_held(conn, report).await?;
-    save_staged(conn, report).await
+    Ok(Asked {
+        aside: row.aside,
+        resend_at: row.resend_at.map(read),
+    })
 }
 
-async fn save_held(conn: &mut PgConnection, report: &Report<'_>) -> Result<(), sqlx::Error> {
-    if report.held.is_empty() {
-        return Ok(());
-    }
-    let hosts: Vec<String> = report.held.iter().map(|held| held.host.clone()).collect();
-    let epochs: Vec<i32> = report.held.iter().map(|held| held.epoch).collect();
-    let versions: Vec<i64> = report.held.iter().map(|held| held.version).collect();
-    sqlx::query!(
-        "INSERT INTO edge_route (edge_id, host, epoch, version)
-         SELECT DISTINCT ON (n.host) $1, n.host, n.epoch, n.version
-         FROM unnest($2::text[], $3::int[], $4::bigint[]) AS n(host, epoch, version)
-         ORDER BY n.host, n.epoch DESC, n.version DESC
-         ON CONFLICT (edge_id, host) DO UPDATE
-         SET epoch = excluded.epoch, version = excluded.version
-         WHERE (edge_route.epoch, edge_route.version) < (excluded.epoch, excluded.version)",
-        report.edge,
-        &hosts,
-        &epochs,
-        &versions
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
+/// A release that an edge tells of, among the others of its report.
+#[derive(Debug, Serialize)]
+struct Told<'a> {
+    place: usize,
+    release: Uuid,
+    staged: bool,
+    error: &'a str,
 }
 
-async fn save_staged(conn: &mut PgConnection, report: &Report<'_>) -> Result<(), sqlx::Error> {
-    if report.staged.is_empty() {
-        return Ok(());
-    }
-    let releases: Vec<Uuid> = report
-        .staged
-        .iter()
-        .map(|(release, ..)| release.uuid())
-        .collect();
-    let staged: Vec<bool> = report.staged.iter().map(|(_, staged, _)| *staged).collect();
-    let errors: Vec<String> = report
-        .staged
-        .iter()
-        .map(|(.., error)| error.clone())
-        .collect();
-    sqlx::query!(
-        "INSERT INTO edge_release (edge_id, release_id, staged, error, at)
-         SELECT DISTINCT ON (n.release_id) $1, n.release_id, n.staged, n.error, clock()
-         FROM unnest($2::uuid[], $3::bool[], $4::text[]) WITH ORDINALITY
-             AS n(release_id, staged, error, place)
-         ORDER BY n.release_id, n.place DESC
-         ON CONFLICT (edge_id, release_id) DO UPDATE
-         SET staged = excluded.staged, error = excluded.error, at = excluded.at",
+async fn save_whole(conn: &mut PgConnection, report: &Report<'_>) -> Result<Asked, sqlx::Error> {
+    let held = report.held.iter().map(|held| Written {
+        host: held.host.clone(),
+        epoch: held.epoch,
+        version: held.version,
+    });
+    let told = report.staged.iter().enumerate();
+    let told = told.map(|(place, (release, staged, error))| Told {
+        place,
+        release: release.uuid(),
+        staged: *staged,
+        error,
+    });
+    // The edge's own row is written first, for the others are read from it: of two reports of one edge
+    // the later waits there. Not arrays: for those Postgres makes a new plan each time.
+    let row = write_heard!(
+        "WITH heard AS (",
+        r#" RETURNING id, failing_since IS NOT NULL AS aside, resend_at),
+           held AS (
+               INSERT INTO edge_route (edge_id, host, epoch, version)
+               SELECT DISTINCT ON (n.host) heard.id, n.host, n.epoch, n.version
+               FROM heard CROSS JOIN jsonb_to_recordset($6::jsonb)
+                    AS n(host text, epoch int, version bigint)
+               ORDER BY n.host, n.epoch DESC, n.version DESC
+               ON CONFLICT (edge_id, host) DO UPDATE
+               SET epoch = excluded.epoch, version = excluded.version
+               WHERE (edge_route.epoch, edge_route.version)
+                     < (excluded.epoch, excluded.version)),
+           staged AS (
+               INSERT INTO edge_release (edge_id, release_id, staged, error, at)
+               SELECT DISTINCT ON (n.release) heard.id, n.release, n.staged, n.error, clock()
+               FROM heard CROSS JOIN jsonb_to_recordset($7::jsonb)
+                    AS n(place bigint, release uuid, staged bool, error text)
+               ORDER BY n.release, n.place DESC
+               ON CONFLICT (edge_id, release_id) DO UPDATE
+               SET staged = excluded.staged, error = excluded.error, at = excluded.at)
+           SELECT aside AS "aside!", resend_at AS "resend_at?: Timestamp" FROM heard"#,
         report.edge,
-        &releases,
-        &staged,
-        &errors
+        report.boot,
+        report.address,
+        report.first,
+        report.joins,
+        Json(held.collect::<Vec<_>>()) as _,
+        Json(told.collect::<Vec<_>>()) as _
     )
-    .execute(conn)
+    .fetch_one(conn)
     .await?;
-    Ok(())
+    Ok(Asked {
+        aside: row.aside,
+        resend_at: row.resend_at.map(read),
+    })
 }
 
 /// How far one edge follows.
@@ -159,7 +193,7 @@ pub(crate) async fn list_followers(
            WHERE e.heard_at > $3::timestamptz - interval '1 day'
            ORDER BY e.id"#,
         // Not arrays: for those Postgres makes a new plan each time.
-        sqlx::types::Json(routes) as _,
+        Json(routes) as _,
         release.uuid(),
         crate::ctx::stored(now) as _,
         LIVE_FOR_MS
@@ -199,27 +233,12 @@ pub(crate) async fn set_aside(
 }
 
 /// What others wrote of an edge, for the stream that has it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Asked {
     /// It is set aside: it joins again when it caught up.
     pub(crate) aside: bool,
     /// When it was last wanted that it is sent again what it lacks.
     pub(crate) resend_at: Option<Moment>,
-}
-
-/// Nothing is asked of an edge that is not known.
-pub(crate) async fn asked(conn: &mut PgConnection, edge: &str) -> Result<Asked, sqlx::Error> {
-    let row = sqlx::query!(
-        r#"SELECT failing_since IS NOT NULL AS "aside!", resend_at AS "resend_at: Timestamp"
-           FROM edge WHERE id = $1"#,
-        edge
-    )
-    .fetch_optional(conn)
-    .await?;
-    Ok(row.map_or_else(Asked::default, |row| Asked {
-        aside: row.aside,
-        resend_at: row.resend_at.map(read),
-    }))
 }
 
 /// Wants edges to be sent again what they lack; answers those for whom that was not wanted lately.

@@ -40,25 +40,40 @@ pub(super) struct Serving {
     pub(super) sender: mpsc::Sender<Result<pb::WatchRoutesResponse, Status>>,
 }
 
+/// What was done of what others asked of an edge.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Heeded {
+    /// It joins again.
+    joins: bool,
+    /// What it was sent is forgotten, but for what it holds.
+    forgot_sent: bool,
+}
+
 impl Serving {
     /// Runs until the edge goes or the database is not seen any more.
     pub(super) async fn run(mut self, mut reports: Streaming<pb::WatchRoutesRequest>) {
         let mut known = Known::default();
         loop {
-            tokio::select! {
+            let may_lack = tokio::select! {
                 () = self.sender.closed() => return,
                 report = reports.message() => match report {
-                    Ok(Some(report)) => {
-                        if let Err(status) = self.take(&mut known, report).await {
+                    Ok(Some(report)) => match self.take(&mut known, report).await {
+                        Ok(may_lack) => may_lack,
+                        Err(status) => {
                             self.end(status).await;
                             return;
                         }
-                    }
+                    },
                     Ok(None) | Err(_) => return,
                 },
-                changed = self.routes.changed() => if changed.is_err() { return },
-            }
-            if known.edge.is_empty() {
+                changed = self.routes.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    true
+                }
+            };
+            if known.edge.is_empty() || !may_lack {
                 continue;
             }
             let (routes, sees) = {
@@ -81,12 +96,13 @@ impl Serving {
         let _gone = self.sender.send(Err(status)).await;
     }
 
-    /// Writes down what an edge tells.
+    /// Writes down what an edge tells. True when it may lack routes that this process has: whatever
+    /// else it tells, it was sent what it lacked.
     async fn take(
         &mut self,
         known: &mut Known,
         report: pb::WatchRoutesRequest,
-    ) -> Result<(), Status> {
+    ) -> Result<bool, Status> {
         if report.first {
             self.begin(known, &report)?;
         } else if known.edge.is_empty() {
@@ -98,16 +114,13 @@ impl Serving {
         if let Some(epoch) = self.outrun(&report).await? {
             known.learn(epoch);
         }
-        let asked = self.asked(known).await?;
-        let again = known.resend(asked.resend_at);
-        let joins = known.joins(&self.routes.borrow(), asked.aside);
+        let joins = !known.joined && known.joins(&self.routes.borrow(), false);
         let staged: Vec<(ReleaseId, bool, String)> = report
             .staged
             .iter()
             .filter_map(|one| Some((one.release_id.parse().ok()?, one.staged, one.error.clone())))
             .collect();
         let mut news = self.concerned(&report.held);
-        news.everything |= report.first || joins;
         news.releases
             .extend(staged.iter().map(|(release, ..)| *release));
         let row = Report {
@@ -115,19 +128,70 @@ impl Serving {
             boot: &known.boot,
             address: &known.address,
             first: report.first,
-            held: again.as_deref().unwrap_or(&report.held),
+            held: &report.held,
             staged: &staged,
             joins,
         };
-        self.save(&row).await?;
-        if joins && !known.joined {
+        let asked = self.save(&row).await?;
+        let heeded = if known.joined {
+            self.heed(known, asked).await?
+        } else {
+            Heeded::default()
+        };
+        if joins {
             known.joined = true;
             tracing::info!(edge.id = %known.edge, boot = %known.boot, "an edge joins");
         }
+        news.everything |= report.first || joins || heeded.joins;
         if !news.is_empty() {
             self.news.reported(news);
         }
-        Ok(())
+        Ok(report.first || heeded.forgot_sent)
+    }
+
+    /// Does what others asked of an edge that has joined: all that it holds is written down anew, to
+    /// be sent again what it lacks, and set aside it joins again once it caught up.
+    async fn heed(&self, known: &mut Known, asked: Asked) -> Result<Heeded, Status> {
+        let again = known.resend(asked.resend_at);
+        let joins = known.joins(&self.routes.borrow(), asked.aside);
+        let heeded = Heeded {
+            joins,
+            forgot_sent: again.is_some(),
+        };
+        if heeded == Heeded::default() {
+            return Ok(heeded);
+        }
+        let row = Report {
+            edge: &known.edge,
+            boot: &known.boot,
+            address: &known.address,
+            first: false,
+            held: again.as_deref().unwrap_or_default(),
+            staged: &[],
+            joins,
+        };
+        self.save(&row).await?;
+        Ok(heeded)
+    }
+
+    /// What an edge tells at its beginning, or holds newer than the table of this process has it.
+    fn unknown(&self, report: &pb::WatchRoutesRequest) -> Vec<Written> {
+        let routes = Arc::clone(&self.routes.borrow().routes);
+        let is_known = |held: &pb::HeldRoute| {
+            routes
+                .get(&held.host)
+                .is_some_and(|route| (route.epoch, route.version) >= (held.epoch, held.version))
+        };
+        report
+            .held
+            .iter()
+            .filter(|held| report.first || !is_known(held))
+            .map(|held| Written {
+                host: held.host.clone(),
+                epoch: held.epoch,
+                version: held.version,
+            })
+            .collect()
     }
 
     /// Whose routes an edge holds at other versions than before.
@@ -149,11 +213,17 @@ impl Serving {
         news
     }
 
-    async fn save(&self, row: &Report<'_>) -> Result<(), Status> {
+    async fn save(&self, row: &Report<'_>) -> Result<Asked, Status> {
         let saved = async {
+            if !row.first {
+                let mut conn = self.pool.acquire().await?;
+                return store::save(&mut conn, row).await;
+            }
             let mut tx = self.pool.begin().await?;
-            store::save(&mut tx, row).await?;
-            tx.commit().await
+            store::forget(&mut tx, row.edge).await?;
+            let asked = store::save(&mut tx, row).await?;
+            tx.commit().await?;
+            Ok(asked)
         };
         saved.await.map_err(|error: sqlx::Error| {
             tracing::warn!(edge.id = row.edge, error = %chain(&error), "a report was not kept");
@@ -181,22 +251,7 @@ impl Serving {
     ///
     /// The table of this process may be late, or as far ahead as the edge: the rows decide.
     async fn outrun(&self, report: &pb::WatchRoutesRequest) -> Result<Option<i32>, Status> {
-        let routes = Arc::clone(&self.routes.borrow().routes);
-        let is_known = |held: &pb::HeldRoute| {
-            routes
-                .get(&held.host)
-                .is_some_and(|route| (route.epoch, route.version) >= (held.epoch, held.version))
-        };
-        let told: Vec<Written> = report
-            .held
-            .iter()
-            .filter(|held| report.first || !is_known(held))
-            .map(|held| Written {
-                host: held.host.clone(),
-                epoch: held.epoch,
-                version: held.version,
-            })
-            .collect();
+        let told = self.unknown(report);
         if told.is_empty() {
             return Ok(None);
         }
@@ -211,16 +266,6 @@ impl Serving {
         self.nudges.routes.notify_waiters();
         self.nudges.poke.notify_one();
         Ok(Some(epoch))
-    }
-
-    /// What others wrote of an edge that has joined.
-    async fn asked(&self, known: &Known) -> Result<Asked, Status> {
-        if !known.joined {
-            return Ok(Asked::default());
-        }
-        let mut conn = self.pool.acquire().await.map_err(Error::from)?;
-        let asked = store::asked(&mut conn, &known.edge).await;
-        Ok(asked.map_err(Error::from)?)
     }
 
     async fn send_lacking(&self, known: &mut Known, routes: &Routes) -> Result<(), ()> {

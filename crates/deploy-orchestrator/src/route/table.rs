@@ -128,8 +128,7 @@ impl Table {
             (rows, snapshot) = store::changed_since(&mut conn, None).await?;
             is_whole = true;
         }
-        let routes = Arc::clone(&self.seen.borrow().routes);
-        let ahead = ahead(&routes, &rows, is_whole);
+        let ahead = ahead(&self.seen.borrow().routes, &rows, is_whole);
         if !ahead.is_empty() {
             epoch = super::epoch::begin(&mut conn, &ahead).await?;
             (rows, snapshot) = store::changed_since(&mut conn, None).await?;
@@ -140,20 +139,18 @@ impl Table {
 
     fn show(&self, rows: Vec<Row>, epoch: i32) {
         self.seen.send_if_modified(|seen| {
-            let mut next: Option<HashMap<String, Arc<pb::Route>>> = None;
+            let mut modified = !seen.sees;
             for row in rows {
                 let older = seen
                     .routes
                     .get(&row.host)
                     .is_some_and(|held| (held.epoch, held.version) >= (row.epoch, row.version));
                 if !older {
-                    next.get_or_insert_with(|| (*seen.routes).clone())
-                        .insert(row.host.clone(), Arc::new(shown(row)));
+                    // In place, unless a stream reads it just now: a host is never forgotten, so there
+                    // are many more than change.
+                    Arc::make_mut(&mut seen.routes).insert(row.host.clone(), Arc::new(shown(row)));
+                    modified = true;
                 }
-            }
-            let modified = next.is_some() || !seen.sees;
-            if let Some(next) = next {
-                seen.routes = Arc::new(next);
             }
             seen.epoch = epoch;
             seen.sees = true;

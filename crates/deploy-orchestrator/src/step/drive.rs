@@ -50,6 +50,8 @@ struct Hands<'a> {
     changed: bool,
     /// Some stop of the line pauses what acts.
     pausing: bool,
+    /// A blocker of the deployment may stand; false when none does.
+    blocked: bool,
     worker: &'a str,
 }
 
@@ -75,7 +77,7 @@ pub(crate) async fn turn(
         return Ok(None);
     };
     let mut hands = Hands::new(ctx, &mut tx, lane, deployment, worker);
-    hands.pausing = found.pausing;
+    (hands.pausing, hands.blocked) = (found.pausing, found.blocked);
     hands.forgive(&found);
     let claimed = if found.lost && found.step.lost_leases >= ctx.config.quarantine_after {
         hands.quarantine(&found.step).await?;
@@ -115,7 +117,7 @@ pub(crate) async fn record_outside(
     };
     let step = held.step;
     let mut hands = Hands::new(ctx, &mut tx, lane, deployment, worker);
-    hands.pausing = held.pausing;
+    (hands.pausing, hands.blocked) = (held.pausing, held.blocked);
     let next = match outcome {
         Ok(outcome) => match hands.take(step, outcome).await? {
             Some(step) => hands.reach(step).await?,
@@ -148,6 +150,7 @@ impl<'a> Hands<'a> {
             before,
             changed: false,
             pausing: false,
+            blocked: true,
             worker,
         }
     }
@@ -216,14 +219,19 @@ impl<'a> Hands<'a> {
     async fn done(&mut self, step: Step, message: &str) -> Result<Option<Step>, Error> {
         let now = self.tx.now();
         self.changed = true;
-        store::close(self.tx, now, &step, "done", message).await?;
+        let next = if self.deployment.state.is_terminal() {
+            store::close(self.tx, now, &step, "done", message).await?;
+            None
+        } else {
+            store::close_and_ready_next(self.tx, now, &step, message).await?
+        };
         self.observe_end(&step);
         let line = match message {
             "" => step.kind.word().to_owned(),
             found => format!("{}: {found}", step.kind.word()),
         };
         self.tx.log(self.deployment.id, step.ord, &line);
-        blocker::set(self.tx, now, self.deployment.id, None).await?;
+        self.block(None).await?;
         self.resume_deadline();
         if step.is_undo {
             let confirmed = edges::all_followed(&step);
@@ -239,7 +247,7 @@ impl<'a> Hands<'a> {
         if matches!(self.deployment.state, State::Waiting(_)) {
             self.move_by(Event::Resumes, "").await?;
         }
-        let Some(next) = store::ready_next(self.tx, now, self.deployment.id).await? else {
+        let Some(next) = next else {
             undone(self.tx, &mut self.lane, &mut self.deployment).await?;
             return Ok(None);
         };
@@ -261,14 +269,14 @@ impl<'a> Hands<'a> {
         if let Some(stop) = stop {
             let blocker = stop.blocker();
             store::paused::pause(self.tx, step, stop.until).await?;
-            blocker::set(self.tx, now, self.deployment.id, Some(&blocker)).await?;
+            self.block(Some(&blocker)).await?;
             self.pause_deadline(&blocker);
             self.move_by(Event::Waits, "").await?;
             return Ok(false);
         }
         // Before it began it can only have waited for a stop.
         if matches!(self.deployment.state, State::Waiting(_)) {
-            blocker::set(self.tx, now, self.deployment.id, None).await?;
+            self.block(None).await?;
             self.resume_deadline();
             self.move_by(Event::Resumes, "").await?;
         }
@@ -282,7 +290,7 @@ impl<'a> Hands<'a> {
             return Ok(());
         }
         self.changed = true;
-        blocker::set(self.tx, now, self.deployment.id, wait.blocker.as_ref()).await?;
+        self.block(wait.blocker.as_ref()).await?;
         if matches!(self.deployment.state, State::Cancelling { .. }) {
             return Ok(());
         }
@@ -310,6 +318,9 @@ impl<'a> Hands<'a> {
             return Ok(false);
         }
         let standing = wait.blocker.as_ref();
+        if !self.blocked {
+            return Ok(standing.is_none());
+        }
         Ok(blocker::stands(self.tx, self.deployment.id, standing).await?)
     }
 
@@ -330,6 +341,17 @@ impl<'a> Hands<'a> {
             );
             self.tx.log(self.deployment.id, found.step.ord, &words);
         }
+    }
+
+    /// Makes this the only standing blocker, as [`blocker::set`] does. Where none stands, as for most
+    /// steps, there is nothing to clear.
+    async fn block(&mut self, blocker: Option<&Blocker>) -> Result<(), Error> {
+        if blocker.is_some() || self.blocked {
+            let now = self.tx.now();
+            blocker::set(self.tx, now, self.deployment.id, blocker).await?;
+            self.blocked = blocker.is_some();
+        }
+        Ok(())
     }
 
     /// Waiting for a person does not eat the deadline.
@@ -378,7 +400,7 @@ impl<'a> Hands<'a> {
             message: format!("{why}; tried again"),
             action: "candlefish edges".to_owned(),
         };
-        blocker::set(self.tx, now, self.deployment.id, Some(&blocker)).await?;
+        self.block(Some(&blocker)).await?;
         self.move_by(Event::Waits, "").await
     }
 
@@ -400,7 +422,6 @@ impl<'a> Hands<'a> {
     }
 
     async fn quarantine(&mut self, step: &Step) -> Result<(), Error> {
-        let now = self.tx.now();
         let workers = noun::counted(step.lost_leases + 1, "worker");
         let message = format!("{} lost {workers}", step.kind.word());
         store::quarantine(self.tx, step, &message).await?;
@@ -413,7 +434,7 @@ impl<'a> Hands<'a> {
             message,
             action: format!("candlefish queues replay {id} --reason … or queues discard {id}"),
         };
-        blocker::set(self.tx, now, self.deployment.id, Some(&blocker)).await?;
+        self.block(Some(&blocker)).await?;
         self.changed = true;
         self.pause_deadline(&blocker);
         if matches!(self.deployment.state, State::Cancelling { .. }) {

@@ -207,12 +207,21 @@ async fn spec(
     ) -> Vec<(Option<candlefish_ids::ReleaseId>, i32)>,
 ) -> Result<Spec, Error> {
     let wanted = shares(deployment.previous_release_id, deployment.release_id);
-    let ids: Vec<_> = wanted.iter().filter_map(|(release, _)| *release).collect();
+    // A rollback may leave what never became the environment's: visitors hold its pages all the same.
+    let before = [deployment.leaves_release_id, deployment.previous_release_id]
+        .into_iter()
+        .flatten()
+        .find(|before| *before != deployment.release_id);
+    let ids = wanted.iter().filter_map(|(release, _)| *release);
+    let ids: Vec<_> = ids.chain(before).collect();
     let known = manifests(tx, &ids).await?;
+    let find = |release: Option<candlefish_ids::ReleaseId>| {
+        known.iter().find(|one| Some(one.release) == release)
+    };
     let releases = wanted
         .into_iter()
         .filter_map(|(release, weight)| {
-            let one = known.iter().find(|one| Some(one.release) == release)?;
+            let one = find(release)?;
             Some(Weighted {
                 release: one.release,
                 manifest: one.manifest.clone(),
@@ -220,16 +229,9 @@ async fn spec(
             })
         })
         .collect();
-    // A rollback may leave what never became the environment's: visitors hold its pages all the same.
-    let before: Vec<_> = [deployment.leaves_release_id, deployment.previous_release_id]
-        .into_iter()
-        .flatten()
-        .filter(|before| *before != deployment.release_id)
-        .take(1)
-        .collect();
     Ok(Spec {
         releases,
-        assets_of: manifests(tx, &before).await?,
+        assets_of: find(before).cloned().into_iter().collect(),
         ..Spec::default()
     })
 }

@@ -19,7 +19,7 @@ mod due;
 mod lock;
 pub(crate) mod paused;
 
-pub(crate) use due::{Due, list_due, list_reported};
+pub(crate) use due::{Due, list_due, list_reported, next_due_in};
 pub(crate) use lock::{Found, lock_claimed, lock_due};
 
 /// A step row before it is known to be one that this binary understands.
@@ -197,6 +197,36 @@ pub(crate) async fn ready_next(
     Ok(row.and_then(Row::known))
 }
 
+/// Closes a step as done and makes the first pending one ready, in one statement; none when all are
+/// done.
+pub(crate) async fn close_and_ready_next(
+    conn: &mut PgConnection,
+    now: Moment,
+    step: &Step,
+    message: &str,
+) -> Result<Option<Step>, sqlx::Error> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"WITH closed AS (
+               UPDATE step SET state = 'done', message = $3, finished_at = $2, lease_until = NULL,
+                   waits_on_edges = false, started_at = COALESCE(started_at, $2), detail = $4
+               WHERE id = $1)
+           UPDATE step SET state = 'ready', run_at = $2
+           WHERE deployment_id = $5 AND state = 'pending' AND ord = (
+               SELECT min(ord) FROM step WHERE deployment_id = $5 AND state = 'pending')
+           RETURNING id, deployment_id, ord, kind, weight, interval_ms, undo_of, attempt,
+                     lost_leases, started_at AS "started_at: Timestamp", detail, message"#,
+        step.id.uuid(),
+        stored(now) as _,
+        message,
+        step.detail,
+        step.deployment_id.uuid()
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.and_then(Row::known))
+}
+
 /// Claims a step for a worker; answers the claim number.
 pub(crate) async fn claim(
     conn: &mut PgConnection,
@@ -258,7 +288,7 @@ pub(crate) async fn give_back(
     Ok(())
 }
 
-/// Closes a step as done or failed.
+/// Closes a step as done or failed, and no other begins.
 pub(crate) async fn close(
     conn: &mut PgConnection,
     now: Moment,

@@ -122,20 +122,18 @@ async fn live_edges(
     deployment: &Deployment,
     step: &Step,
 ) -> Result<(Vec<Follower>, Option<Outcome>), Trouble> {
-    let found = async {
+    if step.kind == StepKind::VerifyLive {
         let mut tx = ctx.begin().await?;
         tx.read_clock().await?;
-        if step.kind == StepKind::VerifyLive {
-            let mut step = step.clone();
-            let found = edges::serving(&ctx.config, &mut tx, deployment, &mut step).await?;
-            ctx.commit(tx).await?;
-            return Ok(found);
-        }
-        let now = tx.now();
-        let all = edge::store::list_followers(&mut tx, now, &[], deployment.release_id).await?;
-        Ok((all.into_iter().filter(|one| one.live).collect(), None))
-    };
-    found.await
+        let mut step = step.clone();
+        let found = edges::serving(&ctx.config, &mut tx, deployment, &mut step).await?;
+        ctx.commit(tx).await?;
+        return Ok(found);
+    }
+    let now = ctx.now().await?;
+    let mut conn = ctx.pool.acquire().await?;
+    let all = edge::store::list_followers(&mut conn, now, &[], deployment.release_id).await?;
+    Ok((all.into_iter().filter(|one| one.live).collect(), None))
 }
 
 fn settle(again_in: Duration, words: String) -> Outcome {

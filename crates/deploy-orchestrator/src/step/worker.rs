@@ -1,8 +1,8 @@
 //! The worker: finds due steps and takes their turns, several deployments at a time.
 //!
-//! It is woken by nudges of this process, by edges that report, and by a poll. Losing it at any
-//! moment loses nothing: what was inside the database rolls back, what was claimed is found again
-//! when its lease runs out.
+//! It is woken by nudges of this process, by edges that report, when the next step is due, and by a
+//! poll. Losing it at any moment loses nothing: what was inside the database rolls back, what was
+//! claimed is found again when its lease runs out.
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
@@ -141,21 +141,23 @@ impl Worker {
         loop {
             let nudge = Arc::clone(&self.ctx.nudges.steps);
             let nudged = nudge.notified();
-            if let Err(error) = self.look().await {
+            let pause = self.look().await.unwrap_or_else(|error| {
                 tracing::warn!(error = %chain(&error), "due steps were not listed");
-            }
+                self.ctx.config.poll
+            });
             // What many commits make due is found by one look.
             tokio::time::sleep(GATHER).await;
             tokio::select! {
                 () = stopping.cancelled() => return,
                 () = nudged => {}
                 () = self.edges.notify.notified() => {}
-                () = tokio::time::sleep(self.ctx.config.poll) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
 
-    async fn look(&self) -> Result<(), sqlx::Error> {
+    /// Takes the turns that are due; answers when to look again, should nothing wake the worker before.
+    async fn look(&self) -> Result<Duration, sqlx::Error> {
         let news = self.edges.take();
         let kinds: Vec<String> = StepKind::ALL
             .iter()
@@ -168,6 +170,12 @@ impl Worker {
         if !news.is_empty() {
             // Should this fail, the poll of each step finds what the report said.
             due.extend(store::list_reported(&mut conn, &kinds, &news, LOOK).await?);
+        }
+        // Else the end of a turn leads to the next look.
+        let mut pause = self.ctx.config.poll;
+        if due.is_empty() {
+            let next = store::next_due_in(&mut conn, pause).await?;
+            pause = next.unwrap_or(pause);
         }
         drop(conn);
         metrics::gauge!(STEPS_DUE).set(f64::from(u32::try_from(due.len()).unwrap_or(u32::MAX)));
@@ -190,7 +198,7 @@ impl Worker {
                 }
             });
         }
-        Ok(())
+        Ok(pause)
     }
 
     /// A place for one more turn; without one, the next turn that ends makes another look.

@@ -43,6 +43,9 @@ const RESTORE: Duration = Duration::from_secs(5);
 /// How often files are looked for that no release holds any more.
 const SWEEP: Duration = Duration::from_mins(10);
 
+/// So many bytes are added before all routes are written again, however few they are.
+const LATER_BYTES: usize = 64 * 1024;
+
 /// What it works with.
 #[derive(Debug)]
 pub(crate) struct Keeper {
@@ -62,7 +65,27 @@ struct State {
     failed: HashMap<ReleaseId, Failed>,
     in_hand: HashSet<ReleaseId>,
     swept_at: Option<Instant>,
+    kept: Kept,
     staging: JoinSet<(ReleaseRef, Result<Arc<Release>, shelf::Error>)>,
+}
+
+/// What is on disk, in bytes.
+///
+/// A host is never forgotten, so there are many more than change: those that come are added, and all
+/// are written when as much was added as all of them take.
+#[derive(Debug, Default)]
+struct Kept {
+    /// When all were written last; none when nobody knows what is there.
+    whole: Option<usize>,
+    /// What was added since.
+    later: usize,
+}
+
+impl Kept {
+    fn takes_more(&self) -> bool {
+        let most = |whole: usize| whole.max(LATER_BYTES);
+        self.whole.is_some_and(|whole| self.later < most(whole))
+    }
 }
 
 #[derive(Debug)]
@@ -107,7 +130,14 @@ impl Keeper {
             tracing::error!(%error, "the routes on disk cannot be read: waiting for the orchestrator");
             pb::WatchRoutesResponse::default()
         });
-        let routes = read_all(kept.routes);
+        let later = self.disk.read_later_routes()?;
+        let later = later.iter().filter_map(|bytes| {
+            let route = pb::Route::decode(bytes.as_slice());
+            route
+                .inspect_err(|error| tracing::error!(%error, "a route on disk cannot be read"))
+                .ok()
+        });
+        let routes = newest(read_all(kept.routes.into_iter().chain(later)));
         let named: HashMap<ReleaseId, ReleaseRef> = routes
             .iter()
             .flat_map(Route::named)
@@ -128,7 +158,7 @@ impl Keeper {
         for route in routes {
             let here = route.needed(&self.edge).iter().all(|r| self.is_here(*r));
             if here {
-                self.report.hold(&route.host, route.version);
+                self.report.hold([(route.host.as_str(), route.version)]);
                 self.state.held.insert(route.host.clone(), route);
             } else {
                 self.state.waiting.insert(route.host.clone(), route);
@@ -150,7 +180,13 @@ impl Keeper {
             tokio::select! {
                 () = stopping.cancelled() => return,
                 routes = incoming.recv() => match routes {
-                    Some(routes) => self.receive(read_all(routes)),
+                    Some(routes) => {
+                        self.receive(read_all(routes));
+                        // What waits already is flushed together with it.
+                        while let Ok(more) = incoming.try_recv() {
+                            self.receive(read_all(more));
+                        }
+                    }
                     None => return,
                 },
                 Some(done) = self.state.staging.join_next() => match done {
@@ -276,10 +312,11 @@ impl Keeper {
             tracing::info!(route.host, version = ?route.version, "serving a route");
             self.state.held.insert(route.host.clone(), route.clone());
         }
-        self.persist().await;
-        for route in routes {
-            self.report.hold(&route.host, route.version);
-        }
+        self.persist(&routes).await;
+        let held = routes
+            .iter()
+            .map(|route| (route.host.as_str(), route.version));
+        self.report.hold(held);
         if self.forget_unnamed() {
             self.sweep().await;
         }
@@ -311,20 +348,41 @@ impl Keeper {
         self.table.put(changed);
     }
 
-    /// An edge that cannot write still serves what it was told: it would only start with older
-    /// routes, should the orchestrator be down as well.
-    async fn persist(&self) {
-        let routes = self.state.held.values().map(Route::write).collect();
-        let kept = pb::WatchRoutesResponse {
-            routes,
-            caught_up: false,
-        };
+    /// Keeps what came. An edge that cannot write still serves what it was told: it would only start
+    /// with older routes, should the orchestrator be down as well.
+    async fn persist(&mut self, came: &[Route]) {
         let disk = self.disk.clone();
-        let write = move || disk.write_routes(&kept.encode_to_vec());
-        match tokio::task::spawn_blocking(write).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the routes were not kept on disk"),
-            Err(error) => tracing::error!(%error, "the routes were not kept on disk"),
+        let written = if self.state.kept.takes_more() {
+            let came: Vec<_> = came
+                .iter()
+                .map(|route| route.write().encode_to_vec())
+                .collect();
+            tokio::task::spawn_blocking(move || disk.add_routes(&came)).await
+        } else {
+            let all = pb::WatchRoutesResponse {
+                routes: self.state.held.values().map(Route::write).collect(),
+                caught_up: false,
+            };
+            // Nothing is known of the disk until this is done.
+            self.state.kept = Kept::default();
+            tokio::task::spawn_blocking(move || {
+                let bytes = all.encode_to_vec();
+                disk.write_routes(&bytes).map(|()| bytes.len())
+            })
+            .await
+        };
+        let kept = &mut self.state.kept;
+        match written {
+            Ok(Ok(bytes)) if kept.whole.is_some() => kept.later += bytes,
+            Ok(Ok(bytes)) => kept.whole = Some(bytes),
+            Ok(Err(error)) => {
+                *kept = Kept::default();
+                tracing::error!(%error, "the routes were not kept on disk");
+            }
+            Err(error) => {
+                *kept = Kept::default();
+                tracing::error!(%error, "the routes were not kept on disk");
+            }
         }
     }
 
@@ -344,7 +402,19 @@ impl Keeper {
     }
 }
 
-fn read_all(routes: Vec<pb::Route>) -> Vec<Route> {
+/// The newest route of each host.
+fn newest(routes: Vec<Route>) -> Vec<Route> {
+    let mut newest: HashMap<String, Route> = HashMap::new();
+    for route in routes {
+        let known = newest.get(&route.host);
+        if known.is_none_or(|known| known.version < route.version) {
+            newest.insert(route.host.clone(), route);
+        }
+    }
+    newest.into_values().collect()
+}
+
+fn read_all(routes: impl IntoIterator<Item = pb::Route>) -> Vec<Route> {
     routes
         .into_iter()
         .filter_map(|route| match Route::read(route) {

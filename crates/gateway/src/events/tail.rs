@@ -13,6 +13,8 @@ use super::Place;
 const BUFFER: usize = 1024;
 /// Events of one request; as many as fit into one answer at their usual 2 KiB.
 const PAGE: i32 = 500;
+/// Looks are at least this far from each other: what a busy source tells meanwhile is read together.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// What a service offers about its own events.
 #[tonic::async_trait]
@@ -72,7 +74,11 @@ pub(super) enum Told {
 /// What the feed has after a place.
 pub(super) enum Next {
     /// Dense from the place on; empty when there is no more.
-    Events(Vec<Envelope>),
+    Events {
+        events: Vec<Envelope>,
+        /// There may be more. Not so when they did not fill the page.
+        more: bool,
+    },
     /// The place's epoch is over, and another one began.
     EpochOver {
         epoch: i32,
@@ -141,6 +147,10 @@ impl Tail {
                 }
                 Err(_still) => {}
             }
+            let gathering = tokio::time::sleep(GATHER);
+            if stopping.run_until_cancelled(gathering).await.is_none() {
+                return;
+            }
             tokio::select! {
                 () = stopping.cancelled() => return,
                 () = wake.notified() => {}
@@ -165,8 +175,13 @@ impl Tail {
                 return self.begin().await;
             };
             match self.next(place).await? {
-                Next::Events(events) if events.is_empty() => return Ok(()),
-                Next::Events(events) => self.tell(events),
+                Next::Events { events, .. } if events.is_empty() => return Ok(()),
+                Next::Events { events, more } => {
+                    self.tell(events);
+                    if !more {
+                        return Ok(());
+                    }
+                }
                 Next::EpochOver { epoch, whole } => {
                     let source = self.inner.source;
                     tracing::warn!(
@@ -300,7 +315,11 @@ impl Tail {
             if answer.oldest_seq > from_seq {
                 return Ok(Next::Gone);
             }
-            return Ok(Next::Events(dense(answer.events, from_seq)));
+            let more = usize::try_from(limit).is_ok_and(|limit| answer.events.len() >= limit);
+            return Ok(Next::Events {
+                events: dense(answer.events, from_seq),
+                more,
+            });
         }
         // What the owner still gives of an epoch comes before its end.
         let mut rest = answer.events;
@@ -316,7 +335,10 @@ impl Tail {
                 whole: answer.oldest_seq <= 1,
             });
         }
-        Ok(Next::Events(rest))
+        Ok(Next::Events {
+            events: rest,
+            more: true,
+        })
     }
 }
 

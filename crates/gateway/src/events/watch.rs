@@ -155,10 +155,10 @@ impl Watch {
         };
         match self.tail.next(place).await? {
             // The tail has them, so the owner gives them; not again at once, though.
-            Next::Events(events) if events.is_empty() => {
+            Next::Events { events, .. } if events.is_empty() => {
                 tokio::time::sleep(self.tail.poll()).await;
             }
-            Next::Events(events) => self.read.extend(events.into_iter().map(Arc::new)),
+            Next::Events { events, .. } => self.read.extend(events.into_iter().map(Arc::new)),
             Next::EpochOver { .. } => {
                 let next = self.tail.after_epoch(place).ok_or_else(too_old)?;
                 self.place = Some(next);

@@ -6,7 +6,7 @@ use candlefish_ids::{DeploymentId, EnvironmentId, StepId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::{deployment::plan::PLAN_VERSION, step::worker::News};
+use crate::{deployment::plan::PLAN_VERSION, edge::store::LIVE_FOR_MS, step::worker::News};
 
 /// A step that is due, and where it belongs.
 #[derive(Debug, Clone, Copy)]
@@ -60,8 +60,25 @@ pub(crate) async fn list_due(
         .collect())
 }
 
+/// How long it is until a step is due that is not yet; none when that is not `within` this time.
+pub(crate) async fn next_due_in(
+    conn: &mut PgConnection,
+    within: Duration,
+) -> Result<Option<Duration>, sqlx::Error> {
+    let left = sqlx::query_scalar!(
+        "SELECT ceil(extract(epoch FROM min(run_at) - (SELECT clock())) * 1000)::bigint FROM step
+         WHERE state IN ('ready', 'running') AND run_at > (SELECT clock())
+           AND run_at < (SELECT clock()) + $1::bigint * interval '1 millisecond'",
+        i64::try_from(within.as_millis()).unwrap_or(i64::MAX)
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(left.map(|left| Duration::from_millis(u64::try_from(left).unwrap_or(0))))
+}
+
 /// Steps that wait for edges, of the deployments that a report concerns: a report about one lane
-/// gives the others no turn.
+/// gives the others no turn. Nor does one of an edge while another still lacks what the step wrote:
+/// the turn would wait for that one, whose report comes, or for its own poll.
 pub(crate) async fn list_reported(
     conn: &mut PgConnection,
     kinds: &[String],
@@ -78,6 +95,19 @@ pub(crate) async fn list_reported(
            WHERE d.state IN ('running', 'waiting', 'cancelling')
              AND ($1 OR d.id = ANY($2) OR d.environment_id = ANY($3) OR d.release_id = ANY($4))
              AND s.kind = ANY($5) AND s.plan_version <= $6
+             AND ($1 OR NOT EXISTS (
+                 SELECT FROM edge e CROSS JOIN jsonb_to_recordset(s.detail -> 'written')
+                             AS t(host text, epoch int, version bigint)
+                 WHERE e.joined_at IS NOT NULL AND e.failing_since IS NULL
+                   AND e.heard_at > (SELECT clock()) - $8::bigint * interval '1 millisecond'
+                   -- Both by the key: for so few hosts all that an edge holds is not read.
+                   AND COALESCE((
+                       SELECT (r.epoch, r.version) < (t.epoch, t.version) FROM edge_route r
+                       WHERE r.edge_id = e.id AND r.host = t.host), true)
+                   -- One that cannot stage the release may end the wait.
+                   AND COALESCE((
+                       SELECT x.error FROM edge_release x
+                       WHERE x.edge_id = e.id AND x.release_id = d.release_id), '') = ''))
            ORDER BY s.run_at LIMIT $7"#,
         news.everything,
         &deployments,
@@ -85,7 +115,8 @@ pub(crate) async fn list_reported(
         &releases,
         kinds,
         PLAN_VERSION,
-        limit
+        limit,
+        LIVE_FOR_MS
     )
     .fetch_all(conn)
     .await?;

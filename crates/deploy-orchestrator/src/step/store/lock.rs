@@ -21,6 +21,8 @@ pub(crate) struct Found {
     pub(crate) pausing: bool,
     /// Since when its turn could have come: its time, or the end of the lease of a lost worker.
     pub(crate) due_at: Option<Moment>,
+    /// Some blocker of its deployment stands.
+    pub(crate) blocked: bool,
 }
 
 /// The one reading of a found step, for each way to find it.
@@ -31,7 +33,9 @@ macro_rules! select_found {
                       lost_leases, started_at AS "started_at: Timestamp", detail, message, state,
                       GREATEST(run_at, lease_until) AS "due_at: Timestamp",
                       EXISTS (SELECT 1 FROM stop t WHERE t.ended_at IS NULL AND t.pauses)
-                          AS "pausing!"
+                          AS "pausing!",
+                      EXISTS (SELECT 1 FROM blocker b WHERE b.deployment_id = step.deployment_id
+                              AND b.cleared_at IS NULL) AS "blocked!"
                FROM step "# + $rest,
             $($argument),+
         )
@@ -56,6 +60,7 @@ macro_rules! select_found {
                 lost: row.state == "running",
                 pausing: row.pausing,
                 due_at: row.due_at.map(read),
+                blocked: row.blocked,
                 step: step.known()?,
             })
         })
