@@ -3,11 +3,11 @@
 
 use std::{collections::BTreeMap, sync::atomic::AtomicU64};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use candlefish_devstack::Stack;
 use candlefish_proto::deploy as pb;
 use candlefish_testkit::{
-    checker::{Broken, Pushed},
+    checker::{self, Broken, Pushed},
     github::Fake,
 };
 use tokio::task::JoinSet;
@@ -70,6 +70,8 @@ pub struct Done {
     pub pushed: Vec<Pushed>,
     /// Times that a gateway did not take a delivery, because it was down or something behind it was.
     pub missed: u64,
+    /// Times that a connection broke while it wrote down a delivery.
+    pub broken_off: u64,
     /// Faults that fired, by kind.
     pub faults: BTreeMap<&'static str, u64>,
     /// What callers and witnesses saw broken while the run went on; it ends at the first of these.
@@ -77,7 +79,7 @@ pub struct Done {
 }
 
 /// Drives the lanes and throws the faults. Every accepted deployment is terminal when this answers,
-/// unless something is broken.
+/// unless something is broken. A run that does not come to its end is an error, unless it shows why.
 pub async fn run(stack: &Stack, github: &Fake, plan: Plan) -> Result<Done> {
     let mut rng = Rng::seeded(plan.seed);
     let callers = Callers::connect(stack)?;
@@ -89,11 +91,12 @@ pub async fn run(stack: &Stack, github: &Fake, plan: Plan) -> Result<Done> {
             pushes::prepare(&callers).await
         })
         .await?;
-    let url = stack.superuser_database_url();
     let mut witnesses = JoinSet::new();
     witnesses.spawn(bus);
-    let moments = over.clone();
-    witnesses.spawn(async move { witness::moments(&url, moments).await });
+    witnesses.spawn(witness::moments(
+        stack.superuser_database_url(),
+        over.clone(),
+    ));
     // Follows to the last event, which needs a platform that nobody kills any more.
     let calm = CancellationToken::new();
     let mut followed = JoinSet::new();
@@ -121,18 +124,41 @@ pub async fn run(stack: &Stack, github: &Fake, plan: Plan) -> Result<Done> {
     };
     let (done, fired) = tokio::join!(driven, faults);
     let fired = fired.context("throwing faults")?;
-    let mut done = Done {
-        faults: fired,
-        ..done?
-    };
     lanes.shutdown().await;
+    let at_rest = done.as_ref().is_ok_and(|done| done.broken.is_empty());
+    if !at_rest {
+        // What it was told adds up only when nothing more happens.
+        followed.shutdown().await;
+    }
     calm.cancel();
-    for mut set in [witnesses, followed] {
-        while let Some(broken) = set.join_next().await {
-            done.broken.extend(broken?);
+    let mut broken = seen_by([witnesses, followed]).await?;
+    let mut done = match done {
+        Ok(done) => done,
+        Err(error) => show_why(stack, error, &mut broken).await?,
+    };
+    done.faults = fired;
+    done.broken.extend(broken);
+    Ok(done)
+}
+
+/// What these saw broken, when all of them are done.
+async fn seen_by(sets: [JoinSet<Broken>; 2]) -> Result<Broken> {
+    let mut broken = Broken::new();
+    for mut set in sets {
+        while let Some(seen) = set.join_next().await {
+            broken.extend(seen?);
         }
     }
-    Ok(done)
+    Ok(broken)
+}
+
+/// A run that did not come to its end shows why, or it proves nothing.
+async fn show_why(stack: &Stack, error: Error, broken: &mut Broken) -> Result<Done> {
+    broken.extend(checker::so_far(&stack.superuser_database_url()).await);
+    if broken.is_empty() {
+        return Err(error);
+    }
+    Ok(Done::default())
 }
 
 /// The first thing that a witness saw broken; waits for ever when there is none.
@@ -178,6 +204,7 @@ fn pushers(
                 callers: callers.clone(),
                 http: pushes::client()?,
                 gateways: stack.gateway_urls(),
+                database: stack.superuser_database_url(),
                 secret: stack.github_webhook_secret().to_owned(),
                 github: github.clone(),
                 lane,
@@ -199,6 +226,7 @@ async fn drive(callers: &Callers, lanes: &mut JoinSet<Result<Done>>) -> Result<D
             done.accepted.extend(lane.accepted);
             done.planned.extend(lane.planned);
             done.missed += lane.missed;
+            done.broken_off += lane.broken_off;
             done.marks.extend(lane.marks);
             done.pushed.extend(lane.pushed);
             for (fate, count) in lane.fates {

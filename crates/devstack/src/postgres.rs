@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncWriteExt;
 
 use crate::install::is_root;
@@ -170,6 +170,42 @@ impl Postgres {
 
     pub const fn process(&self) -> &Arc<Process> {
         &self.process
+    }
+
+    /// Holds back the process that writes the log by and by. What commits wait for they write
+    /// themselves; what they do not wait for stays where [`Self::cut_power`] loses it.
+    pub fn hold_back(&self) -> Result<()> {
+        for part in self.parts()? {
+            let title = format!("/proc/{}/cmdline", part.as_raw_nonzero());
+            if fs::read_to_string(title).is_ok_and(|title| title.contains("walwriter")) {
+                kill_process(part, Signal::STOP).context("freezing Postgres's log writer")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills all of it at once, as a power cut does: nobody writes a last word. [`Self::restart`]
+    /// finds what was on the disk.
+    pub fn cut_power(&self) -> Result<()> {
+        // It makes no more of them.
+        self.process.freeze()?;
+        let parts = self.parts()?;
+        self.process.kill()?;
+        for part in parts {
+            // Gone by itself is as good.
+            let _gone = kill_process(part, Signal::KILL);
+        }
+        Ok(())
+    }
+
+    /// The processes that it has made.
+    fn parts(&self) -> Result<Vec<Pid>> {
+        let first = self.process.pid().context("it was never started")?;
+        let listed = fs::read_to_string(format!("/proc/{first}/task/{first}/children"))
+            .context("listing Postgres's processes")?;
+        let numbers = listed.split_whitespace().map(str::parse::<i32>);
+        let numbers: Result<Vec<i32>, _> = numbers.collect();
+        Ok(numbers?.into_iter().filter_map(Pid::from_raw).collect())
     }
 
     /// Ends it at once, together with its backends, which a `kill -9` of the first process would

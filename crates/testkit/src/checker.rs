@@ -1,7 +1,8 @@
 //! The independent checker: reads the databases and the edges, never the services, and says which
 //! invariants of `docs/ARCHITECTURE.md` were broken, in words.
 //!
-//! [`database`], [`edges()`] and [`told()`] judge a run that is over; [`moment()`] judges one that goes on.
+//! [`database`], [`edges()`] and [`told()`] judge a run that is over; [`moment()`] judges one that goes on,
+//! and [`so_far`] one that broke off.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,8 +19,8 @@ mod told;
 
 pub use edges::{Edge, edges};
 pub use moment::moment;
-pub use pushes::{Pushed, pushes, shown};
-pub use told::{Told, is_committed, told};
+pub use pushes::{Pushed, SHOWN, pushes, shown};
+pub use told::{Told, is_committed, is_kept, told};
 
 /// What is wrong, in words, by the claim that does not hold; empty when all holds.
 pub type Broken = BTreeMap<String, Vec<String>>;
@@ -43,6 +44,15 @@ pub async fn database(url: &str) -> Broken {
         broken.entry(claim.to_owned()).or_default().push(words);
     }
     broken
+}
+
+/// What may not be at any moment, of all that [`database`] asks: of a run that did not come to its end.
+///
+/// # Panics
+///
+/// When the database does not answer.
+pub async fn so_far(url: &str) -> Broken {
+    questions::ask_always(&mut connect(url).await).await
 }
 
 /// Compares what was accepted with what is there, both ways.

@@ -34,6 +34,9 @@ pub(super) struct Callers {
     turn: Arc<AtomicU64>,
 }
 
+/// However often and wherever a call is made with one key.
+pub(super) const ONE_ACT: &str = "one key is one act";
+
 /// The platform broke a promise, as a caller sees it.
 #[derive(Debug)]
 pub(super) struct Violation {
@@ -193,7 +196,7 @@ impl Callers {
             && one.id != other.id
         {
             let violation = Violation {
-                claim: "one key is one act",
+                claim: ONE_ACT,
                 words: format!("{} made {} and {}", wish.key, one.id, other.id),
             };
             return Err(violation.into());

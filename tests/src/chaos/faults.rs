@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use candlefish_devstack::{Process, Service, Stack, wait_until};
-use sqlx::PgPool;
+use futures_util::StreamExt;
+use sqlx::{PgPool, Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -14,16 +15,27 @@ use crate::rng::Rng;
 /// For each thing that a freeze waits for. One that does not come in time makes the fault smaller, not
 /// the run wrong.
 const WITHIN: Duration = Duration::from_secs(3);
+/// Who fetches from an edge that just stopped is seen at once, or is done.
+const SEEN_WITHIN: Duration = Duration::from_millis(300);
+/// What is claimed at one look is often done at the next.
+const TRIES: usize = 5;
+/// Long enough for a few pages, and shorter than a lease by more than a heartbeat.
+const LATE_FOR: Duration = Duration::from_millis(300);
+/// Events that are told while nothing is written but what is waited for.
+const TOLD_BEFORE_THE_CUT: usize = 5;
+
 /// Kills one process at a time until the lanes are done or the plan is: the next one when its
-/// successor is ready, and after 2 s at the latest. Half-way the streams go, later Postgres. Every
-/// fourth time nobody dies: an edge stops answering, so that workers hold on to what they claimed,
-/// and then an orchestrator is frozen for longer than its leases last.
+/// successor is ready, and after 2 s at the latest. Orchestrators are killed with work in their hands.
+/// Half-way the streams go, later Postgres loses its power. Every fourth time nobody dies: an edge
+/// stops answering, so that workers hold on to what they claimed, and then an orchestrator is frozen
+/// for longer than its leases last.
 pub(super) async fn throw(
     stack: &Stack,
     plan: Plan,
     mut rng: Rng,
     over: CancellationToken,
 ) -> Result<BTreeMap<&'static str, u64>> {
+    let database = PgPool::connect(&stack.superuser_database_url()).await?;
     let mut fired: BTreeMap<&'static str, u64> = BTreeMap::new();
     for turn in 0..plan.faults {
         if over.is_cancelled() {
@@ -35,8 +47,7 @@ pub(super) async fn throw(
             *fired.entry("streams deleted").or_default() += 1;
         }
         if turn == plan.faults * 2 / 3 {
-            stack.postgres().process().kill()?;
-            stack.postgres().restart().await?;
+            cut_power(stack).await?;
             *fired.entry("postgres").or_default() += 1;
         }
         let (name, service) = match turn % 4 {
@@ -46,13 +57,15 @@ pub(super) async fn throw(
             _ => ("frozen", Service::Orchestrator),
         };
         if name == "frozen" {
-            if freeze(stack, &mut rng).await? {
+            if freeze(stack, &database).await? {
                 *fired.entry(name).or_default() += 1;
             }
             continue;
         }
-        let victim = one_of(stack, service, &mut rng)?;
-        victim.kill()?;
+        let victim = match service {
+            Service::Orchestrator => kill_at_work(stack, &database, &mut rng).await?,
+            Service::Gateway | Service::Edge => killed(one_of(stack, service, &mut rng)?)?,
+        };
         victim.start()?;
         let wait = tokio::time::timeout(Duration::from_secs(2), stack.ready(victim.name()));
         // Not ready within 2 s: then the next one goes all the same.
@@ -62,60 +75,159 @@ pub(super) async fn throw(
     Ok(fired)
 }
 
+fn killed(victim: Arc<Process>) -> Result<Arc<Process>> {
+    victim.kill()?;
+    Ok(victim)
+}
+
+/// Cuts Postgres's power just after something was told: whatever others were told must be on the disk.
+/// By itself Postgres writes what nobody waits for a moment later, and a kill would find it there.
+async fn cut_power(stack: &Stack) -> Result<()> {
+    let client = async_nats::connect(stack.nats().url()).await?;
+    let mut told = client.subscribe("deploy.>").await?;
+    client.flush().await?;
+    stack.postgres().hold_back()?;
+    let some = async {
+        for _event in 0..TOLD_BEFORE_THE_CUT {
+            told.next().await;
+        }
+    };
+    // Nothing more is told: then it goes all the same.
+    let _told = tokio::time::timeout(WITHIN, some).await;
+    stack.postgres().cut_power()?;
+    stack.postgres().restart().await
+}
+
+/// Kills an orchestrator with the work that it claimed, or any when nobody claimed anything.
+async fn kill_at_work(stack: &Stack, database: &PgPool, rng: &mut Rng) -> Result<Arc<Process>> {
+    // Drawn whether or not it is needed, so that a seed means the same run.
+    let other = one_of(stack, Service::Orchestrator, rng)?;
+    let Some(Stuck { edge, holder, .. }) = stuck(stack, database).await? else {
+        return killed(other);
+    };
+    holder.kill()?;
+    edge.thaw()?;
+    Ok(holder)
+}
+
 /// Freezes an orchestrator with the work that it claimed, until others took that over and did it; then
 /// it comes back late. False when nobody claimed anything. An edge that does not answer keeps the work
 /// from being done before.
-async fn freeze(stack: &Stack, rng: &mut Rng) -> Result<bool> {
-    let database = PgPool::connect(&stack.superuser_database_url()).await?;
-    let edge = one_of(stack, Service::Edge, rng)?;
-    edge.freeze()?;
-    let claimed = wait_until(WITHIN, "a claim", || claimed(stack, &database)).await;
-    let Ok((victim, held)) = claimed else {
-        edge.thaw()?;
+async fn freeze(stack: &Stack, database: &PgPool) -> Result<bool> {
+    let Some(Stuck { edge, holder, held }) = stuck(stack, database).await? else {
         return Ok(false);
     };
-    victim.freeze()?;
     let _taken_over = wait_until(WITHIN, "others to take it over", || async {
-        let now = claims(&database).await?;
+        let now = claims(database).await?;
         let left = held.iter().filter(|claim| now.contains(claim)).count();
         none_of(left, "claims")
     })
     .await;
     edge.thaw()?;
     let _done = wait_until(WITHIN, "others to do it", || async {
-        let now = claims(&database).await?;
+        let now = claims(database).await?;
         let step = |claim: &&Held| now.iter().any(|one| one.step == claim.step);
         none_of(held.iter().filter(step).count(), "steps")
     })
     .await;
-    victim.thaw()?;
+    let kept_waiting = keep_waiting(database).await;
+    holder.thaw()?;
+    if let Ok(tx) = kept_waiting {
+        // An outcome that is refused leaves no trace: there is nothing to wait for but time.
+        tokio::time::sleep(LATE_FOR).await;
+        tx.rollback().await?;
+    }
     Ok(true)
+}
+
+/// Keeps every question about leases waiting as long as the answer is held: who comes back late finds
+/// out by what it writes that its claim is another's, and not by asking.
+async fn keep_waiting(database: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let mut tx = database.begin().await?;
+    // Who waits for whom is not known here; nobody waits longer for us.
+    sqlx::query("SET LOCAL lock_timeout = '200ms'")
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query("LOCK TABLE deploy.step IN SHARE MODE")
+        .execute(&mut *tx)
+        .await?;
+    Ok(tx)
+}
+
+/// An edge that does not answer, and a frozen orchestrator with the work that it holds on to for that.
+struct Stuck {
+    edge: Arc<Process>,
+    holder: Arc<Process>,
+    held: Vec<Held>,
+}
+
+/// Freezes an edge while a candidate is fetched, and then who fetches it. None when nobody does.
+async fn stuck(stack: &Stack, database: &PgPool) -> Result<Option<Stuck>> {
+    let edges = stack.processes(Service::Edge);
+    // The last that is asked for pages goes first: who is at another one comes to it.
+    for edge in edges.iter().rev().cycle().take(TRIES) {
+        let begun = wait_until(WITHIN, "a candidate", || async {
+            let claims = claims(database).await?;
+            if claims.iter().any(Held::is_of_candidate) {
+                Ok(())
+            } else {
+                Err("nobody fetches one".to_owned())
+            }
+        });
+        if begun.await.is_err() {
+            return Ok(None);
+        }
+        edge.freeze()?;
+        if let Ok(holder) = wait_until(SEEN_WITHIN, "a claim", || holder(stack, database)).await {
+            holder.freeze()?;
+            let held = claims(database).await.unwrap_or_default();
+            let held: Vec<Held> = held.into_iter().filter(|one| one.is_of(&holder)).collect();
+            if !held.is_empty() {
+                let edge = Arc::clone(edge);
+                return Ok(Some(Stuck { edge, holder, held }));
+            }
+            holder.thaw()?;
+        }
+        edge.thaw()?;
+    }
+    Ok(None)
 }
 
 /// A step in the hands of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 struct Held {
     step: Uuid,
+    kind: String,
     owner: String,
     claim: i64,
 }
 
-/// The first orchestrator that holds work, and all that it holds.
-async fn claimed(stack: &Stack, database: &PgPool) -> Result<(Arc<Process>, Vec<Held>), String> {
-    let claims = claims(database).await?;
-    for process in stack.processes(Service::Orchestrator) {
-        let Some(pid) = process.pid() else { continue };
-        let its = |claim: &&Held| claim.owner.contains(&format!("-{pid}-"));
-        let held: Vec<Held> = claims.iter().filter(its).cloned().collect();
-        if !held.is_empty() {
-            return Ok((Arc::clone(&process), held));
-        }
+impl Held {
+    /// Its deployment has the longest way to go yet: what comes late meets one that still acts.
+    fn is_of_candidate(&self) -> bool {
+        self.kind == "verify_candidate"
     }
-    Err("nobody holds anything".to_owned())
+
+    fn is_of(&self, process: &Process) -> bool {
+        let number = process.pid();
+        number.is_some_and(|pid| self.owner.contains(&format!("-{pid}-")))
+    }
+}
+
+/// An orchestrator that holds work; one that holds a candidate's, if there is one.
+async fn holder(stack: &Stack, database: &PgPool) -> Result<Arc<Process>, String> {
+    let claims = claims(database).await?;
+    let processes = stack.processes(Service::Orchestrator);
+    let candidates = claims.iter().filter(|claim| claim.is_of_candidate());
+    candidates
+        .chain(&claims)
+        .find_map(|claim| processes.iter().find(|process| claim.is_of(process)))
+        .map(Arc::clone)
+        .ok_or_else(|| "nobody holds anything".to_owned())
 }
 
 async fn claims(database: &PgPool) -> Result<Vec<Held>, String> {
-    let rows = "SELECT id AS step, owner, claim FROM deploy.step WHERE state = 'running'";
+    let rows = "SELECT id AS step, kind, owner, claim FROM deploy.step WHERE state = 'running'";
     let rows = sqlx::query_as(rows).fetch_all(database).await;
     rows.map_err(|error| error.to_string())
 }

@@ -1,5 +1,5 @@
 //! Lanes that nobody deploys to but webhooks: pushes are delivered twice, late and out of order, while
-//! gateways are killed, and GitHub does what it is asked and loses the answer.
+//! gateways are killed, or never, and GitHub does what it is asked and loses the answer.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -13,7 +13,11 @@ use candlefish_testkit::{
     checker::Pushed,
     github::{self, Example, Fake, Fault, Push},
 };
-use tokio::{net::TcpStream, time::Instant};
+use sqlx::{PgPool, Postgres, Transaction};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout},
+};
 
 use super::{
     Done,
@@ -37,12 +41,21 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(90);
 const DOWN_WITHIN: Duration = Duration::from_secs(30);
 /// A push that is not decided within this time is lost.
 const DECIDED_WITHIN: Duration = Duration::from_secs(90);
+/// A delivery is written down soon after it was taken, if nothing that brings it was just killed.
+const NOTED_WITHIN: Duration = Duration::from_secs(2);
+/// Lanes on which a connection breaks once while it writes down a delivery.
+const BREAKING: u64 = super::PUSHED_LANES / 2;
+const LOST: &str = "no push is lost";
+
+/// Its id, and what it says.
+type Delivery = (String, Example);
 
 /// Who pushes to one lane.
 pub(super) struct Pusher {
     pub(super) callers: Callers,
     pub(super) http: reqwest::Client,
     pub(super) gateways: Vec<String>,
+    pub(super) database: String,
     pub(super) secret: String,
     pub(super) github: Fake,
     pub(super) lane: u64,
@@ -117,7 +130,7 @@ fn branch_of(lane: u64) -> String {
 impl Pusher {
     pub(super) async fn drive(mut self) -> Result<Done> {
         let commits = Commit::chain(self.seed, self.count);
-        let mut late: Vec<(String, Example)> = Vec::new();
+        let mut late: Vec<Delivery> = Vec::new();
         for (place, commit) in commits.iter().enumerate() {
             let mark = format!("{}-{place}", branch_of(self.lane));
             let content = Content::site(&mark);
@@ -128,29 +141,7 @@ impl Pusher {
             if is_uploaded && uploads_first {
                 self.upload(&content, commit).await?;
             }
-            let delivery = self.delivery(place, commit);
-            match self.rng.below(4) {
-                _ if place == 0 => {
-                    self.put_first_one_that_is_down().await;
-                    self.send(&delivery).await?;
-                }
-                // As somebody who gave up waiting too soon sends it, to two gateways at once.
-                0 => {
-                    let (one, other) = tokio::join!(self.send(&delivery), self.send(&delivery));
-                    one.and(other)?;
-                }
-                // Overtaken by the next one.
-                1 => late.push(delivery),
-                2 => {
-                    self.send(&delivery).await?;
-                    for delivery in late.drain(..) {
-                        self.send(&delivery).await?;
-                    }
-                    // And long after it was taken.
-                    self.send(&delivery).await?;
-                }
-                _ => self.send(&delivery).await?,
-            }
+            self.tell(place, commit, &mut late).await?;
             if is_uploaded && !uploads_first {
                 self.upload(&content, commit).await?;
             }
@@ -169,6 +160,52 @@ impl Pusher {
         self.done.accepted.dedup();
         self.done.missed = self.missed.into_inner();
         Ok(self.done)
+    }
+
+    /// Delivers a push: at once or later, once or more often, or not.
+    async fn tell(
+        &mut self,
+        place: usize,
+        commit: &Commit,
+        late: &mut Vec<Delivery>,
+    ) -> Result<()> {
+        let delivery = self.delivery(place, commit);
+        if place == 0 {
+            self.put_first_one_that_is_down().await;
+            return self.bring(&delivery).await;
+        }
+        if self.is_untold(place) {
+            return Ok(());
+        }
+        if self.lane < BREAKING && self.done.broken_off == 0 {
+            return self.break_off(&delivery).await;
+        }
+        match self.rng.below(4) {
+            // As somebody who gave up waiting too soon sends it, to two gateways at once.
+            0 => {
+                let (one, other) = tokio::join!(self.send(&delivery), self.send(&delivery));
+                one.and(other)?;
+            }
+            // Overtaken by the next one.
+            1 => late.push(delivery),
+            2 => {
+                self.send(&delivery).await?;
+                for delivery in late.drain(..) {
+                    self.send(&delivery).await?;
+                }
+                // And long after it was taken, also by somebody who has a name of his own for it.
+                self.send(&delivery).await?;
+                let (guid, example) = delivery;
+                self.send(&(format!("again-{guid}"), example)).await?;
+            }
+            _ => self.send(&delivery).await?,
+        }
+        Ok(())
+    }
+
+    /// The last push to each of these lanes nobody is told of: only where the branch is shows it.
+    fn is_untold(&self, place: usize) -> bool {
+        self.lane >= BREAKING && place > 0 && place + 1 == usize::try_from(self.count).unwrap()
     }
 
     /// GitHub has the commit, and the branch is there.
@@ -202,7 +239,7 @@ impl Pusher {
         self.github.fails(operation, Fault::AnswerLost);
     }
 
-    fn delivery(&mut self, place: usize, commit: &Commit) -> (String, Example) {
+    fn delivery(&mut self, place: usize, commit: &Commit) -> Delivery {
         let branch = branch_of(self.lane);
         let before = commit.ancestors.first().map_or(NONE, String::as_str);
         let push = Push {
@@ -215,7 +252,7 @@ impl Pusher {
         };
         let guid = format!("guid-{}", commit.id);
         self.done.pushed.push(Pushed {
-            delivery: guid.clone(),
+            delivery: (!self.is_untold(place)).then(|| guid.clone()),
             commit: commit.id.clone(),
             place: format!("{}/{branch}", site_of(self.lane)),
         });
@@ -242,27 +279,78 @@ impl Pusher {
         }
     }
 
+    /// Brings a delivery as GitHub does: once, and when that failed not again until it is asked to.
+    async fn bring(&self, delivery: &Delivery) -> Result<()> {
+        let (guid, _) = delivery;
+        let gateway = self.gateways.first().context("a gateway")?;
+        let Some(said) = self.try_at(gateway, delivery).await? else {
+            return Ok(());
+        };
+        self.github.delivered(REPOSITORY, guid, 502);
+        let asked = wait_until(TAKEN_WITHIN, "GitHub is asked for it", || async {
+            if self.github.redelivered(REPOSITORY).contains(guid) {
+                Ok(())
+            } else {
+                Err(String::new())
+            }
+        });
+        if asked.await.is_err() {
+            let violation = Violation {
+                claim: LOST,
+                words: format!("{guid} was not taken ({said}), and not asked for once more"),
+            };
+            return Err(violation.into());
+        }
+        self.send(delivery).await
+    }
+
     /// Sends a delivery until a gateway has taken it, as GitHub does when it is asked to.
-    async fn send(&self, (guid, example): &(String, Example)) -> Result<()> {
+    async fn send(&self, delivery: &Delivery) -> Result<()> {
         let begun = Instant::now();
         for gateway in self.gateways.iter().cycle() {
-            let hook = format!("{gateway}/v1/webhooks/github");
-            let request = example.request(&self.http, &hook, guid, &self.secret);
-            let said = match request.send().await {
-                Ok(answer) if answer.status() == 202 => return Ok(()),
-                Ok(answer) if answer.status().is_client_error() => {
-                    bail!("{guid} is refused: {}", answer.status());
-                }
-                Ok(answer) => answer.status().to_string(),
-                Err(error) => error.to_string(),
+            let Some(said) = self.try_at(gateway, delivery).await? else {
+                return Ok(());
             };
-            self.missed.fetch_add(1, Ordering::Relaxed);
             if begun.elapsed() > TAKEN_WITHIN {
+                let (guid, _) = delivery;
                 bail!("{guid} was not taken within {TAKEN_WITHIN:?}: {said}");
             }
             pause().await;
         }
         bail!("there is no gateway")
+    }
+
+    /// Answers what kept a gateway from taking a delivery; none when it has.
+    async fn try_at(&self, gateway: &str, (guid, example): &Delivery) -> Result<Option<String>> {
+        let hook = format!("{gateway}/v1/webhooks/github");
+        let request = example.request(&self.http, &hook, guid, &self.secret);
+        let said = match request.send().await {
+            Ok(answer) if answer.status() == 202 => return Ok(None),
+            Ok(answer) if answer.status().is_client_error() => {
+                bail!("{guid} is refused: {}", answer.status());
+            }
+            Ok(answer) => answer.status().to_string(),
+            Err(error) => error.to_string(),
+        };
+        self.missed.fetch_add(1, Ordering::Relaxed);
+        Ok(Some(said))
+    }
+
+    /// Sends a delivery, and breaks the connection over which an orchestrator writes it down.
+    async fn break_off(&mut self, delivery: &Delivery) -> Result<()> {
+        let database = PgPool::connect_lazy(&self.database)?;
+        if let Ok(mut kept) = keep_waiting(&database).await {
+            let sent = timeout(NOTED_WITHIN, self.send(delivery)).await;
+            if sent.is_ok() {
+                self.done.broken_off += u64::from(breaks(&database, &mut kept).await);
+            }
+            // Gone by itself is as good.
+            let _free = kept.rollback().await;
+            if let Ok(sent) = sent {
+                return sent;
+            }
+        }
+        self.send(delivery).await
     }
 
     /// As CI does, which asks for no deployment: there is one.
@@ -286,7 +374,7 @@ impl Pusher {
             }
             if begun.elapsed() > DECIDED_WITHIN {
                 let violation = Violation {
-                    claim: "no push is lost",
+                    claim: LOST,
                     words: format!("{} was not decided within {DECIDED_WITHIN:?}", commit.id),
                 };
                 return Err(violation.into());
@@ -303,4 +391,33 @@ impl Pusher {
         self.done.accepted.push(id);
         Ok(())
     }
+}
+
+/// Nobody writes down a delivery as long as the answer is held.
+async fn keep_waiting(database: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    let mut tx = database.begin().await?;
+    sqlx::query("LOCK TABLE deploy.delivery IN SHARE MODE")
+        .execute(&mut *tx)
+        .await?;
+    Ok(tx)
+}
+
+/// Breaks the connection of who waits to write down a delivery; false when nobody did in time.
+async fn breaks(database: &PgPool, kept: &mut Transaction<'static, Postgres>) -> bool {
+    let ours = sqlx::query_scalar::<_, i32>("SELECT pg_backend_pid()");
+    let Ok(ours) = ours.fetch_one(&mut **kept).await else {
+        return false;
+    };
+    let broken = wait_until(NOTED_WITHIN, "somebody writes it down", || async {
+        // By another connection: what one sees of others stays the same until its transaction ends.
+        let broken = sqlx::query_scalar::<_, bool>(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE $1 = ANY (pg_blocking_pids(pid)) AND query LIKE 'INSERT INTO delivery%' LIMIT 1",
+        );
+        match broken.bind(ours).fetch_optional(database).await {
+            Ok(Some(true)) => Ok(()),
+            _ => Err("nobody waits".to_owned()),
+        }
+    });
+    broken.await.is_ok()
 }

@@ -9,25 +9,38 @@ use candlefish_proto::event::{Envelope, WatchEventsRequest, WatchEventsResponse}
 use candlefish_testkit::checker::{self, Broken, Told};
 use futures_util::StreamExt;
 use prost::Message;
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, Row};
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
-use super::callers::{Callers, pause};
+use super::{
+    callers::{Callers, ONE_ACT, pause},
+    lane::SITE,
+};
 
 /// For how long something due, or given up by who died, may stay so while everything is killed in
 /// turn. One lease would be the promise to a platform whose processes run.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// A database that is coming back answers within this time.
+const ASKED_WITHIN: Duration = Duration::from_mins(1);
 /// The last events are told within this time.
 const TOLD_WITHIN: Duration = Duration::from_secs(10);
 
+/// What callers asked for has a release of its own each time, whoever asks however often; a rollback
+/// is another kind.
+const TWICE: &str = "
+    SELECT format('%s has %s deployments of %s', e.slug, count(*), d.release_id)
+    FROM deploy.deployment d JOIN deploy.environment e ON e.id = d.environment_id
+    JOIN deploy.site s ON s.id = d.site_id
+    WHERE s.slug = $1 AND d.kind = 'standard'
+    GROUP BY e.slug, d.release_id HAVING count(*) > 1";
+
 /// Looks from moment to moment until the run is over or something is broken.
-pub(super) async fn moments(url: &str, over: CancellationToken) -> Broken {
+pub(super) async fn moments(url: String, over: CancellationToken) -> Broken {
     let mut connection = None;
     loop {
-        let look =
-            async |connection: &mut PgConnection| checker::moment(connection, PATIENCE).await;
-        if let Some(broken) = with_database(url, &mut connection, look).await
+        let look = async |connection: &mut PgConnection| moment(connection).await;
+        if let Some(broken) = with_database(&url, &mut connection, look).await
             && !broken.is_empty()
         {
             return broken;
@@ -36,6 +49,16 @@ pub(super) async fn moments(url: &str, over: CancellationToken) -> Broken {
             return Broken::new();
         }
     }
+}
+
+async fn moment(connection: &mut PgConnection) -> Result<Broken, sqlx::Error> {
+    let mut broken = checker::moment(connection, PATIENCE).await?;
+    let twice = sqlx::query(TWICE).bind(SITE).fetch_all(connection).await?;
+    if !twice.is_empty() {
+        let words = twice.iter().map(|row| row.get(0)).collect();
+        broken.insert(ONE_ACT.to_owned(), words);
+    }
+    Ok(broken)
 }
 
 /// Asks the database, and opens a new connection for the next time when it does not answer.
@@ -54,7 +77,8 @@ async fn with_database<T>(
     answer.ok()
 }
 
-/// Listens to the bus: what it carries must be in the database already.
+/// Listens to the bus: what it carries must be in the database already, and stay there whatever
+/// happens to the database.
 pub(super) async fn bus(
     stack: &Stack,
     over: CancellationToken,
@@ -70,30 +94,58 @@ pub(super) async fn bus(
         // Held: a client that is dropped unsubscribes.
         let _client = client;
         let mut connection = None;
+        let mut heard = Vec::new();
         while let Some(Some(message)) = over.run_until_cancelled(messages.next()).await {
             let Ok(event) = Envelope::decode(message.payload.as_ref()) else {
                 continue;
             };
-            if let Err((claim, words)) = judge(&url, &mut connection, &event).await {
-                return Broken::from([(claim.to_owned(), vec![words])]);
+            if let Err(fault) = judge(&url, &mut connection, &heard, Some(&event)).await {
+                return broken(fault);
             }
+            heard.push(Told::from(&event));
         }
-        Broken::new()
+        // Once more at all of it.
+        connection = None;
+        let end = judge(&url, &mut connection, &heard, None);
+        match tokio::time::timeout(ASKED_WITHIN, end).await {
+            Ok(Err(fault)) => broken(fault),
+            // A database that does not come back breaks the run anyway.
+            Ok(Ok(())) | Err(_) => Broken::new(),
+        }
     })
 }
 
+fn broken((claim, words): checker::Fault) -> Broken {
+    Broken::from([(claim.to_owned(), vec![words])])
+}
+
+/// Looks at an event that was just heard, and by a new connection first at all that was heard before:
+/// the database was gone.
 async fn judge(
     url: &str,
     connection: &mut Option<PgConnection>,
-    event: &Envelope,
+    heard: &[Told],
+    event: Option<&Envelope>,
 ) -> Result<(), checker::Fault> {
     loop {
-        let ask =
-            async |connection: &mut PgConnection| checker::is_committed(connection, event).await;
+        let before = if connection.is_none() { heard } else { &[] };
+        let ask = async |connection: &mut PgConnection| look(connection, before, event).await;
         match with_database(url, connection, ask).await {
             Some(verdict) => return verdict,
             None => pause().await,
         }
+    }
+}
+
+async fn look(
+    connection: &mut PgConnection,
+    before: &[Told],
+    event: Option<&Envelope>,
+) -> Result<Result<(), checker::Fault>, sqlx::Error> {
+    let kept = checker::is_kept(connection, before).await?;
+    match event {
+        Some(event) if kept.is_ok() => checker::is_committed(connection, event).await,
+        _ => Ok(kept),
     }
 }
 

@@ -28,8 +28,12 @@ const RECEIVED_AT: &str = "/v1/webhooks/github";
 const KEPT: Duration = Duration::from_hours(72);
 /// At least so much of what the last sweep looked at is looked at again.
 const OVERLAP: Duration = Duration::from_hours(2);
-/// As long as a sweep may take, should its process be lost.
-const LEASE: Duration = Duration::from_mins(5);
+/// Should its process be lost, a sweep is another's after so many pauses between sweeps.
+const LEASE_IN_PAUSES: u32 = 5;
+/// Not sooner: what takes longer is swept by two, which changes nothing twice.
+const LEAST_LEASE: Duration = Duration::from_secs(10);
+/// Not later: no sweep takes longer.
+const LONGEST_LEASE: Duration = Duration::from_mins(5);
 
 /// A repository to sweep.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,9 +103,11 @@ async fn look(ctx: &Ctx, github: &GitHub, stopping: &CancellationToken) -> Resul
         store::note_app(&mut conn).await?;
     }
     drop(conn);
+    let lease = github.settings().sweep * LEASE_IN_PAUSES;
+    let lease = lease.clamp(LEAST_LEASE, LONGEST_LEASE);
     while !stopping.is_cancelled() {
         let mut conn = ctx.pool.acquire().await?;
-        let Some(due) = store::claim_repository(&mut conn, LEASE).await? else {
+        let Some(due) = store::claim_repository(&mut conn, lease).await? else {
             return Ok(());
         };
         drop(conn);

@@ -11,22 +11,46 @@ use crate::github::Fake;
 /// A push that a delivery told of, however often and whenever.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pushed {
-    /// The sender's id of the delivery.
-    pub delivery: String,
+    /// The sender's id of the delivery; none when nobody was told.
+    pub delivery: Option<String>,
     pub commit: String,
     /// The environment that follows the branch: `docs/production`.
     pub place: String,
 }
 
-/// A delivery and each environment of its repository, with how many triggers it has there.
-const TRIGGERS: &str = "
-    SELECT d.source_id, format('%s/%s', s.slug, e.slug), count(t.id),
-           count(t.id) FILTER (WHERE t.outcome <> '')
-    FROM gateway.delivery d CROSS JOIN deploy.site s
-    JOIN deploy.environment e ON e.site_id = s.id AND e.push_branch <> ''
-    LEFT JOIN deploy.trigger t ON t.delivery_id = d.id AND t.environment_id = e.id
-    WHERE lower(s.repository) = lower($1)
-    GROUP BY 1, 2 HAVING count(t.id) <> 1 OR count(t.id) FILTER (WHERE t.outcome <> '') <> 1";
+const KEPT_ONCE: &str = "a delivery that was taken is kept once";
+
+/// What may not be found of a repository's deliveries: the claim, and what answers the words of each
+/// violation.
+const QUESTIONS: [(&str, &str); 3] = [
+    (
+        "a delivery has one trigger for each environment",
+        "SELECT format('%s has %s for %s/%s', d.source_id, count(t.id), s.slug, e.slug)
+         FROM gateway.delivery d CROSS JOIN deploy.site s
+         JOIN deploy.environment e ON e.site_id = s.id AND e.push_branch <> ''
+         LEFT JOIN deploy.trigger t ON t.delivery_id = d.id AND t.environment_id = e.id
+         WHERE lower(s.repository) = lower($1) GROUP BY d.source_id, s.slug, e.slug
+         HAVING count(t.id) <> 1 OR count(t.id) FILTER (WHERE t.outcome <> '') <> 1",
+    ),
+    (
+        // What is known as another's is no decision, and what the sweep found was told by nobody.
+        "a push is decided once",
+        "SELECT format('%s has %s triggers on %s/%s', t.commit, count(*), s.slug, e.slug)
+         FROM deploy.trigger t JOIN deploy.environment e ON e.id = t.environment_id
+         JOIN deploy.site s ON s.id = e.site_id
+         WHERE lower(s.repository) = lower($1) AND t.event = 'push' AND t.reason <> 'duplicate'
+         GROUP BY s.slug, e.slug, t.branch, t.before_commit, t.commit, t.pushed_at
+         HAVING count(*) > 1",
+    ),
+    (
+        KEPT_ONCE,
+        "SELECT format('the same body is there as %s', string_agg(d.source_id, ', '))
+         FROM gateway.delivery d WHERE EXISTS (
+             SELECT FROM deploy.trigger t
+             WHERE t.delivery_id = d.id AND lower(t.repository) = lower($1))
+         GROUP BY d.source, d.body_hash HAVING count(*) > 1",
+    ),
+];
 
 /// A commit where it was pushed to: how many of its triggers made or found a deployment that is over,
 /// or say that something newer was there.
@@ -49,29 +73,22 @@ pub async fn pushes(url: &str, repository: &str, pushed: &[Pushed]) -> Broken {
     let mut fault = |claim: &str, words: String| {
         broken.entry(claim.to_owned()).or_default().push(words);
     };
-    let rows = sqlx::query(TRIGGERS).bind(repository);
-    let rows = rows.fetch_all(&mut connection).await;
-    for row in rows.expect("the triggers are read") {
-        let (delivery, place): (String, String) = (row.get(0), row.get(1));
-        let count: i64 = row.get(2);
-        fault(
-            "a delivery has one trigger for each environment",
-            format!("{delivery} has {count} for {place}"),
-        );
+    for (claim, question) in QUESTIONS {
+        let found = sqlx::query_scalar::<_, String>(question).bind(repository);
+        let found = found.fetch_all(&mut connection).await;
+        for words in found.unwrap_or_else(|error| panic!("{claim}: {error}")) {
+            fault(claim, words);
+        }
     }
     for one in pushed {
         let kept = "SELECT count(*) FROM gateway.delivery WHERE source_id = $1";
         let kept = sqlx::query_scalar::<_, i64>(kept).bind(&one.delivery);
-        match kept
-            .fetch_one(&mut connection)
-            .await
-            .expect("the deliveries are counted")
-        {
-            1 => {}
-            count => fault(
-                "a delivery that was taken is kept once",
-                format!("{} is there {count} times", one.delivery),
-            ),
+        let kept = kept.fetch_one(&mut connection).await;
+        match (&one.delivery, kept.expect("the deliveries are counted")) {
+            (None, _) | (Some(_), 1) => {}
+            (Some(delivery), count) => {
+                fault(KEPT_ONCE, format!("{delivery} is there {count} times"));
+            }
         }
         let over = sqlx::query_scalar::<_, i64>(OUTCOMES);
         let over = over.bind(&one.commit).bind(&one.place);
@@ -86,7 +103,10 @@ pub async fn pushes(url: &str, repository: &str, pushed: &[Pushed]) -> Broken {
     broken
 }
 
-/// Compares the deployments that triggers made with those that GitHub has: each is there once, and was
+/// The claim of [`shown`] that may come true yet.
+pub const SHOWN: &str = "each deployment of a push is at GitHub";
+
+/// Compares the deployments that triggers made with those that GitHub has: each is there, once, and was
 /// told each of its states once.
 ///
 /// # Panics
@@ -112,11 +132,15 @@ pub async fn shown(url: &str, github: &Fake, repository: &str) -> Broken {
             );
         }
     }
-    for (id, count) in counts.into_iter().filter(|(_, count)| *count != 1) {
-        fault(
-            "each deployment of a push is at GitHub once",
-            format!("{id} is there {count} times"),
-        );
+    for (id, count) in counts {
+        match count {
+            0 => fault(SHOWN, id),
+            1 => {}
+            more => fault(
+                "no deployment of a push is at GitHub twice",
+                format!("{id} is there {more} times"),
+            ),
+        }
     }
     broken
 }

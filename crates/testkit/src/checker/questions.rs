@@ -7,6 +7,8 @@ use super::Broken;
 /// What one question to the database is about, and the rows that it must not find.
 struct Question {
     claim: &'static str,
+    /// It holds at every moment, and not only at the end.
+    always: bool,
     /// Answers one text column: a row for each violation.
     sql: &'static str,
 }
@@ -14,17 +16,20 @@ struct Question {
 const QUESTIONS: [Question; 13] = [
     Question {
         claim: "a deployment ends",
+        always: false,
         sql: "SELECT format('%s is %s: %s', id, state, message) FROM deploy.deployment
               WHERE finished_at IS NULL",
     },
     Question {
         claim: "no two deployments of a lane act under one fence",
+        always: true,
         sql: "SELECT format('fence %s of environment %s: %s deployments', fence, environment_id, count(*))
               FROM deploy.deployment WHERE fence > 0 GROUP BY environment_id, fence
               HAVING count(*) > 1",
     },
     Question {
         claim: "what ended leaves no step open",
+        always: true,
         sql: "SELECT format('step %s (%s) of %s is %s', s.ord, s.kind, d.id, s.state)
               FROM deploy.step s JOIN deploy.deployment d ON d.id = s.deployment_id
               WHERE d.finished_at IS NOT NULL
@@ -32,6 +37,7 @@ const QUESTIONS: [Question; 13] = [
     },
     Question {
         claim: "no step ends after its deployment",
+        always: true,
         sql: "SELECT format('step %s (%s) of %s ended %s, the deployment %s',
                             s.ord, s.kind, d.id, s.finished_at, d.finished_at)
               FROM deploy.step s JOIN deploy.deployment d ON d.id = s.deployment_id
@@ -39,18 +45,21 @@ const QUESTIONS: [Question; 13] = [
     },
     Question {
         claim: "what succeeded has every step done",
+        always: true,
         sql: "SELECT format('step %s (%s) of %s is %s', s.ord, s.kind, d.id, s.state)
               FROM deploy.step s JOIN deploy.deployment d ON d.id = s.deployment_id
               WHERE d.state = 'succeeded' AND s.state <> 'done'",
     },
     Question {
         claim: "what was undone has every undo step done",
+        always: false,
         sql: "SELECT format('undo %s (%s) of %s is %s', s.ord, s.kind, d.id, s.state)
               FROM deploy.step s JOIN deploy.deployment d ON d.id = s.deployment_id
               WHERE s.undo_of IS NOT NULL AND s.state <> 'done' AND d.cause <> 'preempted'",
     },
     Question {
         claim: "steps are done in their order",
+        always: true,
         sql: "SELECT format('step %s of %s was done %s, step %s %s',
                             a.ord, a.deployment_id, a.finished_at, b.ord, b.finished_at)
               FROM deploy.step a JOIN deploy.step b
@@ -59,6 +68,7 @@ const QUESTIONS: [Question; 13] = [
     },
     Question {
         claim: "a step is done once",
+        always: true,
         // What it came to is logged whenever it is done; nobody passes a wait by hand in these runs.
         sql: "SELECT format('step %s of %s was done %s times', step_ord, deployment_id, count(*))
               FROM deploy.deployment_log WHERE step_ord > 0
@@ -66,12 +76,14 @@ const QUESTIONS: [Question; 13] = [
     },
     Question {
         claim: "what ended has no standing blocker",
+        always: true,
         sql: "SELECT format('blocker %s of %s: %s', b.kind, d.id, b.message)
               FROM deploy.blocker b JOIN deploy.deployment d ON d.id = b.deployment_id
               WHERE d.finished_at IS NOT NULL AND b.cleared_at IS NULL",
     },
     Question {
         claim: "cancelled and superseded ones never had traffic",
+        always: true,
         sql: "SELECT format('%s is %s and pivoted at %s', id, state, pivoted_at) FROM deploy.deployment
               WHERE state IN ('cancelled', 'superseded') AND pivoted_at IS NOT NULL
               UNION ALL
@@ -80,6 +92,7 @@ const QUESTIONS: [Question; 13] = [
     },
     Question {
         claim: "the routes of an environment serve one release, all of it",
+        always: false,
         sql: "SELECT format('%s serves %s, live is %s', r.host, r.releases, e.live_release_id)
               FROM deploy.environment e JOIN deploy.route r ON r.environment_id = e.id
               WHERE CASE WHEN e.live_release_id IS NULL THEN r.releases <> '[]'
@@ -114,8 +127,17 @@ const QUESTIONS: [Question; 13] = [
 
 /// Asks all of them.
 pub(super) async fn ask(connection: &mut PgConnection) -> Broken {
+    ask_each(connection, |_| true).await
+}
+
+/// Asks those that may be asked at any moment.
+pub(super) async fn ask_always(connection: &mut PgConnection) -> Broken {
+    ask_each(connection, |question| question.always).await
+}
+
+async fn ask_each(connection: &mut PgConnection, wanted: impl Fn(&Question) -> bool) -> Broken {
     let mut broken = Broken::new();
-    for question in QUESTIONS {
+    for question in QUESTIONS.iter().filter(|one| wanted(one)) {
         let rows = sqlx::query(question.sql)
             .fetch_all(&mut *connection)
             .await

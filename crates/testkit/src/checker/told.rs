@@ -1,6 +1,8 @@
 //! What others were told while the run went on, against what the database says: a follower of the
 //! events gets each of them once and in order; the bus carries nothing that is not committed.
 
+use std::collections::HashSet;
+
 use candlefish_ids::DeploymentId;
 use candlefish_proto::event::Envelope;
 use prost::Message;
@@ -112,6 +114,31 @@ pub async fn is_committed(
         return Ok(Err(("an event is committed with what it tells", words)));
     }
     Ok(Ok(()))
+}
+
+/// Looks whether everything that the bus carried is there yet, under whatever number. Answers the claim
+/// that does not hold, and why.
+///
+/// # Errors
+///
+/// When the database does not answer.
+pub async fn is_kept(
+    connection: &mut PgConnection,
+    heard: &[Told],
+) -> Result<Result<(), Fault>, sqlx::Error> {
+    if heard.is_empty() {
+        return Ok(Ok(()));
+    }
+    let rows = sqlx::query("SELECT envelope FROM deploy.outbox")
+        .fetch_all(connection)
+        .await?;
+    let kept: HashSet<String> = rows.iter().map(|row| id_in(row.get(0))).collect();
+    let lost = heard.iter().filter(|told| !kept.contains(&told.id));
+    let lost: Vec<&str> = lost.map(|told| told.id.as_str()).collect();
+    if lost.is_empty() {
+        return Ok(Ok(()));
+    }
+    Ok(Err(("what the bus carried is never lost", lost.join(", "))))
 }
 
 fn id_in(envelope: &[u8]) -> String {
