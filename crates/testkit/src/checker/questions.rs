@@ -101,6 +101,7 @@ const QUESTIONS: [Question; 13] = [
     },
     Question {
         claim: "what went live is in the history once",
+        always: true,
         // A rollback that fails past its pivot is live all the same.
         sql: "SELECT format('%s (%s, %s) is told as live %s times', d.id, d.kind, d.state, count(r.id))
               FROM deploy.deployment d LEFT JOIN deploy.record r
@@ -113,6 +114,7 @@ const QUESTIONS: [Question; 13] = [
     },
     Question {
         claim: "the history says once why one failed that acted",
+        always: true,
         // A rollback has a line of kind rollback of whoever asked for it.
         sql: "SELECT format('%s (%s, %s) by %s is told %s times', d.id, d.kind, d.state, d.cause,
                             count(r.id))
