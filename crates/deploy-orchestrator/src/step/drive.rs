@@ -79,13 +79,13 @@ pub(crate) async fn turn(
     let mut hands = Hands::new(ctx, &mut tx, lane, deployment, worker);
     (hands.pausing, hands.blocked) = (found.pausing, found.blocked);
     hands.forgive(&found);
-    let claimed = if found.lost && found.step.lost_leases >= ctx.config.quarantine_after {
+    let claimed = if found.is_claimed && found.step.lost_leases >= ctx.config.quarantine_after {
         hands.quarantine(&found.step).await?;
         None
     } else if !hands.may_begin(&found.step).await? {
         None
     } else if found.step.kind.is_outside() {
-        Some(hands.claim(found.step, found.lost).await?)
+        Some(hands.claim(found.step, found.is_claimed).await?)
     } else {
         hands.go_on(found.step).await?
     };
@@ -115,9 +115,10 @@ pub(crate) async fn record_outside(
         tracing::info!(deployment.id = %deployment.id, "an outcome without its claim is refused");
         return Ok(None);
     };
-    let step = held.step;
     let mut hands = Hands::new(ctx, &mut tx, lane, deployment, worker);
     (hands.pausing, hands.blocked) = (held.pausing, held.blocked);
+    hands.forgive(&held);
+    let step = held.step;
     let next = match outcome {
         Ok(outcome) => match hands.take(step, outcome).await? {
             Some(step) => hands.reach(step).await?,
@@ -328,7 +329,11 @@ impl<'a> Hands<'a> {
     /// release is worse for it.
     fn forgive(&mut self, found: &store::Found) {
         let now = self.tx.now();
-        let away = found.due_at.map_or(Duration::ZERO, |due| now.since(due));
+        let mut away = found.due_at.map_or(Duration::ZERO, |due| now.since(due));
+        if found.is_claimed && !away.is_zero() {
+            // Its worker was heard of last when the lease began.
+            away += self.ctx.config.lease;
+        }
         if away < AWAY {
             return;
         }

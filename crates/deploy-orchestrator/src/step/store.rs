@@ -9,7 +9,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Step, outcome::Wait};
+use super::{AWAY, Step, outcome::Wait};
 use crate::{
     ctx::{read, stored},
     deployment::plan::{PLAN_VERSION, Planned, StepKind},
@@ -251,7 +251,8 @@ pub(crate) async fn claim(
     .await
 }
 
-/// Lengthens a lease; false when it is lost.
+/// Lengthens a lease; false when it is lost. One that lapsed long ago is: its turn comes as that of a
+/// lost worker, and moves the deadline.
 pub(crate) async fn heartbeat(
     conn: &mut PgConnection,
     id: StepId,
@@ -260,10 +261,12 @@ pub(crate) async fn heartbeat(
 ) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
         "UPDATE step SET lease_until = clock() + $3::bigint * interval '1 millisecond'
-         WHERE id = $1 AND claim = $2 AND state = 'running'",
+         WHERE id = $1 AND claim = $2 AND state = 'running'
+           AND lease_until > clock() - $4::bigint * interval '1 millisecond'",
         id.uuid(),
         claim,
-        i64::try_from(lease.as_millis()).unwrap_or(i64::MAX)
+        i64::try_from(lease.as_millis()).unwrap_or(i64::MAX),
+        i64::try_from(AWAY.as_millis()).unwrap_or(i64::MAX)
     )
     .execute(conn)
     .await?;

@@ -1,6 +1,11 @@
 //! The sweep: deadlines that passed, and lanes that could grant. Everything else is prompt; this is
 //! what makes a lost wake-up cost seconds only.
 
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
 use candlefish_ids::{DeploymentId, EnvironmentId};
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
@@ -22,11 +27,28 @@ use crate::{
 /// Lanes at once.
 const LANES: i64 = 200;
 
+/// In leases: for how long a late deployment is left to the worker that its step waits for. It is
+/// longer than a suspect is left to an idle one: who has not come by then does not come.
+const LEFT_FOR: u32 = 8;
+
+/// Late deployments that are left to a worker, and since when.
+#[derive(Debug, Default)]
+pub(crate) struct Left(HashMap<Uuid, Instant>);
+
+impl Left {
+    fn leaves(&mut self, id: Uuid, longest: Duration) -> bool {
+        self.0.entry(id).or_insert_with(Instant::now).elapsed() < longest
+    }
+}
+
 /// Sweeps until `stopping`.
 pub(crate) async fn run(ctx: Ctx, stopping: CancellationToken) {
+    let mut left = Left::default();
     loop {
-        if let Err(error) = sweep(&ctx).await {
+        if let Err(error) = sweep(&ctx, &mut left).await {
             tracing::debug!(error = %chain(&error), "a sweep failed; the next one looks again");
+            // Nor could a worker come.
+            left = Left::default();
         }
         tokio::select! {
             () = stopping.cancelled() => return,
@@ -37,8 +59,8 @@ pub(crate) async fn run(ctx: Ctx, stopping: CancellationToken) {
 }
 
 /// One sweep.
-pub(crate) async fn sweep(ctx: &Ctx) -> Result<(), Error> {
-    end_all_late(ctx).await?;
+pub(crate) async fn sweep(ctx: &Ctx, left: &mut Left) -> Result<(), Error> {
+    end_all_late(ctx, left).await?;
     if let Err(error) = stop::lift::end_expired(ctx).await {
         tracing::warn!(error = %chain(&error), "a stop whose time has passed did not end");
     }
@@ -74,24 +96,35 @@ async fn grant(ctx: &Ctx, environment: EnvironmentId) -> Result<(), Error> {
     Ok(ctx.commit(tx).await?)
 }
 
-/// Ends all that is late, however many cannot be ended: none of these may keep the others.
-async fn end_all_late(ctx: &Ctx) -> Result<(), Error> {
+/// Ends all that is late, however many cannot be ended: none of these may keep the others. One whose
+/// step was due before its deadline, and nobody came, has that turn first: it moves the deadline.
+async fn end_all_late(ctx: &Ctx, left: &mut Left) -> Result<(), Error> {
+    let longest = LEFT_FOR * ctx.config.lease;
     let mut tried = Vec::new();
     loop {
         let mut conn = ctx.pool.acquire().await?;
-        let late = list_late(&mut conn, &tried).await?;
+        let late = list_late(&mut conn, &tried, ctx.config.lease).await?;
         drop(conn);
         if late.is_empty() {
+            left.0.retain(|id, _| tried.contains(id));
             return Ok(());
         }
-        for (environment, deployment) in late {
+        for Late {
+            environment,
+            deployment,
+            is_due,
+        } in late
+        {
+            tried.push(deployment.uuid());
+            if is_due && left.leaves(deployment.uuid(), longest) {
+                continue;
+            }
             if let Err(error) = end_late(ctx, environment, deployment).await {
                 tracing::warn!(
                     deployment.id = %deployment, error = %chain(&error),
                     "a passed deadline did not end it"
                 );
             }
-            tried.push(deployment.uuid());
         }
     }
 }
@@ -114,37 +147,46 @@ async fn end_late(ctx: &Ctx, environment: EnvironmentId, id: DeploymentId) -> Re
     Ok(ctx.commit(tx).await?)
 }
 
-/// Deployments whose deadline has passed and that were not tried yet, the longest overdue first. Where
-/// a step was due before that and nobody came, its turn is first: it moves the deadline.
+/// A deployment whose deadline has passed.
+struct Late {
+    environment: EnvironmentId,
+    deployment: DeploymentId,
+    /// Its step was due before that, and nobody came.
+    is_due: bool,
+}
+
+/// Deployments whose deadline has passed and that were not tried yet, the longest overdue first.
 async fn list_late(
     conn: &mut PgConnection,
     tried: &[Uuid],
-) -> Result<Vec<(EnvironmentId, DeploymentId)>, sqlx::Error> {
+    lease: Duration,
+) -> Result<Vec<Late>, sqlx::Error> {
     let kinds = StepKind::ALL.map(|kind| kind.word().to_owned());
     let rows = sqlx::query!(
-        "SELECT environment_id, id FROM deployment d
-         WHERE state IN ('running', 'waiting') AND deadline_at < (SELECT clock())
-           AND id <> ALL($1)
-           AND NOT EXISTS (
+        r#"SELECT environment_id, id, EXISTS (
                SELECT 1 FROM step s WHERE s.deployment_id = d.id AND s.state IN ('ready', 'running')
                  AND s.kind = ANY($2) AND s.plan_version <= $3
-                 AND GREATEST(s.run_at, s.lease_until) < LEAST(
-                     d.deadline_at, (SELECT clock()) - $4::bigint * interval '1 millisecond'))
-         ORDER BY deadline_at LIMIT 100",
+                 AND GREATEST(s.run_at, s.lease_until - $5::bigint * interval '1 millisecond')
+                     < LEAST(d.deadline_at,
+                             (SELECT clock()) - $4::bigint * interval '1 millisecond')) AS "is_due!"
+           FROM deployment d
+           WHERE state IN ('running', 'waiting') AND deadline_at < (SELECT clock())
+             AND id <> ALL($1)
+           ORDER BY deadline_at LIMIT 100"#,
         tried,
         &kinds,
         PLAN_VERSION,
-        i64::try_from(AWAY.as_millis()).unwrap_or(i64::MAX)
+        i64::try_from(AWAY.as_millis()).unwrap_or(i64::MAX),
+        i64::try_from(lease.as_millis()).unwrap_or(i64::MAX)
     )
     .fetch_all(conn)
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| {
-            (
-                EnvironmentId::from_uuid(row.environment_id),
-                DeploymentId::from_uuid(row.id),
-            )
+        .map(|row| Late {
+            environment: EnvironmentId::from_uuid(row.environment_id),
+            deployment: DeploymentId::from_uuid(row.id),
+            is_due: row.is_due,
         })
         .collect())
 }

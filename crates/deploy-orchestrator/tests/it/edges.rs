@@ -346,42 +346,82 @@ async fn a_live_edge_that_joined_behind_is_waited_for_and_not_blamed() {
     api.wait_for(&id, &[State::Succeeded]).await;
 }
 
-#[tokio::test]
-async fn a_report_about_one_lane_gives_another_no_turn() {
-    let (sandbox, _orchestrator, [_first, second], api) = started(&[], policy()).await;
-    let old = sandbox.release(&api, "old").await;
-    api.deploy_whole("production", &old).await;
-    let version = sandbox
-        .number("SELECT version FROM route WHERE host = 'docs.localhost'")
-        .await;
-    second.act(|script| script.up_to = Some(version));
-    let new = sandbox.release(&api, "new").await;
-    let id = api.deploy("production", &new).await;
-    let waiting =
-        "SELECT count(*) FROM step WHERE kind = 'switch' AND state = 'ready' AND waits_on_edges";
-    wait_until(SOON, "the switch to wait", async || {
-        sandbox.number(waiting).await == 1
+/// How often a waiting step looked, and what lets it look no more by itself.
+const POLLS: &str = "SELECT sum(polls)::bigint FROM step WHERE waits_on_edges";
+const ASLEEP: &str = "UPDATE step SET run_at = clock() + interval '1 hour'
+                      WHERE state = 'ready' AND waits_on_edges";
+
+async fn wait_on_edges(sandbox: &Sandbox, kind: &str) {
+    let waiting = format!(
+        "SELECT count(*) FROM step WHERE kind = '{kind}' AND state = 'ready' AND waits_on_edges"
+    );
+    wait_until(SOON, "a step to wait for edges", async || {
+        sandbox.number(&waiting).await == 1
     })
     .await;
-    let asleep = "UPDATE step SET run_at = clock() + interval '1 hour'
-                  WHERE kind = 'switch' AND state = 'ready' AND waits_on_edges";
-    let polls = "SELECT polls::bigint FROM step WHERE kind = 'switch' AND state = 'ready'";
-    let other = sandbox.release(&api, "other").await;
+}
+
+/// Waits until whole deployments elsewhere, after `report`, give the sleeping step no turn: the
+/// reports that it does wait for may still be on their way the first time.
+async fn nothing_wakes_it(sandbox: &Sandbox, api: &Api, report: impl Fn()) {
+    let other = sandbox.release(api, "other").await;
     let mut places = 1..;
-    // The reports that it does wait for may still be on their way the first time.
     wait_until(
         SOON,
-        "a deployment elsewhere that does not wake it",
+        "a deployment elsewhere that wakes nothing",
         async || {
             let place = format!("staging-{}", places.next().unwrap());
             api.create_environment(&place, policy()).await;
-            sandbox.act(asleep).await;
-            let before = sandbox.number(polls).await;
+            sandbox.act(ASLEEP).await;
+            let before = sandbox.number(POLLS).await;
+            report();
             api.deploy_whole(&place, &other).await;
-            sandbox.number(polls).await == before
+            sandbox.number(POLLS).await == before
         },
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_report_about_one_lane_gives_another_no_turn() {
+    let three = pb::Policy {
+        min_edges: 3,
+        ..policy()
+    };
+    let (sandbox, orchestrator, _edges, api) = started(&[], three).await;
+    let release = sandbox.release(&api, "one").await;
+    let id = api.deploy("production", &release).await;
+    // No edge is behind: it waits for one more.
+    wait_on_edges(&sandbox, "stage").await;
+    nothing_wakes_it(&sandbox, &api, || {}).await;
+    let _third = Edge::start(&sandbox, "edge-3", orchestrator.running.address).await;
+    api.wait_for(&id, &[State::Succeeded]).await;
+}
+
+#[tokio::test]
+async fn a_report_gives_no_turn_while_another_edge_is_behind() {
+    let (sandbox, _orchestrator, [first, second], api) = started(&[], policy()).await;
+    let old = sandbox.release(&api, "old").await;
+    api.deploy_whole("production", &old).await;
+    let before = first.route(HOST).unwrap().version;
+    second.act(|script| script.up_to = Some(before));
+    let new = sandbox.release(&api, "new").await;
+    let id = api.deploy("production", &new).await;
+    wait_on_edges(&sandbox, "switch").await;
+    first.wait_until_it_serves(HOST, &new).await;
+    let held = HeldRoute {
+        host: HOST.to_owned(),
+        epoch: i32::try_from(sandbox.number(EPOCH).await).unwrap(),
+        version: first.route(HOST).unwrap().version,
+    };
+    let tell = || {
+        first.tell(WatchRoutesRequest {
+            held: vec![held.clone()],
+            ..WatchRoutesRequest::default()
+        });
+    };
+    nothing_wakes_it(&sandbox, &api, tell).await;
+    // It sleeps for an hour: the report of the last edge gives it the turn.
     second.act(|script| script.up_to = None);
     api.wait_for(&id, &[State::Succeeded]).await;
 }

@@ -133,6 +133,51 @@ async fn time_in_which_nobody_worked_does_not_eat_the_deadline() {
 }
 
 #[tokio::test]
+async fn a_worker_that_was_frozen_with_its_claim_eats_no_deadline() {
+    // Its heartbeat comes before the outcome, and after it.
+    for lease in ["300", "30000"] {
+        let (sandbox, _orchestrator, edge, api) =
+            Sandbox::started_with(&[("CANDLEFISH_LEASE_MS", lease)]).await;
+        api.create_environment("production", policy()).await;
+        let release = sandbox.release(&api, "one").await;
+        edge.act(|script| script.slow = Duration::from_secs(1));
+        let made = api.create("production", &release, Some(baking())).await;
+        let id = made.unwrap().into_inner().id;
+        wait_until(SOON, "a page to be asked for", async || edge.pages().0 > 0).await;
+        // Only the clock of the database goes on, as for who was frozen.
+        sandbox.database.advance(Duration::from_hours(12)).await;
+        edge.act(|script| script.slow = Duration::ZERO);
+        api.wait_in(&id, pb::step::Kind::Bake).await;
+        sandbox.database.advance(Duration::from_mins(61)).await;
+        api.wait_for(&id, &[State::Succeeded]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_step_whose_turns_all_fail_is_ended_by_its_deadline() {
+    let (sandbox, _orchestrator, _edge, api) =
+        Sandbox::started_with(&[("CANDLEFISH_LEASE_MS", "100")]).await;
+    api.create_environment("production", policy()).await;
+    let release = sandbox.release(&api, "one").await;
+    // As no step should be able to.
+    sandbox
+        .act(
+            "CREATE FUNCTION deny() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN RAISE EXCEPTION 'no turn of it ends'; END $$;
+             CREATE TRIGGER deny BEFORE UPDATE ON step FOR EACH ROW
+                 WHEN (NEW.kind = 'stage' AND NEW.state IN ('done', 'ready') AND OLD.state = 'ready')
+                 EXECUTE FUNCTION deny()",
+        )
+        .await;
+    let id = api.deploy("production", &release).await;
+    let granted = |one: &pb::Deployment| one.deadline_at.is_some();
+    api.wait_until(&id, "the lane", granted).await;
+    sandbox.database.advance(Duration::from_hours(12)).await;
+    let ended = api.wait_for(&id, &[State::Failed]).await;
+    assert_eq!(ended.cause, "deadline");
+}
+
+#[tokio::test]
 async fn one_that_cannot_be_read_keeps_no_other_from_its_deadline() {
     let (sandbox, _orchestrator, _edge, api) = started(settling()).await;
     let release = sandbox.release(&api, "one").await;

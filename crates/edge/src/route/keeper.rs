@@ -359,8 +359,12 @@ impl Keeper {
                 .collect();
             tokio::task::spawn_blocking(move || disk.add_routes(&came)).await
         } else {
+            // What is only waited for is known as well: after a start its host says so.
+            let held = &self.state.held;
+            let waiting = self.state.waiting.values();
+            let waiting = waiting.filter(|route| !held.contains_key(&route.host));
             let all = pb::WatchRoutesResponse {
-                routes: self.state.held.values().map(Route::write).collect(),
+                routes: held.values().chain(waiting).map(Route::write).collect(),
                 caught_up: false,
             };
             // Nothing is known of the disk until this is done.

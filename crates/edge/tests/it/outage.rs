@@ -70,6 +70,55 @@ async fn an_edge_starts_and_serves_with_everything_else_down() {
 }
 
 #[tokio::test]
+async fn a_route_that_the_power_cut_is_lost_alone_and_what_comes_later_is_kept() {
+    let (mut sandbox, edge, visitor, _) = Sandbox::serving(&[("index.html", "one")]).await;
+    let gone = sandbox.release(&[("index.html", "x")]).await;
+    let two = sandbox.release(&[("index.html", "two")]).await;
+    let three = sandbox.release(&[("index.html", "three")]).await;
+    let on = |host: &str, mut route: candlefish_proto::deploy::Route| {
+        route.host = host.to_owned();
+        route
+    };
+    let lost = on("lost.localhost", route(1, &[(&gone, 100)]));
+    sandbox.apply(&edge, lost).await;
+    sandbox.apply(&edge, route(2, &[(&two, 100)])).await;
+    sandbox.apply(&edge, route(3, &[(&three, 100)])).await;
+    assert_eq!(visitor.get("/").await.text(), "three");
+    edge.kill().await;
+    std::fs::remove_file(sandbox.store.local_path(&digest_of(b"x")).unwrap()).unwrap();
+    // The power went before the last record was written to its end.
+    let later = sandbox.path("edge-1").join("routes.later");
+    let bytes = std::fs::read(&later).unwrap();
+    std::fs::write(&later, &bytes[..bytes.len() - 3]).unwrap();
+
+    // This one knows no routes, so it mends nothing.
+    let next = Orchestrator::start(None).await;
+    let url = ("CANDLEFISH_ORCHESTRATOR_URL", next.url());
+    sandbox.settings.push(url);
+    let again = sandbox.edge("edge-1").await;
+    assert_eq!(again.visitor(HOST).get("/").await.text(), "two");
+    for (host, version, release, is_added) in
+        [("other.localhost", 1, &two, false), (HOST, 4, &three, true)]
+    {
+        next.send([on(host, route(version, &[(release, 100)]))]);
+        wait_until(SOON, "the route to be held", async || {
+            next.heard("edge-1").held.get(host) == Some(&(1, version))
+        })
+        .await;
+        // The first one after a start is written with all others, the next is added to them.
+        assert_eq!(later.exists(), is_added);
+    }
+    again.kill().await;
+    next.cut();
+    let last = sandbox.edge("edge-1").await;
+    assert_eq!(last.visitor(HOST).get("/").await.text(), "three");
+    let other = last.visitor("other.localhost").get("/").await;
+    assert_eq!(other.text(), "two");
+    // Its content is gone, and its host is known.
+    assert_eq!(last.visitor("lost.localhost").get("/").await.status, 503);
+}
+
+#[tokio::test]
 async fn another_orchestrator_takes_over_and_hears_everything() {
     let mut sandbox = Sandbox::new().await;
     let second = Orchestrator::start(None).await;

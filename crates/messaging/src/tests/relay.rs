@@ -9,7 +9,7 @@ use prost::Message;
 use super::support::{SOON, World, now, spawn};
 use crate::{
     epoch, feed, outbox,
-    relay::store,
+    relay::{Relay, RelayConfig, store},
     retention::{self, RetentionConfig},
 };
 
@@ -266,6 +266,23 @@ async fn a_stopping_relay_sends_what_is_committed_and_gives_the_lease_back() {
             .await,
         1
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_turn_waits_for_nothing_and_a_stop_does_not_wait_for_the_next() {
+    let world = World::new().await;
+    let config = RelayConfig {
+        gather: Duration::from_hours(1),
+        ..world.relay_config()
+    };
+    world.commit_each(3).await;
+    let relay = Relay::new(world.pool.clone(), world.nats.clone(), config);
+    let relay = spawn(relay.run(world.stopping.clone()));
+    published(&world, 3).await;
+    world.commit_each(2).await;
+    world.stopping.cancel();
+    relay.await.unwrap();
+    assert_eq!(world.published_upto().await, 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -81,7 +81,9 @@ impl World {
     pub(super) async fn follow_wake_ups(&mut self) {
         let asked = self.ctx.nudges.lanes.notified().now_or_never().is_some();
         if asked {
-            step::sweep::sweep(&self.ctx).await.unwrap();
+            step::sweep::sweep(&self.ctx, &mut step::sweep::Left::default())
+                .await
+                .unwrap();
         }
     }
 

@@ -40,7 +40,9 @@ impl World {
     /// What the process does by itself, when it starts and ever again.
     pub(super) async fn sweep(&self) -> Result<(), Refusal> {
         let ctx = &self.ctx;
-        step::sweep::sweep(ctx).await.map_err(broken)?;
+        step::sweep::sweep(ctx, &mut step::sweep::Left::default())
+            .await
+            .map_err(broken)?;
         trigger::content::sweep(ctx).await.map_err(broken)?;
         preview::age::sweep(ctx).await.map_err(broken)
     }

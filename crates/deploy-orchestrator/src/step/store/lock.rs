@@ -15,11 +15,11 @@ use crate::{
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Found {
     pub(crate) step: Step,
-    /// It was claimed and its lease ran out: a worker was lost.
-    pub(crate) lost: bool,
+    /// A worker has it, or had: found due, its lease ran out.
+    pub(crate) is_claimed: bool,
     /// Some stop of the line pauses what acts; whether it is this site's is asked when one does.
     pub(crate) pausing: bool,
-    /// Since when its turn could have come: its time, or the end of the lease of a lost worker.
+    /// From when on its turn could come: its time, or the end of the lease of who has it.
     pub(crate) due_at: Option<Moment>,
     /// Some blocker of its deployment stands.
     pub(crate) blocked: bool,
@@ -57,7 +57,7 @@ macro_rules! select_found {
                 message: row.message,
             };
             Some(Found {
-                lost: row.state == "running",
+                is_claimed: row.state == "running",
                 pausing: row.pausing,
                 due_at: row.due_at.map(read),
                 blocked: row.blocked,
