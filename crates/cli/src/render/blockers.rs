@@ -171,6 +171,8 @@ fn numbered(place: usize, blocker: &Blocker, look: &Look) -> Vec<String> {
                 words::duration(left)
             );
         }
+    } else if waits_for_a_person(blocker.kind()) {
+        what = format!("{what} (no end by itself)");
     }
     let mut lines = vec![format!(
         "  {place}. {}{what}",
@@ -188,6 +190,11 @@ fn numbered(place: usize, blocker: &Blocker, look: &Look) -> Vec<String> {
         lines.push(format!("{indent}{}", action(blocker)));
     }
     lines
+}
+
+/// No clock ends it, and the deployment's deadline pauses meanwhile. A stop ends by itself.
+fn waits_for_a_person(kind: Kind) -> bool {
+    matches!(kind, Kind::Hold | Kind::Evidence | Kind::Quarantine)
 }
 
 fn action(blocker: &Blocker) -> String {

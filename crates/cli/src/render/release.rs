@@ -97,8 +97,8 @@ pub(crate) fn cleared(release: &Release, environment: &str) -> String {
 /// Asks before a release is banned.
 pub(crate) fn bans(release: &Release) -> String {
     format!(
-        "  Ban {} of {} ({})? It goes nowhere from then on; what waits with it, or has no traffic yet, \
-         ends.",
+        "  Ban {} of {} ({})? It goes nowhere from then on; what waits with it, or acts and is not live \
+         yet, ends.",
         release.id,
         release.site,
         origin(release)
@@ -109,8 +109,8 @@ pub(crate) fn bans(release: &Release) -> String {
 pub(crate) fn banned(release: &Release) -> String {
     let id = &release.id;
     format!(
-        "{id} goes nowhere from now on; what waits with it, or has no traffic yet, ends. Where it is \
-         live or has traffic, it stays until a rollback, cancel or abort.\n\
+        "{id} goes nowhere from now on; what waits with it, or acts and is not live yet, ends, and its \
+         traffic goes back. Where it is live it stays until a rollback, cancel or abort.\n\
          lift: candlefish releases unban {id} --reason \"…\""
     )
 }

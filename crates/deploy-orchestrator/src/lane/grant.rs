@@ -182,7 +182,8 @@ fn commits(picture: &Picture) -> Vec<String> {
 
 /// What waits with a release that was banned, or rejected by the environment, meanwhile ends: it may
 /// not go live, and must not wait for a person who does not know of it. So does what acts with a
-/// banned one, as long as it has no traffic. True when one ended, or is being undone now.
+/// banned one, as long as it is not live: past the pivot its traffic goes back. True when one ended,
+/// or is being undone now.
 async fn end_barred(tx: &mut Tx, lane: &mut Lane, picture: &Picture) -> Result<bool, Error> {
     let mut ended = false;
     for (id, message) in barred(picture) {
@@ -215,11 +216,11 @@ fn barred(picture: &Picture) -> Vec<(DeploymentId, String)> {
     acting.into_iter().chain(pending).collect()
 }
 
-/// Who banned the release of what acts, and why, as long as it has no traffic. What a person named as
-/// the way back goes on.
+/// Who banned the release of what acts, and why, as long as it is not live. What a person named as the
+/// way back goes on.
 fn ban_of(acting: Option<&ActingNow>) -> Option<&str> {
     let open =
-        |one: &&ActingNow| !one.pivoted && !one.cancelling && one.contender.kind != Kind::Rollback;
+        |one: &&ActingNow| !one.live && !one.cancelling && one.contender.kind != Kind::Rollback;
     acting.filter(open)?.contender.banned.as_deref()
 }
 
@@ -428,7 +429,7 @@ fn why(
 }
 
 /// The content of a release is whole: what waited for it takes part in its lane from now on. Or it is
-/// banned: what waits with it ends, and what acts with it before its pivot.
+/// banned: what waits with it ends, and what acts with it and is not live.
 ///
 /// Comes after the commit of that, one lane at a time; the sweep does the same should this be lost.
 pub(crate) async fn content_arrived(

@@ -79,6 +79,8 @@ pub(crate) struct ActingNow {
     /// Since when it acts.
     pub(crate) since: Option<Moment>,
     pub(crate) pivoted: bool,
+    /// All traffic is on it: from then on a ban leaves it where it is.
+    pub(crate) live: bool,
     pub(crate) cancelling: bool,
 }
 

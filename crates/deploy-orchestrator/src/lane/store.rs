@@ -250,7 +250,7 @@ pub(crate) async fn restore_live(tx: &mut Tx, deployment: &Deployment) -> Result
 
 /// Lanes after one, by id, that may have missed something: where what is pending has its content and
 /// nothing acts or keeps it, or still says that its content is missing; where its release is banned,
-/// or that of what acts before its pivot; and where it names a hold or a stop, though none keeps it,
+/// or that of what acts and is not live; and where it names a hold or a stop, though none keeps it,
 /// or another one for longer. One that is rightly kept is not there: there may be thousands.
 pub(crate) async fn list_unheard(
     conn: &mut PgConnection,
@@ -280,7 +280,7 @@ pub(crate) async fn list_unheard(
              UNION
              SELECT a.environment_id FROM deployment a
              JOIN ban x ON x.release_id = a.release_id AND x.cleared_at IS NULL
-             WHERE a.state IN ('running', 'waiting') AND a.pivoted_at IS NULL
+             WHERE a.state IN ('running', 'waiting') AND a.live_at IS NULL
                AND a.kind <> 'rollback' AND a.environment_id > $1) AS unheard
            ORDER BY environment_id LIMIT $2"#,
         after.map_or(Uuid::nil(), EnvironmentId::uuid),
@@ -307,7 +307,7 @@ pub(crate) async fn list_waiting_for_content(
 }
 
 /// Lanes that must choose when a release got its content or was banned: where a deployment of it is
-/// pending, or acts before its pivot.
+/// pending, or acts and is not live.
 pub(crate) async fn list_concerned(
     conn: &mut PgConnection,
     release: ReleaseId,
@@ -315,7 +315,7 @@ pub(crate) async fn list_concerned(
     let ids = sqlx::query_scalar!(
         "SELECT DISTINCT environment_id FROM deployment
          WHERE release_id = $1 AND (state = 'pending'
-               OR state IN ('running', 'waiting') AND pivoted_at IS NULL)
+               OR state IN ('running', 'waiting') AND live_at IS NULL)
          ORDER BY environment_id",
         release.uuid()
     )

@@ -1,8 +1,9 @@
 //! Banning a release: from then on it goes nowhere. Lifting the ban.
 //!
-//! What has traffic keeps it: ending that is for cancel, abort and rollback. What is pending, and what
-//! acts before its pivot, ends when its lane chooses, which follows the commit, one lane at a time. A
-//! rollback that acts already goes on.
+//! What is live stays: ending that is for cancel, abort and rollback. What is pending ends, and what
+//! acts without being live: of a share of the traffic, or of all that nobody fetched yet, it goes back.
+//! Both end when their lane chooses, which follows the commit, one lane at a time. A rollback that acts
+//! already goes on.
 
 use candlefish_ids::ReleaseId;
 use candlefish_proto::deploy as pb;

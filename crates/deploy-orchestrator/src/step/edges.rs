@@ -106,11 +106,15 @@ pub(super) fn all_followed(step: &Step) -> bool {
     step.detail.get("unconfirmed").is_none() && absent.is_none_or(Vec::is_empty)
 }
 
+/// Since when edges are waited for; none before anything was written.
+fn waits_since(step: &Step) -> Option<Moment> {
+    let written_at = step.detail.get("written_at_ms").and_then(Value::as_i64)?;
+    let written_at = jiff::Timestamp::from_millisecond(written_at).ok()?;
+    Some(Moment::from_database(written_at))
+}
+
 fn waited(step: &Step, now: Moment) -> Duration {
-    let written_at = step.detail.get("written_at_ms").and_then(Value::as_i64);
-    let since = written_at.unwrap_or_else(|| now.timestamp().as_millisecond());
-    let waited = now.timestamp().as_millisecond().saturating_sub(since);
-    Duration::from_millis(u64::try_from(waited).unwrap_or(0))
+    waits_since(step).map_or(Duration::ZERO, |since| now.since(since))
 }
 
 /// Looks whether every live edge followed what the step wrote; none when they did, with the words to
@@ -237,7 +241,12 @@ async fn still_waiting(
         few(not.live, not.needed)
     } else {
         let message = format!("waiting for {}", not.behind.join(", "));
-        blocked("platform", message)
+        // Then those that are behind are set aside, and nobody waits for them any more.
+        let until = waits_since(step).map(|since| since.plus(patience));
+        Blocker {
+            until: until.filter(|at| *at > now),
+            ..blocked("platform", message)
+        }
     };
     let message = blocker.message.clone();
     let blocker = (waited >= NAMED_AFTER).then_some(blocker);

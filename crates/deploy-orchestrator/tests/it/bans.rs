@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use tonic::Status;
 
 use crate::{
-    api::{Answer, Api, baking, blockers, policy, reason},
+    api::{Answer, Api, baking, blockers, canary, policy, reason},
     edge::Edge,
     sandbox::{Orchestrator, SITE, SOON, Sandbox},
 };
@@ -104,7 +104,7 @@ async fn a_ban_comes_once_under_a_key_and_only_for_those_who_see_the_site() {
 }
 
 #[tokio::test]
-async fn what_waits_with_it_ends_and_what_has_traffic_goes_on() {
+async fn what_waits_with_it_ends_and_what_bakes_goes_on() {
     let (sandbox, _orchestrator, _edge, api) = started().await;
     api.create_environment("staging", policy()).await;
     let release = sandbox.release(&api, "one").await;
@@ -131,6 +131,26 @@ async fn staging(edge: &Edge, api: &Api, release: &str) -> String {
     let acting = api.deploy("production", release).await;
     api.wait_in(&acting, pb::step::Kind::Stage).await;
     acting
+}
+
+/// What is live, and a canary of another release that has its share of the traffic.
+async fn shared(sandbox: &Sandbox, api: &Api) -> (String, pb::Deployment) {
+    let old = sandbox.release(api, "old").await;
+    api.deploy_whole("production", &old).await;
+    let new = sandbox.release(api, "new").await;
+    let made = api.create("production", &new, Some(canary())).await;
+    let id = made.unwrap().into_inner().id;
+    let acting = api.wait_in(&id, pb::step::Kind::Analyse).await;
+    assert!(acting.pivoted_at.is_some() && acting.live_at.is_none());
+    (old, acting)
+}
+
+/// A canary ended because of a ban, says so, and visitors get what was live.
+async fn is_back(edge: &Edge, api: &Api, id: &str, old: &str) {
+    let ended = api.wait_for(id, &[State::RolledBack]).await;
+    assert_eq!((&*ended.message, &*ended.cause), (WORDS, "cancelled"));
+    assert_eq!(ended.target_confirmed, Some(true));
+    edge.wait_until_it_serves("docs.localhost", old).await;
 }
 
 #[tokio::test]
@@ -165,6 +185,55 @@ async fn a_ban_of_which_no_lane_was_told_ends_what_has_no_traffic_all_the_same()
     edge.act(|script| script.frozen = false);
     let ended = api.wait_for(&acting, &[State::Cancelled]).await;
     assert_eq!(ended.message, WORDS);
+}
+
+#[tokio::test]
+async fn a_canary_of_it_goes_back_and_frees_its_lane() {
+    let (sandbox, _orchestrator, edge, api) = started().await;
+    let (old, acting) = shared(&sandbox, &api).await;
+    api.ban(&acting.release_id).await.unwrap();
+    // From the answer on, also with nothing behind it.
+    let undone = api.deployment(&acting.id).await.state();
+    assert!(
+        matches!(undone, State::Cancelling | State::RolledBack),
+        "{undone:?}"
+    );
+    is_back(&edge, &api, &acting.id, &old).await;
+    let environment = api.environment("production").await;
+    assert_eq!(environment.live_release_id, old);
+    assert!(environment.hold.is_none());
+    // The ban alone keeps it away: nothing was found to be wrong with it here.
+    let banned = api.deployment(&acting.id).await.release.unwrap();
+    assert!(banned.rejections.is_empty());
+    let other = sandbox.release(&api, "other").await;
+    api.deploy_whole("production", &other).await;
+}
+
+#[tokio::test]
+async fn a_ban_of_which_no_lane_was_told_sends_a_canary_back_all_the_same() {
+    let (sandbox, _orchestrator, edge, api) = started().await;
+    let (old, acting) = shared(&sandbox, &api).await;
+    // What the commit of a ban writes, and then its process is gone.
+    let acts = "WHERE id = (SELECT release_id FROM deployment WHERE finished_at IS NULL)";
+    let banned = format!("{UNTOLD} {acts}");
+    sandbox.act(&banned).await;
+    is_back(&edge, &api, &acting.id, &old).await;
+}
+
+#[tokio::test]
+async fn what_is_switched_and_not_fetched_yet_goes_back_and_fails_with_nothing_before_it() {
+    let (sandbox, _orchestrator, edge, api) = started().await;
+    edge.act(|script| script.away_on = Some("docs.".to_owned()));
+    let release = sandbox.release(&api, "one").await;
+    let id = api.deploy("production", &release).await;
+    let switched =
+        |one: &pb::Deployment| one.pivoted_at.is_some() && blockers(one) == [Kind::Provider];
+    let waits = api.wait_until(&id, "a switch", switched).await;
+    assert_eq!(waits.live_at, None);
+    api.ban(&release).await.unwrap();
+    let ended = api.wait_for(&id, &[State::Failed]).await;
+    assert_eq!((&*ended.message, &*ended.cause), (WORDS, "cancelled"));
+    assert_eq!(api.environment("production").await.live_release_id, "");
 }
 
 #[tokio::test]

@@ -324,11 +324,12 @@ fn closed_preview(verb: Verb) -> Comes {
     }
 }
 
-/// What a stop that pauses comes to once the edges follow, and what it says; then, the stop lifted,
-/// what a ban comes to. Apart from the verbs, for both concern every place at once.
+/// What a stop that pauses comes to once the edges follow, and what it says; then what a ban comes to,
+/// and the stop is lifted. Where one stood already it stays. Apart from the verbs, for both concern
+/// every place at once.
 pub(crate) type Barred = (At, (State, &'static [Kind]), State);
 
-pub(crate) const BARRED_WAITING: [Barred; 4] = [
+pub(crate) const BARRED_WAITING: [Barred; 6] = [
     (At::PendingLane, (Pending, &[Kind::Stop]), Cancelled),
     (
         At::PendingContent,
@@ -340,25 +341,36 @@ pub(crate) const BARRED_WAITING: [Barred; 4] = [
         (Pending, &[Kind::Stop, Kind::Hold]),
         Cancelled,
     ),
+    (At::PendingStop, (Pending, &[Kind::Stop]), Cancelled),
     (At::Pinned, (Pending, &[Kind::Stop]), Cancelled),
+    (
+        At::PreviewWaits,
+        (Pending, &[Kind::Content, Kind::Stop]),
+        Cancelled,
+    ),
 ];
 
-pub(crate) const BARRED_BEFORE_PIVOT: [Barred; 2] = [
+pub(crate) const BARRED_BEFORE_PIVOT: [Barred; 4] = [
     (At::Staging, (Waiting, &[Kind::Stop]), Cancelled),
+    (At::Paused, (Waiting, &[Kind::Stop]), Cancelled),
     (At::Quarantined, (Waiting, &[Kind::Quarantine]), Cancelled),
+    (At::PreviewStages, (Waiting, &[Kind::Stop]), Cancelled),
 ];
 
+/// Of what is not live yet the traffic goes back; what bakes is.
 pub(crate) const BARRED_AFTER_PIVOT: [Barred; 4] = [
-    (At::Analysing, (Waiting, &[Kind::Timer]), Waiting),
-    (At::NoEvidence, (Waiting, &[Kind::Evidence]), Waiting),
+    (At::Analysing, (Waiting, &[Kind::Timer]), RolledBack),
+    (At::NoEvidence, (Waiting, &[Kind::Evidence]), RolledBack),
     (At::Baking, (Waiting, &[Kind::Timer]), Waiting),
     (At::Cancelling, (RolledBack, &[]), RolledBack),
 ];
 
-pub(crate) const BARRED_ENDED: [Barred; 5] = [
+pub(crate) const BARRED_ENDED: [Barred; 7] = [
     (At::Succeeded, (Succeeded, &[]), Succeeded),
     (At::Failed, (Failed, &[]), Failed),
     (At::Cancelled, (Cancelled, &[]), Cancelled),
     (At::Superseded, (Superseded, &[]), Superseded),
     (At::RolledBack, (RolledBack, &[]), RolledBack),
+    (At::PreviewLive, (Succeeded, &[]), Succeeded),
+    (At::PreviewClosed, (Succeeded, &[]), Succeeded),
 ];

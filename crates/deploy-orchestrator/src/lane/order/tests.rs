@@ -67,6 +67,7 @@ fn acting(contender: Contender, pivoted: bool) -> ActingNow {
         contender,
         since: None,
         pivoted,
+        live: false,
         cancelling: false,
     }
 }

@@ -159,6 +159,7 @@ struct ContenderRow {
     pinned: bool,
     state: String,
     pivoted: bool,
+    live_at: Option<Timestamp>,
     started_at: Option<Timestamp>,
     commit: String,
     sealed: bool,
@@ -177,6 +178,7 @@ macro_rules! select_contenders {
             r#"SELECT d.environment_id AS "environment_id!", d.id AS "id!", d.kind AS "kind!",
                       d.admission AS "admission!", d.pinned AS "pinned!", d.state AS "state!",
                       d.pivoted_at IS NOT NULL AS "pivoted!",
+                      d.live_at AS "live_at: Timestamp",
                       d.started_at AS "started_at: Timestamp",
                       r.commit AS "commit!", r.state = 'sealed' AS "sealed!",
                       (SELECT j.reason FROM rejection j WHERE j.release_id = r.id
@@ -203,11 +205,11 @@ macro_rules! select_contenders {
                 + $lanes
                 + r#" AS lane(id) CROSS JOIN LATERAL (
                      SELECT id, environment_id, kind, admission, pinned, state, pivoted_at,
-                            started_at, release_id, content_until
+                            live_at, started_at, release_id, content_until
                      FROM deployment WHERE environment_id = lane.id AND state = 'pending'
                      UNION ALL
                      SELECT id, environment_id, kind, admission, pinned, state, pivoted_at,
-                            started_at, release_id, content_until
+                            live_at, started_at, release_id, content_until
                      FROM deployment WHERE environment_id = lane.id
                      AND state IN ('running', 'waiting', 'cancelling')) d
                JOIN release r ON r.id = d.release_id ORDER BY d.admission"#,
@@ -261,6 +263,7 @@ pub(crate) async fn list_contenders(
                 contender,
                 since: row.started_at.map(read),
                 pivoted: row.pivoted,
+                live: row.live_at.is_some(),
                 cancelling: row.state == "cancelling",
             });
         }

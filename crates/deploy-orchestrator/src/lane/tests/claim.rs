@@ -13,7 +13,7 @@ use crate::lane::store::find_kept;
 const BY_A_PERSON: [&str; 4] = ["hold", "stop", "evidence", "quarantine"];
 
 const OPEN: &str = "
-    SELECT d.id, e.slug AS place, d.kind, d.state, d.pivoted_at IS NOT NULL AS pivoted,
+    SELECT d.id, e.slug AS place, d.kind, d.state, d.live_at IS NOT NULL AS live,
            r.state = 'sealed' AS sealed, e.hold_since IS NOT NULL AS held, l.closed,
            EXISTS (SELECT 1 FROM ban x WHERE x.release_id = d.release_id AND x.cleared_at IS NULL)
                AS banned,
@@ -79,7 +79,7 @@ pub(super) struct Open {
     place: String,
     kind: String,
     state: String,
-    pivoted: bool,
+    live: bool,
     sealed: bool,
     held: bool,
     closed: bool,
@@ -205,8 +205,8 @@ impl Open {
         if self.closed {
             return Some("it acts on a lane that is closed");
         }
-        if self.banned && !self.pivoted && self.kind != "rollback" {
-            return Some("it is to get traffic with a release that is banned");
+        if self.banned && !self.live && self.kind != "rollback" {
+            return Some("it is to go live with a release that is banned");
         }
         if !self.bounded && !self.blockers.0.iter().any(by_a_person) {
             return Some("it has no deadline, and no person is waited for");
