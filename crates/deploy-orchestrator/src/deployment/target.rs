@@ -287,7 +287,8 @@ async fn find_kept_before(
 }
 
 /// The newest release that succeeded here before the one left, neither banned nor rejected nor
-/// itself left, with its content. Collecting keeps it.
+/// itself left, with its content. Collecting keeps it. A rollback that failed past its pivot, or there
+/// gave way to another one, left what it left all the same.
 ///
 /// By admission, which one database counts; ids are ordered by the clocks of the machines that made
 /// them.
@@ -312,7 +313,8 @@ pub(crate) async fn find_before(
            AND NOT EXISTS (
                SELECT 1 FROM deployment r WHERE r.environment_id = $1 AND r.kind = 'rollback'
                AND r.leaves_release_id = d.release_id AND r.admission > d.admission
-               AND r.state NOT IN ('failed', 'cancelled', 'superseded', 'rolled_back'))
+               AND (r.state NOT IN ('failed', 'cancelled', 'superseded', 'rolled_back')
+                    OR r.pivoted_at IS NOT NULL AND (r.state = 'failed' OR r.cause = 'preempted')))
          ORDER BY d.admission DESC LIMIT 1",
         environment.uuid(),
         leaves.uuid()

@@ -306,6 +306,9 @@ async fn an_acting_one_yields_to_another_target_alone() {
     assert_eq!(preempted.superseded_by, second);
     api.wait_for(&second, &[State::Succeeded]).await;
     edge.wait_until_it_serves(HOST, &one).await;
+    // Both were left, also the one by what gave way.
+    let third = ask(&api, |message| message.validate_only = true).await;
+    assert_eq!(reason(&third.unwrap_err()), "nothing-before");
 }
 
 #[tokio::test]
