@@ -159,7 +159,7 @@ impl Wanted {
     ) -> Result<(), Refusal> {
         self.check(release, environment, field)?;
         match &self.rejected {
-            Some(reason) => Err(rejected(release, environment, reason)),
+            Some(reason) => Err(rejected(release, environment, field, reason)),
             None => Ok(()),
         }
     }
@@ -188,7 +188,7 @@ impl Wanted {
 }
 
 /// A release that hurt this environment goes there again only when a person cleared it.
-fn rejected(release: ReleaseId, environment: &Environment, reason: &str) -> Refusal {
+fn rejected(release: ReleaseId, environment: &Environment, field: &str, reason: &str) -> Refusal {
     let place = environment.place();
     Refusal::new(
         Code::FailedPrecondition,
@@ -199,7 +199,7 @@ fn rejected(release: ReleaseId, environment: &Environment, reason: &str) -> Refu
             environment.slug
         ),
     )
-    .field("release_id", format!("rejected by {place}"))
+    .field(field, format!("rejected by {place}"))
 }
 
 /// The release, locked against being sealed or collected meanwhile; none when it is not the site's.

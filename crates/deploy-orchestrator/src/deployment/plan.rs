@@ -68,7 +68,8 @@ pub(crate) fn plan(kind: Kind, strategy: &Strategy) -> Vec<Planned> {
         (Kind::Preview, _) => {
             return [Prepare, Stage, VerifyCandidate, Finish].map(step).to_vec();
         }
-        // Content that was live before is not verified before it comes back: seconds count.
+        // Content that was live here before is not verified before it comes back: seconds count.
+        // Nothing else is gone back to.
         (Kind::Rollback, _) => {
             return [Prepare, Stage, Switch, VerifyLive, Finish]
                 .map(step)

@@ -78,7 +78,7 @@ pub(crate) async fn roll_back(
     check_open(lane.closed, &found)?;
     // Read again: the lane is ours only now.
     let environment = reload(&mut tx, &found).await?;
-    let choice = target::choose(&mut tx, &environment, cmd.leaves, &cmd.to).await?;
+    let choice = target::choose(&mut tx, caller, &environment, cmd.leaves, &cmd.to).await?;
     if let Some(already) = choice.already {
         let deployment = Some(view::load(ctx, &mut tx, already).await?);
         let answer = pb::Rollback {
@@ -152,7 +152,7 @@ async fn tell(ctx: &Ctx, caller: &Caller, cmd: &RollBack) -> Result<pb::Rollback
     let mut tx = ctx.begin().await.map_err(Error::Begin)?;
     tx.read_clock().await?;
     let environment = find(&mut tx, caller, cmd).await?;
-    let choice = target::choose(&mut tx, &environment, cmd.leaves, &cmd.to).await?;
+    let choice = target::choose(&mut tx, caller, &environment, cmd.leaves, &cmd.to).await?;
     let mut shown = release::view::load_many(&mut tx, &[choice.leaves, choice.to]).await?;
     drop(tx);
     let (lost_path_count, lost_paths) = target::lost(ctx, choice.leaves, choice.to).await;

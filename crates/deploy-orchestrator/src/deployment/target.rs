@@ -1,13 +1,22 @@
 //! Which release a rollback leaves, and which comes back.
 
+use candlefish_clock::Moment;
 use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId};
 use candlefish_manifest::{Limits, Manifest};
-use candlefish_runtime::refusal::{Code, Refusal};
+use candlefish_runtime::{
+    identity::{Caller, Role},
+    refusal::{Code, Refusal},
+};
 use sqlx::PgConnection;
 
-use super::{Error, accept::share_release, error::unknown_release, roll_back::To};
+use super::{
+    Error,
+    accept::{Wanted, share_release},
+    error::unknown_release,
+    roll_back::To,
+};
 use crate::{
-    ctx::{Ctx, Tx},
+    ctx::{Ctx, Tx, stored},
     route,
     site::Environment,
 };
@@ -24,41 +33,30 @@ pub(super) struct Choice {
     pub(super) already: Option<DeploymentId>,
 }
 
-/// Chooses; refuses when there is nothing to leave or nothing to go back to.
+/// A release that somebody named as the way back.
+#[derive(Debug)]
+struct Asked {
+    release: ReleaseId,
+    wanted: Wanted,
+    /// What named it.
+    field: &'static str,
+}
+
+/// Chooses; refuses when there is nothing to leave or nothing to go back to, and what is no way back.
 pub(super) async fn choose(
     tx: &mut Tx,
+    caller: &Caller,
     environment: &Environment,
     leaves: Option<ReleaseId>,
     to: &To,
 ) -> Result<Choice, Error> {
     let serving = find_serving(tx, environment.id).await?;
     let place = environment.place();
-    let leaves = leaves.or(serving).ok_or_else(|| {
-        let words = format!("nothing is live on {place}: there is nothing to go back from");
-        Refusal::new(Code::FailedPrecondition, "nothing-live", words)
-    })?;
-    if Some(leaves) != serving && share_release(tx, environment, leaves).await?.is_none() {
-        let words = format!("there is no release {leaves} in {}", environment.site);
-        let refusal = Refusal::new(Code::InvalidArgument, "release-unknown", &words);
-        return Err(refusal.field("leaves_release_id", words).into());
-    }
-    let asked = match to {
-        To::Before => None,
-        To::Release(release) => Some(find_release(tx, environment, *release).await?),
-        To::Commit(commit) => Some(find_commit(tx, environment, commit).await?),
-    };
-    if let Some(asked) = asked {
-        let wanted = share_release(tx, environment, asked).await?;
-        let wanted = wanted.ok_or_else(|| unknown_release(asked))?;
-        let field = match to {
-            To::Commit(_) => "to_commit",
-            To::Before | To::Release(_) => "to_release_id",
-        };
-        wanted.check(asked, environment, field)?;
-    }
+    let leaves = find_leaves(tx, environment, leaves, serving).await?;
+    let asked = find_asked(tx, environment, to).await?;
     let left = find_already(tx, environment.id, leaves).await?;
     if let Some((already, went_to)) = left
-        && asked.is_none_or(|asked| asked == went_to)
+        && asked.as_ref().is_none_or(|asked| asked.release == went_to)
     {
         return Ok(Choice {
             leaves,
@@ -66,8 +64,8 @@ pub(super) async fn choose(
             already: Some(already),
         });
     }
-    let to = match asked {
-        Some(release) => release,
+    let to = match &asked {
+        Some(asked) => asked.release,
         None => find_kept_before(tx, environment, leaves).await?.ok_or_else(|| {
             let words = format!(
                 "no release before {leaves} succeeded on {place} that is neither banned nor rejected \
@@ -80,11 +78,149 @@ pub(super) async fn choose(
         let words = format!("{to} is live on {place} already");
         return Err(Refusal::new(Code::FailedPrecondition, "live-already", words).into());
     }
+    let field = asked.as_ref().map_or("to_release_id", |asked| asked.field);
+    check_hold(tx, caller, environment, to, field).await?;
+    if let Some(asked) = &asked {
+        check_was_live(tx, environment, asked).await?;
+        asked.wanted.allowed(to, environment, field)?;
+    }
     Ok(Choice {
         leaves,
         to,
         already: None,
     })
+}
+
+/// The release that is left: the one that was named, which is the site's, or what visitors get.
+async fn find_leaves(
+    tx: &mut Tx,
+    environment: &Environment,
+    leaves: Option<ReleaseId>,
+    serving: Option<ReleaseId>,
+) -> Result<ReleaseId, Error> {
+    let leaves = leaves.or(serving).ok_or_else(|| {
+        let place = environment.place();
+        let words = format!("nothing is live on {place}: there is nothing to go back from");
+        Refusal::new(Code::FailedPrecondition, "nothing-live", words)
+    })?;
+    if Some(leaves) != serving && share_release(tx, environment, leaves).await?.is_none() {
+        let words = format!("there is no release {leaves} in {}", environment.site);
+        let refusal = Refusal::new(Code::InvalidArgument, "release-unknown", &words);
+        return Err(refusal.field("leaves_release_id", words).into());
+    }
+    Ok(leaves)
+}
+
+/// The release that was named, which goes somewhere at all.
+async fn find_asked(
+    tx: &mut Tx,
+    environment: &Environment,
+    to: &To,
+) -> Result<Option<Asked>, Error> {
+    let (release, field) = match to {
+        To::Before => return Ok(None),
+        To::Release(release) => (
+            find_release(tx, environment, *release).await?,
+            "to_release_id",
+        ),
+        To::Commit(commit) => (find_commit(tx, environment, commit).await?, "to_commit"),
+    };
+    let wanted = share_release(tx, environment, release).await?;
+    let wanted = wanted.ok_or_else(|| unknown_release(release))?;
+    wanted.check(release, environment, field)?;
+    Ok(Some(Asked {
+        release,
+        wanted,
+        field,
+    }))
+}
+
+/// While a hold stands, what a rollback left under it comes back by those alone who may lift the hold.
+async fn check_hold(
+    conn: &mut PgConnection,
+    caller: &Caller,
+    environment: &Environment,
+    to: ReleaseId,
+    field: &str,
+) -> Result<(), Error> {
+    let Some(hold) = &environment.hold else {
+        return Ok(());
+    };
+    if caller.role >= Role::Approver || !was_left(conn, environment.id, to, hold.since).await? {
+        return Ok(());
+    }
+    let place = environment.place();
+    let words = format!(
+        "{place} is held by {}: {}. A rollback left {to} since then, and to go there again needs the \
+         role approver. Have the hold lifted instead: candlefish hold lift {place} --reason …",
+        hold.by, hold.reason
+    );
+    let refusal = Refusal::new(Code::FailedPrecondition, "held", words);
+    let described = format!("a rollback left it, and {place} is held since");
+    Err(refusal.field(field, described).into())
+}
+
+/// A rollback does not look at its candidate before it goes live, and passes holds and stops: so it
+/// goes to nothing but what visitors of this environment had before.
+async fn check_was_live(
+    conn: &mut PgConnection,
+    environment: &Environment,
+    asked: &Asked,
+) -> Result<(), Error> {
+    let release = asked.release;
+    if was_live(conn, environment.id, release).await? {
+        return Ok(());
+    }
+    let place = environment.place();
+    let flags = place.replacen('/', " --env ", 1);
+    let commit = match asked.wanted.commit.as_str() {
+        "" => String::new(),
+        commit => format!(" --commit {commit}"),
+    };
+    let words = format!(
+        "{release} was never live on {place}: there is no going back to it. Deploy it instead: \
+         candlefish deploy DIR --site {flags}{commit}"
+    );
+    let refusal = Refusal::new(Code::FailedPrecondition, "never-live", words);
+    let described = format!("never was live on {place}");
+    Err(refusal.field(asked.field, described).into())
+}
+
+/// All traffic of this environment was on the release at some moment. That of a rollback is at once, and
+/// stays there also when the rollback fails.
+async fn was_live(
+    conn: &mut PgConnection,
+    environment: EnvironmentId,
+    release: ReleaseId,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT 1 FROM deployment WHERE environment_id = $1 AND release_id = $2
+               AND (live_at IS NOT NULL OR kind = 'rollback' AND pivoted_at IS NOT NULL)) AS "was!""#,
+        environment.uuid(),
+        release.uuid()
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// A rollback was asked for since then that left the release, whatever became of it.
+async fn was_left(
+    conn: &mut PgConnection,
+    environment: EnvironmentId,
+    release: ReleaseId,
+    since: Moment,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT 1 FROM deployment WHERE environment_id = $1 AND kind = 'rollback'
+               AND leaves_release_id = $2 AND created_at >= $3) AS "was!""#,
+        environment.uuid(),
+        release.uuid(),
+        stored(since) as _
+    )
+    .fetch_one(conn)
+    .await
 }
 
 /// The release that visitors get: of what acts past its pivot, else the live one. While a rollback
@@ -151,7 +287,8 @@ async fn find_kept_before(
 }
 
 /// The newest release that succeeded here before the one left, neither banned nor rejected nor
-/// itself left, with its content. Collecting keeps it.
+/// itself left, with its content. Collecting keeps it. A rollback that failed past its pivot, or there
+/// gave way to another one, left what it left all the same.
 ///
 /// By admission, which one database counts; ids are ordered by the clocks of the machines that made
 /// them.
@@ -176,7 +313,8 @@ pub(crate) async fn find_before(
            AND NOT EXISTS (
                SELECT 1 FROM deployment r WHERE r.environment_id = $1 AND r.kind = 'rollback'
                AND r.leaves_release_id = d.release_id AND r.admission > d.admission
-               AND r.state NOT IN ('failed', 'cancelled', 'superseded', 'rolled_back'))
+               AND (r.state NOT IN ('failed', 'cancelled', 'superseded', 'rolled_back')
+                    OR r.pivoted_at IS NOT NULL AND (r.state = 'failed' OR r.cause = 'preempted')))
          ORDER BY d.admission DESC LIMIT 1",
         environment.uuid(),
         leaves.uuid()
@@ -206,17 +344,23 @@ async fn find_release(
     })
 }
 
+/// The newest release of a commit that was live here; if none was, the newest, of which that is said.
 async fn find_commit(
     conn: &mut PgConnection,
     environment: &Environment,
     commit: &str,
 ) -> Result<ReleaseId, Error> {
     let found = sqlx::query_scalar!(
-        "SELECT id FROM release
-         WHERE site_id = $1 AND commit >= $2 AND commit < $2 || 'g' AND state = 'sealed'
-         ORDER BY collected_at IS NOT NULL, id DESC LIMIT 1",
+        "SELECT r.id FROM release r
+         WHERE r.site_id = $1 AND r.commit >= $2 AND r.commit < $2 || 'g' AND r.state = 'sealed'
+         ORDER BY
+             (SELECT d.id FROM deployment d WHERE d.environment_id = $3 AND d.release_id = r.id
+              AND (d.live_at IS NOT NULL OR d.kind = 'rollback' AND d.pivoted_at IS NOT NULL)
+              LIMIT 1) IS NULL,
+             r.collected_at IS NOT NULL, r.id DESC LIMIT 1",
         environment.site_id.uuid(),
-        commit
+        commit,
+        environment.id.uuid()
     )
     .fetch_optional(conn)
     .await?;

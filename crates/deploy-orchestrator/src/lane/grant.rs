@@ -197,13 +197,13 @@ async fn end_barred(tx: &mut Tx, lane: &mut Lane, picture: &Picture) -> Result<b
     Ok(ended)
 }
 
-/// What may not go live, and why. A rejected release may be gone back to.
+/// What may not go live, and why. An address of its own has no environment that rejects.
 fn barred(picture: &Picture) -> Vec<(DeploymentId, String)> {
     let banned = |by: &str| format!("its release was banned meanwhile by {by}");
     let pending = picture.pending.iter().filter_map(|one| {
         let message = match (&one.banned, &one.rejected) {
             (Some(by), _) => banned(by),
-            (None, Some(reason)) if one.kind == Kind::Standard => {
+            (None, Some(reason)) if one.kind != Kind::Preview => {
                 format!("its release was rejected here meanwhile: {reason}")
             }
             _ => return None,

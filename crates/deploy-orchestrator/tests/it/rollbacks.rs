@@ -2,10 +2,12 @@
 
 use candlefish_ids::ReleaseId;
 use candlefish_proto::deploy::{self as pb, deployment::State, record};
+use candlefish_runtime::identity::Role;
 use candlefish_testkit::wait_until;
+use tonic::Code;
 
 use crate::{
-    api::{Api, baking, canary, policy, reason},
+    api::{Answer, Api, baking, canary, fields, policy, reason},
     edge::Edge,
     history,
     sandbox::{Orchestrator, SITE, SOON, Sandbox},
@@ -34,10 +36,10 @@ async fn started(
     )
 }
 
-async fn rolled_back(
+async fn ask(
     api: &Api,
     change: impl FnOnce(&mut pb::CreateRollbackRequest),
-) -> pb::Rollback {
+) -> Answer<pb::Rollback> {
     let mut message = pb::CreateRollbackRequest {
         site: SITE.to_owned(),
         environment: "production".to_owned(),
@@ -45,8 +47,31 @@ async fn rolled_back(
     };
     change(&mut message);
     let request = api.request(message);
-    let made = api.deployments().create_rollback(request).await;
-    made.unwrap().into_inner()
+    let made = api.deployments().create_rollback(request).await?;
+    Ok(made.into_inner())
+}
+
+async fn rolled_back(
+    api: &Api,
+    change: impl FnOnce(&mut pb::CreateRollbackRequest),
+) -> pb::Rollback {
+    ask(api, change).await.unwrap()
+}
+
+/// That release is no way back, for this reason, neither to be told of nor to be made; the words say
+/// what to do instead.
+async fn is_no_way_back(api: &Api, release: &str, why: &str, advice: &str) {
+    for validate_only in [true, false] {
+        let asked = ask(api, |message| {
+            release.clone_into(&mut message.to_release_id);
+            message.validate_only = validate_only;
+        });
+        let refused = asked.await.unwrap_err();
+        assert_eq!(reason(&refused), why, "{refused}");
+        assert_eq!(refused.code(), Code::FailedPrecondition);
+        assert_eq!(fields(&refused), ["to_release_id"]);
+        assert!(refused.message().contains(advice), "{refused}");
+    }
 }
 
 #[tokio::test]
@@ -281,6 +306,9 @@ async fn an_acting_one_yields_to_another_target_alone() {
     assert_eq!(preempted.superseded_by, second);
     api.wait_for(&second, &[State::Succeeded]).await;
     edge.wait_until_it_serves(HOST, &one).await;
+    // Both were left, also the one by what gave way.
+    let third = ask(&api, |message| message.validate_only = true).await;
+    assert_eq!(reason(&third.unwrap_err()), "nothing-before");
 }
 
 #[tokio::test]
@@ -303,24 +331,107 @@ async fn it_goes_to_a_commit_by_its_first_digits() {
     let (sandbox, _orchestrator, _edge, api, _releases) = started(&[]).await;
     let commit = "abcdef0123456789abcdef0123456789abcdef01";
     let release = sandbox.commit(&api, commit, &[]).await;
-    let told = rolled_back(&api, |message| {
-        "abcdef0".clone_into(&mut message.to_commit);
+    let to = |message: &mut pb::CreateRollbackRequest, commit: &str| {
+        commit.clone_into(&mut message.to_commit);
         message.validate_only = true;
-    })
-    .await;
+    };
+    let refused = ask(&api, |message| to(message, "abcdef0")).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(reason(&refused), "never-live", "{refused}");
+    assert_eq!(fields(&refused), ["to_commit"]);
+    let words = format!("candlefish deploy DIR --site docs --env production --commit {commit}");
+    assert!(refused.message().contains(&words), "{refused}");
+    api.deploy_whole("production", &release).await;
+    let after = sandbox.release(&api, "after").await;
+    api.deploy_whole("production", &after).await;
+    // A later build of the same commit that never was live here is not what it names.
+    let content = sandbox.put_content(&[("index.html", "built again")]).await;
+    let draft = api.create_release(content, commit, &[]).await;
+    assert_ne!(api.seal(&draft).await, release);
+    let told = rolled_back(&api, |message| to(message, "abcdef0")).await;
     assert_eq!(told.to.unwrap().id, release);
-    let request = api.request(pb::CreateRollbackRequest {
-        site: SITE.to_owned(),
-        environment: "production".to_owned(),
-        to_commit: "fedcba9".to_owned(),
-        ..pb::CreateRollbackRequest::default()
+    let refused = ask(&api, |message| to(message, "fedcba9")).await;
+    assert_eq!(reason(&refused.unwrap_err()), "commit-unknown");
+}
+
+#[tokio::test]
+async fn what_never_was_live_here_is_no_way_back() {
+    let (sandbox, _orchestrator, _edge, api, [one, ..]) = started(&[]).await;
+    api.create_environment("staging", policy()).await;
+    let elsewhere = sandbox.release(&api, "elsewhere").await;
+    api.deploy_whole("staging", &elsewhere).await;
+    let count = "SELECT (SELECT count(*) FROM deployment) + (SELECT count(*) FROM record)";
+    let before = sandbox.number(count).await;
+    let advice = "candlefish deploy DIR --site docs --env production";
+    is_no_way_back(&api, &elsewhere, "never-live", advice).await;
+    // A share of the traffic is not all of it.
+    let part = sandbox.release(&api, "part").await;
+    assert_eq!(sandbox.number(count).await, before);
+    let made = api.create("production", &part, Some(canary())).await;
+    let acting = made.unwrap().into_inner().id;
+    api.wait_in(&acting, pb::step::Kind::Analyse).await;
+    api.cancel(&acting).await.unwrap();
+    api.wait_for(&acting, &[State::RolledBack]).await;
+    is_no_way_back(&api, &part, "never-live", advice).await;
+    assert!(api.environment("production").await.hold.is_none());
+    let told = rolled_back(&api, |message| {
+        one.clone_into(&mut message.to_release_id);
+        message.validate_only = true;
     });
-    let refused = api
-        .deployments()
-        .create_rollback(request)
-        .await
-        .unwrap_err();
-    assert_eq!(reason(&refused), "commit-unknown");
+    assert_eq!(told.await.to.unwrap().id, one);
+}
+
+#[tokio::test]
+async fn what_was_rejected_here_is_no_way_back_until_a_person_clears_it() {
+    let (sandbox, _orchestrator, edge, api, [_one, _two, three]) = started(&[]).await;
+    let bad = sandbox.release(&api, "bad").await;
+    let made = api.create("production", &bad, Some(baking())).await;
+    let hurts = made.unwrap().into_inner().id;
+    api.wait_in(&hurts, pb::step::Kind::Bake).await;
+    api.abort(&hurts).await.unwrap();
+    api.wait_for(&hurts, &[State::RolledBack]).await;
+    edge.wait_until_it_serves(HOST, &three).await;
+    let advice = format!("candlefish releases clear {bad} --env production");
+    is_no_way_back(&api, &bad, "release-rejected", &advice).await;
+    api.clear("production", &bad).await.unwrap();
+    let back = rolled_back(&api, |message| bad.clone_into(&mut message.to_release_id)).await;
+    let back = back.deployment.unwrap().id;
+    api.wait_for(&back, &[State::Succeeded]).await;
+    edge.wait_until_it_serves(HOST, &bad).await;
+}
+
+#[tokio::test]
+async fn under_the_hold_what_was_left_comes_back_by_an_approver_alone() {
+    let (_sandbox, _orchestrator, edge, api, [one, two, three]) = started(&[]).await;
+    let machine = api.deploying();
+    let first = rolled_back(&machine, |_| {}).await.deployment.unwrap().id;
+    api.wait_for(&first, &[State::Succeeded]).await;
+    let held = "docs/production is held by ci: rolled back by hand";
+    is_no_way_back(&machine, &three, "held", held).await;
+    let lift = "candlefish hold lift docs/production --reason";
+    is_no_way_back(&machine, &three, "held", lift).await;
+    // Further back is still the way out of an incident.
+    let further = rolled_back(&machine, |_| {}).await;
+    assert_eq!(further.to.unwrap().id, one);
+    let further = further.deployment.unwrap().id;
+    api.wait_for(&further, &[State::Succeeded]).await;
+    is_no_way_back(&machine, &two, "held", lift).await;
+    // Who may lift the hold may as well go there.
+    let mut person = api.clone();
+    person.caller.role = Role::Approver;
+    let again = rolled_back(&person, |message| {
+        three.clone_into(&mut message.to_release_id);
+    });
+    let again = again.await.deployment.unwrap().id;
+    api.wait_for(&again, &[State::Succeeded]).await;
+    edge.wait_until_it_serves(HOST, &three).await;
+    // With the hold lifted nothing keeps what was left under it.
+    api.lift("production").await.unwrap();
+    let told = rolled_back(&machine, |message| {
+        two.clone_into(&mut message.to_release_id);
+        message.validate_only = true;
+    });
+    assert_eq!(told.await.to.unwrap().id, two);
 }
 
 #[tokio::test]

@@ -178,9 +178,20 @@ impl World {
         Ok(made.map(drop)?)
     }
 
+    /// One that was live somewhere, or any: what never was is refused.
+    async fn release_to_go_back_to(&mut self) -> ReleaseId {
+        let question = "SELECT DISTINCT release_id::text FROM deployment
+                        WHERE live_at IS NOT NULL ORDER BY 1";
+        let all = self.texts(question).await;
+        match self.dice.of(&all) {
+            Some(one) if self.dice.below(4) > 0 => ReleaseId::from_uuid(one.parse().unwrap()),
+            _ => self.release(),
+        }
+    }
+
     async fn roll_back(&mut self) -> Result<(), Refusal> {
         let to = match self.dice.below(3) {
-            0 => roll_back::To::Release(self.release()),
+            0 => roll_back::To::Release(self.release_to_go_back_to().await),
             _ => roll_back::To::Before,
         };
         let environment = self.place();
