@@ -243,7 +243,7 @@ async fn moved_on(
 /// The release of a commit, when it may be deployed.
 pub(super) enum Found {
     Rejected(Judged),
-    /// None when nobody began it.
+    /// None when nobody ever began it.
     Release(Option<OfCommit>),
 }
 
@@ -281,8 +281,9 @@ pub(super) async fn made_of(
     push: &Push,
     release: Option<OfCommit>,
 ) -> Result<Judged, Error> {
-    let (release, sealed) = match release {
-        Some(one) => (one.id, one.sealed),
+    let there = release.and_then(|one| Some((one.id?, one.sealed)));
+    let (release, sealed) = match there {
+        Some(there) => there,
         None => (expect(tx, environment, push).await?, false),
     };
     Ok(Judged::New { release, sealed })
