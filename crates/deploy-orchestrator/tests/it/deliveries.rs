@@ -5,11 +5,13 @@ use candlefish_proto::deploy::{
     trigger::{Outcome, Reason},
     trigger_service_client::TriggerServiceClient,
 };
-use candlefish_testkit::github;
+use candlefish_testkit::{github, poll_until};
 
 use crate::{
     api::{Answer, Api, fields},
-    stage::{REPOSITORY, Stage, commit, push, site},
+    previews::pull,
+    sandbox::SOON,
+    stage::{REPOSITORY, Stage, commit, environment, latest, push, site},
 };
 
 #[tokio::test]
@@ -104,4 +106,48 @@ async fn everything_that_was_told_of_a_site_is_listed_to_whoever_may_see_it() {
     assert!(listed(&narrow, "partners").await.unwrap().is_empty());
     let status = listed(&stage.api, "").await.unwrap_err();
     assert_eq!(fields(&status), ["commit"]);
+}
+
+#[tokio::test]
+async fn a_site_where_nothing_can_be_decided_keeps_no_other_and_is_decided_once_it_can() {
+    let stage = Stage::new().await;
+    site(&stage.api, "partners", REPOSITORY).await;
+    environment(&stage.api, "partners", "production", "main", &[], latest()).await;
+    let refuses = "CREATE FUNCTION refuses() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                       IF NEW.site_id = (SELECT id FROM site WHERE slug = 'docs') THEN
+                           RAISE 'not for docs';
+                       END IF;
+                       RETURN NEW;
+                   END $$;
+                   CREATE TRIGGER refuses BEFORE INSERT ON trigger FOR EACH ROW
+                   EXECUTE FUNCTION refuses()";
+    stage.sandbox.act(refuses).await;
+    let mut run = github::workflow_run_completed();
+    run.body["repository"]["full_name"] = REPOSITORY.into();
+    let told = [
+        (stage.gateway.receives(&push(0, 1)), "partners/production"),
+        (stage.gateway.receives(&pull("opened", 0, 2, 1)), "partners"),
+        (stage.gateway.receives(&run), "partners"),
+    ];
+    let mut first = Vec::new();
+    for (id, place) in &told {
+        let decided = poll_until(SOON, "the other site to be decided", async || {
+            let decided = stage.decisions(id).await;
+            (!decided.is_empty()).then_some(decided).ok_or(())
+        })
+        .await;
+        assert_eq!(decided.len(), 1, "{decided:?}");
+        assert_eq!(decided[0].place, *place);
+        first.extend(decided);
+    }
+    let done = "SELECT count(*) FROM delivery WHERE done_at IS NOT NULL";
+    assert_eq!(stage.sandbox.number(done).await, 0);
+    stage.sandbox.act("DROP TRIGGER refuses ON trigger").await;
+    for ((id, _), first) in told.iter().zip(first) {
+        let both = stage.decided(id, 2).await;
+        assert!(both[0].place.starts_with("docs"), "{both:?}");
+        assert_eq!(both[1], first);
+    }
+    let made = "SELECT count(*) FROM deployment";
+    assert_eq!(stage.sandbox.number(made).await, 2);
 }

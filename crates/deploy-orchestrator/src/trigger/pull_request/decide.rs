@@ -35,8 +35,10 @@ pub(in crate::trigger) async fn decide(
     if sites.is_empty() {
         return Ok(note::no_site(&told.repository));
     }
+    // A site where it cannot be decided keeps no other.
+    let mut all = Ok(());
     for site in sites {
-        if let Action::Other(word) = &told.action {
+        let done = if let Action::Other(word) = &told.action {
             let words = format!(
                 "pull request {} was {}: that changes no content",
                 told.number,
@@ -44,12 +46,13 @@ pub(in crate::trigger) async fn decide(
             );
             let outcome = Outcome::Ignored(Reason::NotActedOn, None);
             let about = told.about();
-            note::of_site(ctx, delivery, &about, Some(site.id), (outcome, words)).await?;
+            note::of_site(ctx, delivery, &about, Some(site.id), (outcome, words)).await
         } else {
-            of_site(ctx, delivery, told, &site).await?;
-        }
+            of_site(ctx, delivery, told, &site).await
+        };
+        all = all.and(done);
     }
-    Ok(String::new())
+    all.map(|()| String::new())
 }
 
 /// What becomes of it at a site.
