@@ -9,7 +9,9 @@ use candlefish_proto::deploy::{
 use super::{Look, Tone, words};
 
 /// Where to look for a push that is not known here.
-const DELIVERIES: &str = "\
+const WHERE: &str = "\
+What was pushed to a repository that no site has is shown only to tokens of all sites. Is it the
+repository of yours? See candlefish sites show SITE
 Has it reached Candlefish? GitHub lists each delivery with our answer under the repository's
 Settings, Webhooks, Recent deliveries; Redeliver there sends one again, and a repeat is harmless.";
 
@@ -103,7 +105,7 @@ fn unknown(commit: &str) -> String {
     }
     let short = words::short_commit(commit);
     format!(
-        "Nothing is known of a push of {short}, or nothing that this token may see.\n{DELIVERIES}"
+        "Nothing is known of a push of {short}, or nothing that this token may see.\n{WHERE}"
     )
 }
 
@@ -113,6 +115,6 @@ pub(crate) fn nothing(commit: &str) -> String {
     format!(
         "Neither a push nor a deployment of {short} is known, or none that this token may see.\n\
          What was deployed without a push, and has ended long ago, is found by the whole commit.\n\
-         {DELIVERIES}"
+         {WHERE}"
     )
 }

@@ -94,7 +94,10 @@ pub(crate) async fn decided(ctx: &Ctx, delivery: &Delivery, body: &[u8]) -> Resu
             Err(error) => error.to_string(),
         },
         "pull_request" => match PullRequest::read(body) {
-            Ok(told) => return pull_request::decide(ctx, delivery, &told).await,
+            Ok(told) => {
+                pull_request::decide(ctx, delivery, &told).await?;
+                return Ok(String::new());
+            }
             Err(error) => error.to_string(),
         },
         _ => {

@@ -582,7 +582,11 @@ async fn what_cannot_be_read_or_fetched_keeps_nothing_else() {
     decided.is("created", "");
     noted(&half, "not the JSON of a push").await;
     noted(&ping, "no site has the repository Octocoders/Hello-World").await;
-    noted(&pull, "no site has the repository Codertocat/Hello-World").await;
+    // Whoever opened it asks what became of it, as after a push.
+    let pull = stage.decided(&pull, 1).await.remove(0);
+    pull.is("ignored", "unknown_repository");
+    let words = "no site has the repository Codertocat/Hello-World";
+    assert_eq!([&*pull.place, &*pull.message], ["", words]);
 }
 
 #[tokio::test]

@@ -23,17 +23,23 @@ use crate::{
     site::{self, Environment, previews::From},
 };
 
-/// Decides it at every site of its repository; answers what there is to note when there is none.
+/// Decides it at every site of its repository. One of a repository that no site has is ignored, as a push
+/// is; what GitHub only lists leaves nothing then.
 pub(in crate::trigger) async fn decide(
     ctx: &Ctx,
     delivery: &Delivery,
     told: &PullRequest,
-) -> Result<String, Error> {
+) -> Result<(), Error> {
     let mut conn = ctx.pool.acquire().await?;
     let sites = triggers::list_sites(&mut conn, &told.repository).await?;
     drop(conn);
     if sites.is_empty() {
-        return Ok(note::no_site(&told.repository));
+        if matches!(told.action, Action::Seen { .. }) {
+            return Ok(());
+        }
+        let words = note::no_site(&told.repository);
+        let outcome = Outcome::Ignored(Reason::UnknownRepository, None);
+        return note::of_site(ctx, delivery, &told.about(), None, (outcome, words)).await;
     }
     // A site where it cannot be decided keeps no other.
     let mut all = Ok(());
@@ -52,7 +58,7 @@ pub(in crate::trigger) async fn decide(
         };
         all = all.and(done);
     }
-    all.map(|()| String::new())
+    all
 }
 
 /// What becomes of it at a site.
