@@ -1,7 +1,7 @@
 //! What is no push leaves a trigger as well, and says why nothing follows.
 
 use candlefish_proto::deploy::{
-    ListTriggersRequest,
+    ListTriggersRequest, ListTriggersResponse,
     trigger::{Outcome, Reason},
     trigger_service_client::TriggerServiceClient,
 };
@@ -106,6 +106,54 @@ async fn everything_that_was_told_of_a_site_is_listed_to_whoever_may_see_it() {
     assert!(listed(&narrow, "partners").await.unwrap().is_empty());
     let status = listed(&stage.api, "").await.unwrap_err();
     assert_eq!(fields(&status), ["commit"]);
+}
+
+#[tokio::test]
+async fn what_is_not_decided_yet_is_told_to_whoever_asks_for_a_push() {
+    let stage = Stage::new().await;
+    let told = async |api: &Api, page_token: &str| -> ListTriggersResponse {
+        let request = api.request(ListTriggersRequest {
+            site: "docs".to_owned(),
+            page_size: 1,
+            page_token: page_token.to_owned(),
+            ..ListTriggersRequest::default()
+        });
+        let mut client = TriggerServiceClient::new(api.channel.clone());
+        client.list_triggers(request).await.unwrap().into_inner()
+    };
+    for number in 1..=2 {
+        stage.pushed(&push(0, number)).await;
+    }
+    assert_eq!(told(&stage.api, "").await.undecided, None);
+
+    stage.gateway.fails(usize::MAX);
+    let ids = [3, 4].map(|number| stage.gateway.receives(&push(0, number)));
+    let page = poll_until(SOON, "both to have failed", async || {
+        let failed = "SELECT count(*) FROM delivery WHERE done_at IS NULL AND attempts > 0";
+        let page = told(&stage.api, "").await;
+        let all = stage.sandbox.number(failed).await == 2;
+        let count = page.undecided.as_ref().map(|one| one.count);
+        (all && count == Some(2)).then_some(page).ok_or(count)
+    })
+    .await;
+    let undecided = page.undecided.unwrap();
+    assert_eq!(undecided.since.unwrap().seconds, 1_790_000_000);
+    let words = undecided.error;
+    assert!(words.starts_with("ask the gateway: "), "{words}");
+    assert!(words.contains("not now"), "{words}");
+    let later = told(&stage.api, &page.next_page_token).await;
+    assert_eq!(later.undecided, None);
+    assert_eq!(later.triggers.len(), 1);
+    // Whoever sees few sites learns that it may be among them, and no more.
+    let narrow = told(&stage.api.seeing(&["docs"]), "").await;
+    let narrow = narrow.undecided.unwrap();
+    assert_eq!((narrow.count, &*narrow.error), (2, ""));
+
+    stage.gateway.fails(0);
+    for id in &ids {
+        stage.decided(id, 1).await;
+    }
+    assert_eq!(told(&stage.api, "").await.undecided, None);
 }
 
 #[tokio::test]
