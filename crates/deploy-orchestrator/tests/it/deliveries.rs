@@ -109,6 +109,21 @@ async fn everything_that_was_told_of_a_site_is_listed_to_whoever_may_see_it() {
 }
 
 #[tokio::test]
+async fn a_delivery_that_came_as_a_form_is_read_by_the_json_in_it() {
+    let stage = Stage::new().await;
+    let mut example = push(0, 1);
+    example.body["head_commit"]["message"] = "50 % + 1 & ü".into();
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.append_pair("payload", &example.body.to_string());
+    let id = stage.gateway.stores("push", form.finish().into_bytes());
+    stage.gateway.tells(&id);
+    let decided = stage.decided(&id, 1).await.remove(0);
+    decided.is("created", "");
+    let waits = stage.api.deployment(&decided.deployment).await;
+    assert_eq!(waits.release.unwrap().message, "50 % + 1 & ü");
+}
+
+#[tokio::test]
 async fn what_is_not_decided_yet_is_told_to_whoever_asks_for_a_push() {
     let stage = Stage::new().await;
     let told = async |api: &Api, page_token: &str| -> ListTriggersResponse {
