@@ -130,6 +130,8 @@ async fn content_that_never_comes_ends_its_deployment_and_says_so() {
         ended.message
     );
     assert!(ended.message.contains(&commit(1)), "{}", ended.message);
+    let told = stage.api.triggers(&commit(1)).await.unwrap();
+    assert_eq!(told.first().map(|one| &one.message), Some(&ended.message));
     // Content that comes later is a deployment of its own, by whoever asks for it.
     let late = stage.uploads(&commit(1), "late").await;
     let asked = stage.api.deploy("production", &late).await;
