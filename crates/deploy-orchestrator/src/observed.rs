@@ -92,6 +92,7 @@ fn say(standing: store::Standing) {
         ("pending", standing.pending),
         ("quarantined", standing.quarantined),
         ("dead_letters", standing.dead_letters),
+        ("deliveries", standing.deliveries),
     ] {
         metrics::gauge!(QUEUE_DEPTH, "queue" => queue).set(shown(count));
     }

@@ -24,6 +24,7 @@ pub(crate) mod content;
 mod decide;
 mod error;
 mod fetch;
+mod form;
 pub(crate) mod gateway;
 pub(crate) mod head;
 mod join;

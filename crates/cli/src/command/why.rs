@@ -130,7 +130,7 @@ async fn of_commit(app: &App, commit: String) -> Result<Exit, Error> {
         found = ended;
     }
     if found.is_empty() {
-        app.show(&pushes, |_none| render::push::nothing(&commit));
+        app.show(&pushes, |none| render::push::nothing(&commit, none, &look));
         return Ok(Exit::Failed);
     }
     let mut told = Vec::new();
@@ -141,6 +141,7 @@ async fn of_commit(app: &App, commit: String) -> Result<Exit, Error> {
         told.push(render::blockers::why_there(&deployment, &around, &look));
         all.deployments.push(deployment);
     }
+    told.extend(render::push::undecided(&pushes, &look));
     app.show(&all, |_all| told.join("\n\n"));
     Ok(Exit::Done)
 }

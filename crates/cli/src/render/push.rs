@@ -9,15 +9,41 @@ use candlefish_proto::deploy::{
 use super::{Look, Tone, words};
 
 /// Where to look for a push that is not known here.
-const DELIVERIES: &str = "\
+const WHERE: &str = "\
+What was pushed to a repository that no site has is shown only to tokens of all sites. Is it the
+repository of yours? See candlefish sites show SITE
 Has it reached Candlefish? GitHub lists each delivery with our answer under the repository's
 Settings, Webhooks, Recent deliveries; Redeliver there sends one again, and a repeat is harmless.";
 
-/// Every push of a commit, newest first, and what became of it everywhere.
+/// Every push of a commit, newest first, and what became of it everywhere; and what is to be decided yet.
 pub(crate) fn text(commit: &str, answer: &ListTriggersResponse, look: &Look) -> String {
-    if answer.triggers.is_empty() {
-        return unknown(commit);
-    }
+    let text = if answer.triggers.is_empty() {
+        unknown(commit)
+    } else {
+        story(answer, look)
+    };
+    let undecided = undecided(answer, look).map(|told| format!("\n\n{told}"));
+    text + &undecided.unwrap_or_default()
+}
+
+/// `2 deliveries are not decided yet, the oldest for 40 s: …`, when there are any.
+pub(crate) fn undecided(answer: &ListTriggersResponse, look: &Look) -> Option<String> {
+    let told = answer.undecided.as_ref().filter(|told| told.count > 0)?;
+    let what = match told.count {
+        1 => "1 delivery is".to_owned(),
+        more => format!("{} deliveries are", words::count(more)),
+    };
+    let lasted = words::lasted(told.since.as_ref(), &look.now);
+    let why = match told.error.as_str() {
+        "" => String::new(),
+        error => format!(": {error}"),
+    };
+    Some(format!(
+        "{what} not decided yet, the oldest for {lasted}{why}"
+    ))
+}
+
+fn story(answer: &ListTriggersResponse, look: &Look) -> String {
     let mut lines: Vec<String> = Vec::new();
     let mut delivery = "";
     for trigger in &answer.triggers {
@@ -102,17 +128,17 @@ fn unknown(commit: &str) -> String {
         return "Nothing was told of this site yet, or nothing that this token may see.".to_owned();
     }
     let short = words::short_commit(commit);
-    format!(
-        "Nothing is known of a push of {short}, or nothing that this token may see.\n{DELIVERIES}"
-    )
+    format!("Nothing is known of a push of {short}, or nothing that this token may see.\n{WHERE}")
 }
 
 /// Neither a push nor a deployment, or none that this token may see.
-pub(crate) fn nothing(commit: &str) -> String {
+pub(crate) fn nothing(commit: &str, answer: &ListTriggersResponse, look: &Look) -> String {
     let short = words::short_commit(commit);
-    format!(
+    let text = format!(
         "Neither a push nor a deployment of {short} is known, or none that this token may see.\n\
          What was deployed without a push, and has ended long ago, is found by the whole commit.\n\
-         {DELIVERIES}"
-    )
+         {WHERE}"
+    );
+    let undecided = undecided(answer, look).map(|told| format!("\n\n{told}"));
+    text + &undecided.unwrap_or_default()
 }

@@ -9,6 +9,8 @@ pub(super) struct Standing {
     pub(super) pending: i64,
     pub(super) quarantined: i64,
     pub(super) dead_letters: i64,
+    /// That webhooks told, and that are not decided yet.
+    pub(super) deliveries: i64,
 }
 
 pub(super) async fn count(conn: &mut PgConnection) -> Result<Standing, sqlx::Error> {
@@ -19,7 +21,8 @@ pub(super) async fn count(conn: &mut PgConnection) -> Result<Standing, sqlx::Err
                   (SELECT count(*) FROM deployment WHERE state = 'pending') AS "pending!",
                   (SELECT count(*) FROM step WHERE state = 'quarantined') AS "quarantined!",
                   (SELECT count(*) FROM dead_letter
-                   WHERE state IN ('parked', 'replaying')) AS "dead_letters!""#
+                   WHERE state IN ('parked', 'replaying')) AS "dead_letters!",
+                  (SELECT count(*) FROM delivery WHERE done_at IS NULL) AS "deliveries!""#
     )
     .fetch_one(conn)
     .await

@@ -32,18 +32,23 @@ pub(crate) async fn lock(
     Ok(())
 }
 
-/// A release of a commit.
+/// What stands for a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OfCommit {
-    pub(crate) id: ReleaseId,
+    /// The release to deploy; none when all that there was is collected.
+    pub(crate) id: Option<ReleaseId>,
+    /// Its content is there.
     pub(crate) sealed: bool,
-    /// Why the environment rejected it, while that stands.
+    /// Why the environment rejected it, or what was collected and would come back with the same
+    /// content, while that stands.
     pub(crate) rejected: Option<String>,
-    /// The ban that stands against it.
+    /// The ban that stands against it, in the same way.
     pub(crate) ban: Option<Ban>,
 }
 
-/// The release that stands for a commit: the newest whole one, else the newest draft.
+/// What stands for a commit: the newest whole release, else the newest draft whose content is known.
+/// Else what was collected speaks for what will come, for the same content brings the same release
+/// back: its rejection and its ban count, and what is deployed is the release that is expected.
 pub(crate) async fn find(
     conn: &mut PgConnection,
     site: SiteId,
@@ -51,23 +56,30 @@ pub(crate) async fn find(
     commit: &str,
 ) -> Result<Option<OfCommit>, sqlx::Error> {
     let row = sqlx::query!(
-        r#"SELECT r.id, r.state = 'sealed' AS "sealed!",
+        r#"SELECT CASE WHEN r.collected_at IS NULL THEN r.id
+                  ELSE (SELECT x.id FROM release x
+                        WHERE x.site_id = $1 AND x.commit = $2 AND NOT x.dirty
+                          AND x.manifest_digest = $4) END AS "id?",
+                  r.state = 'sealed' AND r.collected_at IS NULL AS "sealed!",
                   (SELECT j.reason FROM rejection j WHERE j.release_id = r.id
                    AND j.environment_id = $3 AND j.cleared_at IS NULL LIMIT 1) AS rejected,
                   (SELECT jsonb_build_object('at', x.at, 'by', x.by, 'reason', x.reason)
                    FROM ban x WHERE x.release_id = r.id AND x.cleared_at IS NULL)
                       AS "ban: Json<Ban>"
            FROM release r WHERE r.site_id = $1 AND r.commit = $2 AND r.commit <> '' AND NOT r.dirty
-             AND r.collected_at IS NULL
-           ORDER BY r.state = 'sealed' DESC, r.id DESC LIMIT 1"#,
+           ORDER BY CASE WHEN r.collected_at IS NOT NULL THEN 2
+                         WHEN r.state = 'sealed' THEN 0
+                         WHEN r.manifest_digest <> $4 THEN 1
+                         ELSE 3 END, r.id DESC LIMIT 1"#,
         site.uuid(),
         commit,
-        environment.uuid()
+        environment.uuid(),
+        UNKNOWN.as_slice()
     )
     .fetch_optional(conn)
     .await?;
     Ok(row.map(|row| OfCommit {
-        id: ReleaseId::from_uuid(row.id),
+        id: row.id.map(ReleaseId::from_uuid),
         sealed: row.sealed,
         rejected: row.rejected,
         ban: row.ban.map(|ban| ban.0),

@@ -19,7 +19,8 @@ use crate::{
     site::{self, Environment, policy::Order},
 };
 
-/// Decides a push everywhere. What is decided already stays as it is.
+/// Decides a push everywhere. What is decided already stays as it is; where it cannot be decided keeps
+/// no other place, and the first such failure is answered.
 pub(super) async fn decide(ctx: &Ctx, delivery: &Delivery, push: &Push) -> Result<(), Error> {
     let mut conn = ctx.pool.acquire().await?;
     let sites = store::list_sites(&mut conn, &push.repository).await?;
@@ -29,10 +30,11 @@ pub(super) async fn decide(ctx: &Ctx, delivery: &Delivery, push: &Push) -> Resul
         let outcome = Outcome::Ignored(Reason::UnknownRepository, None);
         return note::of_site(ctx, delivery, &push.about(), None, (outcome, words)).await;
     }
+    let mut all = Ok(());
     for site in sites {
-        of_site(ctx, delivery, push, &site).await?;
+        all = all.and(of_site(ctx, delivery, push, &site).await);
     }
-    Ok(())
+    all
 }
 
 async fn of_site(ctx: &Ctx, delivery: &Delivery, push: &Push, site: &SiteOf) -> Result<(), Error> {
@@ -66,10 +68,11 @@ async fn of_site(ctx: &Ctx, delivery: &Delivery, push: &Push, site: &SiteOf) -> 
         )
         .await;
     }
+    let mut all = Ok(());
     for environment in environments {
-        of_environment(ctx, delivery, push, environment).await?;
+        all = all.and(of_environment(ctx, delivery, push, environment).await);
     }
-    Ok(())
+    all
 }
 
 /// Decides it in one environment.
@@ -243,7 +246,7 @@ async fn moved_on(
 /// The release of a commit, when it may be deployed.
 pub(super) enum Found {
     Rejected(Judged),
-    /// None when nobody began it.
+    /// None when nobody ever began it.
     Release(Option<OfCommit>),
 }
 
@@ -281,8 +284,9 @@ pub(super) async fn made_of(
     push: &Push,
     release: Option<OfCommit>,
 ) -> Result<Judged, Error> {
-    let (release, sealed) = match release {
-        Some(one) => (one.id, one.sealed),
+    let there = release.and_then(|one| Some((one.id?, one.sealed)));
+    let (release, sealed) = match there {
+        Some(there) => there,
         None => (expect(tx, environment, push).await?, false),
     };
     Ok(Judged::New { release, sealed })

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Delivery, Error, decide,
+    Delivery, Error, decide, form,
     gateway::Gateway,
     other::Other,
     pull_request::{self, PullRequest},
@@ -85,6 +85,8 @@ async fn carry(ctx: &Ctx, gateway: &Gateway, delivery: &Delivery) -> Result<(), 
 /// Decides a delivery by what it says; answers what there is to note of it as a whole.
 pub(crate) async fn decided(ctx: &Ctx, delivery: &Delivery, body: &[u8]) -> Result<String, Error> {
     let event = delivery.event.as_str();
+    let json = form::json_of(body);
+    let body = &*json;
     let words = match event {
         "push" => match Push::read(body) {
             Ok(push) => {
@@ -94,7 +96,10 @@ pub(crate) async fn decided(ctx: &Ctx, delivery: &Delivery, body: &[u8]) -> Resu
             Err(error) => error.to_string(),
         },
         "pull_request" => match PullRequest::read(body) {
-            Ok(told) => return pull_request::decide(ctx, delivery, &told).await,
+            Ok(told) => {
+                pull_request::decide(ctx, delivery, &told).await?;
+                return Ok(String::new());
+            }
             Err(error) => error.to_string(),
         },
         _ => {

@@ -93,11 +93,13 @@ impl Other {
         if sites.is_empty() {
             return Ok(note::no_site(&self.about.repository));
         }
+        // A site where it cannot be written keeps no other.
+        let mut all = Ok(());
         for site in sites {
             let told = (Outcome::Ignored(self.reason, None), self.words.clone());
-            note::of_site(ctx, delivery, &self.about, Some(site.id), told).await?;
+            all = all.and(note::of_site(ctx, delivery, &self.about, Some(site.id), told).await);
         }
-        Ok(self.words)
+        all.map(|()| self.words)
     }
 }
 

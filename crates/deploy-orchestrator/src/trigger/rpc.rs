@@ -55,11 +55,18 @@ impl TriggerService for Rpc {
             before: page.after().copied(),
             limit: page.limit(),
         };
+        // First: what is decided in between is among the triggers then.
+        let undecided = match page.after() {
+            None => store::find_undecided(&mut conn).await.map_err(unread)?,
+            Some(_later_page) => None,
+        };
         let rows = store::list(&mut conn, &asked).await.map_err(unread)?;
+        let sees_all = caller.sites.is_empty();
         let (rows, next_page_token) = page.cut(rows, |row| row.id.uuid());
         Ok(Response::new(pb::ListTriggersResponse {
             triggers: rows.into_iter().map(view::trigger).collect(),
             next_page_token,
+            undecided: undecided.map(|found| view::undecided(found, sees_all)),
         }))
     }
 }

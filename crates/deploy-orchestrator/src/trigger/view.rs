@@ -4,6 +4,7 @@ use candlefish_clock::Moment;
 use candlefish_ids::{DeliveryId, DeploymentId, TriggerId};
 use candlefish_proto::deploy::{self as pb, deployment::State, trigger};
 
+use super::store::Undecided;
 use crate::ctx::shown;
 
 /// Everything that is shown of a trigger.
@@ -81,6 +82,16 @@ pub(super) fn trigger(row: Shown) -> pb::Trigger {
         created_at: Some(shown(row.created_at)),
         event: row.event,
         pull_request: row.pull_request.unwrap_or_default(),
+    }
+}
+
+/// Deliveries that are not decided yet. The error may name what is of other sites, so it is for those
+/// who see all.
+pub(super) fn undecided(found: Undecided, sees_all: bool) -> pb::Undecided {
+    pb::Undecided {
+        count: i32::try_from(found.count).unwrap_or(i32::MAX),
+        since: Some(shown(found.since)),
+        error: if sees_all { found.error } else { String::new() },
     }
 }
 

@@ -110,6 +110,24 @@ async fn one_comment_shows_a_preview_from_its_beginning_to_its_end_and_again() {
 }
 
 #[tokio::test]
+async fn a_comment_says_what_the_preview_waits_for_and_not_in_whose_words() {
+    let (github, stage) = asking().await;
+    let first = stage.pushed(&pull("opened", 0, 1, 1)).await;
+    says(&github, "waits for the content of 0000000: http").await;
+    stage.api.hold(SLUG).await.unwrap();
+    let words = "waits for the content of 0000000, and for its hold to be lifted: http";
+    let held = says(&github, words).await;
+    assert!(!held.contains("an incident"), "{held}");
+    stage.uploads(&commit(1), "number 1").await;
+    says(&github, "waits for its hold to be lifted: http").await;
+    stage.api.lift(SLUG).await.unwrap();
+    let states = [State::Succeeded];
+    stage.api.wait_for(&first.deployment, &states).await;
+    says(&github, "is live: http").await;
+    assert_eq!(github.calls(CREATE), 1);
+}
+
+#[tokio::test]
 async fn the_sites_of_a_repository_share_the_comment_of_a_pull_request() {
     let (github, stage) = asking().await;
     another_site(&stage, "partners").await;

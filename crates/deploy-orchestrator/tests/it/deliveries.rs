@@ -1,15 +1,17 @@
 //! What is no push leaves a trigger as well, and says why nothing follows.
 
 use candlefish_proto::deploy::{
-    ListTriggersRequest,
+    ListTriggersRequest, ListTriggersResponse,
     trigger::{Outcome, Reason},
     trigger_service_client::TriggerServiceClient,
 };
-use candlefish_testkit::github;
+use candlefish_testkit::{github, poll_until};
 
 use crate::{
     api::{Answer, Api, fields},
-    stage::{REPOSITORY, Stage, commit, push, site},
+    previews::pull,
+    sandbox::SOON,
+    stage::{REPOSITORY, Stage, commit, environment, latest, push, site},
 };
 
 #[tokio::test]
@@ -104,4 +106,111 @@ async fn everything_that_was_told_of_a_site_is_listed_to_whoever_may_see_it() {
     assert!(listed(&narrow, "partners").await.unwrap().is_empty());
     let status = listed(&stage.api, "").await.unwrap_err();
     assert_eq!(fields(&status), ["commit"]);
+}
+
+#[tokio::test]
+async fn a_delivery_that_came_as_a_form_is_read_by_the_json_in_it() {
+    let stage = Stage::new().await;
+    let mut example = push(0, 1);
+    example.body["head_commit"]["message"] = "50 % + 1 & ü".into();
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.append_pair("payload", &example.body.to_string());
+    let id = stage.gateway.stores("push", form.finish().into_bytes());
+    stage.gateway.tells(&id);
+    let decided = stage.decided(&id, 1).await.remove(0);
+    decided.is("created", "");
+    let waits = stage.api.deployment(&decided.deployment).await;
+    assert_eq!(waits.release.unwrap().message, "50 % + 1 & ü");
+}
+
+#[tokio::test]
+async fn what_is_not_decided_yet_is_told_to_whoever_asks_for_a_push() {
+    let stage = Stage::new().await;
+    let told = async |api: &Api, page_token: &str| -> ListTriggersResponse {
+        let request = api.request(ListTriggersRequest {
+            site: "docs".to_owned(),
+            page_size: 1,
+            page_token: page_token.to_owned(),
+            ..ListTriggersRequest::default()
+        });
+        let mut client = TriggerServiceClient::new(api.channel.clone());
+        client.list_triggers(request).await.unwrap().into_inner()
+    };
+    for number in 1..=2 {
+        stage.pushed(&push(0, number)).await;
+    }
+    assert_eq!(told(&stage.api, "").await.undecided, None);
+
+    stage.gateway.fails(usize::MAX);
+    let ids = [3, 4].map(|number| stage.gateway.receives(&push(0, number)));
+    let page = poll_until(SOON, "both to have failed", async || {
+        let failed = "SELECT count(*) FROM delivery WHERE done_at IS NULL AND attempts > 0";
+        let page = told(&stage.api, "").await;
+        let all = stage.sandbox.number(failed).await == 2;
+        let count = page.undecided.as_ref().map(|one| one.count);
+        (all && count == Some(2)).then_some(page).ok_or(count)
+    })
+    .await;
+    let undecided = page.undecided.unwrap();
+    assert_eq!(undecided.since.unwrap().seconds, 1_790_000_000);
+    let words = undecided.error;
+    assert!(words.starts_with("ask the gateway: "), "{words}");
+    assert!(words.contains("not now"), "{words}");
+    let later = told(&stage.api, &page.next_page_token).await;
+    assert_eq!(later.undecided, None);
+    assert_eq!(later.triggers.len(), 1);
+    // Whoever sees few sites learns that it may be among them, and no more.
+    let narrow = told(&stage.api.seeing(&["docs"]), "").await;
+    let narrow = narrow.undecided.unwrap();
+    assert_eq!((narrow.count, &*narrow.error), (2, ""));
+
+    stage.gateway.fails(0);
+    for id in &ids {
+        stage.decided(id, 1).await;
+    }
+    assert_eq!(told(&stage.api, "").await.undecided, None);
+}
+
+#[tokio::test]
+async fn a_site_where_nothing_can_be_decided_keeps_no_other_and_is_decided_once_it_can() {
+    let stage = Stage::new().await;
+    site(&stage.api, "partners", REPOSITORY).await;
+    environment(&stage.api, "partners", "production", "main", &[], latest()).await;
+    let refuses = "CREATE FUNCTION refuses() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                       IF NEW.site_id = (SELECT id FROM site WHERE slug = 'docs') THEN
+                           RAISE 'not for docs';
+                       END IF;
+                       RETURN NEW;
+                   END $$;
+                   CREATE TRIGGER refuses BEFORE INSERT ON trigger FOR EACH ROW
+                   EXECUTE FUNCTION refuses()";
+    stage.sandbox.act(refuses).await;
+    let mut run = github::workflow_run_completed();
+    run.body["repository"]["full_name"] = REPOSITORY.into();
+    let told = [
+        (stage.gateway.receives(&push(0, 1)), "partners/production"),
+        (stage.gateway.receives(&pull("opened", 0, 2, 1)), "partners"),
+        (stage.gateway.receives(&run), "partners"),
+    ];
+    let mut first = Vec::new();
+    for (id, place) in &told {
+        let decided = poll_until(SOON, "the other site to be decided", async || {
+            let decided = stage.decisions(id).await;
+            (!decided.is_empty()).then_some(decided).ok_or(())
+        })
+        .await;
+        assert_eq!(decided.len(), 1, "{decided:?}");
+        assert_eq!(decided[0].place, *place);
+        first.extend(decided);
+    }
+    let done = "SELECT count(*) FROM delivery WHERE done_at IS NOT NULL";
+    assert_eq!(stage.sandbox.number(done).await, 0);
+    stage.sandbox.act("DROP TRIGGER refuses ON trigger").await;
+    for ((id, _), first) in told.iter().zip(first) {
+        let both = stage.decided(id, 2).await;
+        assert!(both[0].place.starts_with("docs"), "{both:?}");
+        assert_eq!(both[1], first);
+    }
+    let made = "SELECT count(*) FROM deployment";
+    assert_eq!(stage.sandbox.number(made).await, 2);
 }

@@ -35,6 +35,14 @@ async fn make_history(sandbox: &Sandbox, api: &Api) {
             DeadLetterId::new().uuid()
         ))
         .await;
+    // Two of five are not decided, nor due.
+    sandbox
+        .act(
+            "INSERT INTO delivery (id, event, received_at, retry_at, done_at)
+             SELECT gen_random_uuid(), 'push', clock(), clock() + interval '1 hour',
+                    CASE WHEN n > 2 THEN clock() END FROM generate_series(1, 5) n",
+        )
+        .await;
 }
 
 #[tokio::test]
@@ -68,6 +76,7 @@ async fn deployments_steps_and_queues_are_counted() {
         (r#"queue_depth{queue="pending"}"#, 1.0),
         (r#"queue_depth{queue="quarantined"}"#, 0.0),
         (r#"queue_depth{queue="dead_letters"}"#, 1.0),
+        (r#"queue_depth{queue="deliveries"}"#, 2.0),
     ] {
         poll_until(SOON, start, async || match said(start).await {
             Some(found) if (found - value).abs() < 0.1 => Ok(()),

@@ -130,6 +130,8 @@ async fn content_that_never_comes_ends_its_deployment_and_says_so() {
         ended.message
     );
     assert!(ended.message.contains(&commit(1)), "{}", ended.message);
+    let told = stage.api.triggers(&commit(1)).await.unwrap();
+    assert_eq!(told.first().map(|one| &one.message), Some(&ended.message));
     // Content that comes later is a deployment of its own, by whoever asks for it.
     let late = stage.uploads(&commit(1), "late").await;
     let asked = stage.api.deploy("production", &late).await;
@@ -582,7 +584,11 @@ async fn what_cannot_be_read_or_fetched_keeps_nothing_else() {
     decided.is("created", "");
     noted(&half, "not the JSON of a push").await;
     noted(&ping, "no site has the repository Octocoders/Hello-World").await;
-    noted(&pull, "no site has the repository Codertocat/Hello-World").await;
+    // Whoever opened it asks what became of it, as after a push.
+    let pull = stage.decided(&pull, 1).await.remove(0);
+    pull.is("ignored", "unknown_repository");
+    let words = "no site has the repository Codertocat/Hello-World";
+    assert_eq!([&*pull.place, &*pull.message], ["", words]);
 }
 
 #[tokio::test]

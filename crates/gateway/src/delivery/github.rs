@@ -1,6 +1,7 @@
 //! `POST /v1/webhooks/github`: GitHub's deliveries, over HTTP.
 //!
-//! The body is signed as bytes, so it is taken as bytes; it never becomes JSON here.
+//! The body is signed as bytes, so it is taken as bytes, whatever content type it has: GitHub sends JSON, or
+//! a form that holds it. It never becomes JSON here.
 
 use std::{sync::Arc, time::Duration};
 
@@ -223,32 +224,21 @@ impl<'a> Head<'a> {
             text(name).filter(fits)
         };
         let (event, delivery) = (word(EVENT), word(DELIVERY));
-        let is_json = text("content-type").is_some_and(|kind| {
-            let essence = kind.split(';').next().unwrap_or_default().trim();
-            essence.eq_ignore_ascii_case("application/json")
-        });
-        match (event, delivery, is_json) {
-            (Some(event), Some(delivery), true) => Ok(Self {
+        if let (Some(event), Some(delivery)) = (event, delivery) {
+            return Ok(Self {
                 event,
                 delivery,
                 signature,
-            }),
-            (Some(_), Some(_), false) => {
-                let words = "must be application/json: choose it as the webhook's content type";
-                let problem = Problem::new(&kinds::UNSUPPORTED_MEDIA_TYPE, "not-json", "");
-                Err(problem.field("content-type", words))
-            }
-            _ => {
-                let mut problem = Problem::new(&kinds::INVALID_ARGUMENT, "headers-missing", "");
-                let words = format!("must be there, with 1 to {LONGEST_WORD} visible characters");
-                for (name, found) in [(EVENT, event), (DELIVERY, delivery)] {
-                    if found.is_none() {
-                        problem = problem.field(name, words.as_str());
-                    }
-                }
-                Err(problem)
+            });
+        }
+        let mut problem = Problem::new(&kinds::INVALID_ARGUMENT, "headers-missing", "");
+        let words = format!("must be there, with 1 to {LONGEST_WORD} visible characters");
+        for (name, found) in [(EVENT, event), (DELIVERY, delivery)] {
+            if found.is_none() {
+                problem = problem.field(name, words.as_str());
             }
         }
+        Err(problem)
     }
 }
 

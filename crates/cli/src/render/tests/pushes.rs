@@ -1,5 +1,5 @@
 use candlefish_proto::deploy::{
-    ListTriggersResponse, Trigger,
+    ListTriggersResponse, Trigger, Undecided,
     trigger::{Outcome, Reason},
 };
 
@@ -62,9 +62,35 @@ fn a_push_that_nobody_told_of_says_where_to_look() {
     let nothing = ListTriggersResponse::default();
     let texts = [
         push::text(COMMIT, &nothing, &look(0)),
-        push::nothing(COMMIT),
+        push::nothing(COMMIT, &nothing, &look(0)),
     ];
     assert_snapshot!(texts.join("\n\n"));
+}
+
+#[test]
+fn what_is_not_decided_yet_is_said_after_what_is() {
+    let told = |count: i32, error: &str| ListTriggersResponse {
+        undecided: Some(Undecided {
+            count,
+            since: at(0),
+            error: error.to_owned(),
+        }),
+        ..ListTriggersResponse::default()
+    };
+    let two = told(2, "ask the gateway: it is away");
+    let words =
+        "\n\n2 deliveries are not decided yet, the oldest for 40 s: ask the gateway: it is away";
+    let ends = |text: String, words: &str| assert!(text.ends_with(words), "{text}");
+    ends(push::text(COMMIT, &two, &look(40)), words);
+    ends(push::nothing(COMMIT, &two, &look(40)), words);
+    let mut known = two;
+    known.triggers = vec![trigger("production", Outcome::Created)];
+    ends(push::text(COMMIT, &known, &look(40)), words);
+    let one = push::text("", &told(1, ""), &look(180));
+    ends(
+        one,
+        "\n\n1 delivery is not decided yet, the oldest for 3 min",
+    );
 }
 
 #[test]

@@ -14,6 +14,9 @@ pub(in crate::github) struct Shown {
     pub(in crate::github) commit: String,
     /// `waiting`, `deploying`, `live`, `failed`, `ended` or `closed`.
     pub(in crate::github) state: String,
+    /// Of what waits: which of `content`, `hold` and `stop` keep it. Not in whose words: a hold's reason
+    /// may be nobody's business who reads pull requests.
+    pub(in crate::github) keeps: String,
     pub(in crate::github) message: String,
     pub(in crate::github) close_reason: String,
 }
@@ -55,9 +58,8 @@ impl Shown {
     }
 
     fn line(&self, address: &str) -> String {
-        let short = self.short();
         let says = match self.state.as_str() {
-            "waiting" => format!("waits for the content of {short}, or for its turn: {address}"),
+            "waiting" => format!("waits for {}: {address}", self.waits_for()),
             "deploying" => format!("is on its way: {address}"),
             "live" => format!("is live: {address}"),
             "failed" => format!("did not go live: {}", quoted(&self.message)),
@@ -65,6 +67,22 @@ impl Shown {
             _ => "waits for what comes next".to_owned(),
         };
         format!("**The preview of {}** {says}", self.site)
+    }
+
+    /// `the content of 4ac21e0, and for its hold to be lifted`.
+    fn waits_for(&self) -> String {
+        let known = self.keeps.split(' ').filter_map(|word| match word {
+            "content" => Some(format!("the content of {}", self.short())),
+            "hold" => Some("its hold to be lifted".to_owned()),
+            "stop" => Some("a stop to end".to_owned()),
+            _ => None,
+        });
+        let known: Vec<String> = known.collect();
+        if known.is_empty() {
+            "its turn".to_owned()
+        } else {
+            known.join(", and for ")
+        }
     }
 
     fn row(&self, names_site: bool) -> String {
@@ -100,6 +118,7 @@ mod tests {
             deployment: "dep_01h455vb4pex5vsknk084sn02q".parse().unwrap(),
             commit: "4ac21e05c5f6f4a7bb3b0f4bd1f0a2c3d4e5f607".to_owned(),
             state: state.to_owned(),
+            keeps: "content".to_owned(),
             message: "a page\n`is` missing, @ada".to_owned(),
             close_reason: "pull request 12 was merged".to_owned(),
         }
@@ -121,13 +140,38 @@ mod tests {
              | 4ac21e0 | `dep_01h455vb4pex5vsknk084sn02q` | live |\n"
         );
         let waits = says(&[shown("docs", "waiting")]);
-        assert!(waits.contains("waits for the content of 4ac21e0"));
+        let words = "waits for the content of 4ac21e0: http://pr-12--docs.localhost";
+        assert!(waits.contains(words), "{waits}");
         let closed = says(&[shown("docs", "closed")]);
         assert!(
             closed.contains("was torn down: `pull request 12 was merged`"),
             "{closed}"
         );
         assert!(!closed.contains("http"), "{closed}");
+    }
+
+    #[test]
+    fn what_waits_says_for_what() {
+        for (keeps, words) in [
+            ("", "its turn"),
+            ("hold", "its hold to be lifted"),
+            (
+                "content stop",
+                "the content of 4ac21e0, and for a stop to end",
+            ),
+            (
+                "content hold stop",
+                "the content of 4ac21e0, and for its hold to be lifted, and for a stop to end",
+            ),
+        ] {
+            let mut one = shown("docs", "waiting");
+            one.keeps = keeps.to_owned();
+            let waits = says(&[one]);
+            assert!(
+                waits.contains(&format!("waits for {words}: http")),
+                "{waits}"
+            );
+        }
     }
 
     #[test]

@@ -60,6 +60,7 @@ struct Preview {
     deployment: Uuid,
     commit: String,
     state: String,
+    keeps: String,
     message: String,
     close_reason: String,
 }
@@ -74,7 +75,8 @@ pub(in crate::github) async fn claim_comment(
                   n.told AS "told!", n.previews AS "previews!: Json<Vec<Preview>>"
            FROM github_pull_comment g
            CROSS JOIN LATERAL (
-               SELECT string_agg(concat_ws(' ', o.site, o.deployment, o.state), ', '
+               SELECT string_agg(concat_ws(' ', o.site, o.deployment, o.state,
+                                           nullif(o.keeps, '')), ', '
                                  ORDER BY o.site) AS told,
                       jsonb_agg(o ORDER BY o.site) AS previews
                FROM (SELECT s.slug AS site, e.slug AS environment, d.id AS deployment, t.commit,
@@ -85,7 +87,15 @@ pub(in crate::github) async fn claim_comment(
                                      THEN 'deploying'
                                  WHEN d.state = 'succeeded' THEN 'live'
                                  WHEN d.state IN ('failed', 'rolled_back') THEN 'failed'
-                                 ELSE 'ended' END AS state
+                                 ELSE 'ended' END AS state,
+                            CASE WHEN e.closed_at IS NULL AND d.state = 'pending' THEN concat_ws(' ',
+                                CASE WHEN r.state <> 'sealed' THEN 'content' END,
+                                CASE WHEN e.hold_since IS NOT NULL THEN 'hold' END,
+                                CASE WHEN EXISTS (
+                                    SELECT FROM stop k
+                                    WHERE k.ended_at IS NULL AND k.until > (SELECT clock())
+                                      AND (k.site_id = e.site_id OR k.site_id IS NULL))
+                                    THEN 'stop' END) ELSE '' END AS keeps
                      FROM pull_request p
                      JOIN site s ON s.id = p.site_id
                      JOIN environment e ON e.id = p.environment_id
@@ -94,6 +104,7 @@ pub(in crate::github) async fn claim_comment(
                                          WHERE environment_id = e.id AND outcome = 'created'
                                          ORDER BY id DESC LIMIT 1) t
                      JOIN deployment d ON d.id = t.deployment_id
+                     JOIN release r ON r.id = d.release_id
                      WHERE lower(p.repository) = g.repository AND p.number = g.number) o) n
            WHERE g.done_at IS NULL AND g.retry_at <= (SELECT clock()) AND g.told <> n.told
            ORDER BY g.retry_at LIMIT 1 FOR UPDATE OF g SKIP LOCKED"#
@@ -122,6 +133,7 @@ fn shown(preview: Preview) -> Shown {
         deployment: DeploymentId::from_uuid(preview.deployment),
         commit: preview.commit,
         state: preview.state,
+        keeps: preview.keeps,
         message: preview.message,
         close_reason: preview.close_reason,
     }

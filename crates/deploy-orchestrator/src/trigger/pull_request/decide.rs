@@ -23,20 +23,28 @@ use crate::{
     site::{self, Environment, previews::From},
 };
 
-/// Decides it at every site of its repository; answers what there is to note when there is none.
+/// Decides it at every site of its repository. One of a repository that no site has is ignored, as a push
+/// is; what GitHub only lists leaves nothing then.
 pub(in crate::trigger) async fn decide(
     ctx: &Ctx,
     delivery: &Delivery,
     told: &PullRequest,
-) -> Result<String, Error> {
+) -> Result<(), Error> {
     let mut conn = ctx.pool.acquire().await?;
     let sites = triggers::list_sites(&mut conn, &told.repository).await?;
     drop(conn);
     if sites.is_empty() {
-        return Ok(note::no_site(&told.repository));
+        if matches!(told.action, Action::Seen { .. }) {
+            return Ok(());
+        }
+        let words = note::no_site(&told.repository);
+        let outcome = Outcome::Ignored(Reason::UnknownRepository, None);
+        return note::of_site(ctx, delivery, &told.about(), None, (outcome, words)).await;
     }
+    // A site where it cannot be decided keeps no other.
+    let mut all = Ok(());
     for site in sites {
-        if let Action::Other(word) = &told.action {
+        let done = if let Action::Other(word) = &told.action {
             let words = format!(
                 "pull request {} was {}: that changes no content",
                 told.number,
@@ -44,12 +52,13 @@ pub(in crate::trigger) async fn decide(
             );
             let outcome = Outcome::Ignored(Reason::NotActedOn, None);
             let about = told.about();
-            note::of_site(ctx, delivery, &about, Some(site.id), (outcome, words)).await?;
+            note::of_site(ctx, delivery, &about, Some(site.id), (outcome, words)).await
         } else {
-            of_site(ctx, delivery, told, &site).await?;
-        }
+            of_site(ctx, delivery, told, &site).await
+        };
+        all = all.and(done);
     }
-    Ok(String::new())
+    all
 }
 
 /// What becomes of it at a site.

@@ -35,8 +35,7 @@ pub(crate) async fn decide(
         received_at: ctx.now().await?.timestamp(),
         attempts: 0,
     };
-    super::decide(ctx, &delivery, &told).await?;
-    Ok(())
+    super::decide(ctx, &delivery, &told).await
 }
 
 /// Whether it says anything that is not known; what a delivery says always counts.
