@@ -111,6 +111,14 @@ async fn the_command_line_deploys_refuses_and_goes_back() {
     let page = sandbox.visit(0, "docs.localhost", "/").await.unwrap();
     assert!(page.body.contains("mark:one<"), "{}", page.body);
 
+    // Nobody said why, and the history says so.
+    let (_, out, _) = said(&candlefish(&sandbox, &["history", "docs/production"]));
+    let why = out.lines().find(|line| line.contains("rolled back to"));
+    assert!(
+        why.is_some_and(|why| why.ends_with("no reason given")),
+        "{out}"
+    );
+
     // Held now: a push waits and says so, with the exit code of waiting.
     write(folder.path(), "index.html", "<p>mark:four</p>");
     let waits = [&deploy[..], &["--wait", "1s"]].concat();

@@ -1,7 +1,10 @@
 //! What people do beside deploying, by the doors they do it through: the command line and REST.
 #![expect(clippy::indexing_slicing, reason = "an answer is JSON")]
 
+use std::time::{Duration, SystemTime};
+
 use candlefish_proto::deploy::{self as pb, blocker, deployment::State, step};
+use candlefish_testkit::github::Push;
 use e2e::{Api, Content, PATIENCE, Sandbox, api::Commit};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -242,6 +245,41 @@ impl Acts {
         let problem = self.on(Method::POST, path, body, 409).await;
         assert_eq!(problem["reason"], reason, "{path}: {problem}");
     }
+
+    /// Acts, and is refused for this field alone.
+    async fn wrong(&self, path: &str, body: Value, field: &str) {
+        let problem = self.on(Method::POST, path, body, 400).await;
+        names(&problem, field);
+    }
+
+    /// Reads; answers the body.
+    async fn read(&self, path: &str) -> Value {
+        let (status, body) = self.rest.get(path).await;
+        assert_eq!(status, 200, "{path}: {body}");
+        body
+    }
+
+    /// Reads, and is refused for this field alone.
+    async fn unread(&self, path: &str, field: &str) {
+        let (status, problem) = self.rest.get(path).await;
+        assert_eq!(status, 400, "{path}: {problem}");
+        names(&problem, field);
+    }
+}
+
+/// A problem is about this field and no other.
+#[track_caller]
+fn names(problem: &Value, field: &str) {
+    let errors = problem["errors"].as_array().unwrap();
+    let fields: Vec<_> = errors.iter().map(|error| &error["field"]).collect();
+    assert_eq!(fields, [field], "{problem}");
+}
+
+/// What a command answers as JSON.
+#[track_caller]
+fn shown(sandbox: &Sandbox, arguments: &[&str]) -> Value {
+    let line = [arguments, &["--json"]].concat();
+    serde_json::from_str(&done(sandbox, &line)).unwrap()
 }
 
 /// Waits until a deployment waits in a step of this kind; answers the step's place.
@@ -359,4 +397,207 @@ async fn go_back(acts: &Acts, sandbox: &Sandbox, from: &str, to: &str) {
     let (_, held) = acts.rest.get(path).await;
     assert_eq!(held["hold"]["deployment_id"], id, "{held}");
     assert_eq!(held["live_release_id"], to, "{held}");
+}
+
+/// What the history of production tells after decisions by REST, newest first.
+const TOLD_BY_REST: [&str; 10] = [
+    "KIND_LIFT_HOLD by admin: launched",
+    "KIND_CANCEL by admin: no reason given",
+    "KIND_UNPIN by admin: by REST",
+    "KIND_PIN by admin: by REST",
+    "KIND_HOLD by admin: launch day",
+    "KIND_UNBAN by admin: it was published",
+    "KIND_BAN by admin: it shows a draft",
+    "KIND_LIFT_STOP by admin: it is back",
+    "KIND_STOP by admin: an attack",
+    "KIND_LIVE by admin: Commit 0000003f00000000000000000000000000000001",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn decisions_by_rest_are_what_the_command_line_shows() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let acts = Acts {
+        rest: Rest::of(&sandbox),
+    };
+    let commits = Commit::chain(63, 3);
+    live(&sandbox.api, "one", &commits[0]).await;
+    let content = Content::site("two");
+    let two = sandbox.api.release("docs", &content, &commits[1]).await;
+    let two = two.unwrap();
+    stop_by_rest(&acts, &sandbox).await;
+    ban_by_rest(&acts, &sandbox, &two).await;
+    pin_by_rest(&acts, &sandbox, &two).await;
+    history_by_rest(&acts, &sandbox).await;
+    close_by_rest(&acts, &sandbox, &two).await;
+    triggers_by_rest(&acts, &sandbox, &commits[2]).await;
+    sandbox.stop().await.unwrap();
+}
+
+/// Stopped until a moment, and lifted before it.
+async fn stop_by_rest(acts: &Acts, sandbox: &Sandbox) {
+    let path = "/v1/stops";
+    let until = SystemTime::now() + Duration::from_hours(1);
+    let until = prost_types::Timestamp {
+        nanos: 0,
+        ..until.into()
+    };
+    let until = until.to_string();
+    let wish = json!({"site": "docs", "pauses": true, "reason": "an attack", "until": until});
+    acts.wrong(
+        path,
+        json!({"site": "docs", "reason": "an attack"}),
+        "until",
+    )
+    .await;
+    let stop = acts.on(Method::POST, path, wish, 200).await;
+    let is_so = stop["site"] == "docs" && stop["by"] == "admin" && stop["pauses"] == true;
+    assert!(is_so && stop["reason"] == "an attack", "{stop}");
+    let id = stop["id"].as_str().unwrap();
+    let listed = shown(sandbox, &["stop", "list", "docs"]);
+    assert_eq!(listed["stops"][0]["id"], id, "{listed}");
+
+    let lift = format!("{path}/{id}:lift");
+    acts.wrong(&lift, json!({"reason": " "}), "reason").await;
+    let why = json!({"reason": "it is back"});
+    let lifted = acts.on(Method::POST, &lift, why, 200).await;
+    let end = [&lifted["ended_by"], &lifted["end_reason"]];
+    assert_eq!(end, ["admin", "it is back"], "{lifted}");
+    assert!(lifted["ended_at"].is_string(), "{lifted}");
+    let ended = acts.read("/v1/stops?site=docs&include_ended=true").await;
+    assert_eq!(ended["stops"][0]["id"], id, "{ended}");
+    let listed = acts.read("/v1/stops?site=docs").await;
+    assert_eq!(listed["stops"], json!([]));
+    acts.unread("/v1/stops?site=No+site", "site").await;
+}
+
+/// Banned, a release goes nowhere, until the ban is lifted.
+async fn ban_by_rest(acts: &Acts, sandbox: &Sandbox, release: &str) {
+    let ban = format!("/v1/releases/{release}:ban");
+    acts.wrong(&ban, json!({}), "reason").await;
+    let why = json!({"reason": "it shows a draft"});
+    let banned = acts.on(Method::POST, &ban, why, 200).await;
+    let told = [&banned["ban"]["by"], &banned["ban"]["reason"]];
+    assert_eq!(told, ["admin", "it shows a draft"], "{banned}");
+    let listed = || {
+        let listed = shown(sandbox, &["releases", "docs"]);
+        let mut releases = listed["releases"].as_array().unwrap().iter();
+        let found = releases.find(|one| one["id"] == release);
+        found.unwrap().clone()
+    };
+    let found = listed();
+    assert_eq!(found["ban"]["reason"], "it shows a draft", "{found}");
+    let wish = json!({"site": "docs", "environment": "production", "release_id": release});
+    acts.refused("/v1/deployments", wish, "release-banned")
+        .await;
+
+    let clear = format!("/v1/releases/{release}:clear");
+    acts.wrong(&clear, json!({}), "reason").await;
+    let why = json!({"reason": "it was published"});
+    let cleared = acts.on(Method::POST, &clear, why, 200).await;
+    assert!(cleared["ban"].is_null(), "{cleared}");
+    let found = listed();
+    assert!(found["ban"].is_null(), "{found}");
+}
+
+/// What waits is pinned once, the pin taken off, and it is cancelled without a word.
+async fn pin_by_rest(acts: &Acts, sandbox: &Sandbox, release: &str) {
+    let hold = "/v1/sites/docs/environments/production/hold";
+    let why = json!({"reason": "launch day"});
+    acts.on(Method::PUT, hold, why, 200).await;
+    let wish = json!({"site": "docs", "environment": "production", "release_id": release});
+    let made = acts.on(Method::POST, "/v1/deployments", wish, 201).await;
+    let id = made["id"].as_str().unwrap();
+    let pin = format!("/v1/deployments/{id}:pin");
+    acts.wrong(&pin, json!({}), "reason").await;
+    let pinned = acts.verb(id, "pin", json!({}), 200).await;
+    assert_eq!(pinned["pin"]["by"], "admin", "{pinned}");
+    let now = sandbox.api.deployment(id).await.unwrap();
+    assert_eq!(now.pin.map(|pin| pin.reason).as_deref(), Some("by REST"));
+    let again = json!({"reason": "by REST"});
+    acts.refused(&pin, again, "pinned").await;
+
+    let unpin = json!({"unpin": true});
+    acts.wrong(&pin, unpin.clone(), "reason").await;
+    let unpinned = acts.verb(id, "pin", unpin, 200).await;
+    assert!(unpinned["pin"].is_null(), "{unpinned}");
+    assert!(sandbox.api.deployment(id).await.unwrap().pin.is_none());
+    let cancel = format!("/v1/deployments/{id}:cancel");
+    let cancelled = acts.on(Method::POST, &cancel, json!({}), 200).await;
+    assert_eq!(cancelled["message"], "cancelled by admin", "{cancelled}");
+    let why = json!({"reason": "launched"});
+    acts.on(Method::POST, &format!("{hold}:lift"), why, 200)
+        .await;
+}
+
+/// Page by page, and as the command line tells it.
+async fn history_by_rest(acts: &Acts, sandbox: &Sandbox) {
+    let path = "/v1/sites/docs/environments/production/history";
+    let whole = acts.read(path).await;
+    assert_eq!(told(&whole.to_string()), TOLD_BY_REST);
+    let line = ["history", "docs/production", "--json"];
+    assert_eq!(told(&done(sandbox, &line)), TOLD_BY_REST);
+    let first = acts.read(&format!("{path}?page_size=4")).await;
+    assert_eq!(told(&first.to_string()), TOLD_BY_REST[..4]);
+    let token = first["next_page_token"].as_str().unwrap();
+    let rest = format!("{path}?page_size=200&page_token={token}");
+    acts.unread(&format!("{path}?page_token=nonsense"), "page_token")
+        .await;
+    let rest = acts.read(&rest).await;
+    assert_eq!(told(&rest.to_string()), TOLD_BY_REST[4..]);
+}
+
+/// A preview that is closed, once, serves nothing.
+async fn close_by_rest(acts: &Acts, sandbox: &Sandbox, release: &str) {
+    let wish = json!({"site": "docs", "preview": true, "release_id": release});
+    let made = acts.on(Method::POST, "/v1/deployments", wish, 201).await;
+    let id = made["id"].as_str().unwrap();
+    sandbox.api.succeeds(id).await.unwrap();
+    let slug = made["environment"].as_str().unwrap();
+    let close = format!("/v1/sites/docs/environments/{slug}:close");
+    acts.wrong(&close, json!({}), "reason").await;
+    let why = json!({"reason": "nobody needs it"});
+    let closed = acts.on(Method::POST, &close, why.clone(), 200).await;
+    let told = [&closed["closed"]["by"], &closed["closed"]["reason"]];
+    assert_eq!(told, ["admin", "nobody needs it"], "{closed}");
+    let place = format!("docs/{slug}");
+    let seen = shown(sandbox, &["env", "show", &place]);
+    assert_eq!(seen["closed"]["reason"], "nobody needs it", "{seen}");
+    acts.on(Method::POST, &close, why, 409).await;
+}
+
+/// What was told of a site, also where it came to nothing.
+async fn triggers_by_rest(acts: &Acts, sandbox: &Sandbox, commit: &Commit) {
+    let repository = "example/docs";
+    let body = json!({"repository": repository});
+    acts.on(Method::PATCH, "/v1/sites/docs", body, 200).await;
+    let path = "/v1/triggers?site=docs";
+    let none = acts.read(path).await;
+    assert_eq!(none["triggers"], json!([]));
+    let push = Push {
+        repository,
+        branch: "main",
+        before: &"0".repeat(40),
+        commits: &[&commit.id],
+        changes: &["docs/a.md"],
+        pushed_at: 1_790_000_000,
+    };
+    sandbox.delivers("pushed", &push.example()).await.unwrap();
+    candlefish_devstack::wait_until(PATIENCE, "the push is decided", || async {
+        let found = acts.read(path).await;
+        let one = &found["triggers"][0];
+        let is_so = one["commit"] == commit.id.as_str() && one["reason"] == "REASON_NO_RULE";
+        if is_so && one["outcome"] == "OUTCOME_IGNORED" {
+            Ok(())
+        } else {
+            Err(found.to_string())
+        }
+    })
+    .await
+    .unwrap();
+    let found = shown(sandbox, &["push", "--site", "docs"]);
+    let one = &found["triggers"][0];
+    assert_eq!(one["commit"], commit.id.as_str(), "{found}");
+    assert_eq!(one["reason"], "REASON_NO_RULE", "{found}");
+    acts.unread("/v1/triggers?site=No+site", "site").await;
+    acts.unread("/v1/triggers", "commit").await;
 }

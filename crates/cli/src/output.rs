@@ -103,6 +103,16 @@ impl Output {
         Ok(answer.is_some_and(|a| a.eq_ignore_ascii_case("y") || a.eq_ignore_ascii_case("yes")))
     }
 
+    /// Why somebody does what needs no reason: as given, or else in one line from whoever is there,
+    /// unless they are to be asked nothing. Empty where nobody says.
+    pub(crate) fn reason(&self, given: String, quiet: bool) -> String {
+        if !given.is_empty() || quiet || !self.can_ask() {
+            return given;
+        }
+        self.ask("  Why? (Enter: no reason given)")
+            .unwrap_or_default()
+    }
+
     fn look(&self, term: &Term) -> Look {
         let size = if term.is_term() {
             term.size_checked()

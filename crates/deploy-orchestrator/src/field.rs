@@ -144,9 +144,13 @@ impl Faults {
         self.text(field, text, REASON_MAX)
     }
 
-    /// Why somebody does something that needs none.
+    /// Why somebody does something that needs none; what is blank comes back empty.
     pub(crate) fn optional_reason(&mut self, field: &str, text: &str) -> String {
-        self.optional_text(field, text, REASON_MAX)
+        let given = self.optional_text(field, text, REASON_MAX);
+        if given.trim().is_empty() {
+            return String::new();
+        }
+        given
     }
 
     /// Why somebody does what is only done when a reason is given: empty, but not blank.

@@ -14,6 +14,9 @@ use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId, SiteId, StopId};
 
 use crate::ctx::Tx;
 
+/// Told in place of a reason where a person may leave it out, and did.
+const UNSAID: &str = "no reason given";
+
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -131,6 +134,16 @@ impl<'a> Act<'a> {
             or_commit: true,
             ..self
         }
+    }
+
+    /// Of a person who may act without saying why: that nobody said it is told, and not a blank.
+    pub(crate) fn or_unsaid(self) -> Self {
+        let reason = if self.reason.is_empty() {
+            UNSAID
+        } else {
+            self.reason
+        };
+        Self { reason, ..self }
     }
 
     /// Records it.

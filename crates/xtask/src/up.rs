@@ -61,9 +61,7 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> Result<()> 
         }
     };
     closing::show(&stack, workspace, begun.elapsed());
-    if options.github {
-        println!("{}", github::closing());
-    }
+    println!("{}", github::closing(options.github));
     if !options.once {
         watch_over(&stack).await?;
     }

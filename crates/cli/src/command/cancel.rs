@@ -21,7 +21,7 @@ use crate::{
 pub(crate) struct Args {
     /// The deployment's id
     deployment: DeploymentId,
-    /// Why
+    /// Why; without it, and without --yes, a terminal asks
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
     /// Do not ask
@@ -46,11 +46,18 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     )? {
         return Ok(Exit::Failed);
     }
-    let request = CancelDeploymentRequest {
+    // What was asked for is the command line, whatever was typed besides: a repeat after an answer
+    // that did not arrive is the same request, and why was said the first time.
+    let asked = CancelDeploymentRequest {
         id,
         reason: args.reason,
     };
-    let (deployment, repeat) = api.act_as(&request.clone(), request).await?;
+    let quiet = args.yes || api.asked_before(&asked).is_some();
+    let request = CancelDeploymentRequest {
+        reason: app.output.reason(asked.reason.clone(), quiet),
+        ..asked.clone()
+    };
+    let (deployment, repeat) = api.act_as(&asked, request).await?;
     until_ended(app, &api, deployment, &repeat).await
 }
 

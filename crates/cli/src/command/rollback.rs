@@ -32,7 +32,7 @@ pub(crate) struct Args {
         hide_default_value = true
     )]
     to: String,
-    /// Why
+    /// Why; without it, and without --yes, a terminal asks
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
     /// Do not ask
@@ -126,8 +126,8 @@ async fn forecast(
     Ok((api.read(request).await?, environment))
 }
 
-/// Says what would happen and asks. The request then names the release that the person saw live:
-/// of two people who ask at once, the second is shown the first one's rollback.
+/// Says what would happen and asks, then why. The request then names the release that the person saw
+/// live: of two people who ask at once, the second is shown the first one's rollback.
 async fn confirm(
     app: &App,
     api: &Api,
@@ -143,9 +143,14 @@ async fn confirm(
     if !forecast.already && !app.output.confirm("  Roll back?", yes)? {
         return Ok(None);
     }
+    // One that is under way already has its reason.
+    let reason = app
+        .output
+        .reason(asked.reason.clone(), yes || forecast.already);
     let leaves_release_id = forecast.from.map(|from| from.id).unwrap_or_default();
     Ok(Some(CreateRollbackRequest {
         leaves_release_id,
+        reason,
         ..asked.clone()
     }))
 }

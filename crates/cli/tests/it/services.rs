@@ -386,6 +386,14 @@ impl DeploymentService for Shared {
         Ok(Response::new(self.lock().deployment.clone()))
     }
 
+    async fn abort_deployment(
+        &self,
+        request: Request<pb::AbortDeploymentRequest>,
+    ) -> Answer<pb::Deployment> {
+        self.take("abort_deployment", &request)?;
+        Ok(Response::new(self.lock().deployment.clone()))
+    }
+
     async fn create_rollback(
         &self,
         request: Request<pb::CreateRollbackRequest>,
@@ -417,7 +425,6 @@ impl DeploymentService for Shared {
     absent! {
         list_steps(pb::ListStepsRequest) -> ListStepsResponse;
         list_logs(pb::ListLogsRequest) -> ListLogsResponse;
-        abort_deployment(pb::AbortDeploymentRequest) -> Deployment;
         retry_deployment(pb::RetryDeploymentRequest) -> Deployment;
         advance_deployment(pb::AdvanceDeploymentRequest) -> Deployment;
         pin_deployment(pb::PinDeploymentRequest) -> Deployment;

@@ -9,7 +9,7 @@ use candlefish_proto::deploy::{Deployment, Step, deployment::State, step};
 
 use crate::{
     cli::{Cli, Done, done},
-    server::{Server, deployment, live},
+    server::{DEP, Server, deployment, live},
 };
 
 /// Runs a command line at a terminal whose keyboard types this.
@@ -95,8 +95,61 @@ fn a_rollback_asks_and_does_what_was_answered() {
         "{refused:#?}"
     );
     assert!(server.world.keys("create_rollback").is_empty());
-    at_terminal(&cli, "rollback docs/production", "y\n").code(0);
+    at_terminal(&cli, "rollback docs/production", "y\n\n").code(0);
     assert_eq!(server.world.keys("create_rollback").len(), 1);
+}
+
+/// The reason that the last call of this name came with.
+fn said_why(server: &Server, name: &str) -> String {
+    let world = server.world.lock();
+    let mut calls = world.calls.iter().rev();
+    let (.., request) = calls.find(|(called, ..)| *called == name).unwrap();
+    let (_, why) = request.split_once(" reason: \"").unwrap();
+    why.split('"').next().unwrap().to_owned()
+}
+
+#[test]
+fn what_ends_or_goes_back_asks_why_in_one_line_and_takes_none_for_an_answer() {
+    let verbs = [
+        (
+            format!("cancel {DEP}"),
+            "cancel_deployment",
+            deployment(State::Cancelled, 9),
+        ),
+        (
+            format!("abort {DEP}"),
+            "abort_deployment",
+            deployment(State::RolledBack, 9),
+        ),
+        (
+            "rollback docs/production".to_owned(),
+            "create_rollback",
+            live(State::Succeeded, 9),
+        ),
+    ];
+    for (line, call, end) in verbs {
+        let server = Server::start();
+        server.world.lock().deployment = end;
+        let cli = Cli::new(&server.url());
+        let asked = at_terminal(&cli, &line, "y\nit hurts\n").code(0);
+        assert!(
+            asked.out.contains("  Why? (Enter: no reason given)"),
+            "{asked:#?}"
+        );
+        assert_eq!(said_why(&server, call), "it hurts", "{line}");
+        at_terminal(&cli, &line, "y\n\n").code(0);
+        assert_eq!(said_why(&server, call), "", "{line}");
+        // Said before, or not to be asked.
+        for (option, why) in [("--reason wrong", "wrong"), ("--yes", "")] {
+            let typed = if option == "--yes" { "" } else { "y\n" };
+            let done = at_terminal(&cli, &format!("{line} {option}"), typed).code(0);
+            assert!(!done.out.contains("Why?"), "{done:#?}");
+            assert_eq!(said_why(&server, call), why, "{line} {option}");
+        }
+        cli.run(&format!("{line} --yes")).code(0);
+        assert_eq!(said_why(&server, call), "", "{line}");
+        assert_eq!(server.world.keys(call).len(), 5, "{line}");
+    }
 }
 
 #[test]

@@ -145,7 +145,8 @@ pub(super) async fn lock_due(
     Ok(Some(found))
 }
 
-/// An environment in which the release succeeded.
+/// An environment in which the release succeeded, and to which it may come back: a lasting one, or the
+/// preview of a pull request while that is open. A single preview has nothing before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) environment: EnvironmentId,
@@ -170,7 +171,7 @@ pub(super) async fn list_places(
            FROM (SELECT d.environment_id, max(d.admission) AS last FROM deployment d
                  WHERE d.release_id = $1 AND d.state = 'succeeded' GROUP BY 1) m
            JOIN environment e ON e.id = m.environment_id
-           WHERE e.kind = 'standard'"#,
+           WHERE e.kind = 'standard' OR (e.pull_request IS NOT NULL AND e.closed_at IS NULL)"#,
         id.uuid(),
         MOST_KEPT
     )

@@ -94,7 +94,7 @@ pub(crate) async fn roll_back(
     let scope = Scope::Environment(environment.site_id, environment.id);
     let by = &caller.principal;
     let act = Act::new(record::Kind::Rollback, scope, by, &cmd.reason);
-    act.of(choice.to, id).write(&mut tx).await?;
+    act.of(choice.to, id).or_unsaid().write(&mut tx).await?;
     hold(ctx, &mut tx, caller, &environment, id, &cmd.reason).await?;
     let new = New {
         environment: &environment,

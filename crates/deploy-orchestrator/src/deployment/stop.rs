@@ -63,7 +63,8 @@ pub(crate) async fn stop(
     apply_and_record(&mut tx, &mut lane, &mut deployment, change).await?;
     let scope = Scope::Environment(deployment.site_id, deployment.environment_id);
     let act = Act::new(kind, scope, &caller.principal, &cmd.reason);
-    act.of(deployment.release_id, cmd.id).write(&mut tx).await?;
+    let act = act.of(deployment.release_id, cmd.id).or_unsaid();
+    act.write(&mut tx).await?;
     lane::grant(ctx, &mut tx, &mut lane).await?;
     let answer = view::load(ctx, &mut tx, cmd.id).await?;
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;

@@ -60,7 +60,7 @@ fn a_whole_request_has_no_faults() {
         f.commit("commit", &"ab".repeat(32));
         f.commit_prefix("to_commit", "4ac21e0");
         f.optional_commit("commit", "");
-        f.optional_reason("reason", "");
+        assert_eq!(f.optional_reason("reason", " \t"), "");
         f.reason("reason", "because\nof this");
         assert_eq!(f.optional_id::<ReleaseId>("release_id", ""), None);
         assert_eq!(

@@ -8,7 +8,9 @@ use candlefish_testkit::{poll_until, wait_until};
 
 use crate::{
     api::{Answer, Api, fields, policy, reason},
+    previews::{SLUG, allow, live, pull},
     sandbox::{SITE, SOON, Sandbox},
+    stage::Stage,
 };
 
 const OFTEN: [(&str, &str); 1] = [("CANDLEFISH_COLLECT_MS", "100")];
@@ -36,10 +38,10 @@ async fn release(api: &Api, id: &str) -> pb::Release {
     found.unwrap().into_inner()
 }
 
-async fn roll_back(api: &Api, to: &str) -> Answer<pb::Rollback> {
+async fn roll_back(api: &Api, environment: &str, to: &str) -> Answer<pb::Rollback> {
     let request = api.request(pb::CreateRollbackRequest {
         site: SITE.to_owned(),
-        environment: "production".to_owned(),
+        environment: environment.to_owned(),
         to_release_id: to.to_owned(),
         ..pb::CreateRollbackRequest::default()
     });
@@ -124,12 +126,8 @@ async fn what_nothing_needs_is_collected_and_can_be_uploaded_again() {
         releases.push(release);
     }
     a_day_passes(&sandbox).await;
-    let mut gone = Vec::new();
-    for id in &releases {
-        gone.push(release(&api, id).await.collected_at.is_some());
-    }
     // The fourth is live, and the third is what a rollback goes to.
-    assert_eq!(gone, [true, true, false, false]);
+    assert_eq!(gone(&api, &releases).await, [true, true, false, false]);
 
     let one = &*releases[0];
     let refused = api.create("production", one, None).await.unwrap_err();
@@ -139,12 +137,12 @@ async fn what_nothing_needs_is_collected_and_can_be_uploaded_again() {
     assert!(refused.message().contains(words), "{refused}");
     let refused = api.retry(&deployments[0]).await.unwrap_err();
     assert_eq!(reason(&refused), "release-collected");
-    let refused = roll_back(&api, one).await.unwrap_err();
+    let refused = roll_back(&api, "production", one).await.unwrap_err();
     assert_eq!(reason(&refused), "release-collected");
     assert_eq!(fields(&refused), ["to_release_id"]);
     let refused = api.preview(one).await.unwrap_err();
     assert_eq!(reason(&refused), "release-collected");
-    let back = roll_back(&api, "").await.unwrap();
+    let back = roll_back(&api, "production", "").await.unwrap();
     assert_eq!(back.to.unwrap().id, releases[2]);
     api.wait_for(&back.deployment.unwrap().id, &[State::Succeeded])
         .await;
@@ -199,6 +197,48 @@ async fn what_waits_what_has_an_address_and_what_is_kept_stays() {
     api.cancel(&waits).await.unwrap();
     a_day_passes(&sandbox).await;
     assert!(release(&api, &held).await.collected_at.is_some());
+}
+
+/// Which of these are collected.
+async fn gone(api: &Api, releases: &[String]) -> Vec<bool> {
+    let mut gone = Vec::new();
+    for id in releases {
+        gone.push(release(api, id).await.collected_at.is_some());
+    }
+    gone
+}
+
+#[tokio::test]
+async fn the_preview_of_a_pull_request_keeps_what_it_may_go_back_to_as_long_as_it_is_open() {
+    let stage = Stage::with(&OFTEN).await;
+    let api = &stage.api;
+    allow(api, pb::preview_rule::From::Repository).await;
+    let opened = stage.pushed(&pull("opened", 0, 1, 1)).await;
+    let mut releases = vec![live(&stage, &opened, 1).await.release_id];
+    let request = api.request(pb::UpdateEnvironmentRequest {
+        site: SITE.to_owned(),
+        environment: SLUG.to_owned(),
+        policy: Some(pb::Policy {
+            keep_releases: 3,
+            ..policy()
+        }),
+        pushes: None,
+    });
+    api.sites().update_environment(request).await.unwrap();
+    for (before, head, at) in [(1, 2, 2), (2, 3, 3), (3, 4, 4)] {
+        let pushed = stage.pushed(&pull("synchronize", before, head, at)).await;
+        releases.push(live(&stage, &pushed, head).await.release_id);
+    }
+    a_day_passes(&stage.sandbox).await;
+    assert_eq!(gone(api, &releases).await, [true, false, false, false]);
+    let back = roll_back(api, SLUG, &releases[1]).await.unwrap();
+    let back = back.deployment.unwrap().id;
+    api.wait_for(&back, &[State::Succeeded]).await;
+
+    let closed = stage.pushed(&pull("closed", 0, 4, 5)).await;
+    closed.is("closed", "");
+    a_day_passes(&stage.sandbox).await;
+    assert_eq!(gone(api, &releases).await, [true; 4]);
 }
 
 #[tokio::test]

@@ -170,6 +170,46 @@ async fn every_act_is_recorded_with_who_when_and_why_newest_first() {
     assert_eq!(paged, whole);
 }
 
+#[tokio::test]
+async fn what_a_person_does_without_saying_why_is_told_as_done_without_a_reason() {
+    let (sandbox, _orchestrator, _edge, api) = Sandbox::started().await;
+    api.create_environment("production", policy()).await;
+    let old = sandbox.release(&api, "old").await;
+    api.deploy_whole("production", &old).await;
+    let new = sandbox.release(&api, "new").await;
+    let made = api.create("production", &new, Some(baking())).await;
+    let hurts = made.unwrap().into_inner().id;
+    api.wait_in(&hurts, pb::step::Kind::Bake).await;
+    let request = api.request(pb::AbortDeploymentRequest {
+        id: hurts.clone(),
+        reason: String::new(),
+    });
+    api.deployments().abort_deployment(request).await.unwrap();
+    api.wait_for(&hurts, &[State::RolledBack]).await;
+    api.clear("production", &new).await.unwrap();
+    api.deploy_whole("production", &new).await;
+    let back = api.roll_back("production").await.unwrap().into_inner();
+    let back = back.deployment.unwrap().id;
+    api.wait_for(&back, &[State::Succeeded]).await;
+    let waits = api.deploy("production", &new).await;
+    // What is blank says nothing.
+    let cancelled = api.cancel_because(&waits, " \t").await.unwrap();
+    assert_eq!(cancelled.into_inner().message, "cancelled by erin");
+    let told = [
+        (Kind::Cancel, "no reason given"),
+        (Kind::Live, ""),
+        (Kind::Hold, "rolled back by hand"),
+        (Kind::Rollback, "no reason given"),
+        (Kind::Live, ""),
+        (Kind::Clear, "it was the network"),
+        (Kind::Abort, "no reason given"),
+        (Kind::Reject, "aborted by erin"),
+        (Kind::Live, ""),
+        (Kind::Live, ""),
+    ];
+    assert_eq!(acts(&records(&api, "production").await), told);
+}
+
 /// A release of a commit with this message.
 async fn described(sandbox: &Sandbox, api: &Api, message: &str) -> String {
     let (manifest, size) = sandbox.put_content(&[("index.html", message)]).await;

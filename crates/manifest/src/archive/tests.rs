@@ -191,6 +191,68 @@ fn a_bomb_costs_as_much_as_it_may_and_no_more() {
     assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
+/// A million times one entry without content, made as they are read.
+struct Million {
+    /// The same block, again and again.
+    blocks: Vec<u8>,
+    given: usize,
+}
+
+impl Read for Million {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let from = self.given % self.blocks.len();
+        let left = 512 * 1_000_000 - self.given;
+        let end = self.blocks.len().min(from + left);
+        let count = (&self.blocks[from..end]).read(buffer)?;
+        self.given += count;
+        Ok(count)
+    }
+}
+
+/// Why an archive of a million such entries is refused, and how many of them were made until then.
+fn refused_of_a_million(path: &str, kind: u8, limits: &Limits) -> (Error, usize) {
+    let block = Tar::default().header_of(path, kind, 0).bytes();
+    let mut entries = Million {
+        blocks: block.repeat(64),
+        given: 0,
+    };
+    let begins = Tar::of_github().folder("site").bytes();
+    let plain = begins.as_slice().chain(&mut entries);
+    // Not packed at all, or the ratio would end it first.
+    let packed = flate2::read::GzEncoder::new(plain, Compression::none());
+    let error = manifest(packed, &reading("site", limits)).unwrap_err();
+    (error, entries.given / 512)
+}
+
+#[test]
+fn of_a_million_entries_no_more_are_read_than_a_release_may_have() {
+    // What is packed and unpacked is read ahead by some buffers.
+    let ahead = 2_000;
+    let limits = Limits::default();
+    let (error, read) = refused_of_a_million("site/a", b'0', &limits);
+    let files = matches!(
+        error,
+        Error::Release(encoding::Error::Files {
+            files: 50_001,
+            limit: 50_000,
+        })
+    );
+    assert!(files, "{error:?}");
+    assert!((50_001..50_001 + ahead).contains(&read), "{read}");
+
+    // Elsewhere than in the site, and of a smaller limit, so that the test is quick.
+    let limits = Limits {
+        files: 10_000,
+        ..Limits::default()
+    };
+    let (error, read) = refused_of_a_million("other/a/", b'5', &limits);
+    assert!(
+        matches!(error, Error::Entries { limit: 30_016 }),
+        "{error:?}"
+    );
+    assert!((30_000..30_000 + ahead).contains(&read), "{read}");
+}
+
 fn segment() -> impl Strategy<Value = String> {
     prop_oneof![
         8 => "[a-d]{1,3}",

@@ -36,6 +36,13 @@ pub(super) fn start(stack: &Stack) -> Result<tokio::process::Child> {
     command.spawn().context("starting the stand-in for GitHub")
 }
 
-pub(super) fn closing() -> String {
-    format!("  A stand-in for GitHub is at http://{ADDRESS}: docs/tour.md pushes to it.\n")
+/// Where the stand-in is, or how to have one.
+pub(super) fn closing(started: bool) -> String {
+    if started {
+        return format!(
+            "  A stand-in for GitHub is at http://{ADDRESS}: docs/tour.md pushes to it.\n"
+        );
+    }
+    "  The tour, docs/tour.md, needs a stand-in for GitHub: `cargo xtask up --github` starts it too.\n"
+        .to_owned()
 }
