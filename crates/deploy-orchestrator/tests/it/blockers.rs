@@ -63,9 +63,8 @@ impl Says {
             }
             Kind::Timer => ("time", true, String::new()),
             Kind::Evidence => ("deployer", false, format!("advance {id} ")),
-            Kind::Edge => ("platform", true, "edges".to_owned()),
             Kind::Quarantine => ("approver", false, "queues replay step_".to_owned()),
-            Kind::Provider => ("platform", true, "edges".to_owned()),
+            Kind::Edge | Kind::Provider => ("platform", true, "edges".to_owned()),
             Kind::Stop => ("approver", true, format!("stop lift {SITE} --reason")),
         };
         let action = if words.is_empty() {

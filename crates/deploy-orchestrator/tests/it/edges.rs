@@ -363,7 +363,7 @@ async fn wait_on_edges(sandbox: &Sandbox, kind: &str) {
 
 /// Waits until whole deployments elsewhere, after `report`, give the sleeping step no turn: the
 /// reports that it does wait for may still be on their way the first time.
-async fn nothing_wakes_it(sandbox: &Sandbox, api: &Api, report: impl Fn()) {
+async fn nothing_wakes_it(sandbox: &Sandbox, api: &Api, report: impl Fn() + Send + Sync) {
     let other = sandbox.release(api, "other").await;
     let mut places = 1..;
     wait_until(

@@ -137,7 +137,7 @@ pub(super) async fn ask_always(connection: &mut PgConnection) -> Broken {
     ask_each(connection, |question| question.always).await
 }
 
-async fn ask_each(connection: &mut PgConnection, wanted: impl Fn(&Question) -> bool) -> Broken {
+async fn ask_each(connection: &mut PgConnection, wanted: fn(&Question) -> bool) -> Broken {
     let mut broken = Broken::new();
     for question in QUESTIONS.iter().filter(|one| wanted(one)) {
         let rows = sqlx::query(question.sql)
