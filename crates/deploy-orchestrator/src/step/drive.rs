@@ -344,7 +344,7 @@ impl<'a> Hands<'a> {
                 "nobody worked on it for {} s; its deadline is that much later",
                 away.as_secs()
             );
-            self.tx.log(self.deployment.id, found.step.ord, &words);
+            self.tx.log(self.deployment.id, 0, &words);
         }
     }
 
