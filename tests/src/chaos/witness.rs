@@ -19,8 +19,9 @@ use super::{
 };
 
 /// For how long something due, or given up by who died, may stay so while everything is killed in
-/// turn. One lease would be the promise to a platform whose processes run.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// turn, and one that is frozen within a transaction keeps its locks. One lease would be the promise to
+/// a platform whose processes run.
+const PATIENCE: Duration = Duration::from_secs(40);
 /// A database that is coming back answers within this time.
 const ASKED_WITHIN: Duration = Duration::from_mins(1);
 /// The last events are told within this time.
