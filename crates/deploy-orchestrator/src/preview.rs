@@ -68,7 +68,7 @@ pub(crate) async fn make(
     let now = tx.now();
     let id = EnvironmentId::new();
     let policy = Policy {
-        // Nobody goes back in a preview, so nothing stays ready to go back to.
+        // Short-lived: what is live, and what a rollback would choose, is enough to keep.
         strategy: Strategy::Recreate,
         keep_releases: 1,
         ..Policy::default()

@@ -24,7 +24,7 @@ Examples:
 pub(crate) struct Args {
     /// SITE/ENV
     place: Place,
-    /// The release (rel_…) or commit to go back to; else the newest that succeeded there before
+    /// The release (rel_…) or commit to go back to, which was live there; else the newest that succeeded there before
     #[arg(
         long,
         value_name = "RELEASE|COMMIT",

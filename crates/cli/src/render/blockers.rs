@@ -192,9 +192,10 @@ fn numbered(place: usize, blocker: &Blocker, look: &Look) -> Vec<String> {
     lines
 }
 
-/// No clock ends it, and the deployment's deadline pauses meanwhile. A stop ends by itself.
+/// Nothing but a person ends it. A stop ends by itself, and so does a lack of evidence when visitors
+/// come.
 fn waits_for_a_person(kind: Kind) -> bool {
-    matches!(kind, Kind::Hold | Kind::Evidence | Kind::Quarantine)
+    matches!(kind, Kind::Hold | Kind::Quarantine)
 }
 
 fn action(blocker: &Blocker) -> String {

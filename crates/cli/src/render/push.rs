@@ -10,8 +10,8 @@ use super::{Look, Tone, words};
 
 /// Where to look for a push that is not known here.
 const WHERE: &str = "\
-What was pushed to a repository that no site has is shown only to tokens of all sites. Is it the
-repository of yours? See candlefish sites show SITE
+What was pushed to a repository that no site has is shown only to tokens of all sites, and not
+with --site. Is it the repository of yours? See candlefish sites show SITE
 Has it reached Candlefish? GitHub lists each delivery with our answer under the repository's
 Settings, Webhooks, Recent deliveries; Redeliver there sends one again, and a repeat is harmless.";
 

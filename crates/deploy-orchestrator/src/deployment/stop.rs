@@ -16,7 +16,7 @@ use super::{
     error::{again, unknown},
     plan::Kind,
     state::{Cause, Event, State},
-    store, view,
+    store, target, view,
 };
 use crate::{
     ctx::{Ctx, Tx},
@@ -55,6 +55,7 @@ pub(crate) async fn stop(
     if deployment.state.is_terminal() || matches!(deployment.state, State::Cancelling { .. }) {
         return Err(over(&deployment).into());
     }
+    target::check_end(&mut tx, caller, &deployment).await?;
     let message = match cmd.reason.as_str() {
         "" => format!("{verb} by {}", caller.principal),
         reason => format!("{verb} by {}: {reason}", caller.principal),

@@ -10,9 +10,10 @@ use candlefish_runtime::{
 use sqlx::PgConnection;
 
 use super::{
-    Error,
+    Deployment, Error,
     accept::{Wanted, share_release},
     error::unknown_release,
+    plan::Kind,
     roll_back::To,
 };
 use crate::{
@@ -69,7 +70,8 @@ pub(super) async fn choose(
         None => find_kept_before(tx, environment, leaves).await?.ok_or_else(|| {
             let words = format!(
                 "no release before {leaves} succeeded on {place} that is neither banned nor rejected \
-                 nor left by a rollback; name one: candlefish rollback {place} --to REL"
+                 nor left by a rollback. Another that was live there can be named: candlefish \
+                 rollback {place} --to REL; to end what acts: candlefish abort DEP"
             );
             Refusal::new(Code::FailedPrecondition, "nothing-before", words)
         })?,
@@ -160,6 +162,40 @@ async fn check_hold(
     Err(refusal.field(field, described).into())
 }
 
+/// Ending a rollback gives visitors back what it left. When another's rollback left that under the hold
+/// that stands, this is for who may lift the hold.
+pub(super) async fn check_end(
+    conn: &mut PgConnection,
+    caller: &Caller,
+    ending: &Deployment,
+) -> Result<(), Error> {
+    if ending.kind != Kind::Rollback || caller.role >= Role::Approver {
+        return Ok(());
+    }
+    let is_anothers = sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT 1 FROM environment e
+               JOIN deployment r ON r.environment_id = e.id AND r.kind = 'rollback'
+               WHERE e.id = $1 AND r.created_at >= e.hold_since AND r.created_by <> $3
+               AND r.leaves_release_id = COALESCE($2, e.live_release_id)) AS "is!""#,
+        ending.environment_id.uuid(),
+        ending.previous_release_id.map(ReleaseId::uuid),
+        caller.principal
+    )
+    .fetch_one(conn)
+    .await?;
+    if !is_anothers {
+        return Ok(());
+    }
+    let place = ending.place();
+    let words = format!(
+        "{} keeps {place} from what somebody's rollback left, and {place} is held: to end it needs the \
+         role approver. To go further back: candlefish rollback {place} --to REL",
+        ending.id
+    );
+    Err(Refusal::new(Code::FailedPrecondition, "held", words).into())
+}
+
 /// A rollback does not look at its candidate before it goes live, and passes holds and stops: so it
 /// goes to nothing but what visitors of this environment had before.
 async fn check_was_live(
@@ -204,7 +240,8 @@ async fn was_live(
     .await
 }
 
-/// A rollback was asked for since then that left the release, whatever became of it.
+/// A rollback was asked for since then that left the release, whatever became of it. Not one that took
+/// another back: an approver judged then what that had left, not what it went to.
 async fn was_left(
     conn: &mut PgConnection,
     environment: EnvironmentId,
@@ -213,8 +250,12 @@ async fn was_left(
 ) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"SELECT EXISTS (
-               SELECT 1 FROM deployment WHERE environment_id = $1 AND kind = 'rollback'
-               AND leaves_release_id = $2 AND created_at >= $3) AS "was!""#,
+               SELECT 1 FROM deployment r WHERE r.environment_id = $1 AND r.kind = 'rollback'
+               AND r.leaves_release_id = $2 AND r.created_at >= $3
+               AND NOT EXISTS (
+                   SELECT 1 FROM deployment b WHERE b.environment_id = $1 AND b.kind = 'rollback'
+                   AND b.leaves_release_id = r.release_id AND b.release_id = $2
+                   AND b.admission < r.admission AND b.created_at >= $3)) AS "was!""#,
         environment.uuid(),
         release.uuid(),
         stored(since) as _

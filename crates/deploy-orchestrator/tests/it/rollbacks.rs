@@ -428,6 +428,12 @@ async fn under_the_hold_what_was_left_comes_back_by_an_approver_alone() {
     let again = again.await.deployment.unwrap().id;
     api.wait_for(&again, &[State::Succeeded]).await;
     edge.wait_until_it_serves(HOST, &three).await;
+    // It hurts once more: what that took back is a way back for everybody.
+    let back = rolled_back(&machine, |message| {
+        one.clone_into(&mut message.to_release_id);
+    });
+    let back = back.await.deployment.unwrap().id;
+    api.wait_for(&back, &[State::Succeeded]).await;
     // With the hold lifted nothing keeps what was left under it.
     api.lift("production").await.unwrap();
     let told = rolled_back(&machine, |message| {
@@ -435,6 +441,43 @@ async fn under_the_hold_what_was_left_comes_back_by_an_approver_alone() {
         message.validate_only = true;
     });
     assert_eq!(told.await.to.unwrap().id, two);
+}
+
+#[tokio::test]
+async fn a_deployer_ends_no_rollback_of_another_that_keeps_visitors_from_what_it_left() {
+    let (_sandbox, _orchestrator, edge, api, [_one, two, three]) = started(&[]).await;
+    let machine = api.deploying();
+    let here = edge.route(HOST).map(|route| route.version);
+    edge.act(|script| script.up_to = here);
+    let first = rolled_back(&api, |_| {}).await.deployment.unwrap().id;
+    api.wait_in(&first, pb::step::Kind::Switch).await;
+    for refused in [machine.cancel(&first).await, machine.abort(&first).await] {
+        let refused = refused.unwrap_err();
+        assert_eq!(reason(&refused), "held");
+        assert!(refused.message().contains("role approver"), "{refused:?}");
+    }
+    // Nor by one of its own, which goes further back and takes the place of the first.
+    let own = rolled_back(&machine, |_| {}).await.deployment.unwrap().id;
+    let refused = machine.cancel(&own).await.unwrap_err();
+    assert_eq!(reason(&refused), "held");
+    // Who may lift the hold may.
+    api.cancel(&own).await.unwrap();
+    edge.act(|script| script.up_to = None);
+    api.wait_until(&own, "an end", |one| one.finished_at.is_some())
+        .await;
+    edge.wait_until_it_serves(HOST, &three).await;
+    // One's own, of what nobody else left, is one's own to end.
+    api.lift("production").await.unwrap();
+    let here = edge.route(HOST).map(|route| route.version);
+    edge.act(|script| script.up_to = here);
+    let own = rolled_back(&machine, |message| {
+        two.clone_into(&mut message.to_release_id);
+    });
+    let own = own.await.deployment.unwrap().id;
+    machine.cancel(&own).await.unwrap();
+    edge.act(|script| script.up_to = None);
+    api.wait_until(&own, "an end", |one| one.finished_at.is_some())
+        .await;
 }
 
 #[tokio::test]
