@@ -254,7 +254,7 @@ async fn was_left(
                AND r.leaves_release_id = $2 AND r.created_at >= $3
                AND NOT EXISTS (
                    SELECT 1 FROM deployment b WHERE b.environment_id = $1 AND b.kind = 'rollback'
-                   AND b.leaves_release_id = r.release_id AND b.release_id = $2
+                   AND b.leaves_release_id = r.release_id
                    AND b.admission < r.admission AND b.created_at >= $3)) AS "was!""#,
         environment.uuid(),
         release.uuid(),
