@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 pub use rustix::process::Signal;
-use rustix::process::{Pid, kill_process};
+use rustix::process::{Pid, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::output::Output;
 use crate::wait::wait_until;
@@ -180,18 +180,23 @@ impl Process {
         Ok(())
     }
 
-    /// Stops it where it stands (SIGSTOP): its sockets stay open, nothing answers.
+    /// Stops it where it stands (SIGSTOP): its sockets stay open, nothing answers. Returns when every
+    /// thread of it stands: until then a busy one may still answer.
     pub fn freeze(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+        let pid = self.signal(Signal::STOP)?;
+        // An end is told too, and left for whoever waits for it.
+        let told = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(pid), told).with_context(|| format!("freezing {}", self.name))?;
+        Ok(())
     }
 
     /// Lets it go on after [`Self::freeze`].
     pub fn thaw(&self) -> Result<()> {
-        self.signal(Signal::CONT)
+        self.signal(Signal::CONT).map(|_| ())
     }
 
-    /// Sends a signal to it.
-    pub fn signal(&self, signal: Signal) -> Result<()> {
+    /// Sends a signal to it; answers its number.
+    pub fn signal(&self, signal: Signal) -> Result<Pid> {
         let mut state = self.state();
         let Some(child) = state.child.as_mut() else {
             bail!("{} was never started", self.name);
@@ -199,7 +204,8 @@ impl Process {
         // Not yet waited for, so its number cannot be somebody else's.
         ensure!(child.try_wait()?.is_none(), "{} does not run", self.name);
         let pid = Pid::from_raw(i32::try_from(child.id())?).context("pid 0")?;
-        kill_process(pid, signal).with_context(|| format!("signalling {}", self.name))
+        kill_process(pid, signal).with_context(|| format!("signalling {}", self.name))?;
+        Ok(pid)
     }
 
     /// Asks for an orderly end; after `grace` it is killed, and the error says so.
