@@ -72,6 +72,9 @@ pub async fn connect(url: &str, max: u32) -> Result<PgPool, Error> {
         ("statement_timeout", "5s"),
         ("lock_timeout", "2s"),
         ("idle_in_transaction_session_timeout", "10s"),
+        // Every statement of ours is short. Compiling one for the machine takes longer than running it,
+        // and the planner chooses that by an estimate which is high for tables that nobody analysed yet.
+        ("jit", "off"),
     ]);
     Ok(PgPoolOptions::new()
         .max_connections(max)
@@ -259,6 +262,21 @@ mod tests {
         proxy.mend();
         opening.await.unwrap();
         assert_eq!(pool.size(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_session_compiles_nothing_and_waits_for_no_statement_long() {
+        let database = candlefish_testkit::Database::fresh(&[]).await;
+        let pool = connect(&database.url(), 1).await.unwrap();
+        open(&pool, 1).await.unwrap();
+        for (setting, value) in [("jit", "off"), ("statement_timeout", "5s")] {
+            let shown: String = sqlx::query_scalar("SELECT current_setting($1)")
+                .bind(setting)
+                .fetch_one(&pool)
+                .await
+                .unwrap();
+            assert_eq!(shown, value, "{setting}");
+        }
     }
 
     #[tokio::test]

@@ -30,8 +30,9 @@ impl Database {
         let server = PgConnectOptions::from_str(&servers::database_url()).unwrap();
         let name = format!("test_{}", uuid::Uuid::new_v4().simple());
         create(&server, &name).await;
+        // As the sessions of services are.
         let database = Self {
-            options: server.database(&name),
+            options: server.database(&name).options([("jit", "off")]),
         };
         let mut conn = PgConnection::connect_with(&database.options).await.unwrap();
         for script in scripts {
