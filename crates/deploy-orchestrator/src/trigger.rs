@@ -17,6 +17,9 @@
 //! upload of the same commit to the same environment are one deployment, in either order; a
 //! deployment whose content never comes ends by its deadline and says so.
 //!
+//! Until the event comes a delivery is the gateway's alone; whoever asks what became of a push is told of it
+//! all the same ([`unheard`]).
+//!
 //! This room asks GitHub nothing: it knows of a repository what deliveries and releases say, and is told
 //! of a head or a pull request that no delivery told of ([`head`], [`pull_request`]).
 
@@ -36,6 +39,7 @@ pub(crate) mod pull_request;
 mod push;
 pub(crate) mod rpc;
 mod store;
+mod unheard;
 mod view;
 
 use candlefish_ids::DeliveryId;

@@ -140,8 +140,9 @@ pub async fn run(config: Config, tasks: &Tasks) -> Result<Running, Error> {
         blobs,
         nudges,
     };
-    let routes = spawn(&ctx, &nats, tasks)?;
-    spawn_triggers(&ctx, &nats, tasks)?;
+    let gateway = gateway(&ctx)?;
+    let routes = spawn(&ctx, &nats, tasks, gateway.clone())?;
+    spawn_triggers(&ctx, &nats, tasks, gateway);
     spawn_github(&ctx, tasks)?;
     let stopping = tasks.stopping();
     tasks.try_spawn(
@@ -192,7 +193,12 @@ async fn open_blobs(config: &Config) -> Result<Arc<dyn Store>, Error> {
 }
 
 /// Starts the loops and mounts the services.
-fn spawn(ctx: &Ctx, nats: &async_nats::Client, tasks: &Tasks) -> Result<Routes, Error> {
+fn spawn(
+    ctx: &Ctx,
+    nats: &async_nats::Client,
+    tasks: &Tasks,
+    gateway: Option<Gateway>,
+) -> Result<Routes, Error> {
     let stopping = tasks.stopping();
     let news = Arc::new(EdgeNews::default());
     let table = Table::new(
@@ -253,20 +259,27 @@ fn spawn(ctx: &Ctx, nats: &async_nats::Client, tasks: &Tasks) -> Result<Routes, 
     );
     spawn_watches(ctx, tasks);
     spawn_traces(ctx, &name, tasks)?;
-    mount(ctx, tasks, edges)
+    mount(ctx, tasks, edges, gateway)
 }
 
-/// What acts on webhooks, when it is said where the gateways are.
-fn spawn_triggers(ctx: &Ctx, nats: &async_nats::Client, tasks: &Tasks) -> Result<(), Error> {
+/// The gateways, when it is said where they are.
+fn gateway(ctx: &Ctx) -> Result<Option<Gateway>, Error> {
+    if ctx.config.gateways.is_empty() {
+        tracing::info!("no gateway is named: webhooks make nothing happen");
+        return Ok(None);
+    }
+    let signer = Signer::from_pem_file(NAME, &ctx.config.identity_key)?;
+    Ok(Some(Gateway::new(&ctx.config.gateways, signer)))
+}
+
+/// What acts on webhooks, when there are gateways to ask.
+fn spawn_triggers(ctx: &Ctx, nats: &async_nats::Client, tasks: &Tasks, gateway: Option<Gateway>) {
     let stop = Policy::StopProcess;
     let ending = trigger::content::run(ctx.clone(), tasks.stopping());
     tasks.spawn("content", stop, ending);
-    if ctx.config.gateways.is_empty() {
-        tracing::info!("no gateway is named: webhooks make nothing happen");
-        return Ok(());
-    }
-    let signer = Signer::from_pem_file(NAME, &ctx.config.identity_key)?;
-    let gateway = Gateway::new(&ctx.config.gateways, signer);
+    let Some(gateway) = gateway else {
+        return;
+    };
     let wake = Arc::new(Notify::new());
     let handler = OnDelivery {
         pool: ctx.pool.clone(),
@@ -287,7 +300,6 @@ fn spawn_triggers(ctx: &Ctx, nats: &async_nats::Client, tasks: &Tasks) -> Result
     tasks.spawn("deliveries", stop, consumer.run(tasks.stopping()));
     let fetching = trigger::run(ctx.clone(), gateway, wake, tasks.stopping());
     tasks.spawn("triggers", stop, fetching);
-    Ok(())
 }
 
 /// What asks GitHub, when it is said who asks.
@@ -343,7 +355,12 @@ fn spawn_traces(ctx: &Ctx, name: &str, tasks: &Tasks) -> Result<(), Error> {
     Ok(())
 }
 
-fn mount(ctx: &Ctx, tasks: &Tasks, edges: edge::rpc::Rpc) -> Result<Routes, Error> {
+fn mount(
+    ctx: &Ctx,
+    tasks: &Tasks,
+    edges: edge::rpc::Rpc,
+    gateway: Option<Gateway>,
+) -> Result<Routes, Error> {
     let feed_service = "candlefish.event.v1.FeedService";
     let watch_routes = "/candlefish.deploy.v1.EdgeService/WatchRoutes";
     let verifier = Verifier::from_dir(
@@ -385,7 +402,7 @@ fn mount(ctx: &Ctx, tasks: &Tasks, edges: edge::rpc::Rpc) -> Result<Routes, Erro
     );
     mount!(
         deploy::trigger_service_server::TriggerServiceServer<_>,
-        trigger::rpc::Rpc { ctx: ctx.clone() }
+        trigger::rpc::Rpc::new(ctx.clone(), gateway)
     );
     mount!(
         deploy::stop_service_server::StopServiceServer<_>,

@@ -22,7 +22,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 Examples:
   candlefish events
   candlefish events --site docs --env production --type deploy.deployment.
-  candlefish events --json                                      one object per line")]
+  candlefish events --json                                      one object per line; one without
+                                                                an event says how far the stream is
+  candlefish events --json --cursor \"$LAST\"                     what came after a line's cursor")]
 pub(crate) struct Args {
     /// Only of this site
     #[arg(long, default_value = "", hide_default_value = true)]
@@ -40,7 +42,7 @@ pub(crate) struct Args {
     /// Only of this type, or of types that begin so; may be given again
     #[arg(long = "type", value_name = "TYPE")]
     types: Vec<String>,
-    /// Go on after this cursor
+    /// Go on after this cursor, as the last line with --json had it
     #[arg(long, default_value = "", hide_default_value = true)]
     cursor: String,
 }
@@ -91,13 +93,11 @@ async fn stream(
     let mut stream = api.events(request.clone()).await?;
     *seen = true;
     while let Some(message) = stream.message().await.map_err(|status| api.fault(status))? {
-        // Without one, only the cursor has moved.
-        if let Some(event) = &message.event {
-            let text = if app.shared.json {
-                json::text(&message, Layout::Line)
-            } else {
-                render::events::event(event, &app.output.look_out())
-            };
+        // Without an event only the cursor has moved: a program goes on after it, people need not see it.
+        if app.shared.json {
+            app.output.result(&json::text(&message, Layout::Line));
+        } else if let Some(event) = &message.event {
+            let text = render::events::event(event, &app.output.look_out());
             app.output.result(&text);
         }
         request.cursor = message.cursor;

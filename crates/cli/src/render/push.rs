@@ -1,7 +1,7 @@
 //! What became of a push.
 
 use candlefish_proto::deploy::{
-    ListTriggersResponse, Trigger,
+    ListTriggersResponse, Trigger, Undecided,
     deployment::State,
     trigger::{Outcome, Reason},
 };
@@ -26,9 +26,19 @@ pub(crate) fn text(commit: &str, answer: &ListTriggersResponse, look: &Look) -> 
     text + &undecided.unwrap_or_default()
 }
 
-/// `2 deliveries are not decided yet, the oldest for 40 s: …`, when there are any.
+/// `2 deliveries are not decided yet, the oldest for 40 s: …`, when there are any; and that there may be
+/// more.
 pub(crate) fn undecided(answer: &ListTriggersResponse, look: &Look) -> Option<String> {
-    let told = answer.undecided.as_ref().filter(|told| told.count > 0)?;
+    let counted = answer.undecided.as_ref().filter(|told| told.count > 0);
+    let mut lines: Vec<String> = counted.map(|told| count(told, look)).into_iter().collect();
+    if !answer.gateway_error.is_empty() {
+        let error = &answer.gateway_error;
+        lines.push(format!("whether more came is not known: {error}"));
+    }
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+fn count(told: &Undecided, look: &Look) -> String {
     let what = match told.count {
         1 => "1 delivery is".to_owned(),
         more => format!("{} deliveries are", words::count(more)),
@@ -38,9 +48,7 @@ pub(crate) fn undecided(answer: &ListTriggersResponse, look: &Look) -> Option<St
         "" => String::new(),
         error => format!(": {error}"),
     };
-    Some(format!(
-        "{what} not decided yet, the oldest for {lasted}{why}"
-    ))
+    format!("{what} not decided yet, the oldest for {lasted}{why}")
 }
 
 fn story(answer: &ListTriggersResponse, look: &Look) -> String {

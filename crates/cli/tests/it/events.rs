@@ -64,8 +64,8 @@ fn a_stream_that_ends_goes_on_after_the_last_event() {
 }
 
 #[test]
-fn a_cursor_that_moved_alone_is_no_line_and_is_gone_on_after() {
-    for options in ["", "--json"] {
+fn a_cursor_that_moved_alone_is_gone_on_after_and_is_a_line_for_programs_alone() {
+    for (options, lines) in [("", 1), ("--json", 2)] {
         let server = Server::start();
         let moved = WatchEventsResponse {
             cursor: "c9".to_owned(),
@@ -81,7 +81,10 @@ fn a_cursor_that_moved_alone_is_no_line_and_is_gone_on_after() {
         let output = child.wait_with_output().unwrap();
         assert_eq!(server.world.lock().cursors, ["", "c9"]);
         let out = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(out.lines().count(), 1, "{out}");
+        assert_eq!(out.lines().count(), lines, "{out}");
+        if options == "--json" {
+            assert_eq!(out.lines().last(), Some(r#"{"cursor":"c9"}"#));
+        }
     }
 }
 

@@ -5,7 +5,12 @@ use candlefish_runtime::{database, identity};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{store, view};
+use super::{
+    gateway::Gateway,
+    store,
+    unheard::{self, Stored},
+    view,
+};
 use crate::{
     ctx::Ctx,
     field::Faults,
@@ -18,7 +23,24 @@ const LEAST_DIGITS: usize = 7;
 /// The trigger service.
 #[derive(Debug, Clone)]
 pub(crate) struct Rpc {
-    pub(crate) ctx: Ctx,
+    ctx: Ctx,
+    /// None where nothing acts on webhooks.
+    gateway: Option<Gateway>,
+}
+
+impl Rpc {
+    pub(crate) fn new(ctx: Ctx, gateway: Option<Gateway>) -> Self {
+        Self { ctx, gateway }
+    }
+
+    /// What may not be known here yet; nothing is asked for a later page.
+    async fn stored(&self, first: bool) -> Result<Stored, Status> {
+        let asked = self.gateway.as_ref().filter(|_gateway| first);
+        let Some(gateway) = asked else {
+            return Ok(Stored::default());
+        };
+        unheard::ask(&self.ctx.pool, gateway).await.map_err(unread)
+    }
 }
 
 #[tonic::async_trait]
@@ -47,6 +69,7 @@ impl TriggerService for Rpc {
             page::SIZES,
         );
         faults.finish()?;
+        let stored = self.stored(page.after().is_none()).await?;
         let mut conn = self.ctx.pool.acquire().await.map_err(unread)?;
         let asked = store::Asked {
             commit: &message.commit,
@@ -57,7 +80,9 @@ impl TriggerService for Rpc {
         };
         // First: what is decided in between is among the triggers then.
         let undecided = match page.after() {
-            None => store::find_undecided(&mut conn).await.map_err(unread)?,
+            None => store::find_undecided(&mut conn, &stored.deliveries)
+                .await
+                .map_err(unread)?,
             Some(_later_page) => None,
         };
         let rows = store::list(&mut conn, &asked).await.map_err(unread)?;
@@ -67,6 +92,10 @@ impl TriggerService for Rpc {
             triggers: rows.into_iter().map(view::trigger).collect(),
             next_page_token,
             undecided: undecided.map(|found| view::undecided(found, sees_all)),
+            gateway_error: stored
+                .error
+                .map(|error| view::gateway_error(&error, sees_all))
+                .unwrap_or_default(),
         }))
     }
 }

@@ -16,7 +16,7 @@ mod undecided;
 pub(super) use list::{Asked, list};
 pub(super) use newest::{find_later_push, find_newest_push};
 pub(super) use overdue::{Overdue, close_content, list_overdue};
-pub(super) use undecided::{Undecided, find_undecided};
+pub(super) use undecided::{Undecided, find_before_newest, find_undecided};
 
 use super::{About, Delivery, outcome::Outcome, push::Push};
 use crate::{ctx::stored, site::Environment};

@@ -4,8 +4,8 @@ use candlefish_clock::Moment;
 use candlefish_ids::{DeliveryId, DeploymentId, TriggerId};
 use candlefish_proto::deploy::{self as pb, deployment::State, trigger};
 
-use super::store::Undecided;
-use crate::ctx::shown;
+use super::{Error, store::Undecided};
+use crate::{ctx::shown, step::worker::chain};
 
 /// Everything that is shown of a trigger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +92,15 @@ pub(super) fn undecided(found: Undecided, sees_all: bool) -> pb::Undecided {
         count: i32::try_from(found.count).unwrap_or(i32::MAX),
         since: Some(shown(found.since)),
         error: if sees_all { found.error } else { String::new() },
+    }
+}
+
+/// Why more may have come than is told. Where the gateways are is for those who see all.
+pub(super) fn gateway_error(error: &Error, sees_all: bool) -> String {
+    if sees_all {
+        chain(error)
+    } else {
+        error.to_string()
     }
 }
 

@@ -123,19 +123,21 @@ async fn a_delivery_that_came_as_a_form_is_read_by_the_json_in_it() {
     assert_eq!(waits.release.unwrap().message, "50 % + 1 & ü");
 }
 
+/// A page of one trigger of the site.
+async fn told(api: &Api, page_token: &str) -> ListTriggersResponse {
+    let request = api.request(ListTriggersRequest {
+        site: "docs".to_owned(),
+        page_size: 1,
+        page_token: page_token.to_owned(),
+        ..ListTriggersRequest::default()
+    });
+    let mut client = TriggerServiceClient::new(api.channel.clone());
+    client.list_triggers(request).await.unwrap().into_inner()
+}
+
 #[tokio::test]
 async fn what_is_not_decided_yet_is_told_to_whoever_asks_for_a_push() {
     let stage = Stage::new().await;
-    let told = async |api: &Api, page_token: &str| -> ListTriggersResponse {
-        let request = api.request(ListTriggersRequest {
-            site: "docs".to_owned(),
-            page_size: 1,
-            page_token: page_token.to_owned(),
-            ..ListTriggersRequest::default()
-        });
-        let mut client = TriggerServiceClient::new(api.channel.clone());
-        client.list_triggers(request).await.unwrap().into_inner()
-    };
     for number in 1..=2 {
         stage.pushed(&push(0, number)).await;
     }
@@ -169,6 +171,56 @@ async fn what_is_not_decided_yet_is_told_to_whoever_asks_for_a_push() {
         stage.decided(id, 1).await;
     }
     assert_eq!(told(&stage.api, "").await.undecided, None);
+}
+
+#[tokio::test]
+async fn what_the_gateway_stored_is_told_as_undecided_before_an_event_tells_of_it() {
+    let stage = Stage::new().await;
+    stage.pushed(&push(0, 1)).await;
+    // On the first contact it is asked for all that it has.
+    poll_until(SOON, "the first contact to be over", async || {
+        let met = "SELECT count(*) FROM inbox_upto WHERE epoch = 1";
+        let met = stage.sandbox.number(met).await;
+        (met == 1).then_some(()).ok_or(met)
+    })
+    .await;
+    let ids = [2, 3, 4].map(|number| {
+        let example = push(0, number);
+        let body = example.body.to_string().into_bytes();
+        stage.gateway.stores(example.event, body)
+    });
+    let page = told(&stage.api, "").await;
+    assert_eq!(page.gateway_error, "");
+    let undecided = page.undecided.unwrap();
+    assert_eq!((undecided.count, &*undecided.error), (3, ""));
+    assert_eq!(undecided.since.unwrap().seconds, 1_790_000_000);
+
+    for id in &ids {
+        stage.gateway.tells(id);
+        stage.decided(id, 1).await;
+    }
+    assert_eq!(told(&stage.api, "").await.undecided, None);
+}
+
+#[tokio::test]
+async fn that_the_gateway_does_not_say_what_it_stored_is_told() {
+    let stage = Stage::new().await;
+    for number in 1..=2 {
+        stage.pushed(&push(0, number)).await;
+    }
+    stage.gateway.keeps_its_list(true);
+    let page = told(&stage.api, "").await;
+    assert_eq!((page.triggers.len(), page.undecided), (1, None));
+    let words = page.gateway_error;
+    assert!(words.starts_with("ask the gateway: "), "{words}");
+    assert!(words.contains("no list now"), "{words}");
+    let narrow = told(&stage.api.seeing(&["docs"]), "").await;
+    assert_eq!(narrow.gateway_error, "ask the gateway");
+    let later = told(&stage.api, &page.next_page_token).await;
+    assert_eq!((later.triggers.len(), &*later.gateway_error), (1, ""));
+
+    stage.gateway.keeps_its_list(false);
+    assert_eq!(told(&stage.api, "").await.gateway_error, "");
 }
 
 #[tokio::test]

@@ -425,3 +425,32 @@ async fn a_report_gives_no_turn_while_another_edge_is_behind() {
     second.act(|script| script.up_to = None);
     api.wait_for(&id, &[State::Succeeded]).await;
 }
+
+#[tokio::test]
+async fn the_refusal_of_the_last_edge_that_a_step_waits_for_gives_it_a_turn_at_once() {
+    let rare = [("CANDLEFISH_POLL_MS", "60000")];
+    let (sandbox, _orchestrator, edges, api) = started(&rare, policy()).await;
+    for edge in &edges {
+        edge.act(|script| script.frozen = true);
+    }
+    let release = sandbox.release(&api, "new").await;
+    let id = api.deploy("production", &release).await;
+    wait_on_edges(&sandbox, "stage").await;
+    let refusals = "SELECT count(*) FROM edge_release WHERE error <> ''";
+    for (before, edge) in (0_i64..).zip(&edges) {
+        wait_until(SOON, "the refusal before to be kept", async || {
+            sandbox.number(refusals).await == before
+        })
+        .await;
+        sandbox.act(ASLEEP).await;
+        // A commit makes the worker look once more: nothing is due, and it sleeps until the poll.
+        let place = format!("staging-{before}");
+        api.create_environment(&place, policy()).await;
+        edge.act(|script| {
+            script.frozen = false;
+            "/a.css is corrupt".clone_into(&mut script.refuses);
+        });
+    }
+    let failed = api.wait_for(&id, &[State::Failed]).await;
+    assert_eq!(failed.message, "/a.css is corrupt");
+}

@@ -35,6 +35,8 @@ struct State {
     /// Fetches that fail before one works.
     failures: usize,
     fetched: usize,
+    /// Nobody is told what there is.
+    keeps_its_list: bool,
 }
 
 /// The gateway; cheap to clone.
@@ -116,6 +118,11 @@ impl Gateway {
         self.with(|state| state.failures = times);
     }
 
+    /// It says no more what it stored, or does again.
+    pub(crate) fn keeps_its_list(&self, keeps: bool) {
+        self.with(|state| state.keeps_its_list = keeps);
+    }
+
     /// As after a restore of its database: numbers of before mean nothing.
     pub(crate) fn begins_an_epoch(&self) {
         self.with(|state| {
@@ -176,6 +183,9 @@ impl DeliveryService for Service {
     ) -> Result<Response<ListDeliveriesResponse>, Status> {
         let asked = request.into_inner();
         self.with(|state| {
+            if state.keeps_its_list {
+                return Err(Status::unavailable("no list now"));
+            }
             let all = state.deliveries.iter().map(|(one, _)| one.clone());
             let mut deliveries: Vec<_> = all.filter(|one| one.id > asked.after_id).collect();
             deliveries.sort_by(|one, other| one.id.cmp(&other.id));

@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use candlefish_proto::deploy::{self as pb, deployment::State};
 
-use crate::{api::Api, sandbox::Sandbox, steps::settling};
+use crate::{
+    api::{Api, millis, policy},
+    sandbox::Sandbox,
+    steps::settling,
+};
 
 /// As long as [`settling`] lets a candidate settle.
 const SETTLED: Duration = Duration::from_mins(10);
@@ -57,4 +61,20 @@ async fn a_large_release_is_known_by_samples_of_its_pages() {
     api.wait_for(&id, &[State::Succeeded]).await;
     // A short second look, and a whole one at what is live.
     assert_eq!(edge.pages().0, 201 + 21 + 201);
+}
+
+#[tokio::test]
+async fn the_second_look_comes_when_its_time_has_come_and_not_with_the_next_poll() {
+    let rare = [("CANDLEFISH_POLL_MS", "60000")];
+    let (sandbox, _orchestrator, edge, api) = Sandbox::started_with(&rare).await;
+    let quick = pb::Policy {
+        settle: Some(millis(300)),
+        ..policy()
+    };
+    api.create_environment("production", quick).await;
+    let release = sandbox.release(&api, "one").await;
+    let id = api.deploy("production", &release).await;
+    api.wait_for(&id, &[State::Succeeded]).await;
+    // Two looks at the candidate, one at what is live; each asks for the page by both addresses.
+    assert_eq!(edge.pages().0, 2 + 2 + 2);
 }

@@ -42,9 +42,23 @@ pub(crate) enum At {
     PreviewStages,
     PreviewLive,
     PreviewClosed,
+    /// The newest head of a pull request, in its preview; two heads before it were live there.
+    PullWaits,
+    PullStages,
+    PullLive,
+    /// With the pull request.
+    PullClosed,
 }
 
 impl At {
+    /// Its environment is that of its pull request.
+    pub(crate) const fn is_pull(self) -> bool {
+        matches!(
+            self,
+            Self::PullWaits | Self::PullStages | Self::PullLive | Self::PullClosed
+        )
+    }
+
     /// Its environment is its own.
     pub(crate) const fn is_preview(self) -> bool {
         matches!(
@@ -100,16 +114,18 @@ pub(crate) type Comes = Result<(State, Option<State>), &'static str>;
 pub(crate) fn stands(at: At) -> (State, &'static [Kind]) {
     match at {
         At::PendingLane | At::Pinned => (Pending, &[Kind::Lane]),
-        At::PendingContent | At::PreviewWaits => (Pending, &[Kind::Content]),
+        At::PendingContent | At::PreviewWaits | At::PullWaits => (Pending, &[Kind::Content]),
         At::PendingHold => (Pending, &[Kind::Hold]),
         At::PendingStop => (Pending, &[Kind::Stop]),
-        At::Staging | At::PreviewStages => (Waiting, &[Kind::Edge]),
+        At::Staging | At::PreviewStages | At::PullStages => (Waiting, &[Kind::Edge]),
         At::Paused => (Waiting, &[Kind::Stop]),
         At::Quarantined => (Waiting, &[Kind::Quarantine]),
         At::Analysing | At::Baking => (Waiting, &[Kind::Timer]),
         At::NoEvidence => (Waiting, &[Kind::Evidence]),
         At::Cancelling => (Cancelling, &[Kind::Edge]),
-        At::Succeeded | At::PreviewLive | At::PreviewClosed => (Succeeded, &[]),
+        At::Succeeded | At::PreviewLive | At::PreviewClosed | At::PullLive | At::PullClosed => {
+            (Succeeded, &[])
+        }
         At::Failed => (Failed, &[]),
         At::Cancelled => (Cancelled, &[]),
         At::Superseded => (Superseded, &[]),
@@ -137,6 +153,10 @@ pub(crate) fn comes(at: At, verb: Verb) -> Comes {
         At::PreviewWaits | At::PreviewStages => open_preview(verb),
         At::PreviewLive => live_preview(verb),
         At::PreviewClosed => closed_preview(verb),
+        At::PullWaits => open_pull(verb, Cancelled, pending),
+        At::PullStages => open_pull(verb, Cancelled, staging),
+        At::PullLive => open_pull(verb, Succeeded, |verb| ended(verb, Succeeded, Succeeded)),
+        At::PullClosed => closed_pull(verb),
     }
 }
 
@@ -324,12 +344,33 @@ fn closed_preview(verb: Verb) -> Comes {
     }
 }
 
+/// As in an environment that lasts, but that it can be closed.
+fn open_pull(verb: Verb, closed: State, lasting: impl Fn(Verb) -> Comes) -> Comes {
+    match verb {
+        Close => Ok((closed, None)),
+        Cancel | Abort | Retry | Advance | Pin | Unpin | RollBack | Hold | Lift | Clear
+        | Replay | Discard | CreateLifting => lasting(verb),
+    }
+}
+
+/// A hold stands when it is opened again.
+fn closed_pull(verb: Verb) -> Comes {
+    match verb {
+        Hold => Ok((Succeeded, None)),
+        Cancel | Abort | Advance | Pin | Unpin => Err("terminal"),
+        Retry | RollBack | Close | CreateLifting => Err("environment-closed"),
+        Lift => Err("not-held"),
+        Clear => Err("not-rejected"),
+        Replay | Discard => Err("queue-item-unknown"),
+    }
+}
+
 /// What a stop that pauses comes to once the edges follow, and what it says; then what a ban comes to,
 /// and the stop is lifted. Where one stood already it stays. Apart from the verbs, for both concern
 /// every place at once.
 pub(crate) type Barred = (At, (State, &'static [Kind]), State);
 
-pub(crate) const BARRED_WAITING: [Barred; 6] = [
+pub(crate) const BARRED_WAITING: [Barred; 7] = [
     (At::PendingLane, (Pending, &[Kind::Stop]), Cancelled),
     (
         At::PendingContent,
@@ -348,13 +389,19 @@ pub(crate) const BARRED_WAITING: [Barred; 6] = [
         (Pending, &[Kind::Content, Kind::Stop]),
         Cancelled,
     ),
+    (
+        At::PullWaits,
+        (Pending, &[Kind::Content, Kind::Stop]),
+        Cancelled,
+    ),
 ];
 
-pub(crate) const BARRED_BEFORE_PIVOT: [Barred; 4] = [
+pub(crate) const BARRED_BEFORE_PIVOT: [Barred; 5] = [
     (At::Staging, (Waiting, &[Kind::Stop]), Cancelled),
     (At::Paused, (Waiting, &[Kind::Stop]), Cancelled),
     (At::Quarantined, (Waiting, &[Kind::Quarantine]), Cancelled),
     (At::PreviewStages, (Waiting, &[Kind::Stop]), Cancelled),
+    (At::PullStages, (Waiting, &[Kind::Stop]), Cancelled),
 ];
 
 /// Of what is not live yet the traffic goes back; what bakes is.
@@ -365,7 +412,8 @@ pub(crate) const BARRED_AFTER_PIVOT: [Barred; 4] = [
     (At::Cancelling, (RolledBack, &[]), RolledBack),
 ];
 
-pub(crate) const BARRED_ENDED: [Barred; 7] = [
+/// Without the preview of a closed pull request, which refuses what is not banned as well.
+pub(crate) const BARRED_ENDED: [Barred; 8] = [
     (At::Succeeded, (Succeeded, &[]), Succeeded),
     (At::Failed, (Failed, &[]), Failed),
     (At::Cancelled, (Cancelled, &[]), Cancelled),
@@ -373,4 +421,5 @@ pub(crate) const BARRED_ENDED: [Barred; 7] = [
     (At::RolledBack, (RolledBack, &[]), RolledBack),
     (At::PreviewLive, (Succeeded, &[]), Succeeded),
     (At::PreviewClosed, (Succeeded, &[]), Succeeded),
+    (At::PullLive, (Succeeded, &[]), Succeeded),
 ];

@@ -3,12 +3,14 @@
 
 use candlefish_ids::StepId;
 use candlefish_proto::deploy::{self as pb, deployment::State};
-use candlefish_testkit::poll_until;
+use candlefish_testkit::{github::PullRequest, poll_until};
 use tonic::Status;
 
 use crate::{
     api::{baking, blockers, canary, millis, policy, reason},
+    gateway::Gateway,
     sandbox::{SOON, Sandbox},
+    stage::REPOSITORY,
     steps::{doubtful, settling},
     table::{
         At, BARRED_AFTER_PIVOT, BARRED_BEFORE_PIVOT, BARRED_ENDED, BARRED_WAITING, Barred, VERBS,
@@ -40,6 +42,8 @@ struct Acted {
 /// A world with three releases, each of a commit that descends from the one before.
 struct Ground {
     world: World,
+    /// It tells of pull requests.
+    gateway: Option<Gateway>,
     first: String,
     second: String,
     third: String,
@@ -57,14 +61,20 @@ fn impatient() -> pb::Strategy {
 }
 
 impl Ground {
-    async fn new() -> Self {
-        let world = Box::pin(World::new()).await;
+    async fn new(at: At) -> Self {
+        let (world, gateway) = if at.is_pull() {
+            let (world, gateway) = Box::pin(World::of_pulls()).await;
+            (world, Some(gateway))
+        } else {
+            (Box::pin(World::new()).await, None)
+        };
         let (sandbox, api) = (&world.sandbox, &world.api);
         let first = sandbox.commit(api, FIRST, &[]).await;
         let second = sandbox.commit(api, SECOND, &[FIRST]).await;
         let third = sandbox.commit(api, THIRD, &[SECOND, FIRST]).await;
         Self {
             world,
+            gateway,
             first,
             second,
             third,
@@ -75,7 +85,11 @@ impl Ground {
     async fn places(&self, at: At, count: usize) -> Vec<Place> {
         let mut environments = Vec::new();
         for number in 0..count {
-            let environment = format!("place-{number}");
+            let environment = if at.is_pull() {
+                format!("pr-{}", number + 1)
+            } else {
+                format!("place-{number}")
+            };
             self.lay(at, &environment).await;
             environments.push(environment);
         }
@@ -94,6 +108,10 @@ impl Ground {
         if at.is_preview() {
             return;
         }
+        if at.is_pull() {
+            self.open_pull(environment).await;
+            return;
+        }
         let api = &self.world.api;
         let policy = if at == At::NoEvidence {
             doubtful().0
@@ -108,10 +126,49 @@ impl Ground {
         }
     }
 
+    /// The preview of a pull request of two heads, one after the other.
+    async fn open_pull(&self, environment: &str) {
+        let api = &self.world.api;
+        let opened = self.tell(environment, "opened", ("", FIRST), 1).await;
+        api.wait_for(&opened, &[State::Succeeded]).await;
+        self.world.replace_policy(environment, policy()).await;
+        let heads = (FIRST, SECOND);
+        let pushed = self.tell(environment, "synchronize", heads, 2).await;
+        api.wait_for(&pushed, &[State::Succeeded]).await;
+    }
+
+    /// Tells of the pull request of a preview, and of what its branch was and is at; answers the
+    /// deployment that it became.
+    async fn tell(
+        &self,
+        environment: &str,
+        action: &str,
+        (before, head): (&str, &str),
+        updated_at: u32,
+    ) -> String {
+        let number = environment.strip_prefix("pr-").unwrap();
+        let example = PullRequest {
+            repository: REPOSITORY,
+            number: number.parse().unwrap(),
+            action,
+            before,
+            head,
+            updated_at,
+        }
+        .example();
+        let id = self.gateway.as_ref().unwrap().receives(&example);
+        poll_until(SOON, "the delivery to be decided", async || {
+            let told = self.world.api.triggers(head).await.unwrap();
+            let mine = told.into_iter().find(|one| one.delivery_id == id);
+            mine.map(|one| one.deployment_id).ok_or(())
+        })
+        .await
+    }
+
     /// What keeps the deployments from their beginning on.
     async fn obstruct(&self, at: At) {
         match at {
-            At::Staging | At::Paused | At::PreviewStages => {
+            At::Staging | At::Paused | At::PreviewStages | At::PullStages => {
                 self.world.edge.act(|script| script.frozen = true);
             }
             At::PendingStop => drop(self.world.stop(false).await),
@@ -121,6 +178,16 @@ impl Ground {
 
     async fn begin(&self, at: At, environment: String) -> Place {
         let api = &self.world.api;
+        if at.is_pull() {
+            let content = at != At::PullWaits;
+            let heads = (SECOND, if content { THIRD } else { FOURTH });
+            let id = self.tell(&environment, "synchronize", heads, 3).await;
+            return Place {
+                release: api.deployment(&id).await.release_id,
+                environment,
+                id,
+            };
+        }
         let release = self.release_for(at).await;
         if at.is_preview() {
             let made = api.preview(&release).await.unwrap().into_inner();
@@ -207,6 +274,13 @@ impl Ground {
                 self.all_stand(At::PreviewLive, places).await;
                 for place in places {
                     api.close(&place.environment).await.unwrap();
+                }
+            }
+            At::PullClosed => {
+                self.all_stand(At::PullLive, places).await;
+                for place in places {
+                    self.tell(&place.environment, "closed", ("", THIRD), 4)
+                        .await;
                 }
             }
             _ => {}
@@ -375,7 +449,7 @@ impl Ground {
 }
 
 async fn every_verb(at: At) {
-    let ground = Ground::new().await;
+    let ground = Ground::new(at).await;
     let (working, refused): (Vec<_>, Vec<_>) =
         VERBS.into_iter().partition(|verb| comes(at, *verb).is_ok());
     let mut places = ground.places(at, working.len() + 1).await;
@@ -402,7 +476,7 @@ async fn every_verb(at: At) {
 }
 
 async fn a_stop_and_a_ban((at, stopped, banned): Barred) {
-    let ground = Ground::new().await;
+    let ground = Ground::new(at).await;
     let place = ground.places(at, 1).await.remove(0);
     let (api, id) = (&ground.world.api, &place.id);
     // A site has one stop.
@@ -565,6 +639,26 @@ async fn every_verb_while_a_preview_is_live() {
 #[tokio::test]
 async fn every_verb_after_a_preview_was_closed() {
     Box::pin(every_verb(At::PreviewClosed)).await;
+}
+
+#[tokio::test]
+async fn every_verb_while_the_preview_of_a_pull_request_waits_for_its_content() {
+    Box::pin(every_verb(At::PullWaits)).await;
+}
+
+#[tokio::test]
+async fn every_verb_while_edges_stage_the_preview_of_a_pull_request() {
+    Box::pin(every_verb(At::PullStages)).await;
+}
+
+#[tokio::test]
+async fn every_verb_while_the_preview_of_a_pull_request_is_live() {
+    Box::pin(every_verb(At::PullLive)).await;
+}
+
+#[tokio::test]
+async fn every_verb_after_a_pull_request_closed_its_preview() {
+    Box::pin(every_verb(At::PullClosed)).await;
 }
 
 #[tokio::test]

@@ -5,9 +5,17 @@ use candlefish_proto::deploy as pb;
 use crate::{
     api::Api,
     edge::Edge,
+    gateway::Gateway,
+    previews::allow,
     sandbox::{Orchestrator, SITE, Sandbox},
+    stage::Stage,
     steps::lost,
 };
+
+const PATIENT: [(&str, &str); 2] = [
+    ("CANDLEFISH_EDGE_PATIENCE_MS", "600000"),
+    ("CANDLEFISH_EDGE_PATIENCE_HURRIED_MS", "600000"),
+];
 
 /// One orchestrator, one edge, and nothing deployed.
 pub(crate) struct World {
@@ -19,17 +27,26 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let patient = [
-            ("CANDLEFISH_EDGE_PATIENCE_MS", "600000"),
-            ("CANDLEFISH_EDGE_PATIENCE_HURRIED_MS", "600000"),
-        ];
-        let (sandbox, orchestrator, edge, api) = Sandbox::started_with(&patient).await;
+        let (sandbox, orchestrator, edge, api) = Sandbox::started_with(&PATIENT).await;
         Self {
             sandbox,
             _orchestrator: orchestrator,
             edge,
             api,
         }
+    }
+
+    /// The same with a gateway that tells of pull requests, which get previews.
+    pub(crate) async fn of_pulls() -> (Self, Gateway) {
+        let stage = Box::pin(Stage::with(&PATIENT)).await;
+        allow(&stage.api, pb::preview_rule::From::Repository).await;
+        let world = Self {
+            sandbox: stage.sandbox,
+            _orchestrator: stage.orchestrator,
+            edge: stage.edge,
+            api: stage.api,
+        };
+        (world, stage.gateway)
     }
 
     /// What is deployed from now on goes by this policy.

@@ -430,3 +430,6 @@ fn read_all(routes: impl IntoIterator<Item = pb::Route>) -> Vec<Route> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

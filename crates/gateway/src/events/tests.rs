@@ -710,6 +710,32 @@ async fn events_that_do_not_fit_into_one_answer_come_in_pieces() {
 }
 
 #[tokio::test]
+async fn one_look_reads_on_after_every_full_page_and_stops_at_one_that_is_not() {
+    // So many events, of which so many fit, are asked for from these numbers on.
+    let cases: [(usize, usize, &[i64]); 4] = [
+        (499, 500, &[1]),
+        (500, 500, &[1, 501]),
+        (1_200, 500, &[1, 501, 1_001]),
+        (30, 7, &[1, 8, 15, 22, 29]),
+    ];
+    for (count, fits, asked) in cases {
+        let memory = Memory::new();
+        let tail = tail(&memory);
+        tail.look().await.unwrap();
+        memory.add(&vec!["docs"; count]);
+        memory.with(|state| state.fits = Some(fits));
+        tail.look().await.unwrap();
+        let seq = i64::try_from(count).unwrap();
+        assert_eq!(tail.place(), Some(Place { epoch: 1, seq }));
+        let replays = memory.with(|state| state.asked.clone());
+        let mut from: Vec<i64> = replays.iter().map(|replay| replay.from_seq).collect();
+        // What did not fit was asked for again.
+        from.dedup();
+        assert_eq!(from, asked);
+    }
+}
+
+#[tokio::test]
 async fn a_listener_hears_every_event_and_whenever_some_may_be_missing() {
     let memory = Memory::new();
     let heard = Arc::new(Heard::default());

@@ -34,6 +34,13 @@ async fn published(world: &World, count: i64) {
     .await;
 }
 
+async fn numbered(world: &World, count: usize) {
+    wait_until(SOON, "numbers", async || {
+        world.replay_all().await.len() == count
+    })
+    .await;
+}
+
 fn seqs(events: &[Envelope]) -> Vec<i64> {
     events.iter().map(|event| event.seq).collect()
 }
@@ -283,6 +290,27 @@ async fn the_first_turn_waits_for_nothing_and_a_stop_does_not_wait_for_the_next(
     world.stopping.cancel();
     relay.await.unwrap();
     assert_eq!(world.published_upto().await, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nudge_between_two_turns_is_kept() {
+    let world = World::new().await;
+    let config = RelayConfig {
+        poll: Duration::from_hours(1),
+        gather: Duration::from_secs(1),
+        ..world.relay_config()
+    };
+    let relay = Relay::new(world.pool.clone(), world.nats.clone(), config);
+    let nudge = relay.nudge();
+    world.commit_each(1).await;
+    let relay = spawn(relay.run(world.stopping.clone()));
+    numbered(&world, 1).await;
+    // The relay has just had its turn and gathers: nobody waits for the nudge yet.
+    world.commit_each(1).await;
+    nudge.nudge();
+    numbered(&world, 2).await;
+    world.stopping.cancel();
+    relay.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -94,6 +94,25 @@ fn what_is_not_decided_yet_is_said_after_what_is() {
 }
 
 #[test]
+fn that_more_may_have_come_is_said() {
+    let mut answer = ListTriggersResponse {
+        gateway_error: "ask the gateway".to_owned(),
+        ..ListTriggersResponse::default()
+    };
+    let alone = push::text(COMMIT, &answer, &look(40));
+    let words = "whether more came is not known: ask the gateway";
+    assert!(alone.ends_with(&format!("\n\n{words}")), "{alone}");
+    answer.undecided = Some(Undecided {
+        count: 1,
+        since: at(0),
+        error: String::new(),
+    });
+    let both = push::nothing(COMMIT, &answer, &look(40));
+    let words = format!("\n\n1 delivery is not decided yet, the oldest for 40 s\n{words}");
+    assert!(both.ends_with(&words), "{both}");
+}
+
+#[test]
 fn what_happened_at_the_sender_is_said_in_its_words() {
     let head = |event: &str, pull_request: i32| {
         let mut told = trigger("production", Outcome::Ignored);
