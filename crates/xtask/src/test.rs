@@ -85,10 +85,6 @@ async fn start(options: &Options) -> Result<Instances> {
         builder = builder.nats_server(newer.clone());
     }
     let stack = builder.start().await?;
-    // Nothing ends this server, so what its commits write need not wait for the disk. What waits for it
-    // in earnest is proved by the journeys, whose servers are their own.
-    let lazy = "ALTER SYSTEM SET synchronous_commit = off; SELECT pg_reload_conf();";
-    stack.postgres().sql("postgres", lazy).await?;
     let folder = tempfile::tempdir()?;
     let warden = Arc::new(Warden::start()?);
     warden.remove(folder.path())?;
