@@ -84,17 +84,21 @@ pub(in crate::github) async fn finish_repository(
     Ok(())
 }
 
-/// The pull requests of a repository were looked at, in this second of GitHub's clock.
+/// The pull requests of a repository were looked at, in this second of GitHub's clock. Where not all of
+/// them were decided, the next look goes back as far as this one.
 pub(in crate::github) async fn save_pulls_at(
     conn: &mut PgConnection,
     repository: &str,
     at: i64,
+    whole: bool,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "UPDATE github_repository SET pulls_at = $2, pulls_since = coalesce(pulls_since, $2)
+        "UPDATE github_repository SET pulls_at = CASE WHEN $3 THEN $2 ELSE pulls_at END,
+             pulls_since = coalesce(pulls_since, $2)
          WHERE repository = $1",
         repository,
-        at
+        at,
+        whole
     )
     .execute(conn)
     .await?;
