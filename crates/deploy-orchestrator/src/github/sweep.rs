@@ -1,6 +1,7 @@
 //! What pushes did not tell: per repository, deliveries that did not arrive are asked for once more,
 //! a head that no trigger knows becomes one, as its push would have, and so does a pull request that is
-//! not as we know it.
+//! not as we know it. So does a push that is missing between two that are known, where the later one was
+//! passed over by its files: it alone said nothing of those of the missing one.
 //!
 //! A repository is swept by one process at a time: its row is due again only after the lease, should
 //! that process be lost. What is done twice all the same changes nothing twice.
@@ -70,6 +71,17 @@ pub(super) struct Followed {
     pub(super) pushed: Option<String>,
     /// Where it was at the last look.
     pub(super) seen: Option<String>,
+}
+
+/// A push that no trigger knows, though one knows of the push after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Gap {
+    /// `pushed` is what was known before.
+    pub(super) followed: Followed,
+    /// What the branch was at when the next push came.
+    pub(super) commit: String,
+    /// When that came, by GitHub's clock.
+    pub(super) at: i64,
 }
 
 /// Why a sweep ended early.
@@ -154,6 +166,7 @@ async fn sweep(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<bool, Unfinished
         store::forget_repository(&mut conn, &due.repository).await?;
         return Ok(false);
     }
+    let gaps = store::list_gaps(&mut conn, &due.repository).await?;
     drop(conn);
     let mut all = Ok(());
     let looked = match redeliver(ctx, github, due).await {
@@ -167,6 +180,9 @@ async fn sweep(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<bool, Unfinished
             true
         }
     };
+    for gap in &gaps {
+        go_on(&mut all, fill(ctx, github, gap).await)?;
+    }
     let branches: BTreeSet<&str> = followed.iter().map(|one| one.branch.as_str()).collect();
     for branch in branches {
         let head = match github.branch(&due.repository, branch).await {
@@ -319,6 +335,27 @@ fn missing(sent: &[Sent]) -> Vec<&Sent> {
     let mut missing: Vec<&Sent> = newest.filter(|one| !arrived(&one.guid)).collect();
     missing.reverse();
     missing
+}
+
+/// Decides what is missing, as if its push had come. Nothing is decided again: the push after it keeps its
+/// outcome, and what was delivered meanwhile too.
+async fn fill(ctx: &Ctx, github: &GitHub, gap: &Gap) -> Result<(), Unfinished> {
+    let one = &gap.followed;
+    let Some(before) = &one.pushed else {
+        return Ok(());
+    };
+    let head = Head {
+        commit: gap.commit.clone(),
+        ..Head::default()
+    };
+    let seen = seen(github, one, &head, before, gap.at).await?;
+    tracing::info!(
+        repository = one.repository, branch = one.branch, commit = gap.commit,
+        environment.id = %one.environment,
+        "no trigger knows a push before one that was passed over: it is decided now"
+    );
+    trigger::head::decide(ctx, one.environment, seen).await?;
+    Ok(())
 }
 
 /// Decides a head where no trigger knows of it, and remembers it.
