@@ -443,6 +443,54 @@ async fn a_push_tells_its_story_by_commit_to_whoever_may_see_the_site() {
 }
 
 #[tokio::test]
+async fn all_that_keeps_the_deployment_of_a_commit_is_told_with_it_until_it_ends() {
+    use pb::blocker::Kind;
+    let stage = Stage::new().await;
+    stage.api.hold("production").await.unwrap();
+    let id = stage.pushed(&push(1, 2)).await.deployment;
+    let told = async |number: usize| {
+        let triggers = stage.api.triggers(&commit(number)).await;
+        triggers.unwrap().remove(0)
+    };
+    let waits = told(2).await;
+    let deploy = format!(
+        "candlefish deploy DIR --site docs --env production --commit {}",
+        commit(2)
+    );
+    let lift = "candlefish hold lift docs/production --reason …";
+    let kept = waits.blockers.iter();
+    let said: Vec<_> = kept
+        .map(|one| (one.kind(), &*one.owner, &*one.action))
+        .collect();
+    let expected = [
+        (Kind::Content, "deployer", &*deploy),
+        (Kind::Hold, "approver", lift),
+    ];
+    assert_eq!(said, expected);
+    let since = |one: &pb::Blocker| one.since.is_some() && one.cleared_at.is_none();
+    assert!(waits.blockers.iter().all(since), "{waits:?}");
+    let itself = stage.api.deployment(&id).await;
+    assert_eq!(waits.blockers, itself.blockers);
+    assert_eq!(waits.action, deploy);
+
+    stage.uploads(&commit(2), "two").await;
+    stage.api.lift("production").await.unwrap();
+    stage.api.wait_for(&id, &[State::Succeeded]).await;
+    assert_eq!(told(2).await.blockers, []);
+    // What makes way for a newer one is not kept by what keeps that.
+    stage.api.hold("production").await.unwrap();
+    let newer = stage.pushed(&push(3, 4)).await.deployment;
+    stage.uploads(&commit(4), "four").await;
+    let is_held = |one: &Deployment| blockers(one) == [Kind::Hold];
+    stage.api.wait_until(&newer, "the hold", is_held).await;
+    let late = stage.pushed(&push(2, 3)).await;
+    late.is("superseded", "older");
+    assert_eq!(late.deployment, newer);
+    assert_eq!(told(3).await.blockers, []);
+    assert_eq!(told(4).await.blockers.len(), 1);
+}
+
+#[tokio::test]
 async fn what_went_live_says_so_and_what_is_no_commit_is_named() {
     let stage = Stage::new().await;
     let digits = &commit(0xabc_def0)[..];
