@@ -7,7 +7,7 @@ use candlefish_testkit::{github, poll_until};
 use sqlx::Row;
 
 use crate::{
-    api::{Api, blockers, fields},
+    api::{Answer, Api, blockers, fields},
     sandbox::{SITE, SOON},
     stage::{Decided, NONE, REPOSITORY, Stage, commit, environment, latest, push, site, uuid_of},
 };
@@ -488,6 +488,40 @@ async fn all_that_keeps_the_deployment_of_a_commit_is_told_with_it_until_it_ends
     assert_eq!(late.deployment, newer);
     assert_eq!(told(3).await.blockers, []);
     assert_eq!(told(4).await.blockers.len(), 1);
+}
+
+#[tokio::test]
+async fn the_deployments_of_a_commit_are_listed_of_all_sites_that_the_caller_sees() {
+    let stage = Stage::new().await;
+    site(&stage.api, "partners", REPOSITORY).await;
+    environment(&stage.api, "partners", "production", "main", &[], latest()).await;
+    for (before, after) in [(0, 1), (1, 2)] {
+        let id = stage.gateway.receives(&push(before, after));
+        stage.decided(&id, 2).await;
+    }
+    let listed = async |api: &Api, commit: &str, environment: &str| {
+        let request = api.request(pb::ListDeploymentsRequest {
+            commit: commit.to_owned(),
+            environment: environment.to_owned(),
+            ..pb::ListDeploymentsRequest::default()
+        });
+        let answer = api.deployments().list_deployments(request).await?;
+        let found = answer.into_inner().deployments.into_iter();
+        Answer::Ok(found.map(|one| one.site).collect::<Vec<_>>())
+    };
+    let mut all = listed(&stage.api, &commit(1), "").await.unwrap();
+    all.sort();
+    assert_eq!(all, [SITE, "partners"]);
+    let seen_by = async |site: &str| {
+        let narrow = stage.api.seeing(&[site]);
+        listed(&narrow, &commit(1), "").await.unwrap()
+    };
+    assert_eq!(seen_by("partners").await, ["partners"]);
+    assert!(seen_by("other").await.is_empty());
+    for (commit, environment, field) in [("0000000", "", "commit"), ("", "production", "site")] {
+        let refused = listed(&stage.api, commit, environment).await;
+        assert_eq!(fields(&refused.unwrap_err()), [field]);
+    }
 }
 
 #[tokio::test]
