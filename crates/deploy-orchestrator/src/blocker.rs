@@ -86,7 +86,7 @@ pub(crate) struct Blocker {
     /// Who can clear it: `time`, `platform`, `github`, or a role.
     pub(crate) owner: &'static str,
     pub(crate) message: String,
-    /// The command that clears it; empty when time alone does.
+    /// The command that clears it, or passes it before its time; empty when time alone clears it.
     pub(crate) action: String,
 }
 

@@ -4,8 +4,7 @@ use std::{collections::BTreeSet, str::FromStr};
 
 use candlefish_proto::deploy::{
     Deployment, GetDeploymentRequest, Lane, ListDeploymentsRequest, ListDeploymentsResponse,
-    ListSitesRequest, ListTriggersRequest, ListTriggersResponse, deployment::State,
-    trigger::Outcome,
+    ListTriggersRequest, ListTriggersResponse, deployment::State, trigger::Outcome,
 };
 
 use super::subject::{self, Place, Subject};
@@ -17,8 +16,6 @@ use crate::{
     render::{self, lane::Around},
 };
 
-/// Sites that are looked through for a commit.
-const SITES: usize = 1000;
 /// Deployments of each state that are looked through for the first digits of one.
 const NEWEST: usize = 1000;
 /// The newest of all, then those that are open: what was asked for long ago may wait still.
@@ -161,18 +158,9 @@ async fn deployments_of(
         .map(|one| one.deployment_id.clone())
         .collect();
     let (mut ended, mut places) = (BTreeSet::new(), BTreeSet::new());
-    let whole = whole(api, commit, pushes).await?;
-    if whole.is_empty() {
-        return Ok((open, ended));
-    }
-    let sites = api.list(ListSitesRequest::default(), SITES).await?.sites;
-    for (site, commit) in sites
-        .iter()
-        .flat_map(|site| whole.iter().map(move |commit| (site, commit)))
-    {
+    for commit in whole(api, commit, pushes).await? {
         let request = ListDeploymentsRequest {
-            site: site.slug.clone(),
-            commit: commit.clone(),
+            commit,
             ..ListDeploymentsRequest::default()
         };
         // Newest first.

@@ -205,7 +205,8 @@ fn action(blocker: &Blocker) -> String {
 fn owner(blocker: &Blocker) -> String {
     match blocker.owner.as_str() {
         "" | "platform" => "the platform clears it by itself".to_owned(),
-        "time" => "time clears it".to_owned(),
+        "time" if blocker.action.is_empty() => "time clears it".to_owned(),
+        "time" => "time clears it; a deployer can pass it".to_owned(),
         "github" => "GitHub clears it; it is asked again by itself".to_owned(),
         role => format!(
             "{} {role} can clear it",

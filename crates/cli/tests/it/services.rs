@@ -325,9 +325,9 @@ impl DeploymentService for Shared {
             page_token,
             ..
         } = request.into_inner();
-        // As the server does, which takes whole commits only, and those of a site.
-        if !commit.is_empty() && (!matches!(commit.len(), 40 | 64) || site.is_empty()) {
-            return Err(Status::invalid_argument("not a commit of a site"));
+        // As the server does, which takes whole commits only.
+        if !commit.is_empty() && !matches!(commit.len(), 40 | 64) {
+            return Err(Status::invalid_argument("not a whole commit"));
         }
         let world = self.lock();
         let fits = |one: &&pb::Deployment| {

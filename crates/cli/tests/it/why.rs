@@ -175,6 +175,8 @@ fn the_first_digits_of_a_commit_find_what_was_deployed_without_a_push() {
         assert!(done.out.contains(WAITS), "{done:#?}");
         assert!(!done.out.contains("dep_ended"), "{done:#?}");
     }
+    // All sites are asked at once.
+    assert!(server.world.asked("list_sites").is_empty());
 }
 
 #[test]

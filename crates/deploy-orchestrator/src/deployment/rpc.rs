@@ -355,13 +355,8 @@ impl Rpc {
         );
         let state = narrowing(&mut faults, message.state);
         faults.optional_place(&message.site, &message.environment);
-        for (field, value) in [
-            ("environment", &message.environment),
-            ("commit", &message.commit),
-        ] {
-            if message.site.is_empty() && !value.is_empty() {
-                faults.add("site", format!("must be named with `{field}`"));
-            }
+        if message.site.is_empty() && !message.environment.is_empty() {
+            faults.add("site", "must be named with `environment`");
         }
         let commit = faults.optional_commit("commit", &message.commit);
         faults.finish()?;

@@ -127,6 +127,15 @@ impl Error {
         )
     }
 
+    /// Any other call brings nothing either: GitHub is not reached, or not to be asked. Whether one that
+    /// fails on its side is down is the breaker's to say.
+    pub(super) const fn is_of_every_call(&self) -> bool {
+        matches!(
+            self,
+            Self::Resting { .. } | Self::Limited { .. } | Self::Budget(_) | Self::Unreached { .. }
+        )
+    }
+
     /// Who asks may not: somebody can let them. An App that is not installed is answered so as well.
     pub(crate) fn is_for_want_of_rights(&self) -> bool {
         match self {

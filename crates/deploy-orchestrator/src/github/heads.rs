@@ -19,7 +19,7 @@ const PAGE: usize = 100;
 const PAGES: usize = 30;
 
 /// Where a branch is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Head {
     pub(crate) commit: String,
     pub(crate) message: String,

@@ -1,6 +1,7 @@
 //! What pushes did not tell: per repository, deliveries that did not arrive are asked for once more,
 //! a head that no trigger knows becomes one, as its push would have, and so does a pull request that is
-//! not as we know it.
+//! not as we know it. So does a push that is missing between two that are known, where the later one was
+//! passed over by its files: it alone said nothing of those of the missing one.
 //!
 //! A repository is swept by one process at a time: its row is due again only after the lease, should
 //! that process be lost. What is done twice all the same changes nothing twice.
@@ -72,6 +73,17 @@ pub(super) struct Followed {
     pub(super) seen: Option<String>,
 }
 
+/// A push that no trigger knows, though one knows of the push after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Gap {
+    /// `pushed` is what was known before.
+    pub(super) followed: Followed,
+    /// What the branch was at when the next push came.
+    pub(super) commit: String,
+    /// When that came, by GitHub's clock.
+    pub(super) at: i64,
+}
+
 /// Why a sweep ended early.
 #[derive(Debug, thiserror::Error)]
 enum Unfinished {
@@ -81,6 +93,16 @@ enum Unfinished {
     GitHub(#[from] Error),
     #[error("decide a head")]
     Trigger(#[from] trigger::Error),
+}
+
+impl Unfinished {
+    /// What comes after it fails as well.
+    const fn is_of_all(&self) -> bool {
+        match self {
+            Self::GitHub(error) => error.is_of_every_call(),
+            Self::Sql(_) | Self::Trigger(_) => false,
+        }
+    }
 }
 
 /// Sweeps until `stopping`.
@@ -131,7 +153,8 @@ async fn look(ctx: &Ctx, github: &GitHub, stopping: &CancellationToken) -> Resul
     Ok(())
 }
 
-/// Answers whether deliveries were looked at.
+/// Answers whether deliveries were looked at. What fails keeps nothing else, unless GitHub is not to be
+/// asked any more; the first such failure is answered.
 async fn sweep(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<bool, Unfinished> {
     if due.repository.is_empty() {
         return sweep_app(ctx, github, due).await;
@@ -143,28 +166,57 @@ async fn sweep(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<bool, Unfinished
         store::forget_repository(&mut conn, &due.repository).await?;
         return Ok(false);
     }
+    let gaps = store::list_gaps(&mut conn, &due.repository).await?;
     drop(conn);
+    let mut all = Ok(());
     let looked = match redeliver(ctx, github, due).await {
         // Who may not see webhooks still sees heads.
         Err(Unfinished::GitHub(error)) if error.is_final() => {
             tracing::debug!(repository = due.repository, %error, "deliveries are not looked at");
             false
         }
-        done => done.map(|()| true)?,
+        done => {
+            go_on(&mut all, done)?;
+            true
+        }
     };
+    for gap in &gaps {
+        go_on(&mut all, fill(ctx, github, gap).await)?;
+    }
     let branches: BTreeSet<&str> = followed.iter().map(|one| one.branch.as_str()).collect();
     for branch in branches {
-        let Some(head) = github.branch(&due.repository, branch).await? else {
-            continue;
+        let head = match github.branch(&due.repository, branch).await {
+            Ok(Some(head)) => head,
+            Ok(None) => continue,
+            Err(error) => {
+                go_on(&mut all, Err(error.into()))?;
+                continue;
+            }
         };
         for one in followed.iter().filter(|one| one.branch == branch) {
-            repair(ctx, github, one, &head).await?;
+            go_on(&mut all, repair(ctx, github, one, &head).await)?;
         }
     }
     if has_previews {
-        look_at_pulls(ctx, github, due).await?;
+        go_on(&mut all, look_at_pulls(ctx, github, due).await)?;
     }
-    Ok(looked)
+    all.map(|()| looked)
+}
+
+/// Keeps the first failure for the end, and answers one that ends all.
+fn go_on(all: &mut Result<(), Unfinished>, done: Result<(), Unfinished>) -> Result<(), Unfinished> {
+    let Err(error) = done else {
+        return Ok(());
+    };
+    if error.is_of_all() {
+        return Err(error);
+    }
+    if all.is_ok() {
+        *all = Err(error);
+    } else {
+        tracing::warn!(error = %chain(&error), "more of a repository is not swept yet");
+    }
+    Ok(())
 }
 
 /// Decides what is listed of pull requests, where that is not known.
@@ -181,14 +233,16 @@ async fn look_at_pulls(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<(), Unfi
     };
     // Oldest change first, as deliveries come. What was opened before the first look, and was never told
     // of, gets no preview: it would be one for each pull request that there ever was.
+    let mut all = Ok(());
     for one in listed.into_iter().rev() {
-        trigger::pull_request::seen::decide(ctx, one, due.pulls_since).await?;
+        let done = trigger::pull_request::seen::decide(ctx, one, due.pulls_since).await;
+        go_on(&mut all, done.map_err(Unfinished::from))?;
     }
     if let Some(at) = at {
         let mut conn = ctx.pool.acquire().await?;
-        store::save_pulls_at(&mut conn, repository, at).await?;
+        store::save_pulls_at(&mut conn, repository, at, all.is_ok()).await?;
     }
-    Ok(())
+    all
 }
 
 /// Asks for deliveries once more that did not arrive, by any try of the newest.
@@ -283,6 +337,27 @@ fn missing(sent: &[Sent]) -> Vec<&Sent> {
     missing
 }
 
+/// Decides what is missing, as if its push had come. Nothing is decided again: the push after it keeps its
+/// outcome, and what was delivered meanwhile too.
+async fn fill(ctx: &Ctx, github: &GitHub, gap: &Gap) -> Result<(), Unfinished> {
+    let one = &gap.followed;
+    let Some(before) = &one.pushed else {
+        return Ok(());
+    };
+    let head = Head {
+        commit: gap.commit.clone(),
+        ..Head::default()
+    };
+    let seen = seen(github, one, &head, before, gap.at).await?;
+    tracing::info!(
+        repository = one.repository, branch = one.branch, commit = gap.commit,
+        environment.id = %one.environment,
+        "no trigger knows a push before one that was passed over: it is decided now"
+    );
+    trigger::head::decide(ctx, one.environment, seen).await?;
+    Ok(())
+}
+
 /// Decides a head where no trigger knows of it, and remembers it.
 async fn repair(ctx: &Ctx, github: &GitHub, one: &Followed, head: &Head) -> Result<(), Unfinished> {
     let known = one.pushed.as_ref().or(one.seen.as_ref());
@@ -359,5 +434,24 @@ mod tests {
         ];
         let found: Vec<u64> = missing(&newest_first).iter().map(|one| one.id).collect();
         assert_eq!(found, [3, 5]);
+    }
+
+    #[test]
+    fn only_what_every_call_meets_ends_a_sweep_and_of_the_others_the_first_is_kept() {
+        let mut all = Ok(());
+        for status in [500, 502] {
+            let call = "compare";
+            let failed = Error::Failed { call, status };
+            go_on(&mut all, Err(failed.into())).unwrap();
+        }
+        let left = Duration::from_secs(1);
+        for error in [Error::Resting { left }, Error::Limited { left }] {
+            go_on(&mut all, Err(error.into())).unwrap_err();
+        }
+        let first = all.unwrap_err();
+        assert!(
+            matches!(first, Unfinished::GitHub(Error::Failed { status: 500, .. })),
+            "{first:?}"
+        );
     }
 }

@@ -207,7 +207,7 @@ fn wait(now: Moment, step: &Step, memory: &Memory, left: Duration, message: Stri
                 step.weight,
                 words(left)
             ),
-            action: String::new(),
+            action: format!("candlefish advance {}", step.deployment_id),
         }),
         message,
         detail: serde_json::to_value(memory).unwrap_or_default(),

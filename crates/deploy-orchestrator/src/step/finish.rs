@@ -56,7 +56,7 @@ pub(super) fn bake(tx: &Tx, step: &mut Step) -> Outcome {
             until: Some(now.plus(left)),
             owner: "time",
             message: format!("bakes for {} more", words(left)),
-            action: String::new(),
+            action: format!("candlefish advance {}", step.deployment_id),
         }),
         detail: json!({ "until_ms": until_ms }),
     })

@@ -1,7 +1,8 @@
 //! Where a branch is, when no delivery told of it: a trigger as the push would have made it.
 //!
 //! The delivery that comes late after all changes nothing: it is known by its commit, and by the
-//! second of GitHub's clock, which is not after the one in which GitHub said where the branch is.
+//! second of GitHub's clock, which is not after the one in which GitHub said where the branch is, or in
+//! which the next push came.
 
 use candlefish_ids::{DeliveryId, EnvironmentId};
 use jiff::Timestamp;
@@ -26,7 +27,8 @@ pub(crate) struct Seen {
     pub(crate) author: String,
     pub(crate) author_email: String,
     pub(crate) committed_at: Option<Timestamp>,
-    /// When GitHub said so, in seconds of its clock.
+    /// When GitHub said so, in seconds of its clock; where the branch went on since, when the next push
+    /// came.
     pub(crate) at: i64,
     /// What it was at when we last knew; empty when we never did, or when history was rewritten since.
     pub(crate) before: String,
@@ -53,12 +55,16 @@ pub(crate) async fn decide(ctx: &Ctx, environment: EnvironmentId, seen: Seen) ->
     decide::of_environment(ctx, &delivery, &Push::of_head(seen, head), environment).await
 }
 
-/// Whether the newest push that is known here says something else, and said it before.
+/// Whether the newest push that is known here says something else, and said it before. Of a commit that
+/// another push of that second replaced: whether nothing is known of it.
 pub(super) async fn is_news(
     tx: &mut Tx,
     environment: EnvironmentId,
     push: &Push,
 ) -> Result<bool, sqlx::Error> {
+    if let Some(known) = store::is_replaced_known(tx, environment, push).await? {
+        return Ok(!known);
+    }
     let newest = store::find_newest_push(tx, environment, push.branch()).await?;
     Ok(newest.is_none_or(|newest| {
         newest.commit != push.after && newest.pushed_at.is_none_or(|at| Some(at) <= push.pushed_at)

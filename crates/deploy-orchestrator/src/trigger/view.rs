@@ -5,10 +5,10 @@ use candlefish_ids::{DeliveryId, DeploymentId, TriggerId};
 use candlefish_proto::deploy::{self as pb, deployment::State, trigger};
 
 use super::{Error, store::Undecided};
-use crate::{ctx::shown, step::worker::chain};
+use crate::{blocker::Told, ctx::shown, step::worker::chain};
 
 /// Everything that is shown of a trigger.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Shown {
     pub(super) id: TriggerId,
     pub(super) delivery_id: DeliveryId,
@@ -29,7 +29,7 @@ pub(super) struct Shown {
 }
 
 /// What is shown of its deployment.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Default)]
 pub(super) struct OfDeployment {
     pub(super) id: Option<DeploymentId>,
     pub(super) state: String,
@@ -39,14 +39,13 @@ pub(super) struct OfDeployment {
     pub(super) live: bool,
     /// Its environment is closed.
     pub(super) closed: bool,
-    /// What it waits for, and what clears that.
-    pub(super) waits: String,
-    pub(super) action: String,
+    /// All that keeps it.
+    pub(super) kept: Vec<Told>,
 }
 
 /// A trigger in the words of the API.
-pub(super) fn trigger(row: Shown) -> pb::Trigger {
-    let deployment = row.deployment.clone().unwrap_or_default();
+pub(super) fn trigger(mut row: Shown) -> pb::Trigger {
+    let deployment = row.deployment.take().unwrap_or_default();
     let state = state(&deployment.state);
     let overtaken = row.outcome == "created" && state == State::Superseded;
     let outcome = match row.outcome.as_str() {
@@ -63,6 +62,8 @@ pub(super) fn trigger(row: Shown) -> pb::Trigger {
     } else {
         row.message.clone()
     };
+    let blockers: Vec<pb::Blocker> = deployment.kept.into_iter().map(Told::shown).collect();
+    let first = blockers.first().map(|one| one.action.clone());
     pb::Trigger {
         id: row.id.to_string(),
         delivery_id: row.delivery_id.to_string(),
@@ -77,11 +78,12 @@ pub(super) fn trigger(row: Shown) -> pb::Trigger {
         message,
         deployment_id: deployment.id.map(|id| id.to_string()).unwrap_or_default(),
         deployment_state: state.into(),
-        action: deployment.action,
+        action: first.unwrap_or_default(),
         received_at: Some(shown(row.received_at)),
         created_at: Some(shown(row.created_at)),
         event: row.event,
         pull_request: row.pull_request.unwrap_or_default(),
+        blockers,
     }
 }
 
@@ -108,8 +110,9 @@ pub(super) fn gateway_error(error: &Error, sees_all: bool) -> String {
 fn words(row: &Shown, deployment: &OfDeployment, state: State) -> String {
     let place = format!("{}/{}", row.site, row.environment);
     match state {
-        State::Pending | State::Waiting | State::Cancelling if !deployment.waits.is_empty() => {
-            format!("waits: {}", deployment.waits)
+        State::Pending | State::Waiting | State::Cancelling if !deployment.kept.is_empty() => {
+            let all: Vec<&str> = deployment.kept.iter().map(|one| &*one.message).collect();
+            format!("waits: {}", all.join("; and "))
         }
         State::Pending => "waits for its lane".to_owned(),
         State::Running | State::Waiting => "is on its way".to_owned(),

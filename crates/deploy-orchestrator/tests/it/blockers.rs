@@ -39,7 +39,7 @@ struct Says {
     owner: &'static str,
     /// It is known until when it stands.
     until: bool,
-    /// What its action begins with; empty where nobody needs to act.
+    /// What its action begins with.
     action: String,
 }
 
@@ -61,21 +61,16 @@ impl Says {
                 let words = format!("hold lift {SITE}/{environment} --reason");
                 ("approver", false, words)
             }
-            Kind::Timer => ("time", true, String::new()),
+            Kind::Timer => ("time", true, format!("advance {id}")),
             Kind::Evidence => ("deployer", false, format!("advance {id} ")),
             Kind::Quarantine => ("approver", false, "queues replay step_".to_owned()),
             Kind::Edge | Kind::Provider => ("platform", true, "edges".to_owned()),
             Kind::Stop => ("approver", true, format!("stop lift {SITE} --reason")),
         };
-        let action = if words.is_empty() {
-            words
-        } else {
-            format!("candlefish {words}")
-        };
         Self {
             owner,
             until,
-            action,
+            action: format!("candlefish {words}"),
         }
     }
 
@@ -86,11 +81,7 @@ impl Says {
         let ends = !self.until || at(blocker.until.as_ref()) > at(blocker.since.as_ref());
         assert!(ends, "{kind:?} ends before it began: {blocker:?}");
         let action = &*blocker.action;
-        let names = if self.action.is_empty() {
-            action.is_empty()
-        } else {
-            action.starts_with(&self.action)
-        };
+        let names = action.starts_with(&self.action);
         assert!(names, "{kind:?}: {action:?}, not {:?}", self.action);
     }
 }
@@ -168,7 +159,9 @@ impl Scene {
                 api.seal(&stuck.other).await;
             }
             Kind::Hold => drop(api.lift(&stuck.environment).await.unwrap()),
-            Kind::Timer => sandbox.database.advance(Duration::from_mins(61)).await,
+            Kind::Timer => {
+                self.pass(&stuck.id, Bake).await;
+            }
             Kind::Evidence => self.pass_both_shares(&stuck.id).await,
             Kind::Edge => edge.act(|script| script.frozen = false),
             Kind::Quarantine => {

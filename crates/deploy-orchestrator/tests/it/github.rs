@@ -147,6 +147,19 @@ fn push_after(before: &str, number: usize) -> Example {
     .example()
 }
 
+/// A push that changes nothing that counts.
+fn beside(before: usize, number: usize) -> Example {
+    Push {
+        repository: REPOSITORY,
+        branch: "main",
+        before: &commit(before),
+        commits: &[&commit(number)],
+        changes: &["src/a.rs"],
+        pushed_at: 1_790_000_000 + i64::try_from(number).unwrap(),
+    }
+    .example()
+}
+
 #[tokio::test]
 async fn commits_that_nothing_relates_are_compared_once_and_the_older_one_ends() {
     // In a queue only history says which is older.
@@ -312,6 +325,56 @@ async fn a_head_that_changes_nothing_that_counts_is_ignored_as_its_push_would_be
     })
     .await;
     assert_eq!(stage.deployments().await, 1);
+}
+
+#[tokio::test]
+async fn a_lost_push_before_one_that_is_passed_over_is_found_and_nothing_is_decided_again() {
+    let stage = Stage::new().await;
+    stage.line(1..=2);
+    stage
+        .github
+        .commit(REPOSITORY, &commit(3), &[&commit(2)], &["src/a.rs"]);
+    stage.gateway.receives(&push(1));
+    stage.made(1).await;
+    let told = stage.gateway.receives(&beside(2, 3));
+    stage.decided(&told, "ignored", "paths").await;
+    let made = stage.made(2).await;
+    assert_eq!(made.reason, "pushed to main");
+    let late = stage.gateway.receives(&push_after(&commit(1), 2));
+    stage.decided(&late, "ignored", "duplicate").await;
+    stage.github.branch(REPOSITORY, "main", &commit(3));
+    wait_until(SOON, "more looks", async || {
+        let seen = "SELECT count(*) FROM github_branch";
+        stage.sandbox.number(seen).await == 1 && stage.github.calls("repos/get-branch") > 6
+    })
+    .await;
+    let triggers = "SELECT count(*) FROM trigger";
+    assert_eq!(stage.sandbox.number(triggers).await, 4);
+    stage.uploads(2).await;
+    stage.api.wait_for(&made.id, &[State::Succeeded]).await;
+    assert_eq!(stage.deployments().await, 2);
+}
+
+#[tokio::test]
+async fn a_lost_push_whose_files_a_later_deployment_has_is_not_made() {
+    let stage = Stage::new().await;
+    stage.line(1..=4);
+    stage.gateway.receives(&push(1));
+    stage.made(1).await;
+    stage.github.goes_down();
+    let told = stage.gateway.receives(&beside(2, 3));
+    stage.decided(&told, "ignored", "paths").await;
+    stage.gateway.receives(&push_after(&commit(3), 4));
+    stage.made(4).await;
+    stage.github.branch(REPOSITORY, "main", &commit(4));
+    stage.github.comes_back();
+    stage.sandbox.database.advance(Duration::from_mins(2)).await;
+    wait_until(SOON, "a whole look", async || {
+        let seen = "SELECT count(*) FROM github_branch";
+        stage.sandbox.number(seen).await == 1
+    })
+    .await;
+    assert_eq!(stage.deployments().await, 2);
 }
 
 /// What GitHub shows of the one deployment, once it shows these states.

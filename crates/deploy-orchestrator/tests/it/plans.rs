@@ -297,6 +297,11 @@ async fn list_deployments(api: &Api, commit: &str) {
         commit.clone_into(&mut message.commit);
     });
     assert!(!found.await.is_empty());
+    let of_commit =
+        |message: &mut pb::ListDeploymentsRequest| commit.clone_into(&mut message.commit);
+    assert!(!listed(api, of_commit).await.is_empty());
+    let seen = api.seeing(&[SITE, "site-4", "site-8"]);
+    assert!(!listed(&seen, of_commit).await.is_empty());
     assert_eq!(listed(api, |_| {}).await.len(), 50);
     assert_eq!(listed(api, |message| message.state = failed).await.len(), 1);
     let narrow = api.seeing(&["site-4", "site-8"]);

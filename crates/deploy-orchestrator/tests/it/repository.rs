@@ -15,6 +15,7 @@ use crate::{
     api::{Api, blockers, policy},
     edge::Edge,
     gateway::Gateway,
+    previews::{self, allow, pull},
     sandbox::{Orchestrator, SITE, SOON, Sandbox},
     stage::{self, NONE, REPOSITORY},
 };
@@ -209,6 +210,32 @@ async fn a_push_to_a_site_in_its_repository_goes_live_by_itself() {
     // CI that asks for the same all the same is one with it.
     let asked = stage.api.deploy("production", &release.id).await;
     assert_eq!(asked, made.id);
+}
+
+#[tokio::test]
+async fn a_pull_request_to_a_site_in_its_repository_has_its_preview_without_an_upload() {
+    let stage = Stage::new().await;
+    allow(&stage.api, pb::preview_rule::From::Repository).await;
+    for (number, action, words) in [(1, "opened", "one"), (2, "synchronize", "two")] {
+        stage.packs(number, words);
+        let at = u32::try_from(number).unwrap();
+        let delivery = pull(action, number - 1, number, at);
+        stage.gateway.receives(&delivery);
+        let preview = made(&stage.sandbox, &stage.api, number).await;
+        assert_eq!(preview.environment, previews::SLUG);
+        let live = stage.api.wait_for(&preview.id, &[State::Succeeded]).await;
+        stage
+            .edge
+            .wait_until_it_serves(previews::HOST, &live.release_id)
+            .await;
+        let there = [digest_of(words.as_bytes()), digest_of(b"# Docs")];
+        let there = stage.sandbox.store.exists(&there).await;
+        assert_eq!(there.unwrap(), [true, false]);
+        let told = stage.api.triggers(&commit(number)).await.unwrap();
+        assert_eq!(told[0].message, "is live on docs/pr-12");
+    }
+    is_done(&stage.sandbox).await;
+    assert_eq!(stage.github.calls("codeload"), 2);
 }
 
 #[tokio::test]

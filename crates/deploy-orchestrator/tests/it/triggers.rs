@@ -7,7 +7,7 @@ use candlefish_testkit::{github, poll_until};
 use sqlx::Row;
 
 use crate::{
-    api::{Api, blockers, fields},
+    api::{Answer, Api, blockers, fields},
     sandbox::{SITE, SOON},
     stage::{Decided, NONE, REPOSITORY, Stage, commit, environment, latest, push, site, uuid_of},
 };
@@ -440,6 +440,88 @@ async fn a_push_tells_its_story_by_commit_to_whoever_may_see_the_site() {
     assert_eq!(partners, expected[1..2]);
     let nobody = told(&stage.api.seeing(&["other"])).await;
     assert_eq!(nobody, []);
+}
+
+#[tokio::test]
+async fn all_that_keeps_the_deployment_of_a_commit_is_told_with_it_until_it_ends() {
+    use pb::blocker::Kind;
+    let stage = Stage::new().await;
+    stage.api.hold("production").await.unwrap();
+    let id = stage.pushed(&push(1, 2)).await.deployment;
+    let told = async |number: usize| {
+        let triggers = stage.api.triggers(&commit(number)).await;
+        triggers.unwrap().remove(0)
+    };
+    let waits = told(2).await;
+    let deploy = format!(
+        "candlefish deploy DIR --site docs --env production --commit {}",
+        commit(2)
+    );
+    let lift = "candlefish hold lift docs/production --reason …";
+    let kept = waits.blockers.iter();
+    let said: Vec<_> = kept
+        .map(|one| (one.kind(), &*one.owner, &*one.action))
+        .collect();
+    let expected = [
+        (Kind::Content, "deployer", &*deploy),
+        (Kind::Hold, "approver", lift),
+    ];
+    assert_eq!(said, expected);
+    let since = |one: &pb::Blocker| one.since.is_some() && one.cleared_at.is_none();
+    assert!(waits.blockers.iter().all(since), "{waits:?}");
+    let itself = stage.api.deployment(&id).await;
+    assert_eq!(waits.blockers, itself.blockers);
+    assert_eq!(waits.action, deploy);
+
+    stage.uploads(&commit(2), "two").await;
+    stage.api.lift("production").await.unwrap();
+    stage.api.wait_for(&id, &[State::Succeeded]).await;
+    assert_eq!(told(2).await.blockers, []);
+    // What makes way for a newer one is not kept by what keeps that.
+    stage.api.hold("production").await.unwrap();
+    let newer = stage.pushed(&push(3, 4)).await.deployment;
+    stage.uploads(&commit(4), "four").await;
+    let is_held = |one: &Deployment| blockers(one) == [Kind::Hold];
+    stage.api.wait_until(&newer, "the hold", is_held).await;
+    let late = stage.pushed(&push(2, 3)).await;
+    late.is("superseded", "older");
+    assert_eq!(late.deployment, newer);
+    assert_eq!(told(3).await.blockers, []);
+    assert_eq!(told(4).await.blockers.len(), 1);
+}
+
+#[tokio::test]
+async fn the_deployments_of_a_commit_are_listed_of_all_sites_that_the_caller_sees() {
+    let stage = Stage::new().await;
+    site(&stage.api, "partners", REPOSITORY).await;
+    environment(&stage.api, "partners", "production", "main", &[], latest()).await;
+    for (before, after) in [(0, 1), (1, 2)] {
+        let id = stage.gateway.receives(&push(before, after));
+        stage.decided(&id, 2).await;
+    }
+    let listed = async |api: &Api, commit: &str, environment: &str| {
+        let request = api.request(pb::ListDeploymentsRequest {
+            commit: commit.to_owned(),
+            environment: environment.to_owned(),
+            ..pb::ListDeploymentsRequest::default()
+        });
+        let answer = api.deployments().list_deployments(request).await?;
+        let found = answer.into_inner().deployments.into_iter();
+        Answer::Ok(found.map(|one| one.site).collect::<Vec<_>>())
+    };
+    let mut all = listed(&stage.api, &commit(1), "").await.unwrap();
+    all.sort();
+    assert_eq!(all, [SITE, "partners"]);
+    let seen_by = async |site: &str| {
+        let narrow = stage.api.seeing(&[site]);
+        listed(&narrow, &commit(1), "").await.unwrap()
+    };
+    assert_eq!(seen_by("partners").await, ["partners"]);
+    assert!(seen_by("other").await.is_empty());
+    for (commit, environment, field) in [("0000000", "", "commit"), ("", "production", "site")] {
+        let refused = listed(&stage.api, commit, environment).await;
+        assert_eq!(fields(&refused.unwrap_err()), [field]);
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Pull requests of which no delivery told: what GitHub lists of them does.
 
+use std::time::Duration;
+
 use candlefish_proto::deploy::{self as pb, deployment::State};
 use candlefish_testkit::{
     github::{Example, Fake},
@@ -9,17 +11,22 @@ use candlefish_testkit::{
 use crate::{
     previews::{PLACE, SLUG, allow, pull},
     sandbox::{SITE, SOON},
-    stage::{self, Decided, REPOSITORY, Stage, commit},
+    stage::{self, Decided, REPOSITORY, Stage, commit, latest},
 };
+
+/// What would be delivered of another pull request.
+fn another(action: &str, number: u32, head: usize) -> Example {
+    let mut example = pull(action, 0, head, 1);
+    for place in ["/number", "/pull_request/number"] {
+        *example.body.pointer_mut(place).unwrap() = number.into();
+    }
+    example
+}
 
 /// A site of previews, and a GitHub whose pull requests were looked at, in a second that is over.
 async fn looked_at() -> (Fake, Stage) {
     let (github, stage) = Stage::asking(&[("CANDLEFISH_GITHUB_SWEEP_MS", "100")]).await;
-    let mut old = pull("opened", 0, 9, 1);
-    for place in ["/number", "/pull_request/number"] {
-        *old.body.pointer_mut(place).unwrap() = 9.into();
-    }
-    github.shows(&old);
+    github.shows(&another("opened", 9, 9));
     stage::site(&stage.api, SITE, REPOSITORY).await;
     allow(&stage.api, pb::preview_rule::From::Repository).await;
     wait_until(SOON, "two looks", async || {
@@ -91,4 +98,49 @@ async fn what_no_delivery_told_of_a_pull_request_is_found_and_the_late_one_chang
     assert_eq!(stage.sandbox.number(said).await, 3);
     let previews = "SELECT count(*) FROM environment WHERE kind = 'preview'";
     assert_eq!(stage.sandbox.number(previews).await, 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_decided_keeps_no_other_branch_and_no_pull_request_unswept() {
+    let (github, stage) = looked_at().await;
+    for (slug, branch) in [("production", "main"), ("staging", "next")] {
+        github.branch(REPOSITORY, branch, &commit(20));
+        stage::environment(&stage.api, SITE, slug, branch, &[], latest()).await;
+    }
+    wait_until(SOON, "the first look at both", async || {
+        let seen = "SELECT count(*) FROM github_branch";
+        stage.sandbox.number(seen).await == 2
+    })
+    .await;
+    let refuses = "CREATE FUNCTION refuses() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                       IF NEW.branch = 'main' OR NEW.pull_request = 13 THEN
+                           RAISE 'not this one';
+                       END IF;
+                       RETURN NEW;
+                   END $$;
+                   CREATE TRIGGER refuses BEFORE INSERT ON trigger FOR EACH ROW
+                   EXECUTE FUNCTION refuses()";
+    stage.sandbox.act(refuses).await;
+    // What is refused is looked at first: of branches by name, of pull requests by their last change.
+    github.shows(&another("opened", 13, 3));
+    github.shows(&pull("opened", 0, 4, 1));
+    for branch in ["main", "next"] {
+        github.branch(REPOSITORY, branch, &commit(21));
+    }
+    let decided = async || {
+        let decided = "SELECT count(*) FROM trigger WHERE event IN ('head', 'pull')";
+        stage.sandbox.number(decided).await
+    };
+    wait_until(SOON, "the others to be decided", async || {
+        decided().await == 2
+    })
+    .await;
+    wait_until(SOON, "the failure to be noted", async || {
+        let noted = "SELECT count(*) FROM github_repository WHERE note LIKE '%not this one%'";
+        stage.sandbox.number(noted).await == 1
+    })
+    .await;
+    stage.sandbox.act("DROP TRIGGER refuses ON trigger").await;
+    stage.sandbox.database.advance(Duration::from_mins(1)).await;
+    wait_until(SOON, "all to be decided", async || decided().await == 4).await;
 }

@@ -176,7 +176,11 @@ fn site(site: &Site) -> String {
     } else {
         &site.name
     };
-    let environments: Vec<String> = site.environments.iter().map(environment).collect();
+    let environments: Vec<String> = site
+        .environments
+        .iter()
+        .map(|one| environment(&site.slug, one))
+        .collect();
     let environments = if environments.is_empty() {
         "<p class=\"none\">No environment yet.</p>".to_owned()
     } else {
@@ -189,12 +193,13 @@ fn site(site: &Site) -> String {
     )
 }
 
-fn environment(environment: &Environment) -> String {
+fn environment(site: &str, environment: &Environment) -> String {
     let (class, word) = state(environment);
     let mut lines = vec![live(environment.live.as_ref())];
     lines.extend(environment.acting.as_ref().map(acting));
     lines.extend(environment.stops.iter().map(stop));
-    lines.extend(environment.hold.as_ref().map(hold));
+    let place = format!("{site}/{}", environment.slug);
+    lines.extend(environment.hold.as_ref().map(|held| hold(held, &place)));
     match environment.pending {
         0 => {}
         1 => lines.push("<p>1 deployment waits for its turn.</p>".to_owned()),
@@ -270,12 +275,14 @@ fn acting(acting: &Acting) -> String {
     )
 }
 
-fn hold(hold: &Hold) -> String {
+fn hold(hold: &Hold, place: &str) -> String {
+    let lift = format!("candlefish hold lift {place} --reason …");
     format!(
-        "<p class=\"warn\">Held by {}{}: {}</p>",
+        "<p class=\"warn\">Held by {}{}: {}</p><p class=\"small\">To lift it: <code>{}</code></p>",
         escape(&hold.by),
         since(hold.since),
-        escape(&hold.reason)
+        escape(&hold.reason),
+        escape(&lift)
     )
 }
 

@@ -139,6 +139,7 @@ async fn what_is_held_or_stopped_is_shown_by_whom_until_when_and_why() {
         "Held by grace",
         ">since 2027-01-15 08:00 UTC<",
         "a &lt;b&gt;bad&lt;/b&gt; release",
+        "<code>candlefish hold lift docs/production --reason …</code>",
     ];
     let stopped = [
         ">stopped<",

@@ -24,7 +24,7 @@ pub(crate) enum Scope {
 pub(crate) struct Listing {
     pub(crate) scope: Scope,
     pub(crate) state: Option<Narrowing>,
-    /// Empty for all; else the scope is one site, or an environment of it.
+    /// A whole one; empty for all.
     pub(crate) commit: String,
     /// Older than this one.
     pub(crate) before: Option<DeploymentId>,
@@ -203,7 +203,7 @@ async fn of_commit(
     before: Uuid,
 ) -> Result<Vec<Uuid>, sqlx::Error> {
     let (sites, environment) = match &what.scope {
-        Scope::All => (Vec::new(), None),
+        Scope::All => return of_commit_anywhere(conn, what, before).await,
         Scope::Sites(sites) => (sites.clone(), None),
         Scope::Environment(site, environment) => (vec![*site], Some(environment.uuid())),
     };
@@ -220,6 +220,27 @@ async fn of_commit(
         &sites,
         what.commit,
         environment,
+        what.state.map_or("", |state| state.word),
+        before,
+        what.limit
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// The same on whatever site.
+async fn of_commit_anywhere(
+    conn: &mut PgConnection,
+    what: &Listing,
+    before: Uuid,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "SELECT d.id FROM deployment d
+         WHERE d.release_id = ANY(ARRAY(
+                 SELECT r.id FROM release r WHERE r.commit = $1 AND r.commit <> ''))
+           AND ($2 = '' OR d.state = $2) AND d.id < $3
+         ORDER BY d.id DESC LIMIT $4",
+        what.commit,
         what.state.map_or("", |state| state.word),
         before,
         what.limit

@@ -5,7 +5,7 @@ use std::time::Duration;
 use candlefish_ids::EnvironmentId;
 use sqlx::{PgConnection, postgres::types::PgInterval};
 
-use crate::github::sweep::{Due, Followed};
+use crate::github::sweep::{Due, Followed, Gap};
 
 /// Notes the repositories of environments that take pushes, and of sites that give previews.
 pub(in crate::github) async fn note_repositories(
@@ -84,17 +84,21 @@ pub(in crate::github) async fn finish_repository(
     Ok(())
 }
 
-/// The pull requests of a repository were looked at, in this second of GitHub's clock.
+/// The pull requests of a repository were looked at, in this second of GitHub's clock. Where not all of
+/// them were decided, the next look goes back as far as this one.
 pub(in crate::github) async fn save_pulls_at(
     conn: &mut PgConnection,
     repository: &str,
     at: i64,
+    whole: bool,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "UPDATE github_repository SET pulls_at = $2, pulls_since = coalesce(pulls_since, $2)
+        "UPDATE github_repository SET pulls_at = CASE WHEN $3 THEN $2 ELSE pulls_at END,
+             pulls_since = coalesce(pulls_since, $2)
          WHERE repository = $1",
         repository,
-        at
+        at,
+        whole
     )
     .execute(conn)
     .await?;
@@ -160,6 +164,63 @@ pub(in crate::github) async fn list_followed(
             branch: row.branch,
             pushed: row.pushed,
             seen: row.seen,
+        })
+        .collect())
+}
+
+/// What is missing before pushes that were passed over by their files, since the newest one that was not:
+/// that has whatever came before it. Oldest first. Without an earlier push nothing is known to be missing.
+pub(in crate::github) async fn list_gaps(
+    conn: &mut PgConnection,
+    repository: &str,
+) -> Result<Vec<Gap>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT e.id, s.repository, e.push_branch AS branch, gap.commit AS "commit!",
+                  gap.at AS "at!", known.commit AS "known!"
+           FROM site s
+           JOIN environment e ON e.site_id = s.id AND e.kind = 'standard' AND e.push_branch <> ''
+           CROSS JOIN LATERAL (
+               SELECT t.before_commit AS commit, min(t.pushed_at) AS at FROM trigger t
+               WHERE t.environment_id = e.id AND t.branch = e.push_branch
+                 AND t.reason = 'paths' AND NOT t.swept AND t.before_commit <> ''
+                 AND t.pushed_at >= coalesce((
+                     SELECT max(d.pushed_at) FROM trigger d
+                     WHERE d.environment_id = e.id AND d.branch = e.push_branch
+                       AND d.outcome <> 'ignored'), 0)
+                 -- What the sweep decided of the same commit was compared with what was known then.
+                 AND NOT EXISTS (
+                     SELECT FROM trigger o
+                     WHERE o.environment_id = e.id AND o.branch = e.push_branch
+                       AND o.commit IN (t.before_commit, t.commit)
+                       AND (o.commit = t.before_commit OR o.swept))
+               GROUP BY t.before_commit) AS gap
+           CROSS JOIN LATERAL (
+               SELECT k.commit FROM trigger k
+               WHERE k.environment_id = e.id AND k.branch = e.push_branch
+                 AND k.pushed_at < gap.at
+               ORDER BY k.pushed_at DESC, EXISTS (
+                   SELECT FROM trigger n
+                   WHERE n.environment_id = k.environment_id AND n.branch = k.branch
+                     AND n.pushed_at = k.pushed_at AND n.before_commit = k.commit
+                     AND n.commit <> k.commit),
+                   k.id DESC LIMIT 1) AS known
+           WHERE lower(s.repository) = $1 AND s.repository <> '' ORDER BY gap.at, e.id"#,
+        repository
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Gap {
+            followed: Followed {
+                environment: EnvironmentId::from_uuid(row.id),
+                repository: row.repository,
+                branch: row.branch,
+                pushed: Some(row.known),
+                seen: None,
+            },
+            commit: row.commit,
+            at: row.at,
         })
         .collect())
 }

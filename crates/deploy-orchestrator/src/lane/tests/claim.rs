@@ -120,14 +120,13 @@ pub(super) struct Going {
 impl Standing {
     /// Why nobody can act on it.
     fn fault(&self) -> Option<&'static str> {
-        let by_time = self.kind == "timer";
         if self.owner.is_empty() || self.message.is_empty() {
             return Some("it does not say who keeps it, or why");
         }
-        if self.action.is_empty() && !by_time {
+        if self.action.is_empty() {
             return Some("it does not say how to go on");
         }
-        let must_end = by_time || matches!(self.kind.as_str(), "content" | "stop");
+        let must_end = matches!(self.kind.as_str(), "timer" | "content" | "stop");
         (must_end && !self.ends).then_some("it does not say until when")
     }
 }

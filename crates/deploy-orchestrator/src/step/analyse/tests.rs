@@ -88,6 +88,20 @@ fn two_bad_intervals_in_a_row_blame_the_release() {
 }
 
 #[test]
+fn an_interval_says_how_a_person_passes_it() {
+    let Outcome::Wait(wait) = told(Advance, &[NotEnoughData]) else {
+        panic!("one empty interval ended it");
+    };
+    let blocker = wait.blocker.unwrap();
+    assert_eq!(blocker.owner, "time");
+    assert!(
+        blocker.action.starts_with("candlefish advance dep_"),
+        "{}",
+        blocker.action
+    );
+}
+
+#[test]
 fn bad_intervals_with_an_empty_one_between_are_not_in_a_row() {
     for empty in [NotEnoughData, ProviderDown] {
         let parted = told(Return, &[Fail, empty, Fail]);

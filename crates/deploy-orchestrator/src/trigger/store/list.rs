@@ -120,7 +120,6 @@ impl From<Row> for Shown {
         } else {
             Vec::new()
         };
-        let waits: Vec<&str> = kept.iter().map(|one| &*one.message).collect();
         Self {
             id: TriggerId::from_uuid(row.id),
             delivery_id: DeliveryId::from_uuid(row.delivery_id),
@@ -144,11 +143,7 @@ impl From<Row> for Shown {
                 superseded_by: row.superseded_by.map(DeploymentId::from_uuid),
                 live: row.live,
                 closed: row.closed,
-                waits: waits.join("; and "),
-                action: kept
-                    .first()
-                    .map(|one| one.action.clone())
-                    .unwrap_or_default(),
+                kept,
             }),
         }
     }

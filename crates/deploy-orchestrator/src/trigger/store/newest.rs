@@ -42,6 +42,29 @@ pub(in crate::trigger) async fn find_newest_push(
     .await
 }
 
+/// Whether anything is known here of a push that a known one of the same second replaced; none where there
+/// is no such one.
+pub(in crate::trigger) async fn is_replaced_known(
+    conn: &mut PgConnection,
+    environment: EnvironmentId,
+    push: &Push,
+) -> Result<Option<bool>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM trigger k
+                          WHERE k.environment_id = $1 AND k.branch = $2 AND k.commit = $4) AS "known!"
+           FROM trigger n
+           WHERE n.environment_id = $1 AND n.branch = $2 AND n.pushed_at = $3
+             AND n.before_commit = $4 AND n.commit <> $4
+           LIMIT 1"#,
+        environment.uuid(),
+        push.branch(),
+        push.pushed_at,
+        push.after
+    )
+    .fetch_optional(conn)
+    .await
+}
+
 /// The newest push of another commit to the same branch that came after this one, by GitHub's clock or
 /// because it replaced this one within its second, and was not passed over here.
 pub(in crate::trigger) async fn find_later_push(
