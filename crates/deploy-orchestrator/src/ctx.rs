@@ -19,7 +19,7 @@ use candlefish_runtime::{
 };
 use jiff_sqlx::{Timestamp, ToSqlx};
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{Config, deployment, observed::Observed, step::worker::chain};
 
@@ -63,6 +63,7 @@ impl Ctx {
     pub(crate) async fn begin(&self) -> Result<Tx, sqlx::Error> {
         Ok(Tx {
             inner: self.pool.begin().await?,
+            begun: Instant::now(),
             now: None,
             observed: Vec::new(),
             facts: Vec::new(),
@@ -157,6 +158,8 @@ pub(crate) fn shown_duration(duration: Duration) -> prost_types::Duration {
 #[derive(Debug)]
 pub(crate) struct Tx {
     inner: Transaction<'static, Postgres>,
+    /// By our own clock, before the database's was read.
+    begun: Instant,
     now: Option<Moment>,
     observed: Vec<Observed>,
     /// What became true, for the outbox.
@@ -237,6 +240,12 @@ impl Tx {
         let now = self.now();
         outbox::append(self, now, facts).await?;
         Ok(true)
+    }
+
+    /// When it began, by our own clock: what is promised from then on ends by it no later than by the
+    /// moment that was read.
+    pub(crate) const fn begun(&self) -> Instant {
+        self.begun
     }
 
     /// The moment that [`Tx::read_clock`] read.

@@ -4,10 +4,14 @@
 //! claimed in the transaction that reaches it, worked on with nothing locked, and recorded in another
 //! transaction guarded by claim and fence: a late worker finds the claim gone and writes nothing.
 
+mod record;
+
 use std::time::Duration;
 
 use candlefish_ids::{EnvironmentId, StepId};
+use tokio::time::Instant;
 
+pub(crate) use self::record::{Unheard, is_claimed, record_outside};
 use super::{
     AWAY, Step, analyse, edges, finish,
     outcome::{Outcome, Wait},
@@ -37,6 +41,8 @@ pub(crate) struct Claimed {
     pub(crate) deployment: Deployment,
     pub(crate) step: Step,
     pub(crate) claim: i64,
+    /// When its lease runs out by our own clock; never later than by the database's.
+    pub(crate) held_until: Instant,
 }
 
 /// A deployment in the hands of one transaction.
@@ -56,11 +62,12 @@ struct Hands<'a> {
 }
 
 /// Takes a due step's turn, and those that follow. Answers a claim when the deployment has come to a
-/// step whose work is outside.
+/// step whose work is outside. `unheard` is set when it failed and may have committed all the same.
 pub(crate) async fn turn(
     ctx: &Ctx,
     worker: &str,
     due: store::Due,
+    unheard: &mut Option<Unheard>,
 ) -> Result<Option<Claimed>, Error> {
     let mut tx = ctx.begin().await.map_err(Error::Begin)?;
     let Some(lane) = lane::store::try_lock(&mut tx, due.environment_id).await? else {
@@ -90,48 +97,7 @@ pub(crate) async fn turn(
         hands.go_on(found.step).await?
     };
     hands.close().await?;
-    ctx.commit(tx).await?;
-    Ok(claimed)
-}
-
-/// Records what a claimed step came to, and goes on. None when the claim was lost meanwhile.
-pub(crate) async fn record_outside(
-    ctx: &Ctx,
-    worker: &str,
-    claimed: &Claimed,
-    outcome: Result<Outcome, super::verify::Trouble>,
-) -> Result<Option<Claimed>, Error> {
-    let mut tx = ctx.begin().await.map_err(Error::Begin)?;
-    let lane = lane::store::lock(&mut tx, claimed.environment_id).await?;
-    let Some(deployment) = deployment::store::lock(&mut tx, claimed.deployment.id).await? else {
-        return Ok(None);
-    };
-    if deployment.fence != lane.fence {
-        tracing::info!(deployment.id = %deployment.id, "an outcome under an old fence is refused");
-        return Ok(None);
-    }
-    let held = store::lock_claimed(&mut tx, claimed.step.id, claimed.claim).await?;
-    let Some(held) = held else {
-        tracing::info!(deployment.id = %deployment.id, "an outcome without its claim is refused");
-        return Ok(None);
-    };
-    let mut hands = Hands::new(ctx, &mut tx, lane, deployment, worker);
-    (hands.pausing, hands.blocked) = (held.pausing, held.blocked);
-    hands.forgive(&held);
-    let step = held.step;
-    let next = match outcome {
-        Ok(outcome) => match hands.take(step, outcome).await? {
-            Some(step) => hands.reach(step).await?,
-            None => None,
-        },
-        Err(trouble) => {
-            hands.try_again(&step, &trouble.to_string()).await?;
-            None
-        }
-    };
-    hands.close().await?;
-    ctx.commit(tx).await?;
-    Ok(next)
+    record::commit(ctx, tx, claimed, unheard).await
 }
 
 impl<'a> Hands<'a> {
@@ -423,6 +389,7 @@ impl<'a> Hands<'a> {
             deployment: self.deployment.clone(),
             step,
             claim,
+            held_until: self.tx.begun() + lease,
         })
     }
 

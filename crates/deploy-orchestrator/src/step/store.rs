@@ -20,7 +20,7 @@ mod lock;
 pub(crate) mod paused;
 
 pub(crate) use due::{Due, list_due, list_reported, next_due_in};
-pub(crate) use lock::{Found, lock_claimed, lock_due};
+pub(crate) use lock::{Found, is_claimed_by, lock_claimed, lock_due};
 
 /// A step row before it is known to be one that this binary understands.
 struct Row {

@@ -18,11 +18,15 @@ use candlefish_runtime::{
     metrics::STEPS_DUE,
     tasks::{Policy, Tasks},
 };
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    drive::{self, Claimed},
+    again,
+    drive::Claimed,
     outcome::Outcome,
     store,
     verify::{self, Trouble},
@@ -233,15 +237,16 @@ impl Worker {
 
     /// Carries one deployment on until it waits, ends, or belongs to another worker.
     async fn carry(&self, due: store::Due) {
-        let mut next = drive::turn(&self.ctx, &self.name, due).await;
+        let mut next = again::turn(&self.ctx, &self.name, due).await;
         loop {
             match next {
                 Ok(None) => return,
                 Ok(Some(claimed)) => {
-                    let Some(outcome) = self.work(&claimed).await else {
+                    let Some((outcome, held_until)) = self.work(&claimed).await else {
                         return;
                     };
-                    next = drive::record_outside(&self.ctx, &self.name, &claimed, outcome).await;
+                    let done = (&claimed, &outcome);
+                    next = again::record(&self.ctx, &self.name, done, held_until).await;
                 }
                 Err(error) => {
                     log_error(due.deployment_id, &error);
@@ -251,18 +256,21 @@ impl Worker {
         }
     }
 
-    /// Works on a claimed step while its lease is kept; none when it was lost.
-    async fn work(&self, claimed: &Claimed) -> Option<Result<Outcome, Trouble>> {
+    /// Works on a claimed step while its lease is kept; answers also until when it is held by our own
+    /// clock. None when it was lost.
+    async fn work(&self, claimed: &Claimed) -> Option<(Result<Outcome, Trouble>, Instant)> {
+        let mut held_until = claimed.held_until;
         let work = verify::run(&self.ctx, &self.http, &claimed.deployment, &claimed.step);
         let stopping = self.tasks.stopping();
-        tokio::select! {
-            outcome = work => Some(outcome),
-            () = self.keep_lease(claimed) => None,
+        let outcome = tokio::select! {
+            outcome = work => outcome,
+            () = self.keep_lease(claimed, &mut held_until) => return None,
             () = stopping.cancelled() => {
                 self.give_back(claimed).await;
-                None
+                return None;
             }
-        }
+        };
+        Some((outcome, held_until))
     }
 
     /// At a graceful stop another worker need not wait for the lease to run out.
@@ -276,19 +284,31 @@ impl Worker {
         }
     }
 
-    /// Returns when the lease is lost.
-    async fn keep_lease(&self, claimed: &Claimed) {
+    /// Returns when the lease is lost. What fails is tried again soon: a third of the lease later two
+    /// failures would already be one too many.
+    async fn keep_lease(&self, claimed: &Claimed, held_until: &mut Instant) {
         let lease = self.ctx.config.lease;
+        let mut pause = lease / 3;
+        let mut failed = 0;
         loop {
-            tokio::time::sleep(lease / 3).await;
+            tokio::time::sleep(pause).await;
+            // Before the database reads its clock: ours must not end later.
+            let asked = Instant::now();
             let kept = async {
                 let mut conn = self.ctx.pool.acquire().await?;
                 store::heartbeat(&mut conn, claimed.step.id, claimed.claim, lease).await
             };
             match kept.await {
-                Ok(true) => {}
+                Ok(true) => {
+                    *held_until = asked + lease;
+                    (pause, failed) = (lease / 3, 0);
+                }
                 Ok(false) => return,
-                Err(error) => tracing::debug!(%error, "a lease was not lengthened"),
+                Err(error) => {
+                    tracing::debug!(%error, "a lease was not lengthened");
+                    pause = again::pause(failed).min(lease / 3);
+                    failed += 1;
+                }
             }
         }
     }

@@ -23,6 +23,7 @@ mod keys;
 mod limits;
 mod metrics;
 mod order;
+mod outages;
 mod plans;
 mod previews;
 mod queues;

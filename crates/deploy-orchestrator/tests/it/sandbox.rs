@@ -225,6 +225,19 @@ impl Drop for Orchestrator {
 }
 
 impl Orchestrator {
+    /// All its connections to the database have ended, and it gets no new one.
+    pub(crate) async fn loses_database(&self) {
+        self.database.cut();
+        for _turn in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The database can be reached again.
+    pub(crate) fn finds_database(&self) {
+        self.database.mend();
+    }
+
     /// As a signal asks; answers whether everything ended by itself.
     pub(crate) async fn stop(self) -> bool {
         self.tasks.drain(SOON).await
@@ -233,10 +246,7 @@ impl Orchestrator {
     /// As `kill -9` leaves it: nothing is finished, nothing is told.
     pub(crate) async fn kill(self) {
         // First of all: what still runs for a moment must not reach the database.
-        self.database.cut();
-        for _turn in 0..10 {
-            tokio::task::yield_now().await;
-        }
+        self.loses_database().await;
         self.tasks.drain(Duration::ZERO).await;
     }
 }

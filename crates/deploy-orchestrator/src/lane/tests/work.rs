@@ -8,7 +8,12 @@ use super::world::{World, broken};
 use crate::{
     deployment::{plan::StepKind, state::Cause},
     preview,
-    step::{self, outcome::Outcome, verify::Trouble},
+    step::{
+        self,
+        drive::{record_outside, turn},
+        outcome::Outcome,
+        verify::Trouble,
+    },
     trigger,
 };
 
@@ -95,7 +100,8 @@ impl World {
             return Ok(());
         };
         self.say(format!("a turn of {}", due.deployment_id));
-        let turn = step::drive::turn(&self.ctx, "worker", due).await;
+        let mut unheard = None;
+        let turn = turn(&self.ctx, "worker", due, &mut unheard).await;
         let mut next = turn.map_err(broken)?;
         while let Some(claimed) = next {
             let Some(outcome) = self.works() else {
@@ -103,8 +109,9 @@ impl World {
                 return Ok(());
             };
             self.say(format!("  {:?}: {outcome:?}", claimed.step.kind));
-            let recorded = step::drive::record_outside(&self.ctx, "worker", &claimed, outcome);
-            next = recorded.await.map_err(broken)?;
+            let done = (&claimed, &outcome);
+            let recorded = record_outside(&self.ctx, "worker", done, &mut unheard).await;
+            next = recorded.map_err(broken)?;
         }
         Ok(())
     }

@@ -98,3 +98,24 @@ pub(crate) async fn lock_claimed(
         claim
     ))
 }
+
+/// Whether a claim stands that a worker drew, in a transaction whose end it did not hear of. By its
+/// number alone another's could be taken for it: a server that crashes may give a number again of
+/// which nothing was committed.
+pub(crate) async fn is_claimed_by(
+    conn: &mut PgConnection,
+    id: StepId,
+    claim: i64,
+    owner: &str,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT 1 FROM step
+               WHERE id = $1 AND claim = $2 AND owner = $3 AND state = 'running') AS "stands!""#,
+        id.uuid(),
+        claim,
+        owner
+    )
+    .fetch_one(conn)
+    .await
+}

@@ -1,0 +1,142 @@
+//! The writes that end a turn, tried again while the database is away.
+//!
+//! Who cannot write still has the step: nobody else takes it before its lease runs out. So it tries
+//! until then, by its own clock, for the database's is away as well; after that the step is its
+//! successor's. No try needs the lease to be right: each asks for the claim under the lane's lock, so
+//! that one too many writes nothing.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{
+    drive::{self, Claimed},
+    outcome::Outcome,
+    store,
+    verify::Trouble,
+    worker::chain,
+};
+use crate::{Config, ctx::Ctx, deployment::Error};
+
+/// A database that is back is noticed within this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Takes a due step's turn. A claim whose commit was not answered is looked for: if it stands, the step
+/// is worked on now, not when the lease has run out. Whatever else failed is due yet.
+pub(super) async fn turn(
+    ctx: &Ctx,
+    worker: &str,
+    due: store::Due,
+) -> Result<Option<Claimed>, Error> {
+    let mut unheard = None;
+    let mut error = match drive::turn(ctx, worker, due, &mut unheard).await {
+        Err(error) => error,
+        taken => return taken,
+    };
+    let Some(claimed) = unheard.and_then(|unheard| unheard.claimed) else {
+        return Err(error);
+    };
+    let mut tries = Tries::until(claimed.held_until);
+    while tries.goes_on_after(&error).await {
+        match drive::is_claimed(ctx, worker, &claimed).await {
+            Ok(stands) => return Ok(stands.then_some(claimed)),
+            Err(again) => error = again,
+        }
+    }
+    Err(error)
+}
+
+/// Records what a claimed step came to, and goes on; tries until `held_until`.
+pub(super) async fn record(
+    ctx: &Ctx,
+    worker: &str,
+    done: (&Claimed, &Result<Outcome, Trouble>),
+    held_until: Instant,
+) -> Result<Option<Claimed>, Error> {
+    let mut unheard = None;
+    let mut tries = Tries::until(held_until);
+    loop {
+        let error = match drive::record_outside(ctx, worker, done, &mut unheard).await {
+            Err(error) => error,
+            recorded => return recorded,
+        };
+        if !tries.goes_on_after(&error).await {
+            return Err(error);
+        }
+    }
+}
+
+/// Tries of one write.
+#[derive(Debug)]
+struct Tries {
+    failed: i32,
+    until: Instant,
+}
+
+impl Tries {
+    const fn until(until: Instant) -> Self {
+        Self { failed: 0, until }
+    }
+
+    /// Waits for the next try; false at once when there is to be none.
+    async fn goes_on_after(&mut self, error: &Error) -> bool {
+        let next = Instant::now() + pause(self.failed);
+        if !error.is_contention() || next >= self.until {
+            return false;
+        }
+        self.failed += 1;
+        tracing::debug!(error = %chain(error), failed = self.failed, "a write is tried again");
+        tokio::time::sleep_until(next).await;
+        true
+    }
+}
+
+/// How long to wait after so many failures before the last one: doubled from an eighth of a second. Up
+/// to half of it is taken off by chance, for all that the database's end cut off at once.
+pub(super) fn pause(failed: i32) -> Duration {
+    let whole = (Config::backoff(failed) / 8).min(LONGEST_PAUSE);
+    let chance = f64::from(Uuid::new_v4().as_fields().0) / f64::from(u32::MAX);
+    whole.mul_f64(1.0 - chance / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_mins(1);
+
+    #[test]
+    fn pauses_grow_to_a_second_and_no_two_are_the_same() {
+        for (failed, least, most) in [(0, 62, 125), (1, 125, 250), (3, 500, 1000), (50, 500, 1000)]
+        {
+            let millis = Duration::from_millis;
+            let (one, other) = (pause(failed), pause(failed));
+            assert!(
+                one >= millis(least) && one <= millis(most),
+                "{failed}: {one:?}"
+            );
+            assert_ne!(one, other);
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_database_that_is_away_is_tried_again_and_only_while_the_lease_holds() {
+        let away = Error::Begin(sqlx::Error::PoolTimedOut);
+        let wrong = Error::Sql(sqlx::Error::ColumnNotFound("id".to_owned()));
+        let held = Instant::now() + MINUTE;
+        assert!(Tries::until(held).goes_on_after(&away).await);
+        assert!(!Tries::until(held).goes_on_after(&wrong).await);
+        assert!(!Tries::until(Instant::now()).goes_on_after(&away).await);
+    }
+
+    #[tokio::test]
+    async fn no_pause_outlasts_the_lease() {
+        let away = Error::Begin(sqlx::Error::PoolTimedOut);
+        let begun = Instant::now();
+        let mut tries = Tries::until(begun + Duration::from_millis(40));
+        assert!(!tries.goes_on_after(&away).await);
+        // The least first pause is 62 ms.
+        assert_eq!(tries.failed, 0);
+    }
+}

@@ -1,0 +1,118 @@
+//! Recording what a claimed step came to, and commits whose answer is lost.
+//!
+//! A commit that failed may have happened: the database can die, or the network, between the commit
+//! and its answer. Who asks again locks the lane first. A commit that is still on its way holds that
+//! lock, so that behind it the rows say which it was. A worker takes one turn of a deployment at a time:
+//! where a claim stands under its number and our name, the transaction that drew it is committed.
+
+use super::{Claimed, Hands};
+use crate::{
+    ctx::{CommitError, Ctx, Tx},
+    deployment::{self, Deployment, Error},
+    lane,
+    step::{outcome::Outcome, store, verify::Trouble},
+};
+
+/// A commit whose answer did not come.
+#[derive(Debug)]
+pub(crate) struct Unheard {
+    /// What is ours, should it have happened.
+    pub(crate) claimed: Option<Claimed>,
+}
+
+/// Commits what ends a turn; answers what it claimed.
+pub(super) async fn commit(
+    ctx: &Ctx,
+    tx: Tx,
+    claimed: Option<Claimed>,
+    unheard: &mut Option<Unheard>,
+) -> Result<Option<Claimed>, Error> {
+    let Err(error) = ctx.commit(tx).await else {
+        return Ok(claimed);
+    };
+    if matches!(error, CommitError::Commit(_)) {
+        *unheard = Some(Unheard { claimed });
+    }
+    Err(error.into())
+}
+
+/// Whether a claim stands whose commit was not answered.
+pub(crate) async fn is_claimed(ctx: &Ctx, worker: &str, claimed: &Claimed) -> Result<bool, Error> {
+    let mut tx = ctx.begin().await.map_err(Error::Begin)?;
+    lane::store::lock(&mut tx, claimed.environment_id).await?;
+    let (step, claim) = (claimed.step.id, claimed.claim);
+    Ok(store::is_claimed_by(&mut tx, step, claim, worker).await?)
+}
+
+/// Records what a claimed step came to, and goes on. None when the claim was lost meanwhile.
+///
+/// `unheard` is what an earlier try left. When that try did commit, nothing is written a second time,
+/// and the answer is the claim that it made on the way, if any.
+pub(crate) async fn record_outside(
+    ctx: &Ctx,
+    worker: &str,
+    (claimed, outcome): (&Claimed, &Result<Outcome, Trouble>),
+    unheard: &mut Option<Unheard>,
+) -> Result<Option<Claimed>, Error> {
+    let mut tx = ctx.begin().await.map_err(Error::Begin)?;
+    let lane = lane::store::lock(&mut tx, claimed.environment_id).await?;
+    let Some(deployment) = deployment::store::lock(&mut tx, claimed.deployment.id).await? else {
+        return Ok(None);
+    };
+    if deployment.fence != lane.fence {
+        let why = "under an old fence";
+        return not_ours(ctx, worker, &mut tx, &deployment, why, unheard).await;
+    }
+    let held = store::lock_claimed(&mut tx, claimed.step.id, claimed.claim).await?;
+    let Some(held) = held else {
+        let why = "without its claim";
+        return not_ours(ctx, worker, &mut tx, &deployment, why, unheard).await;
+    };
+    // With the claim still there no earlier try has committed, and none will: the lane is ours.
+    *unheard = None;
+    let mut hands = Hands::new(ctx, &mut tx, lane, deployment, worker);
+    (hands.pausing, hands.blocked) = (held.pausing, held.blocked);
+    hands.forgive(&held);
+    let step = held.step;
+    let next = match outcome {
+        Ok(outcome) => match hands.take(step, outcome.clone()).await? {
+            Some(step) => hands.reach(step).await?,
+            None => None,
+        },
+        Err(trouble) => {
+            hands.try_again(&step, &trouble.to_string()).await?;
+            None
+        }
+    };
+    hands.close().await?;
+    commit(ctx, tx, next, unheard).await
+}
+
+/// The step is no longer ours: another has it, or an earlier try of ours closed it and its answer was
+/// lost. Goes on with what that one claimed, if it stands.
+async fn not_ours(
+    ctx: &Ctx,
+    worker: &str,
+    tx: &mut Tx,
+    deployment: &Deployment,
+    why: &str,
+    unheard: &mut Option<Unheard>,
+) -> Result<Option<Claimed>, Error> {
+    let Some(earlier) = unheard.as_ref() else {
+        tracing::info!(deployment.id = %deployment.id, "an outcome {why} is refused");
+        return Ok(None);
+    };
+    let stands = match &earlier.claimed {
+        Some(next) => store::is_claimed_by(tx, next.step.id, next.claim, worker).await?,
+        None => false,
+    };
+    tracing::info!(
+        deployment.id = %deployment.id, goes_on = stands,
+        "an outcome {why} was recorded before, by a commit without an answer"
+    );
+    // The commit told nobody in this process. What it observed is not counted.
+    ctx.nudges.relay.nudge();
+    ctx.nudges.wake();
+    let earlier = unheard.take().and_then(|earlier| earlier.claimed);
+    Ok(earlier.filter(|_next| stands))
+}
