@@ -15,9 +15,11 @@ use crate::{
     refusal::{Code, Refusal},
 };
 
-/// An exhausted pool answers after this. It bounds the making of a connection too, which takes more than
-/// a second on a busy machine: with less, calls that begin together are refused there.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// An exhausted pool answers after this: within a second, with what the call does besides. It bounds the
+/// making of a connection too, and no more can be had for that: the driver knows one limit for both. On
+/// a busy machine a connection may take longer; calls that begin together are refused then, so [`open`]
+/// makes a pool's connections before its process serves.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(900);
 /// How long a process that starts waits for a database that starts beside it.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Before a database that refused at once is asked again.
@@ -129,7 +131,7 @@ async fn first(pool: &PgPool) -> Result<PoolConnection<Postgres>, sqlx::Error> {
 /// The kind of failure alone: the text may change each time, and hold an address.
 fn kind(error: &sqlx::Error) -> &'static str {
     match error {
-        sqlx::Error::PoolTimedOut => "no connection within two seconds",
+        sqlx::Error::PoolTimedOut => "no connection within 900 ms",
         sqlx::Error::Io(_) => "the connection is refused or breaks",
         sqlx::Error::Database(_) => "the server refuses",
         _ => "it does not answer",
@@ -212,8 +214,8 @@ mod tests {
 
     use super::*;
 
-    /// Two seconds, and what a busy machine adds.
-    const SOON: Duration = Duration::from_secs(3);
+    /// Less than a second, and almost another one for a busy machine.
+    const SOON: Duration = Duration::from_millis(1_800);
 
     async fn is_refused_soon(pool: &PgPool) {
         let begun = Instant::now();
