@@ -3,6 +3,7 @@
 use candlefish_ids::DeploymentId;
 use candlefish_proto::deploy::{AdvanceDeploymentRequest, GetDeploymentRequest, Step};
 
+use super::subject;
 use crate::{
     api::Api,
     app::App,
@@ -45,8 +46,10 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             reason: args.reason,
         })
         .await?;
+    let look = app.output.look_out();
+    let kept = subject::kept(app, &api, &deployment, &look).await;
     app.show(&deployment, |deployment| {
-        render::deployment::full(deployment, &app.output.look_out())
+        render::deployment::full(deployment, &kept, &look)
     });
     Ok(Exit::Done)
 }

@@ -3,6 +3,7 @@
 use candlefish_ids::DeploymentId;
 use candlefish_proto::deploy::PinDeploymentRequest;
 
+use super::subject;
 use crate::{
     app::App,
     error::{Error, Exit},
@@ -32,9 +33,12 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         reason: args.reason,
         unpin: args.unpin,
     };
-    let deployment = app.api()?.act(request).await?;
+    let api = app.api()?;
+    let deployment = api.act(request).await?;
+    let look = app.output.look_out();
+    let kept = subject::kept(app, &api, &deployment, &look).await;
     app.show(&deployment, |deployment| {
-        render::deployment::full(deployment, &app.output.look_out())
+        render::deployment::full(deployment, &kept, &look)
     });
     Ok(Exit::Done)
 }

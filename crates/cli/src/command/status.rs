@@ -102,15 +102,16 @@ async fn deployment(app: &App, api: &Api, id: &str, timeline: bool) -> Result<()
         .read(GetDeploymentRequest { id: id.to_string() })
         .await?;
     let look = app.output.look_out();
+    let kept = subject::kept(app, api, &deployment, &look).await;
     if timeline {
         let request = ListBlockersRequest { id: id.to_string() };
         let blockers = api.read(request).await?.blockers;
         app.show(&deployment, |deployment| {
-            render::timeline::text(deployment, &blockers, &look)
+            render::timeline::text(deployment, &blockers, &kept, &look)
         });
     } else {
         app.show(&deployment, |deployment| {
-            render::deployment::full(deployment, &look)
+            render::deployment::full(deployment, &kept, &look)
         });
     }
     Ok(())

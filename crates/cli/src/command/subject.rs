@@ -10,7 +10,13 @@ use candlefish_proto::deploy::{
 };
 use tonic::Code;
 
-use crate::{api::Api, error::Error, suggest::nearest};
+use crate::{
+    api::Api,
+    app::App,
+    error::Error,
+    render::{self, Look},
+    suggest::nearest,
+};
 
 /// Names that are looked through for the one that was meant.
 const KNOWN: usize = 1000;
@@ -118,6 +124,26 @@ pub(super) async fn environment(api: &Api, place: &Place) -> Result<Environment,
         Some(&place.environment),
     )
     .await
+}
+
+/// What holds and stops the environment of a deployment, in lines for below that deployment. That it
+/// could not be read is one of them: the answer about the deployment stands. JSON is the deployment
+/// alone, and nothing is asked for it.
+pub(super) async fn kept(
+    app: &App,
+    api: &Api,
+    deployment: &Deployment,
+    look: &Look,
+) -> Vec<String> {
+    if app.shared.json {
+        return Vec::new();
+    }
+    let place = Place {
+        site: deployment.site.clone(),
+        environment: deployment.environment.clone(),
+    };
+    let read = environment(api, &place).await;
+    render::environment::kept(&read.map_err(|error| error.to_string()), look)
 }
 
 /// The lane of an environment.

@@ -33,10 +33,12 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         ));
     };
     if !app.shared.json {
-        app.output.note(&render::deployment::head(
-            &deployment,
-            &app.output.look_err(),
-        ));
+        let look = app.output.look_err();
+        app.output
+            .note(&render::deployment::head(&deployment, &look));
+        for line in subject::kept(app, &api, &deployment, &look).await {
+            app.output.note(&line);
+        }
         app.output.note("");
         return args.waiting.follow(app, &api, deployment, None).await;
     }

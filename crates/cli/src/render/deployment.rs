@@ -52,8 +52,9 @@ pub(crate) fn live(deployment: &Deployment, look: &Look) -> Vec<String> {
     lines
 }
 
-/// Everything about one deployment.
-pub(crate) fn full(deployment: &Deployment, look: &Look) -> String {
+/// Everything about one deployment, and what keeps its environment
+/// ([`kept`](super::environment::kept)).
+pub(crate) fn full(deployment: &Deployment, kept: &[String], look: &Look) -> String {
     let mut lines = Vec::new();
     if let Some(built) = &deployment.release {
         let value = format!(
@@ -82,6 +83,7 @@ pub(crate) fn full(deployment: &Deployment, look: &Look) -> String {
     if !deployment.retry_of.is_empty() {
         lines.push(labelled("Repeats", &deployment.retry_of, "", look));
     }
+    lines.extend_from_slice(kept);
     lines.push(String::new());
     lines.extend(live(deployment, look));
     lines.push(String::new());

@@ -1,8 +1,8 @@
 //! Environments, holds, edges.
 
 use candlefish_proto::deploy::{
-    Closing, Edge, Environment, ListEdgesResponse, ListEnvironmentsResponse, Policy, PushRule,
-    Stop, edge,
+    Closing, Edge, Environment, Hold, ListEdgesResponse, ListEnvironmentsResponse, Policy,
+    PushRule, Stop, edge,
     policy::{OnNoEvidence, Order},
     strategy,
 };
@@ -71,18 +71,7 @@ pub(crate) fn full(environment: &Environment, look: &Look) -> String {
     )];
     lines.extend(live(environment, look));
     if let Some(hold) = &environment.hold {
-        let since = words::ago(hold.since.as_ref(), &look.now);
-        let held = look.paint(
-            Tone::Wait,
-            &format!("by {} ({since}): \"{}\"", hold.by, hold.reason),
-        );
-        lines.push(labelled("Held", &held, "", look));
-        lines.push(labelled(
-            "",
-            &format!("lift: candlefish hold lift {place} --reason \"…\""),
-            "",
-            look,
-        ));
+        lines.extend(held(&place, &holder(hold, look), look));
     }
     lines.extend(environment.stops.iter().flat_map(|one| stopped(one, look)));
     if !environment.acting_deployment_id.is_empty() {
@@ -196,6 +185,37 @@ fn rule_words(rule: &PushRule) -> String {
     format!("{} that change {}", rule.branch, rule.paths.join(", "))
 }
 
+/// What holds and stops the environment of a deployment, for below that deployment: it keeps the next
+/// one, whatever this one does. What could not be read is told as that.
+pub(crate) fn kept(read: &Result<Environment, String>, look: &Look) -> Vec<String> {
+    let environment = match read {
+        Ok(environment) => environment,
+        Err(why) => {
+            let words = format!("could not be read, and may be held or stopped: {why}");
+            return vec![labelled("Environment", &words, "", look)];
+        }
+    };
+    let place = format!("{}/{}", environment.site, environment.slug);
+    let hold = environment.hold.as_ref();
+    let hold = hold.map(|one| held(&place, &format!("{place} {}", holder(one, look)), look));
+    let stops = environment.stops.iter().map(|one| stopped(one, look));
+    hold.into_iter().chain(stops).flatten().collect()
+}
+
+/// `by grace (10 min ago): "search is broken"`.
+fn holder(hold: &Hold, look: &Look) -> String {
+    let since = words::ago(hold.since.as_ref(), &look.now);
+    format!("by {} ({since}): \"{}\"", hold.by, hold.reason)
+}
+
+fn held(place: &str, words: &str, look: &Look) -> [String; 2] {
+    let lift = format!("lift: candlefish hold lift {place} --reason \"…\"");
+    [
+        labelled("Held", &look.paint(Tone::Wait, words), "", look),
+        labelled("", &lift, "", look),
+    ]
+}
+
 fn stopped(one: &Stop, look: &Look) -> [String; 2] {
     let words = look.paint(Tone::Wait, &stop::line(one, look));
     let lift = format!("lift: {}", stop::lift(one));
@@ -211,12 +231,8 @@ pub(crate) fn hold(environment: &Environment, look: &Look) -> String {
     let Some(hold) = &environment.hold else {
         return format!("{place} is not held.");
     };
-    let since = words::ago(hold.since.as_ref(), &look.now);
     let mut lines = vec![
-        format!(
-            "{place} is held by {} ({since}): \"{}\"",
-            hold.by, hold.reason
-        ),
+        format!("{place} is held {}", holder(hold, look)),
         "Nothing but a rollback deploys until it is lifted:".to_owned(),
         format!("  candlefish hold lift {place} --reason \"…\""),
     ];

@@ -8,9 +8,16 @@ use super::{Look, Tone, blockers, deployment, pad, steps, words};
 const NAME: usize = 20;
 const TIMES: usize = 32;
 
-/// A waterfall: when each step began, how long it took, and what kept the deployment for how long.
-pub(crate) fn text(deployment: &Deployment, blockers: &[Blocker], look: &Look) -> String {
+/// A waterfall: when each step began, how long it took, and what kept the deployment for how long. Above
+/// it stands what keeps its environment now ([`kept`](super::environment::kept)).
+pub(crate) fn text(
+    deployment: &Deployment,
+    blockers: &[Blocker],
+    kept: &[String],
+    look: &Look,
+) -> String {
     let mut lines = vec![deployment::head(deployment, look)];
+    lines.extend_from_slice(kept);
     if !deployment.trace_id.is_empty() {
         lines.push(deployment::labelled(
             "Trace",

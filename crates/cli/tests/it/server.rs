@@ -16,7 +16,7 @@ use axum::{
 use candlefish_proto::{
     access::access_service_server::AccessServiceServer,
     deploy::{
-        Blocker, Deployment, Lane, PushRule, ReleaseLimits, Stop,
+        Blocker, Deployment, Hold, Lane, PushRule, ReleaseLimits, Stop,
         deployment::State as DeploymentState, deployment_service_server::DeploymentServiceServer,
         release_service_server::ReleaseServiceServer, site_service_server::SiteServiceServer,
         stop_service_server::StopServiceServer, trigger_service_server::TriggerServiceServer,
@@ -77,6 +77,8 @@ pub(crate) struct World {
     pub(crate) closed: BTreeMap<&'static str, usize>,
     /// Which pushes deploy, everywhere.
     pub(crate) pushes: PushRule,
+    /// What holds every environment that is looked at alone.
+    pub(crate) hold: Option<Hold>,
     /// What is stopped.
     pub(crate) stops: Vec<Stop>,
 }

@@ -99,6 +99,7 @@ impl SiteService for Shared {
         if site == "docs" && (is_there || is_open.is_some()) {
             return Ok(Response::new(pb::Environment {
                 pushes: Some(world.pushes.clone()),
+                hold: world.hold.clone(),
                 closed: (is_open == Some(false)).then(pb::Closing::default),
                 ..environment(&slug)
             }));

@@ -1,10 +1,11 @@
 use candlefish_proto::deploy::{
     Blocker, Deployment, Hold, Lane, Release, blocker, deployment::State,
 };
+use tonic::Status;
 
 use crate::{
     cli::Cli,
-    server::{DEP, Server, deployment},
+    server::{DEP, Server, deployment, live},
 };
 
 const WAITS: &str = "dep_01k8qy4f9cfk2t0v1e6m7r8x9b";
@@ -67,6 +68,53 @@ fn why_of_an_environment_says_what_holds_it_and_what_waits_while_another_acts() 
     ] {
         assert!(done.out.contains(told), "{told:?} is not in {done:#?}");
     }
+}
+
+#[test]
+fn whoever_looks_at_a_deployment_is_told_that_its_environment_is_held() {
+    let server = Server::start();
+    server.world.lock().hold = Some(Hold {
+        by: "grace".to_owned(),
+        reason: "search is broken".to_owned(),
+        ..Hold::default()
+    });
+    let cli = Cli::new(&server.url());
+    for state in [State::Running, State::Waiting, State::Succeeded] {
+        server.world.lock().deployment = live(state, 2);
+        let look = |command: &str| {
+            let done = cli.run(command).code(0);
+            done.out + &done.err
+        };
+        for told in [
+            look(&format!("status {DEP}")),
+            look(&format!("status {DEP} --timeline")),
+            look(&format!("watch {DEP}")),
+        ] {
+            let words = "docs/production by grace (never): \"search is broken\"";
+            assert!(told.contains(words), "{told}");
+            assert!(told.contains("lift: candlefish hold lift docs/production"));
+        }
+    }
+    // JSON is the deployment alone.
+    let asked = server.world.asked("get_environment").len();
+    cli.run(&format!("status {DEP} --json")).code(0);
+    assert_eq!(server.world.asked("get_environment").len(), asked);
+}
+
+#[test]
+fn what_is_known_of_a_deployment_is_told_also_where_its_environment_cannot_be_read() {
+    let server = Server::start();
+    server
+        .world
+        .lock()
+        .refusals
+        .insert("get_environment", Status::internal("something failed"));
+    let done = Cli::new(&server.url())
+        .run(&format!("status {DEP}"))
+        .code(0);
+    assert!(done.out.contains(DEP), "{done:#?}");
+    let words = "could not be read, and may be held or stopped: something failed";
+    assert!(done.out.contains(words), "{done:#?}");
 }
 
 #[test]

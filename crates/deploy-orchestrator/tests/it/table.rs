@@ -110,8 +110,11 @@ pub(crate) const VERBS: [Verb; 14] = [
 /// of the refusal.
 pub(crate) type Comes = Result<(State, Option<State>), &'static str>;
 
-/// Where it stands before the verb, and what it says that it waits for.
-pub(crate) fn stands(at: At) -> (State, &'static [Kind]) {
+/// Where a deployment is, and what it says that it waits for.
+pub(crate) type Says = (State, &'static [Kind]);
+
+/// Where it stands before the verb.
+pub(crate) fn stands(at: At) -> Says {
     match at {
         At::PendingLane | At::Pinned => (Pending, &[Kind::Lane]),
         At::PendingContent | At::PreviewWaits | At::PullWaits => (Pending, &[Kind::Content]),
@@ -365,10 +368,11 @@ fn closed_pull(verb: Verb) -> Comes {
     }
 }
 
-/// What a stop that pauses comes to once the edges follow, and what it says; then what a ban comes to,
-/// and the stop is lifted. Where one stood already it stays. Apart from the verbs, for both concern
-/// every place at once.
-pub(crate) type Barred = (At, (State, &'static [Kind]), State);
+/// What a stop that pauses comes to once the edges follow; then what a ban comes to, and the stop is
+/// lifted. Where one stood already it stays. A stop that lets through comes to the same of what does not
+/// act ([`LetThrough`] has the others), and a preview that is closed under a stop to what it comes to
+/// without one. Apart from the verbs, for both concern every place at once.
+pub(crate) type Barred = (At, Says, State);
 
 pub(crate) const BARRED_WAITING: [Barred; 7] = [
     (At::PendingLane, (Pending, &[Kind::Stop]), Cancelled),
@@ -412,14 +416,49 @@ pub(crate) const BARRED_AFTER_PIVOT: [Barred; 4] = [
     (At::Cancelling, (RolledBack, &[]), RolledBack),
 ];
 
-/// Without the preview of a closed pull request, which refuses what is not banned as well.
-pub(crate) const BARRED_ENDED: [Barred; 8] = [
+pub(crate) const BARRED_ENDED: [Barred; 5] = [
     (At::Succeeded, (Succeeded, &[]), Succeeded),
     (At::Failed, (Failed, &[]), Failed),
     (At::Cancelled, (Cancelled, &[]), Cancelled),
     (At::Superseded, (Superseded, &[]), Superseded),
     (At::RolledBack, (RolledBack, &[]), RolledBack),
+];
+
+pub(crate) const BARRED_PREVIEW_ENDED: [Barred; 4] = [
     (At::PreviewLive, (Succeeded, &[]), Succeeded),
     (At::PreviewClosed, (Succeeded, &[]), Succeeded),
     (At::PullLive, (Succeeded, &[]), Succeeded),
+    (At::PullClosed, (Succeeded, &[]), Succeeded),
+];
+
+/// Why a release that is banned does not go there once more: what is closed refuses every release.
+pub(crate) fn refuses_banned(at: At) -> &'static str {
+    if at == At::PullClosed {
+        "environment-closed"
+    } else {
+        "release-banned"
+    }
+}
+
+/// What a stop that lets through comes to once the edges follow, of what acts; and the verb that passes
+/// what it waits for still, which comes to the same as without a stop. What is paused is not here: its
+/// site has a stop already.
+pub(crate) type LetThrough = (At, Says, Option<Verb>);
+
+pub(crate) const LET_THROUGH_BEFORE_PIVOT: [LetThrough; 4] = [
+    (At::Staging, (Succeeded, &[]), None),
+    (
+        At::Quarantined,
+        (Waiting, &[Kind::Quarantine]),
+        Some(Replay),
+    ),
+    (At::PreviewStages, (Succeeded, &[]), None),
+    (At::PullStages, (Succeeded, &[]), None),
+];
+
+pub(crate) const LET_THROUGH_AFTER_PIVOT: [LetThrough; 4] = [
+    (At::Analysing, (Waiting, &[Kind::Timer]), Some(Advance)),
+    (At::NoEvidence, (Waiting, &[Kind::Evidence]), Some(Advance)),
+    (At::Baking, (Waiting, &[Kind::Timer]), Some(Advance)),
+    (At::Cancelling, (RolledBack, &[]), None),
 ];

@@ -13,8 +13,9 @@ use crate::{
     stage::REPOSITORY,
     steps::{doubtful, settling},
     table::{
-        At, BARRED_AFTER_PIVOT, BARRED_BEFORE_PIVOT, BARRED_ENDED, BARRED_WAITING, Barred, VERBS,
-        Verb, comes, stands,
+        At, BARRED_AFTER_PIVOT, BARRED_BEFORE_PIVOT, BARRED_ENDED, BARRED_PREVIEW_ENDED,
+        BARRED_WAITING, Barred, LET_THROUGH_AFTER_PIVOT, LET_THROUGH_BEFORE_PIVOT, LetThrough,
+        Says, VERBS, Verb, comes, refuses_banned, stands,
     },
     world::World,
 };
@@ -288,11 +289,56 @@ impl Ground {
     }
 
     async fn all_stand(&self, at: At, places: &[Place]) {
-        let claim = |one: &pb::Deployment| (one.state(), &*blockers(one)) == stands(at);
+        let what = format!("{at:?}");
+        self.all_say(&what, stands(at), places).await;
+    }
+
+    async fn all_say(&self, what: &str, says: Says, places: &[Place]) {
+        let claim = |one: &pb::Deployment| (one.state(), &*blockers(one)) == says;
         for place in places {
-            let what = format!("{at:?}");
-            self.world.api.wait_until(&place.id, &what, claim).await;
+            self.world.api.wait_until(&place.id, what, claim).await;
         }
+    }
+
+    /// The preview is closed: by its pull request, by a person where it has none.
+    async fn close(&self, at: At, place: Place) {
+        if at.is_pull() {
+            let head = if at == At::PullWaits { FOURTH } else { THIRD };
+            self.tell(&place.environment, "closed", ("", head), 4).await;
+        } else {
+            self.world.api.close(&place.environment).await.unwrap();
+        }
+        let acted = Acted {
+            verb: Verb::Close,
+            place,
+            made: None,
+        };
+        self.comes_to(at, &acted).await;
+        self.is_seen(at, &acted).await;
+    }
+
+    /// Stops the line, unless it is stopped already: a site has one stop. Answers how to lift it.
+    async fn stop(&self, (at, stopped, _): Barred, places: &[Place]) -> Option<String> {
+        if matches!(at, At::PendingStop | At::Paused) {
+            self.world.edge.act(|script| script.frozen = false);
+            self.all_say(&format!("a stop at {at:?}"), stopped, places)
+                .await;
+            return None;
+        }
+        let acts = matches!(stands(at).0, State::Waiting | State::Cancelling);
+        let modes: &[bool] = if acts { &[true] } else { &[false, true] };
+        let mut standing: Option<String> = None;
+        for pauses in modes {
+            if let Some(before) = standing {
+                crate::stops::lift(&self.world.api, &before).await.unwrap();
+                self.all_stand(at, places).await;
+            }
+            standing = Some(self.world.stop(*pauses).await);
+            self.world.edge.act(|script| script.frozen = false);
+            let what = format!("a stop at {at:?}, pauses: {pauses}");
+            self.all_say(&what, stopped, places).await;
+        }
+        standing
     }
 
     /// Acts; answers the deployment that the verb made.
@@ -475,21 +521,18 @@ async fn every_verb(at: At) {
     }
 }
 
-async fn a_stop_and_a_ban((at, stopped, banned): Barred) {
+async fn a_stop_and_a_ban(barred: Barred) {
+    let (at, _, banned) = barred;
     let ground = Ground::new(at).await;
-    let place = ground.places(at, 1).await.remove(0);
+    // Of two previews one is closed while the line is stopped.
+    let closes = comes(at, Verb::Close).is_ok();
+    let mut places = ground.places(at, 1 + usize::from(closes)).await;
+    let stop = ground.stop(barred, &places).await;
+    let place = places.remove(0);
+    if let Some(place) = places.pop() {
+        ground.close(at, place).await;
+    }
     let (api, id) = (&ground.world.api, &place.id);
-    // A site has one stop.
-    let stopped_before = matches!(at, At::PendingStop | At::Paused);
-    let stop = if stopped_before {
-        None
-    } else {
-        Some(ground.world.stop(true).await)
-    };
-    ground.world.edge.act(|script| script.frozen = false);
-    let claim = |one: &pb::Deployment| (one.state(), &*blockers(one)) == stopped;
-    api.wait_until(id, &format!("a stop at {at:?}"), claim)
-        .await;
     api.ban(&place.release).await.unwrap();
     if let Some(stop) = stop {
         crate::stops::lift(api, &stop).await.unwrap();
@@ -500,12 +543,27 @@ async fn a_stop_and_a_ban((at, stopped, banned): Barred) {
     } else {
         api.create(&place.environment, &place.release, None).await
     };
-    assert_eq!(reason(&refused.unwrap_err()), "release-banned");
+    let word = reason(&refused.unwrap_err());
+    assert_eq!(word, refuses_banned(at), "{at:?}");
     // A single preview is never repeated.
     if !at.is_preview() && api.deployment(id).await.finished_at.is_some() {
         let refused = api.retry(id).await.unwrap_err();
-        assert_eq!(reason(&refused), "release-banned", "retry at {at:?}");
+        assert_eq!(reason(&refused), refuses_banned(at), "retry at {at:?}");
     }
+}
+
+async fn a_stop_that_lets_through((at, says, passes): LetThrough) {
+    let ground = Ground::new(at).await;
+    let mut places = ground.places(at, 1).await;
+    ground.world.stop(false).await;
+    ground.world.edge.act(|script| script.frozen = false);
+    let what = format!("what a stop lets through at {at:?}");
+    ground.all_say(&what, says, &places).await;
+    let Some(verb) = passes else { return };
+    let place = places.remove(0);
+    let made = ground.act(verb, &place).await.unwrap();
+    let acted = Acted { verb, place, made };
+    ground.comes_to(at, &acted).await;
 }
 
 #[tokio::test]
@@ -533,6 +591,27 @@ async fn a_stop_and_a_ban_while_it_has_traffic() {
 async fn a_stop_and_a_ban_after_it_ended() {
     for barred in BARRED_ENDED {
         Box::pin(a_stop_and_a_ban(barred)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stop_and_a_ban_after_a_preview_was_live() {
+    for barred in BARRED_PREVIEW_ENDED {
+        Box::pin(a_stop_and_a_ban(barred)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stop_lets_through_what_has_no_traffic_yet() {
+    for let_through in LET_THROUGH_BEFORE_PIVOT {
+        Box::pin(a_stop_that_lets_through(let_through)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stop_lets_through_what_has_traffic() {
+    for let_through in LET_THROUGH_AFTER_PIVOT {
+        Box::pin(a_stop_that_lets_through(let_through)).await;
     }
 }
 

@@ -5,6 +5,9 @@ use jiff::Timestamp;
 use super::{escape, page};
 use crate::openapi::sample;
 
+/// Letters of a release's id that name it: the prefix and the time it was made.
+const SHORT: usize = 14;
+
 /// The links of every page but the documentation.
 pub(super) const NAV: &str = "<nav><a href=\"/\">Status</a><a href=\"/docs\">API</a>\
                               <a href=\"/openapi.json\">OpenAPI</a></nav>";
@@ -244,11 +247,11 @@ fn live(live: Option<&Live>) -> String {
     let Some(live) = live else {
         return "<p class=\"none\">Nothing was deployed yet.</p>".to_owned();
     };
-    let commit: String = live.commit.chars().take(7).collect();
-    let commit = if commit.is_empty() {
-        String::new()
+    // What has no commit is called by its release.
+    let name: String = if live.commit.is_empty() {
+        live.release_id.chars().take(SHORT).collect()
     } else {
-        format!(" <code>{}</code>", escape(&commit))
+        live.commit.chars().take(7).collect()
     };
     let message = if live.message.is_empty() {
         String::new()
@@ -256,7 +259,8 @@ fn live(live: Option<&Live>) -> String {
         format!(" “{}”", escape(&live.message))
     };
     format!(
-        "<p>Live:{commit}{message}</p><p class=\"small\"><code class=\"id\">{}</code>{}</p>",
+        "<p>Live: <code>{}</code>{message}</p><p class=\"small\"><code class=\"id\">{}</code>{}</p>",
+        escape(&name),
         escape(&live.release_id),
         since(live.since)
     )

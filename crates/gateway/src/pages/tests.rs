@@ -227,6 +227,43 @@ fn an_environment_says_its_most_pressing_state() {
 }
 
 #[test]
+fn a_hold_and_how_to_lift_it_are_shown_whatever_else_goes_on() {
+    let page = home(&some_home("docs"));
+    assert!(page.contains(">deploying<"), "{page}");
+    let held = "Held by docs <time datetime=\"2026-11-20T15:00:02Z\">";
+    assert!(page.contains(held), "{page}");
+    assert!(page.contains("candlefish hold lift docs/docs --reason"));
+}
+
+#[test]
+fn what_is_live_has_a_name_with_a_commit_and_without() {
+    let of = |commit: &str, message: &str| {
+        let mut shown = some_home("docs");
+        if let Shown::These(sites) = &mut shown.sites {
+            sites[0].environments[0].live = Some(Live {
+                release_id: "rel_01k8qv2h8cfk2t0v1e6m7r8x9c".to_owned(),
+                commit: commit.to_owned(),
+                message: message.to_owned(),
+                since: None,
+            });
+        }
+        home(&shown)
+    };
+    for (commit, message, words) in [
+        ("4ac21e0b5d2f", "", "<p>Live: <code>4ac21e0</code></p>"),
+        ("", "", "<p>Live: <code>rel_01k8qv2h8c</code></p>"),
+        (
+            "",
+            "By hand",
+            "<p>Live: <code>rel_01k8qv2h8c</code> “By hand”</p>",
+        ),
+    ] {
+        let page = of(commit, message);
+        assert!(page.contains(words), "{words}: {page}");
+    }
+}
+
+#[test]
 fn an_edge_says_how_much_it_holds() {
     let mut shown = some_home("docs");
     assert!(home(&shown).contains("4 routes, 3 releases staged"));

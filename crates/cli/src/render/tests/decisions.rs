@@ -169,6 +169,54 @@ fn why_says_what_holds_and_stops_the_lane_of_what_acts_and_what_waits_there() {
 }
 
 #[test]
+fn a_deployment_in_full_says_what_holds_and_stops_its_environment() {
+    let kept = Environment {
+        hold: Some(hold()),
+        stops: vec![stopping("docs", "the registry is down")],
+        ..environment()
+    };
+    let kept = environment::kept(&Ok(kept), &look(19));
+    assert_snapshot!(deployment::full(&analysing(), &kept, &look(19)));
+}
+
+#[test]
+fn a_hold_is_told_whatever_a_deployment_does_and_so_is_that_nobody_knows() {
+    use State::{Cancelled, Failed, RolledBack, Succeeded, Superseded};
+    let look = look(80);
+    let held = Environment {
+        hold: Some(hold()),
+        ..environment()
+    };
+    let held = environment::kept(&Ok(held), &look);
+    let free = environment::kept(&Ok(environment()), &look);
+    let unread = environment::kept(&Err("the connection was lost".to_owned()), &look);
+    let over = [Succeeded, Failed, Cancelled, Superseded, RolledBack];
+    let over = over.map(|state| ended(state, "", ""));
+    for one in [canary(), analysing(), live()].iter().chain(&over) {
+        let texts = |kept: &[String]| {
+            [
+                deployment::full(one, kept, &look),
+                timeline::text(one, &[], kept, &look),
+            ]
+        };
+        for text in texts(&held) {
+            let words =
+                "Held         docs/production by grace (11 min ago): \"search is broken\"\n";
+            assert!(text.contains(words), "{text}");
+            let lift = "lift: candlefish hold lift docs/production --reason \"…\"\n";
+            assert!(text.contains(lift), "{text}");
+        }
+        for text in texts(&free) {
+            assert!(!text.contains("Held"), "{text}");
+        }
+        for text in texts(&unread) {
+            let words = "could not be read, and may be held or stopped: the connection was lost";
+            assert!(text.contains(words), "{text}");
+        }
+    }
+}
+
+#[test]
 fn why_tells_what_the_deployment_s_own_reasons_do_not() {
     let (docs, everything) = (stopping("docs", "an attack"), stopping("", "a flood"));
     let everything = Stop {
@@ -299,7 +347,7 @@ fn why_says_who_pinned_it_or_that_a_newer_commit_may_take_its_place() {
     };
     let texts = [
         blockers::why(&pinned, &shared(Lane::default()), &look(720)),
-        deployment::full(&pinned, &look(720)),
+        deployment::full(&pinned, &[], &look(720)),
     ];
     for text in texts {
         let words = "by grace, 12 min ago: \"it fixes the login\"";

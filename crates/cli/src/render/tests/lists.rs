@@ -70,6 +70,27 @@ fn environments_and_edges_are_columns() {
 }
 
 #[test]
+fn a_list_says_which_environments_are_held_whatever_else_goes_on_there() {
+    let held = Environment {
+        hold: Some(hold()),
+        acting_deployment_id: DEP.to_owned(),
+        pending_count: 2,
+        ..environment()
+    };
+    let environments = ListEnvironmentsResponse {
+        environments: vec![environment(), held],
+        ..Default::default()
+    };
+    let text = environment::list(&environments, &look(120));
+    let held: Vec<_> = text
+        .lines()
+        .filter(|line| line.contains("held by grace"))
+        .collect();
+    let words = "held by grace, dep_01k8qw4f9c… acts, 2 pending";
+    assert!(held.len() == 1 && held[0].ends_with(words), "{text}");
+}
+
+#[test]
 fn releases_say_what_they_are_and_where_they_were_rejected() {
     let rejected = Release {
         rejections: vec![Rejection {

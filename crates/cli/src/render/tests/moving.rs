@@ -160,7 +160,7 @@ fn a_pipe_gets_one_line_per_change_with_a_time() {
 fn a_deployment_in_full_says_who_asked_and_how_it_stands() {
     let mut deployment = live();
     deployment.reason = "the fix for #12".to_owned();
-    assert_snapshot!(deployment::full(&deployment, &look(90)));
+    assert_snapshot!(deployment::full(&deployment, &[], &look(90)));
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn the_timeline_is_a_waterfall_of_the_stored_times() {
         waited(blocker::Kind::Lane, at(0), at_ms(9)),
         waited(blocker::Kind::Timer, at(1), at(31)),
     ];
-    assert_snapshot!(timeline::text(&deployment, &blockers, &look(73)));
+    assert_snapshot!(timeline::text(&deployment, &blockers, &[], &look(73)));
 }
 
 #[test]
@@ -186,13 +186,13 @@ fn the_timeline_says_what_kept_a_deployment_and_for_how_long() {
         waited(blocker::Kind::Stop, at(-3600), at_ms(9)),
         waited(blocker::Kind::Edge, at_ms(40), at_ms(60)),
     ];
-    let went_on = timeline::text(&deployment, &blockers, &look(73));
+    let went_on = timeline::text(&deployment, &blockers, &[], &look(73));
 
     let mut deployment = canary();
     deployment.created_at = at(-DAYS);
     blockers.truncate(1);
     blockers.push(waited(blocker::Kind::Hold, at(-DAYS + 7200), None));
-    let waits = timeline::text(&deployment, &blockers, &look(0));
+    let waits = timeline::text(&deployment, &blockers, &[], &look(0));
     assert_snapshot!([went_on, waits].join("\n\n"));
 }
 

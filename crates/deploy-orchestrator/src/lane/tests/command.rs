@@ -275,7 +275,8 @@ impl World {
             return self.lift_stop(one).await;
         }
         let site = (self.dice.below(2) == 0).then(|| SITE.to_owned());
-        let pauses = self.dice.below(2) == 0;
+        // More often than not: only at its next step is what acts paused, and stops are lifted soon.
+        let pauses = self.dice.below(3) > 0;
         self.say(format!("stop {site:?}, pauses: {pauses}"));
         let now = self.ctx.now().await.unwrap();
         let cmd = crate::stop::set::Set {
