@@ -17,6 +17,7 @@ mod manifests;
 mod migrations;
 pub(crate) mod queries;
 mod supply;
+mod workflows;
 
 type Outcome = Result<()>;
 
@@ -24,7 +25,7 @@ type Outcome = Result<()>;
 pub(crate) const BASELINE: &str = "proto/baseline.binpb";
 
 /// Quick ones first: a fault of style need not wait for the compiler.
-const QUICK: [&str; 13] = [
+const QUICK: [&str; 14] = [
     "format",
     "arrows",
     "manifests",
@@ -35,6 +36,7 @@ const QUICK: [&str; 13] = [
     "licences",
     "tls",
     "proto",
+    "workflows",
     "clippy",
     "queries",
     "rustdoc",
@@ -101,6 +103,7 @@ async fn one(workspace: &Workspace, name: &str) -> Outcome {
         "licences" => supply::licences(workspace),
         "tls" => supply::one_tls_stack(workspace),
         "proto" => proto(workspace),
+        "workflows" => workflows::check(workspace),
         "clippy" => clippy(workspace),
         "compose" => compose::check(workspace),
         "chart" => chart::check(workspace),

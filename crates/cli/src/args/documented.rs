@@ -14,10 +14,10 @@ const WORKFLOW: &str = include_str!("../../../../examples/github-actions/deploy.
 /// What `cargo xtask up` says last.
 const CLOSING: &str = include_str!("../../../../crates/xtask/src/up/closing.rs");
 const COMMIT: &str = "4ac21e0b5d2f4f10c1a7f0de9b0c3c2f0f6f5a11";
-/// What GitHub and the shell put in place of what stands in a workflow.
+/// What the shell puts in place of what stands in a workflow.
 const FILLED_IN: [(&str, &str); 4] = [
-    ("${{ github.event.number }}", "12"),
-    ("${{ github.event.pull_request.head.sha }}", COMMIT),
+    ("$NUMBER", "12"),
+    ("$HEAD", COMMIT),
     ("$GITHUB_SHA", COMMIT),
     ("\"", ""),
 ];
@@ -160,6 +160,13 @@ fn the_workflow_deploys_pushes_and_pull_requests_by_commit() {
         places.push(format!("{}/{}", said("site"), said("environment")));
     }
     assert_eq!(places, ["docs/staging", "docs/pr-12"]);
+    // The names that it gives itself are of what GitHub says.
+    for set in [
+        "NUMBER: ${{ github.event.number }}\n",
+        "HEAD: ${{ github.event.pull_request.head.sha }}\n",
+    ] {
+        assert!(WORKFLOW.contains(set), "{set}");
+    }
 }
 
 #[test]
