@@ -275,6 +275,62 @@ async fn a_site_where_nothing_can_be_decided_keeps_no_other_and_is_decided_once_
 }
 
 #[tokio::test]
+async fn a_push_that_names_no_repository_is_told_to_whoever_sees_all_sites() {
+    let stage = Stage::new().await;
+    for (mut example, event) in [
+        (push(0, 1), "push"),
+        (pull("opened", 0, 1, 1), "pull_request"),
+    ] {
+        let body = example.body.as_object_mut().unwrap();
+        body.remove("repository").unwrap();
+        let decided = stage.pushed(&example).await;
+        decided.is("ignored", "unreadable");
+        assert_eq!(decided.place, "");
+        let words = "missing field `repository`";
+        assert!(decided.message.contains(words), "{decided:?}");
+
+        let told = stage.api.triggers(&commit(1)).await.unwrap().remove(0);
+        assert_eq!((&*told.event, told.reason()), (event, Reason::Unreadable));
+        assert_eq!((&*told.site, &*told.repository), ("", ""));
+        let narrow = stage.api.seeing(&["docs"]);
+        assert_eq!(narrow.triggers(&commit(1)).await.unwrap(), []);
+    }
+    // What comes after it is decided as ever.
+    stage.pushed(&push(0, 1)).await.is("created", "");
+}
+
+#[tokio::test]
+async fn what_is_no_json_leaves_a_trigger_whatever_its_event() {
+    let stage = Stage::new().await;
+    for event in ["push", "pull_request", "workflow_run", "installation"] {
+        let id = stage.gateway.stores(event, b"{\"ref\":".to_vec());
+        stage.gateway.tells(&id);
+        let decided = stage.decided(&id, 1).await.remove(0);
+        decided.is("ignored", "unreadable");
+        assert_eq!(decided.place, "");
+        assert!(decided.message.contains("EOF"), "{decided:?}");
+        let told = stage.api.delivered(&id).await.unwrap();
+        assert_eq!(told.triggers[0].event, event);
+        let delivery = told.delivery.unwrap();
+        assert_eq!(delivery.note, decided.message);
+    }
+}
+
+#[tokio::test]
+async fn a_push_that_cannot_be_read_of_a_repository_that_no_site_has_says_the_latter() {
+    let stage = Stage::new().await;
+    let mut broken = push(0, 1);
+    broken.body["after"] = "no commit".into();
+    broken.body["repository"]["full_name"] = "example/nobody".into();
+    let decided = stage.pushed(&broken).await;
+    decided.is("ignored", "unknown_repository");
+    assert_eq!(
+        (&*decided.place, &*decided.message),
+        ("", "no site has the repository example/nobody")
+    );
+}
+
+#[tokio::test]
 async fn what_became_of_a_delivery_is_told_by_its_id_whatever_it_was() {
     let stage = Stage::new().await;
     let pushed = stage.gateway.receives(&push(0, 1));
