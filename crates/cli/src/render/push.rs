@@ -1,7 +1,7 @@
 //! What became of a push.
 
 use candlefish_proto::deploy::{
-    ListTriggersResponse, Trigger, Undecided,
+    Delivery, ListTriggersResponse, Trigger, Undecided,
     deployment::State,
     trigger::{Outcome, Reason},
 };
@@ -24,6 +24,48 @@ pub(crate) fn text(commit: &str, answer: &ListTriggersResponse, look: &Look) -> 
     };
     let undecided = undecided(answer, look).map(|told| format!("\n\n{told}"));
     text + &undecided.unwrap_or_default()
+}
+
+/// What became of one delivery: its triggers, and what is known of it as a whole where these do not say all.
+pub(crate) fn delivery(id: &str, answer: &ListTriggersResponse, look: &Look) -> String {
+    let left_none = answer.triggers.is_empty();
+    let mut parts = Vec::new();
+    if !left_none {
+        parts.push(story(answer, look));
+    }
+    match &answer.delivery {
+        Some(told) if left_none || told.decided_at.is_none() => {
+            parts.push(as_a_whole(told, left_none, look));
+        }
+        None if left_none => parts.push(format!(
+            "Nothing is known of {id}, or nothing that this token may see.\n\
+             What left no trigger is shown only to tokens of all sites, for 31 days after it was decided."
+        )),
+        _ => {}
+    }
+    parts.extend(undecided(answer, look));
+    parts.join("\n\n")
+}
+
+/// `dlv_…, installation, 3 min ago: installation names no repository`, or that it is not decided yet.
+fn as_a_whole(told: &Delivery, left_none: bool, look: &Look) -> String {
+    let event = match told.event.as_str() {
+        "" => String::new(),
+        event => format!("{event}, "),
+    };
+    let when = words::ago(told.received_at.as_ref(), &look.now);
+    let open = if left_none {
+        "not decided yet"
+    } else {
+        "not decided everywhere yet"
+    };
+    let became = match (told.decided_at.is_some(), told.note.as_str()) {
+        (true, "") => "nothing follows".to_owned(),
+        (true, note) => note.to_owned(),
+        (false, "") => open.to_owned(),
+        (false, error) => format!("{open}: {error}"),
+    };
+    format!("{}, {event}{when}: {became}", told.id)
 }
 
 /// `2 deliveries are not decided yet, the oldest for 40 s: …`, when there are any; and that there may be
@@ -73,13 +115,19 @@ fn head(trigger: &Trigger, look: &Look) -> String {
         "" => "something",
         commit => commit,
     };
-    let (repository, branch) = (&trigger.repository, &trigger.branch);
-    let what = match (trigger.event.as_str(), trigger.pull_request) {
-        ("" | "push", _) => format!("{commit} pushed to {branch} of {repository}"),
-        ("head", _) => format!("{commit} found at {branch} of {repository}"),
-        (_, number @ 1..) => format!("{commit} in pull request {number} of {repository}"),
-        (event, _) => format!("{commit} in {} of {repository}", event.replace('_', " ")),
+    // What cannot be read may name neither.
+    let named = |word: &str, name: &str| match name {
+        "" => String::new(),
+        name => format!(" {word} {name}"),
     };
+    let branch = trigger.branch.as_str();
+    let what = match (trigger.event.as_str(), trigger.pull_request) {
+        ("" | "push", _) => format!("{commit} pushed{}", named("to", branch)),
+        ("head", _) => format!("{commit} found{}", named("at", branch)),
+        (_, number @ 1..) => format!("{commit} in pull request {number}"),
+        (event, _) => format!("{commit} in {}", event.replace('_', " ")),
+    };
+    let what = what + &named("of", &trigger.repository);
     let by = match trigger.sender.as_str() {
         "" => String::new(),
         sender => format!(" by {sender}"),

@@ -58,3 +58,26 @@ fn pushes_of_a_site_that_does_not_exist_are_wrong_use() {
     let done = cli.run("push 4ac21e0 --site docs").code(1);
     assert!(done.out.contains("Nothing is known of a push"), "{done:#?}");
 }
+
+#[test]
+fn a_delivery_is_asked_for_by_its_id_alone() {
+    let server = Server::start();
+    let cli = Cli::new(&server.url());
+    let id = "dlv_01k8qw4f9cfk2t0v1e6m7r8x9a";
+    let done = cli.run(&format!("push --delivery {id}")).code(1);
+    let words = format!("Nothing is known of {id}");
+    assert!(done.out.contains(&words), "{done:#?}");
+    let asked = server.world.asked("list_triggers");
+    let named = format!("delivery_id: \"{id}\"");
+    assert!(asked.len() == 1 && asked[0].contains(&named), "{asked:?}");
+
+    for line in [
+        "push".to_owned(),
+        "push --delivery dep_01k8qw4f9cfk2t0v1e6m7r8x9a".to_owned(),
+        format!("push 4ac21e0 --delivery {id}"),
+        format!("push --site docs --delivery {id}"),
+    ] {
+        cli.run(&line).code(2);
+    }
+    assert_eq!(server.world.asked("list_triggers").len(), 1);
+}

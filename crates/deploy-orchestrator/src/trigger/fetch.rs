@@ -102,18 +102,17 @@ pub(crate) async fn decided(ctx: &Ctx, delivery: &Delivery, body: &[u8]) -> Resu
             }
             Err(error) => error.to_string(),
         },
-        _ => {
-            return match Other::read(event, body) {
-                Some(other) => other.decide(ctx, delivery).await,
-                None => Ok(format!("{event} names no repository")),
-            };
-        }
+        _ => match Other::read(event, body) {
+            Ok(Some(other)) => return other.decide(ctx, delivery).await,
+            Ok(None) => return Ok(format!("{event} names no repository")),
+            Err(error) => format!("it is not JSON: {error}"),
+        },
     };
-    tracing::warn!(delivery.id = %delivery.id, event, "a delivery cannot be read: {words}");
-    match Other::unreadable(event, body, &words) {
-        Some(other) => other.decide(ctx, delivery).await,
-        None => Ok(words),
-    }
+    let other = Other::unreadable(event, body, &words);
+    tracing::warn!(
+        delivery.id = %delivery.id, event, "a delivery cannot be read: {}", other.words()
+    );
+    other.decide(ctx, delivery).await
 }
 
 async fn finish(ctx: &Ctx, delivery: &Delivery, note: &str) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! Deliveries that make nothing happen: what they are about, and why nothing follows. Reading is pure.
 //!
-//! They leave a trigger all the same, so that whoever asks what became of one is answered.
+//! They leave a trigger all the same, so that whoever asks what became of one is answered. What can be read
+//! and names no repository keeps its note only.
 
 use serde_json::Value;
 
@@ -14,6 +15,8 @@ use crate::ctx::Ctx;
 
 /// As much of a name as a sentence needs.
 const NAME_MAX: usize = 100;
+/// As much of a reason: an error may repeat what was sent.
+const WORDS_MAX: usize = 300;
 
 /// What such a delivery says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,21 +28,23 @@ pub(super) struct Other {
 
 impl Other {
     /// Reads a body; none when it names no repository.
-    pub(super) fn read(event: &str, body: &[u8]) -> Option<Self> {
-        let body: Value = serde_json::from_slice(body).ok()?;
+    pub(super) fn read(event: &str, body: &[u8]) -> Result<Option<Self>, serde_json::Error> {
+        let body: Value = serde_json::from_slice(body)?;
+        let read = Self::of(event, &body);
+        Ok(Some(read).filter(|read| !read.about.repository.is_empty()))
+    }
+
+    fn of(event: &str, body: &Value) -> Self {
         let mut about = About {
-            repository: text(&body, "/repository/full_name"),
-            sender: text(&body, "/sender/login"),
+            repository: text(body, "/repository/full_name"),
+            sender: text(body, "/sender/login"),
             ..About::default()
         };
-        if about.repository.is_empty() {
-            return None;
-        }
         let mut reason = Reason::NotActedOn;
         let words = match event {
             "create" | "delete" => {
-                about.branch = text(&body, "/ref");
-                let what = format!("the {} {}", text(&body, "/ref_type"), about.branch);
+                about.branch = text(body, "/ref");
+                let what = format!("the {} {}", text(body, "/ref_type"), about.branch);
                 if event == "delete" {
                     reason = Reason::Deleted;
                     format!("{what} was deleted; what is live stays")
@@ -48,50 +53,62 @@ impl Other {
                 }
             }
             "release" => {
-                about.branch = text(&body, "/release/tag_name");
-                let (tag, action) = (&about.branch, text(&body, "/action"));
+                about.branch = text(body, "/release/tag_name");
+                let (tag, action) = (&about.branch, text(body, "/action"));
                 format!("the release {tag} was {action}; nothing deploys for a release")
             }
             "workflow_run" => {
-                about.branch = text(&body, "/workflow_run/head_branch");
-                about.commit = commit(text(&body, "/workflow_run/head_sha"));
-                let action = text(&body, "/action");
+                about.branch = text(body, "/workflow_run/head_branch");
+                about.commit = commit(text(body, "/workflow_run/head_sha"));
+                let action = text(body, "/action");
                 format!("a workflow's run is {action}; what it builds, it uploads itself")
             }
-            // Only one that cannot be read comes here.
+            // Of these two only what cannot be read comes here.
+            "push" => {
+                let reference = text(body, "/ref");
+                let tag = reference.strip_prefix("refs/tags/");
+                let name = reference.strip_prefix("refs/heads/").or(tag);
+                about.branch = name.unwrap_or(&reference).to_owned();
+                about.commit = commit(text(body, "/after"));
+                format!("nothing is done for {event}")
+            }
             "pull_request" => {
-                about.branch = text(&body, "/pull_request/head/ref");
-                about.commit = commit(text(&body, "/pull_request/head/sha"));
+                about.branch = text(body, "/pull_request/head/ref");
+                about.commit = commit(text(body, "/pull_request/head/sha"));
                 format!("nothing is done for {event}")
             }
             "ping" => "GitHub says that the webhook works".to_owned(),
             other => format!("nothing is done for {other}"),
         };
-        Some(Self {
+        Self {
             about,
             reason,
             words,
-        })
+        }
     }
 
-    /// A delivery that is not what its event's are.
-    pub(super) fn unreadable(event: &str, body: &[u8], why: &str) -> Option<Self> {
-        let read = Self::read(event, body)?;
-        Some(Self {
+    /// A delivery that is not what its event's are; what it is about as far as that can be read.
+    pub(super) fn unreadable(event: &str, body: &[u8], why: &str) -> Self {
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        Self {
             reason: Reason::Unreadable,
-            words: why.to_owned(),
-            ..read
-        })
+            words: printed(why, WORDS_MAX),
+            ..Self::of(event, &body)
+        }
     }
 
-    /// Writes it down at every site of its repository; answers what there is to note when there is
-    /// none.
+    /// Why nothing follows.
+    pub(super) fn words(&self) -> &str {
+        &self.words
+    }
+
+    /// Writes it down at every site of its repository; answers what there is to note of it as a whole.
     pub(super) async fn decide(self, ctx: &Ctx, delivery: &Delivery) -> Result<String, Error> {
         let mut conn = ctx.pool.acquire().await?;
         let sites = store::list_sites(&mut conn, &self.about.repository).await?;
         drop(conn);
         if sites.is_empty() {
-            return Ok(note::no_site(&self.about.repository));
+            return self.of_no_site(ctx, delivery).await;
         }
         // A site where it cannot be written keeps no other.
         let mut all = Ok(());
@@ -101,21 +118,38 @@ impl Other {
         }
         all.map(|()| self.words)
     }
+
+    /// What cannot be read is as a push is then: one trigger without a site, for it may have been one.
+    async fn of_no_site(self, ctx: &Ctx, delivery: &Delivery) -> Result<String, Error> {
+        let repository = &self.about.repository;
+        let (reason, words) = if repository.is_empty() {
+            (self.reason, self.words)
+        } else {
+            (Reason::UnknownRepository, note::no_site(repository))
+        };
+        if self.reason == Reason::Unreadable {
+            let told = (Outcome::Ignored(reason, None), words.clone());
+            note::of_site(ctx, delivery, &self.about, None, told).await?;
+        }
+        Ok(words)
+    }
 }
 
 /// A text of a body, short and without what would not print; empty when it has none there.
 fn text(body: &Value, pointer: &str) -> String {
     let found = body.pointer(pointer).and_then(Value::as_str);
-    let printed = found
-        .unwrap_or_default()
-        .chars()
-        .filter(|c| !c.is_control());
-    printed.take(NAME_MAX).collect()
+    printed(found.unwrap_or_default(), NAME_MAX)
 }
 
-/// A whole commit, or nothing.
+/// As much of a text, without what would not print.
+fn printed(text: &str, longest: usize) -> String {
+    let printed = text.chars().filter(|c| !c.is_control());
+    printed.take(longest).collect()
+}
+
+/// A whole commit, or nothing; zeros stand for none.
 fn commit(text: String) -> String {
-    if is_commit(&text) {
+    if is_commit(&text) && text.bytes().any(|byte| byte != b'0') {
         text
     } else {
         String::new()
@@ -128,11 +162,15 @@ mod tests {
 
     use super::*;
 
+    fn read(event: &str, body: &str) -> Other {
+        Other::read(event, body.as_bytes()).unwrap().unwrap()
+    }
+
     #[test]
     fn every_published_delivery_says_why_nothing_follows() {
         let told = |example: github::Example| {
             let body = example.body.to_string();
-            let read = Other::read(example.event, body.as_bytes()).unwrap();
+            let read = read(example.event, &body);
             let named = read.about.repository.ends_with("/Hello-World");
             assert!(named && read.about.sender == "Codertocat", "{read:?}");
             (read.reason, read.words, read.about.branch)
@@ -168,7 +206,7 @@ mod tests {
     #[test]
     fn a_run_of_a_workflow_is_known_by_its_commit() {
         let example = github::workflow_run_completed();
-        let read = Other::read(example.event, example.body.to_string().as_bytes()).unwrap();
+        let read = read(example.event, &example.body.to_string());
         assert_eq!(read.about.branch, "master");
         assert_eq!(
             read.about.commit,
@@ -178,11 +216,43 @@ mod tests {
 
     #[test]
     fn what_names_no_repository_concerns_no_site() {
-        for body in ["", "{", "[]", "{}", "{\"repository\": 5}", "\"text\""] {
-            assert_eq!(Other::read("ping", body.as_bytes()), None, "{body}");
-        }
         let organization = github::ping_organization().body.to_string();
-        assert_eq!(Other::read("ping", organization.as_bytes()), None);
+        for body in ["[]", "{}", "{\"repository\": 5}", "\"text\"", &organization] {
+            let read = Other::read("ping", body.as_bytes());
+            assert!(matches!(read, Ok(None)), "{body}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_is_refused() {
+        for body in ["", "{", "{\"repository\":", "payload="] {
+            let read = Other::read("ping", body.as_bytes());
+            assert!(read.is_err(), "{body}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn of_what_cannot_be_read_is_kept_what_can() {
+        let hash = "4ac21e05c5f6f4a7bb3b0f4bd1f0a2c3d4e5f607";
+        let body =
+            format!("{{\"ref\": \"refs/heads/a/b\", \"after\": \"{hash}\", \"repository\": null}}");
+        let read = Other::unreadable("push", body.as_bytes(), "it names\n none");
+        let about = About {
+            branch: "a/b".to_owned(),
+            commit: hash.to_owned(),
+            ..About::default()
+        };
+        assert_eq!(read.about, about);
+        assert_eq!(
+            (read.reason, read.words()),
+            (Reason::Unreadable, "it names none")
+        );
+        let zeros = format!("{{\"after\": \"{}\"}}", "0".repeat(40));
+        for body in [&*zeros, "{", "[]"] {
+            let read = Other::unreadable("push", body.as_bytes(), &"x".repeat(5000));
+            assert_eq!(read.about, About::default(), "{body}");
+            assert_eq!(read.words.len(), WORDS_MAX);
+        }
     }
 
     #[test]
@@ -191,7 +261,7 @@ mod tests {
         let body = format!(
             "{{\"repository\": {{\"full_name\": \"a/b\"}}, \"ref\": \"\\u001b[31m{long}\"}}"
         );
-        let read = Other::read("create", body.as_bytes()).unwrap();
+        let read = read("create", &body);
         assert_eq!(read.about.branch.len(), NAME_MAX);
         assert!(read.about.branch.starts_with("[31mx"), "{read:?}");
     }

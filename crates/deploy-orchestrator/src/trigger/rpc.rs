@@ -2,12 +2,13 @@
 
 use candlefish_proto::deploy::{self as pb, trigger_service_server::TriggerService};
 use candlefish_runtime::{database, identity};
+use sqlx::PgConnection;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{
     gateway::Gateway,
-    store,
+    store::{self, By},
     unheard::{self, Stored},
     view,
 };
@@ -52,15 +53,11 @@ impl TriggerService for Rpc {
         let caller = identity::caller(&request)?;
         let message = request.into_inner();
         let mut faults = Faults::default();
-        if !message.commit.is_empty() || message.site.is_empty() {
-            check_commit(&mut faults, &message.commit);
-        }
-        if !message.site.is_empty() {
-            faults.site("site", &message.site);
-        }
+        let by = read(&mut faults, &message);
         let filter = Filter::of("ListTriggers")
             .with(&message.commit)
-            .with(&message.site);
+            .with(&message.site)
+            .with(&message.delivery_id);
         let page: Page<Uuid> = Page::read(
             &mut faults,
             &filter,
@@ -68,36 +65,85 @@ impl TriggerService for Rpc {
             &message.page_token,
             page::SIZES,
         );
-        faults.finish()?;
+        let by = faults.finish_with(by)?;
+        let sees_all = caller.sites.is_empty();
         let stored = self.stored(page.after().is_none()).await?;
         let mut conn = self.ctx.pool.acquire().await.map_err(unread)?;
         let asked = store::Asked {
-            commit: &message.commit,
-            site: &message.site,
+            by,
             sites: &caller.sites,
             before: page.after().copied(),
             limit: page.limit(),
         };
         // First: what is decided in between is among the triggers then.
-        let undecided = match page.after() {
-            None => store::find_undecided(&mut conn, &stored.deliveries)
+        let (undecided, delivery) = match page.after() {
+            None => read_deliveries(&mut conn, &stored, by, sees_all)
                 .await
                 .map_err(unread)?,
-            Some(_later_page) => None,
+            Some(_later_page) => (None, None),
         };
         let rows = store::list(&mut conn, &asked).await.map_err(unread)?;
-        let sees_all = caller.sites.is_empty();
         let (rows, next_page_token) = page.cut(rows, |row| row.id.uuid());
         Ok(Response::new(pb::ListTriggersResponse {
             triggers: rows.into_iter().map(view::trigger).collect(),
             next_page_token,
-            undecided: undecided.map(|found| view::undecided(found, sees_all)),
+            undecided,
+            delivery,
             gateway_error: stored
                 .error
                 .map(|error| view::gateway_error(&error, sees_all))
                 .unwrap_or_default(),
         }))
     }
+}
+
+/// What is asked for; `None` only beside a fault.
+fn read<'a>(faults: &mut Faults, message: &'a pb::ListTriggersRequest) -> Option<By<'a>> {
+    let (commit, site) = (&*message.commit, &*message.site);
+    let delivery = faults.optional_id("delivery_id", &message.delivery_id);
+    if !commit.is_empty() {
+        check_commit(faults, commit);
+    }
+    if !site.is_empty() {
+        faults.site("site", site);
+    }
+    match (&*message.delivery_id, commit, site) {
+        ("", "", "") => {
+            for field in ["commit", "site", "delivery_id"] {
+                let words = "is missing: a commit, a site or a delivery must be given";
+                faults.add(field, words);
+            }
+            None
+        }
+        ("", "", site) => Some(By::Site(site)),
+        ("", commit, site) => Some(By::Commit { commit, site }),
+        (_, "", "") => delivery.map(By::Delivery),
+        _ => {
+            faults.add("delivery_id", "goes with neither a commit nor a site");
+            None
+        }
+    }
+}
+
+/// What is known of deliveries as a whole: how many are not decided, and the one that is asked for.
+async fn read_deliveries(
+    conn: &mut PgConnection,
+    stored: &Stored,
+    by: By<'_>,
+    sees_all: bool,
+) -> Result<(Option<pb::Undecided>, Option<pb::Delivery>), sqlx::Error> {
+    let undecided = store::find_undecided(conn, &stored.deliveries).await?;
+    let noted = match by {
+        By::Delivery(id) if sees_all => {
+            let noted = store::find_noted(conn, id).await?;
+            noted.or_else(|| stored.find(id))
+        }
+        _ => None,
+    };
+    Ok((
+        undecided.map(|found| view::undecided(found, sees_all)),
+        noted.map(view::delivery),
+    ))
 }
 
 fn check_commit(faults: &mut Faults, commit: &str) {

@@ -9,7 +9,11 @@ use candlefish_proto::delivery::Delivery;
 use sqlx::PgPool;
 use tonic::{Code, Status};
 
-use super::{Error, gateway::Gateway, store};
+use super::{
+    Error,
+    gateway::Gateway,
+    store::{self, Noted},
+};
 
 /// Somebody waits for the answer, and most of it is here.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -24,6 +28,20 @@ pub(super) struct Stored {
     pub(super) deliveries: Vec<(DeliveryId, Moment)>,
     /// Why there may be more.
     pub(super) error: Option<Error>,
+}
+
+impl Stored {
+    /// One of them.
+    pub(super) fn find(&self, id: DeliveryId) -> Option<Noted> {
+        let found = self.deliveries.iter().find(|(one, _)| *one == id);
+        found.map(|&(id, received_at)| Noted {
+            id,
+            event: String::new(),
+            received_at,
+            decided_at: None,
+            note: String::new(),
+        })
+    }
 }
 
 /// Asks for them. No connection is held meanwhile.

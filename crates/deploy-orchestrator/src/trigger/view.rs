@@ -4,7 +4,10 @@ use candlefish_clock::Moment;
 use candlefish_ids::{DeliveryId, DeploymentId, TriggerId};
 use candlefish_proto::deploy::{self as pb, deployment::State, trigger};
 
-use super::{Error, store::Undecided};
+use super::{
+    Error,
+    store::{Noted, Undecided},
+};
 use crate::{blocker::Told, ctx::shown, step::worker::chain};
 
 /// Everything that is shown of a trigger.
@@ -94,6 +97,17 @@ pub(super) fn undecided(found: Undecided, sees_all: bool) -> pb::Undecided {
         count: i32::try_from(found.count).unwrap_or(i32::MAX),
         since: Some(shown(found.since)),
         error: if sees_all { found.error } else { String::new() },
+    }
+}
+
+/// A delivery as a whole, for those who see all.
+pub(super) fn delivery(noted: Noted) -> pb::Delivery {
+    pb::Delivery {
+        id: noted.id.to_string(),
+        event: noted.event,
+        received_at: Some(shown(noted.received_at)),
+        decided_at: noted.decided_at.map(shown),
+        note: noted.note,
     }
 }
 

@@ -122,6 +122,16 @@ impl Api {
         }
     }
 
+    /// What became of a delivery, on one page.
+    pub(crate) async fn delivered(&self, id: &str) -> Answer<pb::ListTriggersResponse> {
+        let request = self.request(pb::ListTriggersRequest {
+            delivery_id: id.to_owned(),
+            ..pb::ListTriggersRequest::default()
+        });
+        let mut client = TriggerServiceClient::new(self.channel.clone());
+        Ok(client.list_triggers(request).await?.into_inner())
+    }
+
     pub(crate) async fn create_site(&self, slug: &str) {
         let request = self.request(pb::CreateSiteRequest {
             slug: slug.to_owned(),

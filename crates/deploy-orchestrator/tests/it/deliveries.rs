@@ -1,11 +1,14 @@
-//! What is no push leaves a trigger as well, and says why nothing follows.
+//! What is no push leaves a trigger as well, and says why nothing follows; what leaves none is known by its
+//! delivery.
 
+use candlefish_ids::DeliveryId;
 use candlefish_proto::deploy::{
     ListTriggersRequest, ListTriggersResponse,
     trigger::{Outcome, Reason},
     trigger_service_client::TriggerServiceClient,
 };
 use candlefish_testkit::{github, poll_until};
+use tonic::Code;
 
 use crate::{
     api::{Answer, Api, fields},
@@ -105,7 +108,7 @@ async fn everything_that_was_told_of_a_site_is_listed_to_whoever_may_see_it() {
     assert!(listed(&narrow, "docs").await.unwrap().is_empty());
     assert!(listed(&narrow, "partners").await.unwrap().is_empty());
     let status = listed(&stage.api, "").await.unwrap_err();
-    assert_eq!(fields(&status), ["commit"]);
+    assert_eq!(fields(&status), ["commit", "site", "delivery_id"]);
 }
 
 #[tokio::test]
@@ -173,17 +176,21 @@ async fn what_is_not_decided_yet_is_told_to_whoever_asks_for_a_push() {
     assert_eq!(told(&stage.api, "").await.undecided, None);
 }
 
-#[tokio::test]
-async fn what_the_gateway_stored_is_told_as_undecided_before_an_event_tells_of_it() {
-    let stage = Stage::new().await;
-    stage.pushed(&push(0, 1)).await;
-    // On the first contact it is asked for all that it has.
+/// On the first contact the gateway is asked for all that it has.
+async fn met(stage: &Stage) {
     poll_until(SOON, "the first contact to be over", async || {
         let met = "SELECT count(*) FROM inbox_upto WHERE epoch = 1";
         let met = stage.sandbox.number(met).await;
         (met == 1).then_some(()).ok_or(met)
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_the_gateway_stored_is_told_as_undecided_before_an_event_tells_of_it() {
+    let stage = Stage::new().await;
+    stage.pushed(&push(0, 1)).await;
+    met(&stage).await;
     let ids = [2, 3, 4].map(|number| {
         let example = push(0, number);
         let body = example.body.to_string().into_bytes();
@@ -265,4 +272,192 @@ async fn a_site_where_nothing_can_be_decided_keeps_no_other_and_is_decided_once_
     }
     let made = "SELECT count(*) FROM deployment";
     assert_eq!(stage.sandbox.number(made).await, 2);
+}
+
+#[tokio::test]
+async fn a_push_that_names_no_repository_is_told_to_whoever_sees_all_sites() {
+    let stage = Stage::new().await;
+    for (mut example, event) in [
+        (push(0, 1), "push"),
+        (pull("opened", 0, 1, 1), "pull_request"),
+    ] {
+        let body = example.body.as_object_mut().unwrap();
+        body.remove("repository").unwrap();
+        let decided = stage.pushed(&example).await;
+        decided.is("ignored", "unreadable");
+        assert_eq!(decided.place, "");
+        let words = "missing field `repository`";
+        assert!(decided.message.contains(words), "{decided:?}");
+
+        let told = stage.api.triggers(&commit(1)).await.unwrap().remove(0);
+        assert_eq!((&*told.event, told.reason()), (event, Reason::Unreadable));
+        assert_eq!((&*told.site, &*told.repository), ("", ""));
+        let narrow = stage.api.seeing(&["docs"]);
+        assert_eq!(narrow.triggers(&commit(1)).await.unwrap(), []);
+    }
+    // What comes after it is decided as ever.
+    stage.pushed(&push(0, 1)).await.is("created", "");
+}
+
+#[tokio::test]
+async fn what_is_no_json_leaves_a_trigger_whatever_its_event() {
+    let stage = Stage::new().await;
+    for event in ["push", "pull_request", "workflow_run", "installation"] {
+        let id = stage.gateway.stores(event, b"{\"ref\":".to_vec());
+        stage.gateway.tells(&id);
+        let decided = stage.decided(&id, 1).await.remove(0);
+        decided.is("ignored", "unreadable");
+        assert_eq!(decided.place, "");
+        assert!(decided.message.contains("EOF"), "{decided:?}");
+        let told = stage.api.delivered(&id).await.unwrap();
+        assert_eq!(told.triggers[0].event, event);
+        let delivery = told.delivery.unwrap();
+        assert_eq!(delivery.note, decided.message);
+    }
+}
+
+#[tokio::test]
+async fn a_push_that_cannot_be_read_of_a_repository_that_no_site_has_says_the_latter() {
+    let stage = Stage::new().await;
+    let mut broken = push(0, 1);
+    broken.body["after"] = "no commit".into();
+    broken.body["repository"]["full_name"] = "example/nobody".into();
+    let decided = stage.pushed(&broken).await;
+    decided.is("ignored", "unknown_repository");
+    assert_eq!(
+        (&*decided.place, &*decided.message),
+        ("", "no site has the repository example/nobody")
+    );
+}
+
+#[tokio::test]
+async fn what_became_of_a_delivery_is_told_by_its_id_whatever_it_was() {
+    let stage = Stage::new().await;
+    let pushed = stage.gateway.receives(&push(0, 1));
+    stage.decided(&pushed, 1).await;
+    let told = stage.api.delivered(&pushed).await.unwrap();
+    assert_eq!(told.triggers.len(), 1);
+    assert_eq!(told.triggers[0].delivery_id, pushed);
+    let delivery = told.delivery.unwrap();
+    assert_eq!((&*delivery.id, &*delivery.event), (&*pushed, "push"));
+    assert_eq!(delivery.received_at.unwrap().seconds, 1_790_000_000);
+    assert!(delivery.decided_at.is_some() && delivery.note.is_empty());
+
+    let body = b"{\"action\": \"created\"}".to_vec();
+    let installed = stage.gateway.stores("installation", body);
+    stage.gateway.tells(&installed);
+    let ran = stage.gateway.receives(&github::workflow_run_completed());
+    for (id, note) in [
+        (&installed, "installation names no repository"),
+        (&ran, "no site has the repository octo-org/octo-repo"),
+    ] {
+        stage.decided(id, 0).await;
+        let told = stage.api.delivered(id).await.unwrap();
+        assert_eq!(told.triggers, []);
+        let delivery = told.delivery.unwrap();
+        assert!(delivery.decided_at.is_some(), "{delivery:?}");
+        assert_eq!(delivery.note, note);
+    }
+
+    // The delivery itself is for those who see all, a trigger for those who see its site.
+    for (site, id, count) in [
+        ("docs", &pushed, 1),
+        ("other", &pushed, 0),
+        ("docs", &installed, 0),
+    ] {
+        let told = stage.api.seeing(&[site]).delivered(id).await.unwrap();
+        assert_eq!((told.triggers.len(), told.delivery), (count, None));
+    }
+    let unknown = DeliveryId::new().to_string();
+    let told = stage.api.delivered(&unknown).await.unwrap();
+    assert_eq!((told.triggers.len(), told.delivery), (0, None));
+}
+
+#[tokio::test]
+async fn a_delivery_that_is_not_decided_says_so_and_why_by_its_id() {
+    let stage = Stage::new().await;
+    stage.pushed(&push(0, 1)).await;
+    met(&stage).await;
+    let example = push(0, 2);
+    let body = example.body.to_string().into_bytes();
+    let id = stage.gateway.stores(example.event, body);
+    let told = stage.api.delivered(&id).await.unwrap();
+    let delivery = told.delivery.unwrap();
+    assert_eq!((&*delivery.id, &*delivery.event), (&*id, ""));
+    assert_eq!(delivery.received_at.unwrap().seconds, 1_790_000_000);
+    assert_eq!((delivery.decided_at, &*delivery.note), (None, ""));
+
+    stage.gateway.fails(usize::MAX);
+    stage.gateway.tells(&id);
+    let delivery = poll_until(SOON, "the first try to fail", async || {
+        let told = stage.api.delivered(&id).await.unwrap();
+        let delivery = told.delivery.unwrap();
+        let failed = !delivery.note.is_empty();
+        failed.then_some(delivery.clone()).ok_or(delivery)
+    })
+    .await;
+    assert_eq!((&*delivery.event, delivery.decided_at), ("push", None));
+    assert!(delivery.note.contains("not now"), "{delivery:?}");
+
+    stage.gateway.fails(0);
+    stage.decided(&id, 1).await;
+    let told = stage.api.delivered(&id).await.unwrap();
+    assert!(told.delivery.unwrap().decided_at.is_some());
+}
+
+#[tokio::test]
+async fn a_delivery_is_told_on_the_first_page_of_its_triggers() {
+    let stage = Stage::new().await;
+    site(&stage.api, "partners", REPOSITORY).await;
+    let mut example = github::create();
+    example.body["repository"]["full_name"] = REPOSITORY.into();
+    let id = stage.gateway.receives(&example);
+    stage.decided(&id, 2).await;
+    let page = async |page_token: &str| {
+        let request = stage.api.request(ListTriggersRequest {
+            delivery_id: id.clone(),
+            page_size: 1,
+            page_token: page_token.to_owned(),
+            ..ListTriggersRequest::default()
+        });
+        let mut client = TriggerServiceClient::new(stage.api.channel.clone());
+        client.list_triggers(request).await.unwrap().into_inner()
+    };
+    let first = page("").await;
+    assert!(first.triggers.len() == 1 && first.delivery.is_some());
+    let second = page(&first.next_page_token).await;
+    assert_eq!((second.triggers.len(), second.delivery), (1, None));
+    assert_ne!(first.triggers[0].site, second.triggers[0].site);
+    assert_eq!(second.next_page_token, "");
+}
+
+#[tokio::test]
+async fn a_delivery_is_named_by_its_whole_id_and_nothing_else() {
+    let stage = Stage::new().await;
+    let id = DeliveryId::new().to_string();
+    let long = "x".repeat(100_000);
+    let (part, upper) = (&id[..20], id.to_uppercase());
+    let named = [
+        (part, "", ""),
+        (&*upper, "", ""),
+        (&*long, "", ""),
+        ("dep_01k8qw4f9cfk2t0v1e6m7r8x9a", "", ""),
+        (&*id, "abcdef0", ""),
+        (&*id, "", "docs"),
+    ];
+    for (delivery, commit, site) in named {
+        let request = stage.api.request(ListTriggersRequest {
+            delivery_id: delivery.to_owned(),
+            commit: commit.to_owned(),
+            site: site.to_owned(),
+            ..ListTriggersRequest::default()
+        });
+        let mut client = TriggerServiceClient::new(stage.api.channel.clone());
+        let status = client.list_triggers(request).await.unwrap_err();
+        let words = format!("{delivery:.40} {commit} {site}");
+        assert_eq!(status.code(), Code::InvalidArgument, "{words}");
+        assert_eq!(fields(&status), ["delivery_id"], "{words}");
+    }
+    let status = stage.api.delivered("").await.unwrap_err();
+    assert_eq!(fields(&status), ["commit", "site", "delivery_id"]);
 }

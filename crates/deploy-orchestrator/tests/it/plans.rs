@@ -365,7 +365,9 @@ async fn look_around(api: &Api, deployment: &str, commit: &str) {
         }
         let request = api.request(pb::ListSitesRequest::default());
         api.sites().list_sites(request).await.unwrap();
-        assert!(!api.triggers(&commit[..7]).await.unwrap().is_empty());
+        let pushed = api.triggers(&commit[..7]).await.unwrap();
+        let told = api.delivered(&pushed[0].delivery_id).await.unwrap();
+        assert!(told.triggers.len() == 1 && told.delivery.is_some());
         let request = api.request(pb::ListTriggersRequest {
             site: SITE.to_owned(),
             ..pb::ListTriggersRequest::default()

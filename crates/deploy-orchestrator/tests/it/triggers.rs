@@ -540,7 +540,7 @@ async fn what_went_live_says_so_and_what_is_no_commit_is_named() {
         ("Codertocat", "main")
     );
 
-    for wrong in ["", "abcdef", "ABCDEF0", "abcdefg"] {
+    for wrong in ["abcdef", "ABCDEF0", "abcdefg"] {
         let status = stage.api.triggers(wrong).await.unwrap_err();
         assert_eq!(fields(&status), ["commit"], "{wrong}");
     }

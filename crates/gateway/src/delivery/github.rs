@@ -260,10 +260,14 @@ fn accepted(event: &str, received: Received) -> Response<Body> {
         Received::New(id) => (id, false),
         Received::Known(id) => (id, true),
     };
+    // By its id, for not everything has a commit, or leaves anything that is found by one.
+    let look = format!("candlefish push --delivery {id} tells what becomes of it");
     let message = match (event, known) {
-        (_, true) => "known: it was stored before, under this id or with this body",
-        ("ping", false) => "pong: Candlefish hears this webhook, and the secret fits",
-        (_, false) => "stored: candlefish push COMMIT tells what becomes of it",
+        (_, true) => {
+            format!("known: it was stored before, under this id or with this body; {look}")
+        }
+        ("ping", false) => "pong: Candlefish hears this webhook, and the secret fits".to_owned(),
+        (_, false) => format!("stored: {look}"),
     };
     let body = json!({ "delivery_id": id.to_string(), "known": known, "message": message });
     let mut response = Response::new(Body::new(

@@ -25,7 +25,8 @@ pub(super) fn github() -> (String, String, Value) {
         "tags": [TAG],
         "summary": "Takes a delivery of a GitHub webhook",
         "description": "Stores the delivery as it is, and answers once it is durable. What became of it is told by \
-            triggers. A repeat, by its id or by its body, is answered the same for 30 days and stored once.",
+            `GET /v1/triggers?delivery_id=`. A repeat, by its id or by its body, is answered the same for 30 days and \
+            stored once.",
         "security": [],
         "parameters": [
             header(github::EVENT, "What happened, in GitHub's word: `push`."),
@@ -70,7 +71,10 @@ fn accepted() -> Value {
         "type": "object",
         "required": ["delivery_id", "known", "message"],
         "properties": {
-            "delivery_id": { "type": "string", "description": "`dlv_` and 26 characters." },
+            "delivery_id": {
+                "type": "string",
+                "description": "`dlv_` and 26 characters; `GET /v1/triggers` takes it.",
+            },
             "known": { "type": "boolean", "description": "It was stored before." },
             "message": { "type": "string", "description": "What happened, in words." },
         },

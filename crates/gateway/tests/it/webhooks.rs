@@ -107,6 +107,8 @@ async fn every_published_example_is_stored_as_it_came_and_told_of() {
             example.event == "ping",
             "{words}"
         );
+        let told = format!("stored: candlefish push --delivery {id} tells what becomes of it");
+        assert!(example.event == "ping" || words == told, "{words}");
 
         let row = sqlx::query("SELECT event, body FROM delivery WHERE source_id = $1")
             .bind(&guid)
@@ -143,6 +145,12 @@ async fn a_repeat_by_id_or_by_body_is_known_and_stored_once() {
     let first = is_stored(&Sent::of(&push, "one").to(&stand).await, false);
     let again = Sent::of(&push, "one").to(&stand).await;
     assert_eq!(is_stored(&again, true), first);
+    let words = again.body["message"].as_str().unwrap();
+    let told = format!("; candlefish push --delivery {first} tells what becomes of it");
+    assert!(
+        words.starts_with("known: ") && words.ends_with(&told),
+        "{words}"
+    );
     // Another hook of the same repository, or somebody who sends an old body as a new event.
     assert_eq!(
         is_stored(&Sent::of(&push, "two").to(&stand).await, true),

@@ -1,5 +1,5 @@
 use candlefish_proto::deploy::{
-    ListTriggersResponse, Trigger, Undecided,
+    Delivery, ListTriggersResponse, Trigger, Undecided,
     trigger::{Outcome, Reason},
 };
 
@@ -159,5 +159,95 @@ fn a_pull_request_that_was_closed_closed_its_preview() {
     assert!(
         text.contains("closed     pull request 12 was merged"),
         "{text}"
+    );
+}
+
+#[test]
+fn what_names_neither_branch_nor_repository_is_told_without() {
+    let mut unreadable = trigger("", Outcome::Ignored);
+    for field in [
+        &mut unreadable.site,
+        &mut unreadable.repository,
+        &mut unreadable.branch,
+        &mut unreadable.commit,
+        &mut unreadable.sender,
+    ] {
+        field.clear();
+    }
+    "push".clone_into(&mut unreadable.event);
+    "it is not JSON: EOF".clone_into(&mut unreadable.message);
+    let answer = ListTriggersResponse {
+        triggers: vec![unreadable],
+        ..ListTriggersResponse::default()
+    };
+    let nowhere = "  · nowhere                  ignored    it is not JSON: EOF";
+    assert_eq!(
+        push::text("4ac21e0", &answer, &look(180)),
+        format!("something pushed, 3 min ago\n{nowhere}")
+    );
+}
+
+#[test]
+fn a_delivery_says_what_became_of_it_whatever_it_was() {
+    let id = "dlv_01k8qw4f9cfk2t0v1e6m7r8x9a";
+    let told = |event: &str, decided: bool, note: &str| {
+        let delivery = Delivery {
+            id: id.to_owned(),
+            event: event.to_owned(),
+            received_at: at(0),
+            decided_at: at(1).filter(|_| decided),
+            note: note.to_owned(),
+        };
+        ListTriggersResponse {
+            delivery: Some(delivery),
+            ..ListTriggersResponse::default()
+        }
+    };
+    let text = |answer: &ListTriggersResponse| push::delivery(id, answer, &look(180));
+    let note = "installation names no repository";
+    for (answer, became) in [
+        (
+            told("installation", true, note),
+            ", installation, 3 min ago: installation names no repository",
+        ),
+        (told("push", true, ""), ", push, 3 min ago: nothing follows"),
+        (told("", false, ""), ", 3 min ago: not decided yet"),
+        (
+            told("push", false, "ask the gateway"),
+            ", push, 3 min ago: not decided yet: ask the gateway",
+        ),
+    ] {
+        assert_eq!(text(&answer), format!("{id}{became}"));
+    }
+    let with_trigger = |mut answer: ListTriggersResponse| {
+        answer.triggers = vec![trigger("production", Outcome::Ignored)];
+        text(&answer)
+    };
+    // Its triggers say all of it.
+    let alone = with_trigger(ListTriggersResponse::default());
+    assert!(alone.contains("docs/production"), "{alone}");
+    assert_eq!(with_trigger(told("push", true, "words")), alone);
+    let open = with_trigger(told("push", false, "ask the gateway"));
+    let words = format!("{id}, push, 3 min ago: not decided everywhere yet: ask the gateway");
+    assert_eq!(open, format!("{alone}\n\n{words}"));
+}
+
+#[test]
+fn a_delivery_of_which_nothing_is_known_says_who_may_see_more_and_what_is_open() {
+    let id = "dlv_01k8qw4f9cfk2t0v1e6m7r8x9a";
+    let mut answer = ListTriggersResponse::default();
+    let words = "\
+Nothing is known of dlv_01k8qw4f9cfk2t0v1e6m7r8x9a, or nothing that this token may see.
+What left no trigger is shown only to tokens of all sites, for 31 days after it was decided.";
+    assert_eq!(push::delivery(id, &answer, &look(40)), words);
+    answer.undecided = Some(Undecided {
+        count: 1,
+        since: at(0),
+        error: String::new(),
+    });
+    let open = "1 delivery is not decided yet, the oldest for 40 s";
+    assert_eq!(
+        push::delivery(id, &answer, &look(40)),
+        format!("{words}\n\n{open}")
     );
 }

@@ -11,13 +11,23 @@ use crate::{
     lane::{kept::Kept, store::select_kept},
 };
 
+/// What triggers are found by.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::trigger) enum By<'a> {
+    Delivery(DeliveryId),
+    /// The first digits of a commit; in a site by its slug, or in all when that is empty.
+    Commit {
+        commit: &'a str,
+        site: &'a str,
+    },
+    /// The slug of a site.
+    Site(&'a str),
+}
+
 /// Which triggers to list.
 #[derive(Debug)]
 pub(in crate::trigger) struct Asked<'a> {
-    /// Its first digits; empty for all of a site.
-    pub(in crate::trigger) commit: &'a str,
-    /// A slug; empty for all, with a commit.
-    pub(in crate::trigger) site: &'a str,
+    pub(in crate::trigger) by: By<'a>,
     /// The slugs that the caller may see; none for all.
     pub(in crate::trigger) sites: &'a [String],
     pub(in crate::trigger) before: Option<Uuid>,
@@ -79,37 +89,78 @@ pub(in crate::trigger) async fn list(
     conn: &mut PgConnection,
     asked: &Asked<'_>,
 ) -> Result<Vec<Shown>, sqlx::Error> {
-    let before = asked.before.unwrap_or_else(Uuid::max);
-    let rows = if asked.commit.is_empty() {
-        select_triggers!(
-            "WHERE t.site_id = (SELECT id FROM site WHERE slug = $1)
+    let rows = match asked.by {
+        By::Delivery(id) => list_of_delivery(conn, asked, id).await?,
+        By::Commit { commit, site } => list_of_commit(conn, asked, commit, site).await?,
+        By::Site(site) => list_of_site(conn, asked, site).await?,
+    };
+    Ok(rows.into_iter().map(Shown::from).collect())
+}
+
+/// The constraint that lets a delivery have one trigger in a place is their index.
+async fn list_of_delivery(
+    conn: &mut PgConnection,
+    asked: &Asked<'_>,
+    id: DeliveryId,
+) -> Result<Vec<Row>, sqlx::Error> {
+    select_triggers!(
+        "WHERE t.delivery_id = $1
+           AND (cardinality($2::text[]) = 0 OR s.slug = ANY($2)) AND t.id < $3
+         ORDER BY t.id DESC LIMIT $4",
+        id.uuid(),
+        asked.sites,
+        asked.before(),
+        asked.limit
+    )
+    .fetch_all(conn)
+    .await
+}
+
+async fn list_of_site(
+    conn: &mut PgConnection,
+    asked: &Asked<'_>,
+    site: &str,
+) -> Result<Vec<Row>, sqlx::Error> {
+    select_triggers!(
+        "WHERE t.site_id = (SELECT id FROM site WHERE slug = $1)
                AND (cardinality($2::text[]) = 0 OR $1 = ANY($2)) AND t.id < $3
              ORDER BY t.id DESC LIMIT $4",
-            asked.site,
-            asked.sites,
-            before,
-            asked.limit
-        )
-        .fetch_all(conn)
-        .await?
-    } else {
-        // No hex digit comes after `f`: this is every commit that begins so.
-        select_triggers!(
-            "WHERE t.commit >= $1 AND t.commit < $1 || 'g' AND t.commit <> ''
+        site,
+        asked.sites,
+        asked.before(),
+        asked.limit
+    )
+    .fetch_all(conn)
+    .await
+}
+
+async fn list_of_commit(
+    conn: &mut PgConnection,
+    asked: &Asked<'_>,
+    commit: &str,
+    site: &str,
+) -> Result<Vec<Row>, sqlx::Error> {
+    // No hex digit comes after `f`: this is every commit that begins so.
+    select_triggers!(
+        "WHERE t.commit >= $1 AND t.commit < $1 || 'g' AND t.commit <> ''
                AND ($2 = '' OR s.slug = $2)
                AND (cardinality($3::text[]) = 0 OR s.slug = ANY($3))
                AND t.id < $4
              ORDER BY t.id DESC LIMIT $5",
-            asked.commit,
-            asked.site,
-            asked.sites,
-            before,
-            asked.limit
-        )
-        .fetch_all(conn)
-        .await?
-    };
-    Ok(rows.into_iter().map(Shown::from).collect())
+        commit,
+        site,
+        asked.sites,
+        asked.before(),
+        asked.limit
+    )
+    .fetch_all(conn)
+    .await
+}
+
+impl Asked<'_> {
+    fn before(&self) -> Uuid {
+        self.before.unwrap_or_else(Uuid::max)
+    }
 }
 
 impl From<Row> for Shown {
