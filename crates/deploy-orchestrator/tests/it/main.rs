@@ -25,6 +25,7 @@ mod metrics;
 mod order;
 mod plans;
 mod previews;
+mod pull_paths;
 mod queues;
 mod reconcile;
 mod rejections;
