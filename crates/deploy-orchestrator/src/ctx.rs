@@ -196,6 +196,11 @@ impl Tx {
         self.now.get_or_insert(now);
     }
 
+    /// Ends it at once, as if nothing had been done in it.
+    pub(crate) async fn abandon(self) -> Result<(), sqlx::Error> {
+        self.inner.rollback().await
+    }
+
     /// Counts for `/metrics` once this is committed.
     pub(crate) fn observe(&mut self, what: Observed) {
         self.observed.push(what);

@@ -3,6 +3,7 @@
 //! ```text
 //! compare  ──▶ relations that no push told of ──▶ the lane chooses again
 //! sweep    ──▶ heads and failed deliveries    ──▶ the trigger that a lost push would have made
+//! trigger  ──▶ files of a pull request   ──▶ the sites at which its preview opens
 //! archive  ──▶ content of pushed commits  ──▶ the release that a push expects, whole
 //! write    ──▶ deployments and their statuses, each said once
 //! comment  ──▶ one comment for each pull request that has a preview: turns, as write

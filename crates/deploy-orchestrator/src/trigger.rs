@@ -20,8 +20,10 @@
 //! Until the event comes a delivery is the gateway's alone; whoever asks what became of a push is told of it
 //! all the same ([`unheard`]).
 //!
-//! This room asks GitHub nothing: it knows of a repository what deliveries and releases say, and is told
-//! of a head or a pull request that no delivery told of ([`head`], [`pull_request`]).
+//! This room knows of a repository what deliveries and releases say, and is told of a head or a pull
+//! request that no delivery told of ([`head`], [`pull_request`]). It asks GitHub one thing, outside of any
+//! transaction, and goes on without the answer: the files of a pull request whose preview is to open where
+//! paths count.
 
 pub(crate) mod content;
 mod decide;

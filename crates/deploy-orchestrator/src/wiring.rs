@@ -142,8 +142,9 @@ pub async fn run(config: Config, tasks: &Tasks) -> Result<Running, Error> {
     };
     let gateway = gateway(&ctx)?;
     let routes = spawn(&ctx, &nats, tasks, gateway.clone())?;
-    spawn_triggers(&ctx, &nats, tasks, gateway);
-    spawn_github(&ctx, tasks)?;
+    let github = github(&ctx)?;
+    spawn_triggers(&ctx, &nats, tasks, (gateway, github.clone()));
+    spawn_github(&ctx, tasks, github);
     let stopping = tasks.stopping();
     tasks.try_spawn(
         "main port",
@@ -272,8 +273,24 @@ fn gateway(ctx: &Ctx) -> Result<Option<Gateway>, Error> {
     Ok(Some(Gateway::new(&ctx.config.gateways, signer)))
 }
 
+/// GitHub, when it is said who asks.
+fn github(ctx: &Ctx) -> Result<Option<GitHub>, Error> {
+    let Some(settings) = ctx.config.github.clone() else {
+        tracing::info!("GitHub is not asked: nothing says as whom");
+        return Ok(None);
+    };
+    let github = GitHub::new(settings, ctx.pool.clone());
+    let github = github.map_err(|error| Error::GitHub(Box::new(error)))?;
+    Ok(Some(github))
+}
+
 /// What acts on webhooks, when there are gateways to ask.
-fn spawn_triggers(ctx: &Ctx, nats: &async_nats::Client, tasks: &Tasks, gateway: Option<Gateway>) {
+fn spawn_triggers(
+    ctx: &Ctx,
+    nats: &async_nats::Client,
+    tasks: &Tasks,
+    (gateway, github): (Option<Gateway>, Option<GitHub>),
+) {
     let stop = Policy::StopProcess;
     let ending = trigger::content::run(ctx.clone(), tasks.stopping());
     tasks.spawn("content", stop, ending);
@@ -298,18 +315,15 @@ fn spawn_triggers(ctx: &Ctx, nats: &async_nats::Client, tasks: &Tasks, gateway: 
         gateway.clone(),
     );
     tasks.spawn("deliveries", stop, consumer.run(tasks.stopping()));
-    let fetching = trigger::run(ctx.clone(), gateway, wake, tasks.stopping());
+    let fetching = trigger::run(ctx.clone(), gateway, github, wake, tasks.stopping());
     tasks.spawn("triggers", stop, fetching);
 }
 
-/// What asks GitHub, when it is said who asks.
-fn spawn_github(ctx: &Ctx, tasks: &Tasks) -> Result<(), Error> {
-    let Some(settings) = ctx.config.github.clone() else {
-        tracing::info!("GitHub is not asked: nothing says as whom");
-        return Ok(());
+/// What asks GitHub again and again.
+fn spawn_github(ctx: &Ctx, tasks: &Tasks, github: Option<GitHub>) {
+    let Some(github) = github else {
+        return;
     };
-    let github = GitHub::new(settings, ctx.pool.clone());
-    let github = github.map_err(|error| Error::GitHub(Box::new(error)))?;
     let stop = Policy::StopProcess;
     let comparing = github::compare::run(ctx.clone(), github.clone(), tasks.stopping());
     tasks.spawn("comparisons", stop, comparing);
@@ -321,7 +335,6 @@ fn spawn_github(ctx: &Ctx, tasks: &Tasks) -> Result<(), Error> {
     tasks.spawn("archives", stop, fetching);
     let writing = github::write::run(ctx.clone(), github, tasks.stopping());
     tasks.spawn("written deployments", stop, writing);
-    Ok(())
 }
 
 /// Loops that look after what is kept, and tell.

@@ -3,6 +3,7 @@
 
 use http::Method;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::{
     Error,
@@ -13,6 +14,10 @@ use super::{
 const MOST_COMMITS: usize = 250;
 /// Nor more files.
 const MOST_FILES: usize = 300;
+/// Files of a page.
+const PAGE: usize = 100;
+/// Pages of files that are read of one pull request: one that changes more may touch anything.
+const PAGES: usize = 10;
 
 /// How a head stands to a base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -37,6 +42,23 @@ pub(crate) struct Comparison {
     pub(crate) files: Option<Vec<String>>,
 }
 
+/// A file that differs.
+#[derive(Deserialize)]
+struct File {
+    filename: String,
+    #[serde(default)]
+    previous_filename: Option<String>,
+}
+
+impl File {
+    /// One that was renamed has two.
+    fn names(self) -> impl Iterator<Item = String> {
+        [Some(self.filename), self.previous_filename]
+            .into_iter()
+            .flatten()
+    }
+}
+
 impl GitHub {
     /// How `head` stands to `base`.
     pub(crate) async fn compare(
@@ -57,22 +79,41 @@ impl GitHub {
         struct Listed {
             sha: String,
         }
-        #[derive(Deserialize)]
-        struct File {
-            filename: String,
-            #[serde(default)]
-            previous_filename: Option<String>,
-        }
         let path = format!("/compare/{base}...{head}");
         let answer: Answer = self.get("compare", repository, &path).await?;
         let files = answer.files.filter(|files| files.len() < MOST_FILES);
         let files = files.filter(|_| answer.commits.len() < MOST_COMMITS);
-        let names = |file: File| [Some(file.filename), file.previous_filename];
         Ok(Comparison {
             relation: answer.status,
             commits: answer.commits.into_iter().map(|one| one.sha).collect(),
-            files: files.map(|files| files.into_iter().flat_map(names).flatten().collect()),
+            files: files.map(|files| files.into_iter().flat_map(File::names).collect()),
         })
+    }
+
+    /// The files that a pull request changes; none when there are more than are read. All pages together
+    /// may take little longer than one call: what asks is waited for.
+    pub(crate) async fn changed_files(
+        &self,
+        repository: &str,
+        number: i32,
+    ) -> Result<Option<Vec<String>>, Error> {
+        const CALL: &str = "pull_files";
+        let after = self.settings().timeout;
+        let begun = Instant::now();
+        let mut all = Vec::new();
+        for page in 1..=PAGES {
+            if begun.elapsed() > after {
+                return Err(Error::Late { call: CALL, after });
+            }
+            let path = format!("/pulls/{number}/files?per_page={PAGE}&page={page}");
+            let listed: Vec<File> = self.get(CALL, repository, &path).await?;
+            let is_last = listed.len() < PAGE;
+            all.extend(listed.into_iter().flat_map(File::names));
+            if is_last {
+                return Ok(Some(all));
+            }
+        }
+        Ok(None)
     }
 
     pub(super) async fn get<T: serde::de::DeserializeOwned>(

@@ -235,7 +235,7 @@ async fn look_at_pulls(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<(), Unfi
     // of, gets no preview: it would be one for each pull request that there ever was.
     let mut all = Ok(());
     for one in listed.into_iter().rev() {
-        let done = trigger::pull_request::seen::decide(ctx, one, due.pulls_since).await;
+        let done = trigger::pull_request::seen::decide(ctx, github, one, due.pulls_since).await;
         go_on(&mut all, done.map_err(Unfinished::from))?;
     }
     if let Some(at) = at {

@@ -14,7 +14,7 @@ use super::{
     push::Push,
     store,
 };
-use crate::{Config, ctx::Ctx, step::worker::chain};
+use crate::{Config, ctx::Ctx, github::GitHub, step::worker::chain};
 
 /// Deliveries of one look.
 const AT_ONCE: i64 = 32;
@@ -23,11 +23,12 @@ const AT_ONCE: i64 = 32;
 pub(crate) async fn run(
     ctx: Ctx,
     gateway: Gateway,
+    github: Option<GitHub>,
     wake: Arc<Notify>,
     stopping: CancellationToken,
 ) {
     while !stopping.is_cancelled() {
-        let done = look(&ctx, &gateway, &stopping).await;
+        let done = look(&ctx, (&gateway, github.as_ref()), &stopping).await;
         match done {
             // There may be more.
             Ok(AT_ONCE) => continue,
@@ -45,7 +46,11 @@ pub(crate) async fn run(
 }
 
 /// Answers how many were due.
-async fn look(ctx: &Ctx, gateway: &Gateway, stopping: &CancellationToken) -> Result<i64, Error> {
+async fn look(
+    ctx: &Ctx,
+    sources: (&Gateway, Option<&GitHub>),
+    stopping: &CancellationToken,
+) -> Result<i64, Error> {
     let mut conn = ctx.pool.acquire().await?;
     let due = store::list_due(&mut conn, AT_ONCE).await?;
     drop(conn);
@@ -56,7 +61,7 @@ async fn look(ctx: &Ctx, gateway: &Gateway, stopping: &CancellationToken) -> Res
             return Ok(0);
         }
         // One that cannot be decided must not keep the others.
-        if let Err(error) = carry(ctx, gateway, &delivery).await {
+        if let Err(error) = carry(ctx, sources, &delivery).await {
             let words = chain(&error);
             tracing::warn!(
                 delivery.id = %delivery.id, attempts = delivery.attempts + 1, error = %words,
@@ -70,7 +75,11 @@ async fn look(ctx: &Ctx, gateway: &Gateway, stopping: &CancellationToken) -> Res
     Ok(count)
 }
 
-async fn carry(ctx: &Ctx, gateway: &Gateway, delivery: &Delivery) -> Result<(), Error> {
+async fn carry(
+    ctx: &Ctx,
+    (gateway, github): (&Gateway, Option<&GitHub>),
+    delivery: &Delivery,
+) -> Result<(), Error> {
     let body = match gateway.fetch(delivery.id).await {
         Ok(body) => body,
         Err(status) if status.code() == tonic::Code::NotFound => {
@@ -78,12 +87,17 @@ async fn carry(ctx: &Ctx, gateway: &Gateway, delivery: &Delivery) -> Result<(), 
         }
         Err(status) => return Err(Error::Gateway(status)),
     };
-    let note = decided(ctx, delivery, &body).await?;
+    let note = decided(ctx, github, delivery, &body).await?;
     finish(ctx, delivery, &note).await
 }
 
 /// Decides a delivery by what it says; answers what there is to note of it as a whole.
-pub(crate) async fn decided(ctx: &Ctx, delivery: &Delivery, body: &[u8]) -> Result<String, Error> {
+pub(crate) async fn decided(
+    ctx: &Ctx,
+    github: Option<&GitHub>,
+    delivery: &Delivery,
+    body: &[u8],
+) -> Result<String, Error> {
     let event = delivery.event.as_str();
     let json = form::json_of(body);
     let body = &*json;
@@ -97,7 +111,7 @@ pub(crate) async fn decided(ctx: &Ctx, delivery: &Delivery, body: &[u8]) -> Resu
         },
         "pull_request" => match PullRequest::read(body) {
             Ok(told) => {
-                pull_request::decide(ctx, delivery, &told).await?;
+                pull_request::decide(ctx, github, delivery, &told).await?;
                 return Ok(String::new());
             }
             Err(error) => error.to_string(),

@@ -3,8 +3,12 @@
 //! Deliveries come twice, late and in any order. GitHub's own `updated_at` orders them, and within one
 //! second what each says of the other; so what is known of a pull request is what the newest of them
 //! said, whichever came last. A list of GitHub's says the same ([`seen`]) where none arrived.
+//!
+//! Where a preview is to open and every environment that follows the pull request's base branch has paths,
+//! its files decide as those of a push do ([`files`]).
 
 mod decide;
+mod files;
 mod judge;
 mod read;
 pub(crate) mod seen;

@@ -26,6 +26,7 @@ mod order;
 mod outages;
 mod plans;
 mod previews;
+mod pull_paths;
 mod queues;
 mod reconcile;
 mod rejections;

@@ -38,7 +38,7 @@ async fn looked_at() -> (Fake, Stage) {
 }
 
 /// Waits for what a look decides of a commit.
-async fn found(stage: &Stage, head: usize) -> Decided {
+pub(crate) async fn found(stage: &Stage, head: usize) -> Decided {
     let delivery = poll_until(SOON, "a look to decide", async || {
         let id: Option<uuid::Uuid> = sqlx::query_scalar(
             "SELECT delivery_id FROM trigger WHERE commit = $1 AND event = 'pull'",

@@ -101,6 +101,8 @@ struct Repository {
     comments: Vec<(u64, Value)>,
     /// By number, as lists show them.
     pulls: BTreeMap<u64, Value>,
+    /// What they change, where that was said; else it is what their commits change.
+    changes: HashMap<u64, Vec<Value>>,
     /// What a commit is packed as.
     archives: HashMap<String, Bytes>,
 }

@@ -184,7 +184,7 @@ impl World {
             attempts: 0,
         };
         let body = told.body.as_bytes();
-        let decided = Box::pin(trigger::decided(&self.ctx, &delivery, body)).await;
+        let decided = Box::pin(trigger::decided(&self.ctx, None, &delivery, body)).await;
         decided.map(drop).map_err(broken)
     }
 

@@ -1,5 +1,6 @@
 //! What becomes of a pull request's delivery: its preview is made, pushed to, opened again or closed,
-//! each site by itself, in a transaction that holds the pull request and the preview's lane.
+//! each site by itself, in a transaction that holds the pull request and the preview's lane. One that finds
+//! that the files of the pull request decide ends without a trace; GitHub is asked, and it is decided anew.
 
 use candlefish_ids::{EnvironmentId, SiteId};
 
@@ -11,13 +12,16 @@ use super::{
         outcome::{Outcome, Reason},
         store::{self as triggers, SiteOf},
     },
+    files::{self, Changed, Counts},
     judge::{Follows, judge},
     read::{Action, PullRequest},
-    seen, store,
+    seen,
+    store::{self, Place},
 };
 use crate::{
     ctx::{Ctx, Tx},
     deployment::event::SYSTEM,
+    github::GitHub,
     lane::{self, store::Lane},
     preview,
     site::{self, Environment, previews::From},
@@ -27,6 +31,7 @@ use crate::{
 /// is; what GitHub only lists leaves nothing then.
 pub(in crate::trigger) async fn decide(
     ctx: &Ctx,
+    github: Option<&GitHub>,
     delivery: &Delivery,
     told: &PullRequest,
 ) -> Result<(), Error> {
@@ -41,6 +46,7 @@ pub(in crate::trigger) async fn decide(
         let outcome = Outcome::Ignored(Reason::UnknownRepository, None);
         return note::of_site(ctx, delivery, &told.about(), None, (outcome, words)).await;
     }
+    let mut changed = github.map_or(Changed::Unknown, |_github| Changed::NotAsked);
     // A site where it cannot be decided keeps no other.
     let mut all = Ok(());
     for site in sites {
@@ -54,7 +60,7 @@ pub(in crate::trigger) async fn decide(
             let about = told.about();
             note::of_site(ctx, delivery, &about, Some(site.id), (outcome, words)).await
         } else {
-            of_site(ctx, delivery, told, &site).await
+            of_site(ctx, github, delivery, told, &site, &mut changed).await
         };
         all = all.and(done);
     }
@@ -67,28 +73,48 @@ enum Became {
     Nothing(Reason, String),
     /// Something in the preview, which is there and whose lane is locked.
     Something,
+    /// Not decided: what the pull request changes decides, and nobody asked for it.
+    Undecided,
 }
 
 async fn of_site(
     ctx: &Ctx,
+    github: Option<&GitHub>,
     delivery: &Delivery,
     told: &PullRequest,
     site: &SiteOf,
+    changed: &mut Changed,
 ) -> Result<(), Error> {
+    let is_decided = at_site(ctx, delivery, told, site, changed).await?;
+    if let (false, Some(github)) = (is_decided, github) {
+        // No transaction is open, and no lane is locked.
+        *changed = Changed::ask(github, told).await;
+        at_site(ctx, delivery, told, site, changed).await?;
+    }
+    Ok(())
+}
+
+/// Decides it with what is known of its files; answers whether that was enough.
+async fn at_site(
+    ctx: &Ctx,
+    delivery: &Delivery,
+    told: &PullRequest,
+    site: &SiteOf,
+    changed: &Changed,
+) -> Result<bool, Error> {
     let mut tx = ctx.begin().await?;
     // Before the lane, and by nobody who holds one.
     store::lock(&mut tx, site.id, told.number).await?;
-    let now = tx.read_clock().await?;
+    tx.read_clock().await?;
     if store::is_decided(&mut tx, delivery.id, site.id).await? {
-        return Ok(());
+        return Ok(true);
     }
     let known = store::find(&mut tx, site.id, told).await?;
     if !seen::is_news(known.as_ref(), told) {
-        return Ok(());
+        return Ok(true);
     }
-    let follows = judge(known.as_ref(), told);
     let number = told.number;
-    let became = match follows {
+    let became = match judge(known.as_ref(), told) {
         Follows::Older => {
             let known = known.as_ref().map(|one| short(&one.head));
             let words = format!(
@@ -107,27 +133,47 @@ async fn of_site(
                 delivery,
                 told,
                 site,
+                changed,
                 again: again || known.is_none() || told.action == Action::Reopened,
             };
             opening.decide(ctx, &mut tx).await?
         }
     };
-    if let Became::Nothing(reason, words) = became {
-        let outcome = Outcome::Ignored(reason, None);
-        let written = note::Written {
-            about: &told.about(),
-            place: triggers::Place {
-                site: Some(site.id),
-                environment: None,
-            },
-            named: "",
-            outcome: &outcome,
-            message: &words,
-            content_until: None,
-        };
-        written.insert(&mut tx, now, delivery).await?;
+    match became {
+        Became::Nothing(reason, words) => {
+            ignore(&mut tx, delivery, told, site.id, (reason, &words)).await?;
+        }
+        Became::Something => {}
+        Became::Undecided => {
+            tx.abandon().await?;
+            return Ok(false);
+        }
     }
-    ctx.commit(tx).await.map_err(Error::commit)
+    ctx.commit(tx).await.map_err(Error::commit)?;
+    Ok(true)
+}
+
+/// Writes down that it comes to nothing in any environment.
+async fn ignore(
+    tx: &mut Tx,
+    delivery: &Delivery,
+    told: &PullRequest,
+    site: SiteId,
+    (reason, message): (Reason, &str),
+) -> Result<(), Error> {
+    let now = tx.now();
+    let written = note::Written {
+        about: &told.about(),
+        place: triggers::Place {
+            site: Some(site),
+            environment: None,
+        },
+        named: "",
+        outcome: &Outcome::Ignored(reason, None),
+        message,
+        content_until: None,
+    };
+    written.insert(tx, now, delivery).await
 }
 
 /// The pull request was closed: so is its preview.
@@ -168,12 +214,13 @@ struct Opening<'a> {
     delivery: &'a Delivery,
     told: &'a PullRequest,
     site: &'a SiteOf,
+    changed: &'a Changed,
     /// It was opened once more: a closed preview opens as well, whoever closed it.
     again: bool,
 }
 
 impl Opening<'_> {
-    async fn decide(&self, ctx: &Ctx, tx: &mut Tx) -> Result<Became, Error> {
+    async fn decide(mut self, ctx: &Ctx, tx: &mut Tx) -> Result<Became, Error> {
         let (told, site) = (self.told, self.site);
         if let Some((reason, words)) = self.outside(store::find_rule(tx, site.id).await?) {
             // What it is at is known all the same: the rule may change.
@@ -182,21 +229,35 @@ impl Opening<'_> {
         }
         let slug = preview::slug(told.number);
         let place = store::find_place(tx, site.id, &slug, told.number).await?;
-        let id = match place {
-            Some(place) if !place.is_ours => {
+        if place.as_ref().is_some_and(|place| !place.is_ours) {
+            store::save(tx, site.id, told, None).await?;
+            let words = format!(
+                "{}/{slug} is an environment of its own: pull request {} has no preview",
+                site.slug, told.number
+            );
+            return Ok(Became::Nothing(Reason::SlugTaken, words));
+        }
+        let passed_over = match self.counts(tx, place.as_ref()).await? {
+            Counts::Yes => None,
+            Counts::No(words) => Some(words),
+            Counts::NotAsked => return Ok(Became::Undecided),
+        };
+        let id = match (place, &passed_over) {
+            (Some(place), _) => place.id,
+            (None, Some(words)) => {
                 store::save(tx, site.id, told, None).await?;
-                let words = format!(
-                    "{}/{slug} is an environment of its own: pull request {} has no preview",
-                    site.slug, told.number
-                );
-                return Ok(Became::Nothing(Reason::SlugTaken, words));
+                return Ok(Became::Nothing(Reason::Paths, words.clone()));
             }
-            Some(place) => place.id,
-            None => preview::make(ctx, tx, site.id, told.number, &actor(&told.sender)).await?,
+            (None, None) => {
+                preview::make(ctx, tx, site.id, told.number, &actor(&told.sender)).await?
+            }
         };
         store::save(tx, site.id, told, Some(id)).await?;
         let mut lane = lane::store::lock(tx, id).await?;
-        let judged = self.judged(ctx, tx, &mut lane).await?;
+        let judged = match passed_over {
+            Some(words) => Judged::Known(Outcome::Ignored(Reason::Paths, None), words),
+            None => self.judged(ctx, tx, &mut lane).await?,
+        };
         let environment = load(tx, id).await?;
         let of = (self.delivery, told, &environment);
         carry_out(ctx, tx, &mut lane, of, judged).await?;
@@ -224,6 +285,25 @@ impl Opening<'_> {
                 Some((Reason::PreviewsOff, words))
             }
         }
+    }
+
+    /// Whether its files count, where a preview would open: one that is open follows whatever is pushed.
+    async fn counts(&mut self, tx: &mut Tx, place: Option<&Place>) -> Result<Counts, Error> {
+        if let Some(place) = place {
+            let Some(by) = &place.closed_by else {
+                return Ok(Counts::Yes);
+            };
+            if !self.again && by != SYSTEM {
+                // When it was opened once more its files did not count; that they do now opens it.
+                self.again = store::is_passed_over(tx, place.id).await?;
+            }
+            if !self.again && by != SYSTEM {
+                return Ok(Counts::Yes);
+            }
+        }
+        let (told, site) = (self.told, self.site);
+        let rules = store::list_rules(tx, site.id, &told.base).await?;
+        Ok(files::count(told.number, &site.slug, &rules, self.changed))
     }
 
     async fn judged(&self, ctx: &Ctx, tx: &mut Tx, lane: &mut Lane) -> Result<Judged, Error> {

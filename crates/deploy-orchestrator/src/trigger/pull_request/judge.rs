@@ -78,6 +78,7 @@ mod tests {
             merged: false,
             is_fork: false,
             branch: "changes".to_owned(),
+            base: "main".to_owned(),
             head: head.to_owned(),
             before: before.to_owned(),
             updated_at,

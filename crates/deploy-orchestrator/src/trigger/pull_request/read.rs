@@ -19,6 +19,8 @@ pub(crate) struct PullRequest {
     /// Its branch is in another repository, or in one that is gone.
     pub(crate) is_fork: bool,
     pub(crate) branch: String,
+    /// The branch that it is to be merged into.
+    pub(crate) base: String,
     /// The commit that it is at.
     pub(crate) head: String,
     /// The commit that it was at, where the delivery says so.
@@ -159,6 +161,7 @@ impl PullRequest {
                 .unwrap_or_else(|| described.merged_at.is_some()),
             is_fork: !is_own,
             branch: head.branch,
+            base: base.branch,
             head: head.sha,
             before: String::new(),
             updated_at,
@@ -255,7 +258,7 @@ mod tests {
             (2, true, false)
         );
         assert_eq!(opened.repository, "Codertocat/Hello-World");
-        assert_eq!(opened.branch, "changes");
+        assert_eq!((&*opened.branch, &*opened.base), ("changes", "master"));
         assert_eq!(opened.head, "ec26c3e57ca3a959ca5aad62de7213c562f8c821");
         assert_eq!(
             (opened.before.as_str(), opened.updated_at),

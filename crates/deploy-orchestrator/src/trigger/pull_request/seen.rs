@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     ctx::Ctx,
+    github::GitHub,
     trigger::{Delivery, Error},
 };
 
@@ -19,6 +20,7 @@ const EVENT: &str = "pull";
 /// of counts when it was opened after that second of GitHub's clock.
 pub(crate) async fn decide(
     ctx: &Ctx,
+    github: &GitHub,
     listed: Described,
     new_since: Option<i64>,
 ) -> Result<(), Error> {
@@ -35,7 +37,7 @@ pub(crate) async fn decide(
         received_at: ctx.now().await?.timestamp(),
         attempts: 0,
     };
-    super::decide(ctx, &delivery, &told).await
+    super::decide(ctx, Some(github), &delivery, &told).await
 }
 
 /// Whether it says anything that is not known; what a delivery says always counts.

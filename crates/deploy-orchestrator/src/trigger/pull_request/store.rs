@@ -3,8 +3,8 @@
 use candlefish_ids::{DeliveryId, DeploymentId, EnvironmentId, SiteId};
 use sqlx::PgConnection;
 
-use super::{judge::Known, read::PullRequest};
-use crate::site::previews::From;
+use super::{files::Rule, judge::Known, read::PullRequest};
+use crate::site::{previews::From, pushes::PushRule};
 
 /// Holds a pull request until the transaction ends: its deliveries are decided one after the other.
 /// Comes before the lane of its preview.
@@ -96,11 +96,13 @@ pub(super) async fn find_rule(conn: &mut PgConnection, site: SiteId) -> Result<F
 }
 
 /// An environment that has the slug of a preview.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) id: EnvironmentId,
     /// It is a preview of that pull request.
     pub(super) is_ours: bool,
+    /// Who closed it, where it is closed.
+    pub(super) closed_by: Option<String>,
 }
 
 pub(super) async fn find_place(
@@ -110,8 +112,9 @@ pub(super) async fn find_place(
     number: i32,
 ) -> Result<Option<Place>, sqlx::Error> {
     let row = sqlx::query!(
-        r#"SELECT id, pull_request IS NOT DISTINCT FROM $3 AS "is_ours!" FROM environment
-           WHERE site_id = $1 AND slug = $2"#,
+        r#"SELECT id, pull_request IS NOT DISTINCT FROM $3 AS "is_ours!",
+                  CASE WHEN closed_at IS NOT NULL THEN closed_by END AS closed_by
+           FROM environment WHERE site_id = $1 AND slug = $2"#,
         site.uuid(),
         slug,
         number
@@ -121,7 +124,50 @@ pub(super) async fn find_place(
     Ok(row.map(|row| Place {
         id: EnvironmentId::from_uuid(row.id),
         is_ours: row.is_ours,
+        closed_by: row.closed_by,
     }))
+}
+
+/// Whether a closed preview would have opened since, had the files of its pull request counted.
+pub(super) async fn is_passed_over(
+    conn: &mut PgConnection,
+    environment: EnvironmentId,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM trigger t WHERE t.environment_id = e.id
+               AND t.reason = 'paths' AND t.created_at >= e.closed_at) AS "passed!"
+           FROM environment e WHERE e.id = $1"#,
+        environment.uuid()
+    )
+    .fetch_one(conn)
+    .await
+}
+
+/// What the environments of a site that follow a branch say of files, by slug.
+pub(super) async fn list_rules(
+    conn: &mut PgConnection,
+    site: SiteId,
+    branch: &str,
+) -> Result<Vec<Rule>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "SELECT slug, push_branch, push_paths FROM environment
+         WHERE site_id = $1 AND kind = 'standard' AND push_branch <> '' AND push_branch = $2
+         ORDER BY slug",
+        site.uuid(),
+        branch
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Rule {
+            environment: row.slug,
+            pushes: PushRule {
+                branch: row.push_branch,
+                paths: row.push_paths,
+            },
+        })
+        .collect())
 }
 
 /// The deployment that the pull request's last push made here, if it was of this head and nothing

@@ -216,7 +216,7 @@ fn compare(repository: &Repository, base: &str, head: &str) -> (u16, Value) {
 }
 
 /// A commit and all its ancestors, nearest first.
-fn history(repository: &Repository, from: &str) -> Vec<String> {
+pub(super) fn history(repository: &Repository, from: &str) -> Vec<String> {
     let mut found = vec![from.to_owned()];
     let mut seen: HashSet<String> = found.iter().cloned().collect();
     let mut at = 0;
@@ -263,7 +263,7 @@ fn commit(repository: &Repository, sha: &str) -> Value {
     })
 }
 
-fn file(name: &str) -> Value {
+pub(super) fn file(name: &str) -> Value {
     json!({
         "sha": "0", "filename": name, "status": "modified", "additions": 1, "deletions": 0,
         "changes": 1, "blob_url": ANYWHERE, "raw_url": ANYWHERE, "contents_url": ANYWHERE,

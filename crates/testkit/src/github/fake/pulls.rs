@@ -1,10 +1,10 @@
-//! Pull requests as GitHub lists them.
+//! Pull requests as GitHub lists them, and the files that they change.
 
 use std::{cmp::Reverse, collections::HashMap};
 
 use serde_json::{Value, json};
 
-use super::{Example, Fake, Operation, State, moment};
+use super::{Example, Fake, Operation, Repository, State, answers, moment};
 
 impl Fake {
     /// A pull request is, from now on, as this delivery says, whether or not it was delivered; answers
@@ -32,6 +32,29 @@ impl Fake {
         });
         told
     }
+
+    /// A pull request changes these files and no others from now on, whatever its commits do.
+    pub fn changes(
+        &self,
+        repository: &str,
+        number: u64,
+        files: impl IntoIterator<Item = impl AsRef<str>>,
+    ) {
+        let files = files.into_iter().map(|name| answers::file(name.as_ref()));
+        let files: Vec<Value> = files.collect();
+        self.with(|state| state.repository(repository).changes.insert(number, files));
+    }
+
+    /// A pull request renames this file besides.
+    pub fn renames(&self, repository: &str, number: u64, from: &str, to: &str) {
+        let mut file = answers::file(to);
+        file["status"] = json!("renamed");
+        file["previous_filename"] = json!(from);
+        self.with(|state| {
+            let changes = &mut state.repository(repository).changes;
+            changes.entry(number).or_default().push(file);
+        });
+    }
 }
 
 /// Status and body; none of what is no question of pull requests.
@@ -40,11 +63,14 @@ pub(super) fn answer(
     operation: &Operation,
     query: &HashMap<String, String>,
 ) -> Option<(u16, Value)> {
-    if operation.id != "pulls/list" {
+    if !matches!(operation.id.as_str(), "pulls/list" | "pulls/list-files") {
         return None;
     }
     let said = |name: &str| operation.parameters[name].clone();
     let repository = state.repository(&format!("{}/{}", said("owner"), said("repo")));
+    if operation.id == "pulls/list-files" {
+        return Some(files(repository, said("pull_number").parse().unwrap()));
+    }
     let asked = query.get("state").map_or("open", String::as_str);
     let pulls = repository.pulls.values();
     let mut found: Vec<&Value> = pulls
@@ -60,4 +86,30 @@ pub(super) fn answer(
         found.reverse();
     }
     Some((200, found.into_iter().cloned().collect()))
+}
+
+/// What a pull request changes: what its commits do that are not in its base.
+fn files(repository: &Repository, number: u64) -> (u16, Value) {
+    if let Some(said) = repository.changes.get(&number) {
+        return (200, said.iter().cloned().collect());
+    }
+    let Some(pull) = repository.pulls.get(&number) else {
+        return (404, answers::not_found());
+    };
+    let text = |side: &str, field: &str| pull[side][field].as_str().unwrap_or_default();
+    let base = repository.branches.get(text("base", "ref"));
+    let in_base = base.map_or_else(Vec::new, |at| answers::history(repository, at));
+    let own = answers::history(repository, text("head", "sha"));
+    let mut names: Vec<&String> = own
+        .iter()
+        .filter(|one| !in_base.contains(one))
+        .filter_map(|one| repository.files.get(one))
+        .flatten()
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    (
+        200,
+        names.into_iter().map(|name| answers::file(name)).collect(),
+    )
 }
