@@ -1,7 +1,7 @@
 //! Visitors: they request pages the whole time and complain of everything that a visitor would.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
@@ -34,7 +34,8 @@ pub struct Visitors {
 impl Visitors {
     /// Sends `crowd` visitors to each edge. Every page they get must carry one of `marks`, and the
     /// same mark as the release that the edge names, once that is known. Every second one of them
-    /// keeps the edge's cookie; the others are new with each request.
+    /// keeps the edge's cookie, and goes to the next edge with each request, as behind a balancer; the
+    /// others are new with each request.
     pub fn send(edges: &[SocketAddr], host: &str, crowd: usize, marks: &[&str]) -> Self {
         let seen: Arc<Mutex<Seen>> = Arc::default();
         let known: Arc<Mutex<BTreeMap<String, String>>> = Arc::default();
@@ -43,8 +44,10 @@ impl Visitors {
         let marks: Arc<[String]> = marks.iter().map(|&mark| mark.to_owned()).collect();
         for &edge in edges {
             for number in 0..crowd {
+                let others = edges.iter().copied().filter(|other| *other != edge);
                 let visitor = Visitor {
                     edge,
+                    others: others.collect(),
                     host: host.to_owned(),
                     marks: Arc::clone(&marks),
                     seen: Arc::clone(&seen),
@@ -91,6 +94,8 @@ impl Visitors {
 
 struct Visitor {
     edge: SocketAddr,
+    /// Those that it asks next, in turn, while it keeps the cookie.
+    others: VecDeque<SocketAddr>,
     host: String,
     marks: Arc<[String]>,
     seen: Arc<Mutex<Seen>>,
@@ -112,6 +117,12 @@ impl Visitor {
             }
             let answer = self.fetch(&http, path).await;
             self.note(path, answer);
+            if self.keeps_cookie
+                && let Some(next) = self.others.pop_front()
+            {
+                let edge = std::mem::replace(&mut self.edge, next);
+                self.others.push_back(edge);
+            }
             tokio::task::yield_now().await;
         }
     }

@@ -42,8 +42,9 @@ pub(crate) struct Spec {
     pub(crate) rolled_edges: Vec<String>,
     /// Those that serve the first alone; empty for all that are not in `rolled_edges`.
     pub(crate) waiting_edges: Vec<String>,
-    /// Traffic goes back: sticky visitors go back too.
-    pub(crate) returns: bool,
+    /// A new generation begins: what visitors got so far is theirs to keep no more. So sticky visitors
+    /// go back when traffic does.
+    pub(crate) forgets: bool,
 }
 
 /// A version of a route that edges must reach.

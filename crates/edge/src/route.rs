@@ -165,6 +165,16 @@ impl Route {
         }
     }
 
+    /// The releases without which this edge does not say that it holds it. While rolling also the last
+    /// one: a visitor may come who got it from another edge, and is to keep it.
+    pub(crate) fn awaited(&self, edge: &str) -> Vec<ReleaseRef> {
+        let mut awaited = self.needed(edge);
+        let last = self.releases.last().map(|w| w.release);
+        let last = last.filter(|last| self.rolling.is_some() && !awaited.contains(last));
+        awaited.extend(last);
+        awaited
+    }
+
     /// All releases that it names, most urgent first.
     pub(crate) fn named(&self) -> impl Iterator<Item = ReleaseRef> {
         self.releases
@@ -229,7 +239,7 @@ mod tests {
         let ids = [ReleaseId::new(), ReleaseId::new()];
         let texts = ids.map(|id| id.to_string());
         let owned = |edges: &[&str]| edges.iter().map(ToString::to_string).collect();
-        let needed = |rolling: Option<[&[&str]; 2]>, weights: [i32; 2]| {
+        let read = |rolling: Option<[&[&str]; 2]>, weights: [i32; 2]| {
             let mut sent = route(vec![
                 weighted(&texts[0], weights[0]),
                 weighted(&texts[1], weights[1]),
@@ -237,12 +247,11 @@ mod tests {
             sent.rolling = rolling.is_some();
             let [rolled, waiting] = rolling.unwrap_or_default();
             (sent.rolled_edges, sent.waiting_edges) = (owned(rolled), owned(waiting));
-            let route = Route::read(sent).unwrap();
-            route
-                .needed("edge-1")
-                .iter()
-                .map(|r| r.id)
-                .collect::<Vec<_>>()
+            Route::read(sent).unwrap()
+        };
+        let all = |refs: Vec<ReleaseRef>| refs.iter().map(|r| r.id).collect::<Vec<_>>();
+        let needed = |rolling: Option<[&[&str]; 2]>, weights: [i32; 2]| {
+            all(read(rolling, weights).needed("edge-1"))
         };
         assert_eq!(needed(None, [90, 10]), ids);
         assert_eq!(needed(None, [100, 0]), [ids[0]]);
@@ -251,5 +260,13 @@ mod tests {
         assert_eq!(needed(Some([&["edge-2"], &["edge-1"]]), [100, 0]), [ids[0]]);
         // It joined after the others were counted.
         assert_eq!(needed(Some([&["edge-2"], &["edge-3"]]), [100, 0]), [ids[1]]);
+        // Who saw the last one elsewhere may come before it has traffic here.
+        let awaited = |rolling: Option<[&[&str]; 2]>, weights: [i32; 2]| {
+            all(read(rolling, weights).awaited("edge-1"))
+        };
+        assert_eq!(awaited(None, [100, 0]), [ids[0]]);
+        assert_eq!(awaited(None, [0, 100]), [ids[1]]);
+        assert_eq!(awaited(Some([&[], &[]]), [100, 0]), ids);
+        assert_eq!(awaited(Some([&["edge-1"], &[]]), [100, 0]), [ids[1]]);
     }
 }

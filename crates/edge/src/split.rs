@@ -6,6 +6,10 @@
 //! becomes of the weights, until the generation rises (traffic was sent back) or it gets no traffic
 //! at all any more.
 //!
+//! At a switch one edge is first, and a visitor's next request may go to another. So a split may give
+//! everybody the newest release, and only say so in the cookie; and a rolling one may give it to those
+//! alone who have that cookie.
+//!
 //! The number is turned by the newest release's id, or the same visitors would try every release.
 
 use std::fmt;
@@ -74,7 +78,7 @@ pub(crate) struct Split {
     /// Release and percent.
     pub(crate) releases: Vec<(ReleaseId, u8)>,
     /// Rolling: this edge serves one of them alone, and the other edges may serve the newest
-    /// already; who saw it there keeps it here.
+    /// already, or will before this one does; who saw it there keeps it here.
     pub(crate) rolling: bool,
 }
 

@@ -60,7 +60,7 @@ pub(crate) async fn write(
         spec.rolling,
         &spec.rolled_edges,
         place.noindex,
-        i32::from(spec.returns),
+        i32::from(spec.forgets),
         place.deployment_id.map(DeploymentId::uuid),
         &spec.waiting_edges
     )

@@ -3,6 +3,10 @@
 //!
 //! The act is a row of the route table, in this very transaction; then the step waits until every
 //! live edge has applied it.
+//!
+//! Edges apply it one after another, and a visitor goes from one to the next. So where there are
+//! several, they first confirm a route that only announces the new release: who got it from an edge
+//! that was faster keeps it on the others. See ADR 0059.
 
 use serde_json::{Value, json};
 
@@ -13,18 +17,17 @@ use super::{
 };
 use crate::{
     ctx::{Ctx, Tx},
-    deployment::{
-        Deployment, Error,
-        plan::{Kind, StepKind},
-        state::Event,
-    },
+    deployment::{Deployment, Error, plan::Kind, state::Event},
     edge, lane,
     route::{
-        Assets, Spec, Weighted,
+        Assets, Spec, Weighted, Written,
         store::{self as route_store, Place},
     },
     site::host,
 };
+
+/// In a step's detail: what it wrote last only announces the new release, and moved nothing.
+const ANNOUNCES: &str = "announces";
 
 /// What one turn of a traffic step came to, and what it means for the deployment.
 pub(super) type Turn = (Outcome, Option<Event>);
@@ -42,8 +45,11 @@ pub(super) async fn shift(
             None,
         ));
     }
+    if let Some(waits) = announce(ctx, tx, deployment, step).await? {
+        return Ok((waits, None));
+    }
     let mut event = None;
-    if written(step).is_empty() {
+    if !has_moved(step) {
         let spec = spec(tx, deployment, |previous, new| {
             vec![(previous, 100 - step.weight), (Some(new), step.weight)]
         })
@@ -62,6 +68,9 @@ pub(super) async fn switch(
     deployment: &mut Deployment,
     step: &mut Step,
 ) -> Result<Turn, Error> {
+    if let Some(waits) = announce(ctx, tx, deployment, step).await? {
+        return Ok((waits, None));
+    }
     let batch = step
         .detail
         .get("batch")
@@ -73,14 +82,80 @@ pub(super) async fn switch(
     }
     let mut event = None;
     if step.detail.get("switched").is_none() {
-        let mut spec = spec(tx, deployment, |_, new| vec![(Some(new), 100)]).await?;
-        spec.returns = deployment.kind == Kind::Rollback;
+        let keeps = may_differ(tx, deployment).await?;
+        // Two releases on a route make the edges remember who got the last one.
+        let mut spec = spec(tx, deployment, |previous, new| {
+            let before = keeps.then_some((previous, 0));
+            before.into_iter().chain([(Some(new), 100)]).collect()
+        })
+        .await?;
+        spec.forgets = deployment.kind == Kind::Rollback;
         write(ctx, tx, deployment, step, spec).await?;
         note(step, "switched", json!(true));
+        if keeps {
+            note(step, "settles", json!(true));
+        }
         deployment.weight = 100;
         event = Some(Event::Pivots);
     }
-    Ok((follow(ctx, tx, deployment, step).await?, event))
+    let outcome = follow(ctx, tx, deployment, step).await?;
+    if matches!(outcome, Outcome::Done { .. }) && step.detail.get("settles").is_some() {
+        // Every live edge gives the new release to everybody: who got it need not be remembered.
+        // Nobody waits for this route, for visitors get the same with it.
+        let spec = spec(tx, deployment, |_, new| vec![(Some(new), 100)]).await?;
+        put(ctx, tx, deployment, &spec).await?;
+    }
+    Ok((outcome, event))
+}
+
+/// Before the new release has any visitors: a route that names it, and gives it only to those who got
+/// it from another edge. Answers what to wait for; none when all live edges hold it, when visitors
+/// have the release already, or where no edge can differ from another.
+async fn announce(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    deployment: &Deployment,
+    step: &mut Step,
+) -> Result<Option<Outcome>, Error> {
+    if deployment.state.pivoted() {
+        return Ok(None);
+    }
+    if step.detail.get(ANNOUNCES).is_none() {
+        if !may_differ(tx, deployment).await? {
+            return Ok(None);
+        }
+        let mut spec = spec(tx, deployment, |previous, new| {
+            vec![(previous, 100), (Some(new), 0)]
+        })
+        .await?;
+        spec.rolling = true;
+        // Who got this release when it was here before has no claim to it.
+        spec.forgets = true;
+        let written = put(ctx, tx, deployment, &spec).await?;
+        let now = tx.now();
+        remember(step, now, &written);
+        note(step, ANNOUNCES, json!(true));
+    }
+    let outcome = follow(ctx, tx, deployment, step).await?;
+    Ok((!matches!(outcome, Outcome::Done { .. })).then_some(outcome))
+}
+
+/// Whether one edge may serve the new release while another does not yet. One that is silent may serve
+/// on, so it counts. A rollback is for everybody: there is nothing that a visitor should keep.
+async fn may_differ(tx: &mut Tx, deployment: &Deployment) -> Result<bool, sqlx::Error> {
+    let before = deployment.previous_release_id;
+    let replaces = before.is_some_and(|before| before != deployment.release_id);
+    if deployment.kind == Kind::Rollback || !replaces {
+        return Ok(false);
+    }
+    let now = tx.now();
+    let edges = edge::store::list_followers(tx, now, &[], deployment.release_id).await?;
+    Ok(edges.len() > 1)
+}
+
+/// The step wrote a route that moves traffic.
+fn has_moved(step: &Step) -> bool {
+    !written(step).is_empty() && step.detail.get(ANNOUNCES).is_none()
 }
 
 /// One batch of a rolling switch; none when every live edge is switched.
@@ -97,7 +172,7 @@ async fn roll(
     if step.detail.get("switched").is_some() {
         return Ok(None);
     }
-    let confirms = !written(step).is_empty();
+    let confirms = has_moved(step);
     if confirms {
         let outcome = follow(ctx, tx, deployment, step).await?;
         if !matches!(outcome, Outcome::Done { .. }) {
@@ -178,7 +253,7 @@ pub(super) async fn back(
 ) -> Result<Outcome, Error> {
     if written(step).is_empty() {
         let mut spec = spec(tx, deployment, |previous, _| vec![(previous, 100)]).await?;
-        spec.returns = true;
+        spec.forgets = true;
         spec.assets_of = manifests(tx, &[deployment.release_id]).await?;
         write(ctx, tx, deployment, step, spec).await?;
         deployment.weight = 0;
@@ -247,7 +322,7 @@ async fn manifests(
     }
 }
 
-/// Writes the routes of all the environment's host names.
+/// Writes routes that move traffic.
 async fn write(
     ctx: &Ctx,
     tx: &mut Tx,
@@ -255,6 +330,24 @@ async fn write(
     step: &mut Step,
     spec: Spec,
 ) -> Result<(), Error> {
+    let written = put(ctx, tx, deployment, &spec).await?;
+    let now = tx.now();
+    remember(step, now, &written);
+    detail(step).remove(ANNOUNCES);
+    tracing::info!(
+        deployment.id = %deployment.id, step = step.kind.word(), weight = deployment.weight,
+        "traffic moves on {}", deployment.place()
+    );
+    Ok(())
+}
+
+/// Writes the routes of all the environment's host names.
+async fn put(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    deployment: &Deployment,
+    spec: &Spec,
+) -> Result<Vec<Written>, Error> {
     let epoch = candlefish_messaging::epoch::current(tx).await?;
     let given = host::of_environment(
         &deployment.site,
@@ -272,27 +365,17 @@ async fn write(
         noindex: deployment.environment != "production",
     };
     tx.moves_traffic();
-    let written = route_store::write(tx, epoch, &hosts, place, &spec).await?;
-    let now = tx.now();
-    remember(step, now, &written);
-    if matches!(
-        step.kind,
-        StepKind::Switch | StepKind::Shift | StepKind::Return
-    ) {
-        tracing::info!(
-            deployment.id = %deployment.id, step = step.kind.word(), weight = deployment.weight,
-            "traffic moves on {}", deployment.place()
-        );
-    }
-    Ok(())
+    Ok(route_store::write(tx, epoch, &hosts, place, spec).await?)
+}
+
+fn detail(step: &mut Step) -> &mut serde_json::Map<String, Value> {
+    step.detail
+        .as_object_mut()
+        .expect("a step's detail is an object")
 }
 
 fn note(step: &mut Step, key: &str, value: Value) {
-    let object = step
-        .detail
-        .as_object_mut()
-        .expect("a step's detail is an object");
-    object.insert(key.to_owned(), value);
+    detail(step).insert(key.to_owned(), value);
 }
 
 #[cfg(test)]

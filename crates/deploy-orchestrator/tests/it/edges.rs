@@ -196,6 +196,7 @@ async fn reports_that_come_twice_or_late_take_nothing_back() {
     for words in ["old", "new"] {
         let release = sandbox.release(&api, words).await;
         api.deploy_whole("production", &release).await;
+        first.wait_until_it_serves(HOST, &release).await;
     }
     let route = first.route(HOST).unwrap();
     let held = |host: &str, version: i64| HeldRoute {
@@ -301,6 +302,11 @@ async fn tell_held(sandbox: &Sandbox, edge: &Edge, version: i64) {
         }],
         ..WatchRoutesRequest::default()
     });
+    wait_until_held(sandbox, version).await;
+}
+
+/// Waits until it is kept that the second edge holds this version of the host's route.
+async fn wait_until_held(sandbox: &Sandbox, version: i64) {
     let kept = "SELECT coalesce(max(version), 0) FROM edge_route
                 WHERE host = 'docs.localhost' AND edge_id = 'edge-2'";
     wait_until(SOON, "a report to be kept", async || {
@@ -321,8 +327,11 @@ async fn a_live_edge_that_joined_behind_is_waited_for_and_not_blamed() {
     let away = |one: &pb::Deployment| blockers(one) == [pb::blocker::Kind::Provider];
     api.wait_until(&id, "an edge that does not answer", away)
         .await;
-    // As an edge leaves it that joined while the traffic moved: live, with the route before.
-    let joins_behind = "UPDATE edge_route SET version = version - 1
+    second.wait_until_it_serves(HOST, &new).await;
+    let version = second.route(HOST).unwrap().version;
+    wait_until_held(&sandbox, version).await;
+    // As an edge leaves it that joined while the traffic moved: live, with the route before the switch.
+    let joins_behind = "UPDATE edge_route SET version = version - 2
                         WHERE host = 'docs.localhost' AND edge_id = 'edge-2'";
     sandbox.act(joins_behind).await;
     second.act(|script| script.lies_on = Some("docs.".to_owned()));
@@ -334,7 +343,6 @@ async fn a_live_edge_that_joined_behind_is_waited_for_and_not_blamed() {
     api.wait_until(&id, "a wait for the other edge", behind)
         .await;
     second.act(|script| script.lies_on = None);
-    let version = second.route(HOST).unwrap().version;
     tell_held(&sandbox, &second, version).await;
     let bakes = api.wait_in(&id, pb::step::Kind::Bake).await;
     sandbox.act(joins_behind).await;
@@ -403,12 +411,15 @@ async fn a_report_gives_no_turn_while_another_edge_is_behind() {
     let (sandbox, _orchestrator, [first, second], api) = started(&[], policy()).await;
     let old = sandbox.release(&api, "old").await;
     api.deploy_whole("production", &old).await;
-    let before = first.route(HOST).unwrap().version;
-    second.act(|script| script.up_to = Some(before));
+    let announced = first.route(HOST).unwrap().version + 1;
+    second.act(|script| script.up_to = Some(announced));
     let new = sandbox.release(&api, "new").await;
     let id = api.deploy("production", &new).await;
+    wait_until(SOON, "the switch", async || {
+        first.served(HOST).last() == Some(&Some(new.clone()))
+    })
+    .await;
     wait_on_edges(&sandbox, "switch").await;
-    first.wait_until_it_serves(HOST, &new).await;
     let held = HeldRoute {
         host: HOST.to_owned(),
         epoch: i32::try_from(sandbox.number(EPOCH).await).unwrap(),

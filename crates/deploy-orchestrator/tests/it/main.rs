@@ -44,6 +44,7 @@ mod sites;
 mod stage;
 mod steps;
 mod stops;
+mod switching;
 mod table;
 mod together;
 mod traffic;

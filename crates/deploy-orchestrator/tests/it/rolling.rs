@@ -55,8 +55,9 @@ async fn an_edge_that_joins_a_rolling_switch_gets_what_others_confirmed() {
     api.create_environment("production", policy()).await;
     let old = sandbox.release(&api, "old").await;
     api.deploy_whole("production", &old).await;
-    // It confirms the first batch and follows no further: the second one is never whole.
-    let first_batch = third.route(HOST).unwrap().version + 1;
+    // It confirms what announces the release, and the first batch, and follows no further: the second
+    // one is never whole.
+    let first_batch = third.route(HOST).unwrap().version + 2;
     third.act(|script| script.up_to = Some(first_batch));
     let new = sandbox.release(&api, "new").await;
     let made = api.create("production", &new, Some(one_by_one())).await;
@@ -93,13 +94,14 @@ async fn an_edge_that_joins_before_anybody_confirmed_takes_its_turn() {
     api.create_environment("production", policy()).await;
     let old = sandbox.release(&api, "old").await;
     api.deploy_whole("production", &old).await;
-    let before = first.route(HOST).unwrap().version;
-    first.act(|script| script.up_to = Some(before));
+    // It knows of the release.
+    let announced = first.route(HOST).unwrap().version + 1;
+    first.act(|script| script.up_to = Some(announced));
     let new = sandbox.release(&api, "new").await;
     let made = api.create("production", &new, Some(one_by_one())).await;
     let id = made.unwrap().into_inner().id;
     wait_until(SOON, "the first batch", async || {
-        second.route(HOST).is_some_and(|route| route.rolling)
+        second.route(HOST).unwrap().rolled_edges == ["edge-1"]
     })
     .await;
     let joins = Edge::start(&sandbox, "edge-3", address).await;

@@ -156,7 +156,7 @@ impl Keeper {
         let count = routes.len();
         self.put(&routes);
         for route in routes {
-            let here = route.needed(&self.edge).iter().all(|r| self.is_here(*r));
+            let here = route.awaited(&self.edge).iter().all(|r| self.is_here(*r));
             if here {
                 self.report.hold([(route.host.as_str(), route.version)]);
                 self.state.held.insert(route.host.clone(), route);
@@ -237,7 +237,7 @@ impl Keeper {
             let waiting = state
                 .waiting
                 .values()
-                .flat_map(|route| route.needed(&self.edge));
+                .flat_map(|route| route.awaited(&self.edge));
             let named = state
                 .waiting
                 .values()
@@ -297,7 +297,7 @@ impl Keeper {
             .state
             .waiting
             .values()
-            .filter(|route| route.needed(&self.edge).iter().all(|r| self.is_here(*r)))
+            .filter(|route| route.awaited(&self.edge).iter().all(|r| self.is_here(*r)))
             .map(|route| route.host.clone())
             .collect();
         if ready.is_empty() {

@@ -119,12 +119,15 @@ impl Host {
 }
 
 fn pick(route: &Route, shares: &[Share], with_traffic: usize) -> Pick {
-    let rolling = route.rolling.is_some() && shares.len() > 1;
-    if with_traffic > 1 || rolling {
+    let newest = route.releases.last().map(|newest| newest.release.id);
+    let has_newest = shares.last().map(|share| share.release.id) == newest;
+    // Of several releases one may have all the traffic here, and another one on an edge that lags: who
+    // gets the newest is told to keep it.
+    if with_traffic > 1 || (route.releases.len() > 1 && has_newest) {
         return Pick::Split(Split {
             generation: route.generation,
             releases: shares.iter().map(|s| (s.release.id, s.weight)).collect(),
-            rolling,
+            rolling: route.rolling.is_some(),
         });
     }
     let only = shares.iter().position(|share| share.weight > 0);

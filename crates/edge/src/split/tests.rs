@@ -112,6 +112,64 @@ fn who_saw_the_newer_release_on_a_rolled_edge_keeps_it_on_the_others() {
     assert_eq!(returned.choose(rolled.cookie, 8).place, 0);
 }
 
+/// What edges serve one after another while a release goes live: announced, perhaps shared, switched.
+fn going_live(shares: &[u8]) -> Vec<Split> {
+    let announced = Split {
+        rolling: true,
+        ..split(4, &[100, 0])
+    };
+    let moved = shares.iter().chain(&[100]);
+    let moved = moved.map(|&share| split(4, &[100 - share, share]));
+    std::iter::once(announced).chain(moved).collect()
+}
+
+#[test]
+fn who_saw_the_newer_release_keeps_it_on_an_edge_that_lags_at_a_move() {
+    for moves in [going_live(&[]), going_live(&[10, 50])] {
+        for pair in moves.windows(2) {
+            let [lags, leads] = pair else {
+                panic!("a window of two");
+            };
+            for draw in 0..100 {
+                let seen = leads.choose(None, draw);
+                if seen.place == 0 {
+                    continue;
+                }
+                let cookie = seen
+                    .cookie
+                    .expect("who gets the newer release is told to keep it");
+                for other in 0..100 {
+                    let next = lags.choose(Some(cookie), other);
+                    assert_eq!((next.place, next.cookie), (1, None), "{lags:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_announced_release_is_given_to_nobody_who_did_not_see_it() {
+    let moves = going_live(&[]);
+    let announced = moves.first().unwrap();
+    let another = |generation, release| Cookie {
+        generation,
+        draw: 0,
+        release: id(release),
+    };
+    // Of the release before, of another one, and of this one before it was taken away.
+    for cookie in [
+        None,
+        Some(another(4, 1)),
+        Some(another(4, 9)),
+        Some(another(3, 2)),
+    ] {
+        for draw in 0..100 {
+            let choice = announced.choose(cookie, draw);
+            assert_eq!((choice.place, choice.cookie), (0, None), "{cookie:?}");
+        }
+    }
+}
+
 #[test]
 fn other_visitors_try_the_next_release() {
     let first = |newest: u128| -> Vec<u64> {

@@ -2,11 +2,15 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use candlefish_manifest::digest_of;
+use candlefish_proto::deploy::Route;
+use candlefish_testkit::wait_until;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    sandbox::{Edge, HOST, Release, Sandbox, route},
+    orchestrator::Orchestrator,
+    sandbox::{Edge, HOST, Release, SOON, Sandbox, route},
     visitor::Visitor,
 };
 
@@ -129,6 +133,118 @@ async fn a_rolling_route_is_switched_edge_by_edge() {
     );
 }
 
+/// What edges are told before the new release has visitors: it is given to those who have it already.
+fn announced(version: i64, old: &Release, new: &Release) -> Route {
+    Route {
+        rolling: true,
+        generation: 1,
+        ..route(version, &[(old, 100), (new, 0)])
+    }
+}
+
+#[tokio::test]
+async fn a_visitor_keeps_the_new_release_on_an_edge_that_lags_at_a_switch() {
+    let (mut sandbox, first, visitor, old, new) = two().await;
+    // The other edge hears of routes elsewhere, and lags as the test likes.
+    let slow = Orchestrator::start(None).await;
+    let url = ("CANDLEFISH_ORCHESTRATOR_URL", slow.url());
+    sandbox.settings.push(url);
+    let second = sandbox.edge("edge-2").await;
+    let other = second.visitor(HOST);
+    let follows = async |route: Route| {
+        let version = (route.epoch, route.version);
+        slow.send([route]);
+        wait_until(SOON, "the other edge to follow", async || {
+            slow.heard("edge-2").held.get(HOST) == Some(&version)
+        })
+        .await;
+    };
+    sandbox.apply(&first, announced(2, &old, &new)).await;
+    follows(announced(2, &old, &new)).await;
+    for edge in [&visitor, &other] {
+        let answer = edge.get("/").await;
+        assert_eq!((answer.text(), answer.cookie()), ("old", None));
+    }
+    let at = |version: i64, generation: i32, releases: &[(&Release, i32)]| Route {
+        generation,
+        ..route(version, releases)
+    };
+    let switched = at(3, 1, &[(&old, 0), (&new, 100)]);
+    sandbox.apply(&first, switched.clone()).await;
+    let seen = visitor.get("/").await;
+    assert_eq!(seen.text(), "new");
+    assert_eq!(
+        seen.header("cache-control"),
+        "private, max-age=0, must-revalidate"
+    );
+    let cookie = seen.cookie().expect("who got the new release keeps it");
+    let kept = [("cookie", cookie.as_str())];
+    // Whoever did not see it gets what this edge has, and nothing to remember.
+    let fresh = other.get("/").await;
+    assert_eq!((fresh.text(), fresh.cookie()), ("old", None));
+    assert_eq!(other.get_with("/", &kept).await.text(), "new");
+    assert_eq!(other.get_with("/new", &kept).await.text(), "new page");
+    follows(switched).await;
+    assert_eq!(other.get("/").await.text(), "new");
+    // All have followed: pages are as cacheable as ever, here a moment before there.
+    sandbox.apply(&first, at(4, 1, &[(&new, 100)])).await;
+    let settled = visitor.get("/").await;
+    assert_eq!((settled.text(), settled.cookie()), ("new", None));
+    assert_eq!(
+        settled.header("cache-control"),
+        "public, max-age=0, must-revalidate"
+    );
+    // A rollback takes everybody along.
+    follows(at(5, 2, &[(&old, 100)])).await;
+    assert_eq!(other.get_with("/", &kept).await.text(), "old");
+}
+
+#[tokio::test]
+async fn an_undo_takes_those_along_who_kept_the_new_release() {
+    let (sandbox, edge, visitor, old, new) = two().await;
+    sandbox.apply(&edge, announced(2, &old, &new)).await;
+    let switched = Route {
+        generation: 1,
+        ..route(3, &[(&old, 0), (&new, 100)])
+    };
+    sandbox.apply(&edge, switched).await;
+    let cookie = visitor.get("/").await.cookie().unwrap();
+    let undone = Route {
+        generation: 2,
+        ..route(4, &[(&old, 100)])
+    };
+    // The next attempt begins a generation of its own: nobody is kept by what they got in the first.
+    let again = Route {
+        generation: 3,
+        ..announced(5, &old, &new)
+    };
+    for told in [undone, again] {
+        sandbox.apply(&edge, told).await;
+        let answer = visitor.get_with("/", &[("cookie", &cookie)]).await;
+        assert_eq!(answer.text(), "old");
+    }
+}
+
+#[tokio::test]
+async fn an_edge_holds_an_announcement_once_it_has_the_release() {
+    let (sandbox, edge, visitor, old, new) = two().await;
+    let page = sandbox.store.local_path(&digest_of(b"new page")).unwrap();
+    std::fs::remove_file(&page).unwrap();
+    let told = announced(2, &old, &new);
+    let version = (told.epoch, told.version);
+    sandbox.orchestrator.send([told]);
+    let mut marker = route(1, &[(&old, 100)]);
+    marker.host = "marker.localhost".to_owned();
+    sandbox.apply(&edge, marker).await;
+    assert_eq!(sandbox.heard(&edge).held[HOST], (1, 1));
+    assert_eq!(visitor.get("/").await.text(), "old");
+    std::fs::write(&page, "new page").unwrap();
+    wait_until(SOON, "the announcement to be held", async || {
+        sandbox.heard(&edge).held.get(HOST) == Some(&version)
+    })
+    .await;
+}
+
 /// Counts the answers by release, and compares each with the release that it names.
 async fn look_around(
     visitor: Visitor,
@@ -143,7 +259,7 @@ async fn look_around(
         let answer = visitor.get(&format!("/p{n}")).await;
         let mark = *marks.get(answer.header("candlefish-release")).unwrap();
         assert_eq!(answer.text(), format!("{mark} page {n}"));
-        let digest = candlefish_manifest::digest_of(&answer.body);
+        let digest = digest_of(&answer.body);
         assert_eq!(answer.header("etag"), format!("\"{digest}\""));
         *seen.entry(mark).or_default() += 1;
     }
