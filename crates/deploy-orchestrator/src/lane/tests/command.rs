@@ -40,8 +40,20 @@ impl World {
         if self.dice.below(15) == 0 {
             return Box::pin(self.crash()).await;
         }
+        // What could return to another release is there for a few turns: by their weights alone, aborts
+        // would hardly meet it.
+        let moved = "state IN ('running', 'waiting') AND pivoted_at IS NOT NULL
+                     AND previous_release_id IS NOT NULL";
+        let moved = match self.dice.below(6) {
+            0 => self.one_where(moved).await,
+            _ => None,
+        };
         let choice = self.dice.below(CHOICES);
-        if let Err(refusal) = Box::pin(self.attempt(choice)).await {
+        let done = match moved {
+            Some(id) => self.end_this(id, true).await,
+            None => Box::pin(self.attempt(choice)).await,
+        };
+        if let Err(refusal) = done {
             let broke = matches!(refusal.code(), Code::Internal | Code::Unavailable);
             assert!(!broke, "{refusal}\nafter\n{}", self.told());
             self.say(format!("  refused: {refusal}"));
@@ -107,8 +119,11 @@ impl World {
 
     /// One of the deployments in these states.
     async fn one_of(&mut self, states: &str) -> Option<DeploymentId> {
-        let question =
-            format!("SELECT id::text FROM deployment WHERE state IN ({states}) ORDER BY id");
+        self.one_where(&format!("state IN ({states})")).await
+    }
+
+    async fn one_where(&mut self, condition: &str) -> Option<DeploymentId> {
+        let question = format!("SELECT id::text FROM deployment WHERE {condition} ORDER BY id");
         let all = self.texts(&question).await;
         let one = self.dice.of(&all)?;
         Some(DeploymentId::from_uuid(one.parse().unwrap()))
@@ -157,6 +172,10 @@ impl World {
         else {
             return Ok(());
         };
+        self.end_this(id, aborts).await
+    }
+
+    async fn end_this(&mut self, id: DeploymentId, aborts: bool) -> Result<(), Refusal> {
         self.say(format!("end {id}, aborts: {aborts}"));
         let cmd = Stop {
             id,
