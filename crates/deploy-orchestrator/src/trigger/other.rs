@@ -68,7 +68,7 @@ impl Other {
                 let reference = text(body, "/ref");
                 let tag = reference.strip_prefix("refs/tags/");
                 let name = reference.strip_prefix("refs/heads/").or(tag);
-                about.branch = name.unwrap_or(&reference).to_owned();
+                name.unwrap_or(&reference).clone_into(&mut about.branch);
                 about.commit = commit(text(body, "/after"));
                 format!("nothing is done for {event}")
             }

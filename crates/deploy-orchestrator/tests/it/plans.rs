@@ -366,7 +366,8 @@ async fn look_around(api: &Api, deployment: &str, commit: &str) {
         let request = api.request(pb::ListSitesRequest::default());
         api.sites().list_sites(request).await.unwrap();
         let pushed = api.triggers(&commit[..7]).await.unwrap();
-        let told = api.delivered(&pushed[0].delivery_id).await.unwrap();
+        let pushed = pushed.first().unwrap();
+        let told = api.delivered(&pushed.delivery_id).await.unwrap();
         assert!(told.triggers.len() == 1 && told.delivery.is_some());
         let request = api.request(pb::ListTriggersRequest {
             site: SITE.to_owned(),

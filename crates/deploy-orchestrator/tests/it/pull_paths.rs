@@ -42,10 +42,10 @@ async fn sites(of: &[(&str, &str)], settings: &[(&'static str, &str)]) -> (Fake,
 /// A delivery of a pull request that is to be merged into main.
 fn into_main(number: u32, action: &str, before: usize, head: usize, updated_at: u32) -> Example {
     let mut example = pull(action, before, head, updated_at);
-    let body = &mut example.body;
-    body["number"] = number.into();
-    body["pull_request"]["number"] = number.into();
-    body["pull_request"]["base"]["ref"] = "main".into();
+    for place in ["/number", "/pull_request/number"] {
+        *example.body.pointer_mut(place).unwrap() = number.into();
+    }
+    *example.body.pointer_mut("/pull_request/base/ref").unwrap() = "main".into();
     example
 }
 
