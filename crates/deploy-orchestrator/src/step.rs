@@ -4,7 +4,8 @@
 //! lane: there is nothing to lease, and a crash leaves it as it was. A step whose work is outside
 //! (the two that fetch) is claimed by a lease under the lane's fence, works with nothing locked, and
 //! records its outcome guarded by claim and fence; while the database is away it tries again for as long
-//! as the lease lasts. One transaction carries a deployment over as many steps as can go at once.
+//! as the lease lasts. One transaction carries a deployment over as many steps as can go at once; the one
+//! that grants it its lane takes it over the first ones.
 //!
 //! A step that waits says until when and for what, and gives its worker back.
 

@@ -95,8 +95,12 @@ async fn choose<'a>(
             again.push(one.lane);
             continue;
         }
-        if let Some(id) = one.plan.grant {
-            start(ctx, tx, one.lane, id).await?;
+        if let Some(id) = one.plan.grant
+            && start(ctx, tx, one.lane, id).await?
+        {
+            // What was granted has ended in its first steps: the lane is free again.
+            again.push(one.lane);
+            continue;
         }
         chosen.push(one);
     }
@@ -286,10 +290,12 @@ async fn undo_acting(tx: &mut Tx, lane: &mut Lane, newer: DeploymentId) -> Resul
     Ok(acting.state.is_terminal())
 }
 
-async fn start(ctx: &Ctx, tx: &mut Tx, lane: &mut Lane, id: DeploymentId) -> Result<(), Error> {
+/// Gives a deployment its lane, and takes it over its first steps in the same transaction. True when
+/// it ended in them.
+async fn start(ctx: &Ctx, tx: &mut Tx, lane: &mut Lane, id: DeploymentId) -> Result<bool, Error> {
     let now = tx.now();
     let Some(mut granted) = deployment::store::lock(tx, id).await? else {
-        return Ok(());
+        return Ok(false);
     };
     let before = granted.state.clone();
     store::raise_fence(tx, lane).await?;
@@ -313,14 +319,15 @@ async fn start(ctx: &Ctx, tx: &mut Tx, lane: &mut Lane, id: DeploymentId) -> Res
     granted.message.clear();
     blocker::set(tx, now, id, None).await?;
     let plan = deployment::plan::plan(granted.kind, &granted.strategy);
-    step::store::insert_plan(tx, now, id, &plan).await?;
+    let first = step::store::insert_plan(tx, now, id, &plan).await?;
     record(tx, &mut granted, &before, SYSTEM).await?;
     tracing::info!(
         deployment.id = %id, fence = lane.fence, "{} is granted its lane", granted.place()
     );
-    // The grant is where a deployment begins to act: nobody waits for a poll.
-    ctx.nudges.steps.notify_waiters();
-    Ok(())
+    let Some(first) = first else {
+        return Ok(false);
+    };
+    step::drive::begin(ctx, tx, lane, granted, first).await
 }
 
 /// On a busy branch the next one counts as pinned; the history says so.

@@ -58,7 +58,8 @@ struct Hands<'a> {
     pausing: bool,
     /// A blocker of the deployment may stand; false when none does.
     blocked: bool,
-    worker: &'a str,
+    /// Who claims steps whose work is outside; nobody where a deployment is only begun.
+    worker: Option<&'a str>,
 }
 
 /// Takes a due step's turn, and those that follow. Answers a claim when the deployment has come to a
@@ -83,7 +84,7 @@ pub(crate) async fn turn(
     let Some(found) = store::lock_due(&mut tx, now, due.step_id, due.edges_reported).await? else {
         return Ok(None);
     };
-    let mut hands = Hands::new(ctx, &mut tx, lane, deployment, worker);
+    let mut hands = Hands::new(ctx, &mut tx, lane, deployment, Some(worker));
     (hands.pausing, hands.blocked) = (found.pausing, found.blocked);
     hands.forgive(&found);
     let claimed = if found.is_claimed && found.step.lost_leases >= ctx.config.quarantine_after {
@@ -92,12 +93,32 @@ pub(crate) async fn turn(
     } else if !hands.may_begin(&found.step).await? {
         None
     } else if found.step.kind.is_outside() {
-        Some(hands.claim(found.step, found.is_claimed).await?)
+        hands.claim(found.step, found.is_claimed).await?
     } else {
         hands.go_on(found.step).await?
     };
     hands.close().await?;
     record::commit(ctx, tx, claimed, unheard).await
+}
+
+/// Takes a deployment that was just granted its lane over its first steps, as far as they are in the
+/// database: nobody has to find them due. True when it has ended in them; the lane may choose again.
+pub(crate) async fn begin(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    lane: &mut Lane,
+    deployment: Deployment,
+    first: Step,
+) -> Result<bool, Error> {
+    let mut hands = Hands::new(ctx, tx, lane.clone(), deployment, None);
+    hands.blocked = false;
+    if !first.kind.is_outside() {
+        Box::pin(hands.go_on(first)).await?;
+    }
+    hands.save().await?;
+    let ended = hands.deployment.state.is_terminal();
+    *lane = hands.lane;
+    Ok(ended)
 }
 
 impl<'a> Hands<'a> {
@@ -106,7 +127,7 @@ impl<'a> Hands<'a> {
         tx: &'a mut Tx,
         lane: Lane,
         deployment: Deployment,
-        worker: &'a str,
+        worker: Option<&'a str>,
     ) -> Self {
         let before = deployment.state.clone();
         Self {
@@ -129,9 +150,7 @@ impl<'a> Hands<'a> {
             let outcome = self.act(&mut step).await?;
             match self.take(step, outcome).await? {
                 None => return Ok(None),
-                Some(next) if next.kind.is_outside() => {
-                    return self.claim(next, false).await.map(Some);
-                }
+                Some(next) if next.kind.is_outside() => return self.claim(next, false).await,
                 Some(next) => step = next,
             }
         }
@@ -140,7 +159,7 @@ impl<'a> Hands<'a> {
     /// Comes to a step: claims it or goes on.
     async fn reach(&mut self, step: Step) -> Result<Option<Claimed>, Error> {
         if step.kind.is_outside() {
-            return self.claim(step, false).await.map(Some);
+            return self.claim(step, false).await;
         }
         self.go_on(step).await
     }
@@ -375,22 +394,26 @@ impl<'a> Hands<'a> {
         self.move_by(Event::Waits, "").await
     }
 
-    async fn claim(&mut self, mut step: Step, lost: bool) -> Result<Claimed, Error> {
+    /// Claims a step whose work is outside. Without a worker at hand it stays ready, and is found due.
+    async fn claim(&mut self, mut step: Step, lost: bool) -> Result<Option<Claimed>, Error> {
+        let Some(worker) = self.worker else {
+            return Ok(None);
+        };
         let now = self.tx.now();
         let lease = self.ctx.config.lease;
-        let claim = store::claim(self.tx, now, step.id, self.worker, lease, lost).await?;
+        let claim = store::claim(self.tx, now, step.id, worker, lease, lost).await?;
         if lost {
             step.lost_leases += 1;
             self.tx.observe(Observed::LeaseLost);
         }
         self.changed = true;
-        Ok(Claimed {
+        Ok(Some(Claimed {
             environment_id: self.lane.environment_id,
             deployment: self.deployment.clone(),
             step,
             claim,
             held_until: self.tx.begun() + lease,
-        })
+        }))
     }
 
     async fn quarantine(&mut self, step: &Step) -> Result<(), Error> {
@@ -429,13 +452,18 @@ impl<'a> Hands<'a> {
         });
     }
 
+    /// Saves what changed.
+    async fn save(&mut self) -> Result<(), Error> {
+        if self.changed {
+            record(self.tx, &mut self.deployment, &self.before, SYSTEM).await?;
+        }
+        Ok(())
+    }
+
     /// Saves what changed and lets the lane choose again when it is free.
     async fn close(&mut self) -> Result<(), Error> {
-        if !self.changed {
-            return Ok(());
-        }
-        record(self.tx, &mut self.deployment, &self.before, SYSTEM).await?;
-        if self.deployment.state.is_terminal() {
+        self.save().await?;
+        if self.changed && self.deployment.state.is_terminal() {
             lane::grant(self.ctx, self.tx, &mut self.lane).await?;
         }
         Ok(())

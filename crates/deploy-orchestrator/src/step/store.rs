@@ -59,13 +59,13 @@ impl Row {
 }
 
 /// Writes the forward steps of a deployment that is granted its lane: the first is ready, the others
-/// are pending.
+/// are pending. Answers the first.
 pub(crate) async fn insert_plan(
     conn: &mut PgConnection,
     now: Moment,
     deployment: DeploymentId,
     steps: &[Planned],
-) -> Result<(), sqlx::Error> {
+) -> Result<Option<Step>, sqlx::Error> {
     let mut ids = Vec::with_capacity(steps.len());
     let mut ords = Vec::with_capacity(steps.len());
     let mut kinds = Vec::with_capacity(steps.len());
@@ -80,10 +80,7 @@ pub(crate) async fn insert_plan(
         kinds.push(step.kind.word().to_owned());
         weights.push(step.weight);
         intervals.push(i64::try_from(step.interval.as_millis()).unwrap_or(i64::MAX));
-        details.push(match step.batch {
-            0 => serde_json::json!({}),
-            batch => serde_json::json!({ "batch": batch }),
-        });
+        details.push(detail_of(step));
         spans.push(span_id(id));
     }
     sqlx::query!(
@@ -107,7 +104,28 @@ pub(crate) async fn insert_plan(
     )
     .execute(conn)
     .await?;
-    Ok(())
+    let first = steps.first().zip(ids.first());
+    Ok(first.map(|(step, id)| Step {
+        id: StepId::from_uuid(*id),
+        deployment_id: deployment,
+        ord: 1,
+        kind: step.kind,
+        weight: step.weight,
+        interval: step.interval,
+        is_undo: false,
+        attempt: 0,
+        lost_leases: 0,
+        started_at: None,
+        detail: detail_of(step),
+        message: String::new(),
+    }))
+}
+
+fn detail_of(step: &Planned) -> Value {
+    match step.batch {
+        0 => serde_json::json!({}),
+        batch => serde_json::json!({ "batch": batch }),
+    }
 }
 
 /// Adds an undo step after all others.

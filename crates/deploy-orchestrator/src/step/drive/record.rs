@@ -70,7 +70,7 @@ pub(crate) async fn record_outside(
     };
     // With the claim still there no earlier try has committed, and none will: the lane is ours.
     *unheard = None;
-    let mut hands = Hands::new(ctx, &mut tx, lane, deployment, worker);
+    let mut hands = Hands::new(ctx, &mut tx, lane, deployment, Some(worker));
     (hands.pausing, hands.blocked) = (held.pausing, held.blocked);
     hands.forgive(&held);
     let step = held.step;
