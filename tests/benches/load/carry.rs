@@ -1,6 +1,9 @@
 //! Carrying deployments: how soon the first step runs, and how many go through in a second.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use candlefish_proto::deploy::{self as pb, policy::Order, strategy::Kind};
 use e2e::{
@@ -17,7 +20,9 @@ const EACH: usize = 10;
 /// How many ask at once, each for the deployments of one lane after the other.
 const CALLERS: usize = 16;
 
-/// 20 deployments a second to lanes of their own; by the database's own times.
+/// 20 deployments a second to lanes of their own, from the call on: the first step is begun where the
+/// lane is granted, so it runs once the call is answered. One that began later counts from the database's
+/// own times.
 pub(super) async fn first_step(sandbox: &Sandbox) -> Row {
     let api = &sandbox.api;
     let names: Vec<String> = (0..200).map(|lane| format!("first-{lane}")).collect();
@@ -28,27 +33,33 @@ pub(super) async fn first_step(sandbox: &Sandbox) -> Row {
         .await
         .unwrap();
     let mut beat = tokio::time::interval(Duration::from_millis(50));
+    let mut answered = HashMap::new();
     for slug in &slugs {
         beat.tick().await;
-        api.deploy("first", slug, &release, Kind::Recreate(pb::Recreate {}))
-            .await
-            .unwrap();
+        let asked = Instant::now();
+        let made = api.deploy("first", slug, &release, Kind::Recreate(pb::Recreate {}));
+        let made = made.await.unwrap();
+        answered.insert(made.environment, asked.elapsed());
     }
     let mut database = PgConnection::connect(&sandbox.stack.superuser_database_url())
         .await
         .unwrap();
-    let took: Vec<f64> = sqlx::query_scalar(
-        "SELECT extract(epoch FROM min(s.started_at) - d.created_at)::float8
+    let later: Vec<(String, f64)> = sqlx::query_as(
+        "SELECT e.slug, extract(epoch FROM min(s.started_at) - d.created_at)::float8
          FROM deploy.deployment d JOIN deploy.step s ON s.deployment_id = d.id
+         JOIN deploy.environment e ON e.id = d.environment_id
          JOIN deploy.site t ON t.id = d.site_id
-         WHERE t.slug = 'first' AND s.started_at IS NOT NULL GROUP BY d.id",
+         WHERE t.slug = 'first' AND s.started_at IS NOT NULL GROUP BY d.id, e.slug",
     )
     .fetch_all(&mut database)
     .await
     .unwrap();
-    let mut took: Vec<Duration> = took.into_iter().map(Duration::from_secs_f64).collect();
+    let mut took: Vec<Duration> = later
+        .into_iter()
+        .map(|(slug, later)| answered[&slug].max(Duration::from_secs_f64(later)))
+        .collect();
     Row {
-        path: "created → first step running, 20/s",
+        path: "asked → first step running, 20/s",
         target: "p99 < 15 ms",
         measured: format!(
             "p50 {}, p99 {} ({} deployments)",
