@@ -241,9 +241,11 @@ impl<'a> Hands<'a> {
     }
 
     /// Whether no stop of the line pauses the deployment before this step. One that has begun is in
-    /// its middle; an undo and a rollback are never kept.
+    /// its middle, unless it only announced that traffic will move; an undo and a rollback are never
+    /// kept.
     async fn may_begin(&mut self, step: &Step) -> Result<bool, Error> {
-        if step.started_at.is_some() || step.is_undo {
+        let begun = step.started_at.is_some();
+        if step.is_undo || (begun && !shift::only_announces(step)) {
             return Ok(true);
         }
         let now = self.tx.now();
@@ -261,7 +263,7 @@ impl<'a> Hands<'a> {
             return Ok(false);
         }
         // Before it began it can only have waited for a stop.
-        if matches!(self.deployment.state, State::Waiting(_)) {
+        if !begun && matches!(self.deployment.state, State::Waiting(_)) {
             self.block(None).await?;
             self.resume_deadline();
             self.move_by(Event::Resumes, "").await?;
@@ -279,6 +281,9 @@ impl<'a> Hands<'a> {
         self.block(wait.blocker.as_ref()).await?;
         if matches!(self.deployment.state, State::Cancelling { .. }) {
             return Ok(());
+        }
+        if wait.blocker.is_none() {
+            self.resume_deadline();
         }
         match &wait.blocker {
             Some(blocker) => {

@@ -27,6 +27,7 @@ use crate::{
 };
 
 /// In a step's detail: what it wrote last only announces the new release, and moved nothing.
+/// SQL knows the word too ([`super::store::paused`]).
 const ANNOUNCES: &str = "announces";
 
 /// What one turn of a traffic step came to, and what it means for the deployment.
@@ -120,7 +121,7 @@ async fn announce(
     if deployment.state.pivoted() {
         return Ok(None);
     }
-    if step.detail.get(ANNOUNCES).is_none() {
+    if !only_announces(step) {
         if !may_differ(tx, deployment).await? {
             return Ok(None);
         }
@@ -155,7 +156,12 @@ async fn may_differ(tx: &mut Tx, deployment: &Deployment) -> Result<bool, sqlx::
 
 /// The step wrote a route that moves traffic.
 fn has_moved(step: &Step) -> bool {
-    !written(step).is_empty() && step.detail.get(ANNOUNCES).is_none()
+    !written(step).is_empty() && !only_announces(step)
+}
+
+/// What the step wrote moves nothing yet.
+pub(super) fn only_announces(step: &Step) -> bool {
+    step.detail.get(ANNOUNCES).is_some()
 }
 
 /// One batch of a rolling switch; none when every live edge is switched.

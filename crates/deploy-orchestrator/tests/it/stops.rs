@@ -103,7 +103,7 @@ fn has_begun(deployment: &pb::Deployment, kind: pb::step::Kind) -> bool {
 }
 
 /// Waits until a stop pauses it, and the clock of its deadline with it.
-async fn paused(api: &Api, id: &str) -> pb::Deployment {
+pub(crate) async fn paused(api: &Api, id: &str) -> pb::Deployment {
     let paused = |one: &pb::Deployment| {
         blockers(one) == [Kind::Stop] && one.state() == State::Waiting && one.deadline_at.is_none()
     };

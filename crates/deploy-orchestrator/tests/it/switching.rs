@@ -6,7 +6,8 @@ use candlefish_testkit::wait_until;
 use crate::{
     api::{baking, millis, policy},
     edges::{HOST, started},
-    sandbox::{SOON, Sandbox},
+    sandbox::{SITE, SOON, Sandbox},
+    stops,
 };
 
 #[tokio::test]
@@ -66,6 +67,36 @@ async fn nothing_moves_before_every_edge_knows_the_new_release() {
         assert!(!edge.served(HOST).contains(&Some(new.clone())));
     }
     assert_eq!(api.environment("production").await.live_release_id, old);
+}
+
+#[tokio::test]
+async fn a_stop_that_pauses_comes_between_the_announcement_and_the_move() {
+    let (sandbox, _orchestrator, [first, second], api) = started(&[], policy()).await;
+    let old = sandbox.release(&api, "old").await;
+    api.deploy_whole("production", &old).await;
+    let before = second.route(HOST).unwrap().version;
+    second.act(|script| script.up_to = Some(before));
+    let new = sandbox.release(&api, "new").await;
+    let id = api.deploy("production", &new).await;
+    let announced = [(old.clone(), 100), (new.clone(), 0)];
+    wait_until(SOON, "the announcement", async || {
+        first.serves(HOST) == announced
+    })
+    .await;
+    let stop = stops::set(&sandbox, &api, SITE, true).await.unwrap();
+    second.act(|script| script.up_to = None);
+    let kept = stops::paused(&api, &id).await;
+    assert!(kept.pivoted_at.is_none(), "{kept:?}");
+    wait_until(SOON, "the edge that lagged", async || {
+        second.serves(HOST) == announced
+    })
+    .await;
+    assert_eq!(first.serves(HOST), announced);
+    stops::lift(&api, &stop.id).await.unwrap();
+    api.wait_for(&id, &[State::Succeeded]).await;
+    for edge in [&first, &second] {
+        edge.wait_until_it_serves(HOST, &new).await;
+    }
 }
 
 #[tokio::test]

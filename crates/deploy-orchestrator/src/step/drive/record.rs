@@ -108,7 +108,7 @@ async fn not_ours(
     };
     tracing::info!(
         deployment.id = %deployment.id, goes_on = stands,
-        "an outcome {why} was recorded before, by a commit without an answer"
+        "an outcome {why} is refused, or was recorded before by a commit without an answer"
     );
     // The commit told nobody in this process. What it observed is not counted.
     ctx.nudges.relay.nudge();

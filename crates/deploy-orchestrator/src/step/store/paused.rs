@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 
 use crate::{ctx::stored, step::Step};
 
-/// Keeps a step that has not begun until the stop ends by itself; one that is lifted wakes it before.
+/// Keeps a step that has not begun, or only announced itself, until the stop ends by itself; one that is lifted wakes it before.
 pub(crate) async fn pause(
     conn: &mut PgConnection,
     step: &Step,
@@ -32,7 +32,8 @@ pub(crate) async fn wake(
         "UPDATE step t SET run_at = LEAST(t.run_at, $2) FROM blocker b, deployment d
          WHERE b.kind = 'stop' AND b.cleared_at IS NULL AND d.id = b.deployment_id
            AND d.state = 'waiting' AND ($1::uuid IS NULL OR d.site_id = $1)
-           AND t.deployment_id = d.id AND t.state = 'ready' AND t.started_at IS NULL",
+           AND t.deployment_id = d.id AND t.state = 'ready'
+           AND (t.started_at IS NULL OR t.detail ? 'announces')",
         site.map(SiteId::uuid),
         stored(now) as _
     )
