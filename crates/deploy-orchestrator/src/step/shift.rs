@@ -354,7 +354,6 @@ async fn put(
     deployment: &Deployment,
     spec: &Spec,
 ) -> Result<Vec<Written>, Error> {
-    let epoch = candlefish_messaging::epoch::current(tx).await?;
     let given = host::of_environment(
         &deployment.site,
         &deployment.environment,
@@ -371,7 +370,7 @@ async fn put(
         noindex: deployment.environment != "production",
     };
     tx.moves_traffic();
-    Ok(route_store::write(tx, epoch, &hosts, place, spec).await?)
+    Ok(route_store::write(tx, &hosts, place, spec).await?)
 }
 
 fn detail(step: &mut Step) -> &mut serde_json::Map<String, Value> {
