@@ -118,15 +118,18 @@ pub(crate) async fn roll_back(
     Ok(Reply::new(answer))
 }
 
-/// The rollback, unless its release was banned since it was chosen: then nothing of all this happens,
-/// for what acts must not have given way to nothing.
+/// The rollback, unless it has failed already: because its release was banned since it was chosen, or
+/// no edge can serve it. Then nothing of all this happens, for what acts must not have given way to
+/// nothing.
 async fn going(ctx: &Ctx, tx: &mut Tx, id: DeploymentId) -> Result<pb::Deployment, Error> {
     let deployment = view::load(ctx, tx, id).await?;
-    if deployment.finished_at.is_none() {
-        return Ok(deployment);
-    }
+    let reason = match (deployment.finished_at, deployment.state()) {
+        (Some(_ended), _) => "release-banned",
+        (None, pb::deployment::State::Cancelling) => "release-not-served",
+        (None, _) => return Ok(deployment),
+    };
     let words = format!("{}: choose again", deployment.message);
-    Err(Refusal::new(Code::FailedPrecondition, "release-banned", words).into())
+    Err(Refusal::new(Code::FailedPrecondition, reason, words).into())
 }
 
 /// The answer kept for this key, for a caller who sees the site; the transaction that acts looks

@@ -1,7 +1,7 @@
 //! Calls that share a transaction: what is asked while a commit is on its way goes with the next one.
 //!
-//! Accepting one deployment costs as many statements as accepting thirty, so under load the call that
-//! gets a turn carries all that wait, with one statement for each table. Where nobody waits a call
+//! Accepting one deployment costs about as many statements as accepting thirty, so under load the call
+//! that gets a turn carries all that wait, with one statement for each table. Where nobody waits a call
 //! goes alone, at once, by [`create`]: nothing is held back to gather more.
 //!
 //! Only plain calls share. A preview, a lift of the hold, a join with a push, a replay and every

@@ -27,6 +27,10 @@ use crate::{
     step,
 };
 
+/// Of more lanes than this in one transaction the first steps are left to workers: all of them are
+/// locked until it ends.
+const BEGUN_TOGETHER: usize = 4;
+
 /// Pairs of (commit, ancestor) among the commits in question.
 struct Known(HashSet<(String, String)>);
 
@@ -86,6 +90,7 @@ async fn choose<'a>(
         });
     }
     supersede(tx, &choices).await?;
+    let begins = choices.len() <= BEGUN_TOGETHER;
     let mut chosen = Vec::with_capacity(choices.len());
     for one in choices {
         if let Some(newer) = one.plan.undo_acting_for
@@ -96,7 +101,7 @@ async fn choose<'a>(
             continue;
         }
         if let Some(id) = one.plan.grant
-            && start(ctx, tx, one.lane, id).await?
+            && start(ctx, tx, one.lane, id, begins).await?
         {
             // What was granted has ended in its first steps: the lane is free again.
             again.push(one.lane);
@@ -290,9 +295,15 @@ async fn undo_acting(tx: &mut Tx, lane: &mut Lane, newer: DeploymentId) -> Resul
     Ok(acting.state.is_terminal())
 }
 
-/// Gives a deployment its lane, and takes it over its first steps in the same transaction. True when
-/// it ended in them.
-async fn start(ctx: &Ctx, tx: &mut Tx, lane: &mut Lane, id: DeploymentId) -> Result<bool, Error> {
+/// Gives a deployment its lane, and if it `begins` takes it over its first steps in the same
+/// transaction. True when it ended in them.
+async fn start(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    lane: &mut Lane,
+    id: DeploymentId,
+    begins: bool,
+) -> Result<bool, Error> {
     let now = tx.now();
     let Some(mut granted) = deployment::store::lock(tx, id).await? else {
         return Ok(false);
@@ -324,10 +335,10 @@ async fn start(ctx: &Ctx, tx: &mut Tx, lane: &mut Lane, id: DeploymentId) -> Res
     tracing::info!(
         deployment.id = %id, fence = lane.fence, "{} is granted its lane", granted.place()
     );
-    let Some(first) = first else {
-        return Ok(false);
-    };
-    step::drive::begin(ctx, tx, lane, granted, first).await
+    match first.filter(|_first| begins) {
+        Some(first) => step::drive::begin(ctx, tx, lane, granted, first).await,
+        None => Ok(false),
+    }
 }
 
 /// On a busy branch the next one counts as pinned; the history says so.

@@ -8,6 +8,7 @@
 //! GitHub tells and who uploads, [`work`] what workers, edges and time do, [`crash`] a process that
 //! dies. [`claim`] is looked at after each of them, [`drain`] at the end.
 
+mod beginning;
 mod claim;
 mod command;
 mod crash;

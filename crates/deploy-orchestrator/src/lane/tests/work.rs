@@ -64,7 +64,7 @@ impl World {
         self.say(format!("the edge: {:?}", self.edge));
     }
 
-    async fn edge_reports(&self) {
+    pub(super) async fn edge_reports(&self) {
         let heard = "UPDATE edge SET heard_at = clock();";
         let staged = |staged: bool, error: &str| {
             format!(
@@ -116,7 +116,7 @@ impl World {
         Ok(())
     }
 
-    async fn due(&self) -> Vec<step::store::Due> {
+    pub(super) async fn due(&self) -> Vec<step::store::Due> {
         let kinds: Vec<String> = StepKind::ALL
             .iter()
             .map(|kind| kind.word().to_owned())
