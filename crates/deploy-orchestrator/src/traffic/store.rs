@@ -3,43 +3,73 @@
 use candlefish_ids::ReleaseId;
 use candlefish_proto::deploy as pb;
 use jiff_sqlx::Timestamp;
-use sqlx::{PgConnection, PgPool};
+use serde::Serialize;
+use sqlx::{PgConnection, PgPool, types::Json};
+use uuid::Uuid;
 
 use crate::{ctx::read, step::verdict::Counted};
 
-/// Keeps a sample unless a newer one of the same boot is kept.
+/// The counters of one host and release, among the others of a sample.
+#[derive(Debug, Serialize)]
+struct Told<'a> {
+    place: usize,
+    host: &'a str,
+    release: Uuid,
+    requests: i64,
+    server_errors: i64,
+    lost_paths: i64,
+    client_errors: i64,
+    latency: &'a [i64],
+}
+
+/// Keeps a sample in one statement, unless a newer one of the same boot is kept. Counters of what is
+/// no release are passed over.
 pub(crate) async fn save(pool: &PgPool, sample: &pb::TrafficSample) -> Result<(), sqlx::Error> {
-    let mut conn = pool.acquire().await?;
-    for counters in &sample.counters {
-        let Ok(release) = counters.release_id.parse::<ReleaseId>() else {
-            continue;
-        };
-        sqlx::query!(
-            "INSERT INTO traffic AS t (host, release_id, edge_id, boot, seq, requests,
-                 server_errors, lost_paths, client_errors, latency, at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, clock())
-             ON CONFLICT (host, release_id, edge_id, boot) DO UPDATE SET
-                 seq = excluded.seq, requests = excluded.requests,
-                 server_errors = excluded.server_errors, lost_paths = excluded.lost_paths,
-                 client_errors = excluded.client_errors, latency = excluded.latency,
-                 rate = (excluded.requests - t.requests)
-                      / GREATEST(EXTRACT(EPOCH FROM excluded.at - t.at)::float8, 0.1),
-                 at = excluded.at
-             WHERE t.seq < excluded.seq",
-            counters.host,
-            release.uuid(),
-            sample.edge,
-            sample.boot,
-            sample.seq,
-            counters.requests,
-            counters.server_errors,
-            counters.lost_paths,
-            counters.client_errors,
-            &counters.latency
-        )
-        .execute(&mut *conn)
-        .await?;
+    let counters = sample.counters.iter().enumerate();
+    let told = counters.filter_map(|(place, counters)| {
+        let release = counters.release_id.parse::<ReleaseId>().ok()?;
+        Some(Told {
+            place,
+            host: &counters.host,
+            release: release.uuid(),
+            requests: counters.requests,
+            server_errors: counters.server_errors,
+            lost_paths: counters.lost_paths,
+            client_errors: counters.client_errors,
+            latency: &counters.latency,
+        })
+    });
+    let told: Vec<Told<'_>> = told.collect();
+    if told.is_empty() {
+        return Ok(());
     }
+    // Of one host and release the first counts: a statement cannot update a row twice. By order, so
+    // that two samples of one boot lock their rows alike. Not arrays: each latency is one itself.
+    sqlx::query!(
+        "INSERT INTO traffic AS t (host, release_id, edge_id, boot, seq, requests,
+             server_errors, lost_paths, client_errors, latency, at)
+         SELECT DISTINCT ON (n.host, n.release) n.host, n.release, $1::text, $2::text, $3::bigint,
+             n.requests, n.server_errors, n.lost_paths, n.client_errors, n.latency,
+             (SELECT clock())
+         FROM jsonb_to_recordset($4::jsonb)
+              AS n(place bigint, host text, release uuid, requests bigint, server_errors bigint,
+                   lost_paths bigint, client_errors bigint, latency bigint[])
+         ORDER BY n.host, n.release, n.place
+         ON CONFLICT (host, release_id, edge_id, boot) DO UPDATE SET
+             seq = excluded.seq, requests = excluded.requests,
+             server_errors = excluded.server_errors, lost_paths = excluded.lost_paths,
+             client_errors = excluded.client_errors, latency = excluded.latency,
+             rate = (excluded.requests - t.requests)
+                  / GREATEST(EXTRACT(EPOCH FROM excluded.at - t.at)::float8, 0.1),
+             at = excluded.at
+         WHERE t.seq < excluded.seq",
+        sample.edge,
+        sample.boot,
+        sample.seq,
+        Json(told) as _
+    )
+    .execute(pool)
+    .await?;
     Ok(())
 }
 

@@ -11,22 +11,52 @@ use crate::sandbox::{SOON, Sandbox};
 
 const SUBJECT: &str = "telemetry.edge.traffic";
 
-fn sample(release: &str, boot: &str, seq: i64, requests: i64) -> Vec<u8> {
-    let counters = TrafficCounters {
-        host: "docs.localhost".to_owned(),
+fn counters(host: &str, release: &str, requests: i64) -> TrafficCounters {
+    TrafficCounters {
+        host: host.to_owned(),
         release_id: release.to_owned(),
         requests,
         server_errors: requests / 10,
         lost_paths: requests / 100,
+        latency: vec![requests, 0],
         ..TrafficCounters::default()
-    };
+    }
+}
+
+fn sample_of(boot: &str, seq: i64, counters: Vec<TrafficCounters>) -> Vec<u8> {
     let sample = TrafficSample {
         edge: "edge-1".to_owned(),
         boot: boot.to_owned(),
         seq,
-        counters: vec![counters],
+        counters,
     };
     sample.encode_to_vec()
+}
+
+fn sample(release: &str, boot: &str, seq: i64, requests: i64) -> Vec<u8> {
+    let one = counters("docs.localhost", release, requests);
+    sample_of(boot, seq, vec![one])
+}
+
+/// Several in one sample: each counts for itself, of one host and release the first.
+fn several(release: &str) -> Vec<u8> {
+    let all = vec![
+        counters("b.localhost", release, 7),
+        counters("a.localhost", "rel_none", 9),
+        counters("b.localhost", release, 8),
+        counters("a.localhost", release, 5),
+    ];
+    sample_of("several", 1, all)
+}
+
+async fn assert_several(sandbox: &Sandbox) {
+    for (host, requests) in [("a.localhost", 5), ("b.localhost", 7)] {
+        for column in ["requests", "latency[1]"] {
+            let kept =
+                format!("SELECT {column} FROM traffic WHERE boot = 'several' AND host = '{host}'");
+            assert_eq!(sandbox.number(&kept).await, requests, "{column} on {host}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -65,6 +95,7 @@ async fn the_newest_sample_of_each_boot_counts_whatever_comes_after_it() {
     // Not a sample, and one of a release that is none: passed over.
     told(b"\xff\xff".to_vec()).await;
     told(sample("rel_none", "one", 9, 9)).await;
+    told(several(&release)).await;
     told(sample(&release, "last", 1, 1)).await;
     poll_until(SOON, "the last sample", async || {
         let last = "SELECT count(*) FROM traffic WHERE boot = 'last'";
@@ -74,11 +105,13 @@ async fn the_newest_sample_of_each_boot_counts_whatever_comes_after_it() {
         }
     })
     .await;
-    let sum =
-        |column: &str| format!("SELECT sum({column})::bigint FROM traffic WHERE boot <> 'last'");
+    let sum = |column: &str| {
+        format!("SELECT sum({column})::bigint FROM traffic WHERE boot NOT IN ('last', 'several')")
+    };
     assert_eq!(sandbox.number(&sum("requests")).await, 310);
     assert_eq!(sandbox.number(&sum("server_errors + lost_paths")).await, 34);
-    assert_eq!(sandbox.number("SELECT count(*) FROM traffic").await, 3);
+    assert_several(&sandbox).await;
+    assert_eq!(sandbox.number("SELECT count(*) FROM traffic").await, 5);
     let rate = "SELECT count(*) FROM traffic WHERE rate < 0";
     assert_eq!(sandbox.number(rate).await, 0);
 }
