@@ -3,16 +3,36 @@
 //! After a restore to an earlier moment, numbers that were given out exist again with another
 //! meaning. Postgres then runs under another system identifier or on another timeline; a failover
 //! looks the same and costs only duplicates. The check reads both from the server itself, so every
-//! caller that grants, claims, routes or publishes by the epoch asks [`current`] first.
+//! caller that grants, claims, routes or publishes by the epoch asks [`current`] first, or asks in the
+//! statement that needs it, by [`crate::query_with_epoch`].
 
 use sqlx::{Connection, PgConnection};
 
+/// A checked query that asks for the epoch as well, between two parts of its text: there it reads from
+/// `asked`, which has one row with the `epoch` that was written down, and whether the database has
+/// `moved` since. Where it has, that epoch says nothing: the caller writes nothing by it, calls
+/// [`crate::epoch::current`], and asks again.
+#[macro_export]
+macro_rules! query_with_epoch {
+    ($before:literal, $after:literal $(, $argument:expr)*) => {
+        // The limit says to the planner that it is one row.
+        sqlx::query!(
+            $before
+                + "(SELECT r.epoch, (r.system_identifier, r.timeline) IS DISTINCT FROM
+                       (c.system_identifier,
+                        left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)) AS moved
+                    FROM relay r, pg_control_system() c LIMIT 1) AS asked "
+                + $after
+            $(, $argument)*
+        )
+    };
+}
+
 /// The epoch, after a check that the database is the one it was; bumps it when it is not.
 pub async fn current(conn: &mut PgConnection) -> Result<i32, sqlx::Error> {
-    let row = sqlx::query!(
-        r#"SELECT epoch, (r.system_identifier, r.timeline) IS DISTINCT FROM
-            (c.system_identifier, left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)) AS "moved!"
-           FROM relay r, pg_control_system() c"#
+    let row = query_with_epoch!(
+        r#"SELECT asked.epoch AS "epoch!", asked.moved AS "moved!" FROM "#,
+        ""
     )
     .fetch_one(&mut *conn)
     .await?;

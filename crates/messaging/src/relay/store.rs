@@ -70,14 +70,22 @@ pub(crate) async fn stamp(
     batch: i64,
 ) -> Result<Option<Stamped>, sqlx::Error> {
     let mut conn = pool.acquire().await?;
-    let epoch = epoch::current(&mut conn).await?;
     // In order, so that it goes by the index: what waits is last in the table, behind everything
     // that was ever stamped.
-    let waiting =
-        sqlx::query_scalar!("SELECT id FROM outbox WHERE seq IS NULL ORDER BY id LIMIT 1")
-            .fetch_optional(&mut *conn)
-            .await?;
-    if waiting.is_none() {
+    let found = crate::query_with_epoch!(
+        r#"SELECT asked.epoch AS "epoch!", asked.moved AS "moved!",
+                  (SELECT id FROM outbox WHERE seq IS NULL ORDER BY id LIMIT 1) IS NOT NULL
+                      AS "waiting!"
+           FROM "#,
+        ""
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    if found.moved {
+        // What was stamped and not published waits again.
+        epoch::current(&mut conn).await?;
+    } else if !found.waiting {
+        let epoch = found.epoch;
         return Ok(Some(Stamped { epoch, rows: 0 }));
     }
     let mut tx = sqlx::Connection::begin(&mut *conn).await?;
