@@ -14,7 +14,6 @@ mod store;
 use std::{collections::BTreeMap, pin::pin, time::Duration};
 
 use candlefish_ids::EnvironmentId;
-use candlefish_messaging::epoch;
 use candlefish_runtime::{metrics::ROUTE_DRIFT, refusal::Refusal};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -133,7 +132,6 @@ async fn correct(ctx: &Ctx, environment: EnvironmentId) -> Result<(), Error> {
 
 /// What should serve serves what is live, what should not serves nothing.
 async fn write(tx: &mut Tx, one: &Found, drift: &[Drift]) -> Result<(), sqlx::Error> {
-    let epoch = epoch::current(tx).await?;
     let place = Place {
         environment_id: Some(one.environment_id),
         deployment_id: None,
@@ -149,7 +147,7 @@ async fn write(tx: &mut Tx, one: &Found, drift: &[Drift]) -> Result<(), sqlx::Er
             .map(|item| item.host.clone())
             .collect();
         if !hosts.is_empty() {
-            route_store::write(tx, epoch, &hosts, place, &spec).await?;
+            route_store::write(tx, &hosts, place, &spec).await?;
         }
     }
     Ok(())

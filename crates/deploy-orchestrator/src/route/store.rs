@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId};
+use candlefish_messaging::epoch;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -20,27 +21,50 @@ pub(crate) struct Place<'a> {
     pub(crate) noindex: bool,
 }
 
-/// Writes the routes of `hosts`, all alike; their versions rise, and their epochs never fall, also when
-/// one began after the caller asked for it. The caller holds the lane. Whatever is asked for, what
-/// belongs to a closed environment serves nothing.
+/// Writes the routes of `hosts`, all alike, in the epoch that holds; their versions rise, and their
+/// epochs never fall, also when one began meanwhile. The caller holds the lane. Whatever is asked for,
+/// what belongs to a closed environment serves nothing.
 pub(crate) async fn write(
     conn: &mut PgConnection,
-    epoch: i32,
+    hosts: &[String],
+    place: Place<'_>,
+    spec: &Spec,
+) -> Result<Vec<Written>, sqlx::Error> {
+    if hosts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut written = write_unless_moved(conn, hosts, place, spec).await?;
+    if written.is_empty() {
+        epoch::current(conn).await?;
+        written = write_unless_moved(conn, hosts, place, spec).await?;
+    }
+    if written.is_empty() {
+        // It moved twice, and no session outlives that. What was not written must not pass for it.
+        return Err(sqlx::Error::RowNotFound);
+    }
+    Ok(written)
+}
+
+/// Writes nothing when the database moved.
+async fn write_unless_moved(
+    conn: &mut PgConnection,
     hosts: &[String],
     place: Place<'_>,
     spec: &Spec,
 ) -> Result<Vec<Written>, sqlx::Error> {
     let releases = serde_json::to_value(&spec.releases).expect("weights have only text keys");
     let assets_of = serde_json::to_value(&spec.assets_of).expect("assets have only text keys");
-    let rows = sqlx::query!(
+    let rows = candlefish_messaging::query_with_epoch!(
         "INSERT INTO route (host, environment_id, site, environment, epoch, version, releases,
                             assets_of, rolling, rolled_edges, noindex, deployment_id,
                             waiting_edges)
-         SELECT host, $2, $3, $4, $5, 1, CASE WHEN closed THEN '[]' ELSE $6::jsonb END,
-                CASE WHEN closed THEN '[]' ELSE $7::jsonb END, $8, $9, $10, $12, $13
-         FROM unnest($1::text[]) AS n(host), (SELECT EXISTS (
+         SELECT host, $2, $3, $4, asked.epoch, 1, CASE WHEN closed THEN '[]' ELSE $5::jsonb END,
+                CASE WHEN closed THEN '[]' ELSE $6::jsonb END, $7, $8, $9, $11, $12
+         FROM ",
+        ", unnest($1::text[]) AS n(host), (SELECT EXISTS (
              SELECT 1 FROM environment e WHERE e.closed_at IS NOT NULL AND e.id = COALESCE(
-                 $2, (SELECT d.environment_id FROM deployment d WHERE d.id = $12))) AS closed) AS c
+                 $2, (SELECT d.environment_id FROM deployment d WHERE d.id = $11))) AS closed) AS c
+         WHERE NOT asked.moved
          ON CONFLICT (host) DO UPDATE SET
              environment_id = excluded.environment_id, site = excluded.site,
              environment = excluded.environment, epoch = greatest(route.epoch, excluded.epoch),
@@ -48,13 +72,12 @@ pub(crate) async fn write(
              assets_of = excluded.assets_of, rolling = excluded.rolling,
              rolled_edges = excluded.rolled_edges, waiting_edges = excluded.waiting_edges,
              noindex = excluded.noindex,
-             generation = route.generation + $11, changed_in = pg_current_xact_id()
+             generation = route.generation + $10, changed_in = pg_current_xact_id()
          RETURNING host, epoch, version",
         hosts,
         place.environment_id.map(EnvironmentId::uuid),
         place.site,
         place.environment,
-        epoch,
         releases,
         assets_of,
         spec.rolling,
@@ -131,53 +154,68 @@ pub(crate) struct Row {
     pub(crate) noindex: bool,
 }
 
+/// What a look at the routes found.
+#[derive(Debug)]
+pub(crate) struct Changed {
+    pub(crate) rows: Vec<Row>,
+    /// Of this look, for the next one.
+    pub(crate) snapshot: String,
+    /// The one that was written down; it says nothing when the database moved.
+    pub(crate) epoch: i32,
+    /// The database is another than the one it was, and no new epoch began yet.
+    pub(crate) moved: bool,
+}
+
 /// Routes that changed since a snapshot (all of them without one), and the snapshot of this look.
 ///
 /// By snapshot, not by a high-water mark: rows commit out of order, and a mark would skip the late.
 pub(crate) async fn changed_since(
     conn: &mut PgConnection,
     snapshot: Option<&str>,
-) -> Result<(Vec<Row>, String), sqlx::Error> {
-    let since = snapshot.unwrap_or("1:1:");
-    let rows = sqlx::query!(
-        r#"SELECT pg_current_snapshot()::text AS "snapshot!", r.host AS "host?", r.environment_id,
+) -> Result<Changed, sqlx::Error> {
+    let rows = candlefish_messaging::query_with_epoch!(
+        r#"SELECT pg_current_snapshot()::text AS "snapshot!", asked.epoch AS "holds!",
+                  asked.moved AS "moved!", r.host AS "host?", r.environment_id,
                   r.site AS "site?", r.environment AS "environment?", r.epoch AS "epoch?",
                   r.version AS "version?", r.generation AS "generation?",
                   r.releases AS "releases?", r.assets_of AS "assets_of?",
                   r.rolling AS "rolling?", r.rolled_edges AS "rolled_edges?",
                   r.waiting_edges AS "waiting_edges?", r.noindex AS "noindex?"
-           FROM (SELECT 1) AS always
-           LEFT JOIN route r
+           FROM "#,
+        "LEFT JOIN route r
              ON r.changed_in >= pg_snapshot_xmin($1::text::pg_snapshot)
-            AND NOT pg_visible_in_snapshot(r.changed_in, $1::text::pg_snapshot)"#,
-        since
+            AND NOT pg_visible_in_snapshot(r.changed_in, $1::text::pg_snapshot)",
+        snapshot.unwrap_or("1:1:")
     )
     .fetch_all(conn)
     .await?;
-    let now = rows
-        .first()
-        .map_or_else(|| since.to_owned(), |row| row.snapshot.clone());
-    let changed = rows
-        .into_iter()
-        .filter_map(|row| {
-            Some(Row {
-                host: row.host?,
-                environment_id: row.environment_id.map(EnvironmentId::from_uuid),
-                site: row.site?,
-                environment: row.environment?,
-                epoch: row.epoch?,
-                version: row.version?,
-                generation: row.generation?,
-                releases: serde_json::from_value(row.releases?).unwrap_or_default(),
-                assets_of: serde_json::from_value(row.assets_of?).unwrap_or_default(),
-                rolling: row.rolling?,
-                rolled_edges: row.rolled_edges?,
-                waiting_edges: row.waiting_edges?,
-                noindex: row.noindex?,
+    // Without a route there is a row all the same.
+    let first = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+    Ok(Changed {
+        snapshot: first.snapshot.clone(),
+        epoch: first.holds,
+        moved: first.moved,
+        rows: rows
+            .into_iter()
+            .filter_map(|row| {
+                Some(Row {
+                    host: row.host?,
+                    environment_id: row.environment_id.map(EnvironmentId::from_uuid),
+                    site: row.site?,
+                    environment: row.environment?,
+                    epoch: row.epoch?,
+                    version: row.version?,
+                    generation: row.generation?,
+                    releases: serde_json::from_value(row.releases?).unwrap_or_default(),
+                    assets_of: serde_json::from_value(row.assets_of?).unwrap_or_default(),
+                    rolling: row.rolling?,
+                    rolled_edges: row.rolled_edges?,
+                    waiting_edges: row.waiting_edges?,
+                    noindex: row.noindex?,
+                })
             })
-        })
-        .collect();
-    Ok((changed, now))
+            .collect(),
+    })
 }
 
 /// Takes away the own addresses of deployments that ended longer ago, unless their release is live
@@ -287,3 +325,6 @@ pub(super) async fn insert_empty(
     .await?;
     Ok(done.rows_affected())
 }
+
+#[cfg(test)]
+mod tests;

@@ -117,23 +117,31 @@ impl Table {
 
     async fn look(&self, last: Option<&Looked>) -> Result<Looked, sqlx::Error> {
         let mut conn = self.pool.acquire().await?;
-        let mut epoch = epoch::current(&mut conn).await?;
-        // Of another database no snapshot says anything.
-        let last = last.filter(|last| last.epoch == epoch);
         let since = last.map(|last| &*last.snapshot);
+        let mut found = store::changed_since(&mut conn, since).await?;
         let mut is_whole = since.is_none();
-        let (mut rows, mut snapshot) = store::changed_since(&mut conn, since).await?;
-        if rows.iter().any(|row| row.epoch < epoch) {
-            super::epoch::renew(&mut conn, epoch).await?;
-            (rows, snapshot) = store::changed_since(&mut conn, None).await?;
+        let mut epoch = if found.moved {
+            epoch::current(&mut conn).await?
+        } else {
+            found.epoch
+        };
+        // Of another database no snapshot says anything.
+        if found.moved || last.is_some_and(|last| last.epoch != epoch) {
+            found = store::changed_since(&mut conn, None).await?;
             is_whole = true;
         }
-        let ahead = ahead(&self.seen.borrow().routes, &rows, is_whole);
+        if found.rows.iter().any(|row| row.epoch < epoch) {
+            super::epoch::renew(&mut conn, epoch).await?;
+            found = store::changed_since(&mut conn, None).await?;
+            is_whole = true;
+        }
+        let ahead = ahead(&self.seen.borrow().routes, &found.rows, is_whole);
         if !ahead.is_empty() {
             epoch = super::epoch::begin(&mut conn, &ahead).await?;
-            (rows, snapshot) = store::changed_since(&mut conn, None).await?;
+            found = store::changed_since(&mut conn, None).await?;
         }
-        self.show(rows, epoch);
+        self.show(found.rows, epoch);
+        let snapshot = found.snapshot;
         Ok(Looked { epoch, snapshot })
     }
 

@@ -348,7 +348,6 @@ async fn put(
     deployment: &Deployment,
     spec: &Spec,
 ) -> Result<Vec<Written>, Error> {
-    let epoch = candlefish_messaging::epoch::current(tx).await?;
     let given = host::of_environment(
         &deployment.site,
         &deployment.environment,
@@ -365,7 +364,7 @@ async fn put(
         noindex: deployment.environment != "production",
     };
     tx.moves_traffic();
-    Ok(route_store::write(tx, epoch, &hosts, place, spec).await?)
+    Ok(route_store::write(tx, &hosts, place, spec).await?)
 }
 
 fn detail(step: &mut Step) -> &mut serde_json::Map<String, Value> {

@@ -93,7 +93,6 @@ async fn write(
     step: &mut Step,
     spec: Spec,
 ) -> Result<(), Error> {
-    let epoch = candlefish_messaging::epoch::current(tx).await?;
     let hosts = [host::of_deployment(
         &deployment.site,
         deployment.id,
@@ -107,7 +106,7 @@ async fn write(
         noindex: true,
     };
     tx.moves_traffic();
-    let written = route_store::write(tx, epoch, &hosts, place, &spec).await?;
+    let written = route_store::write(tx, &hosts, place, &spec).await?;
     let now = tx.now();
     remember(step, now, &written);
     Ok(())
