@@ -105,8 +105,10 @@ pub(crate) async fn manifests(
     releases: &[ReleaseId],
 ) -> Result<Vec<Assets>, sqlx::Error> {
     let ids: Vec<Uuid> = releases.iter().map(|id| id.uuid()).collect();
+    // The inner SELECT hides the array from the planner: where it sees one so short, it takes a plan
+    // made for it to be cheaper than any that is kept, and plans each time.
     let rows = sqlx::query!(
-        "SELECT id, manifest_digest FROM release WHERE id = ANY($1)",
+        "SELECT id, manifest_digest FROM release WHERE id = ANY((SELECT $1::uuid[])::uuid[])",
         &ids
     )
     .fetch_all(conn)
