@@ -43,8 +43,8 @@ pub(crate) async fn save(pool: &PgPool, sample: &pb::TrafficSample) -> Result<()
     if told.is_empty() {
         return Ok(());
     }
-    // Of one host and release the first counts. By order, so that two samples of one boot lock their
-    // rows alike. Not arrays: for those Postgres makes a new plan each time.
+    // Of one host and release the first counts: a statement cannot update a row twice. By order, so
+    // that two samples of one boot lock their rows alike. Not arrays: each latency is one itself.
     sqlx::query!(
         "INSERT INTO traffic AS t (host, release_id, edge_id, boot, seq, requests,
              server_errors, lost_paths, client_errors, latency, at)
