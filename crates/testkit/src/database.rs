@@ -2,12 +2,17 @@
 
 use std::{str::FromStr, time::Duration};
 
+use sha2::{Digest as _, Sha256};
 use sqlx::{
     AssertSqlSafe, Connection, Executor, PgConnection, PgPool,
+    migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
 use crate::servers;
+
+/// How long a database may take to be made.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// Defines `clock()` with an offset that [`Database::advance`] moves. For `clock()` to be this
 /// one, a test runs it after the migrations.
@@ -27,20 +32,54 @@ pub struct Database {
 impl Database {
     /// Creates a database and runs these scripts in it.
     pub async fn fresh(scripts: &[&str]) -> Self {
-        let server = PgConnectOptions::from_str(&servers::database_url()).unwrap();
-        let name = format!("test_{}", uuid::Uuid::new_v4().simple());
-        create(&server, &name).await;
-        // As the sessions of services are.
-        let database = Self {
-            options: server.database(&name).options([("jit", "off")]),
-        };
-        let mut conn = PgConnection::connect_with(&database.options).await.unwrap();
+        let database = Self::made(&server(), "").await;
+        database.run(scripts).await;
+        database
+    }
+
+    /// Creates a database with these migrations: the first test that asks for them runs them, all others
+    /// get a copy of what it made. What is set for a database as such is not copied.
+    pub async fn migrated(migrator: &Migrator) -> Self {
+        let server = server();
+        let template = template_of(migrator);
+        // Of those that come at once, one prepares; the lock ends with its session.
+        let mut conn = PgConnection::connect_with(&server).await.unwrap();
+        sqlx::query("SELECT pg_advisory_lock(hashtextextended($1, 0))")
+            .bind(&template)
+            .execute(&mut conn)
+            .await
+            .unwrap();
+        let is_there: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM pg_database WHERE datname = $1)")
+                .bind(&template)
+                .fetch_one(&mut conn)
+                .await
+                .unwrap();
+        if !is_there {
+            prepare(&mut conn, &server, migrator, &template).await;
+        }
+        conn.close().await.unwrap();
+        Self::made(&server, &format!("TEMPLATE {template}")).await
+    }
+
+    /// Runs these scripts, one after the other.
+    pub async fn run(&self, scripts: &[&str]) {
+        let mut conn = PgConnection::connect_with(&self.options).await.unwrap();
         for script in scripts {
             conn.execute(AssertSqlSafe((*script).to_owned()))
                 .await
                 .unwrap();
         }
-        database
+        conn.close().await.unwrap();
+    }
+
+    async fn made(server: &PgConnectOptions, like: &str) -> Self {
+        let name = format!("test_{}", uuid::Uuid::new_v4().simple());
+        create(server, &name, like).await;
+        Self {
+            // As the sessions of services are.
+            options: server.clone().database(&name).options([("jit", "off")]),
+        }
     }
 
     /// How to connect to it.
@@ -80,10 +119,44 @@ impl Database {
     }
 }
 
+fn server() -> PgConnectOptions {
+    PgConnectOptions::from_str(&servers::database_url()).unwrap()
+}
+
+/// A name that other migrations do not have.
+fn template_of(migrator: &Migrator) -> String {
+    let mut sum = Sha256::new();
+    for migration in migrator.iter() {
+        sum.update(&migration.checksum);
+    }
+    let sum = hex::encode(sum.finalize());
+    format!("migrated_{}", sum.get(..16).unwrap_or(&sum))
+}
+
+/// Makes the database that others are copied from. It has its name only when it is whole.
+async fn prepare(
+    conn: &mut PgConnection,
+    server: &PgConnectOptions,
+    migrator: &Migrator,
+    template: &str,
+) {
+    let made = Database::made(server, "").await;
+    let pool = made.pool();
+    migrator.run(&pool).await.unwrap();
+    pool.close().await;
+    let name = made.options.get_database().unwrap().to_owned();
+    let statement = format!("ALTER DATABASE {name} RENAME TO {template}");
+    // Sessions end a little later than they are closed.
+    crate::poll_until(LONGEST, "a database without sessions", async || {
+        conn.execute(AssertSqlSafe(statement.clone())).await
+    })
+    .await;
+}
+
 /// Several tests create theirs at once, and Postgres refuses that while another copies the template.
-async fn create(server: &PgConnectOptions, name: &str) {
-    let statement = format!("CREATE DATABASE {name}");
-    crate::poll_until(Duration::from_secs(30), "a fresh database", async || {
+async fn create(server: &PgConnectOptions, name: &str, like: &str) {
+    let statement = format!("CREATE DATABASE {name} {like}");
+    crate::poll_until(LONGEST, "a fresh database", async || {
         let mut conn = PgConnection::connect_with(server).await?;
         conn.execute(AssertSqlSafe(statement.clone())).await
     })

@@ -88,13 +88,8 @@ struct Begun {
 
 impl World {
     async fn new() -> Self {
-        let migrations: Vec<String> = sqlx::migrate!()
-            .iter()
-            .map(|migration| migration.sql.as_str().to_owned())
-            .collect();
-        let mut scripts: Vec<&str> = migrations.iter().map(String::as_str).collect();
-        scripts.push(OFFSET_CLOCK);
-        let database = Database::fresh(&scripts).await;
+        let database = Database::migrated(&sqlx::migrate!()).await;
+        database.run(&[OFFSET_CLOCK]).await;
         let dir = tempfile::tempdir().unwrap();
         let blobs = format!("dir:{}", dir.path().display());
         let key = "5a".repeat(32);

@@ -18,14 +18,10 @@ struct World {
 
 impl World {
     async fn new() -> Self {
-        let migrations: Vec<String> = sqlx::migrate!()
-            .iter()
-            .map(|migration| migration.sql.as_str().to_owned())
-            .collect();
-        let mut scripts: Vec<&str> = migrations.iter().map(String::as_str).collect();
-        scripts.push(OFFSET_CLOCK);
-        scripts.push(include_str!("tests/deployment.sql"));
-        let database = Database::fresh(&scripts).await;
+        let database = Database::migrated(&sqlx::migrate!()).await;
+        database
+            .run(&[OFFSET_CLOCK, include_str!("tests/deployment.sql")])
+            .await;
         Self {
             pool: database.pool(),
             database,

@@ -45,7 +45,7 @@ impl Sandbox {
     /// The same, with settings of its own.
     pub(crate) async fn with(settings: &[(&'static str, &str)]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let database = Database::fresh(&[]).await;
+        let database = Database::migrated(&sqlx::migrate!()).await;
         let blobs = format!("dir:{}", dir.path().join("blobs").display());
         let sandbox = Self {
             store: open(&blobs, Options::default()).await.unwrap(),
@@ -58,6 +58,7 @@ impl Sandbox {
             database,
             dir,
         };
+        // Finds all of it done.
         migrate(&sandbox.config(&sandbox.database.url()))
             .await
             .unwrap();

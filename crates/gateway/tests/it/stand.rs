@@ -115,7 +115,7 @@ impl Stand {
         let key = keys::generate(dir.path(), "gateway");
         let backend = Backend::default();
         let orchestrator = backend.serve(dir.path(), &tasks).await;
-        let database = Database::fresh(&[]).await;
+        let database = Database::migrated(&sqlx::migrate!()).await;
         let admin = format!("cft_{}_{}", "0".repeat(26), "a".repeat(40));
         let (listen, ops, internal) = (free_port(), free_port(), free_port());
         keys::generate(dir.path(), "deploy-orchestrator");

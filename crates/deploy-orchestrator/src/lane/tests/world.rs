@@ -72,15 +72,8 @@ pub(super) struct World {
 
 impl World {
     pub(super) async fn new(seed: u64, order: Order) -> Self {
-        let migrations: Vec<String> = sqlx::migrate!()
-            .iter()
-            .map(|migration| migration.sql.as_str().to_owned())
-            .collect();
-        let refusal = crash::script();
-        let mut scripts = vec![HURRY];
-        scripts.extend(migrations.iter().map(String::as_str));
-        scripts.extend([OFFSET_CLOCK, refusal.as_str()]);
-        let database = Database::fresh(&scripts).await;
+        let database = Database::migrated(&sqlx::migrate!()).await;
+        database.run(&[HURRY, OFFSET_CLOCK, &crash::script()]).await;
         let dir = tempfile::tempdir().unwrap();
         let mut dice = Dice(seed);
         let quarantine_after = dice.below(3);

@@ -13,12 +13,7 @@ const PLACE: Place<'_> = Place {
 
 #[tokio::test]
 async fn what_is_written_in_a_database_that_moved_is_of_a_new_epoch() {
-    let migrations: Vec<String> = sqlx::migrate!()
-        .iter()
-        .map(|migration| migration.sql.as_str().to_owned())
-        .collect();
-    let scripts: Vec<&str> = migrations.iter().map(String::as_str).collect();
-    let database = Database::fresh(&scripts).await;
+    let database = Database::migrated(&sqlx::migrate!()).await;
     let pool = database.pool();
     let mut tx = pool.begin().await.unwrap();
     let empty = changed_since(&mut tx, None).await.unwrap();
