@@ -150,8 +150,9 @@ async fn what_is_not_decided_yet_is_told_to_whoever_asks_for_a_push() {
     let ids = [3, 4].map(|number| stage.gateway.receives(&push(0, number)));
     let page = poll_until(SOON, "both to have failed", async || {
         let failed = "SELECT count(*) FROM delivery WHERE done_at IS NULL AND attempts > 0";
-        let page = told(&stage.api, "").await;
+        // First whether both failed: what is told after that knows why.
         let all = stage.sandbox.number(failed).await == 2;
+        let page = told(&stage.api, "").await;
         let count = page.undecided.as_ref().map(|one| one.count);
         (all && count == Some(2)).then_some(page).ok_or(count)
     })

@@ -31,8 +31,11 @@ async fn a_corrupt_blob_refuses_its_release_and_names_the_path() {
         visitor.get("/").await.text() == "new"
     })
     .await;
-    let heard = sandbox.heard(&edge);
-    assert!(heard.staged[&bad.id].staged && heard.staged[&bad.id].error.is_empty());
+    wait_until(SOON, "the mended release to be told", async || {
+        let told = sandbox.heard(&edge).staged.get(&bad.id).cloned();
+        told.is_some_and(|told| told.staged && told.error.is_empty())
+    })
+    .await;
 }
 
 #[tokio::test]
