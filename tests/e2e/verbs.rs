@@ -599,5 +599,10 @@ async fn triggers_by_rest(acts: &Acts, sandbox: &Sandbox, commit: &Commit) {
     assert_eq!(one["commit"], commit.id.as_str(), "{found}");
     assert_eq!(one["reason"], "REASON_NO_RULE", "{found}");
     acts.unread("/v1/triggers?site=No+site", "site").await;
-    acts.unread("/v1/triggers", "commit").await;
+    let (_status, problem) = acts.rest.get("/v1/triggers").await;
+    let fields = ["commit", "site", "delivery_id"];
+    for (error, field) in problem["errors"].as_array().unwrap().iter().zip(fields) {
+        assert_eq!(error["field"], field, "{problem}");
+    }
+    assert_eq!(problem["errors"].as_array().unwrap().len(), fields.len());
 }

@@ -39,17 +39,20 @@ impl Programs {
         let postgres = newest_postgres(Path::new("/usr/lib/postgresql"));
         let nats_server = first(&["/usr/sbin/nats-server", "/usr/bin/nats-server"]);
         let openssl = first(&["/usr/bin/openssl"]);
-        match (postgres, nats_server, openssl) {
-            (Some(postgres), Some(nats_server), Some(openssl)) => Ok(Self {
+        // What the documents tell people to type, and their tests do.
+        let curl = first(&["/usr/bin/curl"]);
+        match (postgres, nats_server, openssl, &curl) {
+            (Some(postgres), Some(nats_server), Some(openssl), Some(_)) => Ok(Self {
                 postgres,
                 nats_server,
                 openssl,
             }),
-            (postgres, nats_server, openssl) => {
+            (postgres, nats_server, openssl, curl) => {
                 let packages = [
                     (postgres.is_none(), "postgresql"),
                     (nats_server.is_none(), "nats-server"),
                     (openssl.is_none(), "openssl"),
+                    (curl.is_none(), "curl"),
                 ];
                 let missing = packages.iter().filter(|(missing, _)| *missing);
                 Err(missing.map(|(_, package)| *package).collect())
