@@ -56,7 +56,10 @@ pub(super) async fn first_step(sandbox: &Sandbox) -> Row {
     .unwrap();
     let mut took: Vec<Duration> = later
         .into_iter()
-        .map(|(slug, later)| answered[&slug].max(Duration::from_secs_f64(later)))
+        .filter_map(|(slug, later)| {
+            let answered = answered.get(&slug)?;
+            Some(Duration::from_secs_f64(later).max(*answered))
+        })
         .collect();
     Row {
         path: "asked → first step running, 20/s",
