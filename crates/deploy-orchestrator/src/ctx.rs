@@ -168,6 +168,15 @@ pub(crate) struct Tx {
     moves_traffic: bool,
 }
 
+/// How much a transaction had to tell at some place in it.
+#[derive(Debug)]
+pub(crate) struct Mark {
+    observed: usize,
+    facts: usize,
+    lines: usize,
+    moves_traffic: bool,
+}
+
 /// A line of a deployment's log.
 #[derive(Debug)]
 pub(crate) struct Line {
@@ -194,6 +203,31 @@ impl Tx {
     /// The clock, as the statement that locked the lane read it.
     pub(crate) fn set_clock(&mut self, now: Moment) {
         self.now.get_or_insert(now);
+    }
+
+    /// A place that [`Tx::go_back`] goes back to.
+    pub(crate) async fn mark(&mut self) -> Result<Mark, sqlx::Error> {
+        sqlx::query("SAVEPOINT mark")
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(Mark {
+            observed: self.observed.len(),
+            facts: self.facts.len(),
+            lines: self.lines.len(),
+            moves_traffic: self.moves_traffic,
+        })
+    }
+
+    /// Undoes what was written and told since the newest mark, also after a statement that failed.
+    pub(crate) async fn go_back(&mut self, mark: Mark) -> Result<(), sqlx::Error> {
+        sqlx::query("ROLLBACK TO SAVEPOINT mark")
+            .execute(&mut *self.inner)
+            .await?;
+        self.observed.truncate(mark.observed);
+        self.facts.truncate(mark.facts);
+        self.lines.truncate(mark.lines);
+        self.moves_traffic = mark.moves_traffic;
+        Ok(())
     }
 
     /// Ends it at once, as if nothing had been done in it.

@@ -4,6 +4,7 @@
 //! claimed in the transaction that reaches it, worked on with nothing locked, and recorded in another
 //! transaction guarded by claim and fence: a late worker finds the claim gone and writes nothing.
 
+mod begin;
 mod record;
 
 use std::time::Duration;
@@ -11,7 +12,10 @@ use std::time::Duration;
 use candlefish_ids::{EnvironmentId, StepId};
 use tokio::time::Instant;
 
-pub(crate) use self::record::{Unheard, is_claimed, record_outside};
+pub(crate) use self::{
+    begin::begin,
+    record::{Unheard, is_claimed, record_outside},
+};
 use super::{
     AWAY, Step, analyse, edges, finish,
     outcome::{Outcome, Wait},
@@ -99,26 +103,6 @@ pub(crate) async fn turn(
     };
     hands.close().await?;
     record::commit(ctx, tx, claimed, unheard).await
-}
-
-/// Takes a deployment that was just granted its lane over its first steps, as far as they are in the
-/// database: nobody has to find them due. True when it has ended in them; the lane may choose again.
-pub(crate) async fn begin(
-    ctx: &Ctx,
-    tx: &mut Tx,
-    lane: &mut Lane,
-    deployment: Deployment,
-    first: Step,
-) -> Result<bool, Error> {
-    let mut hands = Hands::new(ctx, tx, lane.clone(), deployment, None);
-    hands.blocked = false;
-    if !first.kind.is_outside() {
-        Box::pin(hands.go_on(first)).await?;
-    }
-    hands.save().await?;
-    let ended = hands.deployment.state.is_terminal();
-    *lane = hands.lane;
-    Ok(ended)
 }
 
 impl<'a> Hands<'a> {
