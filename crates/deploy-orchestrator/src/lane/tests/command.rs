@@ -48,10 +48,17 @@ impl World {
             0 => self.one_where(moved).await,
             _ => None,
         };
+        // So is what acts and has no traffic yet: by its weight alone, a stop would rarely pause anything.
+        let acts = "state = 'running' AND kind <> 'rollback' AND pivoted_at IS NULL";
+        let acts = match self.dice.below(10) {
+            0 => self.one_where(acts).await,
+            _ => None,
+        };
         let choice = self.dice.below(CHOICES);
-        let done = match moved {
-            Some(id) => self.end_this(id, true).await,
-            None => Box::pin(self.attempt(choice)).await,
+        let done = match (moved, acts) {
+            (Some(id), _) => self.end_this(id, true).await,
+            (None, Some(_)) => self.set_stop(true).await,
+            (None, None) => Box::pin(self.attempt(choice)).await,
         };
         if let Err(refusal) = done {
             let broke = matches!(refusal.code(), Code::Internal | Code::Unavailable);
@@ -293,9 +300,14 @@ impl World {
             self.say(format!("lift the stop {one}"));
             return self.lift_stop(one).await;
         }
+        self.set_stop(false).await
+    }
+
+    /// A stop of the site or of everything. What acts is paused only at its next step: where it must
+    /// pause, a few turns come before anybody lifts it.
+    async fn set_stop(&mut self, must_pause: bool) -> Result<(), Refusal> {
         let site = (self.dice.below(2) == 0).then(|| SITE.to_owned());
-        // More often than not: only at its next step is what acts paused, and stops are lifted soon.
-        let pauses = self.dice.below(3) > 0;
+        let pauses = must_pause || self.dice.below(3) > 0;
         self.say(format!("stop {site:?}, pauses: {pauses}"));
         let now = self.ctx.now().await.unwrap();
         let cmd = crate::stop::set::Set {
@@ -305,7 +317,13 @@ impl World {
             until: now.plus(Duration::from_mins(90)).timestamp(),
         };
         let set = crate::stop::set::set(&self.ctx, &self.caller, None, cmd).await;
-        Ok(set.map(drop)?)
+        set.map(drop)?;
+        if must_pause {
+            for _turn in 0..3 {
+                self.step().await?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) async fn standing_stops(&self) -> Vec<StopId> {
