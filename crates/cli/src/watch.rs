@@ -10,9 +10,10 @@ use std::{
 };
 
 use candlefish_proto::deploy::{
-    Deployment,
+    Deployment, Environment,
     deployment::{Kind, State},
 };
+use futures_util::StreamExt as _;
 use jiff::SignedDuration;
 
 use crate::{
@@ -22,6 +23,7 @@ use crate::{
 };
 
 mod feed;
+mod holds;
 mod view;
 
 use feed::{Feed, News};
@@ -116,13 +118,15 @@ pub(crate) fn outcome(deployment: &Deployment, until: Until) -> Option<Outcome> 
     }
 }
 
-/// Shows every change until the outcome is known; answers the deployment as it was then.
+/// Shows every change until the outcome is known; answers the deployment as it was then. Where the
+/// environment was told before, changes of its hold are told too.
 pub(crate) async fn follow(
     app: &App,
     api: &Api,
     deployment: Deployment,
     patience: Patience,
     view: &mut View,
+    told: Option<Environment>,
 ) -> Result<(Deployment, Outcome), Error> {
     let away = AtomicBool::new(false);
     let mut feed = Feed::new(api, &away);
@@ -137,6 +141,7 @@ pub(crate) async fn follow(
             None => std::future::pending().await,
         }
     });
+    let mut holds = pin!(holds::changes(api, told));
     let mut interrupted = pin!(tokio::signal::ctrl_c());
     let mut frames = tokio::time::interval(FRAME);
     loop {
@@ -152,6 +157,9 @@ pub(crate) async fn follow(
                     // Out of touch, nobody can say that it still waits.
                     let is_away = away.load(Ordering::Relaxed);
                     return if is_away { Err(api.lost()) } else { Ok((deployment, Outcome::Waiting(said))) };
+                }
+                Some(environment) = holds.next() => {
+                    view.hold(&deployment, &environment, &app.output);
                 }
                 _ = &mut interrupted => return Ok((deployment, Outcome::Interrupted)),
                 _ = frames.tick() => view.turn(&deployment, &app.output),

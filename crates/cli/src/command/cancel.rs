@@ -3,6 +3,7 @@
 use candlefish_ids::DeploymentId;
 use candlefish_proto::deploy::{CancelDeploymentRequest, Deployment, GetDeploymentRequest};
 
+use super::subject;
 use crate::{
     api::Api,
     app::App,
@@ -70,15 +71,18 @@ pub(super) async fn until_ended(
 ) -> Result<Exit, Error> {
     let patience = Patience::new(Until::Done, None, app);
     let mut view = View::new(app);
-    let watched = Box::pin(watch::follow(app, api, deployment, patience, &mut view)).await;
+    let watched = watch::follow(app, api, deployment, patience, &mut view, None);
+    let watched = Box::pin(watched).await;
     let (deployment, outcome) = watched.map_err(|error| error.kept_by(Some(repeat)))?;
     if app.shared.json {
         app.output
             .result(&json::text(&deployment, Layout::Indented));
     } else {
+        let held = Box::pin(subject::held(api, &deployment)).await;
         app.output.note(&render::ending::text(
             &deployment,
             outcome,
+            held,
             &app.output.look_err(),
         ));
     }

@@ -131,7 +131,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     }
     args.waiting
         .after(target.waited)
-        .follow(app, &api, deployment, Some(&repeat))
+        .follow(app, &api, deployment, Some(&repeat), None)
         .await
 }
 

@@ -45,6 +45,6 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         return Ok(Exit::Done);
     }
     args.waiting
-        .follow(app, &api, deployment, Some(&repeat))
+        .follow(app, &api, deployment, Some(&repeat), None)
         .await
 }

@@ -107,7 +107,7 @@ async fn deployment(app: &App, api: &Api, id: &str, timeline: bool) -> Result<()
         let request = ListBlockersRequest { id: id.to_string() };
         let blockers = api.read(request).await?.blockers;
         app.show(&deployment, |deployment| {
-            render::timeline::text(deployment, &blockers, &kept, &look)
+            render::timeline::text(deployment, &blockers, &kept.lines, &look)
         });
     } else {
         app.show(&deployment, |deployment| {

@@ -14,7 +14,11 @@ use crate::{
     api::Api,
     app::App,
     error::Error,
-    render::{self, Look},
+    render::{
+        self, Look,
+        ending::{self, Held},
+        environment::Kept,
+    },
     suggest::nearest,
 };
 
@@ -126,24 +130,35 @@ pub(super) async fn environment(api: &Api, place: &Place) -> Result<Environment,
     .await
 }
 
-/// What holds and stops the environment of a deployment, in lines for below that deployment. That it
-/// could not be read is one of them: the answer about the deployment stands. JSON is the deployment
-/// alone, and nothing is asked for it.
-pub(super) async fn kept(
-    app: &App,
+/// The environment of a deployment, or why it could not be read.
+pub(super) async fn environment_of(
     api: &Api,
     deployment: &Deployment,
-    look: &Look,
-) -> Vec<String> {
-    if app.shared.json {
-        return Vec::new();
-    }
+) -> Result<Environment, String> {
     let place = Place {
         site: deployment.site.clone(),
         environment: deployment.environment.clone(),
     };
     let read = environment(api, &place).await;
-    render::environment::kept(&read.map_err(|error| error.to_string()), look)
+    read.map_err(|error| error.to_string())
+}
+
+/// Whether the environment of a deployment is held; asked only where what is said of it depends on that.
+pub(super) async fn held(api: &Api, deployment: &Deployment) -> Held {
+    if !ending::asks_for_hold(deployment) {
+        return Held::No;
+    }
+    Held::of(&environment_of(api, deployment).await)
+}
+
+/// What holds and stops the environment of a deployment, in lines for below that deployment. That it
+/// could not be read is one of them: the answer about the deployment stands. JSON is the deployment
+/// alone, and nothing is asked for it.
+pub(super) async fn kept(app: &App, api: &Api, deployment: &Deployment, look: &Look) -> Kept {
+    if app.shared.json {
+        return Kept::default();
+    }
+    render::environment::kept(&environment_of(api, deployment).await, look)
 }
 
 /// The lane of an environment.

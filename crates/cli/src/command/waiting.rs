@@ -1,16 +1,16 @@
 //! Options of the commands that watch a deployment, and what they say at the end.
 
-use candlefish_proto::deploy::{Deployment, deployment::Kind};
+use candlefish_proto::deploy::{Deployment, Environment, deployment::Kind};
 use clap::{Args, ValueEnum};
 use jiff::SignedDuration;
 
-use super::strategy::duration;
+use super::{strategy::duration, subject};
 use crate::{
     api::Api,
     app::App,
     error::{Error, Exit},
     json::{self, Layout},
-    render,
+    render::{self, ending::Held},
     repeats::Repeat,
     watch::{self, Outcome, Patience, Until, View},
 };
@@ -63,25 +63,33 @@ impl Waiting {
 
     /// Watches, says how it ended, and gives the exit code. When the server is lost meanwhile, the
     /// key of the request that made the deployment is kept: the same command again must watch that
-    /// one, not make a second one.
+    /// one, not make a second one. Where it is given how the environment was shown (`told`), a hold that
+    /// is set or lifted meanwhile is told.
     pub(super) async fn follow(
         &self,
         app: &App,
         api: &Api,
         deployment: Deployment,
         made_by: Option<&Repeat>,
+        told: Option<Environment>,
     ) -> Result<Exit, Error> {
         let mut view = View::new(app);
-        let watched = watch::follow(app, api, deployment, self.patience(app), &mut view);
+        let watched = watch::follow(app, api, deployment, self.patience(app), &mut view, told);
         let watched = Box::pin(watched).await;
         let (deployment, outcome) = watched.map_err(|error| error.kept_by(made_by))?;
-        report(app, &deployment, outcome);
+        // Who stopped watching is not kept waiting for an answer, and JSON says nothing of it.
+        let held = if outcome == Outcome::Live && !app.shared.json {
+            Box::pin(subject::held(api, &deployment)).await
+        } else {
+            Held::No
+        };
+        report(app, &deployment, outcome, held);
         Ok(outcome.exit(self.superseded_ok))
     }
 }
 
 /// Says how it ended: to a person in words, to a pipe the address alone.
-fn report(app: &App, deployment: &Deployment, outcome: Outcome) {
+fn report(app: &App, deployment: &Deployment, outcome: Outcome, held: Held) {
     if app.shared.json {
         app.output.result(&json::text(deployment, Layout::Indented));
         return;
@@ -93,6 +101,7 @@ fn report(app: &App, deployment: &Deployment, outcome: Outcome) {
         app.output.result(&render::ending::text(
             deployment,
             outcome,
+            held,
             &app.output.look_out(),
         ));
         return;
@@ -100,6 +109,7 @@ fn report(app: &App, deployment: &Deployment, outcome: Outcome) {
     app.output.note(&render::ending::text(
         deployment,
         outcome,
+        held,
         &app.output.look_err(),
     ));
     if outcome == Outcome::Live {

@@ -36,11 +36,15 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         let look = app.output.look_err();
         app.output
             .note(&render::deployment::head(&deployment, &look));
-        for line in subject::kept(app, &api, &deployment, &look).await {
+        let read = subject::environment_of(&api, &deployment).await;
+        for line in render::environment::kept(&read, &look).lines {
             app.output.note(&line);
         }
         app.output.note("");
-        return args.waiting.follow(app, &api, deployment, None).await;
+        return args
+            .waiting
+            .follow(app, &api, deployment, None, read.ok())
+            .await;
     }
     let patience = args.waiting.patience(app);
     let (_, outcome) = Box::pin(watch::follow(
@@ -49,6 +53,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         deployment,
         patience,
         &mut View::Json,
+        None,
     ))
     .await?;
     Ok(outcome.exit(args.waiting.superseded_ok))

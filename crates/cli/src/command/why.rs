@@ -85,7 +85,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
 /// the deployment stands.
 async fn around(api: &Api, deployment: &Deployment, lane: Option<Lane>) -> Around {
     if render::words::is_terminal(deployment.state()) {
-        return Around::Ended;
+        return Around::Ended(Box::pin(subject::held(api, deployment)).await);
     }
     let lane = if let Some(lane) = lane {
         lane

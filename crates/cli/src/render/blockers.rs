@@ -7,7 +7,9 @@ use candlefish_proto::deploy::{
 };
 
 use super::{
-    Look, Tone, ending, environment,
+    Look, Tone,
+    ending::{self, Held},
+    environment,
     lane::{self, Around},
     pad, release, words,
 };
@@ -79,7 +81,11 @@ fn who(deployment: &Deployment) -> &str {
 
 /// Why a deployment is not moving, and what there is around it.
 pub(crate) fn why(deployment: &Deployment, around: &Around, look: &Look) -> String {
-    let mut lines = told(deployment, look);
+    let held = match around {
+        Around::Ended(held) => *held,
+        Around::Shared { .. } | Around::Unread(_) => Held::No,
+    };
+    let mut lines = told(deployment, held, look);
     if words::is_terminal(deployment.state()) {
         return lines.join("\n");
     }
@@ -92,8 +98,9 @@ pub(crate) fn why(deployment: &Deployment, around: &Around, look: &Look) -> Stri
     lines.join("\n")
 }
 
-/// What a deployment is, and each reason why it is not moving.
-pub(super) fn told(deployment: &Deployment, look: &Look) -> Vec<String> {
+/// What a deployment is, and each reason why it is not moving. Once it has ended, what is to be done
+/// depends on whether its environment is held.
+pub(super) fn told(deployment: &Deployment, held: Held, look: &Look) -> Vec<String> {
     let state = deployment.state();
     let title = deployment
         .release
@@ -105,7 +112,7 @@ pub(super) fn told(deployment: &Deployment, look: &Look) -> Vec<String> {
     let subject = format!("  {}  {title} ({who}, {asked})", deployment.id);
     if words::is_terminal(state) {
         let ended = format!("{subject} is over: {}", words::state(state));
-        let next = ending::next(deployment)
+        let next = ending::next(deployment, held)
             .into_iter()
             .map(|line| format!("  {line}"));
         return std::iter::once(ending::with_reason(&ended, deployment))

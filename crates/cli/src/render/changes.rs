@@ -1,7 +1,11 @@
 //! What changed between two looks at a deployment: one line per change, with a time. For readers
 //! that cannot see a line change in place: logs, pipes, screen readers.
 
-use candlefish_proto::deploy::{Blocker, Deployment, Step, blocker, deployment::State, step};
+use candlefish_proto::deploy::{
+    Blocker, Deployment, Environment, Step, blocker,
+    deployment::{Kind, State},
+    step,
+};
 
 use super::{Look, blockers, pad, steps, words};
 
@@ -38,6 +42,28 @@ pub(crate) fn lines(before: Option<&Deployment>, now: &Deployment, look: &Look) 
         }
     }
     lines
+}
+
+/// The line for a hold of its environment that was set or lifted meanwhile; nothing where the
+/// deployment waits for that hold, which is one of its blockers.
+pub(crate) fn hold(
+    deployment: &Deployment,
+    environment: &Environment,
+    look: &Look,
+) -> Option<String> {
+    let place = format!("{}/{}", environment.site, environment.slug);
+    let Some(hold) = &environment.hold else {
+        return Some(line(&format!("{place} is no longer held"), "", look));
+    };
+    if deployment.state() == State::Pending && deployment.kind() != Kind::Rollback {
+        return None;
+    }
+    let text = format!(
+        "{place} is held by {}: \"{}\"; what is under way goes on. Lift it: candlefish hold lift \
+         {place} --reason \"…\"",
+        hold.by, hold.reason
+    );
+    Some(line(&text, "", look))
 }
 
 fn state_line(now: &Deployment, look: &Look) -> String {

@@ -6,7 +6,9 @@ use candlefish_proto::deploy::{
     step,
 };
 
-use super::{Look, Tone, blockers, ending, pad, release, steps, table::Table, words};
+use super::{
+    Look, Tone, blockers, ending, environment::Kept, pad, release, steps, table::Table, words,
+};
 
 /// Where the values of the head begin.
 const LABEL: usize = 13;
@@ -54,7 +56,7 @@ pub(crate) fn live(deployment: &Deployment, look: &Look) -> Vec<String> {
 
 /// Everything about one deployment, and what keeps its environment
 /// ([`kept`](super::environment::kept)).
-pub(crate) fn full(deployment: &Deployment, kept: &[String], look: &Look) -> String {
+pub(crate) fn full(deployment: &Deployment, kept: &Kept, look: &Look) -> String {
     let mut lines = Vec::new();
     if let Some(built) = &deployment.release {
         let value = format!(
@@ -83,15 +85,14 @@ pub(crate) fn full(deployment: &Deployment, kept: &[String], look: &Look) -> Str
     if !deployment.retry_of.is_empty() {
         lines.push(labelled("Repeats", &deployment.retry_of, "", look));
     }
-    lines.extend_from_slice(kept);
+    lines.extend_from_slice(&kept.lines);
     lines.push(String::new());
     lines.extend(live(deployment, look));
-    lines.push(String::new());
-    lines.extend(
-        ending::next(deployment)
-            .into_iter()
-            .map(|line| format!("  {line}")),
-    );
+    let next = ending::next(deployment, kept.held);
+    if !next.is_empty() {
+        lines.push(String::new());
+    }
+    lines.extend(next.into_iter().map(|line| format!("  {line}")));
     lines.join("\n")
 }
 

@@ -1,7 +1,7 @@
 //! How a deployment ended, or what is to be done now.
 
 use candlefish_proto::deploy::{
-    Deployment,
+    Deployment, Environment,
     deployment::{Kind, State},
     step,
 };
@@ -10,8 +10,42 @@ use jiff::SignedDuration;
 use super::{Look, Tone, blockers, words};
 use crate::watch::Outcome;
 
+/// Whether the environment of a deployment is held now: a hold that a rollback set may be gone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// It is not, or nothing that is said depends on it.
+    #[default]
+    No,
+    /// It is.
+    Yes,
+    /// It could not be read.
+    Unknown,
+}
+
+impl Held {
+    /// As an environment was read, or was not.
+    pub(crate) fn of(read: &Result<Environment, String>) -> Self {
+        match read {
+            Ok(environment) if environment.hold.is_some() => Self::Yes,
+            Ok(_) => Self::No,
+            Err(_) => Self::Unknown,
+        }
+    }
+}
+
+/// Whether what is said of a deployment depends on its environment being held: of a rollback that is
+/// live.
+pub(crate) fn asks_for_hold(deployment: &Deployment) -> bool {
+    let is_live = match deployment.state() {
+        State::Succeeded => true,
+        State::Running | State::Waiting => deployment.live_at.is_some(),
+        _ => false,
+    };
+    is_live && deployment.kind() == Kind::Rollback
+}
+
 /// What is said when watching ends.
-pub(crate) fn text(deployment: &Deployment, outcome: Outcome, look: &Look) -> String {
+pub(crate) fn text(deployment: &Deployment, outcome: Outcome, held: Held, look: &Look) -> String {
     let mut lines = match outcome {
         Outcome::Live => vec![live(deployment, look)],
         Outcome::Failed | Outcome::Cancelled | Outcome::Superseded => vec![ended(deployment, look)],
@@ -20,7 +54,7 @@ pub(crate) fn text(deployment: &Deployment, outcome: Outcome, look: &Look) -> St
     };
     let next = match outcome {
         Outcome::Waiting(_) | Outcome::Interrupted => going(deployment),
-        _ => next(deployment),
+        _ => next(deployment, held),
     };
     lines.extend(next);
     lines
@@ -152,25 +186,16 @@ fn going(deployment: &Deployment) -> Vec<String> {
 }
 
 /// The commands that make sense now.
-pub(crate) fn next(deployment: &Deployment) -> Vec<String> {
+pub(crate) fn next(deployment: &Deployment, held: Held) -> Vec<String> {
+    if asks_for_hold(deployment) {
+        return hold(deployment, held).into_iter().collect();
+    }
     let id = &deployment.id;
     let place = format!("{}/{}", deployment.site, deployment.environment);
     let is_live = deployment.live_at.is_some();
     match (deployment.state(), deployment.kind()) {
         (State::Succeeded, Kind::Preview) => {
             vec![format!("Open it: candlefish open {id}")]
-        }
-        (State::Succeeded, Kind::Rollback) => {
-            vec![format!(
-                "{} is held. Lift it: candlefish hold lift {place} --reason \"…\"",
-                deployment.environment
-            )]
-        }
-        (State::Running | State::Waiting, Kind::Rollback) if is_live => {
-            vec![format!(
-                "{} is held. Lift it: candlefish hold lift {place} --reason \"…\"",
-                deployment.environment
-            )]
         }
         (State::Succeeded, _) => vec![format!("Undo: candlefish rollback {place}")],
         (State::Running | State::Waiting, _) if is_live => {
@@ -202,5 +227,20 @@ pub(crate) fn next(deployment: &Deployment) -> Vec<String> {
             by => vec![format!("Watch that one: candlefish watch {by}")],
         },
         _ => going(deployment),
+    }
+}
+
+/// After a rollback: that its environment is held, as long as it is.
+fn hold(deployment: &Deployment, held: Held) -> Option<String> {
+    let slug = &deployment.environment;
+    let place = format!("{}/{slug}", deployment.site);
+    match held {
+        Held::No => None,
+        Held::Yes => Some(format!(
+            "{slug} is held. Lift it: candlefish hold lift {place} --reason \"…\""
+        )),
+        Held::Unknown => Some(format!(
+            "Whether {slug} is still held could not be read: candlefish status {place}"
+        )),
     }
 }

@@ -7,7 +7,7 @@ use candlefish_proto::deploy::{
     strategy,
 };
 
-use super::{Look, Tone, deployment::labelled, stop, table::Table, words};
+use super::{Look, Tone, deployment::labelled, ending::Held, stop, table::Table, words};
 
 /// The environments of a site.
 pub(crate) fn list(answer: &ListEnvironmentsResponse, look: &Look) -> String {
@@ -185,9 +185,25 @@ fn rule_words(rule: &PushRule) -> String {
     format!("{} that change {}", rule.branch, rule.paths.join(", "))
 }
 
-/// What holds and stops the environment of a deployment, for below that deployment: it keeps the next
-/// one, whatever this one does. What could not be read is told as that.
-pub(crate) fn kept(read: &Result<Environment, String>, look: &Look) -> Vec<String> {
+/// What keeps the environment of a deployment.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// What holds and stops it, for below that deployment.
+    pub(crate) lines: Vec<String>,
+    /// Whether it is held.
+    pub(crate) held: Held,
+}
+
+/// What holds and stops the environment of a deployment: it keeps the next one, whatever this one does.
+/// What could not be read is told as that.
+pub(crate) fn kept(read: &Result<Environment, String>, look: &Look) -> Kept {
+    Kept {
+        lines: standing(read, look),
+        held: Held::of(read),
+    }
+}
+
+fn standing(read: &Result<Environment, String>, look: &Look) -> Vec<String> {
     let environment = match read {
         Ok(environment) => environment,
         Err(why) => {

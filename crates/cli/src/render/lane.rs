@@ -2,7 +2,7 @@
 
 use candlefish_proto::deploy::{Deployment, Environment, Hold, Lane, Stop, blocker::Kind};
 
-use super::{Look, blockers, stop, words};
+use super::{Look, blockers, ending::Held, stop, words};
 
 /// As many as a lane lists of those that wait.
 const LISTED: usize = 100;
@@ -10,8 +10,8 @@ const LISTED: usize = 100;
 /// What is known of the lane around a deployment.
 #[derive(Debug)]
 pub(crate) enum Around {
-    /// It has ended: no lane is its own any more.
-    Ended,
+    /// It has ended: no lane is its own any more. Whether its environment is held.
+    Ended(Held),
     /// The lane, and the first that waits there unless it is the deployment itself.
     Shared {
         /// The lane.
@@ -26,7 +26,7 @@ pub(crate) enum Around {
 /// Where it stands in its lane, and what keeps everything there.
 pub(super) fn lines(deployment: &Deployment, around: &Around, look: &Look) -> Vec<String> {
     match around {
-        Around::Ended => Vec::new(),
+        Around::Ended(_) => Vec::new(),
         Around::Unread(why) => {
             vec![format!(
                 "  What is before it, and whether all is held or stopped, could not be read: {why}"
@@ -141,7 +141,7 @@ pub(super) fn first(around: &Around, look: &Look) -> Vec<String> {
     };
     let id = lane.pending_deployment_ids.first();
     let told = match first {
-        Ok(first) => blockers::told(first, look),
+        Ok(first) => blockers::told(first, Held::No, look),
         Err(why) => {
             let id = id.map(String::as_str).unwrap_or_default();
             vec![format!("  {id} could not be read: {why}")]

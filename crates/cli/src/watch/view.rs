@@ -3,7 +3,7 @@
 
 use std::io::Write as _;
 
-use candlefish_proto::deploy::Deployment;
+use candlefish_proto::deploy::{Deployment, Environment};
 use console::Term;
 
 use crate::{
@@ -60,6 +60,19 @@ impl View {
             }
             Self::Json => output.result(&json::text(deployment, Layout::Line)),
             Self::Silent => {}
+        }
+    }
+
+    /// The hold of its environment was set or lifted.
+    pub(super) fn hold(
+        &mut self,
+        deployment: &Deployment,
+        environment: &Environment,
+        output: &Output,
+    ) {
+        let line = render::changes::hold(deployment, environment, &output.look_err());
+        if let Some(line) = line {
+            self.say(&line, output);
         }
     }
 

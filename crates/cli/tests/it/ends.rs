@@ -1,6 +1,9 @@
-use std::process::Command;
+use std::{
+    io::{BufRead as _, BufReader},
+    process::Command,
+};
 
-use candlefish_proto::deploy::{Blocker, Deployment, blocker, deployment::State};
+use candlefish_proto::deploy::{Blocker, Deployment, Hold, blocker, deployment::State};
 use tonic::Status;
 
 use crate::{
@@ -153,6 +156,46 @@ fn a_lost_stream_is_told_once_and_made_again() {
         1,
         "{done:#?}"
     );
+}
+
+#[test]
+fn a_hold_that_comes_and_goes_while_a_deployment_acts_is_told_once_each() {
+    let server = Server::start();
+    {
+        let mut world = server.world.lock();
+        world.deployment = deployment(State::Running, 2);
+        // Each stream ends at once, and the environment is read whenever one was made.
+        world.events.resize(60, Vec::new());
+    }
+    let cli = Cli::new(&server.url());
+    // Patience is the deadline of what is looked for.
+    let mut child = cli.start(&format!("watch {DEP} --wait 30s"));
+    let errors = BufReader::new(child.stderr.take().unwrap());
+    let mut lines = errors.lines().map(Result::unwrap);
+    server
+        .world
+        .wait_until("the hold is watched", |world| !world.cursors.is_empty());
+    server.world.lock().hold = Some(Hold {
+        by: "grace".to_owned(),
+        reason: "search is broken".to_owned(),
+        ..Hold::default()
+    });
+    let is_held = "docs/production is held by grace: \"search is broken\"; what is under way";
+    assert!(lines.any(|line| line.contains(is_held)));
+    let reads = server.world.asked("get_environment").len();
+    server.world.wait_until("it is read again", |world| {
+        let names = world.calls.iter().map(|(name, ..)| *name);
+        names.filter(|name| *name == "get_environment").count() > reads
+    });
+    server.world.lock().hold = None;
+    let is_free = "docs/production is no longer held";
+    let between: Vec<String> = lines
+        .by_ref()
+        .take_while(|line| !line.ends_with(is_free))
+        .collect();
+    assert!(between.is_empty(), "{between:#?}");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]

@@ -1,11 +1,11 @@
 use candlefish_proto::deploy::{
-    Deployment,
+    Deployment, Hold,
     deployment::{Kind, State},
 };
 
 use crate::{
     cli::Cli,
-    server::{BEFORE, REL, Server, URL, live},
+    server::{BEFORE, DEP, REL, Server, URL, live},
 };
 
 const WHOLE: usize = 4;
@@ -79,6 +79,26 @@ fn a_repeat_after_6_goes_back_no_further() {
         rollbacks.iter().all(|call| *call == rollbacks[0]),
         "{rollbacks:#?}"
     );
+}
+
+#[test]
+fn the_hold_is_told_at_the_end_as_long_as_it_stands() {
+    let server = Server::start();
+    server.world.lock().deployment = back();
+    let cli = Cli::new(&server.url());
+    let lines = [
+        "rollback docs/production --yes".to_owned(),
+        format!("watch {DEP}"),
+        format!("status {DEP}"),
+        format!("why {DEP}"),
+    ];
+    let told = |line: &String| {
+        let done = cli.run(line).code(0);
+        (done.out + &done.err).contains("production is held. Lift it: candlefish hold lift")
+    };
+    assert!(!lines.iter().any(told), "nothing is held");
+    server.world.lock().hold = Some(Hold::default());
+    assert!(lines.iter().all(told), "production is held");
 }
 
 #[test]

@@ -193,10 +193,10 @@ fn a_hold_is_told_whatever_a_deployment_does_and_so_is_that_nobody_knows() {
     let over = [Succeeded, Failed, Cancelled, Superseded, RolledBack];
     let over = over.map(|state| ended(state, "", ""));
     for one in [canary(), analysing(), live()].iter().chain(&over) {
-        let texts = |kept: &[String]| {
+        let texts = |kept: &Kept| {
             [
                 deployment::full(one, kept, &look),
-                timeline::text(one, &[], kept, &look),
+                timeline::text(one, &[], &kept.lines, &look),
             ]
         };
         for text in texts(&held) {
@@ -370,7 +370,7 @@ fn why_says_when_nothing_blocks_and_when_it_is_over() {
     };
     let texts = [
         blockers::why(&moving, &shared(holding()), &look(19)),
-        blockers::why(&over, &Around::Ended, &look(80)),
+        blockers::why(&over, &Around::Ended(Held::No), &look(80)),
         blockers::idle(&idle, &look(80)),
     ];
     assert_snapshot!(texts.join("\n\n"));

@@ -56,7 +56,7 @@ fn colours_say_nothing_that_the_words_do_not() {
 
 #[test]
 fn live_says_where_after_how_long_until_when_it_bakes_and_how_to_undo() {
-    assert_snapshot!(ending::text(&live(), Outcome::Live, &look(63)));
+    assert_snapshot!(ending::text(&live(), Outcome::Live, Held::No, &look(63)));
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_preview_says_that_nothing_else_was_touched() {
     deployment.set_state(State::Succeeded);
     deployment.environment = "01k8qw4f9cfk2t0v1e6m7r8x9a".to_owned();
     (deployment.live_at, deployment.finished_at) = (None, at(2));
-    assert_snapshot!(ending::text(&deployment, Outcome::Live, &look(3)));
+    assert_snapshot!(ending::text(&deployment, Outcome::Live, Held::No, &look(3)));
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn every_ending_says_what_happened_and_what_to_do() {
     ];
     let texts = endings
         .iter()
-        .map(|(deployment, outcome)| ending::text(deployment, *outcome, &look(64)));
+        .map(|(deployment, outcome)| ending::text(deployment, *outcome, Held::No, &look(64)));
     assert_snapshot!(texts.collect::<Vec<_>>().join("\n\n"));
 }
 
@@ -120,8 +120,76 @@ fn what_is_not_repeated_is_made_anew() {
         (Kind::Preview, "candlefish deploy DIR --site docs --preview"),
     ] {
         deployment.set_kind(kind);
-        let text = ending::text(&deployment, Outcome::Cancelled, &look(64));
+        let text = ending::text(&deployment, Outcome::Cancelled, Held::No, &look(64));
         assert!(text.ends_with(command), "{text}");
+    }
+}
+
+#[test]
+fn a_rollback_says_that_its_environment_is_held_only_while_it_is() {
+    let lift = "production is held. Lift it: candlefish hold lift docs/production --reason \"…\"";
+    let mut back = live();
+    back.set_kind(Kind::Rollback);
+    for state in [State::Running, State::Waiting, State::Succeeded] {
+        back.set_state(state);
+        let texts = |held: Held| {
+            let kept = Kept {
+                held,
+                ..Kept::default()
+            };
+            [
+                ending::text(&back, Outcome::Live, held, &look(90)),
+                deployment::full(&back, &kept, &look(90)),
+            ]
+        };
+        for text in texts(Held::Yes) {
+            assert!(text.ends_with(&format!("\n  {lift}")), "{text}");
+        }
+        for text in texts(Held::No) {
+            assert!(!text.contains("held") && !text.ends_with('\n'), "{text}");
+        }
+        for text in texts(Held::Unknown) {
+            let words = "Whether production is still held could not be read: candlefish status \
+                         docs/production";
+            assert!(text.ends_with(words), "{text}");
+        }
+    }
+    // The last of them has succeeded.
+    for (held, told) in [(Held::Yes, true), (Held::No, false)] {
+        let text = blockers::why(&back, &Around::Ended(held), &look(90));
+        assert_eq!(text.contains(lift), told, "{text}");
+    }
+    // Whatever else is live says how to undo it, held or not.
+    let text = ending::text(&live(), Outcome::Live, Held::Yes, &look(90));
+    let undo = "Undo: candlefish rollback docs/production";
+    assert!(text.ends_with(undo), "{text}");
+}
+
+#[test]
+fn a_hold_that_comes_or_goes_is_a_line_unless_the_deployment_waits_for_it() {
+    let held = Environment {
+        hold: Some(hold()),
+        ..environment()
+    };
+    let is_held = "14:04:19  docs/production is held by grace: \"search is broken\"; what is under \
+                   way goes on. Lift it: candlefish hold lift docs/production --reason \"…\"";
+    let is_free = "14:04:19  docs/production is no longer held";
+    let mut back = canary();
+    back.set_kind(Kind::Rollback);
+    let undone = ended(State::Cancelling, "aborted", "");
+    for acts in [analysing(), live(), undone, back] {
+        let told = changes::hold(&acts, &held, &look(19));
+        assert_eq!(told.as_deref(), Some(is_held), "{:?}", acts.state());
+    }
+    // Its blocker tells of the hold; nothing but this tells of its end.
+    assert_eq!(changes::hold(&canary(), &held, &look(19)), None);
+    let before = canary();
+    let lines = changes::lines(Some(&before), &self::held(), &look(19));
+    let waits = "14:04:19  waits for hold: docs/production is held by grace: search is broken";
+    assert_eq!(lines, [waits]);
+    for one in [canary(), analysing(), live()] {
+        let told = changes::hold(&one, &environment(), &look(19));
+        assert_eq!(told.as_deref(), Some(is_free), "{:?}", one.state());
     }
 }
 
@@ -160,7 +228,7 @@ fn a_pipe_gets_one_line_per_change_with_a_time() {
 fn a_deployment_in_full_says_who_asked_and_how_it_stands() {
     let mut deployment = live();
     deployment.reason = "the fix for #12".to_owned();
-    assert_snapshot!(deployment::full(&deployment, &[], &look(90)));
+    assert_snapshot!(deployment::full(&deployment, &Kept::default(), &look(90)));
 }
 
 #[test]
