@@ -3,6 +3,7 @@
 //! Three runs, each with its runner's own summary: nextest over everything but the journeys, the
 //! examples in the docs, then nextest over the journeys of the package `e2e`.
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use crate::{cargo, tools};
 
 /// The bucket that tests of the S3 store use.
 const BUCKET: &str = "candlefish-test";
+/// How many tests nextest runs at a time; whoever sets it has it so.
+const AT_A_TIME: &str = "NEXTEST_TEST_THREADS";
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -136,6 +139,10 @@ fn all(
         if let Some(only) = &options.only {
             command.args(["--filterset", only]);
         }
+        // What is shown as it comes is of one test at a time.
+        if !options.show_output && std::env::var_os(AT_A_TIME).is_none() {
+            command.env(AT_A_TIME, at_a_time().to_string());
+        }
         outcomes.push(cargo::run(command));
     }
     if components && whole && options.filter.is_empty() {
@@ -152,6 +159,11 @@ fn all(
         outcomes.push(cargo::run(command));
     }
     outcomes.into_iter().collect()
+}
+
+/// A test of components waits for a part of its time: one more than there are cores keeps them busy.
+fn at_a_time() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get) + 1
 }
 
 fn nextest_run(

@@ -404,8 +404,7 @@ impl Ground {
 
     /// Whatever a refused verb could have written.
     async fn picture(&self) -> Vec<i64> {
-        let mut picture = Vec::new();
-        for question in [
+        let numbers = [
             "SELECT count(*) FROM deployment",
             "SELECT sum(version)::bigint FROM deployment",
             "SELECT sum(version)::bigint FROM environment",
@@ -421,10 +420,13 @@ impl Ground {
             "SELECT count(*) FROM record",
             "SELECT count(*) FROM outbox",
             "SELECT count(*) FROM idempotency",
-        ] {
-            picture.push(self.world.sandbox.number(question).await);
-        }
-        picture
+        ]
+        .map(|number| format!("({number})"));
+        let question = format!("SELECT ARRAY[{}]", numbers.join(", "));
+        sqlx::query_scalar(sqlx::AssertSqlSafe(question))
+            .fetch_one(&self.world.sandbox.pool)
+            .await
+            .unwrap()
     }
 
     async fn is_refused(&self, at: At, verb: Verb, place: &Place) {
