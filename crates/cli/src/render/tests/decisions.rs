@@ -347,7 +347,7 @@ fn why_says_who_pinned_it_or_that_a_newer_commit_may_take_its_place() {
     };
     let texts = [
         blockers::why(&pinned, &shared(Lane::default()), &look(720)),
-        deployment::full(&pinned, &[], &look(720)),
+        deployment::full(&pinned, &Kept::default(), &look(720)),
     ];
     for text in texts {
         let words = "by grace, 12 min ago: \"it fixes the login\"";
