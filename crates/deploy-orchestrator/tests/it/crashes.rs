@@ -1,14 +1,149 @@
 //! A crash after every version of a deployment: it ends as it would have, with one terminal event,
 //! and visitors get what they should.
+//!
+//! What is guaranteed: a first run without a crash counts the transactions that give versions, from the
+//! call on that begins what is tested, which is the first. Then each number has a run of its own, in
+//! which exactly so many of them have committed when the process dies: the database keeps the next one
+//! from going on until then, and it rolls back. So every version that anybody could see is the last one
+//! once; which are given on the way within one transaction nobody sees. A run that comes to its end in
+//! fewer, because it happened to wait less, dies after its end.
 
 use candlefish_ids::DeploymentId;
 use candlefish_proto::deploy::{self as pb, deployment::State};
+use candlefish_testkit::poll_until;
+use sqlx::{Postgres, pool::PoolConnection};
 
 use crate::{
     api::{Api, millis, policy, recreate},
     edge::Edge,
-    sandbox::{Orchestrator, Sandbox},
+    sandbox::{Orchestrator, SOON, Sandbox},
 };
+
+/// Counts the transactions that give versions in the environment that is watched, each once by its
+/// number, and lets one too many wait for who holds the lock. What rolls back takes its count along;
+/// the lock of the lane lets no two of them at it.
+const GATE: &str = "
+    CREATE TABLE watched (environment_id uuid PRIMARY KEY, may_pass bigint NOT NULL);
+    CREATE TABLE passed (environment_id uuid, act bigint, PRIMARY KEY (environment_id, act));
+    CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 AS $$
+    DECLARE
+        most bigint;
+    BEGIN
+        SELECT w.may_pass INTO most FROM watched w WHERE w.environment_id = NEW.environment_id;
+        IF most IS NULL THEN
+            RETURN NULL;
+        END IF;
+        INSERT INTO passed VALUES (NEW.environment_id, txid_current()) ON CONFLICT DO NOTHING;
+        IF (SELECT count(*) FROM passed p WHERE p.environment_id = NEW.environment_id) > most THEN
+            PERFORM pg_advisory_xact_lock_shared(79);
+        END IF;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER gate AFTER INSERT OR UPDATE OF version ON deployment
+        FOR EACH ROW EXECUTE FUNCTION gate()";
+
+/// What waits for nothing but a bake or an interval to pass, both of a second, need not wait: the second
+/// passes. Not before a crash that is due, for what is to die while it waits shall be waiting yet.
+const HURRY: &str = "
+    UPDATE clock_offset SET by = by + interval '1 second' WHERE EXISTS (
+        SELECT FROM watched w
+        JOIN deployment d ON d.environment_id = w.environment_id
+        JOIN step s ON s.deployment_id = d.id
+        WHERE s.kind IN ('bake', 'analyse') AND s.state = 'ready'
+          AND s.run_at > clock() AND s.run_at <= clock() + interval '1 second'
+          AND (SELECT count(*) FROM passed p WHERE p.environment_id = w.environment_id) < w.may_pass)";
+
+/// What the dead claimed, nobody else has before its lease of a second runs out: the second passes while
+/// nobody lives. What was not claimed finds the time that it left.
+const LEASE_RUNS_OUT: &str = "
+    UPDATE clock_offset SET by = by + interval '1 second'
+    WHERE EXISTS (SELECT FROM step WHERE state = 'running')";
+
+/// What is known of the environment that is watched: how many transactions have passed, whether all
+/// its deployments have ended, and their steps in words.
+type Seen = (i64, bool, String);
+
+/// Keeps transactions from giving versions. One connection for the whole test: it holds the lock.
+struct Gate {
+    held: PoolConnection<Postgres>,
+}
+
+impl Gate {
+    async fn new(sandbox: &Sandbox) -> Self {
+        sandbox.act(GATE).await;
+        let held = sandbox.pool.acquire().await.unwrap();
+        Self { held }
+    }
+
+    /// Counts in this environment from now on, and lets no more pass than `most`, if that is said.
+    async fn watch(&mut self, environment: &str, most: Option<i64>) {
+        self.act("DELETE FROM watched").await;
+        if most.is_some() {
+            self.act("SELECT pg_advisory_lock(79)").await;
+        }
+        sqlx::query("INSERT INTO watched SELECT id, $2::bigint FROM environment WHERE slug = $1")
+            .bind(environment)
+            .bind(most.unwrap_or(i64::MAX))
+            .execute(&mut *self.held)
+            .await
+            .unwrap();
+    }
+
+    async fn seen(&mut self) -> Seen {
+        sqlx::query_as(
+            "SELECT (SELECT count(*) FROM passed p WHERE p.environment_id = w.environment_id),
+                    NOT EXISTS (SELECT FROM deployment d
+                                WHERE d.environment_id = w.environment_id AND d.finished_at IS NULL),
+                    (SELECT COALESCE(string_agg(s.kind || ' ' || s.state || ' ' || s.message, '; '
+                                                ORDER BY d.admission, s.ord), '')
+                     FROM deployment d JOIN step s ON s.deployment_id = d.id
+                     WHERE d.environment_id = w.environment_id)
+             FROM watched w",
+        )
+        .fetch_one(&mut *self.held)
+        .await
+        .unwrap()
+    }
+
+    /// Waits until exactly so many have passed, or all has ended in fewer.
+    async fn reached(&mut self, count: i64) {
+        poll_until(SOON, "a version to die at", async || match self.seen().await {
+            (passed, over, _) if passed == count || over => Ok(()),
+            seen => {
+                self.act(HURRY).await;
+                Err(seen)
+            }
+        })
+        .await;
+    }
+
+    /// Waits until all has ended; answers how many have passed.
+    async fn ended(&mut self) -> i64 {
+        poll_until(SOON, "the end", async || match self.seen().await {
+            (passed, true, _) => Ok(passed),
+            seen => {
+                self.act(HURRY).await;
+                Err(seen)
+            }
+        })
+        .await
+    }
+
+    /// Keeps nobody any more. What waited for a process that is dead meanwhile finds nobody to answer,
+    /// and rolls back.
+    async fn open(&mut self) {
+        self.act("UPDATE watched SET may_pass = 9223372036854775807")
+            .await;
+        self.act("SELECT pg_advisory_unlock(79)").await;
+    }
+
+    async fn act(&mut self, statement: &'static str) {
+        sqlx::query(statement)
+            .execute(&mut *self.held)
+            .await
+            .unwrap();
+    }
+}
 
 /// What the test does to a deployment besides letting it go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +161,7 @@ struct World {
     orchestrator: Option<Orchestrator>,
     edges: Vec<Edge>,
     api: Api,
+    gate: Gate,
     old: String,
     new: String,
 }
@@ -42,6 +178,7 @@ impl World {
         Self {
             old: sandbox.release(&api, "old").await,
             new: sandbox.release(&api, "new").await,
+            gate: Gate::new(&sandbox).await,
             sandbox,
             orchestrator: Some(orchestrator),
             edges: vec![first, second],
@@ -49,9 +186,16 @@ impl World {
         }
     }
 
-    async fn crash(&mut self) {
+    /// Dies when exactly so many transactions have passed.
+    async fn crash_after(&mut self, count: i64) {
+        self.gate.reached(count).await;
         let gone = self.orchestrator.take();
         gone.unwrap().kill().await;
+        let (passed, over, steps) = self.gate.seen().await;
+        let as_told = passed == count || (over && passed < count);
+        assert!(as_told, "{passed} instead of {count}: {steps}");
+        self.gate.open().await;
+        self.gate.act(LEASE_RUNS_OUT).await;
         let next = self.sandbox.start().await;
         for edge in &self.edges {
             edge.turn_to(next.running.address);
@@ -60,41 +204,56 @@ impl World {
         self.orchestrator = Some(next);
     }
 
-    /// Deploys in an environment of its own, crashing once the deployment has this version; answers
-    /// what became of it, its version at the end, and what it left.
+    /// Begins what is tested, with at most so many transactions from there on; answers the deployment.
+    async fn begin(
+        &mut self,
+        environment: &str,
+        strategy: &pb::Strategy,
+        then: Then,
+        most: Option<i64>,
+    ) -> String {
+        if then == Then::Nothing {
+            self.gate.watch(environment, most).await;
+        }
+        let made = self
+            .api
+            .create(environment, &self.new, Some(strategy.clone()))
+            .await;
+        let id = made.unwrap().into_inner().id;
+        match then {
+            Then::Nothing => id,
+            Then::Abort => {
+                self.api.wait_in(&id, pb::step::Kind::Bake).await;
+                self.gate.watch(environment, most).await;
+                self.api.abort(&id).await.unwrap();
+                id
+            }
+            Then::RollBack => {
+                self.api.wait_for(&id, &[State::Succeeded]).await;
+                self.gate.watch(environment, most).await;
+                let made = self.api.roll_back(environment).await.unwrap();
+                made.into_inner().deployment.unwrap().id
+            }
+        }
+    }
+
+    /// Deploys in an environment of its own, crashing after so many transactions; answers what became of
+    /// it, and how many it took.
     async fn run(
         &mut self,
         environment: &str,
         strategy: &pb::Strategy,
         then: Then,
-        crash_at: Option<i32>,
-    ) -> (Vec<String>, i32) {
+        crash_after: Option<i64>,
+    ) -> (Vec<String>, i64) {
         self.api.create_environment(environment, policy()).await;
         self.api.deploy_whole(environment, &self.old).await;
-        let made = self
-            .api
-            .create(environment, &self.new, Some(strategy.clone()))
-            .await;
-        let mut id = made.unwrap().into_inner().id;
-        match then {
-            Then::Nothing => {}
-            Then::Abort => {
-                self.api.wait_in(&id, pb::step::Kind::Bake).await;
-                self.api.abort(&id).await.unwrap();
-            }
-            Then::RollBack => {
-                self.api.wait_for(&id, &[State::Succeeded]).await;
-                let made = self.api.roll_back(environment).await.unwrap();
-                id = made.into_inner().deployment.unwrap().id;
-            }
+        let id = self.begin(environment, strategy, then, crash_after).await;
+        if let Some(count) = crash_after {
+            self.crash_after(count).await;
         }
-        if let Some(version) = crash_at {
-            let there = |one: &pb::Deployment| one.version >= version || one.finished_at.is_some();
-            self.api.wait_until(&id, "a version", there).await;
-            self.crash().await;
-        }
-        let over = |one: &pb::Deployment| one.finished_at.is_some();
-        let ended = self.api.wait_until(&id, "the end", over).await;
+        let passed = self.gate.ended().await;
+        let ended = self.api.deployment(&id).await;
         let events = format!(
             "SELECT count(*) FROM outbox WHERE entity = '{id}' AND event_type LIKE '%.ended.%'"
         );
@@ -115,7 +274,7 @@ impl World {
         }
         let live = self.api.environment(environment).await.live_release_id;
         assert_eq!(&live, serves);
-        (picture(&ended), ended.version)
+        (picture(&ended), passed)
     }
 }
 
@@ -140,13 +299,13 @@ fn picture(one: &pb::Deployment) -> Vec<String> {
 
 async fn survives(strategy: pb::Strategy, then: Then) {
     let mut world = World::new().await;
-    let (whole, versions) = world.run("whole", &strategy, then, None).await;
-    for version in 1..=versions {
-        let environment = format!("crash-{version}");
-        let crashed = world
-            .run(&environment, &strategy, then, Some(version))
-            .await;
-        assert_eq!(crashed.0, whole, "a crash at version {version}");
+    let (whole, all) = world.run("whole", &strategy, then, None).await;
+    // What begins it, and at least one turn of a worker.
+    assert!(all > 1, "only {all} transactions gave versions");
+    for count in 1..=all {
+        let environment = format!("crash-{count}");
+        let crashed = world.run(&environment, &strategy, then, Some(count)).await;
+        assert_eq!(crashed.0, whole, "a crash after {count} of {all}");
     }
 }
 
