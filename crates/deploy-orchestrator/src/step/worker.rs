@@ -162,6 +162,10 @@ impl Worker {
 
     /// Takes the turns that are due; answers when to look again, should nothing wake the worker before.
     async fn look(&self) -> Result<Duration, sqlx::Error> {
+        // Without a place nothing could be begun. What edges reported is kept for the next look.
+        if self.permit().is_none() {
+            return Ok(self.ctx.config.poll);
+        }
         let news = self.edges.take();
         let kinds: Vec<String> = StepKind::ALL
             .iter()

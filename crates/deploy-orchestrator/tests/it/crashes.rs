@@ -107,11 +107,13 @@ impl Gate {
 
     /// Waits until exactly so many have passed, or all has ended in fewer.
     async fn reached(&mut self, count: i64) {
-        poll_until(SOON, "a version to die at", async || match self.seen().await {
-            (passed, over, _) if passed == count || over => Ok(()),
-            seen => {
-                self.act(HURRY).await;
-                Err(seen)
+        poll_until(SOON, "a version to die at", async || {
+            match self.seen().await {
+                (passed, over, _) if passed == count || over => Ok(()),
+                seen => {
+                    self.act(HURRY).await;
+                    Err(seen)
+                }
             }
         })
         .await;
