@@ -108,8 +108,8 @@ pub(in crate::github) async fn claim_comment(
                      -- If its commit is live: what made it so, such as a retry of that deployment.
                      LEFT JOIN LATERAL (
                          SELECT coalesce(e.live_deployment_id, d.id) AS id FROM release l
-                         WHERE l.id = e.live_release_id AND d.finished_at IS NOT NULL
-                           AND (l.id = d.release_id OR (l.commit = t.commit AND NOT l.dirty))) y ON true
+                         WHERE l.id = e.live_release_id AND d.finished_at IS NOT NULL AND (
+                             l.id = d.release_id OR (l.commit = t.commit AND NOT l.dirty))) y ON true
                      WHERE lower(p.repository) = g.repository AND p.number = g.number) o) n
            WHERE g.done_at IS NULL AND g.retry_at <= (SELECT clock()) AND g.told <> n.told
            ORDER BY g.retry_at LIMIT 1 FOR UPDATE OF g SKIP LOCKED"#

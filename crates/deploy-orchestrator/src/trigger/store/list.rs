@@ -78,7 +78,7 @@ macro_rules! select_triggers {
                                        OR (l.commit = t.commit AND l.commit <> '' AND NOT l.dirty)
                                 FROM release l WHERE l.id = e.live_release_id), false) AS "live!",
                       e.live_deployment_id,
-                      -- All of a commit's, which are few: with a limit its environment might be read.
+                      -- All of a commit's, which are few: a limit might have its environment read.
                       CASE WHEN d.state IN ('failed', 'cancelled', 'rolled_back') THEN (
                           SELECT (array_agg(k.id ORDER BY k.admission DESC))[1]
                           FROM release l JOIN deployment k ON k.release_id = l.id
