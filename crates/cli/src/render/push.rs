@@ -144,7 +144,8 @@ fn what_became(trigger: &Trigger, look: &Look) -> Vec<String> {
     };
     let (mark, tone, word) = mark(trigger);
     let mark = look.paint(tone, mark);
-    let id = match (trigger.outcome(), trigger.deployment_id.as_str()) {
+    let (id, _state) = deployment(trigger);
+    let id = match (trigger.outcome(), id) {
         (Outcome::Created | Outcome::Superseded, id) if trigger.reason() != Reason::Older => {
             format!("{id} ")
         }
@@ -160,13 +161,25 @@ fn what_became(trigger: &Trigger, look: &Look) -> Vec<String> {
     lines
 }
 
+/// Its own deployment and how far that is; or, where that ended and another one made its commit live,
+/// such as a retry, that one.
+fn deployment(trigger: &Trigger) -> (&str, State) {
+    let went_live = trigger.went_live_deployment_id.as_str();
+    let state = trigger.deployment_state();
+    if went_live.is_empty() || state == State::Succeeded || !words::is_terminal(state) {
+        (trigger.deployment_id.as_str(), state)
+    } else {
+        (went_live, State::Succeeded)
+    }
+}
+
 fn mark(trigger: &Trigger) -> (&'static str, Tone, &'static str) {
     match trigger.outcome() {
         Outcome::Ignored => ("·", Tone::Faint, "ignored"),
         Outcome::Superseded => ("·", Tone::Faint, "superseded"),
         Outcome::Closed => ("·", Tone::Faint, "closed"),
         Outcome::Unspecified => ("·", Tone::Faint, ""),
-        Outcome::Created => match trigger.deployment_state() {
+        Outcome::Created => match deployment(trigger).1 {
             State::Succeeded => ("✓", Tone::Good, "deployed"),
             State::Failed | State::RolledBack => ("✗", Tone::Bad, "failed"),
             State::Cancelled | State::Superseded => ("·", Tone::Faint, "ended"),

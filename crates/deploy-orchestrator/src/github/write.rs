@@ -1,5 +1,5 @@
-//! Tells GitHub of the deployments that triggers made: each is written once, and so is each of its
-//! states.
+//! Tells GitHub of the deployments that triggers made, and of others of the same commit in the same
+//! environment, such as a retry: each is written once, and so is each of its states.
 //!
 //! ```text
 //! noted ──intent──▶ created ──intent──▶ told: queued ─▶ in_progress ─▶ success ─▶ inactive

@@ -38,8 +38,12 @@ pub(super) struct OfDeployment {
     pub(super) state: String,
     pub(super) message: String,
     pub(super) superseded_by: Option<DeploymentId>,
-    /// Its release is live now.
+    /// Its release is live now, or other content of the trigger's commit.
     pub(super) live: bool,
+    /// The deployment that made live what is.
+    pub(super) live_by: Option<DeploymentId>,
+    /// Where it ended otherwise: the last one after it that made its commit live.
+    pub(super) later: Option<DeploymentId>,
     /// Its environment is closed.
     pub(super) closed: bool,
     /// All that keeps it.
@@ -50,7 +54,10 @@ pub(super) struct OfDeployment {
 pub(super) fn trigger(mut row: Shown) -> pb::Trigger {
     let deployment = row.deployment.take().unwrap_or_default();
     let state = state(&deployment.state);
-    let overtaken = row.outcome == "created" && state == State::Superseded;
+    let live = row.outcome == "created" && deployment.live;
+    let went_live = deployment.went_live(state);
+    let went_live = went_live.filter(|_| row.outcome == "created");
+    let overtaken = row.outcome == "created" && state == State::Superseded && !live;
     let outcome = match row.outcome.as_str() {
         _ if overtaken => trigger::Outcome::Superseded,
         "created" => trigger::Outcome::Created,
@@ -87,6 +94,18 @@ pub(super) fn trigger(mut row: Shown) -> pb::Trigger {
         event: row.event,
         pull_request: row.pull_request.unwrap_or_default(),
         blockers,
+        went_live_deployment_id: went_live.map(|id| id.to_string()).unwrap_or_default(),
+    }
+}
+
+impl OfDeployment {
+    /// The deployment that made the commit live, now or last.
+    fn went_live(&self, state: State) -> Option<DeploymentId> {
+        match state {
+            _ if self.live => self.live_by.or(self.id),
+            State::Succeeded => self.id,
+            _ => self.later,
+        }
     }
 }
 
@@ -123,6 +142,12 @@ pub(super) fn gateway_error(error: &Error, sees_all: bool) -> String {
 /// What became of the deployment, as it stands.
 fn words(row: &Shown, deployment: &OfDeployment, state: State) -> String {
     let place = format!("{}/{}", row.site, row.environment);
+    // However its own deployment ended: what a retry or a late upload made of it is as good.
+    let state = if deployment.later.is_some() {
+        State::Succeeded
+    } else {
+        state
+    };
     match state {
         State::Pending | State::Waiting | State::Cancelling if !deployment.kept.is_empty() => {
             let all: Vec<&str> = deployment.kept.iter().map(|one| &*one.message).collect();
@@ -131,7 +156,8 @@ fn words(row: &Shown, deployment: &OfDeployment, state: State) -> String {
         State::Pending => "waits for its lane".to_owned(),
         State::Running | State::Waiting => "is on its way".to_owned(),
         State::Cancelling => "is being undone".to_owned(),
-        State::Succeeded if deployment.live => format!("is live on {place}"),
+        // Also while a deployment that made it so still bakes.
+        _ if deployment.live => format!("is live on {place}"),
         State::Succeeded if deployment.closed => {
             format!("was live on {place}, which is closed now")
         }

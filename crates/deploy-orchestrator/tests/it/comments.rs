@@ -128,6 +128,46 @@ async fn a_comment_says_what_the_preview_waits_for_and_not_in_whose_words() {
 }
 
 #[tokio::test]
+async fn what_a_retry_brings_late_is_shown_as_live() {
+    let (github, stage) = asking().await;
+    let pushed = stage.pushed(&pull("opened", 0, 1, 1)).await.deployment;
+    says(&github, "waits for the content").await;
+    stage
+        .sandbox
+        .database
+        .advance(Duration::from_mins(61))
+        .await;
+    stage.api.wait_for(&pushed, &[State::Failed]).await;
+    let failed = says(&github, "did not go live: `its content did not come").await;
+    assert!(failed.contains(&pushed), "{failed}");
+    let again = stage.api.retry(&pushed).await.unwrap().into_inner().id;
+    stage.uploads(&commit(1), "late").await;
+    stage.api.wait_for(&again, &[State::Succeeded]).await;
+    let late = says(&github, "is live: http://pr-12--docs.localhost").await;
+    let row = format!("| 0000000 | `{again}` | live |");
+    assert!(late.contains(&row), "{late}");
+    assert_eq!(github.calls(CREATE), 1);
+}
+
+#[tokio::test]
+async fn a_preview_that_was_rolled_back_does_not_show_its_newest_commit() {
+    let (github, stage) = asking().await;
+    let first = stage.pushed(&pull("opened", 0, 1, 1)).await;
+    live(&stage, &first, 1).await;
+    let second = stage.pushed(&pull("synchronize", 1, 2, 2)).await;
+    live(&stage, &second, 2).await;
+    let row = format!("| 0000000 | `{}` | live |", second.deployment);
+    says(&github, &row).await;
+    let back = stage.api.roll_back(SLUG).await.unwrap().into_inner();
+    let back = back.deployment.unwrap().id;
+    stage.api.wait_for(&back, &[State::Succeeded]).await;
+    let other = says(&github, "shows another release: http://pr-12--docs").await;
+    let row = format!("| 0000000 | `{}` | replaced |", second.deployment);
+    assert!(other.contains(&row), "{other}");
+    assert!(!other.contains("is live"), "{other}");
+}
+
+#[tokio::test]
 async fn the_sites_of_a_repository_share_the_comment_of_a_pull_request() {
     let (github, stage) = asking().await;
     another_site(&stage, "partners").await;

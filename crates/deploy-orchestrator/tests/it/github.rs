@@ -389,6 +389,21 @@ async fn shown(stage: &Stage, states: &[&str]) -> serde_json::Value {
     .await
 }
 
+/// What GitHub shows of two deployments, once these are their last states.
+async fn last(stage: &Stage, wanted: [&str; 2]) -> [serde_json::Value; 2] {
+    poll_until(SOON, "GitHub to show two", async || {
+        let shown = stage.github.deployments(REPOSITORY);
+        let last = |told: &[String]| told.last().cloned().unwrap_or_default();
+        match &shown[..] {
+            [(one, first), (two, second)] if [last(first), last(second)] == wanted => {
+                Ok([one.clone(), two.clone()])
+            }
+            _ => Err(shown),
+        }
+    })
+    .await
+}
+
 /// Waits until one of the deployments to tell of is so, while the pauses between turns pass.
 async fn in_time(stage: &Stage, so: &str) {
     let count = format!("SELECT count(*) FROM github_deployment WHERE {so}");
@@ -656,18 +671,27 @@ async fn what_a_rollback_brings_back_is_shown_as_live_again() {
         stage.uploads(number).await;
         stage.api.wait_for(&made.id, &[State::Succeeded]).await;
     }
-    let last = async |what: &str, wanted: [&str; 2]| {
-        poll_until(SOON, what, async || {
-            let told = stage.github.deployments(REPOSITORY);
-            let last: Vec<_> = told.iter().map(|(_, told)| told.last().cloned()).collect();
-            let wanted = wanted.map(|state| Some(state.to_owned()));
-            if last == wanted { Ok(()) } else { Err(told) }
-        })
-        .await;
-    };
-    last("the second to be live", ["inactive", "success"]).await;
+    last(&stage, ["inactive", "success"]).await;
     stage.api.roll_back("production").await.unwrap();
-    last("the first to be live again", ["success", "inactive"]).await;
+    last(&stage, ["success", "inactive"]).await;
+}
+
+#[tokio::test]
+async fn a_retry_of_a_push_s_deployment_shows_at_github_as_live() {
+    let stage = Stage::new().await;
+    stage.line(1..=1);
+    stage.gateway.receives(&push(1));
+    let made = stage.made(1).await;
+    in_time(&stage, "told = 'queued'").await;
+    stage.api.cancel(&made.id).await.unwrap();
+    shown(&stage, &["queued", "inactive"]).await;
+    let again = stage.api.retry(&made.id).await.unwrap().into_inner().id;
+    stage.uploads(1).await;
+    stage.api.wait_for(&again, &[State::Succeeded]).await;
+    let [_, second] = last(&stage, ["inactive", "success"]).await;
+    assert_eq!(second["payload"]["candlefish"], again.as_str());
+    assert_eq!(second["sha"], commit(1).as_str());
+    assert_eq!(stage.github.calls("repos/create-deployment"), 2);
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ mod idempotency;
 mod identity;
 mod inputs;
 mod keys;
+mod late;
 mod limits;
 mod metrics;
 mod order;

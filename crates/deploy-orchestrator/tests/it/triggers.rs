@@ -1,7 +1,5 @@
 //! What becomes of pushes.
 
-use std::time::Duration;
-
 use candlefish_proto::deploy::{self as pb, Deployment, deployment::State};
 use candlefish_testkit::{github, poll_until};
 use sqlx::Row;
@@ -109,88 +107,6 @@ async fn other_content_of_the_commit_takes_the_place_of_what_never_came() {
     assert_eq!(asked, waits.id);
     let live = stage.api.wait_for(&asked, &[State::Succeeded]).await;
     assert_eq!(live.release_id, built);
-}
-
-#[tokio::test]
-async fn content_that_never_comes_ends_its_deployment_and_says_so() {
-    let stage = Stage::new().await;
-    let decided = stage.pushed(&push(0, 1)).await;
-    stage
-        .sandbox
-        .database
-        .advance(Duration::from_mins(59))
-        .await;
-    let waits = stage.api.deployment(&decided.deployment).await;
-    assert_eq!(waits.state(), State::Pending);
-    stage.sandbox.database.advance(Duration::from_mins(2)).await;
-    let ended = stage.api.wait_for(&waits.id, &[State::Failed]).await;
-    assert!(
-        ended.message.contains("nobody uploaded"),
-        "{}",
-        ended.message
-    );
-    assert!(ended.message.contains(&commit(1)), "{}", ended.message);
-    let told = stage.api.triggers(&commit(1)).await.unwrap();
-    assert_eq!(told.first().map(|one| &one.message), Some(&ended.message));
-    // Content that comes later is a deployment of its own, by whoever asks for it.
-    let late = stage.uploads(&commit(1), "late").await;
-    let asked = stage.api.deploy("production", &late).await;
-    assert_ne!(asked, waits.id);
-    stage.api.wait_for(&asked, &[State::Succeeded]).await;
-    assert_eq!(stage.api.deployment(&waits.id).await.state(), State::Failed);
-}
-
-#[tokio::test]
-async fn a_retry_waits_for_content_as_long_as_a_push_and_goes_live_with_it() {
-    let stage = Stage::new().await;
-    let later = Duration::from_mins(61);
-    let pushed = stage.pushed(&push(0, 1)).await.deployment;
-    stage.sandbox.database.advance(later).await;
-    stage.api.wait_for(&pushed, &[State::Failed]).await;
-    let action = format!(
-        "candlefish deploy DIR --site docs --env production --commit {}",
-        commit(1)
-    );
-    let again = stage.api.retry(&pushed).await.unwrap().into_inner();
-    assert_eq!(blockers(&again), [pb::blocker::Kind::Content]);
-    let blocker = &again.blockers[0];
-    assert_eq!(blocker.action, action);
-    assert!(blocker.until.is_some(), "{blocker:?}");
-    stage.sandbox.database.advance(later).await;
-    let ended = stage.api.wait_for(&again.id, &[State::Failed]).await;
-    assert_eq!(ended.cause, "deadline");
-    assert!(ended.message.ends_with(&action), "{}", ended.message);
-    let last = stage.api.retry(&again.id).await.unwrap().into_inner();
-    stage.uploads(&commit(1), "late").await;
-    stage.api.wait_for(&last.id, &[State::Succeeded]).await;
-}
-
-#[tokio::test]
-async fn what_a_call_made_of_content_that_never_came_whole_ends_and_says_how_it_is_uploaded() {
-    let stage = Stage::new().await;
-    let api = &stage.api;
-    let content = stage.sandbox.put_content(&[("index.html", "half")]).await;
-    let draft = api.create_release(content, "", &[]).await;
-    let deployed = api.deploy("production", &draft).await;
-    let preview = api.preview(&draft).await.unwrap().into_inner().id;
-    // What is whole and waits for something else has no such deadline.
-    api.hold("production").await.unwrap();
-    let whole = stage.uploads(&commit(1), "whole").await;
-    let held = api.deploy("production", &whole).await;
-    stage
-        .sandbox
-        .database
-        .advance(Duration::from_mins(61))
-        .await;
-    for (id, to) in [(&deployed, "--env production"), (&preview, "--preview")] {
-        let ended = api.wait_for(id, &[State::Failed]).await;
-        let words = format!(
-            "its content did not come: nobody uploaded it whole in time. Upload it: candlefish \
-             deploy DIR --site docs {to}"
-        );
-        assert_eq!(ended.message, words);
-    }
-    assert_eq!(api.deployment(&held).await.state(), State::Pending);
 }
 
 #[tokio::test]

@@ -58,6 +58,42 @@ fn a_push_tells_its_story_everywhere() {
 }
 
 #[test]
+fn a_push_whose_deployment_failed_names_the_one_that_made_its_commit_live() {
+    let ended = [
+        State::Failed,
+        State::Cancelled,
+        State::RolledBack,
+        State::Superseded,
+    ];
+    for state in ended {
+        let mut live = trigger("staging", Outcome::Created);
+        live.deployment_id = DEP.to_owned();
+        live.set_deployment_state(state);
+        live.went_live_deployment_id = EARLIER.to_owned();
+        live.message = "is live on docs/staging".to_owned();
+        let answer = ListTriggersResponse {
+            triggers: vec![live],
+            ..ListTriggersResponse::default()
+        };
+        let text = push::text("4ac21e0", &answer, &look(180));
+        let words = format!("✓ docs/staging             deployed   {EARLIER} is live on");
+        assert!(text.contains(&words), "{text}");
+        assert!(!text.contains(DEP), "{text}");
+    }
+    // What waits is told as that, though its commit is live already.
+    let mut waits = trigger("staging", Outcome::Created);
+    waits.deployment_id = DEP.to_owned();
+    waits.went_live_deployment_id = EARLIER.to_owned();
+    waits.set_deployment_state(State::Pending);
+    let answer = ListTriggersResponse {
+        triggers: vec![waits],
+        ..ListTriggersResponse::default()
+    };
+    let text = push::text("4ac21e0", &answer, &look(180));
+    assert!(text.contains(&format!("waiting    {DEP}")), "{text}");
+}
+
+#[test]
 fn a_push_that_nobody_told_of_says_where_to_look() {
     let nothing = ListTriggersResponse::default();
     let texts = [

@@ -12,7 +12,8 @@ pub(in crate::github) struct Shown {
     pub(in crate::github) environment: String,
     pub(in crate::github) deployment: DeploymentId,
     pub(in crate::github) commit: String,
-    /// `waiting`, `deploying`, `live`, `failed`, `ended` or `closed`.
+    /// `waiting`, `deploying`, `live`, `failed`, `replaced` (by another release), `ended` or
+    /// `closed`.
     pub(in crate::github) state: String,
     /// Of what waits: which of `content`, `hold` and `stop` keep it. Not in whose words: a hold's reason
     /// may be nobody's business who reads pull requests.
@@ -63,6 +64,7 @@ impl Shown {
             "deploying" => format!("is on its way: {address}"),
             "live" => format!("is live: {address}"),
             "failed" => format!("did not go live: {}", quoted(&self.message)),
+            "replaced" => format!("shows another release: {address}"),
             "closed" => format!("was torn down: {}", quoted(&self.close_reason)),
             _ => "waits for what comes next".to_owned(),
         };
@@ -142,6 +144,9 @@ mod tests {
         let waits = says(&[shown("docs", "waiting")]);
         let words = "waits for the content of 4ac21e0: http://pr-12--docs.localhost";
         assert!(waits.contains(words), "{waits}");
+        let replaced = says(&[shown("docs", "replaced")]);
+        let words = "shows another release: http://pr-12--docs.localhost";
+        assert!(replaced.contains(words), "{replaced}");
         let closed = says(&[shown("docs", "closed")]);
         assert!(
             closed.contains("was torn down: `pull request 12 was merged`"),

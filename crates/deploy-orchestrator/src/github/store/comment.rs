@@ -79,20 +79,20 @@ pub(in crate::github) async fn claim_comment(
                                            nullif(o.keeps, '')), ', '
                                  ORDER BY o.site) AS told,
                       jsonb_agg(o ORDER BY o.site) AS previews
-               FROM (SELECT s.slug AS site, e.slug AS environment, d.id AS deployment, t.commit,
-                            d.message, e.close_reason,
+               FROM (SELECT s.slug AS site, e.slug AS environment, t.commit, d.message,
+                            coalesce(y.id, d.id) AS deployment, e.close_reason,
                             CASE WHEN e.closed_at IS NOT NULL THEN 'closed'
                                  WHEN d.state = 'pending' THEN 'waiting'
                                  WHEN d.state IN ('running', 'waiting', 'cancelling')
                                      THEN 'deploying'
-                                 WHEN d.state = 'succeeded' THEN 'live'
+                                 WHEN y.id IS NOT NULL THEN 'live'
                                  WHEN d.state IN ('failed', 'rolled_back') THEN 'failed'
+                                 WHEN e.live_release_id IS NOT NULL THEN 'replaced'
                                  ELSE 'ended' END AS state,
                             CASE WHEN e.closed_at IS NULL AND d.state = 'pending' THEN concat_ws(' ',
                                 CASE WHEN r.state <> 'sealed' THEN 'content' END,
                                 CASE WHEN e.hold_since IS NOT NULL THEN 'hold' END,
-                                CASE WHEN EXISTS (
-                                    SELECT FROM stop k
+                                CASE WHEN EXISTS (SELECT FROM stop k
                                     WHERE k.ended_at IS NULL AND k.until > (SELECT clock())
                                       AND (k.site_id = e.site_id OR k.site_id IS NULL))
                                     THEN 'stop' END) ELSE '' END AS keeps
@@ -105,6 +105,11 @@ pub(in crate::github) async fn claim_comment(
                                          ORDER BY id DESC LIMIT 1) t
                      JOIN deployment d ON d.id = t.deployment_id
                      JOIN release r ON r.id = d.release_id
+                     -- If its commit is live: what made it so, such as a retry of that deployment.
+                     LEFT JOIN LATERAL (
+                         SELECT coalesce(e.live_deployment_id, d.id) AS id FROM release l
+                         WHERE l.id = e.live_release_id AND d.finished_at IS NOT NULL AND (
+                             l.id = d.release_id OR (l.commit = t.commit AND NOT l.dirty))) y ON true
                      WHERE lower(p.repository) = g.repository AND p.number = g.number) o) n
            WHERE g.done_at IS NULL AND g.retry_at <= (SELECT clock()) AND g.told <> n.told
            ORDER BY g.retry_at LIMIT 1 FOR UPDATE OF g SKIP LOCKED"#

@@ -10,23 +10,36 @@ use crate::github::{
     write::{DeploymentTurn, Mark},
 };
 
-/// Notes what triggers made and GitHub is to be told of. What ended long before anybody asked GitHub
-/// is not.
+/// Notes what GitHub is to be told of: what triggers made, and what else is of a commit that came
+/// to its environment by one, such as a retry. What ended long before anybody asked GitHub is not.
 pub(in crate::github) async fn note_deployments(
     conn: &mut PgConnection,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "INSERT INTO github_deployment (deployment_id, repository, commit, retry_at)
-         SELECT DISTINCT ON (d.id) d.id, t.repository, t.commit, clock()
-         FROM (SELECT id FROM deployment WHERE state = 'pending'
+         SELECT d.id, t.repository, t.commit, clock()
+         FROM (SELECT id, environment_id, release_id, kind FROM deployment
+               WHERE state = 'pending'
                UNION ALL
-               SELECT id FROM deployment WHERE state IN ('running', 'waiting', 'cancelling')
+               SELECT id, environment_id, release_id, kind FROM deployment
+               WHERE state IN ('running', 'waiting', 'cancelling')
                UNION ALL
-               SELECT id FROM deployment
+               SELECT id, environment_id, release_id, kind FROM deployment
                WHERE finished_at > (SELECT clock()) - interval '1 hour') d
-         JOIN trigger t ON t.deployment_id = d.id AND t.outcome = 'created'
+         -- Each way by its index and to one row at most, so that no table is joined as a whole.
+         CROSS JOIN LATERAL (
+             SELECT o.repository, o.commit FROM (
+                 (SELECT 1 AS way, m.repository, m.commit FROM trigger m
+                  WHERE m.deployment_id = d.id AND m.outcome = 'created'
+                  ORDER BY m.id LIMIT 1)
+                 UNION ALL
+                 (SELECT 2 AS way, m.repository, m.commit FROM release r
+                  JOIN trigger m ON m.environment_id = d.environment_id AND m.commit = r.commit
+                  WHERE r.id = d.release_id AND d.kind = 'standard' AND NOT r.dirty
+                    AND m.commit <> '' AND m.outcome = 'created'
+                  ORDER BY m.id DESC LIMIT 1)) o
+             ORDER BY o.way LIMIT 1) t
          WHERE NOT EXISTS (SELECT FROM github_deployment g WHERE g.deployment_id = d.id)
-         ORDER BY d.id, t.id
          ON CONFLICT DO NOTHING"
     )
     .execute(conn)

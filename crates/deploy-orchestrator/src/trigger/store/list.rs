@@ -55,6 +55,8 @@ struct Row {
     said: String,
     superseded_by: Option<Uuid>,
     live: bool,
+    live_deployment_id: Option<Uuid>,
+    later: Option<Uuid>,
     closed: bool,
     kept: Json<Kept>,
 }
@@ -70,7 +72,20 @@ macro_rules! select_triggers {
                       t.created_at AS "created_at: Timestamp", t.event, t.pull_request,
                       t.deployment_id,
                       coalesce(d.state, '') AS "state!", coalesce(d.message, '') AS "said!",
-                      d.superseded_by, coalesce(e.live_release_id = d.release_id, false) AS "live!",
+                      d.superseded_by,
+                      -- Other content of the commit counts, but not what may be of no commit.
+                      coalesce((SELECT l.id = d.release_id
+                                       OR (l.commit = t.commit AND l.commit <> '' AND NOT l.dirty)
+                                FROM release l WHERE l.id = e.live_release_id), false) AS "live!",
+                      e.live_deployment_id,
+                      -- All of a commit's, which are few: a limit might have its environment read.
+                      CASE WHEN d.state IN ('failed', 'cancelled', 'rolled_back') THEN (
+                          SELECT (array_agg(k.id ORDER BY k.admission DESC))[1]
+                          FROM release l JOIN deployment k ON k.release_id = l.id
+                          WHERE l.site_id = d.site_id AND l.commit = t.commit AND l.commit <> ''
+                            AND NOT l.dirty AND k.environment_id = d.environment_id
+                            AND k.state = 'succeeded' AND k.admission > d.admission)
+                          END AS "later?",
                       e.closed_at IS NOT NULL AS "closed!", "#,
             [
                 "FROM trigger t
@@ -193,6 +208,8 @@ impl From<Row> for Shown {
                 message: row.said,
                 superseded_by: row.superseded_by.map(DeploymentId::from_uuid),
                 live: row.live,
+                live_by: row.live_deployment_id.map(DeploymentId::from_uuid),
+                later: row.later.map(DeploymentId::from_uuid),
                 closed: row.closed,
                 kept,
             }),
