@@ -5,7 +5,7 @@ use std::{
     process::{Command, Output},
 };
 
-use e2e::Sandbox;
+use e2e::{Content, Sandbox};
 use futures_util::StreamExt;
 use reqwest::{Method, RequestBuilder};
 use serde_json::Value;
@@ -96,16 +96,29 @@ async fn answer(response: reqwest::Response) -> (u16, Value) {
 
 /// Runs the command line with the admin's token.
 pub(crate) fn candlefish(sandbox: &Sandbox, arguments: &[&str]) -> Output {
+    command(sandbox, arguments).output().unwrap()
+}
+
+/// The command line with the admin's token, to be run.
+pub(crate) fn command(sandbox: &Sandbox, arguments: &[&str]) -> Command {
     let program = std::env::current_exe().unwrap();
     let program = program.ancestors().nth(2).unwrap().join("candlefish");
-    Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args(arguments)
         .env("CANDLEFISH_API", sandbox.stack.gateway_url())
         .env("CANDLEFISH_TOKEN", sandbox.stack.admin_token())
         .env("CANDLEFISH_CONFIG_DIR", sandbox.stack.folder().join("cli"))
-        .env("NO_COLOR", "1")
-        .output()
-        .unwrap()
+        .env("NO_COLOR", "1");
+    command
+}
+
+/// Runs a command that does what it is asked; answers what it wrote.
+#[track_caller]
+pub(crate) fn done(sandbox: &Sandbox, arguments: &[&str]) -> String {
+    let (code, out, err) = said(&candlefish(sandbox, arguments));
+    assert_eq!(code, Some(0), "{arguments:?}: {out}{err}");
+    out
 }
 
 /// The exit code, what was written to stdout, and what to stderr.
@@ -121,4 +134,13 @@ pub(crate) fn said(output: &Output) -> (Option<i32>, String, String) {
 /// Writes a file into a folder.
 pub(crate) fn write(folder: &Path, name: &str, body: &str) {
     std::fs::write(folder.join(name), body).unwrap();
+}
+
+/// Writes the files of a release into a folder, over those of an earlier one.
+pub(crate) fn fill(folder: &Path, content: &Content) {
+    for (path, body) in content.below(folder.to_str().unwrap()) {
+        let path = Path::new(&path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, body).unwrap();
+    }
 }

@@ -109,6 +109,9 @@ async fn under_queue_each_has_its_turn() {
         let ended = api.succeeds(id).await.unwrap();
         let at = ended.finished_at.unwrap();
         finished.push((at.seconds, at.nanos));
+        if finished.len() == 1 {
+            sandbox.send_visitors("docs.localhost", &["0", "1", "2", "3"]);
+        }
     }
     assert!(finished.is_sorted(), "{finished:?}");
     let page = sandbox.visit(0, "docs.localhost", "/").await.unwrap();
@@ -157,6 +160,7 @@ async fn an_abort_past_the_pivot_sends_traffic_back_and_rejects_the_release() {
         .unwrap();
     let first = api.deploy("docs", "production", &one, None).await.unwrap();
     api.succeeds(&first.id).await.unwrap();
+    sandbox.send_visitors("docs.localhost", &["one", "two"]);
     let two = api
         .release("docs", &Content::site("two"), &commits[1])
         .await

@@ -10,6 +10,7 @@
 mod canary;
 mod chaos;
 mod doors;
+mod every_door;
 mod goes_live;
 mod lanes;
 mod previews;

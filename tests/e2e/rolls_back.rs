@@ -133,8 +133,12 @@ async fn a_rollback_needs_neither_nats_nor_every_edge() {
             .unwrap();
         api.succeeds(&asked.id).await.unwrap();
     }
-    sandbox.stack.nats().process().kill().unwrap();
     let edges = sandbox.stack.edges();
+    // Nobody is sent to the third: frozen, it answers when it is thawed.
+    let served = [edges[0].address, edges[1].address];
+    let visitors = Visitors::stroll(&served, "docs.localhost", 1, &["one", "two"]);
+    see(&visitors, "two").await;
+    sandbox.stack.nats().process().kill().unwrap();
     edges[2].process.freeze().unwrap();
 
     // From the call on, at both at once.
@@ -158,6 +162,10 @@ async fn a_rollback_needs_neither_nats_nor_every_edge() {
         .iter()
         .any(|step| step.message.contains(&edges[2].id));
     assert!(named, "{}", e2e::api::summary(&ended));
+
+    see(&visitors, "one").await;
+    let seen = visitors.come_back().await;
+    assert_eq!(seen.complaints, Vec::<String>::new());
 
     // Thawed, it follows by itself.
     edges[2].process.thaw().unwrap();

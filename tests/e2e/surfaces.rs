@@ -1,14 +1,14 @@
 //! The same platform by other doors: REST with server-sent events, the command line, content in S3;
 //! and what machines of others read of it.
 
-use std::{fs::File, process::Command, time::Duration};
+use std::{fs::File, path::Path, process::Command};
 
 use candlefish_devstack::{Blobs, Service};
 use candlefish_proto::deploy::deployment::State;
 use e2e::{Content, Sandbox, api::Commit};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::doors::{Rest, candlefish, said, write};
+use crate::doors::{Rest, candlefish, done, fill, said, write};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rest_and_server_sent_events_say_what_grpc_says() {
@@ -78,38 +78,101 @@ async fn rest_and_server_sent_events_say_what_grpc_says() {
     sandbox.stop().await.unwrap();
 }
 
+/// A bucket of the S3 server that others wrote.
+struct Bucket {
+    endpoint: String,
+    name: String,
+}
+
+impl Bucket {
+    fn named() -> Self {
+        let endpoint = std::env::var("CANDLEFISH_TEST_S3_ENDPOINT")
+            .expect("run by `cargo xtask test`, which starts an S3 server");
+        let name = std::env::var("CANDLEFISH_TEST_S3_BUCKET").expect("as above");
+        Self { endpoint, name }
+    }
+
+    fn blobs(&self) -> Blobs {
+        Blobs::S3 {
+            endpoint: self.endpoint.clone(),
+            bucket: self.name.clone(),
+            access_key: "test".to_owned(),
+            secret_key: "test".to_owned(),
+        }
+    }
+
+    fn url(&self, digest: &str) -> String {
+        format!("{}/{}/blobs/{digest}", self.endpoint, self.name)
+    }
+
+    /// Whether a blob is there.
+    async fn has(&self, digest: &str) -> bool {
+        let answer = reqwest::get(self.url(digest)).await.unwrap();
+        answer.status().is_success()
+    }
+
+    /// Puts other bytes in a blob's place.
+    async fn rot(&self, digest: &str) {
+        let put = reqwest::Client::new().put(self.url(digest));
+        let answer = put.body("it has rotted").send().await.unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
+    }
+}
+
+/// The digest of a file of a release.
+fn digest(content: &Content, path: &str) -> String {
+    let manifest = content.manifest();
+    manifest.get(path).unwrap().digest.to_string()
+}
+
+/// Both edges serve pages of this mark.
+async fn serves(sandbox: &Sandbox, mark: &str) {
+    for edge in 0..2 {
+        let page = sandbox.visit(edge, "docs.localhost", "/").await.unwrap();
+        let marked = format!("mark:{mark}<");
+        assert!(page.body.contains(&marked), "{}", page.body);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn the_command_line_deploys_refuses_and_goes_back() {
-    let sandbox = Sandbox::start().await.unwrap();
+async fn the_command_line_deploys_refuses_and_goes_back_with_content_in_s3() {
+    let bucket = Bucket::named();
+    let blobs = bucket.blobs();
+    let sandbox = Sandbox::with(|builder| builder.replicas(1, 1, 2).blobs(blobs))
+        .await
+        .unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
     let deploy = ["deploy", path, "--site", "docs", "--env", "production"];
-    write(folder.path(), "index.html", "<p>mark:one</p>");
+    let one = Content::site("one");
+    fill(folder.path(), &one);
     let (code, out, err) = said(&candlefish(&sandbox, &deploy));
     assert_eq!(code, Some(0), "{err}");
     assert!(out.trim().starts_with("http://docs.localhost"), "{out}");
+    serves(&sandbox, "one").await;
+    assert!(bucket.has(&digest(&one, "index.html")).await);
+    sandbox.send_visitors("docs.localhost", &["one", "two"]);
 
-    write(folder.path(), "index.html", "<p>mark:two</p>");
+    fill(folder.path(), &Content::site("two"));
     let (code, _, err) = said(&candlefish(&sandbox, &deploy));
     assert_eq!(code, Some(0), "{err}");
     assert!(
         err.contains("Undo: candlefish rollback docs/production"),
         "{err}"
     );
+    serves(&sandbox, "two").await;
 
+    fill(folder.path(), &Content::site("three"));
     std::fs::remove_file(folder.path().join("index.html")).unwrap();
-    write(folder.path(), "other.html", "<p>mark:three</p>");
     let (code, _, err) = said(&candlefish(&sandbox, &deploy));
     assert_eq!(code, Some(1), "{err}");
     assert!(err.contains("index.html"), "{err}");
+    serves(&sandbox, "two").await;
 
-    let (code, _, err) = said(&candlefish(
-        &sandbox,
-        &["rollback", "docs/production", "--yes"],
-    ));
+    let line = ["rollback", "docs/production", "--yes"];
+    let (code, _, err) = said(&candlefish(&sandbox, &line));
     assert_eq!(code, Some(0), "{err}");
-    let page = sandbox.visit(0, "docs.localhost", "/").await.unwrap();
-    assert!(page.body.contains("mark:one<"), "{}", page.body);
+    serves(&sandbox, "one").await;
 
     // Nobody said why, and the history says so.
     let (_, out, _) = said(&candlefish(&sandbox, &["history", "docs/production"]));
@@ -119,59 +182,40 @@ async fn the_command_line_deploys_refuses_and_goes_back() {
         "{out}"
     );
 
-    // Held now: a push waits and says so, with the exit code of waiting.
-    write(folder.path(), "index.html", "<p>mark:four</p>");
-    let waits = [&deploy[..], &["--wait", "1s"]].concat();
-    let (code, _, err) = said(&candlefish(&sandbox, &waits));
-    assert_eq!(code, Some(3), "{err}");
-    let (_, out, _) = said(&candlefish(&sandbox, &["why", "docs/production"]));
-    assert!(out.contains("hold"), "{out}");
+    waits_and_rots(&sandbox, &bucket, folder.path(), &deploy).await;
+    serves(&sandbox, "one").await;
     let (code, _, err) = said(&candlefish(&sandbox, &["status", "docs/prod"]));
     assert_eq!(code, Some(2), "{err}");
     assert!(err.contains("production"), "{err}");
     sandbox.stop().await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn content_in_s3_goes_live_as_from_a_directory() {
-    let endpoint = std::env::var("CANDLEFISH_TEST_S3_ENDPOINT")
-        .expect("run by `cargo xtask test`, which starts an S3 server");
-    let bucket = std::env::var("CANDLEFISH_TEST_S3_BUCKET").expect("as above");
-    let blobs = Blobs::S3 {
-        endpoint,
-        bucket,
-        access_key: "test".to_owned(),
-        secret_key: "test".to_owned(),
-    };
-    let sandbox = Sandbox::with(|builder| builder.replicas(1, 1, 2).blobs(blobs))
-        .await
-        .unwrap();
-    let api = &sandbox.api;
-    let content = Content::site(&format!("s3-{}", std::process::id()));
-    let draft = api
-        .draft("docs", &content, &Commit::default())
-        .await
-        .unwrap();
-    assert!(api.upload(&draft.id, &content).await.unwrap() >= 2);
-    let asked = api
-        .deploy("docs", "production", &draft.id, None)
-        .await
-        .unwrap();
-    let ended = api.succeeds(&asked.id).await.unwrap();
-    assert_eq!(ended.state(), State::Succeeded);
-    candlefish_devstack::wait_until(Duration::from_secs(5), "both edges serve it", || async {
-        for edge in 0..2 {
-            let page = sandbox.visit(edge, "docs.localhost", "/").await;
-            let page = page.map_err(|error| format!("{error:#}"))?;
-            if page.release != draft.id {
-                return Err(page.body);
-            }
-        }
-        Ok(())
-    })
-    .await
-    .unwrap();
-    sandbox.stop().await.unwrap();
+/// Held after the rollback: a push waits and says so, with the exit code of waiting. A page of it rots
+/// in the store meanwhile; let go, it is refused and the page named.
+async fn waits_and_rots(sandbox: &Sandbox, bucket: &Bucket, folder: &Path, deploy: &[&str]) {
+    // Nobody else's content: the bucket is shared.
+    let page = format!("soon to rot: {}", std::process::id());
+    let content = Content::site("four").file("about.html", &page);
+    fill(folder, &content);
+    let waits = [deploy, &["--wait", "1s", "--json"]].concat();
+    let (code, out, err) = said(&candlefish(sandbox, &waits));
+    assert_eq!(code, Some(3), "{err}");
+    let waits: Value = serde_json::from_str(&out).unwrap();
+    let id = waits.get("id").and_then(Value::as_str).unwrap();
+    let (_, out, _) = said(&candlefish(sandbox, &["why", "docs/production"]));
+    assert!(out.contains("hold"), "{out}");
+
+    let rotten = digest(&content, "about.html");
+    assert!(bucket.has(&rotten).await, "{rotten} is not in the bucket");
+    bucket.rot(&rotten).await;
+    let place = "docs/production";
+    done(sandbox, &["hold", "lift", place, "--reason", "mended"]);
+    let (code, _, err) = said(&candlefish(sandbox, &["watch", id]));
+    assert_eq!(code, Some(1), "{err}");
+    assert!(err.contains("about.html"), "{err}");
+    let ended = sandbox.api.ended(id).await.unwrap();
+    let is_so = ended.state() == State::Failed && ended.message.contains("about.html");
+    assert!(is_so, "{}", e2e::api::summary(&ended));
 }
 
 /// A program that `cargo xtask test` installs and names.

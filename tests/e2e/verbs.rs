@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::doors::{Rest, candlefish, said, write};
+use crate::doors::{Rest, candlefish, done, fill, said};
 
 /// What the history of production tells after the journey, newest first.
 const TOLD: [&str; 16] = [
@@ -42,15 +42,7 @@ async fn live(api: &Api, mark: &str, commit: &Commit) -> String {
     release
 }
 
-/// Runs a command that does what it is asked; answers what it wrote.
-#[track_caller]
-fn done(sandbox: &Sandbox, arguments: &[&str]) -> String {
-    let (code, out, err) = said(&candlefish(sandbox, arguments));
-    assert_eq!(code, Some(0), "{arguments:?}: {out}{err}");
-    out
-}
-
-/// Deploys a page of this mark from a folder; answers the exit code, the deployment, and what was
+/// Deploys pages of this mark from a folder; answers the exit code, the deployment, and what was
 /// said.
 fn deploy(
     sandbox: &Sandbox,
@@ -58,7 +50,7 @@ fn deploy(
     mark: &str,
     options: &[&str],
 ) -> (Option<i32>, Value, String) {
-    write(folder.path(), "index.html", &format!("<p>mark:{mark}</p>"));
+    fill(folder.path(), &Content::site(mark));
     let path = folder.path().to_str().unwrap();
     let line = ["deploy", path, "--site", "docs", "--json"];
     let line = [&line[..], options].concat();
@@ -88,6 +80,7 @@ async fn the_command_line_stops_bans_pins_holds_and_closes_and_history_tells_it(
     for (mark, commit) in ["one", "two"].iter().zip(&commits) {
         live(&sandbox.api, mark, commit).await;
     }
+    sandbox.send_visitors("docs.localhost", &["one", "two", "three", "newer"]);
     stop(&sandbox, &folder).await;
     ban(&sandbox, &folder);
     pin_under_a_hold(&sandbox, &commits[2], &commits[3]).await;
@@ -283,7 +276,7 @@ fn shown(sandbox: &Sandbox, arguments: &[&str]) -> Value {
 }
 
 /// Waits until a deployment waits in a step of this kind; answers the step's place.
-async fn waits_in(api: &Api, id: &str, kind: step::Kind) -> i32 {
+pub(crate) async fn waits_in(api: &Api, id: &str, kind: step::Kind) -> i32 {
     let waits = |now: &pb::Deployment| {
         let step = now.steps.iter().find(|step| step.kind() == kind)?;
         let is_in = step.started_at.is_some() && step.finished_at.is_none();
@@ -304,6 +297,7 @@ async fn verbs_by_rest_have_their_status_and_move_what_they_name() {
     let commits = Commit::chain(62, 3);
     let zero = live(api, "zero", &commits[0]).await;
     let one = live(api, "one", &commits[1]).await;
+    sandbox.send_visitors("docs.localhost", &["zero", "one", "two"]);
     let content = Content::site("two");
     let two = api.release("docs", &content, &commits[2]).await.unwrap();
     let id = advance_and_abort(&acts, api, &two).await;
@@ -421,6 +415,7 @@ async fn decisions_by_rest_are_what_the_command_line_shows() {
     };
     let commits = Commit::chain(63, 3);
     live(&sandbox.api, "one", &commits[0]).await;
+    sandbox.send_visitors("docs.localhost", &["one"]);
     let content = Content::site("two");
     let two = sandbox.api.release("docs", &content, &commits[1]).await;
     let two = two.unwrap();

@@ -11,7 +11,7 @@ pub mod content;
 pub mod rng;
 pub mod visitors;
 
-use std::time::Duration;
+use std::{net::SocketAddr, sync::Mutex, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use candlefish_devstack::{Builder, Service, Stack};
@@ -30,9 +30,20 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 pub struct Sandbox {
     pub stack: Stack,
     pub api: Api,
+    /// Those who stroll until they are called back.
+    visitors: Mutex<Vec<Visitors>>,
 }
 
 impl Sandbox {
+    /// A platform that runs.
+    pub fn of(stack: Stack, api: Api) -> Self {
+        Self {
+            stack,
+            api,
+            visitors: Mutex::default(),
+        }
+    }
+
     /// Starts one gateway, one orchestrator and two edges, with leases of a second.
     pub async fn start() -> Result<Self> {
         Self::with(|builder| builder.replicas(1, 1, 2)).await
@@ -47,7 +58,7 @@ impl Sandbox {
         let stack = adjust(builder).start().await?;
         let api = Api::connect(&stack.gateway_url(), stack.admin_token())?;
         api.create_site("docs", &["staging", "production"]).await?;
-        let sandbox = Self { stack, api };
+        let sandbox = Self::of(stack, api);
         sandbox.edges_live().await?;
         Ok(sandbox)
     }
@@ -96,8 +107,35 @@ impl Sandbox {
         page.context("a page")
     }
 
-    /// Ends everything in order.
+    /// Where the edges serve.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let edges = self.stack.edges();
+        edges.iter().map(|edge| edge.address).collect()
+    }
+
+    /// From now on a visitor of each edge strolls through a host that serves all pages of
+    /// [`Content::site`], with one of these marks, until [`Sandbox::nobody_complains`] or
+    /// [`Sandbox::stop`] hears them.
+    pub fn send_visitors(&self, host: &str, marks: &[&str]) {
+        let visitors = Visitors::stroll(&self.addresses(), host, 1, marks);
+        self.visitors.lock().unwrap().push(visitors);
+    }
+
+    /// Calls the visitors back: fails when one of them got no page, a torn or a foreign one, or when
+    /// a crowd saw nothing at all.
+    pub async fn nobody_complains(&self) -> Result<()> {
+        let crowds = std::mem::take(&mut *self.visitors.lock().unwrap());
+        for visitors in crowds {
+            let seen = visitors.come_back().await;
+            ensure!(seen.complaints.is_empty(), "{:#?}", seen.complaints);
+            ensure!(!seen.marks.is_empty(), "visitors saw no page");
+        }
+        Ok(())
+    }
+
+    /// Hears the visitors, and ends everything in order.
     pub async fn stop(self) -> Result<()> {
+        self.nobody_complains().await?;
         self.stack.stop().await
     }
 }

@@ -4,12 +4,16 @@ use std::{
     collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use crate::Page;
 use anyhow::{Context, Result, bail};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+/// Between two requests of a visitor who strolls: some 25 in a second, which one core does not feel.
+const STROLL: Duration = Duration::from_millis(40);
 
 /// What visitors saw.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +41,21 @@ impl Visitors {
     /// keeps the edge's cookie, and goes to the next edge with each request, as behind a balancer; the
     /// others are new with each request.
     pub fn send(edges: &[SocketAddr], host: &str, crowd: usize, marks: &[&str]) -> Self {
+        Self::at_pace(Duration::ZERO, edges, host, crowd, marks)
+    }
+
+    /// As [`Visitors::send`], but each takes its time, so that what they watch is not slowed.
+    pub fn stroll(edges: &[SocketAddr], host: &str, crowd: usize, marks: &[&str]) -> Self {
+        Self::at_pace(STROLL, edges, host, crowd, marks)
+    }
+
+    fn at_pace(
+        pace: Duration,
+        edges: &[SocketAddr],
+        host: &str,
+        crowd: usize,
+        marks: &[&str],
+    ) -> Self {
         let seen: Arc<Mutex<Seen>> = Arc::default();
         let known: Arc<Mutex<BTreeMap<String, String>>> = Arc::default();
         let stop = CancellationToken::new();
@@ -49,6 +68,7 @@ impl Visitors {
                     edge,
                     others: others.collect(),
                     host: host.to_owned(),
+                    pace,
                     marks: Arc::clone(&marks),
                     seen: Arc::clone(&seen),
                     known: Arc::clone(&known),
@@ -97,6 +117,8 @@ struct Visitor {
     /// Those that it asks next, in turn, while it keeps the cookie.
     others: VecDeque<SocketAddr>,
     host: String,
+    /// Between two requests.
+    pace: Duration,
     marks: Arc<[String]>,
     seen: Arc<Mutex<Seen>>,
     /// The mark of each release that is known.
@@ -123,7 +145,11 @@ impl Visitor {
                 let edge = std::mem::replace(&mut self.edge, next);
                 self.others.push_back(edge);
             }
-            tokio::task::yield_now().await;
+            if self.pace.is_zero() {
+                tokio::task::yield_now().await;
+            } else {
+                tokio::time::sleep(self.pace).await;
+            }
         }
     }
 

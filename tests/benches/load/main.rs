@@ -72,7 +72,7 @@ async fn main() {
     api.create_site("docs", &["staging", "production"])
         .await
         .unwrap();
-    let sandbox = Sandbox { stack, api };
+    let sandbox = Sandbox::of(stack, api);
     sandbox.edges_live().await.unwrap();
 
     let mut rows: Vec<Row> = Vec::new();
