@@ -140,6 +140,47 @@ pub async fn run(stack: &Stack, github: &Fake, plan: Plan) -> Result<Done> {
     Ok(done)
 }
 
+/// Each lane's fates, in a seeded order. Of 200 each of those that go wrong is planned 27 times, where
+/// 20 must come true; 146 are neither cancelled nor broken, where 120 must have had traffic: what is
+/// left over is for a newer commit that takes the place of what waits.
+pub fn fates(rng: &mut Rng, plan: Plan) -> Vec<Vec<Fate>> {
+    let mut all = Vec::new();
+    for place in 0..plan.deployments {
+        all.push(match place % 15 {
+            0 | 5 => Fate::Cancelled,
+            1 | 6 => Fate::AbortedPastThePivot,
+            2 | 7 => Fate::RolledBack,
+            3 | 8 => Fate::Broken,
+            4 | 9 => Fate::Late,
+            _ => Fate::Ordinary,
+        });
+    }
+    for place in (1..all.len()).rev() {
+        let bound = u64::try_from(place + 1).unwrap_or(1);
+        let other = usize::try_from(rng.below(bound)).unwrap_or(0);
+        all.swap(place, other);
+    }
+    let mut lanes: Vec<Vec<Fate>> = (0..plan.lanes).map(|_| Vec::new()).collect();
+    let count = lanes.len().max(1);
+    for (place, fate) in all.into_iter().enumerate() {
+        if let Some(lane) = lanes.get_mut(place % count) {
+            lane.push(fate);
+        }
+    }
+    for lane in &mut lanes {
+        let stays = |fate: &Fate| matches!(fate, Fate::Ordinary | Fate::Late);
+        let back = lane.iter().position(|fate| *fate == Fate::RolledBack);
+        let stay = lane.iter().position(stays);
+        if let Some((back, stay)) = back.zip(stay)
+            && back < stay
+        {
+            // Nobody goes back from the first release.
+            lane.swap(back, stay);
+        }
+    }
+    lanes
+}
+
 /// What these saw broken, when all of them are done.
 async fn seen_by(sets: [JoinSet<Broken>; 2]) -> Result<Broken> {
     let mut broken = Broken::new();
@@ -248,47 +289,6 @@ async fn drive(callers: &Callers, lanes: &mut JoinSet<Result<Done>>) -> Result<D
             None => Err(error),
         },
     }
-}
-
-/// Each lane's fates, in a seeded order. Of 200 each of those that go wrong is planned 27 times, where
-/// 20 must come true; 146 are neither cancelled nor broken, where 120 must have had traffic: what is
-/// left over is for a newer commit that takes the place of what waits.
-pub fn fates(rng: &mut Rng, plan: Plan) -> Vec<Vec<Fate>> {
-    let mut all = Vec::new();
-    for place in 0..plan.deployments {
-        all.push(match place % 15 {
-            0 | 5 => Fate::Cancelled,
-            1 | 6 => Fate::AbortedPastThePivot,
-            2 | 7 => Fate::RolledBack,
-            3 | 8 => Fate::Broken,
-            4 | 9 => Fate::Late,
-            _ => Fate::Ordinary,
-        });
-    }
-    for place in (1..all.len()).rev() {
-        let bound = u64::try_from(place + 1).unwrap_or(1);
-        let other = usize::try_from(rng.below(bound)).unwrap_or(0);
-        all.swap(place, other);
-    }
-    let mut lanes: Vec<Vec<Fate>> = (0..plan.lanes).map(|_| Vec::new()).collect();
-    let count = lanes.len().max(1);
-    for (place, fate) in all.into_iter().enumerate() {
-        if let Some(lane) = lanes.get_mut(place % count) {
-            lane.push(fate);
-        }
-    }
-    for lane in &mut lanes {
-        let stays = |fate: &Fate| matches!(fate, Fate::Ordinary | Fate::Late);
-        let back = lane.iter().position(|fate| *fate == Fate::RolledBack);
-        let stay = lane.iter().position(stays);
-        if let Some((back, stay)) = back.zip(stay)
-            && back < stay
-        {
-            // Nobody goes back from the first release.
-            lane.swap(back, stay);
-        }
-    }
-    lanes
 }
 
 async fn prepare(callers: &Callers, lanes: u64) -> Result<()> {
