@@ -11,13 +11,25 @@ use candlefish_testkit::{
     checker::{self, Broken, Edge},
     github::Fake,
 };
-use e2e::chaos::{self, Done, Fate, Outcomes, Plan, REPOSITORY};
+use e2e::{
+    chaos::{self, Done, Fate, Outcomes, Plan, REPOSITORY},
+    rng::Rng,
+};
 
 const BROKEN: &str = "broken: ";
 /// The relay numbers what the last commits wrote; edges follow the last routes.
 const SETTLES_WITHIN: Duration = Duration::from_secs(10);
 /// GitHub is told of the last deployments after the tries that failed, and a lease.
 const SHOWN_WITHIN: Duration = Duration::from_secs(90);
+
+/// Those that go wrong.
+const FATES: [Fate; 5] = [
+    Fate::Cancelled,
+    Fate::AbortedPastThePivot,
+    Fate::RolledBack,
+    Fate::Broken,
+    Fate::Late,
+];
 
 fn number(name: &str, default: u64) -> u64 {
     match std::env::var(name) {
@@ -129,13 +141,7 @@ async fn at_rest(stack: &Stack, github: &Fake, done: &Done) -> Broken {
 fn did_much(plan: Plan, done: &Done, outcomes: Outcomes) {
     let scaled = |share: u64| plan.deployments * share / 200;
     came_true(outcomes, scaled);
-    for fate in [
-        Fate::Cancelled,
-        Fate::AbortedPastThePivot,
-        Fate::RolledBack,
-        Fate::Broken,
-        Fate::Late,
-    ] {
+    for fate in FATES {
         let count = done.fates.get(&fate).copied().unwrap_or(0);
         assert!(count >= scaled(20), "{:?}", done.fates);
     }
@@ -163,18 +169,45 @@ fn did_much(plan: Plan, done: &Done, outcomes: Outcomes) {
     }
 }
 
-/// Enough of what was planned came true, of 200: 150 are planned to have traffic, and 25 each to be
-/// cancelled, aborted, rolled back or refused. A newer commit may take the place of what waits, a
-/// cancel may come too late, and the first release of a lane has nothing to go back to.
+/// Enough of what was planned came true, of 200, as the database tells it: see [`chaos::fates`].
 fn came_true(outcomes: Outcomes, scaled: impl Fn(u64) -> u64) {
     let least = |share: u64| i64::try_from(scaled(share)).unwrap();
-    assert!(outcomes.pivoted >= least(100), "{outcomes:?}");
+    assert!(outcomes.pivoted >= least(120), "{outcomes:?}");
     for count in [
         outcomes.cancelled,
         outcomes.aborted,
         outcomes.rolled_back,
         outcomes.refuted,
     ] {
-        assert!(count >= least(10), "{outcomes:?}");
+        assert!(count >= least(20), "{outcomes:?}");
+    }
+}
+
+#[test]
+fn a_plan_leaves_room_for_what_does_not_come_true() {
+    for seed in 1..=50 {
+        let plan = Plan {
+            seed,
+            deployments: 200,
+            lanes: 20,
+            pushes: 0,
+            faults: 0,
+        };
+        let lanes = chaos::fates(&mut Rng::seeded(seed), plan);
+        assert_eq!(lanes.len(), 20);
+        assert_eq!(lanes.concat().len(), 200);
+        for fate in FATES {
+            let planned = lanes.iter().flatten().filter(|one| **one == fate);
+            assert_eq!(planned.count(), 27, "{fate:?}, seed {seed}");
+        }
+        let stays = |fate: &Fate| matches!(fate, Fate::Ordinary | Fate::Late);
+        for lane in lanes.iter().filter(|lane| lane.iter().any(stays)) {
+            let back = lane.iter().position(|fate| *fate == Fate::RolledBack);
+            let stay = lane.iter().position(stays);
+            assert!(
+                back.is_none() || stay < back,
+                "nothing to go back to: {lane:?}, seed {seed}"
+            );
+        }
     }
 }

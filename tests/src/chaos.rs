@@ -7,7 +7,7 @@ use anyhow::{Context, Error, Result};
 use candlefish_devstack::Stack;
 use candlefish_proto::deploy as pb;
 use candlefish_testkit::{
-    checker::{self, Broken, Pushed},
+    checker::{self, Broken, Pushed, Weather},
     github::Fake,
 };
 use tokio::task::JoinSet;
@@ -59,7 +59,7 @@ pub enum Fate {
 /// What a run did.
 #[derive(Debug, Clone, Default)]
 pub struct Done {
-    /// Deployments accepted, by their planned fate; rollbacks and older commits on top.
+    /// How often what was planned came true, as callers saw it.
     pub fates: BTreeMap<Fate, u64>,
     pub accepted: Vec<String>,
     /// Those of them that a fate was planned for.
@@ -93,10 +93,9 @@ pub async fn run(stack: &Stack, github: &Fake, plan: Plan) -> Result<Done> {
         .await?;
     let mut witnesses = JoinSet::new();
     witnesses.spawn(bus);
-    witnesses.spawn(witness::moments(
-        stack.superuser_database_url(),
-        over.clone(),
-    ));
+    let weather = Weather::default();
+    let url = stack.superuser_database_url();
+    witnesses.spawn(witness::moments(url, weather.clone(), over.clone()));
     // Follows to the last event, which needs a platform that nobody kills any more.
     let calm = CancellationToken::new();
     let mut followed = JoinSet::new();
@@ -116,7 +115,7 @@ pub async fn run(stack: &Stack, github: &Fake, plan: Plan) -> Result<Done> {
         done
     };
     let faults = async {
-        let fired = faults::throw(stack, plan, rng.fork(), over.clone()).await;
+        let fired = faults::throw(stack, plan, rng.fork(), &weather, &over).await;
         if fired.is_err() {
             over.cancel();
         }
@@ -139,6 +138,47 @@ pub async fn run(stack: &Stack, github: &Fake, plan: Plan) -> Result<Done> {
     done.faults = fired;
     done.broken.extend(broken);
     Ok(done)
+}
+
+/// Each lane's fates, in a seeded order. Of 200 each of those that go wrong is planned 27 times, where
+/// 20 must come true; 146 are neither cancelled nor broken, where 120 must have had traffic: what is
+/// left over is for a newer commit that takes the place of what waits.
+pub fn fates(rng: &mut Rng, plan: Plan) -> Vec<Vec<Fate>> {
+    let mut all = Vec::new();
+    for place in 0..plan.deployments {
+        all.push(match place % 15 {
+            0 | 5 => Fate::Cancelled,
+            1 | 6 => Fate::AbortedPastThePivot,
+            2 | 7 => Fate::RolledBack,
+            3 | 8 => Fate::Broken,
+            4 | 9 => Fate::Late,
+            _ => Fate::Ordinary,
+        });
+    }
+    for place in (1..all.len()).rev() {
+        let bound = u64::try_from(place + 1).unwrap_or(1);
+        let other = usize::try_from(rng.below(bound)).unwrap_or(0);
+        all.swap(place, other);
+    }
+    let mut lanes: Vec<Vec<Fate>> = (0..plan.lanes).map(|_| Vec::new()).collect();
+    let count = lanes.len().max(1);
+    for (place, fate) in all.into_iter().enumerate() {
+        if let Some(lane) = lanes.get_mut(place % count) {
+            lane.push(fate);
+        }
+    }
+    for lane in &mut lanes {
+        let stays = |fate: &Fate| matches!(fate, Fate::Ordinary | Fate::Late);
+        let back = lane.iter().position(|fate| *fate == Fate::RolledBack);
+        let stay = lane.iter().position(stays);
+        if let Some((back, stay)) = back.zip(stay)
+            && back < stay
+        {
+            // Nobody goes back from the first release.
+            lane.swap(back, stay);
+        }
+    }
+    lanes
 }
 
 /// What these saw broken, when all of them are done.
@@ -181,6 +221,7 @@ fn lanes(callers: &Callers, plan: Plan, rng: &mut Rng) -> Result<JoinSet<Result<
             slug: format!("lane-{lane}"),
             seed: u32::try_from(plan.seed % 1_000_000)? * 100 + u32::try_from(lane)?,
             rng: rng.fork(),
+            has_before: false,
             done: Done::default(),
         };
         lanes.spawn(driver.drive(fates));
@@ -248,34 +289,6 @@ async fn drive(callers: &Callers, lanes: &mut JoinSet<Result<Done>>) -> Result<D
             None => Err(error),
         },
     }
-}
-
-/// Each lane's fates, in a seeded order: an eighth of all for each of those that go wrong.
-fn fates(rng: &mut Rng, plan: Plan) -> Vec<Vec<Fate>> {
-    let mut all = Vec::new();
-    for place in 0..plan.deployments {
-        all.push(match place % 8 {
-            0 => Fate::Cancelled,
-            1 => Fate::AbortedPastThePivot,
-            2 => Fate::RolledBack,
-            3 => Fate::Broken,
-            4 => Fate::Late,
-            _ => Fate::Ordinary,
-        });
-    }
-    for place in (1..all.len()).rev() {
-        let bound = u64::try_from(place + 1).unwrap_or(1);
-        let other = usize::try_from(rng.below(bound)).unwrap_or(0);
-        all.swap(place, other);
-    }
-    let mut lanes: Vec<Vec<Fate>> = (0..plan.lanes).map(|_| Vec::new()).collect();
-    let count = lanes.len().max(1);
-    for (place, fate) in all.into_iter().enumerate() {
-        if let Some(lane) = lanes.get_mut(place % count) {
-            lane.push(fate);
-        }
-    }
-    lanes
 }
 
 async fn prepare(callers: &Callers, lanes: u64) -> Result<()> {

@@ -16,11 +16,13 @@ mod moment;
 mod pushes;
 mod questions;
 mod told;
+mod weather;
 
 pub use edges::{Edge, edges};
-pub use moment::moment;
+pub use moment::{Patience, moment};
 pub use pushes::{Pushed, SHOWN, pushes, shown};
 pub use told::{Told, is_committed, is_kept, told};
+pub use weather::{Storm, Weather};
 
 /// What is wrong, in words, by the claim that does not hold; empty when all holds.
 pub type Broken = BTreeMap<String, Vec<String>>;

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use candlefish_devstack::{Process, Service, Stack, wait_until};
+use candlefish_testkit::checker::{Storm, Weather};
 use futures_util::StreamExt;
 use sqlx::{PgPool, Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
@@ -21,19 +22,23 @@ const SEEN_WITHIN: Duration = Duration::from_millis(300);
 const TRIES: usize = 5;
 /// Long enough for a few pages, and shorter than a lease by more than a heartbeat.
 const LATE_FOR: Duration = Duration::from_millis(300);
+/// A successor that does nothing yet keeps the next fault no longer than that.
+const NEXT_WITHIN: Duration = Duration::from_secs(2);
 /// Events that are told while nothing is written but what is waited for.
 const TOLD_BEFORE_THE_CUT: usize = 5;
 
 /// Kills one process at a time until the lanes are done or the plan is: the next one when its
-/// successor is ready, and after 2 s at the latest. Orchestrators are killed with work in their hands.
-/// Half-way the streams go, later Postgres loses its power. Every fourth time nobody dies: an edge
-/// stops answering, so that workers hold on to what they claimed, and then an orchestrator is frozen
-/// for longer than its leases last.
+/// successor has claimed something, and after 2 s at the latest. Only orchestrators claim: of others
+/// it is when they are ready. Orchestrators are killed with work in their hands. Half-way the streams
+/// go, later Postgres loses its power. Every fourth time nobody dies: an edge stops answering, so that
+/// workers hold on to what they claimed, and then an orchestrator is frozen for longer than its leases
+/// last.
 pub(super) async fn throw(
     stack: &Stack,
     plan: Plan,
     mut rng: Rng,
-    over: CancellationToken,
+    weather: &Weather,
+    over: &CancellationToken,
 ) -> Result<BTreeMap<&'static str, u64>> {
     let database = PgPool::connect(&stack.superuser_database_url()).await?;
     let mut fired: BTreeMap<&'static str, u64> = BTreeMap::new();
@@ -42,11 +47,13 @@ pub(super) async fn throw(
             break;
         }
         if turn == plan.faults / 3 {
+            let _storm = weather.storm();
             stack.nats().wipe()?;
             stack.nats().restart().await?;
             *fired.entry("streams deleted").or_default() += 1;
         }
         if turn == plan.faults * 2 / 3 {
+            let _storm = weather.storm();
             cut_power(stack).await?;
             *fired.entry("postgres").or_default() += 1;
         }
@@ -57,22 +64,46 @@ pub(super) async fn throw(
             _ => ("frozen", Service::Orchestrator),
         };
         if name == "frozen" {
-            if freeze(stack, &database).await? {
+            if freeze(stack, &database, weather).await? {
                 *fired.entry(name).or_default() += 1;
             }
             continue;
         }
-        let victim = match service {
-            Service::Orchestrator => kill_at_work(stack, &database, &mut rng).await?,
-            Service::Gateway | Service::Edge => killed(one_of(stack, service, &mut rng)?)?,
+        // Without a gateway or an edge an orchestrator owns what it owns: that is no excuse.
+        let is_owner = service == Service::Orchestrator;
+        let victim = if is_owner {
+            kill_at_work(stack, &database, weather, &mut rng).await?
+        } else {
+            killed(one_of(stack, service, &mut rng)?)?
         };
+        let _storm = is_owner.then(|| weather.storm());
         victim.start()?;
-        let wait = tokio::time::timeout(Duration::from_secs(2), stack.ready(victim.name()));
-        // Not ready within 2 s: then the next one goes all the same.
-        let _ready_or_not = wait.await;
+        if is_owner {
+            claims_first(&database, &victim).await;
+        } else {
+            // Not ready by then: the next one goes all the same.
+            let ready = stack.ready(victim.name());
+            let _ready_or_not = tokio::time::timeout(NEXT_WITHIN, ready).await;
+        }
         *fired.entry(name).or_default() += 1;
     }
     Ok(fired)
+}
+
+/// Waits for the first claim of a process that was just started. An attempt is kept when it is over:
+/// no claim is too short to be seen.
+async fn claims_first(database: &PgPool, successor: &Process) {
+    let owner = successor.pid().map(|pid| format!("%-{pid}-%"));
+    let claimed = "SELECT EXISTS (SELECT FROM deploy.step_attempt WHERE owner LIKE $1)";
+    let _claimed_or_not = wait_until(NEXT_WITHIN, "its first claim", || async {
+        let asked = sqlx::query_scalar::<_, bool>(claimed).bind(&owner);
+        match asked.fetch_one(database).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("none yet".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    })
+    .await;
 }
 
 fn killed(victim: Arc<Process>) -> Result<Arc<Process>> {
@@ -99,31 +130,37 @@ async fn cut_power(stack: &Stack) -> Result<()> {
 }
 
 /// Kills an orchestrator with the work that it claimed, or any when nobody claimed anything.
-async fn kill_at_work(stack: &Stack, database: &PgPool, rng: &mut Rng) -> Result<Arc<Process>> {
+async fn kill_at_work(
+    stack: &Stack,
+    database: &PgPool,
+    weather: &Weather,
+    rng: &mut Rng,
+) -> Result<Arc<Process>> {
     // Drawn whether or not it is needed, so that a seed means the same run.
     let other = one_of(stack, Service::Orchestrator, rng)?;
-    let Some(Stuck { edge, holder, .. }) = stuck(stack, database).await? else {
+    let Some(stuck) = stuck(stack, database, weather).await? else {
         return killed(other);
     };
-    holder.kill()?;
-    edge.thaw()?;
-    Ok(holder)
+    stuck.holder.kill()?;
+    stuck.edge.thaw()?;
+    Ok(stuck.holder)
 }
 
 /// Freezes an orchestrator with the work that it claimed, until others took that over and did it; then
 /// it comes back late. False when nobody claimed anything. An edge that does not answer keeps the work
 /// from being done before.
-async fn freeze(stack: &Stack, database: &PgPool) -> Result<bool> {
-    let Some(Stuck { edge, holder, held }) = stuck(stack, database).await? else {
+async fn freeze(stack: &Stack, database: &PgPool, weather: &Weather) -> Result<bool> {
+    let Some(stuck) = stuck(stack, database, weather).await? else {
         return Ok(false);
     };
+    let held = &stuck.held;
     let _taken_over = wait_until(WITHIN, "others to take it over", || async {
         let now = claims(database).await?;
         let left = held.iter().filter(|claim| now.contains(claim)).count();
         none_of(left, "claims")
     })
     .await;
-    edge.thaw()?;
+    stuck.edge.thaw()?;
     let _done = wait_until(WITHIN, "others to do it", || async {
         let now = claims(database).await?;
         let step = |claim: &&Held| now.iter().any(|one| one.step == claim.step);
@@ -131,7 +168,7 @@ async fn freeze(stack: &Stack, database: &PgPool) -> Result<bool> {
     })
     .await;
     let kept_waiting = keep_waiting(database).await;
-    holder.thaw()?;
+    stuck.holder.thaw()?;
     if let Ok(tx) = kept_waiting {
         // An outcome that is refused leaves no trace: there is nothing to wait for but time.
         tokio::time::sleep(LATE_FOR).await;
@@ -159,10 +196,12 @@ struct Stuck {
     edge: Arc<Process>,
     holder: Arc<Process>,
     held: Vec<Held>,
+    /// Lasts until both answer again, or died.
+    _storm: Storm,
 }
 
 /// Freezes an edge while a candidate is fetched, and then who fetches it. None when nobody does.
-async fn stuck(stack: &Stack, database: &PgPool) -> Result<Option<Stuck>> {
+async fn stuck(stack: &Stack, database: &PgPool, weather: &Weather) -> Result<Option<Stuck>> {
     let edges = stack.processes(Service::Edge);
     // The last that is asked for pages goes first: who is at another one comes to it.
     for edge in edges.iter().rev().cycle().take(TRIES) {
@@ -177,14 +216,19 @@ async fn stuck(stack: &Stack, database: &PgPool) -> Result<Option<Stuck>> {
         if begun.await.is_err() {
             return Ok(None);
         }
+        let storm = weather.storm();
         edge.freeze()?;
         if let Ok(holder) = wait_until(SEEN_WITHIN, "a claim", || holder(stack, database)).await {
             holder.freeze()?;
             let held = claims(database).await.unwrap_or_default();
             let held: Vec<Held> = held.into_iter().filter(|one| one.is_of(&holder)).collect();
             if !held.is_empty() {
-                let edge = Arc::clone(edge);
-                return Ok(Some(Stuck { edge, holder, held }));
+                return Ok(Some(Stuck {
+                    edge: Arc::clone(edge),
+                    holder,
+                    held,
+                    _storm: storm,
+                }));
             }
             holder.thaw()?;
         }

@@ -21,7 +21,7 @@ const COUNTS: &str = "
 pub struct Outcomes {
     /// Planned ones whose release had traffic.
     pub pivoted: i64,
-    /// Those that a cancel ended.
+    /// Those that a cancel ended, past their pivot too.
     pub cancelled: i64,
     /// Those that an abort ended after their release had traffic.
     pub aborted: i64,

@@ -6,7 +6,7 @@ use std::{future::Future, time::Duration};
 use anyhow::{Context, Result};
 use candlefish_devstack::Stack;
 use candlefish_proto::event::{Envelope, WatchEventsRequest, WatchEventsResponse};
-use candlefish_testkit::checker::{self, Broken, Told};
+use candlefish_testkit::checker::{self, Broken, Patience, Told, Weather};
 use futures_util::StreamExt;
 use prost::Message;
 use sqlx::{Connection, PgConnection, Row};
@@ -18,10 +18,15 @@ use super::{
     lane::SITE,
 };
 
-/// For how long something due, or given up by who died, may stay so while everything is killed in
-/// turn, and one that is frozen within a transaction keeps its locks. One lease would be the promise to
-/// a platform whose processes run.
-const PATIENCE: Duration = Duration::from_secs(40);
+/// What may last a while. The promise is one lease, a second, to a platform whose processes run.
+const PATIENCE: Patience = Patience {
+    // Everything is killed in turn, one that is frozen within a transaction keeps its locks, and two
+    // cores do all the work of 24 lanes.
+    at_most: Duration::from_secs(40),
+    // Outside of faults an orchestrator runs that may take it up. A step that lost two workers is left to
+    // an idle one for four leases more; twice these five seconds are for a machine that is busy.
+    without_owner: Duration::from_secs(10),
+};
 /// A database that is coming back answers within this time.
 const ASKED_WITHIN: Duration = Duration::from_mins(1);
 /// The last events are told within this time.
@@ -37,10 +42,10 @@ const TWICE: &str = "
     GROUP BY e.slug, d.release_id HAVING count(*) > 1";
 
 /// Looks from moment to moment until the run is over or something is broken.
-pub(super) async fn moments(url: String, over: CancellationToken) -> Broken {
+pub(super) async fn moments(url: String, weather: Weather, over: CancellationToken) -> Broken {
     let mut connection = None;
     loop {
-        let look = async |connection: &mut PgConnection| moment(connection).await;
+        let look = async |connection: &mut PgConnection| moment(connection, &weather).await;
         if let Some(broken) = with_database(&url, &mut connection, look).await
             && !broken.is_empty()
         {
@@ -52,8 +57,8 @@ pub(super) async fn moments(url: String, over: CancellationToken) -> Broken {
     }
 }
 
-async fn moment(connection: &mut PgConnection) -> Result<Broken, sqlx::Error> {
-    let mut broken = checker::moment(connection, PATIENCE).await?;
+async fn moment(connection: &mut PgConnection, weather: &Weather) -> Result<Broken, sqlx::Error> {
+    let mut broken = checker::moment(connection, PATIENCE, weather).await?;
     let twice = sqlx::query(TWICE).bind(SITE).fetch_all(connection).await?;
     if !twice.is_empty() {
         let words = twice.iter().map(|row| row.get(0)).collect();

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use candlefish_clock::Moment;
+use candlefish_ids::ReleaseId;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -19,11 +20,12 @@ use crate::{
     ctx::{Ctx, Tx},
     deployment::{Deployment, Error, state::Cause},
     noun,
+    route::store as route_store,
     site::{
         host,
         policy::{OnNoEvidence, Policy},
     },
-    traffic,
+    traffic::store::{Sum, sum},
 };
 
 const BAD_IN_A_ROW: u32 = 2;
@@ -36,6 +38,9 @@ struct Memory {
     /// When the running interval began; 0 before the first.
     #[serde(default)]
     began_ms: i64,
+    /// On which hosts it counts; see [`Memory::counts_on`].
+    #[serde(default)]
+    hosts: Vec<String>,
     #[serde(default)]
     candidate: [i64; 2],
     #[serde(default)]
@@ -50,6 +55,19 @@ struct Memory {
     /// The policy waits for a person.
     #[serde(default)]
     stuck: bool,
+}
+
+impl Memory {
+    /// The hosts of the running interval, of an environment that has these now. They are those that it
+    /// began with: one that came since brings counters from before, and what was counted on one that
+    /// went is not uncounted. A build that named none counted on the first, which is the platform's.
+    fn counts_on<'a>(&'a self, now: &'a [String]) -> &'a [String] {
+        if self.hosts.is_empty() {
+            now.get(..1).unwrap_or_default()
+        } else {
+            &self.hosts
+        }
+    }
 }
 
 /// One turn of `analyse`.
@@ -70,16 +88,12 @@ pub(super) async fn turn(
     }
     let now = tx.now();
     let now_ms = now.timestamp().as_millisecond();
-    let seen_as = host::of_environment(
-        &deployment.site,
-        &deployment.environment,
-        &ctx.config.domain,
-    );
-    let candidate = traffic::store::sum(tx, &seen_as, deployment.release_id).await?;
-    let stable = traffic::store::sum(tx, &seen_as, previous).await?;
+    let hosts = hosts(ctx, tx, deployment).await?;
+    let both = (deployment.release_id, previous);
+    let (candidate, stable) = sums(tx, &hosts, both).await?;
     let interval_ms = i64::try_from(step.interval.as_millis()).unwrap_or(i64::MAX);
     if memory.began_ms == 0 {
-        begin(&mut memory, now_ms, candidate.counted, stable.counted);
+        begin(&mut memory, now_ms, &hosts, (candidate, stable));
         let forecast = forecast(&deployment.policy, step, stable.rate + candidate.rate);
         return Ok(wait(now, step, &memory, step.interval, forecast));
     }
@@ -91,21 +105,54 @@ pub(super) async fn turn(
         let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(0));
         return Ok(wait(now, step, &memory, left, step.message.clone()));
     }
-    let sampled = [candidate.sampled_ms, stable.sampled_ms]
+    let counts_on = memory.counts_on(&hosts);
+    let judges = if counts_on == hosts {
+        (candidate, stable)
+    } else {
+        sums(tx, counts_on, both).await?
+    };
+    let sampled = [judges.0.sampled_ms, judges.1.sampled_ms]
         .into_iter()
         .flatten()
         .any(|at| at > memory.began_ms);
     let policy = &deployment.policy;
-    let counted = (candidate.counted, stable.counted);
+    let counted = (judges.0.counted, judges.1.counted);
     let (verdict, words) = judged(&memory, counted, sampled, policy.min_requests);
-    begin(&mut memory, now_ms, counted.0, counted.1);
+    begin(&mut memory, now_ms, &hosts, (candidate, stable));
     Ok(conclude(now, policy, step, memory, verdict, words))
 }
 
-fn begin(memory: &mut Memory, now_ms: i64, candidate: Counted, stable: Counted) {
+/// All host names that visitors of the environment come by, the platform's first.
+async fn hosts(ctx: &Ctx, tx: &mut Tx, deployment: &Deployment) -> Result<Vec<String>, Error> {
+    let given = host::of_environment(
+        &deployment.site,
+        &deployment.environment,
+        &ctx.config.domain,
+    );
+    let mut hosts = vec![given];
+    hosts.extend(route_store::own_hosts(tx, deployment.environment_id).await?);
+    Ok(hosts)
+}
+
+/// What was counted of the candidate and of what is stable, on all these hosts together.
+async fn sums(
+    tx: &mut Tx,
+    hosts: &[String],
+    (candidate, stable): (ReleaseId, ReleaseId),
+) -> Result<(Sum, Sum), Error> {
+    Ok((
+        sum(tx, hosts, candidate).await?,
+        sum(tx, hosts, stable).await?,
+    ))
+}
+
+/// An interval begins, on these hosts.
+fn begin(memory: &mut Memory, now_ms: i64, hosts: &[String], (candidate, stable): (Sum, Sum)) {
+    let known = |sum: Sum| [sum.counted.requests, sum.counted.failed];
     memory.began_ms = now_ms;
-    memory.candidate = [candidate.requests, candidate.failed];
-    memory.stable = [stable.requests, stable.failed];
+    memory.hosts = hosts.to_vec();
+    memory.candidate = known(candidate);
+    memory.stable = known(stable);
 }
 
 /// The verdict on an interval of the candidate and of what is stable, and its evidence in words.

@@ -73,7 +73,7 @@ pub(crate) async fn save(pool: &PgPool, sample: &pb::TrafficSample) -> Result<()
     Ok(())
 }
 
-/// What was counted of a release on a host since ever, on all edges and boots.
+/// What was counted of a release on some hosts since ever, on all edges and boots.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Sum {
     pub(crate) counted: Counted,
@@ -83,10 +83,11 @@ pub(crate) struct Sum {
     pub(crate) sampled_ms: Option<i64>,
 }
 
-/// Sums the counters of one release on one host.
+/// Sums the counters of one release on these hosts; each counts once, however often it is named. An
+/// edge counts a request on the host whose route it took, so that none is counted on two.
 pub(crate) async fn sum(
     conn: &mut PgConnection,
-    host: &str,
+    hosts: &[String],
     release: ReleaseId,
 ) -> Result<Sum, sqlx::Error> {
     let row = sqlx::query!(
@@ -95,8 +96,8 @@ pub(crate) async fn sum(
                   COALESCE(sum(rate) FILTER (WHERE at > (SELECT clock()) - interval '5 seconds'),
                            0)::float8 AS "rate!",
                   max(at) AS "at: Timestamp"
-           FROM traffic WHERE host = $1 AND release_id = $2"#,
-        host,
+           FROM traffic WHERE host = ANY($1) AND release_id = $2"#,
+        hosts,
         release.uuid()
     )
     .fetch_one(conn)

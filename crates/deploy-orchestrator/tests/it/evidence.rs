@@ -9,10 +9,13 @@ use candlefish_testkit::wait_until;
 use crate::{
     api::{Api, canary, policy, reason},
     edge::Edge,
-    sandbox::{Orchestrator, SOON, Sandbox},
+    sandbox::{Orchestrator, SITE, SOON, Sandbox},
 };
 
+/// The platform's.
 const HOST: &str = "docs.localhost";
+/// The environment's own.
+const OWN: &str = "docs.example.com";
 /// A little more than an interval of [`canary`].
 const INTERVAL: Duration = Duration::from_mins(61);
 
@@ -28,9 +31,21 @@ struct World {
 
 impl World {
     async fn new() -> Self {
+        Self::with_hosts(&[]).await
+    }
+
+    /// The same, of an environment with hosts of its own.
+    async fn with_hosts(hosts: &[&str]) -> Self {
         let often = [("CANDLEFISH_FORGET_MS", "100")];
         let (sandbox, orchestrator, edge, api) = Sandbox::started_with(&often).await;
-        api.create_environment("production", policy()).await;
+        let request = api.request(pb::CreateEnvironmentRequest {
+            site: SITE.to_owned(),
+            slug: "production".to_owned(),
+            policy: Some(policy()),
+            hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
+            ..pb::CreateEnvironmentRequest::default()
+        });
+        api.sites().create_environment(request).await.unwrap();
         let stable = sandbox.release(&api, "stable").await;
         api.deploy_whole("production", &stable).await;
         Self {
@@ -53,13 +68,24 @@ impl World {
         id
     }
 
-    /// An edge says what it counted of a release since its boot.
-    async fn counted(&self, release: &str, boot: &str, (requests, failed): (i32, i32)) {
+    /// An edge says what it counted of a release since its boot, on the platform's host.
+    async fn counted(&self, release: &str, boot: &str, counts: (i32, i32)) {
+        self.counted_on(HOST, release, boot, counts).await;
+    }
+
+    /// The same on another host.
+    async fn counted_on(
+        &self,
+        host: &str,
+        release: &str,
+        boot: &str,
+        (requests, failed): (i32, i32),
+    ) {
         let release = release.parse::<ReleaseId>().unwrap().uuid();
         let sample = format!(
             "INSERT INTO traffic AS t (host, release_id, edge_id, boot, seq, requests,
                  server_errors, lost_paths, client_errors, latency, at)
-             VALUES ('{HOST}', '{release}', 'edge-1', '{boot}', 1, {requests}, {failed}, 0, 0, '{{}}',
+             VALUES ('{host}', '{release}', 'edge-1', '{boot}', 1, {requests}, {failed}, 0, 0, '{{}}',
                  clock())
              ON CONFLICT (host, release_id, edge_id, boot) DO UPDATE SET seq = t.seq + 1,
                  requests = excluded.requests, server_errors = excluded.server_errors,
@@ -70,8 +96,14 @@ impl World {
 
     /// An interval ends, in which both were asked for so much in all, and so much of it failed.
     async fn interval(&self, candidate: (i32, i32), stable: (i32, i32)) {
-        self.counted(&self.candidate, "now", candidate).await;
-        self.counted(&self.stable, "now", stable).await;
+        self.interval_on(HOST, candidate, stable).await;
+    }
+
+    /// The same, asked for by another host.
+    async fn interval_on(&self, host: &str, candidate: (i32, i32), stable: (i32, i32)) {
+        self.counted_on(host, &self.candidate, "now", candidate)
+            .await;
+        self.counted_on(host, &self.stable, "now", stable).await;
         self.sandbox.database.advance(INTERVAL).await;
     }
 
@@ -149,4 +181,102 @@ async fn counters_that_are_forgotten_within_an_interval_blame_nobody() {
         .said(&id, "candidate 100 requests, 2.0 % failed")
         .await;
     world.api.wait_for(&id, &[State::Succeeded]).await;
+}
+
+#[tokio::test]
+async fn visitors_who_come_by_a_host_of_its_own_send_a_bad_canary_back() {
+    let world = World::with_hosts(&[OWN]).await;
+    let id = world.begin().await;
+    world.interval_on(OWN, (100, 50), (1_000, 0)).await;
+    let bad = "fail: candidate 100 requests, 50.0 % failed · stable 1000, 0.0 %";
+    world.said(&id, bad).await;
+    world.interval_on(OWN, (200, 100), (2_000, 0)).await;
+    let ended = world.api.wait_for(&id, &[State::RolledBack]).await;
+    assert_eq!((&*ended.cause, &*ended.message), ("verdict", bad));
+    for host in [HOST, OWN] {
+        world.edge.wait_until_it_serves(host, &world.stable).await;
+    }
+}
+
+#[tokio::test]
+async fn visitors_of_all_hosts_and_of_no_other_one_are_counted_together() {
+    let world = World::with_hosts(&[OWN]).await;
+    let id = world.begin().await;
+    // Of another environment, which serves the same.
+    let counts = (1_000, 1_000);
+    world
+        .counted_on("staging--docs.localhost", &world.candidate, "now", counts)
+        .await;
+    // Neither host alone has enough.
+    world.counted(&world.candidate, "now", (30, 0)).await;
+    world.counted(&world.stable, "now", (400, 0)).await;
+    world.interval_on(OWN, (30, 0), (600, 0)).await;
+    world.api.wait_for(&id, &[State::Succeeded]).await;
+    world
+        .said(
+            &id,
+            "candidate 60 requests, 0.0 % failed · stable 1000, 0.0 %",
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn a_forecast_counts_the_visitors_of_every_host() {
+    let world = World::with_hosts(&[OWN]).await;
+    world.counted(&world.stable, "now", (100, 0)).await;
+    world.counted_on(OWN, &world.stable, "now", (100, 0)).await;
+    // A sample is of now for 5 s; these are for as long as the test takes.
+    let rates = format!(
+        "UPDATE traffic SET rate = CASE host WHEN '{OWN}' THEN 6 ELSE 4 END,
+             at = clock() + interval '10 minutes'"
+    );
+    world.sandbox.act(&rates).await;
+    let id = world.begin().await;
+    world
+        .said(&id, "at 10.0 requests/s a judgement needs about ")
+        .await;
+}
+
+#[tokio::test]
+async fn what_a_host_counted_before_it_came_blames_nobody() {
+    let world = World::new().await;
+    // It was another environment's.
+    world
+        .counted_on(OWN, &world.candidate, "before", (10_000, 9_000))
+        .await;
+    let id = world.begin().await;
+    let comes = format!(
+        "INSERT INTO environment_host (host, environment_id)
+         SELECT '{OWN}', id FROM environment WHERE slug = 'production'"
+    );
+    world.sandbox.act(&comes).await;
+    world.interval((100, 50), (1_000, 0)).await;
+    let bad = "fail: candidate 100 requests, 50.0 % failed · stable 1000, 0.0 %";
+    world.said(&id, bad).await;
+    // From the next interval on it counts, from what it had then.
+    world.interval_on(OWN, (300, 0), (3_000, 0)).await;
+    let good = "candidate 300 requests, 0.0 % failed · stable 3000, 0.0 %";
+    world.said(&id, good).await;
+    world.api.wait_for(&id, &[State::Succeeded]).await;
+}
+
+#[tokio::test]
+async fn what_a_host_counted_before_it_went_is_evidence() {
+    let world = World::with_hosts(&[OWN]).await;
+    world
+        .counted_on(OWN, &world.stable, "now", (50_000, 0))
+        .await;
+    let id = world.begin().await;
+    let goes = format!("DELETE FROM environment_host WHERE host = '{OWN}'");
+    world.sandbox.act(&goes).await;
+    world.interval_on(OWN, (100, 50), (51_000, 0)).await;
+    let bad = "fail: candidate 100 requests, 50.0 % failed · stable 1000, 0.0 %";
+    world.said(&id, bad).await;
+    // From the next interval on it counts no more.
+    world
+        .counted_on(OWN, &world.candidate, "now", (400, 50))
+        .await;
+    world.interval((100, 50), (1_000, 0)).await;
+    let ended = world.api.wait_for(&id, &[State::RolledBack]).await;
+    assert_eq!((&*ended.cause, &*ended.message), ("verdict", bad));
 }

@@ -5,7 +5,26 @@ use std::time::Duration;
 
 use sqlx::{PgConnection, Row};
 
-use super::Broken;
+use super::{Broken, Weather};
+
+/// The claim that is about who owns work, and not about how fast work is done.
+const OWNED: &str = "nothing runs without an owner";
+
+/// For how long something may last that should not.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Whatever happens meanwhile.
+    pub at_most: Duration,
+    /// For what lost its owner, while nothing was down that a new one needs.
+    pub without_owner: Duration,
+}
+
+impl Patience {
+    /// With what has lasted so long, `calm` of it without a fault.
+    fn is_over(self, claim: &str, lasts: Duration, calm: Duration) -> bool {
+        lasts > self.at_most || claim == OWNED && calm > self.without_owner
+    }
+}
 
 /// Answers (the claim, what, for how many seconds; none for what may not be for any time at all).
 const LOOK: &str = "
@@ -53,17 +72,59 @@ const LOOK: &str = "
 /// When the database does not answer, which is no fault of who is judged.
 pub async fn moment(
     connection: &mut PgConnection,
-    patience: Duration,
+    patience: Patience,
+    weather: &Weather,
 ) -> Result<Broken, sqlx::Error> {
     let mut broken = Broken::new();
     for row in sqlx::query(LOOK).fetch_all(connection).await? {
         let (claim, words): (String, String) = (row.get(0), row.get(1));
         let words = match row.get::<Option<f64>, _>(2) {
-            Some(seconds) if seconds <= patience.as_secs_f64() => continue,
-            Some(seconds) => format!("{words}, for {seconds:.1} s"),
+            Some(seconds) => {
+                // Less than none: it is not due yet.
+                let lasts = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+                if !patience.is_over(&claim, lasts, weather.calm_of(lasts)) {
+                    continue;
+                }
+                format!("{words}, for {seconds:.1} s")
+            }
             None => words,
         };
         broken.entry(claim).or_default().push(words);
     }
     Ok(broken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Patience = Patience {
+        at_most: Duration::from_secs(40),
+        without_owner: Duration::from_secs(10),
+    };
+
+    fn is_over(claim: &str, lasts: u64, calm: u64) -> bool {
+        let seconds = Duration::from_secs;
+        PATIENCE.is_over(claim, seconds(lasts), seconds(calm))
+    }
+
+    #[test]
+    fn what_lost_its_owner_is_judged_by_the_calm_since() {
+        assert!(LOOK.contains(OWNED));
+        assert!(!is_over(OWNED, 10, 10));
+        assert!(is_over(OWNED, 11, 11));
+        // Faults are an excuse, though not for ever.
+        assert!(!is_over(OWNED, 40, 10));
+        assert!(is_over(OWNED, 40, 11));
+        assert!(is_over(OWNED, 41, 0));
+    }
+
+    #[test]
+    fn how_fast_work_is_done_is_judged_by_the_whole_time() {
+        for claim in ["what is due is done", "a free lane is granted"] {
+            assert!(LOOK.contains(claim));
+            assert!(!is_over(claim, 40, 40), "{claim}");
+            assert!(is_over(claim, 41, 0), "{claim}");
+        }
+    }
 }

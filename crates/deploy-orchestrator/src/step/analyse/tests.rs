@@ -9,6 +9,7 @@ use crate::{
 };
 
 const ENOUGH: i32 = 50;
+const HOST: &str = "docs.localhost";
 
 fn step() -> Step {
     Step {
@@ -63,9 +64,21 @@ fn counted(requests: i64, failed: i64) -> Counted {
     Counted { requests, failed }
 }
 
+fn hosts(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
+}
+
+fn all(counted: Counted) -> Sum {
+    Sum {
+        counted,
+        rate: 0.0,
+        sampled_ms: None,
+    }
+}
+
 fn memory(candidate: Counted, stable: Counted) -> Memory {
     let mut memory = Memory::default();
-    begin(&mut memory, 1, candidate, stable);
+    begin(&mut memory, 1, &hosts(&[HOST]), (all(candidate), all(stable)));
     memory
 }
 
@@ -170,7 +183,7 @@ fn counters_that_were_forgotten_blame_nobody_and_the_next_interval_is_judged() {
     let (verdict, words) = judged(&memory, now, true, ENOUGH);
     assert_eq!(verdict, NotEnoughData, "{words}");
     assert!(words.contains("forgotten"), "{words}");
-    begin(&mut memory, 2, now.0, now.1);
+    begin(&mut memory, 2, &hosts(&[HOST]), (all(now.0), all(now.1)));
     let next = (counted(200, 4), counted(2_000, 40));
     assert_eq!(judged(&memory, next, true, ENOUGH).0, Pass);
     let next = (counted(200, 52), counted(2_000, 40));
@@ -212,6 +225,26 @@ fn too_few_requests_say_how_many_there_were() {
     );
     let (_, words) = judged(&memory, (counted(1, 0), counted(0, 0)), true, ENOUGH);
     assert!(words.contains("candidate 1 request, 0.0 %"), "{words}");
+}
+
+#[test]
+fn an_interval_counts_on_the_hosts_that_it_began_with() {
+    let (one, two) = (hosts(&[HOST]), hosts(&[HOST, "docs.example.com"]));
+    for (then, now) in [(&one, &two), (&two, &one), (&two, &two)] {
+        let mut memory = Memory::default();
+        begin(&mut memory, 1, then, (all(counted(0, 0)), all(counted(0, 0))));
+        let kept = serde_json::to_value(&memory).unwrap();
+        let memory: Memory = serde_json::from_value(kept).unwrap();
+        assert_eq!(memory.counts_on(now), then.as_slice());
+    }
+}
+
+#[test]
+fn an_interval_that_an_older_build_began_counts_on_the_platforms_host() {
+    let kept = serde_json::json!({"began_ms": 1, "candidate": [1, 0], "stable": [2, 0]});
+    let memory: Memory = serde_json::from_value(kept).unwrap();
+    let now = hosts(&[HOST, "docs.example.com"]);
+    assert_eq!(memory.counts_on(&now), hosts(&[HOST]).as_slice());
 }
 
 #[test]
