@@ -6,9 +6,16 @@ use std::{fs::File, process::Command, time::Duration};
 use candlefish_devstack::{Blobs, Service};
 use candlefish_proto::deploy::deployment::State;
 use e2e::{Content, Sandbox, api::Commit};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::doors::{Rest, candlefish, said, write};
+
+/// The fields that a problem names, in a row.
+fn faulty(problem: &Value) -> String {
+    let errors = problem["errors"].as_array().unwrap();
+    let fields = errors.iter().filter_map(|one| one["field"].as_str());
+    fields.collect::<Vec<_>>().join(" ")
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rest_and_server_sent_events_say_what_grpc_says() {
@@ -60,16 +67,31 @@ async fn rest_and_server_sent_events_say_what_grpc_says() {
         (status, page["deployments"].as_array().unwrap().len()),
         (200, 1)
     );
-    let (status, problem) = rest
-        .get("/v1/deployments?page_size=900&state=STATE_ODD")
+    // What cannot be read is named first, all of it; in what can be, all that is wrong or not there.
+    for (query, named) in [
+        ("page_size=many&state=STATE_ODD", "page_size state"),
+        ("page_size=900&state=STATE_ODD", "state"),
+        (
+            "site=docs&environment=prod&page_size=900&commit=main",
+            "page_size commit environment",
+        ),
+    ] {
+        let (status, problem) = rest.get(&format!("/v1/deployments?{query}")).await;
+        assert_eq!((status, &*faulty(&problem)), (400, named), "{query}");
+    }
+    let (status, problem, _) = rest
+        .post(
+            "/v1/deployments",
+            "key-2",
+            json!({
+                "site": "docs", "environment": "prod", "release_id": release,
+                "strategy": {"canary": {"weights": [60, 50]}},
+            }),
+        )
         .await;
-    let fields: Vec<&str> = problem["errors"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(|e| e["field"].as_str())
-        .collect();
-    assert_eq!((status, fields), (400, vec!["state"]), "{problem}");
+    let named = "strategy.canary.weights[1] environment";
+    assert_eq!((status, &*faulty(&problem)), (400, named));
+    assert_eq!(problem["title"], "The request has 2 faults");
     let (status, problem) = rest.get("/v1/deployments/dep_nonsense").await;
     assert_eq!(
         (status, problem["errors"][0]["field"].as_str()),
