@@ -302,7 +302,8 @@ async fn the_lines_of_the_documentation_work_when_pasted() {
     let next = next.await.unwrap();
 
     let folder = tempfile::tempdir().unwrap();
-    let settings = "silent\nshow-error\nmax-time = 20\nnoproxy = \"*\"\nwrite-out = \"\\n%{http_code}\"\n";
+    let settings = "silent\nshow-error\nmax-time = 20\nnoproxy = \"*\"\n\
+                    write-out = \"\\n%{http_code}\"\n";
     write(folder.path(), ".curlrc", settings);
     let token = sandbox.stack.admin_token();
     let documented = documented(&sandbox).await;

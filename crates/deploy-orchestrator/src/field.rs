@@ -52,8 +52,8 @@ impl Faults {
         self.0.is_empty()
     }
 
-    /// One of them is of this field.
-    pub(crate) fn name(&self, field: &str) -> bool {
+    /// This field is among what was wrong so far.
+    pub(crate) fn names(&self, field: &str) -> bool {
         self.0.iter().any(|fault| fault.field == field)
     }
 

@@ -219,13 +219,13 @@ pub(crate) async fn name_absent(
     site: &str,
     environment: &str,
 ) {
-    if faults.is_empty() || site.is_empty() || faults.name("site") {
+    if faults.is_empty() || site.is_empty() || faults.names("site") {
         return;
     }
     let Ok(mut conn) = pool.acquire().await else {
         return;
     };
-    let looked = if environment.is_empty() || faults.name("environment") {
+    let looked = if environment.is_empty() || faults.names("environment") {
         find(&mut conn, site, caller).await.map(drop)
     } else {
         let found = find_environment(&mut conn, site, environment, caller).await;

@@ -37,7 +37,7 @@ pub(super) async fn create(
 
 /// Names a release that is not one of the site, beside other faults.
 async fn name_absent_release(ctx: &Ctx, faults: &mut Faults, site: &str, id: ReleaseId) {
-    if faults.is_empty() || faults.name("site") {
+    if faults.is_empty() || faults.names("site") {
         return;
     }
     let Ok(mut conn) = ctx.pool.acquire().await else {
