@@ -10,6 +10,13 @@ use serde_json::{Value, json};
 
 use crate::doors::{Rest, candlefish, done, fill, said, write};
 
+/// The fields that a problem names, in a row.
+fn faulty(problem: &Value) -> String {
+    let errors = problem["errors"].as_array().unwrap();
+    let fields = errors.iter().filter_map(|one| one["field"].as_str());
+    fields.collect::<Vec<_>>().join(" ")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rest_and_server_sent_events_say_what_grpc_says() {
     let sandbox = Sandbox::start().await.unwrap();
@@ -60,16 +67,31 @@ async fn rest_and_server_sent_events_say_what_grpc_says() {
         (status, page["deployments"].as_array().unwrap().len()),
         (200, 1)
     );
-    let (status, problem) = rest
-        .get("/v1/deployments?page_size=900&state=STATE_ODD")
+    // What cannot be read is named first, all of it; in what can be, all that is wrong or not there.
+    for (query, named) in [
+        ("page_size=many&state=STATE_ODD", "page_size state"),
+        ("page_size=900&state=STATE_ODD", "state"),
+        (
+            "site=docs&environment=prod&page_size=900&commit=main",
+            "page_size commit environment",
+        ),
+    ] {
+        let (status, problem) = rest.get(&format!("/v1/deployments?{query}")).await;
+        assert_eq!((status, &*faulty(&problem)), (400, named), "{query}");
+    }
+    let (status, problem, _) = rest
+        .post(
+            "/v1/deployments",
+            "key-2",
+            json!({
+                "site": "docs", "environment": "prod", "release_id": release,
+                "strategy": {"canary": {"weights": [60, 50]}},
+            }),
+        )
         .await;
-    let fields: Vec<&str> = problem["errors"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(|e| e["field"].as_str())
-        .collect();
-    assert_eq!((status, fields), (400, vec!["state"]), "{problem}");
+    let named = "strategy.canary.weights[1] environment";
+    assert_eq!((status, &*faulty(&problem)), (400, named));
+    assert_eq!(problem["title"], "The request has 2 faults");
     let (status, problem) = rest.get("/v1/deployments/dep_nonsense").await;
     assert_eq!(
         (status, problem["errors"][0]["field"].as_str()),
@@ -271,5 +293,103 @@ async fn public_validators_find_no_fault_with_what_others_read() {
         .output();
     let (code, out, err) = said(&checked.unwrap());
     assert_eq!(code, Some(0), "{out}{err}");
+    sandbox.stop().await.unwrap();
+}
+
+/// The lines of `/docs`, by the method's name; the first are those that name the token.
+async fn documented(sandbox: &Sandbox) -> Vec<(String, String)> {
+    let url = format!("{}/docs", sandbox.stack.gateway_url());
+    let page = reqwest::get(url).await.unwrap().text().await.unwrap();
+    let unescape = |text: &str| {
+        let plain = text.replace("&lt;", "<").replace("&gt;", ">");
+        let plain = plain.replace("&quot;", "\"").replace("&#39;", "'");
+        plain.replace("&amp;", "&")
+    };
+    let blocks = page.split("<pre><code>").zip(page.split("<pre><code>").skip(1));
+    blocks
+        .map(|(before, after)| {
+            let named = before.rsplit_once("<article id=\"");
+            let name = named.and_then(|(_, name)| name.split('"').next());
+            let lines = after.split("</code></pre>").next().unwrap();
+            (name.unwrap_or("start").to_owned(), unescape(lines))
+        })
+        .collect()
+}
+
+/// Runs lines in a shell, as they are; the status and the JSON that curl got last.
+fn pasted(folder: &std::path::Path, token: &str, lines: &str) -> (u16, Value) {
+    let ran = Command::new("sh")
+        .args(["-eu", "-c", lines])
+        .current_dir(folder)
+        .env("CANDLEFISH_TOKEN", token)
+        // Where curl looks for its own settings, so that the lines need none.
+        .env("CURL_HOME", folder)
+        .output();
+    let (code, out, err) = said(&ran.unwrap());
+    assert_eq!(code, Some(0), "{lines}\n{out}{err}");
+    let (body, status) = out.rsplit_once('\n').unwrap();
+    let read = serde_json::from_str(body);
+    let body = read.unwrap_or_else(|error| panic!("{error}: {lines}\n{body}"));
+    (status.parse().unwrap(), body)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lines_of_the_documentation_work_when_pasted() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let api = &sandbox.api;
+    // Something of every kind that is looked for by its id, and a release that is not live yet.
+    let live = api.release("docs", &Content::site("one"), &Commit::default());
+    let live = live.await.unwrap();
+    let asked = api.deploy("docs", "production", &live, None).await.unwrap();
+    api.succeeds(&asked.id).await.unwrap();
+    let next = api.release("docs", &Content::site("two"), &Commit::default());
+    let next = next.await.unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let settings = "silent\nshow-error\nmax-time = 20\nnoproxy = \"*\"\n\
+                    write-out = \"\\n%{http_code}\"\n";
+    write(folder.path(), ".curlrc", settings);
+    let token = sandbox.stack.admin_token();
+    let documented = documented(&sandbox).await;
+    let lines = |name: &str| {
+        let found = documented.iter().find(|(one, _)| one == name);
+        found.map_or_else(|| panic!("/docs has no lines of {name}"), |(_, lines)| lines)
+    };
+
+    // The first ones name the token themselves; `…` stands for the reader's own.
+    let start = lines("start").replace("cft_…", token);
+    let (status, who) = pasted(folder.path(), "none", &start);
+    assert_eq!(status, 200, "{who}");
+
+    // Whatever only reads works as it stands, and finds its ids by itself.
+    let (_, document) = Rest::of(&sandbox).get("/openapi.json").await;
+    let mut read = 0;
+    for item in document["paths"].as_object().unwrap().values() {
+        let operation = &item["get"];
+        let content = &operation["responses"]["200"]["content"];
+        if operation.is_null() || !content["text/event-stream"].is_null() {
+            continue;
+        }
+        let name = operation["operationId"].as_str().unwrap();
+        let (status, body) = pasted(folder.path(), token, lines(name));
+        assert_eq!(status, 200, "{name}: {body}");
+        assert!(body.is_object(), "{name}: {body}");
+        read += 1;
+    }
+    assert!(read >= 18, "only {read} were read");
+
+    // What writes: the reader puts in the id that is meant.
+    let example = "rel_01k8qw3v7hf6b9t2m4n5p6q7r8";
+    let create = lines("CreateDeployment").replace(example, &next);
+    for (lines, expected) in [
+        (lines("CreateSite"), 201),
+        (lines("CreateEnvironment"), 201),
+        (&create, 201),
+        (lines("SetHold"), 200),
+        (lines("LiftHold"), 200),
+    ] {
+        let (status, body) = pasted(folder.path(), token, lines);
+        assert_eq!(status, expected, "{lines}\n{body}");
+    }
     sandbox.stop().await.unwrap();
 }

@@ -11,7 +11,8 @@
 //! A text is given back as it came, also when it is at fault: [`Faults::finish`] keeps it from being
 //! used. What has no value without being right is an `Option`, which is empty only beside a fault.
 //! Field names are the proto's, with the path from the request down (`policy.strategy.canary.bake`).
-//! Only the form is checked here; whether a thing exists is its room's to say.
+//! Only the form is checked here; whether a thing exists is its room's to say, also beside faults of the
+//! form ([`crate::site::name_absent`]).
 
 use std::{fmt, ops::RangeInclusive, str::FromStr, time::Duration};
 
@@ -44,6 +45,16 @@ impl Faults {
             field: field.into(),
             description: message.into(),
         });
+    }
+
+    /// Nothing was wrong so far.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// This field is among what was wrong so far.
+    pub(crate) fn names(&self, field: &str) -> bool {
+        self.0.iter().any(|fault| fault.field == field)
     }
 
     /// Refuses the request when anything was wrong.

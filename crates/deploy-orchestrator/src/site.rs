@@ -30,13 +30,13 @@ mod duration;
 
 use candlefish_clock::Moment;
 use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId, SiteId};
-use candlefish_runtime::identity::Caller;
-use sqlx::PgConnection;
+use candlefish_runtime::{identity::Caller, refusal::Refusal};
+use sqlx::{PgConnection, PgPool};
 
 pub(crate) use error::Error;
 
 use self::{policy::Policy, previews::PreviewRule, pushes::PushRule};
-use crate::stop::Stop;
+use crate::{field::Faults, stop::Stop};
 
 /// Something that is deployed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -206,4 +206,34 @@ pub(crate) async fn find_environment(
         environment: environment.to_owned(),
         known,
     })
+}
+
+/// Names a site or an environment that is not there beside the faults of a request that has some. It
+/// is refused in any case, so nothing is locked; a request without faults is looked after by its
+/// command, in the transaction. Either slug may be empty. Where the database cannot be asked, what
+/// was known before is all that is said.
+pub(crate) async fn name_absent(
+    pool: &PgPool,
+    faults: &mut Faults,
+    caller: &Caller,
+    site: &str,
+    environment: &str,
+) {
+    if faults.is_empty() || site.is_empty() || faults.names("site") {
+        return;
+    }
+    let Ok(mut conn) = pool.acquire().await else {
+        return;
+    };
+    let looked = if environment.is_empty() || faults.names("environment") {
+        find(&mut conn, site, caller).await.map(drop)
+    } else {
+        let found = find_environment(&mut conn, site, environment, caller).await;
+        found.map(drop)
+    };
+    if let Err(error @ (Error::UnknownSite { .. } | Error::UnknownEnvironment { .. })) = looked {
+        for absent in Refusal::from(error).violations() {
+            faults.add(absent.field.as_str(), absent.description.as_str());
+        }
+    }
 }

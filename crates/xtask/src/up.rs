@@ -76,7 +76,8 @@ async fn watch_over(stack: &Stack) -> Result<()> {
     let supervised = supervise(stack, asked_to_stop(), move |event| {
         drop(seen.try_send(event));
     });
-    let told = restarts::tell(stack, events);
+    let acting = async || seed::acting(stack).await;
+    let told = restarts::tell(events, restarts::PATIENCE, acting, say);
     match select(pin!(supervised), pin!(told)).await {
         Either::Left((ended, _)) => ended,
         Either::Right(((), supervised)) => supervised.await,

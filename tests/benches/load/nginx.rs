@@ -27,8 +27,10 @@ impl Drop for Nginx {
 
 pub(super) async fn run(sandbox: &Sandbox) -> Vec<Row> {
     let api = &sandbox.api;
-    let body = format!("<h1>Page</h1>{}", "<p>words and words</p>".repeat(350));
-    let content = Content::site("n").file("page.html", &body);
+    let files = files();
+    let content = files.iter().fold(Content::site("n"), |content, file| {
+        content.file(file.name, &file.body)
+    });
     let release = api
         .release("docs", &content, &Commit::default())
         .await
@@ -40,33 +42,91 @@ pub(super) async fn run(sandbox: &Sandbox) -> Vec<Row> {
     api.succeeds(&deployment.id).await.unwrap();
 
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("page.html"), &body).unwrap();
+    for file in &files {
+        std::fs::write(folder.path().join(file.name), &file.body).unwrap();
+    }
     let port = 18_080;
-    let nginx = start(folder.path(), port).await;
+    let _nginx = start(folder.path(), port).await;
     let edge = sandbox.stack.edges().first().unwrap().address;
-    let host = ["Host: docs.localhost".to_owned()];
-    let ours = wrk::run(
-        &format!("http://{edge}/page.html"),
-        CONNECTIONS,
-        SECONDS,
-        &host,
-    );
-    let theirs = wrk::run(
-        &format!("http://127.0.0.1:{port}/page.html"),
-        CONNECTIONS,
-        SECONDS,
-        &[],
-    );
-    drop(nginx);
+    let ours = Peer {
+        origin: format!("http://{edge}"),
+        headers: vec!["Host: docs.localhost".to_owned()],
+    };
+    let theirs = Peer {
+        origin: format!("http://127.0.0.1:{port}"),
+        headers: Vec::new(),
+    };
+    let page = |peer: &Peer| {
+        let url = format!("{}/page.html", peer.origin);
+        wrk::run(&url, CONNECTIONS, SECONDS, &peer.headers)
+    };
+    let paths: Vec<String> = files.iter().map(|file| format!("/{}", file.name)).collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let site = |peer: &Peer| {
+        let Peer { origin, headers } = peer;
+        wrk::in_turn(origin, &paths, CONNECTIONS, SECONDS, headers)
+    };
+    vec![
+        row(
+            "edge, a page of 8 KB, 64 connections, beside nginx (one worker)",
+            &page(&ours),
+            &page(&theirs),
+        ),
+        row(
+            "edge, files of 8, 2, 30 and 100 KB in turn (page, style, script, image), the same",
+            &site(&ours),
+            &site(&theirs),
+        ),
+    ]
+}
+
+/// Who is asked.
+struct Peer {
+    origin: String,
+    headers: Vec<String>,
+}
+
+/// A file that both serve.
+struct File {
+    name: &'static str,
+    body: String,
+}
+
+/// What a page brings with it: kinds and sizes as sites have them.
+fn files() -> Vec<File> {
+    let file = |name, start: &str, part: &str, bytes: usize| File {
+        name,
+        body: format!("{start}{}", part.repeat(bytes / part.len())),
+    };
+    vec![
+        // As it always was: the row of this page alone is compared with those of former runs.
+        File {
+            name: "page.html",
+            body: format!("<h1>Page</h1>{}", "<p>words and words</p>".repeat(350)),
+        },
+        file("page.css", "", "p { margin: 0 1rem }\n", 2_000),
+        file("page.js", "", "console.log('a line of it');\n", 30_000),
+        file(
+            "picture.svg",
+            "<svg xmlns=\"http://www.w3.org/2000/svg\"/>",
+            "<!-- a line of the picture -->\n",
+            100_000,
+        ),
+    ]
+}
+
+fn row(path: &'static str, ours: &wrk::Outcome, theirs: &wrk::Outcome) -> Row {
+    // Whoever refuses is quick.
+    assert_eq!((&*ours.errors, &*theirs.errors), ("0", "0"), "{path}");
     let ratio = ours.per_second / theirs.per_second.max(1.0);
-    vec![Row {
-        path: "edge, a page of 8 KB, 64 connections, beside nginx (one worker)",
+    Row {
+        path,
         target: "nginx in the same run",
         measured: format!(
             "{:.0}/s, p99 {} · nginx {:.0}/s, p99 {} · ratio {ratio:.2}",
             ours.per_second, ours.p99, theirs.per_second, theirs.p99
         ),
-    }]
+    }
 }
 
 async fn start(folder: &std::path::Path, port: u16) -> Nginx {
@@ -75,7 +135,8 @@ async fn start(folder: &std::path::Path, port: u16) -> Nginx {
         "daemon off; worker_processes 1; pid {0}/pid; error_log {0}/error.log;\n\
          events {{ worker_connections 1024; }}\n\
          http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000;\n\
-         open_file_cache max=1000; types {{ text/html html; }}\n\
+         open_file_cache max=1000;\n\
+         types {{ text/html html; text/css css; text/javascript js; image/svg+xml svg; }}\n\
          client_body_temp_path {0}/b; proxy_temp_path {0}/p; fastcgi_temp_path {0}/f;\n\
          uwsgi_temp_path {0}/u; scgi_temp_path {0}/s;\n\
          server {{ listen 127.0.0.1:{port}; root {0}; }} }}\n",

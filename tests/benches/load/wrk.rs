@@ -1,6 +1,6 @@
 //! `wrk`, the load generator that others know.
 
-use std::process::Command;
+use std::{fmt::Write as _, process::Command};
 
 /// What a run of `wrk` says.
 #[derive(Debug)]
@@ -15,6 +15,30 @@ pub(super) struct Outcome {
 
 /// Runs `wrk` on one thread.
 pub(super) fn run(url: &str, connections: u32, seconds: u32, headers: &[String]) -> Outcome {
+    told(command(connections, seconds, headers).arg(url))
+}
+
+/// The same for several paths of `origin`, which every connection asks for in turn.
+pub(super) fn in_turn(
+    origin: &str,
+    paths: &[&str],
+    connections: u32,
+    seconds: u32,
+    headers: &[String],
+) -> Outcome {
+    // The requests are made before the run: it measures whoever answers, not Lua.
+    let mut script = "local all, turn = {}, 0\nfunction init(args)\n".to_owned();
+    for path in paths {
+        writeln!(script, "  all[#all + 1] = wrk.format(\"GET\", \"{path}\")").unwrap();
+    }
+    script.push_str("end\nfunction request()\n  turn = turn % #all + 1\n  return all[turn]\nend\n");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), script).unwrap();
+    let mut command = command(connections, seconds, headers);
+    told(command.arg("-s").arg(file.path()).arg(origin))
+}
+
+fn command(connections: u32, seconds: u32, headers: &[String]) -> Command {
     let mut command = Command::new("wrk");
     command.args(["-t1", "--latency"]);
     command
@@ -23,7 +47,11 @@ pub(super) fn run(url: &str, connections: u32, seconds: u32, headers: &[String])
     for header in headers {
         command.args(["-H", header]);
     }
-    let output = command.arg(url).output().unwrap();
+    command
+}
+
+fn told(command: &mut Command) -> Outcome {
+    let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let after = |name: &str| {
         let line = text

@@ -10,7 +10,7 @@ use candlefish_runtime::{
 use super::{
     Error,
     accept::{New, accept, check_open, share_release},
-    error::unknown_release,
+    error::{no_release, unknown_release},
     plan::Kind,
     view,
 };
@@ -19,6 +19,7 @@ use crate::{
     idempotency::{self, Key, Reply},
     lane::{self, store::Lane},
     record::{self, Act, Scope},
+    release,
     site::{self, Environment, Site, store::NewEnvironment, strategy::Strategy},
     trigger,
 };
@@ -54,9 +55,7 @@ pub(crate) async fn create(
     let mut tx = ctx.begin().await.map_err(Error::Begin)?;
     let (environment, mut lane) = match &cmd.to {
         To::Environment(slug) => {
-            let environment = site::find_environment(&mut tx, &cmd.site, slug, caller)
-                .await
-                .map_err(Refusal::from)?;
+            let environment = find(&mut tx, caller, slug, &cmd).await?;
             let lane = lane::store::lock(&mut tx, environment.id).await?;
             (environment, lane)
         }
@@ -109,6 +108,26 @@ pub(crate) async fn create(
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
     ctx.commit(tx).await?;
     Ok(Reply::new(answer))
+}
+
+/// Where it goes; a refusal names a release too that is not one of the site.
+async fn find(
+    tx: &mut Tx,
+    caller: &Caller,
+    slug: &str,
+    cmd: &Create,
+) -> Result<Environment, Error> {
+    let error = match site::find_environment(tx, &cmd.site, slug, caller).await {
+        Ok(environment) => return Ok(environment),
+        Err(error) => error,
+    };
+    let has_site = matches!(error, site::Error::UnknownEnvironment { .. });
+    let refusal = Refusal::from(error);
+    if !has_site || release::store::is_of(tx, cmd.release_id, &cmd.site).await? {
+        return Err(refusal.into());
+    }
+    let words = no_release(cmd.release_id);
+    Err(refusal.field("release_id", words).into())
 }
 
 /// The deployment that a push of the same commit made, now that its content is here.

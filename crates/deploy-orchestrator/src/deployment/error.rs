@@ -74,7 +74,12 @@ pub(crate) fn unknown_release(id: ReleaseId) -> Refusal {
         "release-unknown",
         format!("there is no release {id}"),
     )
-    .field("release_id", format!("no release {id} in this site"))
+    .field("release_id", no_release(id))
+}
+
+/// What is said of the field.
+pub(super) fn no_release(id: ReleaseId) -> String {
+    format!("no release {id} in this site")
 }
 
 /// A banned release goes nowhere until a person lifts the ban.

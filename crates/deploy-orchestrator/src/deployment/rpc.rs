@@ -14,11 +14,10 @@ use uuid::Uuid;
 use super::{
     Error,
     advance::{self, Advance},
-    create::{self, Create},
     error::unknown,
     pin,
     retry::{self, Retry},
-    roll_back::{self, RollBack},
+    roll_back,
     stop::{self, Stop},
     store::{self, Listing, Narrowing, Scope},
     together::Together,
@@ -29,8 +28,10 @@ use crate::{
     field::Faults,
     idempotency::Key,
     page::{self, Filter, Page},
-    site::{self, strategy::Strategy},
+    site,
 };
+
+mod commands;
 
 const LOG_SIZES: page::Sizes = page::Sizes {
     default: 200,
@@ -79,7 +80,7 @@ impl DeploymentService for Rpc {
         request: Request<pb::CreateDeploymentRequest>,
     ) -> Result<Response<pb::Deployment>, Status> {
         let (caller, key, message) = taken(request, "CreateDeployment")?;
-        let cmd = Create::try_from(message)?;
+        let cmd = commands::create(&self.ctx, &caller, &message).await?;
         let (ctx, together) = (self.ctx.clone(), self.together.clone());
         let reply = self
             .tasks
@@ -297,7 +298,7 @@ impl DeploymentService for Rpc {
         request: Request<pb::CreateRollbackRequest>,
     ) -> Result<Response<pb::Rollback>, Status> {
         let (caller, key, message) = taken(request, "CreateRollback")?;
-        let cmd = RollBack::try_from(message)?;
+        let cmd = commands::roll_back(&self.ctx, &caller, &message).await?;
         let ctx = self.ctx.clone();
         let command = Box::pin(async move { roll_back::roll_back(&ctx, &caller, key, cmd).await });
         Ok(self
@@ -359,6 +360,8 @@ impl Rpc {
             faults.add("site", "must be named with `environment`");
         }
         let commit = faults.optional_commit("commit", &message.commit);
+        let (pool, site, environment) = (&self.ctx.pool, &message.site, &message.environment);
+        site::name_absent(pool, &mut faults, caller, site, environment).await;
         faults.finish()?;
         let scope = self
             .scope(caller, &message.site, &message.environment)
@@ -425,69 +428,4 @@ fn narrowing(faults: &mut Faults, state: i32) -> Option<Narrowing> {
         }
     };
     Some(Narrowing { word, terminal })
-}
-
-impl TryFrom<pb::CreateDeploymentRequest> for Create {
-    type Error = Refusal;
-
-    fn try_from(message: pb::CreateDeploymentRequest) -> Result<Self, Refusal> {
-        let mut faults = Faults::default();
-        let site = faults.site("site", &message.site);
-        let to = if message.preview {
-            if !message.environment.is_empty() {
-                faults.add("environment", "must be empty with `preview`");
-            }
-            if !message.lift_hold.is_empty() {
-                faults.add("lift_hold", "a preview is never held");
-            }
-            create::To::Preview
-        } else {
-            // A preview's environment has 26 characters; it is refused by what it is, not by length.
-            let slug = faults.environment("environment", &message.environment);
-            create::To::Environment(slug)
-        };
-        let release_id = faults.id("release_id", &message.release_id);
-        let strategy = Strategy::read(&mut faults, "strategy", message.strategy.as_ref());
-        let reason = faults.optional_reason("reason", &message.reason);
-        let lift_hold = faults.reason_if_given("lift_hold", &message.lift_hold);
-        Ok(Self {
-            release_id: faults.finish_with(release_id)?,
-            site,
-            to,
-            strategy,
-            reason,
-            lift_hold,
-        })
-    }
-}
-
-impl TryFrom<pb::CreateRollbackRequest> for RollBack {
-    type Error = Refusal;
-
-    fn try_from(message: pb::CreateRollbackRequest) -> Result<Self, Refusal> {
-        let mut faults = Faults::default();
-        let site = faults.site("site", &message.site);
-        let environment = faults.environment("environment", &message.environment);
-        let release = faults.optional_id("to_release_id", &message.to_release_id);
-        let leaves = faults.optional_id("leaves_release_id", &message.leaves_release_id);
-        let to = match (release, message.to_commit.as_str()) {
-            (Some(_), commit) if !commit.is_empty() => {
-                faults.add("to_commit", "must be empty with `to_release_id`");
-                roll_back::To::Before
-            }
-            (Some(release), _) => roll_back::To::Release(release),
-            (None, "") => roll_back::To::Before,
-            (None, commit) => roll_back::To::Commit(faults.commit_prefix("to_commit", commit)),
-        };
-        let reason = faults.optional_reason("reason", &message.reason);
-        faults.finish()?;
-        Ok(Self {
-            site,
-            environment,
-            leaves,
-            to,
-            reason,
-            validate_only: message.validate_only,
-        })
-    }
 }

@@ -153,6 +153,7 @@ impl ReleaseService for Rpc {
             &message.page_token,
             page::SIZES,
         );
+        site::name_absent(&self.ctx.pool, &mut faults, &caller, &slug, "").await;
         faults.finish()?;
         let mut conn = self.ctx.pool.acquire().await.map_err(Error::from)?;
         let site = site::find(&mut conn, &slug, &caller)

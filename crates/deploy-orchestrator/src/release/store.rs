@@ -144,6 +144,22 @@ async fn save_ancestry(
     Ok(())
 }
 
+/// Whether it is a release of this site.
+pub(crate) async fn is_of(
+    conn: &mut PgConnection,
+    id: ReleaseId,
+    site: &str,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT 1 FROM release r JOIN site s ON s.id = r.site_id
+                          WHERE r.id = $1 AND s.slug = $2) AS "there!""#,
+        id.uuid(),
+        site
+    )
+    .fetch_one(conn)
+    .await
+}
+
 pub(super) async fn find(
     conn: &mut PgConnection,
     id: ReleaseId,

@@ -63,6 +63,8 @@ impl Rpc {
             reason: faults.reason("reason", named.2),
             lifts,
         };
+        let pool = &self.ctx.pool;
+        super::name_absent(pool, &mut faults, &caller, &cmd.site, &cmd.environment).await;
         faults.finish()?;
         let ctx = self.ctx.clone();
         let reply = self
@@ -146,6 +148,8 @@ impl SiteService for Rpc {
                 .as_ref()
                 .map(|given| PreviewRule::read(&mut faults, "previews", given)),
         };
+        let pool = &self.ctx.pool;
+        super::name_absent(pool, &mut faults, &caller, &cmd.site, "").await;
         faults.finish()?;
         let ctx = self.ctx.clone();
         let reply = self
@@ -221,6 +225,8 @@ impl SiteService for Rpc {
                 .unwrap_or_default(),
             hosts: message.hosts,
         };
+        let pool = &self.ctx.pool;
+        super::name_absent(pool, &mut faults, &caller, &cmd.site, "").await;
         faults.finish()?;
         let ctx = self.ctx.clone();
         let reply = self.tasks.command("command", async move {
@@ -298,6 +304,8 @@ impl SiteService for Rpc {
                 .as_ref()
                 .map(|given| PushRule::read(&mut faults, "pushes", given)),
         };
+        let pool = &self.ctx.pool;
+        super::name_absent(pool, &mut faults, &caller, &cmd.site, &cmd.environment).await;
         faults.finish()?;
         let ctx = self.ctx.clone();
         let reply = self.tasks.command("command", async move {

@@ -80,6 +80,8 @@ impl StopService for Rpc {
             );
         }
         let until = faults.timestamp("until", message.until.as_ref());
+        let (pool, slug) = (&self.ctx.pool, &message.site);
+        site::name_absent(pool, &mut faults, &caller, slug, "").await;
         let cmd = Set {
             site,
             pauses: message.pauses,
@@ -134,6 +136,8 @@ impl StopService for Rpc {
             &message.page_token,
             page::SIZES,
         );
+        let (pool, slug) = (&self.ctx.pool, &message.site);
+        site::name_absent(pool, &mut faults, &caller, slug, "").await;
         faults.finish()?;
         let rows = self
             .list(&caller, &message.site, message.include_ended, &page)

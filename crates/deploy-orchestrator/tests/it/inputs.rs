@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use bytes::{Buf as _, BufMut as _};
 use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId, StepId, StopId};
+use candlefish_proto::deploy as pb;
 use prost::{Message as _, encoding};
 use prost_types::{
     DescriptorProto, FileDescriptorSet,
@@ -492,5 +493,52 @@ async fn what_is_named_and_does_not_exist_is_not_found_and_nothing_is_written() 
     }
     assert!(wrong.is_empty(), "{} of {tried}: {wrong:#?}", wrong.len());
     assert!(tried > 40, "{tried}");
+    assert_eq!(world.picture().await, before);
+}
+
+#[tokio::test]
+async fn what_is_wrong_and_what_is_not_there_are_named_in_one_answer() {
+    let world = World::new().await;
+    let api = &world.api;
+    let before = world.picture().await;
+    let nowhere = ReleaseId::new().to_string();
+    let falling = pb::Strategy {
+        kind: Some(pb::strategy::Kind::Canary(pb::Canary {
+            weights: vec![60, 50],
+            ..pb::Canary::default()
+        })),
+    };
+    let weight = "strategy.canary.weights[1]";
+    let all = api.create("prod", &nowhere, Some(falling.clone())).await;
+    let all = all.unwrap_err();
+    assert_eq!(all.code(), Code::InvalidArgument);
+    assert_eq!(fields(&all), [weight, "environment", "release_id"]);
+    // The form alone, and what is not there alone.
+    let form = api.create("production", &world.release, Some(falling.clone()));
+    assert_eq!(fields(&form.await.unwrap_err()), [weight]);
+    let absent = api.create("prod", &nowhere, None).await.unwrap_err();
+    assert_eq!(absent.code(), Code::NotFound);
+    assert_eq!(fields(&absent), ["environment", "release_id"]);
+    // Whoever may not see the site learns nothing of what is in it.
+    let stranger = api.seeing(&["other"]);
+    let unseen = stranger.create("prod", &nowhere, Some(falling)).await;
+    assert_eq!(fields(&unseen.unwrap_err()), [weight, "site"]);
+
+    let back = api.request(pb::CreateRollbackRequest {
+        site: SITE.to_owned(),
+        environment: "prod".to_owned(),
+        to_commit: "main".to_owned(),
+        ..pb::CreateRollbackRequest::default()
+    });
+    let back = api.deployments().create_rollback(back).await.unwrap_err();
+    assert_eq!(fields(&back), ["to_commit", "environment"]);
+    let list = api.request(pb::ListDeploymentsRequest {
+        site: SITE.to_owned(),
+        environment: "prod".to_owned(),
+        page_size: 900,
+        ..pb::ListDeploymentsRequest::default()
+    });
+    let list = api.deployments().list_deployments(list).await.unwrap_err();
+    assert_eq!(fields(&list), ["page_size", "environment"]);
     assert_eq!(world.picture().await, before);
 }

@@ -59,6 +59,7 @@ pub(crate) fn query(method: &str) -> &'static str {
     match method {
         "ListReleases" => "?site=docs&page_size=5",
         "ListDeployments" => "?page_size=5",
+        "ListTriggers" => "?site=docs",
         "WatchEvents" => "?site=docs&types=deploy.deployment.",
         _ => "",
     }

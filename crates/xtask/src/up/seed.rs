@@ -96,16 +96,29 @@ async fn get(stack: &Stack, path: &str) -> Result<Option<Value>> {
 
 /// The deployments that are on their way.
 pub(super) async fn acting(stack: &Stack) -> Result<Vec<String>> {
+    all_acting(async |path: String| get(stack, &path).await).await
+}
+
+/// The same of whatever answers these paths, page after page.
+async fn all_acting(get: impl AsyncFn(String) -> Result<Option<Value>>) -> Result<Vec<String>> {
     let mut ids = Vec::new();
     for state in ["STATE_RUNNING", "STATE_WAITING", "STATE_CANCELLING"] {
-        let found = get(stack, &format!("/v1/deployments?state={state}")).await?;
-        let found = found.unwrap_or_default();
-        let list = found.get("deployments").and_then(Value::as_array);
-        let own = list
-            .into_iter()
-            .flatten()
-            .filter_map(|one| one.get("id")?.as_str());
-        ids.extend(own.map(str::to_owned));
+        let mut page = String::new();
+        loop {
+            let path = format!("/v1/deployments?state={state}&page_token={page}");
+            let found = get(path).await?.unwrap_or_default();
+            let list = found.get("deployments").and_then(Value::as_array);
+            let own = list
+                .into_iter()
+                .flatten()
+                .filter_map(|one| one.get("id")?.as_str());
+            ids.extend(own.map(str::to_owned));
+            // Left out at the end, as every field is that says nothing. A token is fit for a URL.
+            match found.get("next_page_token").and_then(Value::as_str) {
+                Some(next) if !next.is_empty() => next.clone_into(&mut page),
+                _ => break,
+            }
+        }
     }
     Ok(ids)
 }
@@ -114,6 +127,8 @@ pub(super) async fn acting(stack: &Stack) -> Result<Vec<String>> {
 mod tests {
     use std::collections::BTreeSet;
     use std::fs;
+
+    use serde_json::json;
 
     use super::*;
 
@@ -140,6 +155,23 @@ mod tests {
             }
         }
         broken
+    }
+
+    #[tokio::test]
+    async fn what_acts_is_read_to_the_last_page() {
+        let ids = all_acting(async |path: String| {
+            Ok(match path.trim_start_matches("/v1/deployments?state=STATE_") {
+                "RUNNING&page_token=" => Some(json!({
+                    "deployments": [{ "id": "dep_a" }, { "id": "dep_b" }], "next_page_token": "2",
+                })),
+                "RUNNING&page_token=2" => Some(json!({ "deployments": [{ "id": "dep_c" }] })),
+                "CANCELLING&page_token=" => Some(json!({
+                    "deployments": [{ "id": "dep_d" }], "next_page_token": "",
+                })),
+                _ => Some(json!({})),
+            })
+        });
+        assert_eq!(ids.await.unwrap(), ["dep_a", "dep_b", "dep_c", "dep_d"]);
     }
 
     #[test]
