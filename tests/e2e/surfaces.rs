@@ -305,7 +305,9 @@ async fn documented(sandbox: &Sandbox) -> Vec<(String, String)> {
         let plain = plain.replace("&quot;", "\"").replace("&#39;", "'");
         plain.replace("&amp;", "&")
     };
-    let blocks = page.split("<pre><code>").zip(page.split("<pre><code>").skip(1));
+    let blocks = page
+        .split("<pre><code>")
+        .zip(page.split("<pre><code>").skip(1));
     blocks
         .map(|(before, after)| {
             let named = before.rsplit_once("<article id=\"");
@@ -353,7 +355,10 @@ async fn the_lines_of_the_documentation_work_when_pasted() {
     let documented = documented(&sandbox).await;
     let lines = |name: &str| {
         let found = documented.iter().find(|(one, _)| one == name);
-        found.map_or_else(|| panic!("/docs has no lines of {name}"), |(_, lines)| lines)
+        found.map_or_else(
+            || panic!("/docs has no lines of {name}"),
+            |(_, lines)| lines,
+        )
     };
 
     // The first ones name the token themselves; `…` stands for the reader's own.

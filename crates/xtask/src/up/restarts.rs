@@ -63,7 +63,10 @@ impl Down {
             format!("; it keeps ending, so its last start waited {pause:.1?}")
         };
         let after = self.since.elapsed();
-        format!("{}, and is not back yet after {after:.1?}{starts}", self.words())
+        format!(
+            "{}, and is not back yet after {after:.1?}{starts}",
+            self.words()
+        )
     }
 }
 

@@ -160,16 +160,18 @@ mod tests {
     #[tokio::test]
     async fn what_acts_is_read_to_the_last_page() {
         let ids = all_acting(async |path: String| {
-            Ok(match path.trim_start_matches("/v1/deployments?state=STATE_") {
-                "RUNNING&page_token=" => Some(json!({
-                    "deployments": [{ "id": "dep_a" }, { "id": "dep_b" }], "next_page_token": "2",
-                })),
-                "RUNNING&page_token=2" => Some(json!({ "deployments": [{ "id": "dep_c" }] })),
-                "CANCELLING&page_token=" => Some(json!({
-                    "deployments": [{ "id": "dep_d" }], "next_page_token": "",
-                })),
-                _ => Some(json!({})),
-            })
+            Ok(
+                match path.trim_start_matches("/v1/deployments?state=STATE_") {
+                    "RUNNING&page_token=" => Some(json!({
+                        "deployments": [{ "id": "dep_a" }, { "id": "dep_b" }], "next_page_token": "2",
+                    })),
+                    "RUNNING&page_token=2" => Some(json!({ "deployments": [{ "id": "dep_c" }] })),
+                    "CANCELLING&page_token=" => Some(json!({
+                        "deployments": [{ "id": "dep_d" }], "next_page_token": "",
+                    })),
+                    _ => Some(json!({})),
+                },
+            )
         });
         assert_eq!(ids.await.unwrap(), ["dep_a", "dep_b", "dep_c", "dep_d"]);
     }

@@ -78,7 +78,12 @@ fn all(counted: Counted) -> Sum {
 
 fn memory(candidate: Counted, stable: Counted) -> Memory {
     let mut memory = Memory::default();
-    begin(&mut memory, 1, &hosts(&[HOST]), (all(candidate), all(stable)));
+    begin(
+        &mut memory,
+        1,
+        &hosts(&[HOST]),
+        (all(candidate), all(stable)),
+    );
     memory
 }
 
@@ -232,7 +237,12 @@ fn an_interval_counts_on_the_hosts_that_it_began_with() {
     let (one, two) = (hosts(&[HOST]), hosts(&[HOST, "docs.example.com"]));
     for (then, now) in [(&one, &two), (&two, &one), (&two, &two)] {
         let mut memory = Memory::default();
-        begin(&mut memory, 1, then, (all(counted(0, 0)), all(counted(0, 0))));
+        begin(
+            &mut memory,
+            1,
+            then,
+            (all(counted(0, 0)), all(counted(0, 0))),
+        );
         let kept = serde_json::to_value(&memory).unwrap();
         let memory: Memory = serde_json::from_value(kept).unwrap();
         assert_eq!(memory.counts_on(now), then.as_slice());
