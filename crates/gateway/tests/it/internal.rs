@@ -38,11 +38,11 @@ fn channel(stand: &Stand) -> Channel {
     endpoint.connect_lazy()
 }
 
-fn client(stand: &Stand) -> DeliveryServiceClient<Channel> {
+pub(crate) fn client(stand: &Stand) -> DeliveryServiceClient<Channel> {
     DeliveryServiceClient::new(channel(stand)).max_decoding_message_size(2 * MOST_BYTES)
 }
 
-fn asked<T>(stand: &Stand, message: T) -> Request<T> {
+pub(crate) fn asked<T>(stand: &Stand, message: T) -> Request<T> {
     let token = identity(stand.keys.path(), ORCHESTRATOR, "gateway");
     let mut request = Request::new(message);
     let metadata = request.metadata_mut();
