@@ -95,7 +95,7 @@ mod tests {
 
     /// A look of as many tokens as it may have, of which only these are for one site.
     fn look(ours: &[usize], most: i64) -> Vec<Token> {
-        let sites = |place: usize| -> &[&str] {
+        let sites = |place: usize| -> &'static [&'static str] {
             if ours.contains(&place) {
                 &["docs"]
             } else {
