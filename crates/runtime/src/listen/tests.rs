@@ -34,6 +34,7 @@ async fn grpc_and_plain_http_share_one_port_and_are_counted() {
             .header("host", "localhost")
             .body(String::new())
             .unwrap();
+        send.ready().await.unwrap();
         let response = send.send_request(request).await.unwrap();
         assert_eq!(response.status(), 200);
         let body = response.into_body().collect().await.unwrap();
