@@ -1,17 +1,20 @@
-//! What answers without a token: the front page and the API's description.
+//! What answers without a token: the front page and the API's description. Who sends a token is shown
+//! its sites on the front page.
 
 use std::sync::{Arc, OnceLock};
 
+use candlefish_ids::RequestId;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
-use tonic::body::Body;
+use tonic::{Status, body::Body};
 
 use crate::{
+    auth::Auth,
     contract::Contract,
     front::text,
     openapi::{self, sample},
-    overview::Overview,
+    overview::{Asker, Overview},
     pages,
-    problem::{Kind, kinds},
+    problem::{self, Kind, Problem, kinds},
 };
 
 const JSON: &str = "application/json";
@@ -25,6 +28,7 @@ const ADDRESS: &str = "http://candlefish.invalid";
 #[derive(Debug)]
 pub(crate) struct Pages {
     contract: Arc<Contract>,
+    auth: Auth,
     overview: Overview,
     docs: OnceLock<String>,
     openapi: OnceLock<String>,
@@ -40,9 +44,10 @@ pub(crate) enum Page {
 }
 
 impl Pages {
-    pub(crate) const fn new(contract: Arc<Contract>, overview: Overview) -> Self {
+    pub(crate) const fn new(contract: Arc<Contract>, auth: Auth, overview: Overview) -> Self {
         Self {
             contract,
+            auth,
             overview,
             docs: OnceLock::new(),
             openapi: OnceLock::new(),
@@ -73,12 +78,40 @@ impl Pages {
                 html(page, &pages::docs_policy())
             }
             Page::Problem(kind) => html(pages::problem(kind), &pages::policy()),
-            Page::Home => html(
-                pages::home(&self.overview.look(base).await),
-                &pages::policy(),
-            ),
+            Page::Home => self.home(base, headers).await,
         }
     }
+
+    async fn home(&self, base: String, headers: &HeaderMap) -> Response<Body> {
+        if !has_token(headers) {
+            let home = self.overview.look(base, Asker::Anyone).await;
+            return html(pages::home(&home), &pages::policy());
+        }
+        let verified = match self.auth.verify(headers).await {
+            Ok(verified) => verified,
+            Err(refusal) => return refused(&Status::from(refusal)),
+        };
+        let asker = Asker::Token(verified.caller.sites.clone());
+        let home = self.overview.look(base, asker).await;
+        let mut page = html(pages::home(&home), &pages::policy());
+        let no_store = HeaderValue::from_static("no-store");
+        page.headers_mut().insert(header::CACHE_CONTROL, no_store);
+        page
+    }
+}
+
+/// Whether the asker has a token to show. A login at a proxy before us is none.
+fn has_token(headers: &HeaderMap) -> bool {
+    let said = headers.get(header::AUTHORIZATION);
+    let said = said.and_then(|value| value.to_str().ok());
+    let scheme = said.and_then(|text| text.split_whitespace().next());
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer"))
+}
+
+fn refused(status: &Status) -> Response<Body> {
+    let (problem, request_id) = (Problem::from(status), RequestId::new());
+    problem::log(&problem, request_id, "GET", "/");
+    problem.respond(&request_id.to_string()).map(Body::new)
 }
 
 fn html(body: String, policy: &str) -> Response<Body> {

@@ -1,6 +1,7 @@
 //! What runs, asked of the services in this gateway's own name, for the front page.
 //!
-//! Asked at most once a second, however many look: the page needs no token.
+//! Asked at most once a second for those who see the same, however many look: the page needs no token.
+//! With one it shows the sites that the token may see.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -12,7 +13,7 @@ use candlefish_proto::deploy::{
 use candlefish_runtime::identity::{Caller, IDENTITY, Signer};
 use http::Uri;
 use jiff::Timestamp;
-use tokio::{sync::Mutex, time::Instant};
+use moka::future::Cache;
 use tonic::{Request, Status, transport::Channel};
 
 use crate::{
@@ -32,6 +33,25 @@ const FRESH: Duration = Duration::from_secs(1);
 /// The front page is a glance: whoever has more sites uses the API.
 const SITES: i32 = 30;
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// Pages that are remembered: one for each set of sites that tokens have.
+const REMEMBERED: u64 = 100;
+
+/// Who looks, as far as the page differs by it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Asker {
+    /// Without a token.
+    Anyone,
+    /// With a token of these sites; empty for all.
+    Token(Vec<String>),
+}
+
+/// What was shown lately.
+pub(crate) fn memory() -> Cache<Asker, Home> {
+    Cache::builder()
+        .max_capacity(REMEMBERED)
+        .time_to_live(FRESH)
+        .build()
+}
 
 /// Asks and remembers; cheap to clone.
 #[derive(Debug, Clone)]
@@ -43,38 +63,43 @@ pub(crate) struct Overview {
     pub(crate) replicas: Arc<[Uri]>,
     /// Sites are shown without a token.
     pub(crate) open: bool,
-    pub(crate) remembered: Arc<Mutex<Option<(Instant, Home)>>>,
+    pub(crate) remembered: Cache<Asker, Home>,
 }
 
 impl Overview {
     /// The front page's data; `base_url` is how the asker reached us.
-    pub(crate) async fn look(&self, base_url: String) -> Home {
-        let mut remembered = self.remembered.lock().await;
-        if let Some((at, home)) = &*remembered
-            && at.elapsed() < FRESH
-        {
-            return Home {
-                base_url,
-                ..home.clone()
-            };
-        }
-        let home = Home {
-            base_url,
-            services: self.services().await,
-            sites: self.shown(self.sites()).await,
-            edges: self.shown(self.edges()).await,
+    pub(crate) async fn look(&self, base_url: String, asker: Asker) -> Home {
+        let sees = match &asker {
+            Asker::Anyone => self.open.then(Vec::new),
+            Asker::Token(sites) => Some(sites.clone()),
         };
-        *remembered = Some((Instant::now(), home.clone()));
-        home
+        // Of those that look at once, one asks.
+        let asking = Box::pin(self.ask(sees));
+        let home = self.remembered.get_with(asker, asking).await;
+        Home { base_url, ..home }
     }
 
-    async fn shown<T>(&self, asked: impl Future<Output = Result<Vec<T>, Status>>) -> Shown<T> {
-        if !self.open {
-            return Shown::Hidden;
-        }
-        match asked.await {
-            Ok(these) => Shown::These(these),
-            Err(status) => Shown::Unknown(status.message().to_owned()),
+    /// What is shown to who sees these sites, or none.
+    async fn ask(&self, sees: Option<Vec<String>>) -> Home {
+        let services = self.services().await;
+        let (sites, edges) = if let Some(sites) = sees {
+            let asking = Asking {
+                backend: &self.backend,
+                signer: &self.signer,
+                caller: Caller {
+                    sites,
+                    ..Caller::process(ISSUER)
+                },
+            };
+            (shown(asking.sites().await), shown(asking.edges().await))
+        } else {
+            (Shown::Hidden, Shown::Hidden)
+        };
+        Home {
+            base_url: String::new(),
+            services,
+            sites,
+            edges,
         }
     }
 
@@ -108,7 +133,23 @@ impl Overview {
         };
         vec![own, orchestrator]
     }
+}
 
+fn shown<T>(answer: Result<Vec<T>, Status>) -> Shown<T> {
+    match answer {
+        Ok(these) => Shown::These(these),
+        Err(status) => Shown::Unknown(status.message().to_owned()),
+    }
+}
+
+/// Asks for who sees some sites.
+struct Asking<'a> {
+    backend: &'a Backend,
+    signer: &'a Signer,
+    caller: Caller,
+}
+
+impl Asking<'_> {
     async fn sites(&self) -> Result<Vec<Site>, Status> {
         let mut client = SiteServiceClient::new(self.channel()?);
         let request = pb::ListSitesRequest {
@@ -236,7 +277,7 @@ impl Overview {
     }
 
     fn request<T>(&self, message: T) -> Result<Request<T>, Status> {
-        let token = self.signer.token(ORCHESTRATOR, &Caller::process(ISSUER));
+        let token = self.signer.token(ORCHESTRATOR, &self.caller);
         let token = token.map_err(|error| Status::internal(error.to_string()))?;
         let token = token
             .parse()

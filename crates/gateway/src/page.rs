@@ -75,6 +75,21 @@ impl Page {
         (rows, next.unwrap_or_default())
     }
 
+    /// As [`Page::cut`], of what was picked from a look that has a limit: where it ended by that, the
+    /// next page goes on there, unless there is more of this one.
+    pub(crate) fn cut_look<T>(
+        &self,
+        rows: Vec<T>,
+        key: impl Fn(&T) -> Vec<u8>,
+        ended: Option<Vec<u8>>,
+    ) -> (Vec<T>, String) {
+        let (rows, next) = self.cut(rows, key);
+        match ended {
+            Some(ended) if next.is_empty() => (rows, self.encode(&ended)),
+            _ => (rows, next),
+        }
+    }
+
     fn encode(&self, key: &[u8]) -> String {
         let mut bytes = vec![VERSION];
         bytes.extend_from_slice(&self.filter);

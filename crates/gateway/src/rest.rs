@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use candlefish_ids::RequestId;
-use candlefish_runtime::tasks::Tasks;
+use candlefish_runtime::{listen::request::Served, tasks::Tasks};
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use prost::Message;
@@ -36,8 +36,12 @@ impl Rest {
         let text = request_id.to_string();
         let (parts, body) = request.into_parts();
         let contract = Arc::clone(&self.calls.contract);
+        let mut served = None;
         let answered = match contract.lookup(&parts.method, parts.uri.path()) {
-            Lookup::Hit(hit) => self.call(&hit, &parts, body, request_id).await,
+            Lookup::Hit(hit) => {
+                served = Some(Served(hit.method.path.clone()));
+                self.call(&hit, &parts, body, request_id).await
+            }
             other => Err(not_routed(&other, &parts.method, parts.uri.path())),
         };
         let mut response = answered.unwrap_or_else(|problem| {
@@ -51,6 +55,10 @@ impl Rest {
         });
         if let Ok(value) = HeaderValue::from_str(&text) {
             response.headers_mut().insert(problem::REQUEST_ID, value);
+        }
+        // Counted under the method, refused or not.
+        if let Some(served) = served {
+            response.extensions_mut().insert(served);
         }
         response
     }

@@ -34,7 +34,7 @@ use crate::{
     idempotency,
     memory::Memory,
     open::Pages,
-    overview::Overview,
+    overview::{self, Overview},
     rest::Rest,
     token,
     uploads::Uploads,
@@ -190,8 +190,9 @@ async fn build(config: &Config, pool: &PgPool, tasks: &Tasks) -> Result<Front, E
         own: config.listen,
         replicas: config.orchestrators.clone().into(),
         open: config.open_status,
-        remembered: Arc::default(),
+        remembered: overview::memory(),
     };
+    let pages = Pages::new(Arc::clone(&contract), auth.clone(), overview);
     let calls = Calls {
         contract: Arc::clone(&contract),
         auth,
@@ -214,7 +215,7 @@ async fn build(config: &Config, pool: &PgPool, tasks: &Tasks) -> Result<Front, E
         webhooks,
         uploads: Uploads::new(&config.orchestrators).map_err(Error::Uploads)?,
         described: described(&contract).await?,
-        pages: Pages::new(contract, overview),
+        pages,
     })
 }
 

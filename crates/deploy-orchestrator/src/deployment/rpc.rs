@@ -57,9 +57,13 @@ impl Rpc {
         }
     }
 
-    /// The deployment, if the caller may see it.
-    async fn find(&self, caller: &Caller, id: &str) -> Result<super::Deployment, Status> {
-        let mut faults = Faults::default();
+    /// The deployment, if the caller may see it; with what is wrong with the request besides.
+    async fn find(
+        &self,
+        caller: &Caller,
+        id: &str,
+        mut faults: Faults,
+    ) -> Result<super::Deployment, Status> {
         let id = faults.id::<DeploymentId>("id", id);
         let id = faults.finish_with(id)?;
         let mut conn = self.ctx.pool.acquire().await.map_err(Error::from)?;
@@ -97,7 +101,8 @@ impl DeploymentService for Rpc {
         request: Request<pb::GetDeploymentRequest>,
     ) -> Result<Response<pb::Deployment>, Status> {
         let caller = identity::caller(&request)?;
-        let found = self.find(&caller, &request.get_ref().id).await?;
+        let id = &request.get_ref().id;
+        let found = self.find(&caller, id, Faults::default()).await?;
         let mut conn = self.ctx.pool.acquire().await.map_err(Error::from)?;
         Ok(Response::new(
             view::whole(&self.ctx, &mut conn, found).await?,
@@ -125,8 +130,10 @@ impl DeploymentService for Rpc {
         request: Request<pb::WatchDeploymentRequest>,
     ) -> Result<Response<Watching>, Status> {
         let caller = identity::caller(&request)?;
-        let after = request.get_ref().after_version;
-        let found = self.find(&caller, &request.get_ref().id).await?;
+        let message = request.into_inner();
+        let mut faults = Faults::default();
+        let after = faults.count("after_version", message.after_version, 0, 0..=i32::MAX);
+        let found = self.find(&caller, &message.id, faults).await?;
         let (sender, receiver) = mpsc::channel(WATCH_BUFFER);
         let watching = watch::run(
             self.ctx.clone(),
@@ -145,7 +152,8 @@ impl DeploymentService for Rpc {
         request: Request<pb::ListStepsRequest>,
     ) -> Result<Response<pb::ListStepsResponse>, Status> {
         let caller = identity::caller(&request)?;
-        let found = self.find(&caller, &request.get_ref().id).await?;
+        let id = &request.get_ref().id;
+        let found = self.find(&caller, id, Faults::default()).await?;
         let mut conn = self.ctx.pool.acquire().await.map_err(Error::from)?;
         let steps = view::steps(&mut conn, &found).await.map_err(Error::from)?;
         Ok(Response::new(pb::ListStepsResponse { steps }))
@@ -166,8 +174,7 @@ impl DeploymentService for Rpc {
             &message.page_token,
             LOG_SIZES,
         );
-        faults.finish()?;
-        let found = self.find(&caller, &message.id).await?;
+        let found = self.find(&caller, &message.id, faults).await?;
         let after = page.after().copied().unwrap_or(0);
         let mut conn = self.ctx.pool.acquire().await.map_err(Error::from)?;
         let rows = store::list_log(&mut conn, found.id, after, page.limit())
@@ -196,11 +203,11 @@ impl DeploymentService for Rpc {
         request: Request<pb::ListBlockersRequest>,
     ) -> Result<Response<pb::ListBlockersResponse>, Status> {
         let caller = identity::caller(&request)?;
-        let found = self.find(&caller, &request.get_ref().id).await?;
+        let id = &request.get_ref().id;
+        let found = self.find(&caller, id, Faults::default()).await?;
         let mut conn = self.ctx.pool.acquire().await.map_err(Error::from)?;
-        let blockers = view::blockers(&mut conn, found.id)
-            .await
-            .map_err(Error::from)?;
+        let blockers = view::blockers(&mut conn, found.id).await;
+        let blockers = blockers.map_err(Error::from)?;
         Ok(Response::new(pb::ListBlockersResponse { blockers }))
     }
 

@@ -1,6 +1,7 @@
 //! Watching a deployment: its newest version, first as it is, then whenever it changes, until it is
 //! terminal. Level-triggered: what passes between two looks is skipped, the last never is. A watcher
-//! that comes again after the end has nothing to be told.
+//! that comes again after the end has nothing to be told. One that knows a later version than there
+//! is was told it by a database that was set back since: it is told what is now.
 //!
 //! What keeps a deployment from its lane changes without a new version of it: the same one is told
 //! again then.
@@ -89,9 +90,9 @@ impl Told {
     /// Whether there is something else now.
     fn lacks(&self, glance: &Glance) -> bool {
         match glance.version.cmp(&self.version) {
-            Ordering::Less => false,
             Ordering::Equal => !glance.terminal && glance.blockers != self.blockers,
-            Ordering::Greater => true,
+            // Versions go back by a restore alone; what was told then is not what is now.
+            Ordering::Less | Ordering::Greater => true,
         }
     }
 }

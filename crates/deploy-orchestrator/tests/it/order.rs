@@ -264,6 +264,39 @@ async fn a_watcher_of_what_waits_is_told_what_else_keeps_it() {
     );
 }
 
+#[tokio::test]
+async fn a_watcher_that_knows_a_later_version_is_told_what_is_and_then_what_comes() {
+    let (sandbox, _orchestrator, _edge, api) = started(policy()).await;
+    let release = sandbox.release(&api, "one").await;
+    api.hold("production").await.unwrap();
+    let waiting = api.deploy("production", &release).await;
+    let mut stream = watched(&api, &waiting, i32::MAX).await;
+    let first = next(&mut stream).await;
+    assert_eq!((&first.id, first.state()), (&waiting, State::Pending));
+    api.cancel(&waiting).await.unwrap();
+    let mut last = next(&mut stream).await;
+    while last.finished_at.is_none() {
+        last = next(&mut stream).await;
+    }
+    assert_eq!(last.state(), State::Cancelled);
+    assert!(last.version > first.version);
+    let end = tokio::time::timeout(SOON, stream.message()).await;
+    assert!(end.unwrap().unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_watcher_is_refused_by_every_field_that_is_wrong() {
+    let (_sandbox, _orchestrator, _edge, api) = started(policy()).await;
+    let request = api.request(pb::WatchDeploymentRequest {
+        id: "docs".to_owned(),
+        after_version: -1,
+    });
+    let refused = api.deployments().watch_deployment(request).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    assert_eq!(crate::api::fields(&refused), ["after_version", "id"]);
+}
+
 /// The ledger says nothing new until the content is there.
 #[tokio::test]
 async fn a_watcher_of_what_lacks_content_is_told_of_holds_and_stops() {

@@ -26,7 +26,7 @@ pub(crate) struct Home {
 #[derive(Debug, Clone)]
 pub(crate) enum Shown<T> {
     These(Vec<T>),
-    /// Only who has a token may see it.
+    /// Only who sends a token may see it.
     Hidden,
     /// It could not be read; in words.
     Unknown(String),
@@ -167,7 +167,8 @@ fn shown<T>(list: &Shown<T>, none: &str, render: impl FnOnce(&[T]) -> String) ->
         Shown::These(items) if items.is_empty() => format!("<p class=\"none\">{none}</p>"),
         Shown::These(items) => render(items),
         Shown::Hidden => "<p class=\"none\">Shown to those who have a token: <code>candlefish \
-                          status</code>, or <a href=\"/docs#ListSites\">the API</a>.</p>"
+                          status</code>, <a href=\"/docs#ListSites\">the API</a>, or this page \
+                          with <code>Authorization: Bearer cft_…</code>.</p>"
             .to_owned(),
         Shown::Unknown(why) => format!("<p class=\"none bad\">Not known now: {}</p>", escape(why)),
     }

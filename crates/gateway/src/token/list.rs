@@ -2,11 +2,15 @@
 
 use candlefish_proto::access;
 use candlefish_runtime::{database, identity::Caller, refusal::Refusal};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::store;
+use super::{Token, is_within, store};
 use crate::{field::Faults, page::Page, principal};
+
+/// Tokens that one call sees, at most, for a caller of some sites: any number of those that are for
+/// one of them may be for others too, and are not told. More than a page has.
+const LOOK: i64 = 500;
 
 pub(crate) async fn list(
     pool: &PgPool,
@@ -27,26 +31,109 @@ pub(crate) async fn list(
     let before = before.and_then(Result::ok);
     let failed = |source: sqlx::Error| database::refuse("list tokens", &source);
     let mut conn = pool.acquire().await.map_err(failed)?;
-    let within = &caller.sites;
-    let rows = if request.principal.is_empty() {
-        store::list_all(&mut conn, within, before, page.limit())
-            .await
-            .map_err(failed)?
+    let within = caller.sites.as_slice();
+    let limit = if within.is_empty() {
+        page.limit()
     } else {
-        let owner = principal::store::find_by_name(&mut conn, &request.principal);
-        match owner.await.map_err(failed)? {
-            Some(owner) => {
-                let of = owner.id.uuid();
-                store::list_of(&mut conn, of, within, before, page.limit())
-                    .await
-                    .map_err(failed)?
-            }
-            None => Vec::new(),
-        }
+        LOOK
     };
-    let (rows, next_page_token) = page.cut(rows, |row| row.id.uuid().as_bytes().to_vec());
+    let rows = match (request.principal.as_str(), within) {
+        ("", []) => store::list_all(&mut conn, before, limit).await,
+        ("", sites) => store::list_on(&mut conn, sites, before, limit).await,
+        (name, _) => list_of(&mut conn, name, before, limit).await,
+    };
+    let (rows, next_page_token) = cut(&page, rows.map_err(failed)?, within);
     Ok(access::ListTokensResponse {
         tokens: rows.into_iter().map(Into::into).collect(),
         next_page_token,
     })
+}
+
+/// Those of a principal; none of one that does not exist.
+async fn list_of(
+    conn: &mut PgConnection,
+    name: &str,
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Token>, sqlx::Error> {
+    match principal::store::find_by_name(conn, name).await? {
+        Some(owner) => store::list_of(conn, owner.id.uuid(), before, limit).await,
+        None => Ok(Vec::new()),
+    }
+}
+
+/// One page of those that reach no further than `within`. A look that ended by its limit goes on
+/// there, however few of what it saw may be told.
+fn cut(page: &Page, rows: Vec<Token>, within: &[String]) -> (Vec<Token>, String) {
+    let key = |row: &Token| row.id.uuid().as_bytes().to_vec();
+    let is_full = i64::try_from(rows.len()).is_ok_and(|seen| seen >= LOOK);
+    let ended = rows.last().filter(|_| is_full).map(key);
+    let told = rows.into_iter();
+    let told: Vec<Token> = told.filter(|row| is_within(&row.sites, within)).collect();
+    page.cut_look(told, key, ended)
+}
+
+#[cfg(test)]
+mod tests {
+    use candlefish_ids::TokenId;
+    use candlefish_proto::access::Role;
+
+    use super::*;
+
+    fn token(sites: &[&str]) -> Token {
+        Token {
+            id: TokenId::new(),
+            principal: "ada".to_owned(),
+            name: "test".to_owned(),
+            role: Role::Viewer,
+            sites: sites.iter().map(|site| (*site).to_owned()).collect(),
+            created_at: jiff::Timestamp::UNIX_EPOCH,
+            expires_at: None,
+            revoked_at: None,
+        }
+    }
+
+    /// A look of as many tokens as it may have, of which only these are for one site.
+    fn look(ours: &[usize], most: i64) -> Vec<Token> {
+        let sites = |place: usize| -> &'static [&'static str] {
+            if ours.contains(&place) {
+                &["docs"]
+            } else {
+                &["docs", "shop"]
+            }
+        };
+        let most = usize::try_from(most).unwrap();
+        (0..most).map(|place| token(sites(place))).collect()
+    }
+
+    #[test]
+    fn a_look_that_ends_before_the_page_is_full_goes_on_where_it_ended() {
+        let page = |token: &str| {
+            let mut faults = Faults::default();
+            let page = Page::read(&mut faults, &["ListTokens", ""], 2, token);
+            assert!(faults.names().is_empty());
+            page
+        };
+        let within = ["docs".to_owned()];
+        let after = |token: &str| Uuid::from_slice(page(token).after().unwrap()).unwrap();
+        // (which may be told, how many were seen) to (how many are told, after which the next page is)
+        let last = usize::try_from(LOOK).unwrap() - 1;
+        let table: [(&[usize], i64, usize, Option<usize>); 6] = [
+            (&[], LOOK, 0, Some(last)),
+            (&[3], LOOK, 1, Some(last)),
+            (&[3, 5], LOOK, 2, Some(last)),
+            (&[3, 5, 9], LOOK, 2, Some(5)),
+            (&[3, 5, 9], LOOK - 1, 2, Some(5)),
+            (&[3, 5], LOOK - 1, 2, None),
+        ];
+        for (ours, seen, told, next) in table {
+            let rows = look(ours, seen);
+            let next = next.map(|place| rows[place].id.uuid());
+            let (rows, token) = cut(&page(""), rows, &within);
+            assert_eq!(rows.len(), told, "{ours:?} of {seen}");
+            assert!(rows.iter().all(|row| row.sites == ["docs"]));
+            let goes_on = (!token.is_empty()).then(|| after(&token));
+            assert_eq!(goes_on, next, "{ours:?} of {seen}");
+        }
+    }
 }

@@ -185,23 +185,22 @@ pub(super) async fn revoke_other_bootstraps(
     Ok(done.rows_affected())
 }
 
-/// Those that reach no further than `within`, newest first, from the one before `before` on.
+/// All of them, newest first, from the one before `before` on.
+///
+/// A principal's name is looked up for each row that is answered, here and in the other lists: to a
+/// join Postgres may read all principals.
 pub(super) async fn list_all(
     conn: &mut PgConnection,
-    within: &[String],
     before: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<Token>, sqlx::Error> {
     let rows = sqlx::query_as!(
         Row,
-        r#"SELECT t.id, p.name AS principal, t.name, t.role, t.sites,
-                  t.created_at AS "created_at: Timestamp", t.expires_at AS "expires_at: Timestamp",
-                  t.revoked_at AS "revoked_at: Timestamp"
-           FROM token t JOIN principal p ON p.id = t.principal_id
-           WHERE t.id < $1 AND ($2::text[] = '{}' OR (t.sites <> '{}' AND t.sites <@ $2))
-           ORDER BY t.id DESC LIMIT $3"#,
+        r#"SELECT t.id, (SELECT p.name FROM principal p WHERE p.id = t.principal_id) AS "principal!",
+                  t.name, t.role, t.sites, t.created_at AS "created_at: Timestamp",
+                  t.expires_at AS "expires_at: Timestamp", t.revoked_at AS "revoked_at: Timestamp"
+           FROM token t WHERE t.id < $1 ORDER BY t.id DESC LIMIT $2"#,
         before.unwrap_or(Uuid::max()),
-        within,
         limit
     )
     .fetch_all(conn)
@@ -213,22 +212,48 @@ pub(super) async fn list_all(
 pub(super) async fn list_of(
     conn: &mut PgConnection,
     principal: Uuid,
-    within: &[String],
     before: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<Token>, sqlx::Error> {
     let rows = sqlx::query_as!(
         Row,
-        r#"SELECT t.id, p.name AS principal, t.name, t.role, t.sites,
-                  t.created_at AS "created_at: Timestamp", t.expires_at AS "expires_at: Timestamp",
-                  t.revoked_at AS "revoked_at: Timestamp"
-           FROM token t JOIN principal p ON p.id = t.principal_id
-           WHERE t.principal_id = $1 AND t.id < $2
-             AND ($3::text[] = '{}' OR (t.sites <> '{}' AND t.sites <@ $3))
-           ORDER BY t.id DESC LIMIT $4"#,
+        r#"SELECT t.id, (SELECT p.name FROM principal p WHERE p.id = t.principal_id) AS "principal!",
+                  t.name, t.role, t.sites, t.created_at AS "created_at: Timestamp",
+                  t.expires_at AS "expires_at: Timestamp", t.revoked_at AS "revoked_at: Timestamp"
+           FROM token t WHERE t.principal_id = $1 AND t.id < $2 ORDER BY t.id DESC LIMIT $3"#,
         principal,
         before.unwrap_or(Uuid::max()),
-        within,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(Token::try_from).collect()
+}
+
+/// As [`list_all`], of those whose first site is one of these. That is all of which every site is one
+/// of these, and some more: an index knows one site of a token, and no index knows that all are among
+/// some.
+pub(super) async fn list_on(
+    conn: &mut PgConnection,
+    sites: &[String],
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Token>, sqlx::Error> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"SELECT t.id AS "id!",
+                  (SELECT p.name FROM principal p WHERE p.id = t.principal_id) AS "principal!",
+                  t.name AS "name!", t.role AS "role!", t.sites AS "sites!",
+                  t.created_at AS "created_at!: Timestamp", t.expires_at AS "expires_at?: Timestamp",
+                  t.revoked_at AS "revoked_at?: Timestamp"
+           FROM (SELECT c.* FROM (SELECT DISTINCT unnest($1::text[]) AS site) s
+                 CROSS JOIN LATERAL (
+                     SELECT * FROM token WHERE sites[1] = s.site AND id < $2
+                     ORDER BY id DESC LIMIT $3) c
+                 ORDER BY c.id DESC LIMIT $3) t
+           ORDER BY t.id DESC"#,
+        sites,
+        before.unwrap_or(Uuid::max()),
         limit
     )
     .fetch_all(conn)

@@ -1,17 +1,33 @@
 //! Bad input for every method and every field, made from the descriptors: always a 4xx that names
-//! the field, never a 5xx, and nothing of it reaches the service behind.
+//! the field, never a 5xx; nothing of it reaches the service behind, and nothing is written here.
 
 use bytes::Bytes;
-use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
+use prost::Message as _;
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tonic::Code;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use crate::{
     raw::{self, with_token},
-    stand::{Answered, Stand},
+    stand::{Answered, SOON, Stand},
     table::{Rpc, rpcs},
 };
+
+/// The gateway's own calls that cannot do without some fields, by path; all others answer an empty
+/// message.
+const NEEDED: [(&str, &[&str]); 3] = [
+    (
+        "/candlefish.access.v1.AccessService/CreatePrincipal",
+        &["kind", "name"],
+    ),
+    (
+        "/candlefish.access.v1.AccessService/CreateToken",
+        &["name", "principal", "role"],
+    ),
+    ("/candlefish.access.v1.AccessService/RevokeToken", &["id"]),
+];
 
 /// What is wrong for a field, as JSON.
 fn wrong(field: &FieldDescriptor) -> Vec<Value> {
@@ -109,6 +125,32 @@ fn assert_named(answer: &Answered, field: &str, what: &dyn std::fmt::Debug) {
     );
 }
 
+/// Every row that the gateway's own calls write, as text.
+async fn written(stand: &Stand) -> Vec<String> {
+    sqlx::query_scalar(
+        "SELECT 'principal ' || p::text FROM principal p
+         UNION ALL SELECT 'token ' || t::text FROM token t
+         UNION ALL SELECT 'idempotency ' || i::text FROM idempotency i ORDER BY 1",
+    )
+    .fetch_all(&stand.database.pool())
+    .await
+    .unwrap()
+}
+
+/// A gateway, and what is written before anything is asked of it: the admin and its token.
+async fn start() -> (Stand, Vec<String>) {
+    let stand = Stand::start().await;
+    let before = written(&stand).await;
+    assert_eq!(before.len(), 2, "{before:?}");
+    (stand, before)
+}
+
+/// Nothing reached the service behind, and nothing of our own is written.
+async fn assert_nothing_came_of_it(stand: &Stand, before: &[String]) {
+    assert!(stand.backend.seen().is_empty());
+    assert_eq!(written(stand).await, before);
+}
+
 async fn send(stand: &Stand, rpc: &Rpc, body: &Value) -> Answered {
     let request = stand.ask(rpc.verb.clone(), &rpc.url(), &stand.admin);
     stand.send(request.json(body)).await
@@ -116,7 +158,7 @@ async fn send(stand: &Stand, rpc: &Rpc, body: &Value) -> Answered {
 
 #[tokio::test]
 async fn a_wrong_type_in_any_field_of_any_body_is_named() {
-    let stand = Stand::start().await;
+    let (stand, before) = start().await;
     let mut tried = 0;
     for rpc in rpcs().iter().filter(|rpc| rpc.body) {
         let bound = rpc.in_path();
@@ -132,12 +174,12 @@ async fn a_wrong_type_in_any_field_of_any_body_is_named() {
         }
     }
     assert!(tried > 300, "{tried}");
-    assert!(stand.backend.seen().is_empty());
+    assert_nothing_came_of_it(&stand, &before).await;
 }
 
 #[tokio::test]
 async fn a_wrong_value_in_any_parameter_of_any_query_is_named() {
-    let stand = Stand::start().await;
+    let (stand, before) = start().await;
     let mut tried = 0;
     for rpc in rpcs().iter().filter(|rpc| !rpc.body) {
         let bound = rpc.in_path();
@@ -169,12 +211,12 @@ async fn a_wrong_value_in_any_parameter_of_any_query_is_named() {
         assert_named(&stand.send(request).await, "no_such", &rpc.path);
     }
     assert!(tried > 50, "{tried}");
-    assert!(stand.backend.seen().is_empty());
+    assert_nothing_came_of_it(&stand, &before).await;
 }
 
 #[tokio::test]
 async fn unknown_fields_and_bodies_that_are_no_object_are_refused() {
-    let stand = Stand::start().await;
+    let (stand, before) = start().await;
     for rpc in rpcs().iter().filter(|rpc| rpc.body) {
         for (path, _) in paths(&rpc.input, "", 0) {
             let camel = path.rsplit('.').next().unwrap();
@@ -231,12 +273,12 @@ async fn unknown_fields_and_bodies_that_are_no_object_are_refused() {
             .body(vec![0xff, 0xfe]);
         stand.send(request).await.is_problem(400);
     }
-    assert!(stand.backend.seen().is_empty());
+    assert_nothing_came_of_it(&stand, &before).await;
 }
 
 #[tokio::test]
 async fn a_field_given_twice_and_one_that_the_path_contradicts_are_named() {
-    let stand = Stand::start().await;
+    let (stand, before) = start().await;
     for rpc in rpcs().iter().filter(|rpc| rpc.body) {
         let bound = rpc.in_path();
         for field in rpc.input.fields() {
@@ -258,12 +300,12 @@ async fn a_field_given_twice_and_one_that_the_path_contradicts_are_named() {
             .json(&json!({}));
         assert_named(&stand.send(request).await, "reason", &rpc.path);
     }
-    assert!(stand.backend.seen().is_empty());
+    assert_nothing_came_of_it(&stand, &before).await;
 }
 
 #[tokio::test]
 async fn what_is_too_large_is_refused() {
-    let stand = Stand::start().await;
+    let (stand, before) = start().await;
     let huge = "a".repeat(5 * 1024 * 1024);
     for rpc in rpcs() {
         let mut request = stand.ask(rpc.verb.clone(), &rpc.url(), &stand.admin);
@@ -294,7 +336,7 @@ async fn what_is_too_large_is_refused() {
             }
         }
     }
-    assert!(stand.backend.seen().is_empty());
+    assert_nothing_came_of_it(&stand, &before).await;
     assert_eq!(stand.get("/v1/whoami", &stand.admin).await.status, 200);
 }
 
@@ -340,7 +382,7 @@ async fn a_body_that_never_ends_is_given_up() {
 
 #[tokio::test]
 async fn paths_that_are_no_text_are_refused() {
-    let stand = Stand::start().await;
+    let (stand, before) = start().await;
     for rpc in rpcs().iter().filter(|rpc| rpc.template_has_fields()) {
         for value in ["%ff", "%00", "%c3%28", "", "a%2fb%00"] {
             let mut request = stand.ask(rpc.verb.clone(), &rpc.url_with(value), &stand.admin);
@@ -355,12 +397,12 @@ async fn paths_that_are_no_text_are_refused() {
             );
         }
     }
-    assert!(stand.backend.seen().is_empty());
+    assert_nothing_came_of_it(&stand, &before).await;
 }
 
 #[tokio::test]
 async fn the_gateways_own_calls_refuse_values_out_of_their_limits() {
-    let stand = Stand::start().await;
+    let (stand, before) = start().await;
     let long = "a".repeat(100_000);
     for rpc in rpcs().iter().filter(|rpc| rpc.own) {
         let bound = rpc.in_path();
@@ -416,11 +458,118 @@ async fn the_gateways_own_calls_refuse_values_out_of_their_limits() {
             }
         }
     }
+    assert_nothing_came_of_it(&stand, &before).await;
+}
+
+/// The fields that a refusal over gRPC names, in order.
+fn named(status: &Status) -> Vec<String> {
+    let violations = status.get_details_bad_request();
+    let violations = violations.into_iter().flat_map(|all| all.field_violations);
+    let mut named: Vec<String> = violations.map(|one| one.field).collect();
+    named.sort();
+    named
+}
+
+/// What the gateway refuses of a message over gRPC.
+async fn refused(stand: &Stand, rpc: &Rpc, message: &DynamicMessage) -> Status {
+    let bytes = Bytes::from(message.encode_to_vec());
+    let call = raw::call(stand.channel(), &rpc.path, with_token(bytes, &stand.admin));
+    let answer = tokio::time::timeout(SOON, call).await;
+    let answer = answer.unwrap_or_else(|_elapsed| panic!("{} goes on", rpc.path));
+    answer.expect_err(&rpc.path)
+}
+
+/// What a field that is needed may be.
+fn good(field: &str) -> &'static str {
+    match field {
+        "name" => "other",
+        "kind" => "KIND_MACHINE",
+        "principal" => "ci",
+        "role" => "ROLE_VIEWER",
+        other => panic!("nothing good is known of {other}"),
+    }
+}
+
+/// A body with these fields.
+fn body_of<'a>(fields: impl IntoIterator<Item = &'a str>) -> Value {
+    let fields = fields.into_iter();
+    let fields = fields.map(|field| (field.to_owned(), json!(good(field))));
+    Value::Object(fields.collect())
+}
+
+#[tokio::test]
+async fn what_is_missing_is_named_all_at_once_and_one_by_one() {
+    let (stand, _) = start().await;
+    let machine = json!({ "name": "ci", "kind": "KIND_MACHINE" });
+    let made = stand.post("/v1/principals", &stand.admin, &machine).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let before = written(&stand).await;
+    let rpcs = rpcs();
+    for (path, needed) in NEEDED {
+        let rpc = rpcs.iter().find(|rpc| rpc.path == path).unwrap();
+        let nothing = DynamicMessage::new(rpc.input.clone());
+        let status = refused(&stand, rpc, &nothing).await;
+        assert_eq!(status.code(), Code::InvalidArgument, "{path}: {status}");
+        assert_eq!(named(&status), needed, "{path}");
+        // What is in the path cannot be missing from a REST call.
+        if rpc.template_has_fields() {
+            continue;
+        }
+        let answer = send(&stand, rpc, &json!({})).await;
+        let mut fields = answer.is_problem(400).fields();
+        fields.sort_unstable();
+        assert_eq!(fields, needed, "{path}");
+        for missing in needed.iter().copied() {
+            let others = needed.iter().copied().filter(|field| *field != missing);
+            let answer = send(&stand, rpc, &body_of(others)).await;
+            assert_eq!(answer.is_problem(400).fields(), [missing], "{path}");
+        }
+    }
+    assert_nothing_came_of_it(&stand, &before).await;
+    // With all of them it is made: what was refused was that they were missing.
+    for (path, needed) in NEEDED {
+        let rpc = rpcs.iter().find(|rpc| rpc.path == path).unwrap();
+        if !rpc.template_has_fields() {
+            let answer = send(&stand, rpc, &body_of(needed.iter().copied())).await;
+            assert_eq!(answer.status, 201, "{path}: {answer:?}");
+        }
+    }
+    assert_eq!(written(&stand).await.len(), before.len() + 2);
+}
+
+#[tokio::test]
+async fn what_is_out_of_its_limits_is_named_over_grpc_too_also_by_streams() {
+    use prost_reflect::Value as Set;
+    let (stand, before) = start().await;
+    let long = || Set::String("a".repeat(100_000));
+    let mut tried = 0;
+    for rpc in rpcs().iter().filter(|rpc| rpc.own) {
+        for field in rpc.input.fields() {
+            let value = match (field.kind(), field.is_list()) {
+                (Kind::String, true) => Set::List(vec![long()]),
+                (Kind::String, false) => long(),
+                (Kind::Int32, _) => Set::I32(-1),
+                (Kind::Enum(_), _) => Set::EnumNumber(9_999),
+                _ => continue,
+            };
+            let mut message = DynamicMessage::new(rpc.input.clone());
+            message.set_field(&field, value);
+            let status = refused(&stand, rpc, &message).await;
+            let name = field.name();
+            assert_eq!(status.code(), Code::InvalidArgument, "{} {name}", rpc.path);
+            let named = named(&status);
+            let names = named.iter().any(|one| one.starts_with(name));
+            assert!(names, "{} {name}: {named:?}", rpc.path);
+            tried += 1;
+        }
+    }
+    assert!(tried > 12, "{tried}");
+    assert_nothing_came_of_it(&stand, &before).await;
 }
 
 #[tokio::test]
 async fn ids_that_nobody_has_are_not_found_or_named() {
-    let stand = Stand::start().await;
+    let (stand, before) = start().await;
     for id in [
         "tok_00000000000000000000000001",
         "tok_x",
@@ -432,11 +581,12 @@ async fn ids_that_nobody_has_are_not_found_or_named() {
         let answer = stand.post(&path, &stand.admin, &json!({})).await;
         assert!(answer.status.is_client_error(), "{id}: {answer:?}");
     }
+    assert_nothing_came_of_it(&stand, &before).await;
 }
 
 #[tokio::test]
 async fn bytes_that_are_no_message_are_refused() {
-    let stand = Stand::start().await;
+    let (stand, before) = start().await;
     for rpc in rpcs().iter().filter(|rpc| rpc.own) {
         let garbage = Bytes::from_static(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff");
         let request = with_token(garbage, &stand.admin);
@@ -450,11 +600,12 @@ async fn bytes_that_are_no_message_are_refused() {
             rpc.path
         );
     }
+    assert_nothing_came_of_it(&stand, &before).await;
 }
 
 #[tokio::test]
 async fn another_content_type_is_named() {
-    let stand = Stand::start().await;
+    let (stand, before) = start().await;
     for kind in [
         "text/plain",
         "application/xml",
@@ -468,5 +619,5 @@ async fn another_content_type_is_named() {
         answer.is_problem(415);
         assert_eq!(answer.fields(), ["content-type"]);
     }
-    assert!(stand.backend.seen().is_empty());
+    assert_nothing_came_of_it(&stand, &before).await;
 }

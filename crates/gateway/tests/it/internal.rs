@@ -1,6 +1,9 @@
 //! The port for our own processes: the deploy-orchestrator reads deliveries and events there, and
 //! nobody else does.
 
+use std::path::Path;
+
+use bytes::Bytes;
 use candlefish_proto::{
     delivery::{
         FetchDeliveryRequest, ListDeliveriesRequest, delivery_service_client::DeliveryServiceClient,
@@ -12,12 +15,13 @@ use candlefish_runtime::{
     identity::{Caller, IDENTITY, Signer},
 };
 use candlefish_testkit::{github, poll_until};
+use prost_reflect::DescriptorPool;
 use reqwest::Method;
 use tonic::{Code, Request, transport::Channel};
 
 use crate::{
     keys,
-    raw::with_token,
+    raw::{self, with_token},
     stand::{SOON, Stand},
 };
 
@@ -34,24 +38,16 @@ fn channel(stand: &Stand) -> Channel {
     endpoint.connect_lazy()
 }
 
-fn client(stand: &Stand) -> DeliveryServiceClient<Channel> {
+pub(crate) fn client(stand: &Stand) -> DeliveryServiceClient<Channel> {
     DeliveryServiceClient::new(channel(stand)).max_decoding_message_size(2 * MOST_BYTES)
 }
 
-/// A request signed by an issuer's key for an audience.
-fn signed<T>(stand: &Stand, issuer: &str, audience: &str, message: T) -> Request<T> {
-    let key = stand.keys.path().join(format!("{issuer}.pem"));
-    let signer = Signer::from_pem_file(issuer, &key).unwrap();
-    let token = signer.token(audience, &Caller::process(issuer)).unwrap();
+pub(crate) fn asked<T>(stand: &Stand, message: T) -> Request<T> {
+    let token = identity(stand.keys.path(), ORCHESTRATOR, "gateway");
     let mut request = Request::new(message);
+    let metadata = request.metadata_mut();
+    metadata.insert(IDENTITY, token.parse().unwrap());
     request
-        .metadata_mut()
-        .insert(IDENTITY, token.parse().unwrap());
-    request
-}
-
-fn asked<T>(stand: &Stand, message: T) -> Request<T> {
-    signed(stand, ORCHESTRATOR, "gateway", message)
 }
 
 /// Delivers a body; answers its id.
@@ -161,39 +157,104 @@ async fn the_feed_tells_every_delivery_in_order() {
     assert!(kinds.eq(["gateway.delivery.received.v1"; 3]));
 }
 
-#[tokio::test]
-async fn whoever_is_not_the_orchestrator_is_refused() {
-    let stand = start().await;
-    let id = deliver(&stand, "guid", b"{}".to_vec()).await;
-    let elsewhere = tempfile::tempdir().unwrap();
-    let forged = keys::generate(elsewhere.path(), ORCHESTRATOR);
-    let forged = Signer::from_pem_file(ORCHESTRATOR, &forged).unwrap();
-    let forged = forged.token("gateway", &Caller::process(ORCHESTRATOR));
-    let mut with_forged = Request::new(fetch(&id));
-    let token = forged.unwrap().parse().unwrap();
-    with_forged.metadata_mut().insert(IDENTITY, token);
-    keys::generate(stand.keys.path(), "edge");
-    let attempts = [
-        ("nobody", Request::new(fetch(&id))),
-        ("an admin's token", with_token(fetch(&id), &stand.admin)),
-        ("another key", with_forged),
-        (
-            "for another service",
-            signed(&stand, ORCHESTRATOR, "health-monitor", fetch(&id)),
-        ),
-        ("an edge", signed(&stand, "edge", "gateway", fetch(&id))),
-        ("itself", signed(&stand, "gateway", "gateway", fetch(&id))),
-    ];
-    for (who, request) in attempts {
-        let refused = client(&stand).fetch_delivery(request).await.unwrap_err();
-        let code = refused.code();
-        let closed = [Code::Unauthenticated, Code::PermissionDenied].contains(&code);
-        assert!(closed, "{who}: {refused:?}");
+/// Every method of the port, by the descriptors.
+fn methods() -> Vec<String> {
+    let pool = DescriptorPool::decode(candlefish_proto::DESCRIPTORS).unwrap();
+    let mut methods = Vec::new();
+    for service in pool.services() {
+        let name = service.full_name();
+        if name.starts_with("candlefish.delivery.") || name.ends_with(".FeedService") {
+            methods.extend(service.methods().map(|one| format!("/{name}/{}", one.name())));
+        }
     }
-    // On the port that anyone may call it is not there, whoever asks.
-    let mut outside = DeliveryServiceClient::new(stand.channel());
-    let refused = outside.fetch_delivery(asked(&stand, fetch(&id))).await;
-    assert_eq!(refused.unwrap_err().code(), Code::Unimplemented);
+    assert!(methods.len() >= 4, "{methods:?}");
+    methods
+}
+
+/// A token as the orchestrator would sign it, of a moment of its own.
+fn token_of(stand: &Stand, issued_ago: u64, lives: u64) -> String {
+    let now = jsonwebtoken::get_current_timestamp() - issued_ago;
+    let claims = serde_json::json!({
+        "iss": ORCHESTRATOR, "aud": "gateway", "sub": ORCHESTRATOR, "iat": now, "nbf": now,
+        "exp": now + lives, "jti": "one", "kind": "process", "role": "", "sites": [],
+    });
+    let pem = stand.keys.path().join(format!("{ORCHESTRATOR}.pem"));
+    let pem = std::fs::read(pem).unwrap();
+    let key = jsonwebtoken::EncodingKey::from_ed_pem(&pem).unwrap();
+    let head = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::EdDSA);
+    jsonwebtoken::encode(&head, &claims, &key).unwrap()
+}
+
+/// An empty message with an identity, when there is one.
+fn identified(token: Option<&str>) -> Request<Bytes> {
+    let mut request = Request::new(Bytes::new());
+    if let Some(token) = token {
+        let token = token.parse().unwrap();
+        request.metadata_mut().insert(IDENTITY, token);
+    }
+    request
+}
+
+/// The identity that an issuer's key of this directory signs.
+fn identity(keys: &Path, issuer: &str, audience: &str) -> String {
+    let signer = Signer::from_pem_file(issuer, keys.join(format!("{issuer}.pem"))).unwrap();
+    signer.token(audience, &Caller::process(issuer)).unwrap()
+}
+
+#[tokio::test]
+async fn every_method_refuses_whoever_is_not_the_orchestrator() {
+    let stand = start().await;
+    let (ours, elsewhere) = (stand.keys.path(), tempfile::tempdir().unwrap());
+    keys::generate(elsewhere.path(), ORCHESTRATOR);
+    keys::generate(ours, "edge");
+    let forged = identity(elsewhere.path(), ORCHESTRATOR, "gateway");
+    let misaddressed = identity(ours, ORCHESTRATOR, "health-monitor");
+    let (edge, itself) = (
+        identity(ours, "edge", "gateway"),
+        identity(ours, "gateway", "gateway"),
+    );
+    let expired = token_of(&stand, 60, 30);
+    let early = token_of(&stand, 0, 30);
+    let unknown = "not signed by a process that is known";
+    let attempts = [
+        (identified(None), "carries no identity"),
+        (
+            with_token(Bytes::new(), &stand.admin),
+            "carries no identity",
+        ),
+        (identified(Some("")), unknown),
+        (identified(Some("nonsense")), unknown),
+        (identified(Some(&forged)), unknown),
+        (identified(Some(&early[..early.len() - 4])), unknown),
+        (identified(Some(&edge)), unknown),
+        (identified(Some(&itself)), unknown),
+        (identified(Some(&misaddressed)), "meant for another process"),
+        (identified(Some(&expired)), "expired"),
+    ];
+    for method in methods() {
+        for (request, words) in &attempts {
+            let mut again = Request::new(Bytes::new());
+            *again.metadata_mut() = request.metadata().clone();
+            let refused = raw::call(channel(&stand), &method, again).await;
+            let refused = refused.expect_err(&method);
+            assert_eq!(refused.code(), Code::Unauthenticated, "{method}: {refused}");
+            let said = refused.message();
+            assert!(said.contains(words), "{method} {words}: {said}");
+        }
+        // The same call with a true token is let in: what was refused above was the token.
+        let open = raw::call(channel(&stand), &method, identified(Some(&early))).await;
+        let code = open.map_or_else(|status| status.code(), |_message| Code::Ok);
+        let closed = [
+            Code::Unauthenticated,
+            Code::PermissionDenied,
+            Code::Unimplemented,
+        ];
+        assert!(!closed.contains(&code), "{method}: {code:?}");
+        // On the port that anyone may call it is not there, whoever asks.
+        let outside = raw::call(stand.channel(), &method, identified(Some(&early))).await;
+        let outside = outside.expect_err(&method);
+        assert_eq!(outside.code(), Code::Unimplemented, "{method}: {outside}");
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod keys;
 mod memory;
 mod open;
 mod pass;
+mod plans;
 mod process;
 mod raw;
 mod ready;

@@ -1,4 +1,4 @@
-//! What answers without a token.
+//! What answers without a token, and what a token shows there.
 
 use candlefish_proto::deploy::{
     Environment, Hold, ListEnvironmentsResponse, ListSitesResponse, Site, Stop,
@@ -81,6 +81,56 @@ async fn sites_are_shown_without_a_token_only_where_that_is_wanted() {
         let page = page.as_str().unwrap();
         assert_eq!(page.contains("Our documentation"), shown, "{open}");
     }
+}
+
+/// The calls for sites that reached the service, by the sites of who asked.
+fn asked_for_sites(stand: &Stand) -> Vec<Vec<String>> {
+    let calls = stand.backend.seen().into_iter();
+    let calls = calls.filter(|call| call.path.ends_with(".SiteService/ListSites"));
+    calls.map(|call| call.caller.sites).collect()
+}
+
+#[tokio::test]
+async fn who_sends_a_token_sees_the_sites_that_it_may_see() {
+    let stand = Stand::start().await;
+    let viewer = stand.token("vera", "ROLE_VIEWER", &["docs"]).await;
+    let shows = async |token: &str| {
+        let answer = stand.get("/", token).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let page = answer.body.as_str().unwrap();
+        let hidden = page.matches("Shown to those who have a token").count();
+        (page.contains("Our documentation"), hidden)
+    };
+    stand
+        .backend
+        .will_answer("SiteService/ListSites", &one_site());
+    assert_eq!(shows("").await, (false, 2));
+    assert!(stand.backend.seen().is_empty());
+    let answer = stand.get("/", &viewer).await;
+    assert_eq!(answer.header("cache-control"), "no-store");
+    assert!(answer.body.as_str().unwrap().contains("Our documentation"));
+    assert_eq!(asked_for_sites(&stand), [["docs"]]);
+    // Nobody is shown what is kept for others.
+    assert_eq!(shows("").await, (false, 2));
+    assert_eq!(shows(&stand.admin).await, (false, 0));
+    let asked = asked_for_sites(&stand);
+    assert_eq!(asked, [vec!["docs".to_owned()], Vec::new()]);
+}
+
+#[tokio::test]
+async fn a_token_that_does_not_work_is_refused_on_the_front_page_too() {
+    let stand = Stand::start().await;
+    for token in ["cft_x", &format!("{}b", stand.admin)] {
+        let answer = stand.get("/", token).await;
+        answer.is_problem(401);
+        assert!(answer.header("www-authenticate").starts_with("Bearer"));
+    }
+    // A login at a proxy before us is no token.
+    let basic = stand
+        .ask(Method::GET, "/", "")
+        .basic_auth("ada", Some("secret"));
+    assert_eq!(stand.send(basic).await.status, 200);
+    assert!(stand.backend.seen().is_empty());
 }
 
 fn held_and_stopped() -> ListEnvironmentsResponse {

@@ -4,14 +4,21 @@ use candlefish_proto::deploy::{
     CreateDeploymentRequest, Deployment, ListDeploymentsRequest, ListSitesResponse, Rollback,
     deployment::State,
 };
-use candlefish_runtime::refusal::{Code, Refusal};
+use candlefish_runtime::{
+    metrics::{self, REQUESTS},
+    refusal::{Code, Refusal},
+};
+use candlefish_testkit::poll_until;
 use http::{HeaderMap, HeaderValue};
 use prost::Message;
 use reqwest::Method;
 use serde_json::json;
 use tonic::Status;
 
-use crate::{backend::Answer, stand::Stand};
+use crate::{
+    backend::Answer,
+    stand::{SOON, Stand},
+};
 
 #[tokio::test]
 async fn json_becomes_a_message_and_a_message_json() {
@@ -187,4 +194,55 @@ async fn a_call_that_takes_too_long_is_504() {
         .backend
         .will_answer("SiteService/ListSites", &ListSitesResponse::default());
     assert_eq!(stand.get("/v1/sites", &stand.admin).await.status, 200);
+}
+
+/// What is counted of a method, by code.
+fn counted(method: &str) -> Vec<String> {
+    let told = metrics::install().render();
+    let begins = format!("{REQUESTS}{{method=\"{method}\",code=");
+    let lines = told.lines();
+    let lines = lines.filter_map(|line| line.strip_prefix(&begins));
+    let mut all: Vec<String> = lines.map(str::to_owned).collect();
+    all.sort();
+    all
+}
+
+#[tokio::test]
+async fn a_call_is_counted_once_and_under_its_method() {
+    metrics::install();
+    let stand = Stand::start().await;
+    stand.get("/v1/whoami", &stand.admin).await;
+    stand.get("/v1/whoami?nonsense=1", &stand.admin).await;
+    stand.get("/v1/whoami", "").await;
+    stand.get("/v1/tokens", &stand.admin).await;
+    stand.get("/v1/tokens", &stand.admin).await;
+    stand.get("/v1/sites/docs", &stand.admin).await;
+    stand.get("/v1/nothing", &stand.admin).await;
+    let access = "candlefish.access.v1.AccessService";
+    let site = "candlefish.deploy.v1.SiteService/GetSite";
+    let table: [(&str, &[&str]); 4] = [
+        (
+            &format!("{access}/WhoAmI"),
+            &["\"200\"} 1", "\"400\"} 1", "\"401\"} 1"],
+        ),
+        (&format!("{access}/ListTokens"), &["\"200\"} 2"]),
+        // The service behind, in this same process, counts its own call as gRPC.
+        (site, &["\"200\"} 1", "\"Ok\"} 1"]),
+        ("http", &["\"404\"} 1"]),
+    ];
+    for (method, expected) in table {
+        poll_until(SOON, method, async || {
+            let counted = counted(method);
+            if counted == expected {
+                Ok(())
+            } else {
+                Err(counted)
+            }
+        })
+        .await;
+    }
+    let told = metrics::install().render();
+    assert!(!told.contains("/v1/"), "a path is no label: {told}");
+    let latency = format!("request_duration_seconds_count{{method=\"{access}/WhoAmI\"}} 3\n");
+    assert!(told.contains(&latency), "{latency} is not in\n{told}");
 }

@@ -108,7 +108,7 @@ impl Stand {
     }
 
     /// Starts a gateway whose environment has these variables besides the needed ones; `BACKEND` in
-    /// a value is where the scripted service is.
+    /// a value is where the scripted service is, `DATABASE` the address of the database.
     pub(crate) async fn start_with(more: &[(&str, &str)]) -> Self {
         let tasks = Tasks::new();
         let dir = tempfile::tempdir().unwrap();
@@ -133,7 +133,8 @@ impl Stand {
         ];
         for (name, value) in more {
             pairs.retain(|(known, _)| known != name);
-            pairs.push((name, value.replace("BACKEND", &orchestrator)));
+            let value = value.replace("BACKEND", &orchestrator);
+            pairs.push((name, value.replace("DATABASE", &database.url())));
         }
         let environment = pairs.iter();
         let environment = environment.map(|(name, value)| ((*name).to_owned(), value.clone()));

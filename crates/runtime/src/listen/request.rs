@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, uri::PathAndQuery};
 use hyper::body::{Body, Frame, SizeHint};
 use opentelemetry::{
     propagation::{Extractor, TextMapPropagator},
@@ -22,10 +22,16 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::{identity::REQUEST_ID, metrics, trace};
 
-/// The method label of everything that is not gRPC, and of gRPC methods that nobody serves: a
-/// stranger must not choose label values.
+/// The method labels of what is neither gRPC nor [`Served`], and of gRPC methods that nobody serves:
+/// a stranger must not choose label values.
 const PLAIN: &str = "http";
 const UNKNOWN: &str = "unknown";
+
+/// The method that a plain HTTP call was, `/package.Service/Method`: whoever answers it so puts this into
+/// the answer's extensions, and the call is counted under it, with the HTTP status as its code. One of
+/// those that are served, never what a caller said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Served(pub PathAndQuery);
 
 /// Who calls, as far as traces are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,6 +163,8 @@ fn span<B>(request: &Request<B>, grpc: bool, peers: Peers) -> Span {
 struct Observation {
     /// The gRPC path; none for plain HTTP.
     method: Option<String>,
+    /// What plain HTTP turned out to be.
+    served: Option<Served>,
     began: Instant,
     code: Option<String>,
 }
@@ -166,6 +174,7 @@ impl Observation {
         ::metrics::gauge!(metrics::REQUESTS_ACTIVE).increment(1);
         Self {
             method,
+            served: None,
             began: Instant::now(),
             code: None,
         }
@@ -174,6 +183,7 @@ impl Observation {
     fn answered<B>(mut self, response: Response<B>) -> Response<ObservedBody<B>> {
         if self.method.is_none() {
             self.code = Some(response.status().as_str().to_owned());
+            self.served = response.extensions().get().cloned();
         } else if !response.status().is_success() {
             self.code = Some("HTTP".to_owned());
         } else {
@@ -197,11 +207,13 @@ impl Drop for Observation {
     fn drop(&mut self) {
         // An answer that was dropped before its status: the caller went, or its deadline passed.
         let code = self.code.take().unwrap_or_else(|| "Cancelled".to_owned());
-        let method = match self.method.take() {
-            None => PLAIN.to_owned(),
-            Some(_) if code == "Unimplemented" => UNKNOWN.to_owned(),
-            Some(path) => path.trim_start_matches('/').to_owned(),
+        let method = match (&self.method, &self.served) {
+            (None, None) => PLAIN,
+            (None, Some(Served(method))) => method.path(),
+            (Some(_), _) if code == "Unimplemented" => UNKNOWN,
+            (Some(path), _) => path.as_str(),
         };
+        let method = method.trim_start_matches('/').to_owned();
         ::metrics::gauge!(metrics::REQUESTS_ACTIVE).decrement(1);
         ::metrics::histogram!(metrics::REQUEST_DURATION, "method" => method.clone())
             .record(self.began.elapsed());

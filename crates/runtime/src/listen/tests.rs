@@ -6,7 +6,11 @@ use super::*;
 async fn start(stopping: CancellationToken) -> (SocketAddr, crate::tasks::Tasks) {
     let listener = bind("127.0.0.1:0").await.unwrap();
     let addr = local_addr(&listener).unwrap();
-    let plain = Router::new().route("/plain", get(|| async { "hello" }));
+    let method = http::uri::PathAndQuery::from_static("/candlefish.v1.Greeting/Greet");
+    let served = axum::Extension(request::Served(method));
+    let plain = Router::new()
+        .route("/plain", get(|| async { "hello" }))
+        .route("/served", get(|| async { (served, "hello") }));
     let (_health, service) = tonic_health::server::health_reporter();
     let routes = Routes::from(plain).add_service(service);
     let tasks = crate::tasks::Tasks::new();
@@ -25,16 +29,17 @@ async fn grpc_and_plain_http_share_one_port_and_are_counted() {
     let (mut send, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
     let client = crate::tasks::Tasks::new();
     drop(client.try_spawn("client", crate::tasks::Policy::Ignore, connection));
-    let request = http::Request::get("/plain")
-        .header("host", "localhost")
-        .body(String::new())
-        .unwrap();
-    let response = send.send_request(request).await.unwrap();
-    assert_eq!(response.status(), 200);
-    assert_eq!(
-        response.into_body().collect().await.unwrap().to_bytes(),
-        "hello"
-    );
+    for path in ["/plain", "/served"] {
+        let request = http::Request::get(path)
+            .header("host", "localhost")
+            .body(String::new())
+            .unwrap();
+        send.ready().await.unwrap();
+        let response = send.send_request(request).await.unwrap();
+        assert_eq!(response.status(), 200);
+        let body = response.into_body().collect().await.unwrap();
+        assert_eq!(body.to_bytes(), "hello");
+    }
 
     let channel = tonic::transport::Channel::from_shared(format!("http://{addr}"))
         .unwrap()
@@ -59,6 +64,7 @@ async fn grpc_and_plain_http_share_one_port_and_are_counted() {
         ("grpc.health.v1.Health/Check", "Ok"),
         ("grpc.health.v1.Health/Check", "NotFound"),
         ("http", "200"),
+        ("candlefish.v1.Greeting/Greet", "200"),
     ] {
         let line = format!(r#"requests_total{{method="{method}",code="{code}"}} 1"#);
         assert!(text.contains(&line), "{line} is missing in\n{text}");
