@@ -319,7 +319,7 @@ async fn documented(sandbox: &Sandbox) -> Vec<(String, String)> {
 }
 
 /// Runs lines in a shell, as they are; the status and the JSON that curl got last.
-fn pasted(folder: &std::path::Path, token: &str, lines: &str) -> (u16, Value) {
+fn pasted(folder: &Path, token: &str, lines: &str) -> (u16, Value) {
     let ran = Command::new("sh")
         .args(["-eu", "-c", lines])
         .current_dir(folder)
@@ -340,12 +340,15 @@ async fn the_lines_of_the_documentation_work_when_pasted() {
     let sandbox = Sandbox::start().await.unwrap();
     let api = &sandbox.api;
     // Something of every kind that is looked for by its id, and a release that is not live yet.
-    let live = api.release("docs", &Content::site("one"), &Commit::default());
-    let live = live.await.unwrap();
+    let (one, two, commit) = (
+        Content::site("one"),
+        Content::site("two"),
+        Commit::default(),
+    );
+    let live = api.release("docs", &one, &commit).await.unwrap();
     let asked = api.deploy("docs", "production", &live, None).await.unwrap();
     api.succeeds(&asked.id).await.unwrap();
-    let next = api.release("docs", &Content::site("two"), &Commit::default());
-    let next = next.await.unwrap();
+    let next = api.release("docs", &two, &commit).await.unwrap();
 
     let folder = tempfile::tempdir().unwrap();
     let settings = "silent\nshow-error\nmax-time = 20\nnoproxy = \"*\"\n\

@@ -164,7 +164,11 @@ fn methods() -> Vec<String> {
     for service in pool.services() {
         let name = service.full_name();
         if name.starts_with("candlefish.delivery.") || name.ends_with(".FeedService") {
-            methods.extend(service.methods().map(|one| format!("/{name}/{}", one.name())));
+            methods.extend(
+                service
+                    .methods()
+                    .map(|one| format!("/{name}/{}", one.name())),
+            );
         }
     }
     assert!(methods.len() >= 4, "{methods:?}");
