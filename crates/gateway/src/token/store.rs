@@ -232,7 +232,8 @@ pub(super) async fn list_of(
 
 /// As [`list_all`], of those whose first site is one of these. That is all of which every site is one
 /// of these, and some more: an index knows one site of a token, and no index knows that all are among
-/// some.
+/// some. The site is asked for as a range: told that it is equal, Postgres may walk the ids of all
+/// tokens instead.
 pub(super) async fn list_on(
     conn: &mut PgConnection,
     sites: &[String],
@@ -248,8 +249,9 @@ pub(super) async fn list_on(
                   t.revoked_at AS "revoked_at?: Timestamp"
            FROM (SELECT c.* FROM (SELECT DISTINCT unnest($1::text[]) AS site) s
                  CROSS JOIN LATERAL (
-                     SELECT * FROM token WHERE sites[1] = s.site AND id < $2
-                     ORDER BY id DESC LIMIT $3) c
+                     SELECT * FROM token
+                     WHERE (sites[1], id) < (s.site, $2) AND sites[1] >= s.site
+                     ORDER BY sites[1] DESC, id DESC LIMIT $3) c
                  ORDER BY c.id DESC LIMIT $3) t
            ORDER BY t.id DESC"#,
         sites,

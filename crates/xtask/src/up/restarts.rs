@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 /// As for everything else that `up` does: what takes longer is told of on its way.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 /// The longest between two lines that it is not back yet; each wait is twice the one before.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// A process that is not back yet.
 #[derive(Debug)]
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     /// Longer than any test: nobody wonders.
-    const NEVER: Duration = Duration::from_secs(3600);
+    const NEVER: Duration = Duration::from_hours(1);
 
     fn lost(name: &str, pid: u32, pause_millis: u64) -> Event {
         Event::Lost {

@@ -75,9 +75,8 @@ pub(in crate::github) async fn claim_comment(
                   n.told AS "told!", n.previews AS "previews!: Json<Vec<Preview>>"
            FROM github_pull_comment g
            CROSS JOIN LATERAL (
-               SELECT string_agg(concat_ws(' ', o.site, o.deployment, o.state,
-                                           nullif(o.keeps, '')), ', '
-                                 ORDER BY o.site) AS told,
+               SELECT string_agg(concat_ws(' ', o.site, o.deployment, o.state, nullif(o.keeps, '')),
+                                 ', ' ORDER BY o.site) AS told,
                       jsonb_agg(o ORDER BY o.site) AS previews
                FROM (SELECT s.slug AS site, e.slug AS environment, t.commit, d.message,
                             coalesce(y.id, d.id) AS deployment, e.close_reason,
