@@ -205,13 +205,11 @@ async fn build(config: &Config, pool: &PgPool, tasks: &Tasks) -> Result<Front, E
         timeout: config.call_timeout,
     };
     Ok(Front {
-        grpc: Grpc {
-            calls: calls.clone(),
-        },
         rest: Rest {
-            calls,
+            calls: calls.clone(),
             tasks: tasks.clone(),
         },
+        grpc: Grpc { calls },
         webhooks,
         uploads: Uploads::new(&config.orchestrators).map_err(Error::Uploads)?,
         described: described(&contract).await?,
