@@ -91,7 +91,10 @@ impl Overview {
                     ..Caller::process(ISSUER)
                 },
             };
-            (shown(asking.sites().await), shown(asking.edges().await))
+            (
+                shown(within(asking.sites()).await),
+                shown(within(asking.edges()).await),
+            )
         } else {
             (Shown::Hidden, Shown::Hidden)
         };
@@ -133,6 +136,12 @@ impl Overview {
         };
         vec![own, orchestrator]
     }
+}
+
+/// What is asked for one page, all together.
+async fn within<T>(asking: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    let answer = tokio::time::timeout(TIMEOUT, asking).await;
+    answer.unwrap_or_else(|_late| Err(Status::deadline_exceeded("it does not answer in time")))
 }
 
 fn shown<T>(answer: Result<Vec<T>, Status>) -> Shown<T> {

@@ -71,8 +71,8 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> Result<()> 
 
 /// Restarts what is killed, and says what was on its way, until somebody asks to stop.
 async fn watch_over(stack: &Stack) -> Result<()> {
-    // More than there are processes: one that ends twice before it is told of is told of once.
-    let (seen, events) = mpsc::channel(64);
+    // Far more than end while it is asked what was on its way: none is left untold.
+    let (seen, events) = mpsc::channel(1_024);
     let supervised = supervise(stack, asked_to_stop(), move |event| {
         drop(seen.try_send(event));
     });

@@ -263,6 +263,8 @@ impl SiteService for Rpc {
             &message.page_token,
             page::SIZES,
         );
+        let pool = &self.ctx.pool;
+        super::name_absent(pool, &mut faults, &caller, &slug, "").await;
         faults.finish()?;
         let after = page.after().cloned().unwrap_or_default();
         let mut conn = self.ctx.pool.acquire().await.map_err(Error::Begin)?;
@@ -343,6 +345,8 @@ impl SiteService for Rpc {
             environment: faults.environment("environment", &message.environment),
             reason: faults.reason("reason", &message.reason),
         };
+        let pool = &self.ctx.pool;
+        super::name_absent(pool, &mut faults, &caller, &cmd.site, &cmd.environment).await;
         faults.finish()?;
         let ctx = self.ctx.clone();
         let reply = self
@@ -381,6 +385,8 @@ impl SiteService for Rpc {
             &message.page_token,
             page::SIZES,
         );
+        let pool = &self.ctx.pool;
+        super::name_absent(pool, &mut faults, &caller, &site, &environment).await;
         faults.finish()?;
         let found = self.find(&caller, &site, &environment).await?;
         let mut conn = self.ctx.pool.acquire().await.map_err(Error::Begin)?;

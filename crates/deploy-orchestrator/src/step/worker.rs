@@ -162,11 +162,11 @@ impl Worker {
 
     /// Takes the turns that are due; answers when to look again, should nothing wake the worker before.
     async fn look(&self) -> Result<Duration, sqlx::Error> {
-        // Without a place nothing could be begun. What edges reported is kept for the next look.
-        if self.permit().is_none() {
-            return Ok(self.ctx.config.poll);
-        }
-        let news = self.edges.take();
+        // Without a place nothing could be begun: what edges reported is kept for the next look.
+        let news = match self.permit() {
+            Some(_free) => self.edges.take(),
+            None => News::default(),
+        };
         let kinds: Vec<String> = StepKind::ALL
             .iter()
             .map(|kind| kind.word().to_owned())
@@ -213,7 +213,7 @@ impl Worker {
     fn permit(&self) -> Option<OwnedSemaphorePermit> {
         let take = || Arc::clone(&self.at_a_time).try_acquire_owned().ok();
         take().or_else(|| {
-            self.full.store(true, Ordering::Release);
+            self.full.swap(true, Ordering::AcqRel);
             // One that ended before this was said has told nobody.
             take()
         })

@@ -168,6 +168,26 @@ async fn a_preview_that_was_rolled_back_does_not_show_its_newest_commit() {
 }
 
 #[tokio::test]
+async fn what_a_retry_brought_late_and_was_rolled_back_did_go_live() {
+    let (github, stage) = asking().await;
+    let first = stage.pushed(&pull("opened", 0, 1, 1)).await;
+    live(&stage, &first, 1).await;
+    let second = stage.pushed(&pull("synchronize", 1, 2, 2)).await.deployment;
+    let hour = Duration::from_mins(61);
+    stage.sandbox.database.advance(hour).await;
+    stage.api.wait_for(&second, &[State::Failed]).await;
+    let again = stage.api.retry(&second).await.unwrap().into_inner().id;
+    stage.uploads(&commit(2), "late").await;
+    stage.api.wait_for(&again, &[State::Succeeded]).await;
+    says(&github, &format!("| 0000000 | `{again}` | live |")).await;
+    let back = stage.api.roll_back(SLUG).await.unwrap().into_inner();
+    let back = back.deployment.unwrap().id;
+    stage.api.wait_for(&back, &[State::Succeeded]).await;
+    let other = says(&github, "shows another release: http://pr-12--docs").await;
+    assert!(!other.contains("did not go live"), "{other}");
+}
+
+#[tokio::test]
 async fn the_sites_of_a_repository_share_the_comment_of_a_pull_request() {
     let (github, stage) = asking().await;
     another_site(&stage, "partners").await;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Token, is_within, store};
 use crate::{field::Faults, page::Page, principal};
 
-/// Tokens that one call sees, at most, for a caller of some sites: any number of those that are for
+/// Tokens that one call sees, at most, for each site of a caller of some: any number of those that are for
 /// one of them may be for others too, and are not told. More than a page has.
 const LOOK: i64 = 500;
 

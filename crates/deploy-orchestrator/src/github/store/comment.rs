@@ -66,6 +66,9 @@ struct Preview {
 }
 
 /// Takes the next comment that does not say what is; it is not due again before the lease ends.
+///
+/// It tells of the deployment of the newest head, or of what made the head's commit live after it, such
+/// as a retry.
 pub(in crate::github) async fn claim_comment(
     conn: &mut PgConnection,
     lease: Duration,
@@ -82,10 +85,13 @@ pub(in crate::github) async fn claim_comment(
                             coalesce(y.id, d.id) AS deployment, e.close_reason,
                             CASE WHEN e.closed_at IS NOT NULL THEN 'closed'
                                  WHEN d.state = 'pending' THEN 'waiting'
-                                 WHEN d.state IN ('running', 'waiting', 'cancelling')
-                                     THEN 'deploying'
+                                 WHEN d.finished_at IS NULL THEN 'deploying'
                                  WHEN y.id IS NOT NULL THEN 'live'
-                                 WHEN d.state IN ('failed', 'rolled_back') THEN 'failed'
+                                 WHEN d.state IN ('failed', 'rolled_back') AND NOT EXISTS (
+                                     SELECT FROM deployment k JOIN release l ON l.id = k.release_id
+                                     WHERE k.environment_id = e.id AND k.state = 'succeeded'
+                                       AND k.admission > d.admission AND l.commit = t.commit
+                                       AND NOT l.dirty) THEN 'failed'
                                  WHEN e.live_release_id IS NOT NULL THEN 'replaced'
                                  ELSE 'ended' END AS state,
                             CASE WHEN e.closed_at IS NULL AND d.state = 'pending' THEN concat_ws(' ',
@@ -98,15 +104,12 @@ pub(in crate::github) async fn claim_comment(
                      FROM pull_request p
                      JOIN site s ON s.id = p.site_id
                      JOIN environment e ON e.id = p.environment_id
-                     -- The deployment of the newest head.
                      CROSS JOIN LATERAL (SELECT commit, deployment_id FROM trigger
                                          WHERE environment_id = e.id AND outcome = 'created'
                                          ORDER BY id DESC LIMIT 1) t
                      JOIN deployment d ON d.id = t.deployment_id
                      JOIN release r ON r.id = d.release_id
-                     -- If its commit is live: what made it so, such as a retry of that deployment.
-                     LEFT JOIN LATERAL (
-                         SELECT coalesce(e.live_deployment_id, d.id) AS id FROM release l
+                     LEFT JOIN LATERAL (SELECT coalesce(e.live_deployment_id, d.id) AS id FROM release l
                          WHERE l.id = e.live_release_id AND d.finished_at IS NOT NULL AND (
                              l.id = d.release_id OR (l.commit = t.commit AND NOT l.dirty))) y ON true
                      WHERE lower(p.repository) = g.repository AND p.number = g.number) o) n
