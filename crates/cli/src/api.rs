@@ -36,6 +36,8 @@ const RETRIES: [Duration; 3] = [
 ];
 
 const CONNECT: Duration = Duration::from_secs(5);
+/// The header of a stream of events that says after which cursor it begins.
+const BEGINS_AFTER: &str = "watch-cursor";
 
 /// A connection to one API.
 #[derive(Clone)]
@@ -44,6 +46,14 @@ pub(crate) struct Api {
     token: Option<MetadataValue<Ascii>>,
     channel: Channel,
     repeats: Repeats,
+}
+
+/// A stream of events.
+pub(crate) struct Events {
+    pub(crate) messages: Streaming<WatchEventsResponse>,
+    /// Whether every event from the answer on is told. A gateway that has only just started may not
+    /// have reached the source of events: the stream begins once it has, with what happens then.
+    pub(crate) has_begun: bool,
 }
 
 impl Api {
@@ -137,17 +147,16 @@ impl Api {
     }
 
     /// Streams events.
-    pub(crate) async fn events(
-        &self,
-        message: WatchEventsRequest,
-    ) -> Result<Streaming<WatchEventsResponse>, Error> {
+    pub(crate) async fn events(&self, message: WatchEventsRequest) -> Result<Events, Error> {
         let request = self.request(message, None, None);
         let stream = EventServiceClient::new(self.channel.clone())
             .watch_events(request)
             .await;
-        stream
-            .map(Response::into_inner)
-            .map_err(|status| self.fault(status))
+        let answer = stream.map_err(|status| self.fault(status))?;
+        Ok(Events {
+            has_begun: answer.metadata().get(BEGINS_AFTER).is_some(),
+            messages: answer.into_inner(),
+        })
     }
 
     /// What a failed call means to the person who made it.

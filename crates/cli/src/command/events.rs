@@ -90,7 +90,7 @@ async fn stream(
     request: &mut WatchEventsRequest,
     seen: &mut bool,
 ) -> Result<(), Error> {
-    let mut stream = api.events(request.clone()).await?;
+    let mut stream = api.events(request.clone()).await?.messages;
     *seen = true;
     while let Some(message) = stream.message().await.map_err(|status| api.fault(status))? {
         // Without an event only the cursor has moved: a program goes on after it, people need not see it.

@@ -61,14 +61,7 @@ impl Holds<'_> {
     /// another one.
     async fn look(&mut self) -> Result<bool, Error> {
         let Some(stream) = &mut self.stream else {
-            let request = WatchEventsRequest {
-                site: self.told.site.clone(),
-                environment: self.told.slug.clone(),
-                types: TYPES.map(str::to_owned).to_vec(),
-                cursor: String::new(),
-            };
-            self.stream = Some(self.api.events(request).await?);
-            return self.read().await;
+            return self.begin().await;
         };
         let message = stream.message().await;
         match message {
@@ -81,6 +74,25 @@ impl Holds<'_> {
                 Ok(false)
             }
         }
+    }
+
+    /// Makes the stream, then reads: no event tells of what happened before the stream began. One that
+    /// does not say where it begins may do so after the reading, and nothing would tell of a hold that
+    /// is set in between: it is given up, and made again.
+    async fn begin(&mut self) -> Result<bool, Error> {
+        let request = WatchEventsRequest {
+            site: self.told.site.clone(),
+            environment: self.told.slug.clone(),
+            types: TYPES.map(str::to_owned).to_vec(),
+            cursor: String::new(),
+        };
+        let events = self.api.events(request).await?;
+        self.stream = events.has_begun.then_some(events.messages);
+        let is_news = self.read().await?;
+        if self.stream.is_none() && !is_news {
+            self.lose().await;
+        }
+        Ok(is_news)
     }
 
     async fn read(&mut self) -> Result<bool, Error> {

@@ -199,6 +199,36 @@ fn a_hold_that_comes_and_goes_while_a_deployment_acts_is_told_once_each() {
 }
 
 #[test]
+fn a_hold_that_is_set_before_the_stream_of_events_begins_is_told() {
+    let server = Server::start();
+    {
+        let mut world = server.world.lock();
+        world.deployment = deployment(State::Running, 2);
+        // Every stream stays open and tells nothing: its beginning is still to come.
+        world.unbegun = true;
+    }
+    let cli = Cli::new(&server.url());
+    // Patience is the deadline of what is looked for.
+    let mut child = cli.start(&format!("watch {DEP} --wait 30s"));
+    server
+        .world
+        .wait_until("it is read once a stream was made", |world| {
+            let mut names = world.calls.iter().map(|(name, ..)| *name);
+            names.any(|name| name == "watch_events") && names.any(|name| name == "get_environment")
+        });
+    server.world.lock().hold = Some(Hold {
+        by: "grace".to_owned(),
+        reason: "search is broken".to_owned(),
+        ..Hold::default()
+    });
+    let errors = BufReader::new(child.stderr.take().unwrap());
+    let mut lines = errors.lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.contains("docs/production is held by grace")));
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
 fn cancelling_is_done_when_it_has_ended_and_asks_first() {
     let server = Server::start();
     server.world.lock().streams = [vec![

@@ -61,6 +61,8 @@ pub(crate) struct World {
     pub(crate) watched: Vec<i32>,
     /// What an event stream sends before it ends; the last one stays open.
     pub(crate) events: VecDeque<Vec<WatchEventsResponse>>,
+    /// Event streams do not say where they begin: the source of events was not reached yet.
+    pub(crate) unbegun: bool,
     /// After which cursor each event stream was asked.
     pub(crate) cursors: Vec<String>,
     /// The deployment as it is.

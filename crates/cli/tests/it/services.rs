@@ -516,12 +516,15 @@ impl EventService for Shared {
         self.take("watch_events", &request)?;
         let mut world = self.lock();
         world.cursors.push(request.into_inner().cursor);
-        let script = world.events.pop_front();
-        let Some(script) = script else {
-            return Ok(Response::new(Box::pin(tokio_stream::pending())));
+        let stream: Events = match world.events.pop_front() {
+            Some(script) => Box::pin(tokio_stream::iter(script.into_iter().map(Ok))),
+            None => Box::pin(tokio_stream::pending()),
         };
-        Ok(Response::new(Box::pin(tokio_stream::iter(
-            script.into_iter().map(Ok),
-        ))))
+        let mut answer = Response::new(stream);
+        if !world.unbegun {
+            let begins_after = "c0".parse().unwrap();
+            answer.metadata_mut().insert("watch-cursor", begins_after);
+        }
+        Ok(answer)
     }
 }

@@ -54,10 +54,9 @@ pub(super) struct OfDeployment {
 pub(super) fn trigger(mut row: Shown) -> pb::Trigger {
     let deployment = row.deployment.take().unwrap_or_default();
     let state = state(&deployment.state);
-    let live = row.outcome == "created" && deployment.live;
-    let went_live = deployment.went_live(state);
-    let went_live = went_live.filter(|_| row.outcome == "created");
-    let overtaken = row.outcome == "created" && state == State::Superseded && !live;
+    let is_own = row.outcome == "created";
+    let went_live = deployment.went_live(state).filter(|_| is_own);
+    let overtaken = is_own && state == State::Superseded && went_live.is_none();
     let outcome = match row.outcome.as_str() {
         _ if overtaken => trigger::Outcome::Superseded,
         "created" => trigger::Outcome::Created,

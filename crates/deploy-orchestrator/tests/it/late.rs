@@ -129,6 +129,37 @@ async fn a_push_that_was_cancelled_and_is_repeated_is_told_as_live() {
 }
 
 #[tokio::test]
+async fn a_push_that_was_superseded_and_is_repeated_is_told_as_live_and_then_as_what_was() {
+    let stage = Stage::new().await;
+    // The hold keeps the newer one back until it is cancelled: nothing newer is live.
+    stage.api.hold("production").await.unwrap();
+    let pushed = stage.pushed(&push(0, 1)).await.deployment;
+    let newer = stage.pushed(&push(1, 2)).await.deployment;
+    stage.uploads(&commit(1), "one").await;
+    stage.uploads(&commit(2), "two").await;
+    stage.api.wait_for(&pushed, &[State::Superseded]).await;
+    let overtaken = told(&stage, &commit(1)).await;
+    assert_eq!(overtaken.outcome(), pb::trigger::Outcome::Superseded);
+    assert_eq!(overtaken.message, format!("{newer} took its place"));
+    assert_eq!(overtaken.went_live_deployment_id, "");
+    stage.api.cancel(&newer).await.unwrap();
+    stage.api.wait_for(&newer, &[State::Cancelled]).await;
+    stage.api.lift("production").await.unwrap();
+    let again = stage.api.retry(&pushed).await.unwrap().into_inner().id;
+    stage.api.wait_for(&again, &[State::Succeeded]).await;
+    is_live_by(&stage, &commit(1), &pushed, &again).await;
+    let last = stage.pushed(&push(2, 3)).await.deployment;
+    stage.uploads(&commit(3), "three").await;
+    stage.api.wait_for(&last, &[State::Succeeded]).await;
+    let before = told(&stage, &commit(1)).await;
+    let words = "was live on docs/production; something else is now";
+    assert_eq!(before.message, words);
+    assert_eq!(before.outcome(), pb::trigger::Outcome::Created);
+    assert_eq!(before.deployment_state(), State::Superseded);
+    assert_eq!(before.went_live_deployment_id, again);
+}
+
+#[tokio::test]
 async fn what_a_call_made_of_content_that_never_came_whole_ends_and_says_how_it_is_uploaded() {
     let stage = Stage::new().await;
     let api = &stage.api;

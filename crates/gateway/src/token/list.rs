@@ -64,6 +64,12 @@ async fn list_of(
 
 /// One page of those that reach no further than `within`. A look that ended by its limit goes on
 /// there, however few of what it saw may be told.
+///
+/// So the page's token may hold the id of one that is not told. That says that it is there and when it
+/// was made, and no more: an id is no secret (the secret is 192 random bits beside it), and no call ends
+/// or shows by its id what reaches further. That there is more than is told follows from a page that is
+/// not full and goes on, and any id, also one made up, is taken as a place. To name only what is told,
+/// a look would need to be without an end; to seal the place, the replicas would have to share a key.
 fn cut(page: &Page, rows: Vec<Token>, within: &[String]) -> (Vec<Token>, String) {
     let key = |row: &Token| row.id.uuid().as_bytes().to_vec();
     let is_full = i64::try_from(rows.len()).is_ok_and(|seen| seen >= LOOK);

@@ -76,7 +76,10 @@ async fn the_same_over_grpc() {
     stand.follows().await;
     let mut client = EventServiceClient::new(stand.channel());
     let request = with_token(WatchEventsRequest::default(), &stand.admin);
-    let mut stream = client.watch_events(request).await.unwrap().into_inner();
+    let begun = client.watch_events(request).await.unwrap();
+    // Who reads what there is after this misses nothing.
+    assert!(begun.metadata().get("watch-cursor").is_some(), "{begun:?}");
+    let mut stream = begun.into_inner();
     // Joined, once what happens is heard.
     stand.backend.happens(CREATED, "docs");
     let next = tokio::time::timeout(SOON, stream.message()).await.unwrap();

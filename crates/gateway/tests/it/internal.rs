@@ -28,6 +28,8 @@ use crate::{
 const SECRET: &str = "It's a Secret to Everybody";
 const ORCHESTRATOR: &str = "deploy-orchestrator";
 const MOST_BYTES: usize = 25 * 1024 * 1024;
+/// Longer than the test runs on any machine, in seconds.
+const LONG: u64 = 3_600;
 
 async fn start() -> Stand {
     Stand::start_with(&[("CANDLEFISH_GITHUB_WEBHOOK_SECRET", SECRET)]).await
@@ -43,7 +45,7 @@ pub(crate) fn client(stand: &Stand) -> DeliveryServiceClient<Channel> {
 }
 
 pub(crate) fn asked<T>(stand: &Stand, message: T) -> Request<T> {
-    let token = identity(stand.keys.path(), ORCHESTRATOR, "gateway");
+    let token = identity(stand.keys.path(), ORCHESTRATOR);
     let mut request = Request::new(message);
     let metadata = request.metadata_mut();
     metadata.insert(IDENTITY, token.parse().unwrap());
@@ -175,11 +177,12 @@ fn methods() -> Vec<String> {
     methods
 }
 
-/// A token as the orchestrator would sign it, of a moment of its own.
-fn token_of(stand: &Stand, issued_ago: u64, lives: u64) -> String {
+/// A token as the orchestrator would sign it, of a moment of its own: issued so many seconds ago, for
+/// so many from then on.
+fn token_of(stand: &Stand, audience: &str, issued_ago: u64, lives: u64) -> String {
     let now = jsonwebtoken::get_current_timestamp() - issued_ago;
     let claims = serde_json::json!({
-        "iss": ORCHESTRATOR, "aud": "gateway", "sub": ORCHESTRATOR, "iat": now, "nbf": now,
+        "iss": ORCHESTRATOR, "aud": audience, "sub": ORCHESTRATOR, "iat": now, "nbf": now,
         "exp": now + lives, "jti": "one", "kind": "process", "role": "", "sites": [],
     });
     let pem = stand.keys.path().join(format!("{ORCHESTRATOR}.pem"));
@@ -199,10 +202,10 @@ fn identified(token: Option<&str>) -> Request<Bytes> {
     request
 }
 
-/// The identity that an issuer's key of this directory signs.
-fn identity(keys: &Path, issuer: &str, audience: &str) -> String {
+/// The identity that an issuer's key of this directory signs, for half a minute from now on.
+fn identity(keys: &Path, issuer: &str) -> String {
     let signer = Signer::from_pem_file(issuer, keys.join(format!("{issuer}.pem"))).unwrap();
-    signer.token(audience, &Caller::process(issuer)).unwrap()
+    signer.token("gateway", &Caller::process(issuer)).unwrap()
 }
 
 #[tokio::test]
@@ -211,14 +214,12 @@ async fn every_method_refuses_whoever_is_not_the_orchestrator() {
     let (ours, elsewhere) = (stand.keys.path(), tempfile::tempdir().unwrap());
     keys::generate(elsewhere.path(), ORCHESTRATOR);
     keys::generate(ours, "edge");
-    let forged = identity(elsewhere.path(), ORCHESTRATOR, "gateway");
-    let misaddressed = identity(ours, ORCHESTRATOR, "health-monitor");
-    let (edge, itself) = (
-        identity(ours, "edge", "gateway"),
-        identity(ours, "gateway", "gateway"),
-    );
-    let expired = token_of(&stand, 60, 30);
-    let early = token_of(&stand, 0, 30);
+    let forged = identity(elsewhere.path(), ORCHESTRATOR);
+    let (edge, itself) = (identity(ours, "edge"), identity(ours, "gateway"));
+    let expired = token_of(&stand, "gateway", 60, 30);
+    // Whether these are in time is not what is asked: an identity of half a minute could end meanwhile.
+    let misaddressed = token_of(&stand, "health-monitor", 0, LONG);
+    let genuine = token_of(&stand, "gateway", 0, LONG);
     let unknown = "not signed by a process that is known";
     let attempts = [
         (identified(None), "carries no identity"),
@@ -229,7 +230,7 @@ async fn every_method_refuses_whoever_is_not_the_orchestrator() {
         (identified(Some("")), unknown),
         (identified(Some("nonsense")), unknown),
         (identified(Some(&forged)), unknown),
-        (identified(Some(&early[..early.len() - 4])), unknown),
+        (identified(Some(&genuine[..genuine.len() - 4])), unknown),
         (identified(Some(&edge)), unknown),
         (identified(Some(&itself)), unknown),
         (identified(Some(&misaddressed)), "meant for another process"),
@@ -246,7 +247,7 @@ async fn every_method_refuses_whoever_is_not_the_orchestrator() {
             assert!(said.contains(words), "{method} {words}: {said}");
         }
         // The same call with a true token is let in: what was refused above was the token.
-        let open = raw::call(channel(&stand), &method, identified(Some(&early))).await;
+        let open = raw::call(channel(&stand), &method, identified(Some(&genuine))).await;
         let code = open.map_or_else(|status| status.code(), |_message| Code::Ok);
         let closed = [
             Code::Unauthenticated,
@@ -255,7 +256,7 @@ async fn every_method_refuses_whoever_is_not_the_orchestrator() {
         ];
         assert!(!closed.contains(&code), "{method}: {code:?}");
         // On the port that anyone may call it is not there, whoever asks.
-        let outside = raw::call(stand.channel(), &method, identified(Some(&early))).await;
+        let outside = raw::call(stand.channel(), &method, identified(Some(&genuine))).await;
         let outside = outside.expect_err(&method);
         assert_eq!(outside.code(), Code::Unimplemented, "{method}: {outside}");
     }

@@ -79,7 +79,7 @@ macro_rules! select_triggers {
                                 FROM release l WHERE l.id = e.live_release_id), false) AS "live!",
                       e.live_deployment_id,
                       -- All of a commit's, which are few: a limit might have its environment read.
-                      CASE WHEN d.state IN ('failed', 'cancelled', 'rolled_back') THEN (
+                      CASE WHEN d.state IN ('failed', 'cancelled', 'rolled_back', 'superseded') THEN (
                           SELECT (array_agg(k.id ORDER BY k.admission DESC))[1]
                           FROM release l JOIN deployment k ON k.release_id = l.id
                           WHERE l.site_id = d.site_id AND l.commit = t.commit AND l.commit <> ''
