@@ -9,6 +9,7 @@ use candlefish_proto::deploy::{
 };
 use candlefish_testkit::{
     OFFSET_CLOCK,
+    github::Fake,
     plan::{Node, Plan, Plans, telling},
     poll_until, wait_until,
 };
@@ -69,7 +70,8 @@ const YEARS: &str = "
         SELECT uid(4, n), e.site_id, e.id, uid(3, 1 + n / 2), CASE WHEN n % 97 = 0 THEN 'rollback'
                ELSE 'standard' END, '{\"kind\": \"recreate\"}', '{}',
                CASE WHEN n = 5 THEN 'failed' WHEN n % 11 = 0 THEN 'superseded' ELSE 'succeeded' END,
-               '', clock(), 'erin', clock(), clock(), clock(), clock(), md5(n::text), 's',
+               '', clock(), 'erin', clock(), clock(), clock(),
+               clock() - (100000 - n) * interval '10 minutes', md5(n::text), 's',
                CASE WHEN n % 97 = 0 THEN uid(3, n / 2) END
         FROM generate_series(1, 100000) n
         JOIN environment e ON e.id = uid(2, CASE WHEN n % 2 = 1 THEN 1 ELSE 1 + n % 20000 END)
@@ -114,6 +116,9 @@ const YEARS: &str = "
                CASE WHEN n <= 2000 THEN clock() + interval '1 hour' END, clock()
         FROM generate_series(1, 100000) n JOIN deployment d ON d.id = uid(4, n)
         JOIN release r ON r.id = d.release_id;
+    INSERT INTO github_deployment (deployment_id, repository, commit, github_id, told, retry_at, done_at)
+        SELECT deployment_id, repository, commit, pushed_at, 'inactive', clock(), clock() FROM trigger
+        WHERE pushed_at <= 99000;
     UPDATE relay SET next_seq = 50001, published_upto = 50000;
     INSERT INTO idempotency SELECT 'erin', 'CreateDeployment', n::text, '', '', clock()
         FROM generate_series(1, 50000) n;
@@ -337,9 +342,26 @@ async fn take_pushes(sandbox: &Sandbox, gateway: &Gateway) {
     .await;
 }
 
+/// What GitHub is asked and told. Another orchestrator does so when all else is done: what GitHub says
+/// bears on what becomes of pushes.
+async fn tell_github(plans: &Plans, sandbox: &mut Sandbox) {
+    let github = Fake::start().await;
+    sandbox.set("CANDLEFISH_GITHUB_API", &github.url());
+    sandbox.set("CANDLEFISH_GITHUB_TOKEN", "ghp_secret");
+    sandbox.set("CANDLEFISH_GITHUB_WRITE_PAUSE_MS", "1");
+    let url = telling(&sandbox.database.url());
+    let orchestrator = sandbox.start_on(&url).await;
+    wait_until(SOON, "GitHub to be told of the newest", async || {
+        let looks = plans.count("INSERT INTO github_deployment");
+        looks >= TIMES && github.calls("repos/create-deployment-status") > 0
+    })
+    .await;
+    orchestrator.stop().await;
+}
+
 #[tokio::test]
 async fn nothing_scans_what_grows() {
-    let (plans, sandbox, gateway, orchestrator, api) = with_years_behind_it().await;
+    let (plans, mut sandbox, gateway, orchestrator, api) = with_years_behind_it().await;
     // A live edge, so that deployments are carried through.
     let _edge = crate::edge::Edge::start(&sandbox, "edge-1", orchestrator.running.address).await;
     let commit: String = sqlx::query_scalar(
@@ -376,6 +398,7 @@ async fn nothing_scans_what_grows() {
     })
     .await;
     orchestrator.stop().await;
+    tell_github(&plans, &mut sandbox).await;
     let told = plans.take();
     assert!(told.len() > 200, "only {} plans were told", told.len());
     let mut wrong = std::collections::BTreeMap::new();
