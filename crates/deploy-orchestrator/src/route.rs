@@ -11,6 +11,9 @@ pub(crate) mod table;
 
 use candlefish_ids::ReleaseId;
 use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
+
+use crate::{deployment::Deployment, site::host};
 
 /// A release and its share of a route's traffic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,4 +56,15 @@ pub(crate) struct Written {
     pub(crate) host: String,
     pub(crate) epoch: i32,
     pub(crate) version: i64,
+}
+
+/// All host names that visitors of a deployment's environment come by now, the platform's first.
+pub(crate) async fn hosts(
+    conn: &mut PgConnection,
+    deployment: &Deployment,
+    domain: &str,
+) -> Result<Vec<String>, sqlx::Error> {
+    let own = store::own_hosts(conn, deployment.environment_id).await?;
+    let (site, environment) = (&deployment.site, &deployment.environment);
+    Ok(host::all_of_environment(site, environment, domain, own))
 }

@@ -1,4 +1,5 @@
-//! For tests only: databases of their own, a proxy that can be cut, a trace collector, waiting.
+//! For tests only: databases of their own and the plans that they tell, a proxy that can be cut, a
+//! trace collector, waiting.
 //!
 //! The servers themselves come from `cargo xtask test`, which names them in the environment.
 #![expect(clippy::unwrap_used, reason = "a broken test set-up may panic")]
@@ -9,6 +10,7 @@ mod collector;
 mod database;
 pub mod github;
 mod page;
+pub mod plan;
 mod proxy;
 mod servers;
 mod wait;

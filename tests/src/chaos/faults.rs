@@ -93,10 +93,10 @@ pub(super) async fn throw(
 /// Waits for the first claim of a process that was just started. An attempt is kept when it is over:
 /// no claim is too short to be seen.
 async fn claims_first(database: &PgPool, successor: &Process) {
-    let owner = successor.pid().map(|pid| format!("%-{pid}-%"));
-    let claimed = "SELECT EXISTS (SELECT FROM deploy.step_attempt WHERE owner LIKE $1)";
+    let part = part_of_owner(successor);
+    let claimed = "SELECT EXISTS (SELECT FROM deploy.step_attempt WHERE strpos(owner, $1) > 0)";
     let _claimed_or_not = wait_until(NEXT_WITHIN, "its first claim", || async {
-        let asked = sqlx::query_scalar::<_, bool>(claimed).bind(&owner);
+        let asked = sqlx::query_scalar::<_, bool>(claimed).bind(&part);
         match asked.fetch_one(database).await {
             Ok(true) => Ok(()),
             Ok(false) => Err("none yet".to_owned()),
@@ -253,9 +253,14 @@ impl Held {
     }
 
     fn is_of(&self, process: &Process) -> bool {
-        let number = process.pid();
-        number.is_some_and(|pid| self.owner.contains(&format!("-{pid}-")))
+        part_of_owner(process).is_some_and(|part| self.owner.contains(&part))
     }
+}
+
+/// What an orchestrator's worker has in its name, `deploy-orchestrator-<pid>-<six characters>`, and no
+/// other's that runs beside it; none of a process that does not run.
+fn part_of_owner(process: &Process) -> Option<String> {
+    process.pid().map(|pid| format!("-{pid}-"))
 }
 
 /// An orchestrator that holds work; one that holds a candidate's, if there is one.

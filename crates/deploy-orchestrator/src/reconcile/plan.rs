@@ -103,9 +103,8 @@ impl Found {
         if self.live.is_none() {
             return Vec::new();
         }
-        let given = host::of_environment(&self.site, &self.environment, domain);
-        let own = self.own_hosts.iter().filter(|own| **own != given).cloned();
-        std::iter::once(given.clone()).chain(own).collect()
+        let own = self.own_hosts.iter().cloned();
+        host::all_of_environment(&self.site, &self.environment, domain, own)
     }
 }
 

@@ -126,7 +126,7 @@ pub(crate) async fn manifests(
 }
 
 /// The host names of an environment's own, besides the one that the platform gives it.
-pub(crate) async fn own_hosts(
+pub(super) async fn own_hosts(
     conn: &mut PgConnection,
     environment: EnvironmentId,
 ) -> Result<Vec<String>, sqlx::Error> {

@@ -25,6 +25,23 @@ pub(crate) fn of_environment(site: &str, environment: &str, domain: &str) -> Str
     }
 }
 
+/// All hosts of an environment: the platform's first, then these of its own. One of its own may be the
+/// platform's too, since the domain became another.
+pub(crate) fn all_of_environment(
+    site: &str,
+    environment: &str,
+    domain: &str,
+    own: impl IntoIterator<Item = String>,
+) -> Vec<String> {
+    let mut hosts = vec![of_environment(site, environment, domain)];
+    for host in own {
+        if !hosts.contains(&host) {
+            hosts.push(host);
+        }
+    }
+    hosts
+}
+
 /// The address of what a deployment staged, which never changes.
 pub(crate) fn of_deployment(site: &str, deployment: DeploymentId, domain: &str) -> String {
     format!("{}--{site}.{domain}", deployment.suffix())
@@ -102,6 +119,18 @@ mod tests {
             of_deployment("docs", deployment, "localhost"),
             "01h455vb4pex5vsknk084sn02q--docs.localhost"
         );
+    }
+
+    #[test]
+    fn an_environment_has_the_platforms_host_first_and_none_twice() {
+        let own = ["docs.example.org", "docs.localhost", "old.example.org"];
+        let hosts = |own: &[&str]| {
+            let own = own.iter().map(ToString::to_string);
+            all_of_environment("docs", "production", "localhost", own)
+        };
+        let all = ["docs.localhost", "docs.example.org", "old.example.org"];
+        assert_eq!(hosts(&own), all);
+        assert_eq!(hosts(&[]), ["docs.localhost"]);
     }
 
     #[test]

@@ -19,12 +19,8 @@ use crate::{
     blocker::{self, Blocker},
     ctx::{Ctx, Tx},
     deployment::{Deployment, Error, state::Cause},
-    noun,
-    route::store as route_store,
-    site::{
-        host,
-        policy::{OnNoEvidence, Policy},
-    },
+    noun, route,
+    site::policy::{OnNoEvidence, Policy},
     traffic::store::{Sum, sum},
 };
 
@@ -88,7 +84,7 @@ pub(super) async fn turn(
     }
     let now = tx.now();
     let now_ms = now.timestamp().as_millisecond();
-    let hosts = hosts(ctx, tx, deployment).await?;
+    let hosts = route::hosts(tx, deployment, &ctx.config.domain).await?;
     let both = (deployment.release_id, previous);
     let (candidate, stable) = sums(tx, &hosts, both).await?;
     let interval_ms = i64::try_from(step.interval.as_millis()).unwrap_or(i64::MAX);
@@ -120,18 +116,6 @@ pub(super) async fn turn(
     let (verdict, words) = judged(&memory, counted, sampled, policy.min_requests);
     begin(&mut memory, now_ms, &hosts, (candidate, stable));
     Ok(conclude(now, policy, step, memory, verdict, words))
-}
-
-/// All host names that visitors of the environment come by, the platform's first.
-async fn hosts(ctx: &Ctx, tx: &mut Tx, deployment: &Deployment) -> Result<Vec<String>, Error> {
-    let given = host::of_environment(
-        &deployment.site,
-        &deployment.environment,
-        &ctx.config.domain,
-    );
-    let mut hosts = vec![given];
-    hosts.extend(route_store::own_hosts(tx, deployment.environment_id).await?);
-    Ok(hosts)
 }
 
 /// What was counted of the candidate and of what is stable, on all these hosts together.

@@ -20,10 +20,9 @@ use crate::{
     deployment::{Deployment, Error, plan::Kind, state::Event},
     edge, lane,
     route::{
-        Assets, Spec, Weighted, Written,
+        self, Assets, Spec, Weighted, Written,
         store::{self as route_store, Place},
     },
-    site::host,
 };
 
 /// In a step's detail: what it wrote last only announces the new release, and moved nothing.
@@ -354,14 +353,7 @@ async fn put(
     deployment: &Deployment,
     spec: &Spec,
 ) -> Result<Vec<Written>, Error> {
-    let given = host::of_environment(
-        &deployment.site,
-        &deployment.environment,
-        &ctx.config.domain,
-    );
-    let mut hosts = vec![given.clone()];
-    let own = route_store::own_hosts(tx, deployment.environment_id).await?;
-    hosts.extend(own.into_iter().filter(|host| *host != given));
+    let hosts = route::hosts(tx, deployment, &ctx.config.domain).await?;
     let place = Place {
         environment_id: Some(deployment.environment_id),
         deployment_id: None,

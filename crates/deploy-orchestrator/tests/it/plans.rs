@@ -1,20 +1,19 @@
 //! How Postgres reads: no call and no loop scans a table that grows, or reads much to keep little.
 //!
-//! The orchestrator's own connections load `auto_explain`, which tells the plan of every statement
-//! as it was carried out; so the plans are of the real statements, with the real parameters.
-
-use std::{
-    fmt::Debug,
-    sync::{Mutex, OnceLock},
-};
+//! The orchestrator's own connections tell the plans, of the real statements with the real parameters:
+//! see [`candlefish_testkit::plan`].
 
 use candlefish_proto::deploy::{
     self as pb, deployment::State, stop_service_client::StopServiceClient,
     trigger_service_client::TriggerServiceClient,
 };
-use candlefish_testkit::{OFFSET_CLOCK, poll_until, wait_until};
+use candlefish_testkit::{
+    OFFSET_CLOCK,
+    github::Fake,
+    plan::{Node, Plan, Plans, telling},
+    poll_until, wait_until,
+};
 use serde_json::Value;
-use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt as _};
 
 use crate::{
     api::{Api, recreate},
@@ -38,43 +37,6 @@ const READ_MUCH: [(&str, &str); 1] = [(
     "UPDATE commit_ancestry a SET ancestors",
     "hundreds of live releases among a table of them: a hash costs what as many look-ups do",
 )];
-
-const EXPLAIN: &str = "session_preload_libraries=auto_explain auto_explain.log_min_duration=0 \
-    auto_explain.log_analyze=on auto_explain.log_timing=off auto_explain.log_level=notice \
-    auto_explain.log_format=json";
-
-/// What Postgres told: plans as JSON.
-static TOLD: OnceLock<Mutex<Vec<Value>>> = OnceLock::new();
-
-struct Notices;
-
-impl<S: tracing::Subscriber> Layer<S> for Notices {
-    fn on_event(&self, event: &tracing::Event<'_>, _context: Context<'_, S>) {
-        if event.metadata().target() == "sqlx::postgres::notice" {
-            event.record(&mut Notice);
-        }
-    }
-}
-
-struct Notice;
-
-impl tracing::field::Visit for Notice {
-    fn record_debug(&mut self, _field: &tracing::field::Field, value: &dyn Debug) {
-        read(&format!("{value:?}"));
-    }
-
-    fn record_str(&mut self, _field: &tracing::field::Field, value: &str) {
-        read(value);
-    }
-}
-
-fn read(text: &str) {
-    let Some((_, plan)) = text.split_once("plan:") else {
-        return;
-    };
-    let plan = serde_json::from_str(plan.trim()).unwrap();
-    TOLD.get().unwrap().lock().unwrap().push(plan);
-}
 
 /// Sites with years behind them, in SQL: one with most of it, many with a little. Meanwhile the clock is
 /// as migrations define it: Postgres puts that in place of a call. The one that a test can move is called
@@ -108,7 +70,8 @@ const YEARS: &str = "
         SELECT uid(4, n), e.site_id, e.id, uid(3, 1 + n / 2), CASE WHEN n % 97 = 0 THEN 'rollback'
                ELSE 'standard' END, '{\"kind\": \"recreate\"}', '{}',
                CASE WHEN n = 5 THEN 'failed' WHEN n % 11 = 0 THEN 'superseded' ELSE 'succeeded' END,
-               '', clock(), 'erin', clock(), clock(), clock(), clock(), md5(n::text), 's',
+               '', clock(), 'erin', clock(), clock(), clock(),
+               clock() - (100000 - n) * interval '10 minutes', md5(n::text), 's',
                CASE WHEN n % 97 = 0 THEN uid(3, n / 2) END
         FROM generate_series(1, 100000) n
         JOIN environment e ON e.id = uid(2, CASE WHEN n % 2 = 1 THEN 1 ELSE 1 + n % 20000 END)
@@ -153,6 +116,9 @@ const YEARS: &str = "
                CASE WHEN n <= 2000 THEN clock() + interval '1 hour' END, clock()
         FROM generate_series(1, 100000) n JOIN deployment d ON d.id = uid(4, n)
         JOIN release r ON r.id = d.release_id;
+    INSERT INTO github_deployment (deployment_id, repository, commit, github_id, told, retry_at, done_at)
+        SELECT deployment_id, repository, commit, pushed_at, 'inactive', clock(), clock() FROM trigger
+        WHERE pushed_at <= 99000;
     UPDATE relay SET next_seq = 50001, published_upto = 50000;
     INSERT INTO idempotency SELECT 'erin', 'CreateDeployment', n::text, '', '', clock()
         FROM generate_series(1, 50000) n;
@@ -162,11 +128,8 @@ const YEARS: &str = "
         FROM generate_series(1, 20000) n;
     RESET session_replication_role;";
 
-async fn with_years_behind_it() -> (Sandbox, Gateway, Orchestrator, Api) {
-    let told = TOLD.set(Mutex::default());
-    told.expect("one test in this process reads plans");
-    let registry = tracing_subscriber::registry().with(Notices);
-    tracing::subscriber::set_global_default(registry).unwrap();
+async fn with_years_behind_it() -> (Plans, Sandbox, Gateway, Orchestrator, Api) {
+    let plans = Plans::hear();
     let settings = [
         ("CANDLEFISH_RECONCILE_MS", "500"),
         ("CANDLEFISH_HEAL_MS", "50"),
@@ -181,83 +144,46 @@ async fn with_years_behind_it() -> (Sandbox, Gateway, Orchestrator, Api) {
     // Else the disk is busy with all that while the orchestrator makes its connections, for each of
     // which it has less than a second.
     sandbox.act("CHECKPOINT").await;
-    let options = EXPLAIN
-        .split(' ')
-        .map(|one| format!("-c%20{}", one.replace('=', "%3D")));
-    let options = options.collect::<Vec<_>>().join("%20");
-    let url = format!("{}?options={options}", sandbox.database.url());
+    let url = telling(&sandbox.database.url());
     let orchestrator = sandbox.start_on(&url).await;
     let api = sandbox.api(orchestrator.running.address);
-    (sandbox, gateway, orchestrator, api)
-}
-
-/// Every node of a plan.
-fn nodes<'a>(plan: &'a Value, all: &mut Vec<&'a Value>) {
-    all.push(plan);
-    for child in plan["Plans"].as_array().into_iter().flatten() {
-        nodes(child, all);
-    }
-}
-
-fn number(node: &Value, key: &str) -> f64 {
-    node[key].as_f64().unwrap_or(0.0)
-}
-
-fn query(told: &Value) -> &str {
-    told["Query Text"].as_str().unwrap()
+    (plans, sandbox, gateway, orchestrator, api)
 }
 
 /// What a statement was for: the rows that it answered or wrote.
-fn given(root: &Value) -> f64 {
-    if root["Node Type"] != "ModifyTable" {
-        return number(root, "Actual Rows");
+fn given(root: Node<'_>) -> f64 {
+    if root.kind() == "ModifyTable" {
+        root.sources().map(Node::rows).sum()
+    } else {
+        root.rows()
     }
-    let sources = root["Plans"].as_array().into_iter().flatten();
-    sources.map(|node| number(node, "Actual Rows")).sum()
 }
 
 /// What is wrong with a plan, in words.
-fn faults(told: &Value) -> Vec<String> {
-    let root = &told["Plan"];
-    let mut all = Vec::new();
-    nodes(root, &mut all);
+fn faults(plan: &Plan) -> Vec<String> {
     let may_read_much = READ_MUCH
         .iter()
-        .any(|(words, _)| query(told).contains(words));
-    let for_few = given(root) < WASTE && !may_read_much;
-    let fault = |node: &&Value| {
-        let kind = node["Node Type"].as_str().unwrap();
-        let loops = number(node, "Actual Loops");
-        let kept = number(node, "Actual Rows") * loops;
-        let removed = ["Rows Removed by Filter", "Rows Removed by Index Recheck"]
-            .iter()
-            .map(|key| number(node, key) * loops)
-            .sum::<f64>();
-        let unpaired = number(node, "Rows Removed by Join Filter") * loops;
+        .any(|(words, _)| plan.query().contains(words));
+    let for_few = given(plan.root()) < WASTE && !may_read_much;
+    let fault = |node: Node<'_>| {
+        let (kept, removed, unpaired) = (node.kept(), node.removed(), node.unpaired());
         let read = kept + removed;
         let whole = kept >= WHOLE * read;
         let wasteful = (removed > WASTE && !whole) || unpaired > JOIN_WASTE;
-        let scan = kind == "Seq Scan" && read > WASTE && !whole;
+        let scan = node.kind() == "Seq Scan" && read > WASTE && !whole;
         // A join or sort of a whole table for one page is as bad as a scan. In one go: a small table
         // that is read again for each row of another is judged by its pairs. A bitmap's entries are
         // no rows yet.
-        let wide = number(node, "Actual Rows") > WASTE && kind != "Bitmap Index Scan";
-        (wasteful || scan || (wide && for_few)).then(|| {
-            format!(
-                "{kind} on {} {} keeps {kept} of {read} and {unpaired} pairs",
-                node["Relation Name"], node["Index Name"]
-            )
-        })
+        let wide = node.rows() > WASTE && node.kind() != "Bitmap Index Scan";
+        (wasteful || scan || (wide && for_few))
+            .then(|| format!("{node} keeps {kept} of {read} and {unpaired} pairs"))
     };
-    all.iter().filter_map(fault).collect()
+    plan.nodes().into_iter().filter_map(fault).collect()
 }
 
 /// The most rows that any node of a plan gave.
-fn widest(told: &Value) -> f64 {
-    let mut all = Vec::new();
-    nodes(&told["Plan"], &mut all);
-    let rows = |node: &&Value| number(node, "Actual Rows") * number(node, "Actual Loops");
-    all.iter().map(rows).fold(0.0, f64::max)
+fn widest(plan: &Plan) -> f64 {
+    plan.nodes().into_iter().map(Node::kept).fold(0.0, f64::max)
 }
 
 async fn listed(
@@ -416,9 +342,26 @@ async fn take_pushes(sandbox: &Sandbox, gateway: &Gateway) {
     .await;
 }
 
+/// What GitHub is asked and told. Another orchestrator does so when all else is done: what GitHub says
+/// bears on what becomes of pushes.
+async fn tell_github(plans: &Plans, sandbox: &mut Sandbox) {
+    let github = Fake::start().await;
+    sandbox.set("CANDLEFISH_GITHUB_API", &github.url());
+    sandbox.set("CANDLEFISH_GITHUB_TOKEN", "ghp_secret");
+    sandbox.set("CANDLEFISH_GITHUB_WRITE_PAUSE_MS", "1");
+    let url = telling(&sandbox.database.url());
+    let orchestrator = sandbox.start_on(&url).await;
+    wait_until(SOON, "GitHub to be told of the newest", async || {
+        let looks = plans.count("INSERT INTO github_deployment");
+        looks >= TIMES && github.calls("repos/create-deployment-status") > 0
+    })
+    .await;
+    orchestrator.stop().await;
+}
+
 #[tokio::test]
 async fn nothing_scans_what_grows() {
-    let (sandbox, gateway, orchestrator, api) = with_years_behind_it().await;
+    let (plans, mut sandbox, gateway, orchestrator, api) = with_years_behind_it().await;
     // A live edge, so that deployments are carried through.
     let _edge = crate::edge::Edge::start(&sandbox, "edge-1", orchestrator.running.address).await;
     let commit: String = sqlx::query_scalar(
@@ -451,17 +394,16 @@ async fn nothing_scans_what_grows() {
     tokio::time::timeout(SOON, whole).await.ok();
     // The last thing that a round of forgetting does.
     wait_until(SOON, "what is old to be forgotten", async || {
-        let told = TOLD.get().unwrap().lock().unwrap();
-        let forgets = |plan: &&Value| query(plan).contains("DELETE FROM idempotency");
-        told.iter().filter(forgets).count() >= TIMES
+        plans.count("DELETE FROM idempotency") >= TIMES
     })
     .await;
     orchestrator.stop().await;
-    let told = std::mem::take(&mut *TOLD.get().unwrap().lock().unwrap());
+    tell_github(&plans, &mut sandbox).await;
+    let told = plans.take();
     assert!(told.len() > 200, "only {} plans were told", told.len());
     let mut wrong = std::collections::BTreeMap::new();
     for plan in &told {
-        let query = query(plan).split_whitespace().collect::<Vec<_>>();
+        let query = plan.query().split_whitespace().collect::<Vec<_>>();
         let query = query.join(" ");
         let faults = faults(plan);
         if !faults.is_empty() {
@@ -472,14 +414,14 @@ async fn nothing_scans_what_grows() {
 }
 
 /// A plan as `auto_explain` tells it: nodes from the root down, each with the rows that it gave.
-fn recorded(query: &str, nodes: &[(&str, f64)]) -> Value {
+fn recorded(query: &str, nodes: &[(&str, f64)]) -> Plan {
     let plan = nodes.iter().rfold(Value::Null, |inner, (kind, rows)| {
         serde_json::json!({
             "Node Type": kind, "Actual Rows": rows, "Actual Loops": 1,
             "Plans": if inner.is_null() { vec![] } else { vec![inner] },
         })
     });
-    serde_json::json!({ "Query Text": query, "Plan": plan })
+    Plan::from(serde_json::json!({ "Query Text": query, "Plan": plan }))
 }
 
 #[test]
