@@ -8,6 +8,8 @@ use crate::openapi::sample;
 /// Letters of a release's id that name it: the prefix and the time it was made.
 const SHORT: usize = 14;
 
+const PRODUCTION: &str = "production";
+
 /// The links of every page but the documentation.
 pub(super) const NAV: &str = "<nav><a href=\"/\">Status</a><a href=\"/docs\">API</a>\
                               <a href=\"/openapi.json\">OpenAPI</a></nav>";
@@ -386,11 +388,26 @@ fn services(services: &[Service]) -> String {
     )
 }
 
-fn commands(home: &Home) -> String {
-    let slug = match &home.sites {
-        Shown::These(sites) => sites.first().map_or("docs", |site| site.slug.as_str()),
-        Shown::Hidden | Shown::Unknown(_) => "docs",
+/// A site and an environment that the commands name: ones that are there, so that a pasted command works,
+/// and production where there is one.
+fn example(sites: &Shown<Site>) -> (&str, &str) {
+    let Shown::These(sites) = sites else {
+        return ("docs", PRODUCTION);
     };
+    let production = |site: &&Site| site.environments.iter().any(|one| one.slug == PRODUCTION);
+    let first = sites.iter().find(production).or(sites.first());
+    let Some(site) = first else {
+        return ("docs", PRODUCTION);
+    };
+    let environment = match site.environments.first() {
+        Some(other) if !production(&site) => &other.slug,
+        _ => PRODUCTION,
+    };
+    (&site.slug, environment)
+}
+
+fn commands(home: &Home) -> String {
+    let (slug, environment) = example(&home.sites);
     let table = [
         (
             format!("candlefish login --api {}", sample::plain(&home.base_url)),
@@ -402,15 +419,17 @@ fn commands(home: &Home) -> String {
             "a preview with an address of its own",
         ),
         (
-            format!("candlefish deploy ./public --site {slug} --env production --strategy canary"),
+            format!(
+                "candlefish deploy ./public --site {slug} --env {environment} --strategy canary"
+            ),
             "a growing share of the traffic, judged at each step",
         ),
         (
-            format!("candlefish why {slug}/production"),
+            format!("candlefish why {slug}/{environment}"),
             "why it is not moving, and who can clear it",
         ),
         (
-            format!("candlefish rollback {slug}/production"),
+            format!("candlefish rollback {slug}/{environment}"),
             "back to what was live before",
         ),
     ];
