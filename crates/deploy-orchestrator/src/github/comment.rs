@@ -111,9 +111,10 @@ impl Turn for CommentTurn {
         self.refusals
     }
 
-    /// What somebody deleted is not made again.
+    /// What somebody deleted is not made again. An App that is not installed there is answered so too,
+    /// and may be installed again.
     fn is_gone(&self, error: &Error) -> bool {
-        error.is_not_found() && self.github_id.is_some()
+        error.is_not_found() && !error.is_for_want_of_rights() && self.github_id.is_some()
     }
 
     fn log(&self, error: &str, given_up: bool) {
@@ -182,4 +183,33 @@ async fn find(github: &GitHub, turn: &CommentTurn) -> Result<Option<u64>, Error>
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::error::INSTALLATION, *};
+
+    #[test]
+    fn only_a_comment_that_is_not_there_is_gone() {
+        let turn = |github_id| CommentTurn {
+            repository: "example/docs".to_owned(),
+            number: 12,
+            claim: 1,
+            attempts: 1,
+            refusals: 0,
+            github_id,
+            creating: false,
+            told: String::new(),
+            shown: Vec::new(),
+        };
+        let refused = |call, status| Error::Refused {
+            call,
+            status,
+            message: "Not Found".to_owned(),
+        };
+        assert!(turn(Some(1)).is_gone(&refused("update_comment", 404)));
+        assert!(!turn(None).is_gone(&refused("create_comment", 404)));
+        assert!(!turn(Some(1)).is_gone(&refused("update_comment", 403)));
+        assert!(!turn(Some(1)).is_gone(&refused(INSTALLATION, 404)));
+    }
 }

@@ -92,52 +92,14 @@ impl GitHub {
         repository: &str,
         branch: &str,
     ) -> Result<Option<Head>, Error> {
-        #[derive(Deserialize)]
-        struct Branch {
-            commit: Commit,
-        }
-        #[derive(Deserialize)]
-        struct Commit {
-            sha: String,
-            #[serde(default)]
-            commit: Said,
-        }
-        #[derive(Deserialize, Default)]
-        struct Said {
-            #[serde(default)]
-            message: String,
-            #[serde(default)]
-            author: Option<Author>,
-        }
-        #[derive(Deserialize, Default)]
-        struct Author {
-            #[serde(default)]
-            name: Option<String>,
-            #[serde(default)]
-            email: Option<String>,
-            #[serde(default)]
-            date: Option<String>,
-        }
         let path = format!("/branches/{}", encoded(branch));
         let asked = self
             .ask(repository, get("branch", repository, &path)?)
             .await;
-        let answer = match asked {
-            Err(error) if error.is_not_found() => return Ok(None),
-            answer => answer?,
-        };
-        let at = answer.at;
-        let branch: Branch = read("branch", answer.body)?;
-        let said = branch.commit.commit;
-        let author = said.author.unwrap_or_default();
-        Ok(Some(Head {
-            commit: branch.commit.sha,
-            message: said.message,
-            author: author.name.unwrap_or_default(),
-            author_email: author.email.unwrap_or_default(),
-            committed_at: author.date.unwrap_or_default(),
-            seen_at: at,
-        }))
+        match asked {
+            Err(error) if error.is_not_found() => Ok(None),
+            answer => head(branch, answer?),
+        }
     }
 
     /// The pull requests that changed since a second of GitHub's clock, newest change first, and the
@@ -211,6 +173,52 @@ impl GitHub {
     }
 }
 
+/// Where a branch is, by the answer about it. One that was renamed is no such branch any more: GitHub
+/// sends who asks for it on to the other, which nobody said to follow.
+fn head(asked: &str, answer: Answer) -> Result<Option<Head>, Error> {
+    #[derive(Deserialize)]
+    struct Branch {
+        name: String,
+        commit: Commit,
+    }
+    #[derive(Deserialize)]
+    struct Commit {
+        sha: String,
+        #[serde(default)]
+        commit: Said,
+    }
+    #[derive(Deserialize, Default)]
+    struct Said {
+        #[serde(default)]
+        message: String,
+        #[serde(default)]
+        author: Option<Author>,
+    }
+    #[derive(Deserialize, Default)]
+    struct Author {
+        #[serde(default)]
+        name: Option<String>,
+        #[serde(default)]
+        email: Option<String>,
+        #[serde(default)]
+        date: Option<String>,
+    }
+    let branch: Branch = read("branch", answer.body)?;
+    if branch.name != asked {
+        return Ok(None);
+    }
+    let said = branch.commit.commit;
+    let author = said.author.unwrap_or_default();
+    Ok(Some(Head {
+        commit: branch.commit.sha,
+        message: said.message,
+        author: author.name.unwrap_or_default(),
+        author_email: author.email.unwrap_or_default(),
+        committed_at: author.date.unwrap_or_default(),
+        seen_at: answer.at,
+    }))
+}
+
 /// A walk through the pages of deliveries, back in time.
 #[derive(Debug, Default)]
 pub(super) struct Pages {
@@ -253,6 +261,27 @@ pub(super) fn encoded(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_branch_that_was_renamed_is_no_such_branch() {
+        let commit = "4ac21e05c5f6f4a7bb3b0f4bd1f0a2c3d4e5f607";
+        let found = |name: &str| {
+            let body = serde_json::json!({"name": name, "commit": {"sha": commit}});
+            let answer = Answer {
+                body,
+                at: Some(5),
+                cursor: None,
+            };
+            head("master", answer).unwrap()
+        };
+        let expected = Head {
+            commit: commit.to_owned(),
+            seen_at: Some(5),
+            ..Head::default()
+        };
+        assert_eq!(found("master"), Some(expected));
+        assert_eq!(found("main"), None);
+    }
 
     #[test]
     fn a_branch_is_one_segment() {

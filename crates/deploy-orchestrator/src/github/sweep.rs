@@ -71,6 +71,9 @@ pub(super) struct Followed {
     pub(super) pushed: Option<String>,
     /// Where it was at the last look.
     pub(super) seen: Option<String>,
+    /// `pushed` was pushed to a repository of another name: the site had another one then, or it was
+    /// called so.
+    pub(super) is_moved: bool,
 }
 
 /// A push that no trigger knows, though one knows of the push after it.
@@ -348,7 +351,9 @@ async fn fill(ctx: &Ctx, github: &GitHub, gap: &Gap) -> Result<(), Unfinished> {
         commit: gap.commit.clone(),
         ..Head::default()
     };
-    let seen = seen(github, one, &head, before, gap.at).await?;
+    let Some(seen) = seen(github, one, &head, before, gap.at).await? else {
+        return Ok(());
+    };
     tracing::info!(
         repository = one.repository, branch = one.branch, commit = gap.commit,
         environment.id = %one.environment,
@@ -360,13 +365,20 @@ async fn fill(ctx: &Ctx, github: &GitHub, gap: &Gap) -> Result<(), Unfinished> {
 
 /// Decides a head where no trigger knows of it, and remembers it.
 async fn repair(ctx: &Ctx, github: &GitHub, one: &Followed, head: &Head) -> Result<(), Unfinished> {
-    let known = one.pushed.as_ref().or(one.seen.as_ref());
+    let (pushed, looked_at) = (one.pushed.as_ref(), one.seen.as_ref());
+    // A look came after whatever was pushed by another name.
+    let known = if one.is_moved {
+        looked_at.or(pushed)
+    } else {
+        pushed.or(looked_at)
+    };
     // Without GitHub's time nothing says whether a push came after it.
     let gap = known
         .filter(|known| **known != head.commit)
         .zip(head.seen_at);
-    if let Some((before, at)) = gap {
-        let seen = seen(github, one, head, before, at).await?;
+    if let Some((before, at)) = gap
+        && let Some(seen) = seen(github, one, head, before, at).await?
+    {
         tracing::info!(
             repository = one.repository, branch = one.branch, commit = head.commit,
             environment.id = %one.environment,
@@ -379,21 +391,23 @@ async fn repair(ctx: &Ctx, github: &GitHub, one: &Followed, head: &Head) -> Resu
     Ok(())
 }
 
-/// What the push would have said.
+/// What the push would have said. None where what is known is of another repository, and not in this one:
+/// that is only looked at, as one that is connected for the first time.
 async fn seen(
     github: &GitHub,
     one: &Followed,
     head: &Head,
     before: &str,
     at: i64,
-) -> Result<Seen, Error> {
+) -> Result<Option<Seen>, Error> {
     let since = match github.compare(&one.repository, before, &head.commit).await {
+        Err(error) if one.is_moved && error.is_not_found() => return Ok(None),
         Err(error) if error.is_final() => None,
         compared => Some(compared?).filter(|since| since.relation == Relation::Ahead),
     };
     let grew = since.is_some();
     let (commits, files) = since.map_or((Vec::new(), None), |since| (since.commits, since.files));
-    Ok(Seen {
+    Ok(Some(Seen {
         repository: one.repository.clone(),
         branch: one.branch.clone(),
         commit: head.commit.clone(),
@@ -409,7 +423,7 @@ async fn seen(
         },
         commits,
         files,
-    })
+    }))
 }
 
 #[cfg(test)]

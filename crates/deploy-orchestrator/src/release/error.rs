@@ -16,6 +16,10 @@ pub(crate) enum Error {
     Unknown(ReleaseId),
     #[error("the manifest of {0} is not uploaded yet: ask for what is missing first")]
     ManifestMissing(ReleaseId),
+    #[error(
+        "of {0} only the commit is known: create the release of that commit with its manifest's digest"
+    )]
+    Expected(ReleaseId),
     #[error("the manifest of {release} cannot be used")]
     Manifest {
         release: ReleaseId,
@@ -77,6 +81,7 @@ impl From<Error> for Refusal {
             Error::ManifestMissing(_) => {
                 Self::new(Code::FailedPrecondition, "manifest-missing", words)
             }
+            Error::Expected(_) => Self::new(Code::FailedPrecondition, "release-expected", words),
             Error::Manifest { .. } => Self::new(Code::InvalidArgument, "manifest-invalid", &words)
                 .field("manifest_digest", words),
             Error::Empty(_) => Self::new(Code::InvalidArgument, "release-empty", &words)

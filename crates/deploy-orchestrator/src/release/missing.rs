@@ -8,7 +8,7 @@ use candlefish_proto::deploy as pb;
 use candlefish_runtime::identity::Caller;
 
 use super::{
-    Error, mend,
+    Error, expected, mend,
     store::{self, Row},
 };
 use crate::{blob, ctx::Ctx, page::Page};
@@ -92,6 +92,10 @@ pub(super) async fn find(ctx: &Ctx, caller: &Caller, id: ReleaseId) -> Result<Ro
 pub(super) async fn load_named(ctx: &Ctx, row: &Row) -> Result<Option<Manifest>, Error> {
     if row.collected {
         return Err(Error::Collected(row.id));
+    }
+    // No content has this digest, so nobody could upload it.
+    if *row.manifest.as_bytes() == expected::UNKNOWN {
+        return Err(Error::Expected(row.id));
     }
     let Some(manifest) = load_manifest(ctx, row).await? else {
         let mut conn = ctx.pool.acquire().await?;

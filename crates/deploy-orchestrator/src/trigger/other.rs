@@ -15,6 +15,8 @@ use crate::ctx::Ctx;
 
 /// As much of a name as a sentence needs.
 const NAME_MAX: usize = 100;
+/// GitHub's are no longer; a site's neither.
+const REPOSITORY_MAX: usize = 140;
 /// As much of a reason: an error may repeat what was sent.
 const WORDS_MAX: usize = 300;
 
@@ -36,7 +38,7 @@ impl Other {
 
     fn of(event: &str, body: &Value) -> Self {
         let mut about = About {
-            repository: text(body, "/repository/full_name"),
+            repository: text_of(body, "/repository/full_name", REPOSITORY_MAX),
             sender: text(body, "/sender/login"),
             ..About::default()
         };
@@ -137,8 +139,12 @@ impl Other {
 
 /// A text of a body, short and without what would not print; empty when it has none there.
 fn text(body: &Value, pointer: &str) -> String {
+    text_of(body, pointer, NAME_MAX)
+}
+
+fn text_of(body: &Value, pointer: &str, longest: usize) -> String {
     let found = body.pointer(pointer).and_then(Value::as_str);
-    printed(found.unwrap_or_default(), NAME_MAX)
+    printed(found.unwrap_or_default(), longest)
 }
 
 /// As much of a text, without what would not print.
@@ -253,6 +259,13 @@ mod tests {
             assert_eq!(read.about, About::default(), "{body}");
             assert_eq!(read.words.len(), WORDS_MAX);
         }
+    }
+
+    #[test]
+    fn a_repository_of_the_longest_name_is_named_whole() {
+        let longest = format!("{}/{}", "o".repeat(39), "r".repeat(100));
+        let body = serde_json::json!({"repository": {"full_name": longest}}).to_string();
+        assert_eq!(read("ping", &body).about.repository, longest);
     }
 
     #[test]

@@ -9,6 +9,8 @@ const MOST_COMMITS: usize = 2048;
 /// As many as a release may name.
 const MOST_ANCESTORS: usize = 1000;
 const LINE_MAX: usize = 200;
+/// Bytes of a name: many times what GitHub takes, and what an index can hold.
+const NAME_MAX: usize = 1000;
 
 /// What a push says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +65,8 @@ pub(crate) enum Error {
     Json(#[from] serde_json::Error),
     #[error("{field} is no commit")]
     Commit { field: &'static str },
+    #[error("{field} is no name")]
+    Name { field: &'static str },
 }
 
 #[derive(Deserialize)]
@@ -133,6 +137,16 @@ impl Push {
             |branch| Target::Branch(branch.to_owned()),
         );
         let commits = body.commits.unwrap_or_default().into_iter();
+        let sender = body.sender.map(|sender| sender.login).unwrap_or_default();
+        for (field, name) in [
+            ("ref", reference),
+            ("repository.full_name", body.repository.full_name.as_str()),
+            ("sender.login", sender.as_str()),
+        ] {
+            if !is_name(name) {
+                return Err(Error::Name { field });
+            }
+        }
         Ok(Self {
             target,
             before: commit("before", &body.before)?,
@@ -140,7 +154,7 @@ impl Push {
             forced: body.forced,
             pushed_at: body.repository.pushed_at.as_i64(),
             repository: body.repository.full_name,
-            sender: body.sender.map(|sender| sender.login).unwrap_or_default(),
+            sender,
             commits: commits
                 .map(|one| Commit {
                     id: one.id,
@@ -289,6 +303,11 @@ fn commit(field: &'static str, text: &str) -> Result<String, Error> {
     }
     let none = text.bytes().all(|byte| byte == b'0');
     Ok(if none { String::new() } else { text.to_owned() })
+}
+
+/// A name that a row can hold; whoever sends another is told so, and not tried for ever.
+pub(super) fn is_name(text: &str) -> bool {
+    text.len() <= NAME_MAX && !text.contains('\0')
 }
 
 pub(super) fn is_commit(text: &str) -> bool {

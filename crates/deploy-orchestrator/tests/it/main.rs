@@ -23,6 +23,7 @@ mod keys;
 mod late;
 mod limits;
 mod metrics;
+mod moved;
 mod order;
 mod outages;
 mod plans;

@@ -5,7 +5,7 @@ use candlefish_testkit::{github, poll_until};
 use sqlx::Row;
 
 use crate::{
-    api::{Answer, Api, blockers, fields},
+    api::{Answer, Api, blockers, fields, reason},
     sandbox::{SITE, SOON},
     stage::{Decided, NONE, REPOSITORY, Stage, commit, environment, latest, push, site, uuid_of},
 };
@@ -37,6 +37,18 @@ async fn a_push_waits_for_its_content_goes_live_with_it_and_is_one_with_its_uplo
     );
     assert_eq!(release.manifest_digest, "");
     assert_eq!(release.state(), pb::release::State::Draft);
+    // Nothing can be uploaded of it before somebody says what it is.
+    let request = stage.api.request(pb::ListMissingBlobsRequest {
+        id: release.id.clone(),
+        ..pb::ListMissingBlobsRequest::default()
+    });
+    let refused = stage.api.releases().list_missing_blobs(request).await;
+    assert_eq!(reason(&refused.unwrap_err()), "release-expected");
+    let request = stage.api.request(pb::SealReleaseRequest {
+        id: release.id.clone(),
+    });
+    let refused = stage.api.releases().seal_release(request).await;
+    assert_eq!(reason(&refused.unwrap_err()), "release-expected");
 
     let uploaded = stage.uploads(&commit(1), "one").await;
     assert_eq!(uploaded, release.id);

@@ -140,17 +140,19 @@ pub(in crate::github) async fn list_followed(
 ) -> Result<Vec<Followed>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"SELECT e.id, s.repository, e.push_branch AS branch, b.commit AS "seen?",
-                  (SELECT t.commit FROM trigger t
-                   WHERE t.environment_id = e.id AND t.branch = e.push_branch
-                   ORDER BY t.pushed_at DESC NULLS LAST, EXISTS (
-                       SELECT FROM trigger n
-                       WHERE n.environment_id = t.environment_id AND n.branch = t.branch
-                         AND n.pushed_at = t.pushed_at AND n.before_commit = t.commit
-                         AND n.commit <> t.commit),
-                       t.id DESC LIMIT 1) AS pushed
+                  p.commit AS "pushed?", coalesce(lower(p.repository) <> $1, false) AS "is_moved!"
            FROM site s
            JOIN environment e ON e.site_id = s.id AND e.kind = 'standard' AND e.push_branch <> ''
            LEFT JOIN github_branch b ON b.environment_id = e.id AND b.branch = e.push_branch
+           LEFT JOIN LATERAL (
+               SELECT t.commit, t.repository FROM trigger t
+               WHERE t.environment_id = e.id AND t.branch = e.push_branch
+               ORDER BY t.pushed_at DESC NULLS LAST, EXISTS (
+                   SELECT FROM trigger n
+                   WHERE n.environment_id = t.environment_id AND n.branch = t.branch
+                     AND n.pushed_at = t.pushed_at AND n.before_commit = t.commit
+                     AND n.commit <> t.commit),
+                   t.id DESC LIMIT 1) AS p ON true
            WHERE lower(s.repository) = $1 AND s.repository <> '' ORDER BY e.id"#,
         repository
     )
@@ -164,6 +166,7 @@ pub(in crate::github) async fn list_followed(
             branch: row.branch,
             pushed: row.pushed,
             seen: row.seen,
+            is_moved: row.is_moved,
         })
         .collect())
 }
@@ -176,7 +179,8 @@ pub(in crate::github) async fn list_gaps(
 ) -> Result<Vec<Gap>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"SELECT e.id, s.repository, e.push_branch AS branch, gap.commit AS "commit!",
-                  gap.at AS "at!", known.commit AS "known!"
+                  gap.at AS "at!", known.commit AS "known!",
+                  lower(known.repository) <> $1 AS "is_moved!"
            FROM site s
            JOIN environment e ON e.site_id = s.id AND e.kind = 'standard' AND e.push_branch <> ''
            CROSS JOIN LATERAL (
@@ -195,7 +199,7 @@ pub(in crate::github) async fn list_gaps(
                        AND (o.commit = t.before_commit OR o.swept))
                GROUP BY t.before_commit) AS gap
            CROSS JOIN LATERAL (
-               SELECT k.commit FROM trigger k
+               SELECT k.commit, k.repository FROM trigger k
                WHERE k.environment_id = e.id AND k.branch = e.push_branch
                  AND k.pushed_at < gap.at
                ORDER BY k.pushed_at DESC, EXISTS (
@@ -218,6 +222,7 @@ pub(in crate::github) async fn list_gaps(
                 branch: row.branch,
                 pushed: Some(row.known),
                 seen: None,
+                is_moved: row.is_moved,
             },
             commit: row.commit,
             at: row.at,

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::super::{
     About,
-    push::{Head, Push, Target, is_commit},
+    push::{Head, Push, Target, is_commit, is_name},
 };
 
 /// What a delivery says of a pull request.
@@ -58,6 +58,8 @@ pub(crate) enum Error {
     Json(#[from] serde_json::Error),
     #[error("{field} is no commit")]
     Commit { field: &'static str },
+    #[error("{field} is no name")]
+    Name { field: &'static str },
     #[error("updated_at is no moment")]
     Moment,
     #[error("{0} is no number of a pull request")]
@@ -128,7 +130,7 @@ impl PullRequest {
         if is_commit(&body.before) {
             told.before = body.before;
         }
-        told.sender = login(body.sender);
+        told.sender = named("sender.login", login(body.sender))?;
         Ok(told)
     }
 
@@ -152,7 +154,7 @@ impl PullRequest {
         let is_own = head.repo.as_ref().zip(base.repo.as_ref());
         let is_own = is_own.is_some_and(|(head, base)| same(&head.full_name, &base.full_name));
         Ok(Self {
-            repository,
+            repository: named("repository.full_name", repository)?,
             number: checked(described.number)?,
             action,
             is_open: described.state == "open",
@@ -160,8 +162,8 @@ impl PullRequest {
                 .merged
                 .unwrap_or_else(|| described.merged_at.is_some()),
             is_fork: !is_own,
-            branch: head.branch,
-            base: base.branch,
+            branch: named("head.ref", head.branch)?,
+            base: named("base.ref", base.branch)?,
             head: head.sha,
             before: String::new(),
             updated_at,
@@ -224,6 +226,14 @@ fn checked(number: i32) -> Result<i32, Error> {
         return Err(Error::Number(number));
     }
     Ok(number)
+}
+
+fn named(field: &'static str, name: String) -> Result<String, Error> {
+    if is_name(&name) {
+        Ok(name)
+    } else {
+        Err(Error::Name { field })
+    }
 }
 
 fn login(user: Option<User>) -> String {
@@ -296,6 +306,10 @@ mod tests {
         assert!(
             words(|body| body["pull_request"]["updated_at"] = "soon".into()).contains("moment")
         );
+        assert!(
+            words(|body| body["pull_request"]["base"]["ref"] = "a\0b".into()).contains("base.ref")
+        );
+        assert!(words(|body| body["sender"]["login"] = "a\0b".into()).contains("no name"));
         assert!(words(|body| body["pull_request"] = Value::Null).contains("not the JSON"));
         assert!(PullRequest::read(b"{").is_err());
     }

@@ -64,6 +64,19 @@ fn what_is_no_push_says_why() {
 }
 
 #[test]
+fn what_no_row_can_hold_is_no_name() {
+    for place in ["/ref", "/repository/full_name", "/sender/login"] {
+        let field = place.trim_start_matches('/').replace('/', ".");
+        for name in ["refs/heads/a\0b".to_owned(), "a".repeat(NAME_MAX + 1)] {
+            let mut odd = github::push();
+            *odd.body.pointer_mut(place).unwrap() = name.into();
+            let words = read(&odd).unwrap_err().to_string();
+            assert_eq!(words, format!("{field} is no name"));
+        }
+    }
+}
+
+#[test]
 fn ancestors_are_what_it_brings_and_what_was_before() {
     let push = read(&pushed(A, &[B, C])).unwrap();
     assert_eq!(push.ancestors(), [B, A]);

@@ -1,0 +1,91 @@
+//! A site whose repository is another one than before, or is called otherwise: what is looked at there.
+
+use candlefish_proto::deploy as pb;
+use candlefish_testkit::{
+    github::{Fake, Push},
+    wait_until,
+};
+
+use crate::{
+    sandbox::{SITE, SOON},
+    stage::{self, NONE, REPOSITORY, Stage, commit, latest},
+};
+
+const OTHER: &str = "example/handbook";
+
+/// `production` follows `main`, to which one commit was pushed, and which was looked at.
+async fn pushed() -> (Fake, Stage) {
+    let (github, stage) = Stage::asking(&[("CANDLEFISH_GITHUB_SWEEP_MS", "100")]).await;
+    stage::site(&stage.api, SITE, REPOSITORY).await;
+    stage::environment(&stage.api, SITE, "production", "main", &[], latest()).await;
+    github.commit(REPOSITORY, &commit(1), &[], &["a.md"]);
+    github.branch(REPOSITORY, "main", &commit(1));
+    looks_at(&stage, 1).await;
+    let push = Push {
+        repository: REPOSITORY,
+        branch: "main",
+        before: NONE,
+        commits: &[&commit(1)],
+        changes: &["a.md"],
+        pushed_at: 1_790_000_000,
+    }
+    .example();
+    stage.pushed(&push).await.is("created", "");
+    (github, stage)
+}
+
+/// Waits until the branch was looked at where it is at this commit, and what follows from that is decided.
+async fn looks_at(stage: &Stage, number: usize) {
+    let seen = format!(
+        "SELECT count(*) FROM github_branch WHERE commit = '{}'",
+        commit(number)
+    );
+    wait_until(SOON, "a look at the branch", async || {
+        stage.sandbox.number(&seen).await == 1
+    })
+    .await;
+}
+
+/// Deployments that a look made of this commit.
+async fn made(stage: &Stage, number: usize) -> i64 {
+    let made = format!(
+        "SELECT count(*) FROM trigger WHERE event = 'head' AND outcome = 'created' AND commit = '{}'",
+        commit(number)
+    );
+    stage.sandbox.number(&made).await
+}
+
+async fn moves(stage: &Stage) {
+    let request = stage.api.request(pb::UpdateSiteRequest {
+        site: SITE.to_owned(),
+        repository: Some(OTHER.to_owned()),
+        ..pb::UpdateSiteRequest::default()
+    });
+    stage.api.sites().update_site(request).await.unwrap();
+}
+
+#[tokio::test]
+async fn another_repository_deploys_nothing_until_somebody_pushes_to_it() {
+    let (github, stage) = pushed().await;
+    github.commit(OTHER, &commit(7), &[], &["a.md"]);
+    github.branch(OTHER, "main", &commit(7));
+    moves(&stage).await;
+    looks_at(&stage, 7).await;
+    assert_eq!(made(&stage, 7).await, 0);
+    // From then on a push that vanished is found there.
+    github.commit(OTHER, &commit(8), &[&commit(7)], &["a.md"]);
+    github.branch(OTHER, "main", &commit(8));
+    looks_at(&stage, 8).await;
+    assert_eq!(made(&stage, 8).await, 1);
+}
+
+#[tokio::test]
+async fn a_push_that_vanished_is_found_by_the_new_name_of_its_repository() {
+    let (github, stage) = pushed().await;
+    github.commit(OTHER, &commit(1), &[], &["a.md"]);
+    github.commit(OTHER, &commit(2), &[&commit(1)], &["a.md"]);
+    github.branch(OTHER, "main", &commit(2));
+    moves(&stage).await;
+    looks_at(&stage, 2).await;
+    assert_eq!(made(&stage, 2).await, 1);
+}
