@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// A wait shorter than this is not worth a blocker.
-const NAMED_AFTER: Duration = Duration::from_secs(1);
+pub(super) const NAMED_AFTER: Duration = Duration::from_secs(1);
 
 /// How the edges stand towards what was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
