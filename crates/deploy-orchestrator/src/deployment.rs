@@ -85,6 +85,14 @@ impl Deployment {
         }
     }
 
+    /// The other release that visitors had until it: what a rollback leaves, which may never have become
+    /// the environment's, or what was live before. None before it is known, and where there is none.
+    pub(crate) fn replaced(&self) -> Option<ReleaseId> {
+        let before = [self.leaves_release_id, self.previous_release_id];
+        let mut before = before.into_iter().flatten();
+        before.find(|before| *before != self.release_id)
+    }
+
     /// `docs/production`, or `a preview of docs`.
     pub(crate) fn place(&self) -> String {
         match self.kind {

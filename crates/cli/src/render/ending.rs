@@ -123,11 +123,7 @@ fn ended(deployment: &Deployment, look: &Look) -> String {
             "Rolled back",
             format!("{place} serves the release before again."),
         ),
-        State::Failed => (
-            Tone::Bad,
-            "Failed",
-            "Nothing is live that was not before.".to_owned(),
-        ),
+        State::Failed => (Tone::Bad, "Failed", after_failure(deployment, &place)),
         State::Cancelled if deployment.target_confirmed == Some(false) => (
             Tone::Wait,
             "Cancelled",
@@ -139,6 +135,19 @@ fn ended(deployment: &Deployment, look: &Look) -> String {
     };
     let what = with_reason(&look.paint(tone, what), deployment);
     format!("{what} {then}").trim_end().to_owned()
+}
+
+/// What visitors get of one that failed.
+fn after_failure(deployment: &Deployment, place: &str) -> String {
+    // A rollback that was not undone stays where it went.
+    let stays = deployment.kind() == Kind::Rollback && deployment.target_confirmed.is_none();
+    match (deployment.pivoted_at, stays) {
+        (None, _) => "Nothing is live that was not before.".to_owned(),
+        (Some(_), true) => format!("{place} stays on the release that it went back to."),
+        (Some(_), false) => {
+            format!("There was no release to go back to: {place} serves nothing now.")
+        }
+    }
 }
 
 /// What is the case, and the deployment's own words about it, which may begin with the same word.

@@ -119,12 +119,14 @@ pub(crate) fn plan(kind: Kind, strategy: &Strategy) -> Vec<Planned> {
     steps
 }
 
-/// How long a plan may wait by itself: baking, and watching each share until its policy decides. An
-/// interval that is repeated is no delay of the deployment's.
-pub(crate) fn planned_waits(kind: Kind, strategy: &Strategy) -> Duration {
+/// How long a plan may wait by itself: while its candidate settles, baking, and watching each share until
+/// its policy decides. An interval that is repeated is no delay of the deployment's.
+pub(crate) fn planned_waits(kind: Kind, strategy: &Strategy, settle: Duration) -> Duration {
     let wait = |step: &Planned| {
         let is_analysis = step.kind == StepKind::Analyse;
-        step.interval * if is_analysis { EMPTY_IN_A_ROW } else { 1 }
+        let interval = step.interval * if is_analysis { EMPTY_IN_A_ROW } else { 1 };
+        let settles = step.kind == StepKind::VerifyCandidate && kind != Kind::Preview;
+        interval + if settles { settle } else { Duration::ZERO }
     };
     plan(kind, strategy).iter().map(wait).sum()
 }
@@ -241,11 +243,24 @@ mod tests {
             interval: minutes(20),
             bake: minutes(5),
         };
-        let waits = |kind, strategy: &Strategy| planned_waits(kind, strategy);
+        let waits = |kind, strategy: &Strategy| planned_waits(kind, strategy, Duration::ZERO);
         assert_eq!(waits(Kind::Standard, &canary), minutes(3 * 20 * 2 + 5));
         let baking = Strategy::BlueGreen { bake: minutes(5) };
         assert_eq!(waits(Kind::Standard, &baking), minutes(5));
         assert_eq!(waits(Kind::Rollback, &canary), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_is_looked_at_twice_may_settle_between() {
+        let minutes = Duration::from_mins;
+        for (kind, settles) in [
+            (Kind::Standard, minutes(10)),
+            (Kind::Rollback, Duration::ZERO),
+            (Kind::Preview, Duration::ZERO),
+        ] {
+            let waits = planned_waits(kind, &Strategy::Recreate, minutes(10));
+            assert_eq!(waits, settles, "{kind:?}");
+        }
     }
 
     #[test]

@@ -318,8 +318,9 @@ async fn start(
         granted.pin = Some(pin(tx, &granted, now).await?);
     }
     // What the plan itself waits for is no delay.
-    let planned = deployment::plan::planned_waits(granted.kind, &granted.strategy);
-    granted.deadline_at = Some(now.plus(granted.policy.deadline + planned));
+    let policy = &granted.policy;
+    let planned = deployment::plan::planned_waits(granted.kind, &granted.strategy, policy.settle);
+    granted.deadline_at = Some(now.plus(policy.deadline + planned));
     apply(
         tx,
         lane,

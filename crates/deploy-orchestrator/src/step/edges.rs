@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// A wait shorter than this is not worth a blocker.
-const NAMED_AFTER: Duration = Duration::from_secs(1);
+pub(super) const NAMED_AFTER: Duration = Duration::from_secs(1);
 
 /// How the edges stand towards what was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,7 +136,7 @@ pub(super) async fn await_followers(
                 .as_object_mut()
                 .expect("a step's detail is an object");
             object.insert("absent".to_owned(), json!(absent));
-            step.message = followed_words(deployment, live, &absent);
+            step.message = followed_words(deployment, step.is_undo, live, &absent);
             Ok(None)
         }
         Standing::Not(_) if step.is_undo && waited(step, now) >= config.edge_patience => {
@@ -192,16 +192,25 @@ pub(super) async fn serving(
     Ok((followers, Some(outcome)))
 }
 
-fn followed_words(deployment: &Deployment, live: usize, absent: &[String]) -> String {
+fn followed_words(
+    deployment: &Deployment,
+    is_undo: bool,
+    live: usize,
+    absent: &[String],
+) -> String {
     let edges = noun::counted(live + absent.len(), "edge");
     if absent.is_empty() {
         return format!("{live} of {edges}");
     }
-    let stale = deployment
-        .previous_release_id
-        .map_or_else(String::new, |release| {
-            format!(", may still serve {release}")
-        });
+    // Who did not hear of an undo goes on with what is undone.
+    let stale = if is_undo {
+        Some(deployment.release_id)
+    } else {
+        deployment.replaced()
+    };
+    let stale = stale.map_or_else(String::new, |release| {
+        format!(", may still serve {release}")
+    });
     format!(
         "{live} of {edges}; {} unreachable{stale}",
         absent.join(", ")

@@ -264,7 +264,13 @@ pub(super) async fn back(
         deployment.weight = 0;
         lane::store::restore_live(tx, deployment).await?;
     }
-    follow(ctx, tx, deployment, step).await
+    let outcome = follow(ctx, tx, deployment, step).await?;
+    Ok(match outcome {
+        Outcome::Done { message } if deployment.previous_release_id.is_none() => Outcome::done(
+            format!("no release to go back to, so the route is taken away: {message}"),
+        ),
+        other => other,
+    })
 }
 
 async fn follow(
@@ -287,11 +293,8 @@ async fn spec(
     ) -> Vec<(Option<candlefish_ids::ReleaseId>, i32)>,
 ) -> Result<Spec, Error> {
     let wanted = shares(deployment.previous_release_id, deployment.release_id);
-    // A rollback may leave what never became the environment's: visitors hold its pages all the same.
-    let before = [deployment.leaves_release_id, deployment.previous_release_id]
-        .into_iter()
-        .flatten()
-        .find(|before| *before != deployment.release_id);
+    // Visitors hold its pages.
+    let before = deployment.replaced();
     let ids = wanted.iter().filter_map(|(release, _)| *release);
     let ids: Vec<_> = ids.chain(before).collect();
     let known = manifests(tx, &ids).await?;

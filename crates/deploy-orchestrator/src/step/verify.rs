@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use candlefish_clock::Moment;
 use candlefish_manifest::{Digest, Entry, Limits, Manifest, digest_of};
 use futures_util::{StreamExt, stream};
 use reqwest::{StatusCode, header};
@@ -13,10 +14,11 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Step, edges,
+    Step, edges, finish,
     outcome::{Outcome, Wait},
 };
 use crate::{
+    blocker::{self, Blocker},
     ctx::{CommitError, Ctx},
     deployment::{
         Deployment,
@@ -106,7 +108,7 @@ pub(super) async fn run(
         && !deployment.policy.settle.is_zero();
     let words = matched(wanted.len(), served(&manifest).count());
     if settles && !passed_before {
-        return Ok(settle(deployment.policy.settle, words));
+        return Ok(settle(ctx.now().await?, deployment.policy.settle, words));
     }
     let words = step
         .detail
@@ -136,12 +138,23 @@ async fn live_edges(
     Ok((all.into_iter().filter(|one| one.live).collect(), None))
 }
 
-fn settle(again_in: Duration, words: String) -> Outcome {
+fn settle(now: Moment, again_in: Duration, words: String) -> Outcome {
+    let blocker = || Blocker {
+        kind: blocker::Kind::Timer,
+        until: Some(now.plus(again_in)),
+        owner: "time",
+        message: format!(
+            "the candidate settles for {}; then it is looked at once more",
+            finish::words(again_in)
+        ),
+        // Nobody passes it.
+        action: String::new(),
+    };
     Outcome::Wait(Wait {
         again_in,
         on_edges: false,
         message: format!("{words}; once more after settling"),
-        blocker: None,
+        blocker: (again_in >= edges::NAMED_AFTER).then(blocker),
         detail: json!({ "passed": words }),
     })
 }

@@ -71,6 +71,26 @@ async fn an_edge_that_lags_is_set_aside_named_and_joins_again() {
 }
 
 #[tokio::test]
+async fn an_edge_that_misses_the_way_back_may_still_serve_what_is_undone() {
+    // An undo that nobody follows ends later than this.
+    let hurried = [("CANDLEFISH_EDGE_PATIENCE_HURRIED_MS", "300")];
+    let (sandbox, _orchestrator, [_first, second], api) = started(&hurried, policy()).await;
+    let old = sandbox.release(&api, "old").await;
+    api.deploy_whole("production", &old).await;
+    let new = sandbox.release(&api, "new").await;
+    let made = api.create("production", &new, Some(baking())).await;
+    let id = made.unwrap().into_inner().id;
+    api.wait_in(&id, pb::step::Kind::Bake).await;
+    second.act(|script| script.frozen = true);
+    api.abort(&id).await.unwrap();
+    let done = api.wait_for(&id, &[State::RolledBack]).await;
+    assert_eq!(done.target_confirmed, Some(false));
+    let said = &step(&done, pb::step::Kind::Return).message;
+    let words = format!("1 of 2 edges; edge-2 unreachable, may still serve {new}");
+    assert_eq!(said, &words);
+}
+
+#[tokio::test]
 async fn an_edge_that_cannot_stage_keeps_nobody() {
     let (sandbox, _orchestrator, [_first, second], api) = started(&IMPATIENT, policy()).await;
     second.act(|script| script.stages_nothing = true);

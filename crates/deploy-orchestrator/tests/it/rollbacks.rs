@@ -492,7 +492,11 @@ async fn with_nothing_before_the_route_is_taken_away() {
     assert_eq!(reason(&refused), "nothing-before");
     assert_eq!(api.deployment(&id).await.state(), State::Waiting);
     api.abort(&id).await.unwrap();
-    api.wait_for(&id, &[State::Failed]).await;
+    let ended = api.wait_for(&id, &[State::Failed]).await;
+    let mut steps = ended.steps.iter();
+    let back = steps.find(|step| step.kind() == pb::step::Kind::Return);
+    let said = &back.unwrap().message;
+    assert!(said.contains("the route is taken away"), "{said}");
     assert!(edge.serves(HOST).is_empty());
     let environment = api.environment("production").await;
     assert!(environment.live_release_id.is_empty());

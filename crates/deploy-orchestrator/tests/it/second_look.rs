@@ -6,7 +6,7 @@ use std::time::Duration;
 use candlefish_proto::deploy::{self as pb, deployment::State};
 
 use crate::{
-    api::{Api, millis, policy},
+    api::{Api, blockers, millis, policy},
     sandbox::Sandbox,
     steps::settling,
 };
@@ -77,4 +77,29 @@ async fn the_second_look_comes_when_its_time_has_come_and_not_with_the_next_poll
     api.wait_for(&id, &[State::Succeeded]).await;
     // Two looks at the candidate, one at what is live; each asks for the page by both addresses.
     assert_eq!(edge.pages().0, 2 + 2 + 2);
+}
+
+#[tokio::test]
+async fn a_candidate_that_settles_says_until_when_and_is_not_late_for_it() {
+    let (sandbox, _orchestrator, _edge, api) = Sandbox::started().await;
+    let short = pb::Policy {
+        deadline: Some(millis(60_000)),
+        ..settling()
+    };
+    api.create_environment("production", short).await;
+    let release = sandbox.release(&api, "one").await;
+    let id = api.deploy("production", &release).await;
+    let waits = |one: &pb::Deployment| blockers(one) == [pb::blocker::Kind::Timer];
+    let settles = api.wait_until(&id, "a wait that says why", waits).await;
+    assert_eq!(settles.state(), State::Waiting);
+    let began = settles.started_at.unwrap().seconds;
+    let timer = &settles.blockers[0];
+    assert!(timer.until.unwrap().seconds >= began + 600, "{timer:?}");
+    assert_eq!((&*timer.owner, &*timer.action), ("time", ""));
+    assert!(timer.message.contains("settles for 10 min"), "{timer:?}");
+    let deadline = settles.deadline_at.unwrap().seconds;
+    assert!(deadline >= began + 660, "{}", deadline - began);
+    sandbox.database.advance(SETTLED).await;
+    let done = api.wait_for(&id, &[State::Succeeded]).await;
+    assert!(done.blockers.is_empty());
 }

@@ -80,15 +80,14 @@ fn every_ending_says_what_happened_and_what_to_do() {
     superseded.superseded_by = EARLIER.to_owned();
     let mut cancelled = ended(Cancelled, "cancelled", "cancelled by grace: wrong branch");
     cancelled.target_confirmed = Some(false);
+    let mut failed = ended(
+        Failed,
+        "verification",
+        "/install.html differs: expected 4ac2…, found 9b1d….",
+    );
+    failed.pivoted_at = None;
     let endings = [
-        (
-            ended(
-                Failed,
-                "verification",
-                "/install.html differs: expected 4ac2…, found 9b1d….",
-            ),
-            Outcome::Failed,
-        ),
+        (failed, Outcome::Failed),
         (
             ended(
                 RolledBack,
@@ -106,6 +105,23 @@ fn every_ending_says_what_happened_and_what_to_do() {
         .iter()
         .map(|(deployment, outcome)| ending::text(deployment, *outcome, Held::No, &look(64)));
     assert_snapshot!(texts.collect::<Vec<_>>().join("\n\n"));
+}
+
+#[test]
+fn what_failed_with_traffic_says_what_visitors_get_now() {
+    let mut failed = ended(State::Failed, "aborted", "aborted by grace: it hurts");
+    let nothing = "There was no release to go back to: docs/production serves nothing now.";
+    let stays = "docs/production stays on the release that it went back to.";
+    for (kind, target_confirmed, words) in [
+        (Kind::Standard, Some(true), nothing),
+        (Kind::Rollback, Some(true), nothing),
+        (Kind::Rollback, None, stays),
+    ] {
+        failed.set_kind(kind);
+        failed.target_confirmed = target_confirmed;
+        let text = ending::text(&failed, Outcome::Failed, Held::No, &look(64));
+        assert!(text.contains(words), "{text}");
+    }
 }
 
 #[test]
