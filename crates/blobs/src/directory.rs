@@ -25,6 +25,11 @@ use crate::{
 /// Read at once; large enough that hashing, not calling, takes the time.
 const PIECE_BYTES: usize = 256 * 1024;
 
+/// After so long without a byte, a temporary file is what a crash left.
+const ABANDONED: Duration = Duration::from_hours(24);
+/// Puts from one look for abandoned files to the next; the first put of a process looks too.
+const LOOK_EVERY: u64 = 1000;
+
 /// Keeps temporary names of one process apart.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
@@ -32,11 +37,16 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 pub(crate) struct Directory {
     root: PathBuf,
     key: Option<UploadKey>,
+    puts: AtomicU64,
 }
 
 impl Directory {
     pub(crate) const fn new(root: PathBuf, key: Option<UploadKey>) -> Self {
-        Self { root, key }
+        Self {
+            root,
+            key,
+            puts: AtomicU64::new(0),
+        }
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
@@ -104,6 +114,15 @@ impl Store for Directory {
             .await
             .map_err(|e| failed("create", &scratch, e))?;
         let (temporary, file) = temporary(&scratch, digest.to_string().into()).await?;
+        let before = self.puts.fetch_add(1, Ordering::Relaxed);
+        if before.is_multiple_of(LOOK_EVERY) {
+            let own = temporary.path.clone();
+            blocking(move || {
+                remove_abandoned(&own);
+                Ok(())
+            })
+            .await?;
+        }
         fill(file, &temporary.path, Verifier::new(*digest, size), body).await?;
         let to = self.path(digest);
         blocking(move || temporary.place(&to)).await?;
@@ -262,6 +281,25 @@ async fn temporary(folder: &Path, stem: OsString) -> Result<(Temporary, fs::File
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(source) => return Err(failed("create", &path, source)),
+        }
+    }
+}
+
+/// Removes the files beside a new one that a crash left long ago: who was killed in the middle of an
+/// upload cannot. Ages are by the disk's own clock.
+fn remove_abandoned(own: &Path) {
+    let now = std::fs::metadata(own).and_then(|metadata| metadata.modified());
+    let beside = own.parent().map(std::fs::read_dir);
+    let (Ok(now), Some(Ok(beside))) = (now, beside) else {
+        return;
+    };
+    for file in beside.flatten() {
+        let written = file.metadata().and_then(|metadata| metadata.modified());
+        let age = written.ok().and_then(|at| now.duration_since(at).ok());
+        if age.is_some_and(|age| age >= ABANDONED)
+            && let Err(error) = std::fs::remove_file(file.path())
+        {
+            tracing::warn!(%error, path = %file.path().display(), "an abandoned file could not be removed");
         }
     }
 }

@@ -250,8 +250,13 @@ impl Store for Bucket {
             .body(ByteStream::from(content.freeze()));
         match put.send().await {
             Ok(_) => Ok(Put::Stored),
-            // 412: it is there. 409: another writer of the same content is ahead.
-            Err(error) if matches!(status(&error), Some(412 | 409)) => Ok(Put::Existed),
+            Err(error) if status(&error) == Some(412) => Ok(Put::Existed),
+            // Something else is done with the name at this moment: mostly the same content is put, but
+            // a deletion leaves nothing.
+            Err(error) if status(&error) == Some(409) => match self.size(*digest).await? {
+                Some(_) => Ok(Put::Existed),
+                None => Err(failed("take", *digest, error)),
+            },
             Err(error) => Err(failed("take", *digest, error)),
         }
     }

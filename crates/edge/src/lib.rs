@@ -9,6 +9,7 @@
 
 pub mod config;
 mod disk;
+mod percent;
 mod release;
 mod report;
 mod route;

@@ -7,7 +7,7 @@ mod header;
 mod pattern;
 mod redirect;
 
-pub(crate) use header::Headers;
+pub(crate) use header::{FOR_SHARED_CACHES, Headers};
 pub(crate) use redirect::{Action, Redirects};
 
 /// A line that is not understood.

@@ -140,9 +140,10 @@ impl Server {
             Err(why) => page::bad_request(&request.method, why).into(),
         };
         let split = matches!(serving.pick, Pick::Split(_));
+        let status = answer.response.status();
         let headers = answer.response.headers_mut();
         if let Ok(asked) = &asked {
-            share.release.headers.apply(&asked.path, headers);
+            share.release.headers.apply(&asked.path, status, headers);
         }
         headers.insert(
             RELEASE,
@@ -194,7 +195,8 @@ impl Server {
         self.draws.hash_one(Instant::now())
     }
 
-    /// Rules first where they may count, then the file, then the assets of other releases.
+    /// Rules first where they may count, then the file, then the assets of other releases; these also
+    /// before a rule that has a page for them.
     async fn find(&self, serving: &Serving, share: &Share, asked: &Asked<'_>) -> Answer {
         let release = &share.release;
         let file = release.file(&asked.path);
@@ -207,17 +209,25 @@ impl Server {
         } else {
             None
         };
+        let other = (file.is_none() && !asked.probe)
+            .then(|| asset_of_another(serving, share, &asked.path))
+            .flatten();
+        // A page for whatever is not there, as single-page applications have it, would be given for the
+        // assets of a page that outlives its release. What a rule forces stands.
+        let gives_way = |page: &File| {
+            page.html && other.is_some() && redirects.find(&asked.path, asked.query, true).is_none()
+        };
         match action {
             Some(Action::Redirect(status, location)) => {
                 return page::redirect(status, location).into();
             }
             Some(Action::Rewrite(path)) => {
-                if let Some(file) = release.file(&path) {
+                if let Some(file) = release.file(&path).filter(|page| !gives_way(page)) {
                     return self.file(file, StatusCode::OK, asked).await;
                 }
             }
             Some(Action::NotFound(path)) => {
-                if let Some(file) = release.file(&path) {
+                if let Some(file) = release.file(&path).filter(|page| !gives_way(page)) {
                     return self.not_found(Some(file), serving, share, asked).await;
                 }
             }
@@ -227,9 +237,7 @@ impl Server {
                 }
             }
         }
-        if !asked.probe
-            && let Some((file, from)) = asset_of_another(serving, share, &asked.path)
-        {
+        if let Some((file, from)) = other {
             let mut answer = self.file(file, StatusCode::OK, asked).await;
             answer.from = Some(from);
             return answer;

@@ -179,6 +179,25 @@ async fn what_is_deleted_is_gone_and_may_be_put_again() {
 }
 
 #[tokio::test]
+async fn what_a_crash_left_in_the_middle_of_an_upload_goes_a_day_later() {
+    let f = fixture().await;
+    let scratch = f.dir.path().join("tmp");
+    std::fs::create_dir(&scratch).unwrap();
+    for (name, hours) in [("old", 25), ("recent", 23)] {
+        let file = std::fs::File::create(scratch.join(name)).unwrap();
+        let now = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(now - Duration::from_hours(hours))
+            .unwrap();
+    }
+    f.store
+        .put(&digest(b"hello"), 5, body_of("hello"))
+        .await
+        .unwrap();
+    assert!(!scratch.join("old").exists() && scratch.join("recent").exists());
+    assert_eq!(f.files().len(), 2, "the blob, and who may still write");
+}
+
+#[tokio::test]
 async fn many_writers_of_one_blob_all_succeed() {
     let f = fixture().await;
     let name = digest(b"hello");

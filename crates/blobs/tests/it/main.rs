@@ -3,7 +3,12 @@
 //! `cargo xtask test` starts one and names it in `CANDLEFISH_TEST_S3_ENDPOINT`.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    sync::Arc,
+    time::Duration,
+};
 
 use candlefish_blobs::{Digest, Error, Options, Put, S3Keys, Store, body_of, open};
 use sha2::Digest as _;
@@ -159,6 +164,61 @@ async fn what_must_be_sent_is_signed() {
             "{header}"
         );
     }
+}
+
+/// An S3 server that finds something else being done with every name; afterwards a blob of 5 bytes is
+/// there, or nothing.
+fn busy(there: bool) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let answer = match (request(&mut stream).starts_with("HEAD"), there) {
+                (true, true) => "200 OK\r\ncontent-length: 5",
+                (true, false) => "404 Not Found\r\ncontent-length: 0",
+                (false, _) => "409 Conflict\r\ncontent-length: 0",
+            };
+            write!(stream, "HTTP/1.1 {answer}\r\nconnection: close\r\n\r\n").unwrap();
+        }
+    });
+    endpoint
+}
+
+/// A request with all of its body, as text.
+fn request(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        let count = stream.read(&mut piece).unwrap();
+        bytes.extend_from_slice(piece.get(..count).unwrap());
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let is_whole = text.split_once("\r\n\r\n").is_some_and(|(head, body)| {
+            let head = head.to_lowercase();
+            let mut lengths = head
+                .lines()
+                .filter_map(|l| l.strip_prefix("content-length: "));
+            let length: usize = lengths.next().map_or(0, |length| length.parse().unwrap());
+            body.len() >= length
+        });
+        if count == 0 || is_whole {
+            return text;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_conflict_does_not_say_that_a_blob_is_there() {
+    let name = digest(b"hello");
+    let store = open("s3://busy", options(busy(true))).await.unwrap();
+    let put = store.put(&name, 5, body_of("hello")).await.unwrap();
+    assert_eq!(put, Put::Existed);
+    let store = open("s3://busy", options(busy(false))).await.unwrap();
+    let error = store.put(&name, 5, body_of("hello")).await.unwrap_err();
+    assert!(
+        matches!(error, Error::S3 { .. }) && error.is_transient(),
+        "{error}"
+    );
 }
 
 #[tokio::test]

@@ -76,8 +76,9 @@ pub(crate) struct Shelf {
     disk: Disk,
     limits: Limits,
     releases: RwLock<HashMap<ReleaseId, Arc<Release>>>,
-    /// Blobs that some release holds, with the look of their files when they were verified.
-    contents: Mutex<HashMap<Digest, (Weak<Content>, Stamp)>>,
+    /// Blobs that some release holds, with the look of their files when they were verified last. One
+    /// value for each blob, whoever holds it: what is not found here is swept.
+    contents: Mutex<HashMap<Digest, (Weak<Content>, Option<Stamp>)>>,
     pub(crate) memory: Memory,
     /// Held shared while content is verified, alone while files of nobody are removed.
     staging: tokio::sync::RwLock<()>,
@@ -229,18 +230,24 @@ impl Shelf {
         } else {
             stamp(file.clone()).await
         };
-        let content = Arc::new(Content::new(digest, size, file));
-        if let Some(stamp) = after {
-            let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
-            contents.insert(digest, (Arc::downgrade(&content), stamp));
-        }
-        Ok(content)
+        Ok(self.verified(Content::new(digest, size, file), after))
     }
 
     fn shared(&self, digest: &Digest, now: Option<Stamp>) -> Option<Arc<Content>> {
         let contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
         let (content, then) = contents.get(digest)?;
-        content.upgrade().filter(|_| now.as_ref() == Some(then))
+        content.upgrade().filter(|_| now.is_some() && now == *then)
+    }
+
+    /// Content that was verified just now, or what another release holds of it: two that are staged
+    /// together verify the same file, and neither must be forgotten with the other.
+    fn verified(&self, content: Content, look: Option<Stamp>) -> Arc<Content> {
+        let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+        let digest = content.digest;
+        let held = contents.get(&digest).and_then(|(held, _)| held.upgrade());
+        let content = held.unwrap_or_else(|| Arc::new(content));
+        contents.insert(digest, (Arc::downgrade(&content), look));
+        content
     }
 
     async fn rule_text(&self, manifest: &Manifest, path: &str) -> Result<Option<String>, Error> {
@@ -251,6 +258,14 @@ impl Shelf {
             path: path.to_owned(),
             source,
         };
+        // Also of a copy, which is read without asking the store.
+        if entry.size > RULE_BYTES {
+            return Err(blob(candlefish_blobs::Error::Large {
+                digest: entry.digest,
+                size: entry.size,
+                limit: RULE_BYTES,
+            }));
+        }
         let bytes = match self.store.local_path(&entry.digest) {
             Some(_) => self
                 .store
@@ -294,12 +309,10 @@ impl Shelf {
         gone
     }
 
-    /// Removes copies and compressed forms of content that no release holds any more; not now, when
-    /// something is being staged. Answers how many files went.
-    pub(crate) async fn sweep(&self) -> usize {
-        let Ok(_alone) = self.staging.try_write() else {
-            return 0;
-        };
+    /// Removes copies and compressed forms of content that no release holds any more. Answers how many
+    /// files went; nothing when something is being staged, and it is to be tried again.
+    pub(crate) async fn sweep(&self) -> Option<usize> {
+        let _alone = self.staging.try_write().ok()?;
         let held: HashSet<Digest> = {
             let contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
             let live = contents.iter().filter(|(_, (c, _))| c.strong_count() > 0);
@@ -307,14 +320,14 @@ impl Shelf {
         };
         let disk = self.disk.clone();
         let swept = tokio::task::spawn_blocking(move || disk.sweep(&held)).await;
-        match swept {
+        Some(match swept {
             Ok(Ok(count)) => count,
             Ok(Err(error)) => {
                 tracing::warn!(%error, "what no release holds was not removed");
                 0
             }
             Err(_) => 0,
-        }
+        })
     }
 
     /// Makes compressed forms whenever a release came; never returns.

@@ -324,8 +324,7 @@ impl Keeper {
 
     async fn sweep(&mut self) {
         let recently = self.state.swept_at.is_some_and(|at| at.elapsed() < SWEEP);
-        if !recently {
-            let files = self.shelf.sweep().await;
+        if !recently && let Some(files) = self.shelf.sweep().await {
             tracing::debug!(files, "removed files that no release holds");
             self.state.swept_at = Some(Instant::now());
         }

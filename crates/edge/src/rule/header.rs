@@ -1,10 +1,12 @@
 //! `_headers`: a path, and below it, indented, `name: value` lines. All blocks that match count.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::{Error, MAX_RULES, pattern::Pattern};
 
 const FILE: &str = "_headers";
+/// What shared caches heed before `cache-control`.
+pub(crate) const FOR_SHARED_CACHES: [&str; 2] = ["cdn-cache-control", "surrogate-control"];
 
 /// All blocks of a release, in their order.
 #[derive(Debug, Default)]
@@ -52,14 +54,20 @@ impl Headers {
     }
 
     /// Sets what the blocks for this path (decoded, without its first slash) say: the first value
-    /// of a name takes the place of ours, more of them are added.
-    pub(crate) fn apply(&self, path: &str, headers: &mut HeaderMap) {
+    /// of a name takes the place of ours, more of them are added. An error keeps what says of what kind
+    /// it is and for how long: a rule for the assets of a folder must not make one that is missing stay
+    /// missing for a year.
+    pub(crate) fn apply(&self, path: &str, status: StatusCode, headers: &mut HeaderMap) {
+        let failed = status.is_client_error() || status.is_server_error();
         let matching = self
             .blocks
             .iter()
             .filter(|b| b.path.matches(path).is_some());
         let mut set: Vec<&HeaderName> = Vec::new();
         for (name, value) in matching.flat_map(|block| &block.headers) {
+            if failed && is_of_files(name) {
+                continue;
+            }
             if set.contains(&name) {
                 headers.append(name, value.clone());
             } else {
@@ -81,6 +89,12 @@ fn parse_header(line: &str) -> Result<(HeaderName, HeaderValue), String> {
     let value =
         value.map_err(|error| format!("{name} has a value that no header can carry: {error}"))?;
     Ok((name, value))
+}
+
+/// Headers that a rule gives to what it names, and not to a page that says it is not there.
+fn is_of_files(name: &HeaderName) -> bool {
+    FOR_SHARED_CACHES.contains(&name.as_str())
+        || [header::CACHE_CONTROL, header::CONTENT_TYPE, header::EXPIRES].contains(name)
 }
 
 /// Headers that say how the answer is sent, or who may keep it: a site's rule would break them.
@@ -120,14 +134,30 @@ mod tests {
         .unwrap();
         let mut headers = HeaderMap::new();
         headers.insert("cache-control", HeaderValue::from_static("ours"));
-        rules.apply("assets/x.css", &mut headers);
+        rules.apply("assets/x.css", StatusCode::OK, &mut headers);
         assert_eq!(headers["x-frame-options"], "DENY");
         assert_eq!(headers["cache-control"], "public, max-age=60");
         let links: Vec<_> = headers.get_all("link").iter().collect();
         assert_eq!(links, ["</a>", "</b>"]);
         let mut other = HeaderMap::new();
-        rules.apply("page", &mut other);
+        rules.apply("page", StatusCode::OK, &mut other);
         assert_eq!(other.len(), 2);
+    }
+
+    #[test]
+    fn an_error_is_not_kept_as_a_file_would_be() {
+        let rules = "/assets/*\n  Cache-Control: immutable\n  CDN-Cache-Control: max-age=9\n  Content-Type: a/b\n  X-A: b\n";
+        let rules = Headers::parse(rules).unwrap();
+        for (status, kept) in [(200, 4), (206, 4), (304, 4), (404, 1), (500, 1)] {
+            let mut headers = HeaderMap::new();
+            let status = StatusCode::from_u16(status).unwrap();
+            rules.apply("assets/x", status, &mut headers);
+            assert_eq!(
+                (headers.len(), headers["x-a"] == "b"),
+                (kept, true),
+                "{status}"
+            );
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The path of a rule: literal segments, `:placeholders` for one segment, `*` at the end for the
 //! rest.
 
+use crate::percent;
+
 /// A path with placeholders.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pattern {
@@ -42,7 +44,7 @@ impl Pattern {
                     return Err("a placeholder is a segment of letters, digits and _ alone");
                 }
                 Some(name) => segments.push(Segment::Placeholder(name.to_owned())),
-                None => segments.push(Segment::Literal(segment.to_owned())),
+                None => segments.push(Segment::Literal(literal(segment))),
             }
         }
         Ok(Self { segments, open })
@@ -87,6 +89,12 @@ impl Pattern {
     }
 }
 
+/// What a segment stands for: Netlify's rules are percent-encoded, paths are compared decoded. A percent
+/// sign that encodes nothing stands for itself.
+fn literal(segment: &str) -> String {
+    percent::decode(segment).unwrap_or_else(|_| segment.to_owned())
+}
+
 /// Whether a placeholder's name may hold it.
 pub(super) const fn is_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
@@ -127,6 +135,9 @@ mod tests {
         assert_eq!(bind("/a/*", "a"), one("splat", ""));
         assert_eq!(bind("/*", ""), one("splat", ""));
         assert_eq!(bind("/*", "x/y"), one("splat", "x/y"));
+        assert_eq!(bind("/c%C3%A9line/a%20b", "céline/a b"), none);
+        assert_eq!(bind("/céline", "céline"), none);
+        assert_eq!(bind("/100%", "100%"), none);
         let both = bind("/:l/blog/*", "de/blog/2024/x").unwrap();
         assert_eq!(both[0].1, "de");
         assert_eq!(both[1].1, "2024/x");

@@ -8,6 +8,7 @@ use super::{
     Error, MAX_RULES,
     pattern::{Bindings, Pattern},
 };
+use crate::percent;
 
 const FILE: &str = "_redirects";
 
@@ -77,12 +78,13 @@ impl Redirects {
     }
 
     /// What the first matching rule asks for. `path` is decoded and without its first slash; where
-    /// a file is, only a forced rule counts, and only if no other matches before it.
+    /// a file is, only a forced rule counts, and only if no other matches before it. A rule that would
+    /// send a visitor to where it is counts for nothing.
     pub(crate) fn find(&self, path: &str, query: Option<&str>, file: bool) -> Option<Action> {
-        let (rule, bindings) = self
-            .rules
-            .iter()
-            .find_map(|rule| rule.from.matches(path).map(|bindings| (rule, bindings)))?;
+        let (rule, bindings) = self.rules.iter().find_map(|rule| {
+            let bindings = rule.from.matches(path)?;
+            (!rule.leads_back(path, &bindings)).then_some((rule, bindings))
+        })?;
         if file && !rule.force {
             return None;
         }
@@ -93,6 +95,16 @@ impl Redirects {
                 Action::Redirect(status, location(&rule.to, &bindings, query)?)
             }
         })
+    }
+}
+
+impl Rule {
+    /// Whether it sends a visitor of `path` to the same path again, and so for ever: a slash at the end
+    /// makes no difference to any rule.
+    fn leads_back(&self, path: &str, bindings: &Bindings<'_>) -> bool {
+        matches!(self.status, Status::Moved(_))
+            && self.to.starts_with('/')
+            && target_path(&self.to, bindings).trim_end_matches('/') == path.trim_end_matches('/')
     }
 }
 
@@ -190,10 +202,12 @@ fn fill(to: &str, bindings: &Bindings<'_>, write: impl Fn(&mut String, &str)) ->
     out
 }
 
-/// A path of the release.
+/// A path of the release. Rules are percent-encoded; a percent sign that encodes nothing stands for
+/// itself.
 fn target_path(to: &str, bindings: &Bindings<'_>) -> String {
     let path = to.split(['?', '#']).next().unwrap_or_default();
-    let filled = fill(path, bindings, String::push_str);
+    let filled = percent::decode(&fill(path, bindings, encode))
+        .unwrap_or_else(|_| fill(path, bindings, String::push_str));
     filled.trim_start_matches('/').to_owned()
 }
 
@@ -326,6 +340,31 @@ mod tests {
             find("/x/:a https://h/:a", "x/a?b#c"),
             moved(301, "https://h/a%3Fb%23c")
         );
+    }
+
+    #[test]
+    fn rules_are_percent_encoded() {
+        let rules = "/c%C3%A9line/* /about%20c%C3%A9line/:splat 200\n/a%20b /x%20y\n/c /100% 200";
+        let rewritten = |path: &str| Some(Action::Rewrite(path.to_owned()));
+        assert_eq!(
+            find(rules, "céline/50% off"),
+            rewritten("about céline/50% off")
+        );
+        assert_eq!(find(rules, "a b"), moved(301, "/x%20y"));
+        assert_eq!(find(rules, "c"), rewritten("100%"));
+    }
+
+    #[test]
+    fn nobody_is_sent_to_where_they_are() {
+        assert_eq!(find("/a /a/", "a"), None);
+        assert_eq!(find("/a /a?x=1 302", "a/"), None);
+        assert_eq!(find("/a /a/\n/a /b", "a"), moved(301, "/b"), "the next one");
+        assert_eq!(find("/* /:splat", "x/y"), None);
+        assert_eq!(find("/%C3%BC/* /%C3%BC/new", "ü/new"), None);
+        assert_eq!(find("/x/* /x/new", "x/old"), moved(301, "/x/new"));
+        let closed = Redirects::parse("/* /closed 302!").unwrap();
+        assert_eq!(closed.find("closed", None, true), None);
+        assert_eq!(closed.find("", None, true), moved(302, "/closed"));
     }
 
     #[test]

@@ -22,6 +22,16 @@ fn names(list: &str, etag: &HeaderValue) -> bool {
         .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
+/// Whether `if-match` is absent or names this form, strongly.
+pub(super) fn is_wanted(headers: &HeaderMap, etag: &HeaderValue) -> bool {
+    let mut lists = headers.get_all(header::IF_MATCH).iter().peekable();
+    let names = |list: &str| {
+        let mut tags = list.split(',').map(str::trim);
+        tags.any(|tag| tag == "*" || tag.as_bytes() == etag.as_bytes())
+    };
+    lists.peek().is_none() || lists.filter_map(|value| value.to_str().ok()).any(names)
+}
+
 /// Whether a range may be taken from this form: `if-range` is absent or names it, strongly.
 pub(super) fn range_holds(headers: &HeaderMap, etag: &HeaderValue) -> bool {
     headers
@@ -54,6 +64,17 @@ mod tests {
             assert!(!has_it(&with(header::IF_NONE_MATCH, list), &ETAG), "{list}");
         }
         assert!(!has_it(&HeaderMap::new(), &ETAG));
+    }
+
+    #[test]
+    fn who_wants_another_form_does_not_get_this_one() {
+        assert!(is_wanted(&HeaderMap::new(), &ETAG));
+        for list in ["\"abc\"", "\"x\", \"abc\"", "*"] {
+            assert!(is_wanted(&with(header::IF_MATCH, list), &ETAG), "{list}");
+        }
+        for list in ["", "\"x\"", "W/\"abc\"", "\"abc-br\""] {
+            assert!(!is_wanted(&with(header::IF_MATCH, list), &ETAG), "{list}");
+        }
     }
 
     #[test]

@@ -6,14 +6,17 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 
 use super::{
     Asked, Body,
-    conditional::{has_it, range_holds},
+    conditional::{has_it, is_wanted, range_holds},
     negotiate::negotiate,
     range,
 };
-use crate::release::{
-    File,
-    content::{self, Content, Encoding, Form, SMALL_BYTES},
-    memory::Memory,
+use crate::{
+    release::{
+        File,
+        content::{self, Content, Encoding, Form, SMALL_BYTES},
+        memory::Memory,
+    },
+    rule::FOR_SHARED_CACHES,
 };
 
 const NOSNIFF_NAME: HeaderName = header::X_CONTENT_TYPE_OPTIONS;
@@ -66,6 +69,11 @@ pub(super) async fn respond(
     let headers = response.headers_mut();
     headers.reserve(12);
     describe(file, form, status, headers);
+    if status == StatusCode::OK && !is_wanted(asked.headers, &form.etag) {
+        headers.insert(header::CACHE_CONTROL, ASK_AGAIN);
+        *response.status_mut() = StatusCode::PRECONDITION_FAILED;
+        return Ok(response);
+    }
     if status == StatusCode::OK && has_it(asked.headers, &form.etag) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return Ok(response);
@@ -107,17 +115,43 @@ fn describe(file: &File, form: &Form, status: StatusCode, headers: &mut HeaderMa
 }
 
 /// While a host is split, what one visitor gets is not for another one's cache. Assets for ever are
-/// the same for all, but an answer with a cookie is for one.
+/// the same for all, but an answer with a cookie is for one. What a rule of the site says of browsers
+/// stays.
 pub(super) fn make_private(headers: &mut HeaderMap, with_cookie: bool) {
-    match headers.get(header::CACHE_CONTROL) {
-        Some(value) if value == ASK_AGAIN => {
-            headers.insert(header::CACHE_CONTROL, ASK_AGAIN_PRIVATE);
-        }
-        Some(value) if value == FOR_EVER && with_cookie => {
-            headers.insert(header::CACHE_CONTROL, FOR_EVER_PRIVATE);
-        }
-        _ => {}
+    for name in FOR_SHARED_CACHES {
+        headers.remove(name);
     }
+    let kept = match headers.get(header::CACHE_CONTROL) {
+        Some(value) if value == ASK_AGAIN => Some(ASK_AGAIN_PRIVATE),
+        Some(value) if value == FOR_EVER => with_cookie.then_some(FOR_EVER_PRIVATE),
+        _ => without_shared_caches(headers),
+    };
+    if let Some(kept) = kept {
+        headers.insert(header::CACHE_CONTROL, kept);
+    }
+}
+
+/// The same `cache-control` for browsers alone; nothing when nobody is to keep it in any case.
+fn without_shared_caches(headers: &HeaderMap) -> Option<HeaderValue> {
+    let said = headers.get_all(header::CACHE_CONTROL).iter();
+    let directives = said
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|directive| !directive.is_empty());
+    let mut kept = "private".to_owned();
+    for directive in directives {
+        let name = directive.split('=').next().unwrap_or_default();
+        match name.trim().to_ascii_lowercase().as_str() {
+            "no-store" => return None,
+            "public" | "private" | "s-maxage" | "proxy-revalidate" => {}
+            _ => {
+                kept.push_str(", ");
+                kept.push_str(directive);
+            }
+        }
+    }
+    HeaderValue::try_from(kept).ok()
 }
 
 async fn whole(
@@ -140,6 +174,7 @@ async fn part_of(
     headers: &HeaderMap,
     memory: &Memory,
 ) -> Result<Option<Response<Body>>, Error> {
+    let outside = part == range::Asked::Outside;
     let (status, said, body) = match part {
         range::Asked::All => return Ok(None),
         range::Asked::Outside => {
@@ -155,6 +190,10 @@ async fn part_of(
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers.clone();
+    if outside {
+        let kept = response.headers_mut();
+        kept.insert(header::CACHE_CONTROL, ASK_AGAIN);
+    }
     if let Ok(said) = HeaderValue::try_from(said) {
         response.headers_mut().insert(header::CONTENT_RANGE, said);
     }
@@ -189,4 +228,42 @@ async fn open(form: &Form, range: Range<u64>) -> Result<Body, Error> {
 /// For HEAD, whose body is not there to be measured.
 pub(super) fn headers_insert_length(headers: &mut HeaderMap, size: u64) {
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn private(value: &'static str, with_cookie: bool) -> String {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(value));
+        headers.insert("cdn-cache-control", HeaderValue::from_static("max-age=9"));
+        make_private(&mut headers, with_cookie);
+        assert!(!headers.contains_key("cdn-cache-control"));
+        headers[header::CACHE_CONTROL].to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn no_shared_cache_keeps_what_one_visitor_gets() {
+        for (said, kept) in [
+            (
+                "public, max-age=0, must-revalidate",
+                "private, max-age=0, must-revalidate",
+            ),
+            ("public, max-age=600", "private, max-age=600"),
+            ("Public,S-MaxAge=60 , max-age=5", "private, max-age=5"),
+            ("max-age=60", "private, max-age=60"),
+            ("private", "private"),
+            ("no-store", "no-store"),
+        ] {
+            assert_eq!(private(said, false), kept, "{said}");
+            assert_eq!(private(said, true), kept, "{said}");
+        }
+        let hashed = "public, max-age=31536000, immutable";
+        assert_eq!(private(hashed, false), hashed);
+        assert_eq!(
+            private(hashed, true),
+            "private, max-age=31536000, immutable"
+        );
+    }
 }

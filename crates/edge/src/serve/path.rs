@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::percent;
+
 /// Longer ones are no path of a release (512 bytes, each of which may be encoded as three).
 const MOST_BYTES: usize = 4096;
 
@@ -15,7 +17,7 @@ pub(super) fn decode(path: &str) -> Result<Cow<'_, str>, &'static str> {
         .strip_prefix('/')
         .ok_or("The path does not begin with a slash.")?;
     let path = if path.contains('%') {
-        Cow::Owned(percent_decode(path)?)
+        Cow::Owned(percent::decode(path)?)
     } else {
         Cow::Borrowed(path)
     };
@@ -29,34 +31,6 @@ pub(super) fn decode(path: &str) -> Result<Cow<'_, str>, &'static str> {
         return Err("The path points outside of itself.");
     }
     Ok(path)
-}
-
-fn percent_decode(path: &str) -> Result<String, &'static str> {
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let high = rest.next().and_then(hex);
-        let low = rest.next().and_then(hex);
-        match high.zip(low) {
-            Some((high, low)) => bytes.push((high << 4) | low),
-            None => return Err("The path has a percent sign without two hex digits."),
-        }
-    }
-    // Overlong forms are not UTF-8 either.
-    match String::from_utf8(bytes) {
-        Ok(path) => Ok(path),
-        Err(_) => Err("The path is not UTF-8."),
-    }
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
 }
 
 #[cfg(test)]

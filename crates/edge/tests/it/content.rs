@@ -99,3 +99,42 @@ async fn assets_of_former_releases_stay_reachable_and_pages_do_not() {
         .await;
     assert_eq!(probe.status, 404, "a probe sees the release alone");
 }
+
+#[tokio::test]
+async fn a_page_for_whatever_is_missing_does_not_hide_assets_of_former_releases() {
+    let old = [
+        ("_redirects", "/* /index.html 200\n"),
+        ("index.html", "old"),
+        ("gone.html", "gone"),
+        ("app-old.js", "old app"),
+        ("forced/old.js", "old"),
+        ("lost/old.js", "lost app"),
+    ];
+    let (sandbox, edge, visitor, former) = Sandbox::serving(&old).await;
+    let rules = "/forced/* /index.html 200!\n/lost/* /lost.html 404\n/* /index.html 200\n";
+    let files = [
+        ("_redirects", rules),
+        ("index.html", "new"),
+        ("lost.html", "lost"),
+    ];
+    let new = sandbox.release(&files).await;
+    let mut switched = route(2, &[(&new, 100)]);
+    switched.assets_of = vec![former.reference()];
+    sandbox.apply(&edge, switched).await;
+    for (path, status, text, from) in [
+        ("/app-old.js", 200, "old app", &former),
+        ("/lost/old.js", 200, "lost app", &former),
+        ("/lost/none.js", 404, "lost", &new),
+        ("/forced/old.js", 200, "new", &new),
+        ("/app-none.js", 200, "new", &new),
+        ("/gone", 200, "new", &new),
+    ] {
+        let answer = visitor.get(path).await;
+        assert_eq!((answer.status, answer.text()), (status, text), "{path}");
+        assert_eq!(answer.header("candlefish-release"), from.id, "{path}");
+    }
+    let probe = visitor
+        .get_with("/app-old.js", &[("candlefish-probe", "1")])
+        .await;
+    assert_eq!(probe.text(), "new", "a probe sees the release alone");
+}

@@ -71,6 +71,28 @@ async fn headers_are_set_by_path() {
         visitor.get("/nothing").await.header("x-frame-options"),
         "DENY"
     );
+    let missing = visitor.get("/assets/none.css").await;
+    assert_eq!(
+        (missing.status, missing.header("cache-control")),
+        (404, "public, max-age=0, must-revalidate"),
+        "it may be there tomorrow"
+    );
+}
+
+#[tokio::test]
+async fn while_two_releases_are_served_no_rule_lets_others_keep_what_one_visitor_got() {
+    let rules = "/*\n  Cache-Control: public, max-age=600, s-maxage=3600\n";
+    let site = [("_headers", rules), ("index.html", "old")];
+    let (sandbox, edge, visitor, old) = Sandbox::serving(&site).await;
+    let kept = async || visitor.get("/").await.header("cache-control").to_owned();
+    assert_eq!(kept().await, "public, max-age=600, s-maxage=3600");
+    let new = sandbox
+        .release(&[("_headers", rules), ("index.html", "new")])
+        .await;
+    sandbox
+        .apply(&edge, route(2, &[(&old, 50), (&new, 50)]))
+        .await;
+    assert_eq!(kept().await, "private, max-age=600");
 }
 
 #[tokio::test]

@@ -83,6 +83,19 @@ async fn who_has_it_is_told_so() {
         .get_with("/style.css", &[("if-none-match", "\"x\"")])
         .await;
     assert_eq!(other.status, 200);
+    let wants = async |tag: &str| {
+        let headers = [("if-match", tag), ("range", "bytes=0-1")];
+        let answer = visitor.get_with("/style.css", &headers).await;
+        let kept = answer.header("cache-control").to_owned();
+        (answer.status, answer.body.len(), kept)
+    };
+    let kept = first.header("cache-control").to_owned();
+    assert_eq!(wants(etag.as_str()).await, (206, 2, kept.clone()));
+    assert_eq!(
+        wants("\"of the release before\"").await,
+        (412, 0, kept),
+        "a download that goes on gets no bytes of another file"
+    );
 }
 
 #[tokio::test]
@@ -141,6 +154,10 @@ async fn parts_are_served() {
     assert_eq!(
         (outside.status, outside.header("content-range")),
         (416, "bytes */10")
+    );
+    assert_eq!(
+        outside.header("cache-control"),
+        "public, max-age=0, must-revalidate"
     );
     for (range, if_range, status) in [
         ("bytes=0-1", etag.as_str(), 206),

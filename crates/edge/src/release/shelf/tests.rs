@@ -218,13 +218,54 @@ async fn files_that_no_release_holds_are_swept() {
     let shelf = f.shelf();
     shelf.stage(kept).await.unwrap();
     shelf.stage(gone).await.unwrap();
-    assert_eq!(shelf.sweep().await, 0);
+    assert_eq!(shelf.sweep().await, Some(0));
     shelf.keep_only(&HashSet::from([kept.id]));
-    assert_eq!(shelf.sweep().await, 1);
+    let staging = shelf.staging.read().await;
+    assert_eq!(shelf.sweep().await, None, "something is being staged");
+    drop(staging);
+    assert_eq!(shelf.sweep().await, Some(1));
     let there = |text: &str| shelf.disk.blob(&digest_of(text.as_bytes())).exists();
     assert!(there("shared") && there("kept") && !there("gone"));
     shelf.stage(gone).await.unwrap();
     assert!(there("gone"));
+}
+
+#[tokio::test]
+async fn what_two_releases_staged_together_stays_until_both_are_gone() {
+    let mut f = Fixture::new().await;
+    let first = f.release(&[("a.html", "shared"), ("b.html", "one")]).await;
+    let second = f.release(&[("a.html", "shared"), ("c.html", "two")]).await;
+    f.store = Arc::new(Remote(Arc::clone(&f.store)));
+    // Whichever looked last: both orders of being forgotten.
+    for (kept, gone) in [(first, second), (second, first)] {
+        let shelf = f.shelf();
+        let (one, two) = tokio::join!(shelf.stage(kept), shelf.stage(gone));
+        let content = |release: &Release| Arc::clone(&release.file("a.html").unwrap().content);
+        assert!(Arc::ptr_eq(
+            &content(&one.unwrap()),
+            &content(&two.unwrap())
+        ));
+        shelf.keep_only(&HashSet::from([kept.id]));
+        shelf.sweep().await;
+        assert!(shelf.disk.blob(&digest_of(b"shared")).exists());
+        shelf.keep_only(&HashSet::new());
+        shelf.sweep().await;
+        assert!(!shelf.disk.blob(&digest_of(b"shared")).exists());
+    }
+}
+
+#[tokio::test]
+async fn rules_that_are_too_long_are_refused_wherever_they_lie() {
+    let mut f = Fixture::new().await;
+    let long = "# a long story\n".repeat(20_000);
+    let release = f.release(&[("_headers", &long)]).await;
+    let refused = async |f: &Fixture| f.shelf().stage(release).await.unwrap_err().to_string();
+    let local = refused(&f).await;
+    f.store = Arc::new(Remote(Arc::clone(&f.store)));
+    for error in [local, refused(&f).await] {
+        assert!(error.starts_with("_headers: blob"), "{error}");
+        assert!(error.ends_with("more than 262144"), "{error}");
+    }
 }
 
 #[tokio::test]
