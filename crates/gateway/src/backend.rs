@@ -68,14 +68,6 @@ impl Backend {
         })
     }
 
-    /// A channel for generated clients.
-    pub(crate) fn channel(&self) -> Option<Channel> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        self.channels
-            .get(turn % self.channels.len().max(1))
-            .cloned()
-    }
-
     /// Makes the call on one replica after the other, until one answers.
     pub(crate) async fn call(&self, call: &Call) -> Result<Response<Body>, Status> {
         let mut last = None;

@@ -31,19 +31,32 @@ pub(crate) struct Deploy {
     pub(crate) signer: Signer,
 }
 
-/// Asks one replica after the other until one can be reached: while one is down the feed is there.
+/// Asks one replica after the other until one answers: while one is down or frozen the feed is there.
 macro_rules! ask {
     ($feed:expr, $method:ident, $message:expr) => {{
         let mut answer = Err(Status::unavailable("no replica is configured"));
         for channel in $feed.backend.in_turn() {
             let request = $feed.request($message)?;
             answer = client(channel).$method(request).await;
-            if !matches!(&answer, Err(status) if status.code() == Code::Unavailable) {
+            if !matches!(&answer, Err(status) if is_silent(status)) {
                 break;
             }
         }
-        Ok(answer?.into_inner())
+        Ok(answer.map_err(in_words)?.into_inner())
     }};
+}
+
+/// Whether another replica may answer. The library calls a request whose time is over cancelled.
+fn is_silent(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::Cancelled)
+}
+
+/// A watcher passes it on to its caller, who cancelled nothing, and may repeat.
+fn in_words(status: Status) -> Status {
+    if status.code() == Code::Cancelled {
+        return Status::unavailable("no replica of the service answers in time");
+    }
+    status
 }
 
 fn client(channel: Channel) -> FeedServiceClient<Channel> {
@@ -95,5 +108,23 @@ pub(crate) async fn wake(bus: async_nats::Client, wake: Arc<Notify>, stopping: C
             () = stopping.cancelled() => return,
             () = tokio::time::sleep(AGAIN) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::TimeoutExpired;
+
+    use super::*;
+
+    #[test]
+    fn a_replica_that_is_frozen_is_passed_over_and_all_of_them_are_unavailable() {
+        let late = || Status::from_error(Box::new(TimeoutExpired(())));
+        assert!(is_silent(&late()), "{:?}", late());
+        assert_eq!(in_words(late()).code(), Code::Unavailable);
+        let down = Status::unavailable("refused");
+        assert!(is_silent(&down));
+        assert_eq!(in_words(down).message(), "refused");
+        assert!(!is_silent(&Status::unauthenticated("who")));
     }
 }

@@ -100,7 +100,8 @@ impl Front {
                 let problem = Problem::new(&kinds::METHOD_NOT_ALLOWED, "method-not-allowed", words);
                 return refused(&problem.allowing("GET, HEAD"), &request);
             }
-            return self.pages.answer(page, request.headers()).await;
+            let (uri, headers) = (request.uri(), request.headers());
+            return self.pages.answer(page, uri, headers).await;
         }
         self.rest.answer(request).await
     }

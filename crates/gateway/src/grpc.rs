@@ -13,6 +13,7 @@ use candlefish_ids::RequestId;
 use candlefish_runtime::identity::REQUEST_ID;
 use http::{HeaderName, HeaderValue, Request, Response};
 use prost_reflect::DynamicMessage;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body};
 use tower::Service;
 
@@ -30,6 +31,8 @@ const UNREADABLE: &str = "failed to decode Protobuf message";
 #[derive(Debug, Clone)]
 pub(crate) struct Grpc {
     pub(crate) calls: Calls,
+    /// Streams end with the process.
+    pub(crate) stopping: CancellationToken,
 }
 
 impl Grpc {
@@ -68,13 +71,19 @@ impl Grpc {
             .whole(body, MOST_BYTES + 5)
             .await
             .map_err(unread)?;
-        check_guarded(&admitted, &body)?;
-        if let Some(kept) = self.kept(&admitted, &body).await {
+        // What is none the library calls an internal error of the service.
+        let message = one_message(&body).ok_or_else(|| {
+            Status::invalid_argument("the request is not one whole gRPC message, uncompressed")
+        })?;
+        check_guarded(&admitted, message)?;
+        if let Some(kept) = self.kept(&admitted, message).await {
             return Ok(kept.into_response());
         }
         let answer = self.calls.make(&admitted, &parts.headers, body).await?;
         Ok(match answer {
-            Answer::Stream(answer) => ending::in_words(callers_fault(answer)),
+            Answer::Stream(answer) => {
+                ending::in_words(callers_fault(answer), self.stopping.clone())
+            }
             Answer::Whole(whole) => {
                 self.keep(&admitted, &whole).await;
                 callers_fault(whole.into_response())
@@ -83,10 +92,10 @@ impl Grpc {
     }
 
     /// The answer that is kept in memory.
-    async fn kept(&self, admitted: &Admitted, body: &[u8]) -> Option<Whole> {
+    async fn kept(&self, admitted: &Admitted, message: &[u8]) -> Option<Whole> {
         let (method, caller) = (&admitted.method, &admitted.verified.caller);
         let keeps = method.keeps.as_ref()?;
-        let id = keeps.asked(one_message(body)?)?;
+        let id = keeps.asked(message)?;
         let kept = self.calls.memory.find(method, &id, caller).await?;
         Some(kept.whole())
     }
@@ -143,13 +152,10 @@ fn unread(why: Unread) -> Status {
 }
 
 /// Only messages with guarded fields are read at all.
-fn check_guarded(admitted: &Admitted, body: &[u8]) -> Result<(), Status> {
+fn check_guarded(admitted: &Admitted, message: &[u8]) -> Result<(), Status> {
     if admitted.method.guarded.is_empty() {
         return Ok(());
     }
-    let (message, _) = unframe(body).ok_or_else(|| {
-        Status::invalid_argument("the request is no whole uncompressed gRPC message")
-    })?;
     let message = DynamicMessage::decode(admitted.method.input.clone(), message)
         .map_err(|error| Status::invalid_argument(error.to_string()))?;
     Calls::check_fields(admitted, &message)

@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 
 use candlefish_ids::RequestId;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri, header, uri::Authority};
 use tonic::{Status, body::Body};
 
 use crate::{
@@ -64,9 +64,14 @@ impl Pages {
         }
     }
 
-    /// Renders a page for whoever asks by these headers.
-    pub(crate) async fn answer(&self, page: Page, headers: &HeaderMap) -> Response<Body> {
-        let base = base_url(headers);
+    /// Renders a page for whoever asks by this address and these headers.
+    pub(crate) async fn answer(
+        &self,
+        page: Page,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Response<Body> {
+        let base = base_url(uri, headers);
         match page {
             Page::OpenApi => {
                 let make = || openapi::document(&self.contract, ADDRESS).to_string();
@@ -123,10 +128,11 @@ fn html(body: String, policy: &str) -> Response<Body> {
 }
 
 /// The address by which the caller reached us, without what would mean anything in a page, a JSON
-/// text or a shell. A proxy that ends TLS says so.
-fn base_url(headers: &HeaderMap) -> String {
+/// text or a shell. A proxy that ends TLS says so. HTTP/2 has no `Host`: there the address names it.
+fn base_url(uri: &Uri, headers: &HeaderMap) -> String {
     let said = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let host = said(&header::HOST).unwrap_or("127.0.0.1:8090");
+    let host = said(&header::HOST).or_else(|| uri.authority().map(Authority::as_str));
+    let host = host.unwrap_or("127.0.0.1:8090");
     let secure = said(&HeaderName::from_static("x-forwarded-proto")) == Some("https");
     let scheme = if secure { "https" } else { "http" };
     sample::plain(&format!("{scheme}://{host}"))

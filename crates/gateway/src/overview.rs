@@ -14,7 +14,7 @@ use candlefish_runtime::identity::{Caller, IDENTITY, Signer};
 use http::Uri;
 use jiff::Timestamp;
 use moka::future::Cache;
-use tonic::{Request, Status, transport::Channel};
+use tonic::{Code, Request, Response, Status};
 
 use crate::{
     auth::ISSUER,
@@ -51,6 +51,21 @@ pub(crate) fn memory() -> Cache<Asker, Home> {
         .max_capacity(REMEMBERED)
         .time_to_live(FRESH)
         .build()
+}
+
+/// Asks one replica after the other until one can be reached: while one is down the page is whole.
+macro_rules! ask {
+    ($asking:expr, $client:ident, $method:ident, $message:expr) => {{
+        let mut answer = Err(Status::unavailable("no replica is configured"));
+        for channel in $asking.backend.in_turn() {
+            let request = $asking.request($message)?;
+            answer = $client::new(channel).$method(request).await;
+            if !matches!(&answer, Err(status) if status.code() == Code::Unavailable) {
+                break;
+            }
+        }
+        answer.map(Response::into_inner)
+    }};
 }
 
 /// Asks and remembers; cheap to clone.
@@ -160,26 +175,18 @@ struct Asking<'a> {
 
 impl Asking<'_> {
     async fn sites(&self) -> Result<Vec<Site>, Status> {
-        let mut client = SiteServiceClient::new(self.channel()?);
-        let request = pb::ListSitesRequest {
+        let first = pb::ListSitesRequest {
             page_size: SITES,
             ..Default::default()
         };
-        let sites = client
-            .list_sites(self.request(request)?)
-            .await?
-            .into_inner()
-            .sites;
+        let sites = ask!(self, SiteServiceClient, list_sites, first.clone())?.sites;
         let mut shown = Vec::with_capacity(sites.len());
         for site in sites {
-            let request = pb::ListEnvironmentsRequest {
+            let of = pb::ListEnvironmentsRequest {
                 site: site.slug.clone(),
                 ..Default::default()
             };
-            let listed = client
-                .list_environments(self.request(request)?)
-                .await?
-                .into_inner();
+            let listed = ask!(self, SiteServiceClient, list_environments, of.clone())?;
             let mut environments = Vec::with_capacity(listed.environments.len());
             for environment in listed.environments {
                 environments.push(self.environment(environment).await?);
@@ -223,14 +230,9 @@ impl Asking<'_> {
         if one.live_release_id.is_empty() {
             return Ok(None);
         }
-        let mut client = ReleaseServiceClient::new(self.channel()?);
-        let request = pb::GetReleaseRequest {
-            id: one.live_release_id.clone(),
-        };
-        let release = client
-            .get_release(self.request(request)?)
-            .await?
-            .into_inner();
+        let id = &one.live_release_id;
+        let wanted = pb::GetReleaseRequest { id: id.clone() };
+        let release = ask!(self, ReleaseServiceClient, get_release, wanted.clone())?;
         Ok(Some(Live {
             release_id: release.id,
             commit: release.commit,
@@ -243,12 +245,13 @@ impl Asking<'_> {
         if id.is_empty() {
             return Ok(None);
         }
-        let mut client = DeploymentServiceClient::new(self.channel()?);
-        let request = pb::GetDeploymentRequest { id: id.to_owned() };
-        let one = client
-            .get_deployment(self.request(request)?)
-            .await?
-            .into_inner();
+        let wanted = pb::GetDeploymentRequest { id: id.to_owned() };
+        let one = ask!(
+            self,
+            DeploymentServiceClient,
+            get_deployment,
+            wanted.clone()
+        )?;
         let message = one.blockers.first().map(|blocker| blocker.message.clone());
         Ok(Some(Acting {
             deployment_id: one.id,
@@ -258,9 +261,8 @@ impl Asking<'_> {
     }
 
     async fn edges(&self) -> Result<Vec<Edge>, Status> {
-        let mut client = EdgeServiceClient::new(self.channel()?);
-        let request = self.request(pb::ListEdgesRequest {})?;
-        let edges = client.list_edges(request).await?.into_inner().edges;
+        let listed = ask!(self, EdgeServiceClient, list_edges, pb::ListEdgesRequest {})?;
+        let edges = listed.edges;
         Ok(edges
             .into_iter()
             .map(|edge| Edge {
@@ -277,12 +279,6 @@ impl Asking<'_> {
                 routes: edge.route_count,
             })
             .collect())
-    }
-
-    fn channel(&self) -> Result<Channel, Status> {
-        self.backend
-            .channel()
-            .ok_or_else(|| Status::unavailable("no replica is configured"))
     }
 
     fn request<T>(&self, message: T) -> Result<Request<T>, Status> {

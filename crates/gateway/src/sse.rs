@@ -98,7 +98,8 @@ impl Reading {
         let frame = match first {
             None => None,
             Some(Ok(frame)) => Some(frame),
-            Some(Err(broken)) => return Err(Problem::from(&broken)),
+            // A replica that dies, which the library may call a fault of ours.
+            Some(Err(_broken)) => return Err(Problem::from(&broke_off())),
         };
         let trailers = match frame.map(Frame::into_data) {
             Some(Ok(data)) => {
@@ -146,10 +147,7 @@ impl Reading {
                 }
                 Some(Err(_broken)) => {
                     self.done = true;
-                    return Some(failed(
-                        &Status::unavailable("the stream broke off"),
-                        request_id,
-                    ));
+                    return Some(failed(&broke_off(), request_id));
                 }
                 None => {
                     self.done = true;
@@ -209,10 +207,34 @@ fn is_place(method: &Method, message: &DynamicMessage) -> bool {
     ids.is_some_and(|ids| message.fields().all(|(field, _)| field == ids.from))
 }
 
+fn broke_off() -> Status {
+    Status::unavailable("the stream broke off")
+}
+
 /// The stream's end as an event, since its HTTP status is sent already.
 fn failed(status: &Status, request_id: &str) -> String {
     format!(
         "event: problem\ndata: {}\n\n",
         Problem::from(status).json(request_id)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_that_breaks_before_its_first_message_is_unavailable() {
+        let mut reading = Reading {
+            begins: None,
+            body: Body::empty(),
+            bytes: BytesMut::new(),
+            stopping: CancellationToken::new(),
+            done: false,
+        };
+        // What becomes of a connection that is reset.
+        let reset = Status::internal("h2 protocol error");
+        let problem = reading.begin(Some(Err(reset))).unwrap_err();
+        assert_eq!(problem.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
 }

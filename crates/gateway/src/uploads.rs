@@ -71,6 +71,10 @@ impl Uploads {
             );
         }
         let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+        if !is_upload(path) {
+            let words = format!("nothing is at {}", parts.uri.path());
+            return Err(Problem::new(&kinds::NOT_FOUND, "path-unknown", words));
+        }
         let length = parts.headers.get(header::CONTENT_LENGTH).cloned();
         let unreachable = || {
             Problem::new(
@@ -130,6 +134,14 @@ impl Uploads {
     fn lately(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
         self.lately.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether it is still an upload once `..` is taken out of it, as the client does: the port behind has
+/// more than uploads, and not for those outside.
+fn is_upload(path: &str) -> bool {
+    let base = url::Url::parse("http://candlefish.invalid");
+    let sent = base.and_then(|base| base.join(path));
+    sent.is_ok_and(|sent| sent.path().starts_with("/blobs/"))
 }
 
 async fn shown(answer: reqwest::Response) -> Option<Response<Body>> {

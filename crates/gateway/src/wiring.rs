@@ -209,7 +209,10 @@ async fn build(config: &Config, pool: &PgPool, tasks: &Tasks) -> Result<Front, E
             calls: calls.clone(),
             tasks: tasks.clone(),
         },
-        grpc: Grpc { calls },
+        grpc: Grpc {
+            calls,
+            stopping: tasks.stopping(),
+        },
         webhooks,
         uploads: Uploads::new(&config.orchestrators).map_err(Error::Uploads)?,
         described: described(&contract).await?,

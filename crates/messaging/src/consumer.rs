@@ -6,8 +6,8 @@
 //! ahead, is closed by asking the owner to replay. A new epoch means that the owner's database is
 //! another than before: the handler rebuilds from the owner's lists.
 //!
-//! What cannot be read is parked at once, what cannot be applied after some deliveries; parked
-//! events are dead letters that a person replays or discards.
+//! What cannot be read is parked at once, what cannot be applied after some tries, however long the
+//! database was away meanwhile; parked events are dead letters that a person replays or discards.
 
 use std::{collections::HashMap, future::Future, time::Duration};
 
@@ -27,6 +27,9 @@ pub enum Failure {
     /// Try again later.
     #[error("{0}")]
     Retry(String),
+    /// The database does not answer now, which no event is to blame for: try again, however often.
+    #[error("{0}")]
+    Away(String),
     /// It will never work: park it.
     #[error("{0}")]
     Park(String),
@@ -34,7 +37,28 @@ pub enum Failure {
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
-        Self::Retry(error.to_string())
+        let words = error.to_string();
+        if is_away(&error) {
+            Self::Away(words)
+        } else {
+            Self::Retry(words)
+        }
+    }
+}
+
+/// Whether the database cannot be reached, or is going, coming, full, or a primary no more.
+fn is_away(error: &sqlx::Error) -> bool {
+    const GOING: [&str; 5] = ["57P01", "57P02", "57P03", "53300", "25006"];
+    match error {
+        sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(refused) => refused
+            .code()
+            .is_some_and(|state| state.starts_with("08") || GOING.contains(&&*state)),
+        _ => false,
     }
 }
 
@@ -86,7 +110,8 @@ pub struct ConsumerConfig {
     pub gap_grace: Duration,
     /// The pause before an event that failed is delivered again.
     pub retry_delay: Duration,
-    /// After so many deliveries an event is parked.
+    /// After so many tries that failed in this process an event is parked. Those at which the database
+    /// was away do not count.
     pub poison_after: i64,
     /// The most events of one transaction.
     pub batch: usize,
@@ -123,7 +148,7 @@ pub struct Consumer<H, O> {
     stalled_at: Option<i64>,
     /// Whether the bus brought anything since the last look.
     heard: bool,
-    /// Failed tries of replayed events, which the bus does not count.
+    /// Failed tries of events. The bus counts deliveries, also those in an outage of the database.
     tries: HashMap<(i32, i64), i64>,
 }
 

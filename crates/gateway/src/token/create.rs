@@ -20,6 +20,9 @@ use crate::{
 
 const LONGEST_NAME: usize = 64;
 const MOST_SITES: usize = 100;
+/// The first moment that a message may name, 0001-01-01T00:00:00Z: the library knows earlier ones, which
+/// the database does not.
+const FIRST_SECOND: i64 = -62_135_596_800;
 
 pub(crate) async fn create(
     pool: &PgPool,
@@ -34,9 +37,14 @@ pub(crate) async fn create(
     let mut tx = pool.begin().await.map_err(failed)?;
     // A secret answer is not kept, so a repeat is refused here and nothing is ever replayed.
     idempotency::replay::<access::CreateTokenResponse>(&mut tx, key.as_ref()).await?;
-    let owner = principal::store::find_by_name(&mut tx, &request.principal)
-        .await
-        .map_err(failed)?;
+    // Not every text is one that the database can hold.
+    let owner = if principal::is_name(&request.principal) {
+        principal::store::find_by_name(&mut tx, &request.principal)
+            .await
+            .map_err(failed)?
+    } else {
+        None
+    };
     let past = match expires_at {
         Some(at) => !store::is_future(&mut tx, at).await.map_err(failed)?,
         None => false,
@@ -108,6 +116,7 @@ fn check(request: &access::CreateTokenRequest) -> (Faults, Option<Timestamp>) {
     }
     let expires_at = request.expires_at.as_ref().and_then(|at| {
         let read = Timestamp::new(at.seconds, at.nanos).ok();
+        let read = read.filter(|read| read.as_second() >= FIRST_SECOND);
         if read.is_none() {
             faults.add("expires_at", "must be a time that exists");
         }

@@ -2,6 +2,7 @@
 //! the field, never a 5xx; nothing of it reaches the service behind, and nothing is written here.
 
 use bytes::Bytes;
+use candlefish_proto::access;
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor};
 use reqwest::Method;
@@ -600,6 +601,52 @@ async fn bytes_that_are_no_message_are_refused() {
             rpc.path
         );
     }
+    assert_nothing_came_of_it(&stand, &before).await;
+}
+
+#[tokio::test]
+async fn frames_that_hold_no_message_are_the_callers_fault() {
+    let (stand, before) = start().await;
+    // Nothing, half of a head, less than it says, compressed, and two of them.
+    let frames: [&[u8]; 5] = [
+        b"",
+        b"\0\0\0",
+        b"\0\0\0\0\x05ab",
+        b"\x01\0\0\0\0",
+        b"\0\0\0\0\0\0\0\0\0\0",
+    ];
+    for rpc in rpcs() {
+        for frame in frames {
+            let request = stand.ask(Method::POST, &rpc.path, &stand.admin);
+            let request = request.header("content-type", "application/grpc");
+            let answer = stand.send(request.body(frame.to_vec())).await;
+            let code = answer.header("grpc-status");
+            assert_eq!(code, "3", "{} {frame:?}: {answer:?}", rpc.path);
+        }
+    }
+    assert_nothing_came_of_it(&stand, &before).await;
+}
+
+#[tokio::test]
+async fn what_no_database_can_hold_is_named_over_grpc_too() {
+    let (stand, before) = start().await;
+    let request = access::CreateTokenRequest {
+        principal: "a\0b".to_owned(),
+        name: "test".to_owned(),
+        role: access::Role::Viewer.into(),
+        // Long before the first year that Postgres knows.
+        expires_at: Some(prost_types::Timestamp {
+            seconds: -300_000_000_000,
+            nanos: 0,
+        }),
+        ..access::CreateTokenRequest::default()
+    };
+    let path = "/candlefish.access.v1.AccessService/CreateToken";
+    let request = with_token(Bytes::from(request.encode_to_vec()), &stand.admin);
+    let call = raw::call(stand.channel(), path, request);
+    let status = call.await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert_eq!(named(&status), ["expires_at", "principal"]);
     assert_nothing_came_of_it(&stand, &before).await;
 }
 

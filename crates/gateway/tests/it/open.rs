@@ -31,6 +31,18 @@ async fn the_description_of_the_api_needs_no_token() {
 }
 
 #[tokio::test]
+async fn over_http_2_too_the_description_names_the_address_that_was_asked() {
+    let stand = Stand::start().await;
+    let client = reqwest::Client::builder().http2_prior_knowledge();
+    let asked = client
+        .build()
+        .unwrap()
+        .get(format!("{}/openapi.json", stand.api));
+    let answer = stand.send(asked).await;
+    assert_eq!(answer.body["servers"][0]["url"], stand.api.as_str());
+}
+
+#[tokio::test]
 async fn pages_for_people_need_no_token_and_name_what_they_may_run() {
     let stand = Stand::start().await;
     for (path, script) in [
@@ -81,6 +93,30 @@ async fn sites_are_shown_without_a_token_only_where_that_is_wanted() {
         let page = page.as_str().unwrap();
         assert_eq!(page.contains("Our documentation"), shown, "{open}");
     }
+}
+
+#[tokio::test]
+async fn a_replica_that_is_down_hides_nothing() {
+    let stand = Stand::start_with(&[
+        ("CANDLEFISH_OPEN_STATUS", "true"),
+        ("CANDLEFISH_ORCHESTRATOR_URL", "http://127.0.0.1:9,BACKEND"),
+    ])
+    .await;
+    // Each is asked for its environments: some of that would meet the replica that is down.
+    let sites = (0..6).map(|place| Site {
+        slug: format!("site-{place}"),
+        ..Site::default()
+    });
+    let sites = ListSitesResponse {
+        sites: sites.collect(),
+        next_page_token: String::new(),
+    };
+    stand.backend.will_answer("SiteService/ListSites", &sites);
+    let page = stand.get("/", "").await.body;
+    let page = page.as_str().unwrap();
+    assert!(page.contains("<code>site-5</code>"), "{page}");
+    assert!(!page.contains("Not known now"), "{page}");
+    assert!(page.contains("1 of 2 up"), "{page}");
 }
 
 /// The calls for sites that reached the service, by the sites of who asked.

@@ -166,6 +166,29 @@ async fn a_service_that_dies_in_the_middle_of_a_stream_is_unavailable() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_stops_ends_its_streams_in_words() {
+    let stand = Stand::start().await;
+    let feed = stand
+        .backend
+        .will_stream("DeploymentService/WatchDeployment");
+    feed.send(Ok(deployment(1).encode_to_vec())).await.unwrap();
+    let mut client = DeploymentServiceClient::new(stand.channel());
+    let request = with_token(WatchDeploymentRequest::default(), &stand.admin);
+    let mut stream = client.watch_deployment(request).await.unwrap().into_inner();
+    stream.message().await.unwrap().unwrap();
+    stand.stop();
+    let end = tokio::time::timeout(SOON, stream.message()).await.unwrap();
+    let status = end.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    assert!(
+        status.message().contains("begin the stream again"),
+        "{status:?}"
+    );
+    // Until here the service behind would have gone on.
+    drop(feed);
+}
+
+#[tokio::test]
 async fn a_caller_that_goes_ends_the_stream_behind_the_gateway() {
     let stand = Stand::start().await;
     let feed = stand

@@ -156,6 +156,11 @@ impl Stand {
         }
     }
 
+    /// Begins to stop the gateway, and what is behind it.
+    pub(crate) fn stop(&self) {
+        self.tasks.stop();
+    }
+
     /// A connection for generated clients.
     pub(crate) fn channel(&self) -> Channel {
         Channel::from_shared(self.api.clone())

@@ -11,6 +11,10 @@ use candlefish_runtime::{
 use http::{HeaderMap, StatusCode, Uri};
 use http_body_util::BodyExt;
 use reqwest::Method;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tonic::service::Routes;
 
 use crate::stand::Stand;
@@ -116,4 +120,26 @@ async fn an_upload_passes_over_a_replica_that_is_down() {
         .send(stand.ask(Method::PUT, ADDRESS, "").body("abc"))
         .await;
     assert_eq!(answer.is_problem(503).header("retry-after"), "1");
+}
+
+#[tokio::test]
+async fn nothing_but_uploads_is_passed_through() {
+    let stand = Stand::start().await;
+    let address = stand.api.trim_start_matches("http://");
+    for path in [
+        "/blobs/../other",
+        "/blobs/%2e%2e/other",
+        "/blobs/a/../../other?x=1",
+    ] {
+        // A client that takes nothing out of an address by itself.
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let head = format!(
+            "PUT {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
+        client.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 404"), "{path}: {answer}");
+        assert!(answer.contains("path-unknown"), "{path}: {answer}");
+    }
 }

@@ -62,7 +62,8 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
                 self.settle(&batch).await;
                 return true;
             }
-            Err(failure) if batch.len() > 1 => {
+            // One by one they would only wait for the database again, each as long as all together.
+            Err(failure) if batch.len() > 1 && !matches!(failure, Failure::Away(_)) => {
                 tracing::debug!(consumer = self.config.name, "a batch failed: {failure}");
             }
             Err(failure) => return self.fail(&batch, failure).await,
@@ -130,19 +131,22 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
         }
     }
 
-    /// One event failed: later, or never again. Answers whether it is settled.
-    async fn fail(&mut self, one: &[Incoming], failure: Failure) -> bool {
+    /// Events failed: later, or never again. Answers whether they are settled.
+    async fn fail(&mut self, events: &[Incoming], failure: Failure) -> bool {
         let mut settled = true;
-        for Incoming { event, message } in one {
-            let tries = self.tries.entry((event.epoch, event.seq)).or_default();
-            *tries += 1;
+        for Incoming { event, message } in events {
+            let tries = self.tried(event, &failure);
+            let hopeless = match failure {
+                Failure::Park(_) => true,
+                Failure::Retry(_) => tries >= self.config.poison_after,
+                Failure::Away(_) => false,
+            };
             let delivered = message
                 .as_ref()
                 .and_then(|m| m.info().ok())
                 .map(|i| i.delivered);
-            let tries = delivered.unwrap_or_default().max(*tries);
-            let hopeless = matches!(failure, Failure::Park(_)) || tries >= self.config.poison_after;
-            if hopeless && self.park(event, &failure, tries).await {
+            let told = delivered.unwrap_or_default().max(tries);
+            if hopeless && self.park(event, &failure, told).await {
                 self.tries.remove(&(event.epoch, event.seq));
                 if let Some(message) = message {
                     self.ack(message).await;
@@ -162,6 +166,17 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
             }
         }
         settled
+    }
+
+    /// How often an event failed by itself, this time included.
+    fn tried(&mut self, event: &Envelope, failure: &Failure) -> i64 {
+        let key = (event.epoch, event.seq);
+        if matches!(failure, Failure::Away(_)) {
+            return self.tries.get(&key).copied().unwrap_or_default();
+        }
+        let tries = self.tries.entry(key).or_default();
+        *tries += 1;
+        *tries
     }
 
     /// Parks an event and records its number; false when the database does not take it.

@@ -343,6 +343,24 @@ async fn poison_is_parked_without_effect_and_holds_nothing_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_away_for_long_parks_nothing() {
+    let world = World::new().await;
+    let (effects, feed) = (Effects::default(), Feed::of(&world));
+    at_the_beginning(&world).await;
+    // More often than an event is tried that fails by itself.
+    effects.away.store(8, Ordering::SeqCst);
+    let relay = world.start_relay();
+    let consumer = start(&world, &effects, &feed);
+    world.commit_each(1).await;
+    applied_once(&world, 1).await;
+    assert_eq!(effects.away.load(Ordering::SeqCst), 0);
+    assert_eq!(world.number("SELECT count(*) FROM dead_letter").await, 0);
+    world.stopping.cancel();
+    consumer.await.unwrap();
+    relay.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_person_replays_a_dead_letter_and_it_is_parked_again_until_it_can_be_applied() {
     let world = World::new().await;
     let effects = Effects::default();

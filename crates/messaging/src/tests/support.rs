@@ -178,10 +178,19 @@ pub(super) fn spawn<T: Send + 'static>(
 pub(super) struct Effects {
     pub(super) refused: Arc<Mutex<HashSet<String>>>,
     pub(super) rebuilt: Arc<AtomicUsize>,
+    /// At so many tries the database is away.
+    pub(super) away: Arc<AtomicUsize>,
 }
 
 impl Handler for Effects {
     async fn apply(&self, conn: &mut PgConnection, event: &Envelope) -> Result<(), Failure> {
+        let one_less = |left: usize| left.checked_sub(1);
+        let away = self
+            .away
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
+        if away.is_ok() {
+            return Err(sqlx::Error::PoolTimedOut.into());
+        }
         sqlx::query(
             "INSERT INTO effect (epoch, seq, entity) VALUES ($1, $2, $3)
              ON CONFLICT (epoch, seq) DO UPDATE SET times = effect.times + 1",
