@@ -49,12 +49,17 @@ impl Environment {
                 let home = || variable("HOME").map(|home| PathBuf::from(home).join(".config"));
                 base.or_else(home).map(|base| base.join("candlefish"))
             });
+        // Where CI keeps a secret, a line's end is easily pasted with it.
+        let word = |name| {
+            let text = variable(name)?.trim().to_owned();
+            Some(text).filter(|text| !text.is_empty())
+        };
         Self {
-            api: variable("CANDLEFISH_API"),
-            token: variable("CANDLEFISH_TOKEN").map(Secret),
-            context: variable("CANDLEFISH_CONTEXT"),
-            site: variable("CANDLEFISH_SITE"),
-            environment: variable("CANDLEFISH_ENVIRONMENT"),
+            api: word("CANDLEFISH_API"),
+            token: word("CANDLEFISH_TOKEN").map(Secret),
+            context: word("CANDLEFISH_CONTEXT"),
+            site: word("CANDLEFISH_SITE"),
+            environment: word("CANDLEFISH_ENVIRONMENT"),
             folder,
             plain: variable("NO_COLOR").is_some()
                 || variable("TERM").is_some_and(|term| term == "dumb"),
@@ -91,6 +96,16 @@ mod tests {
         assert_eq!(folder(&[home, xdg]), Some("/xdg/candlefish".into()));
         assert_eq!(folder(&[home]), Some("/home/ada/.config/candlefish".into()));
         assert_eq!(folder(&[]), None);
+    }
+
+    #[test]
+    fn what_was_pasted_with_a_line_s_end_is_read_without() {
+        let read = read(&[
+            ("CANDLEFISH_TOKEN", "cft_secret\n"),
+            ("CANDLEFISH_SITE", " \n"),
+        ]);
+        let token = read.token.map(|token| token.0);
+        assert_eq!((token.as_deref(), read.site), (Some("cft_secret"), None));
     }
 
     #[test]

@@ -202,8 +202,11 @@ fn first_line(bytes: &[u8]) -> String {
         .to_owned()
 }
 
+/// What prints of a text, at most this many letters: the API takes no control characters, and a
+/// commit may have some.
 fn shorten(text: &str, letters: usize) -> String {
-    text.chars().take(letters).collect()
+    let printed = text.chars().filter(|letter| !letter.is_control());
+    printed.take(letters).collect()
 }
 
 #[cfg(test)]

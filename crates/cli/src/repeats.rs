@@ -42,6 +42,7 @@ impl Repeats {
     /// for this request, kept.
     pub(crate) fn begin(&self, api: &str, method: &str, asked: &[u8], request: Vec<u8>) -> Repeat {
         self.find(api, method, asked).unwrap_or_else(|| {
+            self.forget();
             let path = self.path(api, method, asked);
             let repeat = Repeat {
                 key: Uuid::new_v4().to_string(),
@@ -75,6 +76,22 @@ impl Repeats {
         })
     }
 
+    /// Takes away what is too old to be used: nobody may ever ask the same again.
+    fn forget(&self) {
+        let folder = self.folder.as_ref();
+        let Some(listed) = folder.and_then(|folder| fs::read_dir(folder).ok()) else {
+            return;
+        };
+        for entry in listed.flatten() {
+            let written = entry.metadata().and_then(|kept| kept.modified());
+            let age = written.ok().and_then(|at| at.elapsed().ok());
+            if age.is_some_and(|age| age >= KEPT) {
+                // What stays is looked at again next time.
+                drop(fs::remove_file(entry.path()));
+            }
+        }
+    }
+
     fn path(&self, api: &str, method: &str, asked: &[u8]) -> Option<PathBuf> {
         let mut hasher = Sha256::new();
         for part in [api.as_bytes(), method.as_bytes(), asked] {
@@ -106,6 +123,8 @@ impl Repeat {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     fn begin(repeats: &Repeats, api: &str, method: &str, asked: &[u8]) -> Repeat {
@@ -123,6 +142,18 @@ mod tests {
         again.settle();
         assert!(repeats.find("http://a", "M", b"asked").is_none());
         assert_ne!(begin(&repeats, "http://a", "M", b"asked").key, first.key);
+    }
+
+    #[test]
+    fn a_key_that_is_too_old_is_not_used_and_does_not_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let repeats = Repeats::new(Some(&folder.path().to_owned()));
+        let old = begin(&repeats, "http://a", "M", b"old").path.unwrap();
+        let file = fs::File::options().write(true).open(&old).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        assert!(repeats.find("http://a", "M", b"old").is_none());
+        let new = begin(&repeats, "http://a", "M", b"new").path.unwrap();
+        assert!(new.exists() && !old.exists());
     }
 
     #[test]

@@ -4,13 +4,16 @@ use std::{
     collections::{HashMap, HashSet},
     io,
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use candlefish_manifest::{Entry, File};
 use candlefish_proto::deploy::{ListMissingBlobsRequest, MissingBlob};
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 use reqwest::{Body, StatusCode, header::CONTENT_LENGTH};
 
 use crate::{
@@ -131,31 +134,32 @@ pub(crate) async fn upload(
     let store = Store::new(api)?;
     let mut sent = HashSet::new();
     let mut page_token = String::new();
+    // Bytes that were found and not sent: the next answer finds them again.
+    let mut left = 0;
     loop {
         let request = ListMissingBlobsRequest {
             id: release.to_owned(),
             page_size: PAGE,
-            page_token,
+            page_token: page_token.clone(),
         };
         let page = api.read(request).await?;
         if page.manifest_missing && sent.contains(&content.manifest_digest) {
             return Err(Error::Lost.into());
         }
-        watch.found(
-            page.blobs
-                .iter()
-                .map(|blob| u64::try_from(blob.size).unwrap_or_default())
-                .sum(),
-        );
-        let uploads = page
-            .blobs
-            .iter()
-            .map(|blob| store.send(blob, content, watch));
-        stream::iter(uploads)
-            .buffer_unordered(AT_ONCE)
-            .try_collect::<Vec<()>>()
-            .await?;
-        sent.extend(page.blobs.into_iter().map(|blob| blob.digest));
+        let found: u64 = page.blobs.iter().map(size).sum();
+        watch.found(found.saturating_sub(left));
+        let done = store.send_all(&page.blobs, content, watch).await?;
+        let before = sent.len();
+        sent.extend(done.digests);
+        left = found.saturating_sub(done.bytes);
+        if let Some(refused) = done.refused {
+            // Signed addresses may be too old by now: asked again, the server signs new ones. Where not
+            // even one of them was taken, that is not why.
+            if sent.len() == before {
+                return Err(refused.into());
+            }
+            continue;
+        }
         // With the manifest there, the server knows what else to ask for.
         let more = page.manifest_missing || !page.next_page_token.is_empty();
         page_token = if page.manifest_missing {
@@ -168,6 +172,15 @@ pub(crate) async fn upload(
             return Ok(sent);
         }
     }
+}
+
+/// What was sent of a page.
+#[derive(Default)]
+struct Sent {
+    digests: Vec<String>,
+    bytes: u64,
+    /// Why the rest was not: the store does not take these addresses, or does no longer.
+    refused: Option<Error>,
 }
 
 struct Store<'a> {
@@ -198,6 +211,41 @@ impl<'a> Store<'a> {
         Ok(Self { api, http })
     }
 
+    /// Sends all of a page, or what of it was on its way when the store refused an address.
+    async fn send_all(
+        &self,
+        blobs: &[MissingBlob],
+        content: &Content,
+        watch: &dyn Watch,
+    ) -> Result<Sent, Error> {
+        let stopped = &AtomicBool::new(false);
+        let uploads = blobs.iter().map(|blob| async move {
+            let done = if stopped.load(Ordering::Relaxed) {
+                None
+            } else {
+                Some(self.send(blob, content, watch).await)
+            };
+            (blob, done)
+        });
+        let mut uploads = stream::iter(uploads).buffer_unordered(AT_ONCE);
+        let mut sent = Sent::default();
+        while let Some((blob, done)) = uploads.next().await {
+            match done {
+                None => {}
+                Some(Ok(())) => {
+                    sent.digests.push(blob.digest.clone());
+                    sent.bytes += size(blob);
+                }
+                Some(Err(error)) if error.is_of_the_address() => {
+                    stopped.store(true, Ordering::Relaxed);
+                    sent.refused = Some(error);
+                }
+                Some(Err(error)) => return Err(error),
+            }
+        }
+        Ok(sent)
+    }
+
     async fn send(
         &self,
         blob: &MissingBlob,
@@ -209,7 +257,7 @@ impl<'a> Store<'a> {
             let done = self.put(blob, content).await;
             match (done, pauses.next()) {
                 (Ok(()), _) => {
-                    watch.sent(u64::try_from(blob.size).unwrap_or_default());
+                    watch.sent(size(blob));
                     return Ok(());
                 }
                 (Err(error), Some(pause)) if error.is_worth_repeating() => {
@@ -284,7 +332,7 @@ async fn body(blob: &MissingBlob, content: &Content) -> Result<(Body, String), E
         path: source.clone(),
         source: error,
     };
-    let size = u64::try_from(blob.size).unwrap_or_default();
+    let size = size(blob);
     let (found, body): (u64, Body) = if size <= IN_MEMORY {
         let bytes = tokio::fs::read(source).await.map_err(fault)?;
         (u64::try_from(bytes.len()).unwrap_or(u64::MAX), bytes.into())
@@ -298,9 +346,24 @@ async fn body(blob: &MissingBlob, content: &Content) -> Result<(Body, String), E
     Ok((body, path.clone()))
 }
 
+fn size(blob: &MissingBlob) -> u64 {
+    u64::try_from(blob.size).unwrap_or_default()
+}
+
 impl Error {
     fn is_worth_repeating(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
+    }
+
+    /// Stores answer so to an address that is too old, as to one that was never good.
+    fn is_of_the_address(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                status: StatusCode::FORBIDDEN,
+                ..
+            }
+        )
     }
 }
 

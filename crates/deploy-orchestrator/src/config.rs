@@ -175,12 +175,13 @@ impl Config {
             },
         );
         let database = without_secrets(&self.database_url);
+        let s3_endpoint = self.s3_endpoint.as_deref().map_or("AWS", without_secrets);
         format!(
             "listen {}\nops_listen {}\ndatabase {database}\ndatabase_connections {}\nnats {}\n\
-             gateways {gateways}\ngithub {github}\nblobs {}\nrelease {}\ndomain {}\nsite_port {}\nlease {:?}\npoll {:?}\nsweep {:?}\nheal {:?}\nreconcile {:?}\n\
+             gateways {gateways}\ngithub {github}\nblobs {}\ns3_endpoint {s3_endpoint}\nrelease {}\ndomain {}\nsite_port {}\nlease {:?}\npoll {:?}\nsweep {:?}\nheal {:?}\nreconcile {:?}\n\
              restorable {:?}\nforget {:?}\ncollect {:?}\ncollect_after {:?}\n\
              workers {}\nattempts {}\nquarantine_after {}\nedge_patience {:?}\n\
-             edge_patience_hurried {:?}\nfetch_timeout {:?}\n",
+             edge_patience_hurried {:?}\nkeep_addresses {:?}\nfetch_timeout {:?}\n",
             self.listen,
             self.ops_listen,
             self.database_connections,
@@ -203,6 +204,7 @@ impl Config {
             self.quarantine_after,
             self.edge_patience,
             self.edge_patience_hurried,
+            self.keep_addresses,
             self.fetch_timeout,
         )
     }
@@ -318,4 +320,32 @@ fn described(limits: &Limits) -> String {
         "{} files, {} bytes, {} a file, paths of {} bytes, {} deep",
         limits.files, limits.total_bytes, limits.file_bytes, limits.path_bytes, limits.depth
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_documents_tell_to_set_is_shown() {
+        let config = Config::read(Env::from_pairs([
+            ("CANDLEFISH_LISTEN", "127.0.0.1:7201"),
+            ("CANDLEFISH_OPS_LISTEN", "127.0.0.1:7290"),
+            (
+                "CANDLEFISH_DATABASE_URL",
+                "postgres://deploy:secret@db/main",
+            ),
+            ("CANDLEFISH_NATS_URL", "nats://nats:4222"),
+            ("CANDLEFISH_IDENTITY_KEY", "/key.pem"),
+            ("CANDLEFISH_TRUSTED_KEYS", "/trusted"),
+            ("CANDLEFISH_BLOBS", "s3://candlefish"),
+            ("CANDLEFISH_S3_ENDPOINT", "http://s3:9000"),
+            ("CANDLEFISH_KEEP_ADDRESSES_MS", "7000"),
+        ]));
+        let shown = config.unwrap().describe();
+        for line in ["s3_endpoint http://s3:9000\n", "keep_addresses 7s\n"] {
+            assert!(shown.contains(line), "{shown}");
+        }
+        assert!(!shown.contains("secret"), "{shown}");
+    }
 }

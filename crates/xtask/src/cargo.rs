@@ -48,14 +48,20 @@ pub(crate) fn without_ours(command: &mut Command) {
 }
 
 /// Runs it with our own output; an error when it fails.
-pub(crate) fn run(mut command: Command) -> Result<()> {
+pub(crate) fn run(command: Command) -> Result<()> {
+    run_unless(command, 0).map(|_success| ())
+}
+
+/// The same, where one more code is no failure; whether it ended with that.
+pub(crate) fn run_unless(mut command: Command, code: i32) -> Result<bool> {
     let words = words(&command);
     let status = command
         .stdin(Stdio::null())
         .status()
         .with_context(|| format!("running {words}"))?;
-    ensure!(status.success(), "`{words}` failed: {status}");
-    Ok(())
+    let is_it = status.code() == Some(code);
+    ensure!(is_it || status.success(), "`{words}` failed: {status}");
+    Ok(is_it)
 }
 
 /// Runs it and returns its standard output; an error, with its standard error, when it fails.

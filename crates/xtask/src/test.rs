@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use candlefish_devstack::{Output, S3, Stack, Warden};
 use clap::Args;
 
@@ -17,6 +17,8 @@ use crate::{cargo, tools};
 
 /// The bucket that tests of the S3 store use.
 const BUCKET: &str = "candlefish-test";
+/// How nextest ends when no test was chosen.
+const NONE_CHOSEN: i32 = 4;
 /// How many tests nextest runs at a time; whoever sets it has it so.
 const AT_A_TIME: &str = "NEXTEST_TEST_THREADS";
 
@@ -143,22 +145,38 @@ fn all(
         if !options.show_output && std::env::var_os(AT_A_TIME).is_none() {
             command.env(AT_A_TIME, at_a_time().to_string());
         }
-        outcomes.push(cargo::run(command));
+        outcomes.push(tests(command, options));
     }
     if components && whole && options.filter.is_empty() {
         let mut command = cargo::command(workspace);
         command.args(["test", "--doc", "--locked", "--quiet", "--no-fail-fast"]);
         packages(&mut command, options);
         with(&mut command, instances);
-        outcomes.push(cargo::run(command));
+        outcomes.push(cargo::run(command).map(|()| true));
     }
     if journeys {
         let mut command = nextest_run(workspace, options, instances, &nextest);
         command.args(["--profile", "e2e", "--package", "e2e"]);
         command.envs(validators);
-        outcomes.push(cargo::run(command));
+        outcomes.push(tests(command, options));
     }
-    outcomes.into_iter().collect()
+    all_well(outcomes)
+}
+
+/// Runs nextest; whether there was a test to run. A name may be one of components alone, or of
+/// journeys alone: that the others have none is no failure.
+fn tests(command: Command, options: &Options) -> Result<bool> {
+    if options.filter.is_empty() {
+        return cargo::run(command).map(|()| true);
+    }
+    cargo::run_unless(command, NONE_CHOSEN).map(|none| !none)
+}
+
+/// Nothing failed, and something was run.
+fn all_well(outcomes: Vec<Result<bool>>) -> Result<()> {
+    let ran: Vec<bool> = outcomes.into_iter().collect::<Result<_>>()?;
+    ensure!(ran.contains(&true), "no test has such a name");
+    Ok(())
 }
 
 /// A test of components waits for a part of its time: one more than there are cores keeps them busy.
@@ -196,4 +214,33 @@ fn packages(command: &mut Command, options: &Options) {
 fn with(command: &mut Command, instances: &Instances) {
     let variables = instances.variables.iter();
     command.envs(variables.map(|(key, value)| (*key, value)));
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    fn ends(code: i32) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &format!("exit {code}")]);
+        command
+    }
+
+    #[test]
+    fn names_that_one_of_two_runs_does_not_have_are_no_failure() {
+        let named = Options {
+            filter: vec!["a_name".to_owned()],
+            ..Options::everything()
+        };
+        for (code, ran) in [(0, Some(true)), (NONE_CHOSEN, Some(false)), (100, None)] {
+            assert_eq!(tests(ends(code), &named).ok(), ran, "{code}");
+        }
+        assert!(tests(ends(NONE_CHOSEN), &Options::everything()).is_err());
+
+        assert!(all_well(vec![Ok(true), Ok(false)]).is_ok());
+        assert!(all_well(vec![Ok(false), Ok(false)]).is_err());
+        assert!(all_well(vec![Ok(true), Err(anyhow!("one failed"))]).is_err());
+    }
 }

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use candlefish_devstack::http::{self, Answer};
-use clap::Args;
+use clap::{Args, value_parser};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
@@ -17,18 +17,21 @@ const MOST_AT_ONCE: usize = 200;
 /// Longer than this is an error for a visitor.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// The edges of a plain `cargo xtask up`.
+pub(crate) const EDGES: [&str; 2] = ["127.0.0.1:8080", "127.0.0.1:8082"];
+
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// Which site, such as docs/production.
     environment: String,
     /// Requests a second.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 200, value_parser = value_parser!(u32).range(1..=100_000))]
     rate: u32,
     /// How long; until Ctrl-C when not given.
     #[arg(long)]
     seconds: Option<u64>,
     /// The edges to visit, in turn.
-    #[arg(long, default_values = ["127.0.0.1:8080", "127.0.0.1:8082"])]
+    #[arg(long, default_values = EDGES)]
     edge: Vec<SocketAddr>,
     /// The domain that sites are under.
     #[arg(long, default_value = "localhost")]
@@ -87,7 +90,6 @@ struct Visit {
 }
 
 pub(crate) async fn run(options: &Options) -> Result<()> {
-    ensure!(options.rate > 0, "--rate must be at least 1");
     let (site, environment) = options
         .environment
         .split_once('/')

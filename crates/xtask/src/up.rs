@@ -90,7 +90,7 @@ fn build(workspace: &Workspace) -> Result<()> {
     cargo::build_programs(workspace, false)
 }
 
-type Brought = (Stack, Option<tokio::process::Child>);
+type Brought = (Stack, Option<github::StandIn>);
 
 async fn bring_up(workspace: &Workspace, options: &Options, folder: &Path) -> Result<Brought> {
     let mut builder = Stack::builder()

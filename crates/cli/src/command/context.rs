@@ -25,6 +25,7 @@ pub(crate) fn run(app: &App, args: Args) -> Result<Exit, Error> {
         contexts.current = Some(name.clone());
         contexts.save(&app.environment)?;
         app.output.note(&format!("Now {name}: {api}"));
+        say_instead(app);
         return Ok(Exit::Done);
     }
     if app.shared.json {
@@ -46,9 +47,18 @@ pub(crate) fn run(app: &App, args: Args) -> Result<Exit, Error> {
     }
     app.output
         .result(&table.text("There is no context. Make one: candlefish login --api URL"));
-    if app.environment.api.is_some() {
-        app.output
-            .note("CANDLEFISH_API is set and is used instead, unless --context names one.");
-    }
+    say_instead(app);
     Ok(Exit::Done)
+}
+
+/// Says what this shell has in place of the current context.
+fn say_instead(app: &App) {
+    let set = match (&app.environment.api, &app.environment.context) {
+        (Some(_), _) => "CANDLEFISH_API is set and".to_owned(),
+        (None, Some(name)) => format!("CANDLEFISH_CONTEXT says {name}, which"),
+        (None, None) => return,
+    };
+    app.output.note(&format!(
+        "{set} is used instead, unless --context names one."
+    ));
 }

@@ -30,11 +30,9 @@ pub(crate) struct Args {
 /// Asks who the token speaks for, and keeps it if the API knows.
 pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let mut contexts = Contexts::load(&app.environment)?;
-    let name = app
-        .shared
-        .context
-        .clone()
-        .unwrap_or_else(|| "default".to_owned());
+    let named = app.shared.context.as_ref();
+    let named = named.or(app.environment.context.as_ref()).cloned();
+    let name = named.unwrap_or_else(|| "default".to_owned());
     let known = contexts
         .contexts
         .get(&name)

@@ -1,5 +1,7 @@
 //! `rollback`: goes back to a release that was live before.
 
+use std::str::FromStr;
+
 use candlefish_ids::ReleaseId;
 use candlefish_proto::deploy::{CreateRollbackRequest, Environment, Rollback};
 
@@ -25,13 +27,8 @@ pub(crate) struct Args {
     /// SITE/ENV
     place: Place,
     /// The release (rel_…) or commit to go back to, which was live there; else the newest that succeeded there before
-    #[arg(
-        long,
-        value_name = "RELEASE|COMMIT",
-        default_value = "",
-        hide_default_value = true
-    )]
-    to: String,
+    #[arg(long, value_name = "RELEASE|COMMIT")]
+    to: Option<Back>,
     /// Why; without it, and without --yes, a terminal asks
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
@@ -46,6 +43,29 @@ pub(crate) struct Args {
     detach: bool,
     #[command(flatten)]
     waiting: Waiting,
+}
+
+/// What is gone back to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Back {
+    Release(ReleaseId),
+    Commit(String),
+}
+
+impl FromStr for Back {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.starts_with("rel_") {
+            return text
+                .parse()
+                .map(Self::Release)
+                .map_err(|error| format!("is not a release's id: {error}"));
+        }
+        subject::commit(text).map(Self::Commit).map_err(|_fault| {
+            "must be a release's id (rel_…) or a commit of 7 to 64 hex digits".to_owned()
+        })
+    }
 }
 
 /// Says what will not come back, asks, does it and watches.
@@ -89,20 +109,16 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
 impl Args {
     /// What was asked for, whatever is live.
     fn asked(&self) -> CreateRollbackRequest {
-        let is_release = self.to.parse::<ReleaseId>().is_ok();
+        let (to_release_id, to_commit) = match &self.to {
+            None => (String::new(), String::new()),
+            Some(Back::Release(id)) => (id.to_string(), String::new()),
+            Some(Back::Commit(commit)) => (String::new(), commit.clone()),
+        };
         CreateRollbackRequest {
             site: self.place.site.clone(),
             environment: self.place.environment.clone(),
-            to_release_id: if is_release {
-                self.to.clone()
-            } else {
-                String::new()
-            },
-            to_commit: if is_release {
-                String::new()
-            } else {
-                self.to.clone()
-            },
+            to_release_id,
+            to_commit,
             reason: self.reason.clone(),
             validate_only: false,
             leaves_release_id: String::new(),

@@ -7,7 +7,10 @@ use candlefish_proto::deploy::{
 use clap::{Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
-use super::strategy::{days, length};
+use super::{
+    strategy::{days, length},
+    subject::explained,
+};
 use crate::{
     api::Api,
     app::App,
@@ -138,7 +141,8 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             app.show(&answer, |answer| render::site::list(answer, &look));
         }
         Command::Show { site } => {
-            let site = api.read(GetSiteRequest { site }).await?;
+            let answer = api.read(GetSiteRequest { site: site.clone() }).await;
+            let site = explained(&api, answer, &site, None).await?;
             app.show(&site, |site| render::site::full(site, &look));
         }
         Command::Create {
@@ -175,7 +179,8 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             repository,
             previews,
         } => {
-            let site = change(&api, site, name, repository, previews).await?;
+            let answer = change(&api, site.clone(), name, repository, previews).await;
+            let site = explained(&api, answer, &site, None).await?;
             app.show(&site, |site| render::site::full(site, &look));
         }
     }

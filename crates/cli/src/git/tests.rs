@@ -75,6 +75,18 @@ fn the_commit_is_read_with_its_ancestors_and_branch() {
 }
 
 #[test]
+fn what_does_not_print_is_left_out_of_what_a_commit_says() {
+    let folder = tree();
+    let message = "Show it in \u{1b}[31mred";
+    git(
+        folder.path(),
+        &["commit", "--quiet", "--allow-empty", "-m", message],
+    );
+    let commit = head(folder.path()).unwrap().unwrap();
+    assert_eq!(commit.message, "Show it in [31mred");
+}
+
+#[test]
 fn a_change_that_no_commit_holds_makes_it_dirty() {
     for (path, dirty) in [
         ("site/index.html", true),

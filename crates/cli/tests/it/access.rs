@@ -53,6 +53,24 @@ fn a_login_is_kept_for_its_owner_and_used_afterwards() {
 }
 
 #[test]
+fn the_context_of_the_environment_is_the_one_that_login_makes_and_is_told() {
+    let server = Server::start();
+    let cli = Cli::new("http://127.0.0.1:1");
+    let run = |line: &str| {
+        let mut command = cli.command(line);
+        command
+            .env_remove("CANDLEFISH_API")
+            .env("CANDLEFISH_CONTEXT", "live");
+        done(command.output().unwrap())
+    };
+    run(&format!("login --api {}", server.url())).code(0);
+    run("whoami").code(0);
+    run("context")
+        .code(0)
+        .says("CANDLEFISH_CONTEXT says live, which is used instead");
+}
+
+#[test]
 fn a_token_that_the_api_does_not_know_is_not_kept() {
     let server = Server::start();
     let cli = Cli::new(&server.url());

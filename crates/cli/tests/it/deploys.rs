@@ -86,6 +86,19 @@ fn an_upload_that_was_cut_off_goes_on_where_it_was() {
 }
 
 #[test]
+fn addresses_that_grew_too_old_are_asked_for_again() {
+    let server = Server::start();
+    server.world.lock().deployment = live(State::Succeeded, 9);
+    // The page of two files is not sent before its addresses are too old.
+    server.world.lock().puts_each = Some(1);
+    Cli::new(&server.url())
+        .run(DEPLOY)
+        .code(0)
+        .says("3 new files");
+    assert_eq!(server.world.lock().puts.len(), 4, "nothing was sent twice");
+}
+
+#[test]
 fn a_file_that_the_server_would_not_take_is_named_before_anything_is_sent() {
     let server = Server::start();
     let cli = Cli::new(&server.url());

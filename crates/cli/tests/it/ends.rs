@@ -99,6 +99,9 @@ fn unknown_names_are_2_and_the_nearest_is_offered() {
     cli.run("deploy site --site partner")
         .code(2)
         .says("Did you mean \"partners\"?");
+    cli.run("sites show doc")
+        .code(2)
+        .says("there is no site \"doc\"\n  Did you mean \"docs\"?");
     cli.run("deploy site --site docs --env prod")
         .code(2)
         .says("docs has no environment \"prod\"\n  Did you mean \"production\"?");

@@ -51,6 +51,34 @@ fn it_names_the_release_that_was_seen_live() {
 }
 
 #[test]
+fn it_goes_to_a_release_or_a_commit_in_any_letters_and_to_nothing_else() {
+    let server = Server::start();
+    server.world.lock().deployment = back();
+    let cli = Cli::new(&server.url());
+    for (to, asked) in [
+        (
+            BEFORE,
+            format!("to_release_id: \"{BEFORE}\", to_commit: \"\""),
+        ),
+        (
+            "9B1D0AA",
+            "to_release_id: \"\", to_commit: \"9b1d0aa\"".to_owned(),
+        ),
+    ] {
+        cli.run(&format!("rollback docs/production --to {to} --yes"))
+            .code(0);
+        let last = server.world.asked("create_rollback").pop().unwrap();
+        assert!(last.contains(&asked), "{last}");
+    }
+    cli.run("rollback docs/production --to rel_01k8 --yes")
+        .code(2)
+        .says("is not a release's id");
+    cli.run("rollback docs/production --to yesterday --yes")
+        .code(2)
+        .says("or a commit of 7 to 64 hex digits");
+}
+
+#[test]
 fn a_repeat_after_6_goes_back_no_further() {
     let server = Server::start();
     let cli = Cli::new(&server.url());

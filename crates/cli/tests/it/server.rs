@@ -49,6 +49,8 @@ pub(crate) struct World {
     pub(crate) busy_puts: usize,
     /// Uploads that are taken before the store refuses all others.
     pub(crate) puts_left: Option<usize>,
+    /// For how many uploads the addresses of each answer work; `None` for all.
+    pub(crate) puts_each: Option<usize>,
     /// Calls that act: name, idempotency key, the request's Debug text.
     pub(crate) calls: Vec<(&'static str, Option<String>, String)>,
     /// How many of these calls end without an answer.

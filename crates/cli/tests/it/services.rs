@@ -223,7 +223,8 @@ impl ReleaseService for Shared {
         request: Request<pb::ListMissingBlobsRequest>,
     ) -> Answer<pb::ListMissingBlobsResponse> {
         self.take("list_missing_blobs", &request)?;
-        let world = self.lock();
+        let mut world = self.lock();
+        world.puts_left = world.puts_each.or(world.puts_left);
         let Some(missing) = missing(&world) else {
             let mut calls = world.calls.iter().rev();
             let (.., request) = calls.find(|(name, ..)| *name == "create_release").unwrap();

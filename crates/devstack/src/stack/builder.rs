@@ -294,11 +294,7 @@ impl Builder {
 
     /// The ports of the replica with this number, from 0.
     fn ports_of(&self, service: Service, number: u16) -> Result<Ports> {
-        let (main, ops) = match service {
-            Service::Gateway => (8090 + number, 7190 + number),
-            Service::Orchestrator => (7201 + number, 7290 + number),
-            Service::Edge => (8080 + 2 * number, 7390 + number),
-        };
+        let (main, ops) = development_ports(service, number);
         let internal = matches!(service, Service::Gateway).then(|| self.port(7180 + number));
         Ok(Ports {
             main: self.port(main)?,
@@ -330,6 +326,17 @@ impl Builder {
             );
         }
         Ok(folder)
+    }
+}
+
+/// The ports of development: where it listens, and its operations port. Eight replicas of each fit
+/// beside each other.
+fn development_ports(service: Service, number: u16) -> (u16, u16) {
+    match service {
+        Service::Gateway => (8090 + number, 7190 + number),
+        Service::Orchestrator => (7201 + number, 7290 + number),
+        // 8081 is left to whoever has it.
+        Service::Edge => (8080 + number + number.min(1), 7390 + number),
     }
 }
 
@@ -371,5 +378,27 @@ impl Stack {
     /// Removes what a kept stack left in `folder`. True when there was something.
     pub fn wipe(folder: &Path) -> Result<bool> {
         Home::wipe(folder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn eight_replicas_of_each_have_ports_of_their_own() {
+        let mut ports = Vec::new();
+        for number in 0..8 {
+            for service in Service::ALL {
+                let (main, ops) = development_ports(service, number);
+                ports.extend([main, ops]);
+            }
+        }
+        let all: BTreeSet<_> = ports.iter().collect();
+        assert_eq!(all.len(), ports.len(), "{ports:?}");
+        assert_eq!(development_ports(Service::Edge, 0).0, 8080);
+        assert_eq!(development_ports(Service::Edge, 1).0, 8082);
     }
 }

@@ -1,9 +1,11 @@
 //! What `up` says last, after all logs: where to look, and what to try.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use candlefish_devstack::Stack;
 
+use crate::traffic;
 use crate::workspace::Workspace;
 
 pub(super) fn show(stack: &Stack, workspace: &Workspace, took: Duration) {
@@ -11,7 +13,9 @@ pub(super) fn show(stack: &Stack, workspace: &Workspace, took: Duration) {
 }
 
 fn text(stack: &Stack, workspace: &Workspace, took: Duration) -> String {
-    let port = stack.edges().first().map_or(0, |edge| edge.address.port());
+    let edges: Vec<_> = stack.edges().iter().map(|edge| edge.address).collect();
+    let port = edges.first().map_or(0, SocketAddr::port);
+    let edges = visited(&edges);
     let api = stack.gateway_url();
     let candlefish = super::binary(workspace, "candlefish").unwrap_or_default();
     let candlefish = candlefish
@@ -29,7 +33,7 @@ fn text(stack: &Stack, workspace: &Workspace, took: Duration) -> String {
   Three things to try, in another shell, in this folder:
 
     A canary of version 2, with visitors:
-      cargo xtask traffic docs/production --seconds 60 &
+      cargo xtask traffic docs/production --seconds 60{edges} &
       {candlefish} deploy examples/docs-site/v2 --site docs --env production --strategy canary --weights 10,50 --interval 10s --bake 30s
     A broken version 3, which is refused with the page named:
       {candlefish} deploy examples/docs-site/v3 --site docs --env production
@@ -40,4 +44,37 @@ fn text(stack: &Stack, workspace: &Workspace, took: Duration) -> String {
   Kill a service and watch it come back. Ctrl-C stops everything; `cargo xtask up` continues with the same data.
 "
     )
+}
+
+/// Which edges visitors go to, where these are not the ones that `traffic` knows by itself: no answer
+/// from one that does not run would look like an error of the site.
+fn visited(edges: &[SocketAddr]) -> String {
+    let edges: Vec<String> = edges.iter().map(SocketAddr::to_string).collect();
+    if edges == traffic::EDGES {
+        return String::new();
+    }
+    let options: Vec<String> = edges.iter().map(|edge| format!(" --edge {edge}")).collect();
+    options.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn visitors_go_to_the_edges_that_run() {
+        let edges = |ports: &[u16]| {
+            let addresses: Vec<SocketAddr> = ports
+                .iter()
+                .map(|port| SocketAddr::from(([127, 0, 0, 1], *port)))
+                .collect();
+            visited(&addresses)
+        };
+        assert_eq!(edges(&[8080, 8082]), "");
+        assert_eq!(edges(&[8080]), " --edge 127.0.0.1:8080");
+        assert_eq!(
+            edges(&[8080, 8082, 8083]),
+            " --edge 127.0.0.1:8080 --edge 127.0.0.1:8082 --edge 127.0.0.1:8083"
+        );
+    }
 }

@@ -1,13 +1,34 @@
 //! The stand-in for GitHub that the tour pushes to: testkit's, as a process.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use anyhow::{Context, Result};
-use candlefish_devstack::Stack;
+use candlefish_devstack::{Launch, Output, Port, Process, Stack, Warden};
 
 use crate::cargo;
 use crate::workspace::Workspace;
 
 const ADDRESS: &str = "127.0.0.1:8099";
+const PORT: u16 = 8099;
 const PROGRAM: &str = "github-stand-in";
+
+/// The stand-in as a process. It ends when this is dropped, and also when `up` is killed: a next one
+/// would find its port taken, and pushes signed with a secret of before.
+#[derive(Debug)]
+pub(super) struct StandIn {
+    process: Process,
+    _port: Port,
+    // Last: it ends what still runs.
+    _warden: Arc<Warden>,
+}
+
+impl Drop for StandIn {
+    fn drop(&mut self) {
+        // What could not be killed here is the warden's.
+        drop(self.process.kill());
+    }
+}
 
 /// Of the whole workspace, so that no dependency is built for it a second time.
 pub(super) fn build(workspace: &Workspace) -> Result<()> {
@@ -26,14 +47,30 @@ pub(super) fn settings() -> [(&'static str, String); 4] {
     ]
 }
 
-/// Starts it; it ends when the answer is dropped.
-pub(super) fn start(stack: &Stack) -> Result<tokio::process::Child> {
-    let program = cargo::programs()?.join("examples").join(PROGRAM);
+/// Starts it, as what delivers to the gateway of this stack.
+pub(super) fn start(stack: &Stack) -> Result<StandIn> {
+    let mut launch = Launch::new(cargo::programs()?.join("examples").join(PROGRAM));
     let hook = format!("{}/v1/webhooks/github", stack.gateway_url());
-    let mut command = tokio::process::Command::new(program);
-    command.args([ADDRESS, &hook, stack.github_webhook_secret()]);
-    command.kill_on_drop(true);
-    command.spawn().context("starting the stand-in for GitHub")
+    let secret = stack.github_webhook_secret();
+    launch.args = [ADDRESS, &hook, secret].map(str::to_owned).to_vec();
+    StandIn::start(launch, PORT, &stack.folder().join("logs"))
+        .context("starting the stand-in for GitHub")
+}
+
+impl StandIn {
+    /// Its lines go to a file in `logs`; an error when somebody has its port.
+    fn start(launch: Launch, port: u16, logs: &Path) -> Result<Self> {
+        let port = Port::fixed(port)?;
+        let warden = Arc::new(Warden::start()?);
+        let output = Output::Folder(logs.to_owned());
+        let process = Process::new(PROGRAM, launch, output, Arc::clone(&warden));
+        process.start()?;
+        Ok(Self {
+            process,
+            _port: port,
+            _warden: warden,
+        })
+    }
 }
 
 /// Where the stand-in is, or how to have one.
@@ -45,4 +82,35 @@ pub(super) fn closing(started: bool) -> String {
     }
     "  The tour, docs/tour.md, needs a stand-in for GitHub: `cargo xtask up --github` starts it too.\n"
         .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn sleeps() -> Launch {
+        let mut launch = Launch::new("/bin/sleep".into());
+        launch.args = vec!["600".to_owned()];
+        launch
+    }
+
+    #[test]
+    fn it_ends_with_its_owner_and_takes_no_port_that_somebody_has() {
+        let logs = tempfile::tempdir().unwrap();
+        let port = Port::free().unwrap().number();
+        let stand_in = StandIn::start(sleeps(), port, logs.path()).unwrap();
+        let pid = stand_in.process.pid().unwrap();
+        let program = PathBuf::from(format!("/proc/{pid}/exe"));
+        assert!(program.read_link().is_ok());
+        drop(stand_in);
+        assert!(program.read_link().is_err());
+
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+        let refused = StandIn::start(sleeps(), port, logs.path()).unwrap_err();
+        assert!(format!("{refused:#}").contains("is in use"), "{refused:#}");
+        drop(listener);
+    }
 }
