@@ -160,7 +160,6 @@ pub async fn run(config: Config, tasks: &Tasks) -> Result<(), Error> {
 async fn build(config: &Config, pool: &PgPool, tasks: &Tasks) -> Result<Front, Error> {
     let contract = Arc::new(Contract::read(candlefish_proto::DESCRIPTORS)?);
     let auth = auth::Auth::new(pool.clone(), config.remember_tokens);
-    let most = listen::MAX_MESSAGE_BYTES;
     let access = access::Rpc {
         pool: pool.clone(),
         auth: auth.clone(),
@@ -174,16 +173,8 @@ async fn build(config: &Config, pool: &PgPool, tasks: &Tasks) -> Result<Front, E
     let secrets = config.github_webhook.clone();
     let webhooks = Webhooks::new(pool.clone(), secrets, nudge, config.call_timeout);
     let tail = follow(config, bus, &backend, &signer, &memory, tasks);
-    let own = Routes::new(
-        AccessServiceServer::new(access)
-            .max_decoding_message_size(most)
-            .max_encoding_message_size(most),
-    )
-    .add_service(
-        EventServiceServer::new(events::Rpc::new(tail, tasks.clone(), events::QUIET))
-            .max_decoding_message_size(most)
-            .max_encoding_message_size(most),
-    );
+    let events = events::Rpc::new(tail, tasks.clone(), events::QUIET);
+    let own = own_services(access, events);
     let overview = Overview {
         backend: backend.clone(),
         signer: signer.clone(),
@@ -218,6 +209,21 @@ async fn build(config: &Config, pool: &PgPool, tasks: &Tasks) -> Result<Front, E
         described: described(&contract).await?,
         pages,
     })
+}
+
+/// What the gateway itself answers.
+fn own_services(access: access::Rpc, events: events::Rpc) -> Routes {
+    let most = listen::MAX_MESSAGE_BYTES;
+    Routes::new(
+        AccessServiceServer::new(access)
+            .max_decoding_message_size(most)
+            .max_encoding_message_size(most),
+    )
+    .add_service(
+        EventServiceServer::new(events)
+            .max_decoding_message_size(most)
+            .max_encoding_message_size(most),
+    )
 }
 
 /// Follows the events of the services behind us.

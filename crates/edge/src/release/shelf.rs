@@ -69,6 +69,9 @@ pub(crate) enum Error {
 /// What a file looked like when its content was verified: another look means another content.
 type Stamp = (u64, Option<SystemTime>);
 
+/// A blob that some release holds, and the look of its file when it was verified last.
+type Held = (Weak<Content>, Option<Stamp>);
+
 /// The staged releases.
 #[derive(Debug)]
 pub(crate) struct Shelf {
@@ -76,9 +79,8 @@ pub(crate) struct Shelf {
     disk: Disk,
     limits: Limits,
     releases: RwLock<HashMap<ReleaseId, Arc<Release>>>,
-    /// Blobs that some release holds, with the look of their files when they were verified last. One
-    /// value for each blob, whoever holds it: what is not found here is swept.
-    contents: Mutex<HashMap<Digest, (Weak<Content>, Option<Stamp>)>>,
+    /// One value for each blob, whoever holds it: what is not found here is swept.
+    contents: Mutex<HashMap<Digest, Held>>,
     pub(crate) memory: Memory,
     /// Held shared while content is verified, alone while files of nobody are removed.
     staging: tokio::sync::RwLock<()>,

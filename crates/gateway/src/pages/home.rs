@@ -395,7 +395,7 @@ fn example(sites: &Shown<Site>) -> (&str, &str) {
         return ("docs", PRODUCTION);
     };
     let production = |site: &&Site| site.environments.iter().any(|one| one.slug == PRODUCTION);
-    let first = sites.iter().find(production).or(sites.first());
+    let first = sites.iter().find(production).or_else(|| sites.first());
     let Some(site) = first else {
         return ("docs", PRODUCTION);
     };

@@ -288,6 +288,39 @@ fn what_is_hidden_unknown_or_empty_says_so() {
 }
 
 #[test]
+fn the_commands_to_try_name_what_is_there() {
+    let site = |slug: &str, environments: &[&str]| Site {
+        slug: slug.to_owned(),
+        name: String::new(),
+        environments: environments
+            .iter()
+            .map(|slug| Environment {
+                slug: (*slug).to_owned(),
+                ..Environment::default()
+            })
+            .collect(),
+    };
+    let (book, docs) = (
+        site("book", &["staging"]),
+        site("docs", &["staging", "production"]),
+    );
+    for (sites, place) in [
+        (vec![book.clone(), docs], "docs/production"),
+        (vec![book], "book/staging"),
+        (vec![site("new", &[])], "new/production"),
+        (vec![], "docs/production"),
+    ] {
+        let mut shown = some_home("docs");
+        shown.sites = Shown::These(sites);
+        let page = home(&shown);
+        assert!(
+            page.contains(&format!("candlefish why {place}<")),
+            "{place}"
+        );
+    }
+}
+
+#[test]
 fn every_problem_has_its_page() {
     for kind in kinds::ALL {
         let page = problem(kind);
