@@ -27,8 +27,8 @@ async fn urls_lead_to_files() {
         ("/?q=1", "home", "text/html; charset=utf-8"),
         ("/about", "about", "text/html; charset=utf-8"),
         ("/about.html", "about", "text/html; charset=utf-8"),
-        ("/guide", "guide", "text/html; charset=utf-8"),
         ("/guide/", "guide", "text/html; charset=utf-8"),
+        ("/guide/index.html", "guide", "text/html; charset=utf-8"),
         ("/style.css", "body{}", "text/css; charset=utf-8"),
         ("/a%20b/%C3%BC.txt", "odd name", "text/plain; charset=utf-8"),
     ] {
@@ -45,6 +45,68 @@ async fn urls_lead_to_files() {
     assert_eq!((missing.status, missing.text()), (404, "own 404"));
     assert_eq!(missing.header("candlefish-release"), release.id);
     assert_eq!(missing.header("etag"), "");
+}
+
+#[tokio::test]
+async fn a_page_has_one_address() {
+    let mut site = SITE.to_vec();
+    site.extend([
+        ("über uns/index.html", "about us"),
+        ("both.html", "page"),
+        ("both/index.html", "folder"),
+    ]);
+    let (sandbox, edge, visitor, release) = Sandbox::serving(&site).await;
+    for (sent, location) in [
+        ("/guide", "/guide/"),
+        ("/guide?a=%20b&c", "/guide/?a=%20b&c"),
+        ("/%67uide", "/%67uide/"),
+        ("/%C3%BCber%20uns", "/%C3%BCber%20uns/"),
+        ("/about/", "/about"),
+        ("/about/?q", "/about?q"),
+        ("/about%2f", "/about"),
+    ] {
+        for method in ["GET", "HEAD"] {
+            let moved = visitor.ask(method, sent, &[]).await;
+            assert_eq!(
+                (moved.status, moved.header("location"), moved.body.len()),
+                (301, location, 0),
+                "{method} {sent}"
+            );
+            assert_eq!(
+                moved.header("cache-control"),
+                "public, max-age=0, must-revalidate",
+                "the next release may have another page"
+            );
+            assert_eq!(moved.header("candlefish-release"), release.id);
+        }
+        assert_eq!(visitor.get(location).await.status, 200, "{location}");
+    }
+    assert_eq!(visitor.get("/both").await.text(), "page");
+    assert_eq!(visitor.get("/both/").await.text(), "folder");
+    for path in [
+        "//guide",
+        "/%2Fguide",
+        "/%5Cguide",
+        "//about/",
+        "/guide//",
+        "/about//",
+        "/style.css/",
+    ] {
+        let answer = visitor.get(path).await;
+        assert_eq!(
+            (answer.status, answer.header("location")),
+            (404, ""),
+            "{path}"
+        );
+    }
+    let mut preview = route(2, &[(&release, 100)]);
+    preview.noindex = true;
+    sandbox.apply(&edge, preview).await;
+    let moved = visitor.get("/guide").await;
+    assert_eq!(
+        (moved.status, moved.header("x-robots-tag")),
+        (301, "noindex")
+    );
 }
 
 #[tokio::test]
