@@ -17,6 +17,7 @@ mod negotiate;
 mod page;
 mod path;
 mod range;
+mod stall;
 
 use std::{borrow::Cow, sync::Arc, time::Instant};
 

@@ -2,6 +2,11 @@
 
 use candlefish_manifest::digest_of;
 use candlefish_testkit::wait_until;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
 
 use crate::{
     sandbox::{HOST, SOON, Sandbox, route},
@@ -393,4 +398,54 @@ async fn a_connection_takes_many_requests() {
     let text = String::from_utf8(answers).unwrap();
     assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 3, "{text}");
     assert!(text.ends_with("home"), "{text}");
+}
+
+/// Asks on a connection that stays.
+async fn ask_on(stream: &mut TcpStream, path: &str) {
+    let head = format!("GET {path} HTTP/1.1\r\nhost: {HOST}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+}
+
+/// Reads an answer that ends with this text.
+async fn read_to(stream: &mut TcpStream, end: &str) {
+    let mut answer = Vec::new();
+    while !answer.ends_with(end.as_bytes()) {
+        let read = timeout(SOON, stream.read_buf(&mut answer)).await;
+        assert_ne!(read.expect("an answer in time").unwrap(), 0, "closed");
+    }
+}
+
+#[tokio::test]
+async fn who_stops_reading_makes_room_and_who_is_idle_stays() {
+    // More than the buffers of both ends take.
+    let large = "x".repeat(16 * 1024 * 1024);
+    let mut sandbox = Sandbox::new().await;
+    for (name, value) in [
+        ("CANDLEFISH_EDGE_CONNECTIONS", "2"),
+        ("CANDLEFISH_EDGE_STALL_MS", "100"),
+    ] {
+        sandbox.settings.push((name, value.to_owned()));
+    }
+    let files = [("index.html", "home"), ("large.bin", large.as_str())];
+    let release = sandbox.release(&files).await;
+    let edge = sandbox.edge("edge-1").await;
+    sandbox.apply(&edge, route(1, &[(&release, 100)])).await;
+    let address = edge.running.address;
+    let mut idle = TcpStream::connect(address).await.unwrap();
+    ask_on(&mut idle, "/").await;
+    read_to(&mut idle, "home").await;
+    let mut stuck = TcpStream::connect(address).await.unwrap();
+    ask_on(&mut stuck, "/large.bin").await;
+    let mut began = [0; 12];
+    stuck.read_exact(&mut began).await.unwrap();
+    assert_eq!(&began, b"HTTP/1.1 200");
+    // All places are taken until the one who does not read is given up.
+    let visitor = edge.visitor(HOST);
+    let home = timeout(SOON, visitor.get("/")).await;
+    assert_eq!(home.expect("a place in time").text(), "home");
+    ask_on(&mut idle, "/").await;
+    read_to(&mut idle, "home").await;
+    let mut rest = Vec::new();
+    drop(stuck.read_to_end(&mut rest).await);
+    assert!(rest.len() < large.len(), "the answer was cut off");
 }
