@@ -37,6 +37,8 @@ pub struct Config {
     pub memory_bytes: u64,
     /// `CANDLEFISH_EDGE_CONNECTIONS`: visitors at a time.
     pub connections: usize,
+    /// `CANDLEFISH_EDGE_STALL_MS`: a visitor who reads nothing of its answer for so long is given up.
+    pub stall: Duration,
     /// `CANDLEFISH_EDGE_REPORT_MS`: how often it is heard, and tells its traffic.
     pub report_period: Duration,
     /// Logs and traces.
@@ -78,6 +80,7 @@ impl Config {
             identity_key: env.optional("CANDLEFISH_IDENTITY_KEY").map(PathBuf::from),
             memory_bytes: mib.saturating_mul(1024 * 1024),
             connections: env.parse_or("CANDLEFISH_EDGE_CONNECTIONS", 10_000),
+            stall: env.duration_ms_or("CANDLEFISH_EDGE_STALL_MS", 30_000),
             report_period: env.duration_ms_or("CANDLEFISH_EDGE_REPORT_MS", 1000),
             telemetry: TelemetryConfig::from_env(&mut env),
         };
@@ -118,6 +121,10 @@ impl Config {
                 (self.memory_bytes / 1024 / 1024).to_string(),
             ),
             ("CANDLEFISH_EDGE_CONNECTIONS", self.connections.to_string()),
+            (
+                "CANDLEFISH_EDGE_STALL_MS",
+                self.stall.as_millis().to_string(),
+            ),
             (
                 "CANDLEFISH_EDGE_REPORT_MS",
                 self.report_period.as_millis().to_string(),
@@ -174,6 +181,10 @@ mod tests {
         let shown = config.show();
         assert!(
             shown.contains("CANDLEFISH_LISTEN=127.0.0.1:8080\n"),
+            "{shown}"
+        );
+        assert!(
+            shown.contains("CANDLEFISH_EDGE_STALL_MS=30000\n"),
             "{shown}"
         );
         assert!(

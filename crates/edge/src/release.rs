@@ -17,5 +17,5 @@ pub(crate) mod memory;
 pub(crate) mod shelf;
 pub(crate) mod variant;
 
-pub(crate) use index::{File, Release};
+pub(crate) use index::{File, Place, Release, Slash};
 pub(crate) use shelf::Shelf;

@@ -17,6 +17,7 @@ mod negotiate;
 mod page;
 mod path;
 mod range;
+mod stall;
 
 use std::{borrow::Cow, sync::Arc, time::Instant};
 
@@ -29,7 +30,7 @@ pub(crate) use body::Body;
 use host::host;
 
 use crate::{
-    release::{File, Shelf},
+    release::{File, Place, Shelf},
     route::table::{Host, Pick, Serving, Share, Table},
     rule::Action,
     split::{COOKIE, Cookie},
@@ -59,7 +60,9 @@ pub(crate) struct Server {
 struct Asked<'a> {
     method: &'a Method,
     headers: &'a HeaderMap,
-    /// Decoded, without its first slash.
+    /// As it was sent.
+    sent: &'a str,
+    /// The same, decoded, without its first slash.
     path: Cow<'a, str>,
     query: Option<&'a str>,
     probe: bool,
@@ -131,6 +134,7 @@ impl Server {
         let asked = path::decode(request.uri.path()).map(|path| Asked {
             method: &request.method,
             headers: &request.headers,
+            sent: request.uri.path(),
             path,
             query: request.uri.query(),
             probe,
@@ -195,21 +199,21 @@ impl Server {
         self.draws.hash_one(Instant::now())
     }
 
-    /// Rules first where they may count, then the file, then the assets of other releases; these also
-    /// before a rule that has a page for them.
+    /// Rules first where they may count, then the file or the way to its address, then the assets of
+    /// other releases; these also before a rule that has a page for them.
     async fn find(&self, serving: &Serving, share: &Share, asked: &Asked<'_>) -> Answer {
         let release = &share.release;
-        let file = release.file(&asked.path);
+        let place = release.place(&asked.path);
         let redirects = &release.redirects;
         // Our own probes ask what the files are, not where visitors are sent.
         let ruled =
-            !redirects.is_empty() && (file.is_none() || (redirects.has_forced() && !asked.probe));
+            !redirects.is_empty() && (place.is_none() || (redirects.has_forced() && !asked.probe));
         let action = if ruled {
-            redirects.find(&asked.path, asked.query, file.is_some())
+            redirects.find(&asked.path, asked.query, place.is_some())
         } else {
             None
         };
-        let other = (file.is_none() && !asked.probe)
+        let other = (place.is_none() && !asked.probe)
             .then(|| asset_of_another(serving, share, &asked.path))
             .flatten();
         // A page for whatever is not there, as single-page applications have it, would be given for the
@@ -232,8 +236,8 @@ impl Server {
                 }
             }
             None => {
-                if let Some(file) = file {
-                    return self.file(file, StatusCode::OK, asked).await;
+                if let Some(place) = place {
+                    return self.place(place, asked).await;
                 }
             }
         }
@@ -244,6 +248,17 @@ impl Server {
         }
         self.not_found(release.not_found.as_ref(), serving, share, asked)
             .await
+    }
+
+    /// The file, or the one address that its page has.
+    async fn place(&self, place: &Place, asked: &Asked<'_>) -> Answer {
+        match place.moved {
+            Some(slash) => {
+                let location = path::location(slash, asked.sent, asked.query);
+                page::redirect(StatusCode::MOVED_PERMANENTLY.as_u16(), location).into()
+            }
+            None => self.file(&place.file, StatusCode::OK, asked).await,
+        }
     }
 
     async fn not_found(
@@ -282,7 +297,7 @@ impl Server {
 }
 
 /// Assets that pages of other releases point at: a page in a visitor's hand outlives its release.
-/// Never a page, or a deleted one would live on.
+/// Never a page nor the way to one, or a deleted one would live on.
 fn asset_of_another<'a>(
     serving: &'a Serving,
     share: &Share,
@@ -293,8 +308,9 @@ fn asset_of_another<'a>(
         .chain(&serving.assets_of)
         .filter(|release| release.id != share.release.id)
         .find_map(|release| {
-            let file = release.file(path).filter(|file| !file.html)?;
-            Some((file, release.header.clone()))
+            let place = release.place(path)?;
+            let asset = place.moved.is_none() && !place.file.html;
+            asset.then(|| (&place.file, release.header.clone()))
         })
 }
 

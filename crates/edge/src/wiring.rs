@@ -94,7 +94,8 @@ pub async fn run(config: Config, tasks: &Tasks, readiness: Readiness) -> Result<
         Arc::clone(&rooms.table),
         Arc::clone(&rooms.shelf),
     ));
-    let served = listener::serve(listener, server, config.connections, stopping.clone());
+    let (most, stall) = (config.connections, config.stall);
+    let served = listener::serve(listener, server, most, stall, stopping.clone());
     drop(tasks.spawn("visitors", Policy::StopProcess, served));
     drop(tasks.spawn(
         "routes",

@@ -201,7 +201,8 @@ fn matched(fetched: usize, files: usize) -> String {
     format!("{matched} of {} {verb}", noun::counted(files, "file"))
 }
 
-/// One file to fetch and what it must be.
+/// One file to fetch and what it must be. It is asked for by its name: from there an edge sends
+/// nobody to the address of its page (`guide/` for `guide/index.html`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Wanted {
     path: String,

@@ -20,8 +20,26 @@ pub(crate) struct Release {
     pub(crate) headers: Headers,
     pub(crate) not_found: Option<Arc<File>>,
     /// By URL path, decoded, without its first slash.
-    by_url: HashMap<Box<str>, Arc<File>>,
+    by_url: HashMap<Box<str>, Place>,
     files: Vec<Arc<File>>,
+}
+
+/// What lies at an address.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) file: Arc<File>,
+    /// The page has its address elsewhere: what leads there from here.
+    pub(crate) moved: Option<Slash>,
+}
+
+/// The end of an address: relative links of a page lead elsewhere with a slash than without one, so
+/// that the page is served at one of the two alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Slash {
+    /// `guide/index.html` is at `guide/`, and `guide` leads there.
+    Add,
+    /// `about.html` is at `about`, and `about/` leads there.
+    Remove,
 }
 
 /// A file of a release.
@@ -50,7 +68,7 @@ impl Release {
             .zip(contents)
             .map(|(entry, content)| Arc::new(File::new(entry, content)))
             .collect();
-        let mut by_url = HashMap::with_capacity(files.len() * 2);
+        let mut by_url: HashMap<Box<str>, Place> = HashMap::with_capacity(files.len() * 2);
         let named = || {
             manifest
                 .entries()
@@ -59,14 +77,28 @@ impl Release {
                 .zip(&files)
         };
         for (path, file) in named() {
-            by_url.insert(path.into(), Arc::clone(file));
+            by_url.insert(path.into(), Place::of(file, None));
         }
-        // What a URL means when no file has exactly its name: `about.html` comes before
-        // `about/index.html`, and the nearest index before a page of the name.
-        for rule in [index_of_folder, page, index_without_slash, page_with_slash] {
+        // What a URL means when no file has exactly its name.
+        for rule in [index_of_folder, page] {
             for (path, file) in named() {
                 if let Some(url) = rule(path) {
-                    by_url.entry(url.into()).or_insert_with(|| Arc::clone(file));
+                    let place = by_url.entry(url.into());
+                    place.or_insert_with(|| Place::of(file, None));
+                }
+            }
+        }
+        // And when nothing is there: `about.html` comes before `about/index.html` at `about`.
+        for slash in [Slash::Add, Slash::Remove] {
+            for (path, file) in named() {
+                let Some((from, to)) = slash.between(path) else {
+                    continue;
+                };
+                // Never to another file (`plain` beside `plain.html`), never in circles.
+                let own = by_url.get(to.as_str());
+                if own.is_some_and(|own| own.moved.is_none() && Arc::ptr_eq(&own.file, file)) {
+                    let place = by_url.entry(from.into());
+                    place.or_insert_with(|| Place::of(file, Some(slash)));
                 }
             }
         }
@@ -77,20 +109,48 @@ impl Release {
             header: HeaderValue::try_from(id.to_string()).expect("an id is ASCII"),
             redirects,
             headers,
-            not_found: by_url.get("404.html").cloned(),
+            not_found: by_url.get("404.html").map(|own| Arc::clone(&own.file)),
             by_url,
             files,
         }
     }
 
-    /// The file at a URL path, decoded, without its first slash.
-    pub(crate) fn file(&self, path: &str) -> Option<&Arc<File>> {
+    /// What lies at a URL path, decoded, without its first slash.
+    pub(crate) fn place(&self, path: &str) -> Option<&Place> {
         self.by_url.get(path)
+    }
+
+    /// The file that such a path leads to, also where a visitor would be sent to its address first.
+    pub(crate) fn file(&self, path: &str) -> Option<&Arc<File>> {
+        self.place(path).map(|place| &place.file)
     }
 
     /// All files, by path.
     pub(crate) fn files(&self) -> &[Arc<File>] {
         &self.files
+    }
+}
+
+impl Place {
+    fn of(file: &Arc<File>, moved: Option<Slash>) -> Self {
+        let file = Arc::clone(file);
+        Self { file, moved }
+    }
+}
+
+impl Slash {
+    /// From where this leads to the address of the page in the file `path`, and that address.
+    fn between(self, path: &str) -> Option<(String, String)> {
+        match self {
+            Self::Add => {
+                let from = path.strip_suffix("/index.html")?;
+                Some((from.to_owned(), format!("{from}/")))
+            }
+            Self::Remove => {
+                let to = page(path)?;
+                Some((format!("{to}/"), to))
+            }
+        }
     }
 }
 
@@ -120,16 +180,6 @@ fn page(path: &str) -> Option<String> {
     path.strip_suffix(".html")
         .filter(|name| !name.is_empty() && !name.ends_with('/'))
         .map(ToOwned::to_owned)
-}
-
-/// `guide/index.html` at `guide`.
-fn index_without_slash(path: &str) -> Option<String> {
-    path.strip_suffix("/index.html").map(ToOwned::to_owned)
-}
-
-/// `about.html` at `about/`.
-fn page_with_slash(path: &str) -> Option<String> {
-    page(path).map(|name| format!("{name}/"))
 }
 
 /// Folders in which build tools put nothing but hashed names.
@@ -218,63 +268,67 @@ mod tests {
         )
     }
 
+    const FILES: [&str; 11] = [
+        "404.html",
+        "about.html",
+        "about/team.html",
+        "both.html",
+        "both/index.html",
+        "guide/index.html",
+        "index.html",
+        "plain",
+        "plain.html",
+        "style.css",
+        "x/myindex.html",
+    ];
+
     #[test]
     fn urls_find_their_files() {
-        let release = release(&[
-            "404.html",
-            "about.html",
-            "about/team.html",
-            "both.html",
-            "both/index.html",
-            "guide/index.html",
-            "index.html",
-            "plain",
-            "plain.html",
-            "style.css",
-            "x/myindex.html",
-        ]);
+        let release = release(&FILES);
         let found = |url: &str| {
-            let digest = release.file(url)?.content.digest;
-            [
-                "404.html",
-                "about.html",
-                "about/team.html",
-                "both.html",
-                "both/index.html",
-                "guide/index.html",
-                "index.html",
-                "plain",
-                "plain.html",
-                "style.css",
-                "x/myindex.html",
-            ]
-            .into_iter()
-            .find(|path| digest_of(path.as_bytes()) == digest)
+            let place = release.place(url)?;
+            let digest = place.file.content.digest;
+            let mut files = FILES.into_iter();
+            let file = files.find(|path| digest_of(path.as_bytes()) == digest)?;
+            Some((file, place.moved))
         };
-        for (url, path) in [
-            ("", Some("index.html")),
-            ("index.html", Some("index.html")),
-            ("index", Some("index.html")),
-            ("about", Some("about.html")),
-            ("about/", Some("about.html")),
-            ("about.html", Some("about.html")),
-            ("about/team", Some("about/team.html")),
-            ("guide", Some("guide/index.html")),
-            ("guide/", Some("guide/index.html")),
-            ("guide/index.html", Some("guide/index.html")),
-            ("both", Some("both.html")),
-            ("both/", Some("both/index.html")),
-            ("plain", Some("plain")),
-            ("plain.html", Some("plain.html")),
-            ("style.css", Some("style.css")),
+        let here = |file| Some((file, None));
+        let moved = |file, slash| Some((file, Some(slash)));
+        for (url, expected) in [
+            ("", here("index.html")),
+            ("index.html", here("index.html")),
+            ("index", here("index.html")),
+            ("index/", moved("index.html", Slash::Remove)),
+            ("about", here("about.html")),
+            ("about/", moved("about.html", Slash::Remove)),
+            ("about.html", here("about.html")),
+            ("about/team", here("about/team.html")),
+            ("about/team/", moved("about/team.html", Slash::Remove)),
+            ("guide", moved("guide/index.html", Slash::Add)),
+            ("guide/", here("guide/index.html")),
+            ("guide/index.html", here("guide/index.html")),
+            ("guide/index", here("guide/index.html")),
+            ("both", here("both.html")),
+            ("both/", here("both/index.html")),
+            ("plain", here("plain")),
+            ("plain/", None),
+            ("plain.html", here("plain.html")),
+            ("style.css", here("style.css")),
+            ("style.css/", None),
+            ("about.html/", None),
             ("style", None),
             ("x/my", None),
+            ("x", None),
             ("x/", None),
             ("nothing", None),
             ("/", None),
+            ("/guide", None),
+            ("guide//", None),
             ("About", None),
         ] {
-            assert_eq!(found(url), path, "{url:?}");
+            assert_eq!(found(url), expected, "{url:?}");
+            let file = release.file(url).map(|file| file.content.digest);
+            assert_eq!(file, expected.map(|(path, _)| digest_of(path.as_bytes())));
         }
         assert!(release.not_found.is_some());
     }

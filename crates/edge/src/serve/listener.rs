@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::Server;
+use super::{Server, stall::Impatient};
 
 /// How long a visitor may take to send a request's head, or leave a connection idle.
 const HEAD: Duration = Duration::from_mins(1);
@@ -28,11 +28,12 @@ const BREATH: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Serves until `stopping`, then finishes what is in hand. At most `connections` at a time: more
-/// wait in the listener's queue.
+/// wait in the listener's queue. Who reads nothing of an answer for `stall` is given up.
 pub(crate) async fn serve(
     listener: TcpListener,
     server: Arc<Server>,
     connections: usize,
+    stall: Duration,
     stopping: CancellationToken,
 ) {
     let room = Arc::new(Semaphore::new(connections));
@@ -49,6 +50,10 @@ pub(crate) async fn serve(
         match accepted {
             Ok((stream, permit)) => {
                 let server = Arc::clone(&server);
+                // The socket itself is asked: what tokio knows of it comes late.
+                let stream = Impatient::new(stream, stall, |stream, bytes| {
+                    rustix::io::write(stream, bytes).map_err(Into::into)
+                });
                 drop(open.spawn(connection(stream, server, graceful.watcher(), permit)));
             }
             Err(error) => {
@@ -74,7 +79,7 @@ async fn accept(
 }
 
 async fn connection(
-    stream: TcpStream,
+    stream: Impatient<TcpStream>,
     server: Arc<Server>,
     watcher: Watcher,
     permit: OwnedSemaphorePermit,

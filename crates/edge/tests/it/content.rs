@@ -79,6 +79,7 @@ async fn assets_of_former_releases_stay_reachable_and_pages_do_not() {
     let old = [
         ("index.html", "old"),
         ("gone.html", "gone"),
+        ("left/index.html", "left"),
         ("old.css", "old css"),
         ("both.css", "old"),
     ];
@@ -93,7 +94,9 @@ async fn assets_of_former_releases_stay_reachable_and_pages_do_not() {
     assert_eq!((asset.status, asset.text()), (200, "old css"));
     assert_eq!(asset.header("candlefish-release"), former.id);
     assert_eq!(visitor.get("/both.css").await.text(), "new");
-    assert_eq!(visitor.get("/gone").await.status, 404);
+    for page in ["/gone", "/gone/", "/left", "/left/"] {
+        assert_eq!(visitor.get(page).await.status, 404, "{page}");
+    }
     let probe = visitor
         .get_with("/old.css", &[("candlefish-probe", "1")])
         .await;

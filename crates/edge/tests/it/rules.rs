@@ -45,6 +45,52 @@ async fn redirects_send_visitors_on() {
 }
 
 #[tokio::test]
+async fn a_page_counts_for_rules_at_the_address_that_leads_to_it_too() {
+    let rules = "/guide /elsewhere\n\
+        /about /other 302!\n\
+        /stay /stay/index.html 200!\n\
+        /round/ /round 301!\n\
+        /app/* /app 200\n\
+        /secret /gone 404\n";
+    let site = [
+        ("_redirects", rules),
+        ("guide/index.html", "guide"),
+        ("about.html", "about"),
+        ("stay/index.html", "stay"),
+        ("round/index.html", "round"),
+        ("app/index.html", "app"),
+        ("gone/index.html", "it is gone"),
+    ];
+    let (_sandbox, _edge, visitor, _) = Sandbox::serving(&site).await;
+    for (path, status, location) in [
+        ("/guide", 301, "/guide/"),
+        ("/about/", 302, "/other"),
+        ("/round", 301, "/round/"),
+        ("/app", 301, "/app/"),
+    ] {
+        let moved = visitor.get(path).await;
+        assert_eq!(
+            (moved.status, moved.header("location")),
+            (status, location),
+            "{path}"
+        );
+    }
+    for (path, status, text) in [
+        ("/stay", 200, "stay"),
+        ("/stay/", 200, "stay"),
+        ("/round/", 200, "round"),
+        ("/app/any", 200, "app"),
+        ("/secret", 404, "it is gone"),
+    ] {
+        let answer = visitor.get(path).await;
+        assert_eq!((answer.status, answer.text()), (status, text), "{path}");
+    }
+    let probe = [("candlefish-probe", "1")];
+    let moved = visitor.get_with("/about/", &probe).await;
+    assert_eq!(moved.header("location"), "/about");
+}
+
+#[tokio::test]
 async fn headers_are_set_by_path() {
     let rules = "/*\n  X-Frame-Options: DENY\n/assets/*\n  Cache-Control: public, max-age=600\n";
     let site = [

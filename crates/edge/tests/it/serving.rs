@@ -2,6 +2,11 @@
 
 use candlefish_manifest::digest_of;
 use candlefish_testkit::wait_until;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
 
 use crate::{
     sandbox::{HOST, SOON, Sandbox, route},
@@ -27,8 +32,8 @@ async fn urls_lead_to_files() {
         ("/?q=1", "home", "text/html; charset=utf-8"),
         ("/about", "about", "text/html; charset=utf-8"),
         ("/about.html", "about", "text/html; charset=utf-8"),
-        ("/guide", "guide", "text/html; charset=utf-8"),
         ("/guide/", "guide", "text/html; charset=utf-8"),
+        ("/guide/index.html", "guide", "text/html; charset=utf-8"),
         ("/style.css", "body{}", "text/css; charset=utf-8"),
         ("/a%20b/%C3%BC.txt", "odd name", "text/plain; charset=utf-8"),
     ] {
@@ -45,6 +50,68 @@ async fn urls_lead_to_files() {
     assert_eq!((missing.status, missing.text()), (404, "own 404"));
     assert_eq!(missing.header("candlefish-release"), release.id);
     assert_eq!(missing.header("etag"), "");
+}
+
+#[tokio::test]
+async fn a_page_has_one_address() {
+    let mut site = SITE.to_vec();
+    site.extend([
+        ("über uns/index.html", "about us"),
+        ("both.html", "page"),
+        ("both/index.html", "folder"),
+    ]);
+    let (sandbox, edge, visitor, release) = Sandbox::serving(&site).await;
+    for (sent, location) in [
+        ("/guide", "/guide/"),
+        ("/guide?a=%20b&c", "/guide/?a=%20b&c"),
+        ("/%67uide", "/%67uide/"),
+        ("/%C3%BCber%20uns", "/%C3%BCber%20uns/"),
+        ("/about/", "/about"),
+        ("/about/?q", "/about?q"),
+        ("/about%2f", "/about"),
+    ] {
+        for method in ["GET", "HEAD"] {
+            let moved = visitor.ask(method, sent, &[]).await;
+            assert_eq!(
+                (moved.status, moved.header("location"), moved.body.len()),
+                (301, location, 0),
+                "{method} {sent}"
+            );
+            assert_eq!(
+                moved.header("cache-control"),
+                "public, max-age=0, must-revalidate",
+                "the next release may have another page"
+            );
+            assert_eq!(moved.header("candlefish-release"), release.id);
+        }
+        assert_eq!(visitor.get(location).await.status, 200, "{location}");
+    }
+    assert_eq!(visitor.get("/both").await.text(), "page");
+    assert_eq!(visitor.get("/both/").await.text(), "folder");
+    for path in [
+        "//guide",
+        "/%2Fguide",
+        "/%5Cguide",
+        "//about/",
+        "/guide//",
+        "/about//",
+        "/style.css/",
+    ] {
+        let answer = visitor.get(path).await;
+        assert_eq!(
+            (answer.status, answer.header("location")),
+            (404, ""),
+            "{path}"
+        );
+    }
+    let mut preview = route(2, &[(&release, 100)]);
+    preview.noindex = true;
+    sandbox.apply(&edge, preview).await;
+    let moved = visitor.get("/guide").await;
+    assert_eq!(
+        (moved.status, moved.header("x-robots-tag")),
+        (301, "noindex")
+    );
 }
 
 #[tokio::test]
@@ -331,4 +398,54 @@ async fn a_connection_takes_many_requests() {
     let text = String::from_utf8(answers).unwrap();
     assert_eq!(text.matches("HTTP/1.1 200 OK").count(), 3, "{text}");
     assert!(text.ends_with("home"), "{text}");
+}
+
+/// Asks on a connection that stays.
+async fn ask_on(stream: &mut TcpStream, path: &str) {
+    let head = format!("GET {path} HTTP/1.1\r\nhost: {HOST}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+}
+
+/// Reads an answer that ends with this text.
+async fn read_to(stream: &mut TcpStream, end: &str) {
+    let mut answer = Vec::new();
+    while !answer.ends_with(end.as_bytes()) {
+        let read = timeout(SOON, stream.read_buf(&mut answer)).await;
+        assert_ne!(read.expect("an answer in time").unwrap(), 0, "closed");
+    }
+}
+
+#[tokio::test]
+async fn who_stops_reading_makes_room_and_who_is_idle_stays() {
+    // More than the buffers of both ends take.
+    let large = "x".repeat(16 * 1024 * 1024);
+    let mut sandbox = Sandbox::new().await;
+    for (name, value) in [
+        ("CANDLEFISH_EDGE_CONNECTIONS", "2"),
+        ("CANDLEFISH_EDGE_STALL_MS", "100"),
+    ] {
+        sandbox.settings.push((name, value.to_owned()));
+    }
+    let files = [("index.html", "home"), ("large.bin", large.as_str())];
+    let release = sandbox.release(&files).await;
+    let edge = sandbox.edge("edge-1").await;
+    sandbox.apply(&edge, route(1, &[(&release, 100)])).await;
+    let address = edge.running.address;
+    let mut idle = TcpStream::connect(address).await.unwrap();
+    ask_on(&mut idle, "/").await;
+    read_to(&mut idle, "home").await;
+    let mut stuck = TcpStream::connect(address).await.unwrap();
+    ask_on(&mut stuck, "/large.bin").await;
+    let mut began = [0; 12];
+    stuck.read_exact(&mut began).await.unwrap();
+    assert_eq!(&began, b"HTTP/1.1 200");
+    // All places are taken until the one who does not read is given up.
+    let visitor = edge.visitor(HOST);
+    let home = timeout(SOON, visitor.get("/")).await;
+    assert_eq!(home.expect("a place in time").text(), "home");
+    ask_on(&mut idle, "/").await;
+    read_to(&mut idle, "home").await;
+    let mut rest = Vec::new();
+    drop(stuck.read_to_end(&mut rest).await);
+    assert!(rest.len() < large.len(), "the answer was cut off");
 }

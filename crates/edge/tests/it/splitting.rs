@@ -93,6 +93,52 @@ async fn visitors_go_back_only_when_traffic_is_sent_back() {
 }
 
 #[tokio::test]
+async fn the_release_that_a_visitor_has_says_where_its_pages_are() {
+    let (sandbox, edge, visitor, old) =
+        Sandbox::serving(&[("index.html", "old"), ("guide/index.html", "old")]).await;
+    let new = sandbox
+        .release(&[("index.html", "new"), ("guide.html", "new")])
+        .await;
+    sandbox
+        .apply(&edge, route(2, &[(&old, 50), (&new, 50)]))
+        .await;
+    let mut cookies = HashMap::new();
+    while cookies.len() < 2 {
+        let answer = visitor.get("/").await;
+        cookies.insert(answer.text().to_owned(), answer.cookie().unwrap());
+    }
+    for (has, from, to, release) in [
+        ("old", "/guide", "/guide/", &old),
+        ("new", "/guide/", "/guide", &new),
+    ] {
+        let kept = [("cookie", cookies[has].as_str())];
+        let moved = visitor.get_with(from, &kept).await;
+        assert_eq!((moved.status, moved.header("location")), (301, to), "{has}");
+        assert_eq!(moved.header("candlefish-release"), release.id);
+        assert_eq!(
+            moved.header("cache-control"),
+            "private, max-age=0, must-revalidate"
+        );
+        let page = visitor.get_with(to, &kept).await;
+        assert_eq!((page.status, page.text()), (200, has));
+    }
+    let fresh = visitor.get("/guide").await;
+    let cookie = fresh
+        .cookie()
+        .expect("who is sent on stays with the release");
+    let kept = [("cookie", cookie.as_str())];
+    let location = match fresh.status {
+        301 => fresh.header("location"),
+        _ => "/guide",
+    };
+    let page = visitor.get_with(location, &kept).await;
+    assert_eq!(
+        page.header("candlefish-release"),
+        fresh.header("candlefish-release")
+    );
+}
+
+#[tokio::test]
 async fn a_rolling_route_is_switched_edge_by_edge() {
     let (sandbox, first, visitor, old, new) = two().await;
     let second = sandbox.edge("edge-2").await;
