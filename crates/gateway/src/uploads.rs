@@ -50,6 +50,8 @@ impl Uploads {
     fn within(targets: &[Uri], idle: Duration) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
+            // What is behind us is reached as gRPC reaches it, whatever the environment says.
+            .no_proxy()
             .connect_timeout(CONNECT)
             .build()?;
         Ok(Self {

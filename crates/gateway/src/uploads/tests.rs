@@ -44,3 +44,11 @@ async fn each_piece_of_an_upload_counts_as_it_is_taken() {
     }
     assert!(pieces.next().await.is_none());
 }
+
+#[test]
+fn uploads_go_through_no_proxy() {
+    // A client that would ask the environment for one says so.
+    let goes = |client: &reqwest::Client| format!("{client:?}").contains("proxies");
+    assert!(goes(&reqwest::Client::new()));
+    assert!(!goes(&Uploads::new(&[]).unwrap().http));
+}
