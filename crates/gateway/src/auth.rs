@@ -14,19 +14,20 @@ use candlefish_runtime::{
     refusal::{Code, Refusal},
 };
 use http::{HeaderMap, header};
-use moka::future::Cache;
 use sqlx::PgPool;
 use tokio::time::Instant;
 
 use crate::{
     principal::Principal,
-    token::{Hash, Presented, Token, store},
+    token::{Presented, Token, store},
 };
+
+mod remembered;
+
+use remembered::Remembered;
 
 /// The process that speaks for callers.
 pub(crate) const ISSUER: &str = "gateway";
-/// Tokens remembered; a platform has hundreds.
-const REMEMBERED: u64 = 10_000;
 
 /// A token that was verified.
 #[derive(Debug)]
@@ -85,27 +86,27 @@ impl From<Fault> for Refusal {
 #[derive(Debug, Clone)]
 pub(crate) struct Auth {
     pool: PgPool,
-    remembered: Cache<Hash, Memory>,
+    remembered: Remembered,
 }
 
 impl Auth {
     /// `remember_for` bounds how long a revoked token still works on other replicas.
     pub(crate) fn new(pool: PgPool, remember_for: Duration) -> Self {
-        let remembered = Cache::builder()
-            .max_capacity(REMEMBERED)
-            .time_to_live(remember_for)
-            .build();
+        let remembered = Remembered::new(remember_for);
         Self { pool, remembered }
     }
 
     /// Who calls, by the `authorization` header.
     pub(crate) async fn verify(&self, headers: &HeaderMap) -> Result<Arc<Verified>, Refusal> {
         let presented = presented(headers)?;
-        let memory = if let Some(memory) = self.remembered.get(&presented.hash).await {
+        let hash = presented.hash;
+        let memory = if let Some(memory) = self.remembered.find(&hash).await {
             memory
         } else {
+            // Before the row is read: a revocation meanwhile makes this answer one that is not found.
+            let since = self.remembered.now();
             let memory = self.look_up(presented).await?;
-            self.remembered.insert(presented.hash, memory.clone()).await;
+            self.remembered.keep(since, hash, memory.clone()).await;
             memory
         };
         match memory {
@@ -122,7 +123,7 @@ impl Auth {
         // Entries are named by their hash, which a revocation does not know. Forgetting all costs
         // one query per token that is in use.
         tracing::debug!(token = %id, "forgetting verified tokens");
-        self.remembered.invalidate_all();
+        self.remembered.forget();
     }
 
     async fn look_up(&self, presented: Presented) -> Result<Memory, Refusal> {

@@ -97,6 +97,7 @@ impl Overview {
     /// What is shown to who sees these sites, or none.
     async fn ask(&self, sees: Option<Vec<String>>) -> Home {
         let services = self.services().await;
+        let mut more_sites = false;
         let (sites, edges) = if let Some(sites) = sees {
             let asking = Asking {
                 backend: &self.backend,
@@ -106,10 +107,11 @@ impl Overview {
                     ..Caller::process(ISSUER)
                 },
             };
-            (
-                shown(within(asking.sites()).await),
-                shown(within(asking.edges()).await),
-            )
+            let listed = within(asking.sites()).await.map(|(sites, more)| {
+                more_sites = more;
+                sites
+            });
+            (shown(listed), shown(within(asking.edges()).await))
         } else {
             (Shown::Hidden, Shown::Hidden)
         };
@@ -117,6 +119,7 @@ impl Overview {
             base_url: String::new(),
             services,
             sites,
+            more_sites,
             edges,
         }
     }
@@ -174,19 +177,21 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    async fn sites(&self) -> Result<Vec<Site>, Status> {
+    /// The first sites, and whether there are more.
+    async fn sites(&self) -> Result<(Vec<Site>, bool), Status> {
         let first = pb::ListSitesRequest {
             page_size: SITES,
             ..Default::default()
         };
-        let sites = ask!(self, SiteServiceClient, list_sites, first.clone())?.sites;
-        let mut shown = Vec::with_capacity(sites.len());
-        for site in sites {
+        let page = ask!(self, SiteServiceClient, list_sites, first.clone())?;
+        let mut shown = Vec::with_capacity(page.sites.len());
+        for site in page.sites {
             let of = pb::ListEnvironmentsRequest {
                 site: site.slug.clone(),
                 ..Default::default()
             };
             let listed = ask!(self, SiteServiceClient, list_environments, of.clone())?;
+            let more = !listed.next_page_token.is_empty();
             let mut environments = Vec::with_capacity(listed.environments.len());
             for environment in listed.environments {
                 environments.push(self.environment(environment).await?);
@@ -195,9 +200,10 @@ impl Asking<'_> {
                 slug: site.slug,
                 name: site.name,
                 environments,
+                more,
             });
         }
-        Ok(shown)
+        Ok((shown, !page.next_page_token.is_empty()))
     }
 
     async fn environment(&self, one: pb::Environment) -> Result<Environment, Status> {

@@ -1,32 +1,42 @@
 //! Blob uploads: passed through as they are, to whoever signed their URL.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use bytes::Bytes;
 use candlefish_ids::RequestId;
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::{BodyExt, BodyStream, Full};
 use tokio::time::Instant;
-use tonic::body::Body;
+use tonic::{Status, body::Body};
 
 use crate::{
     backend::chain,
     problem::{self, Problem, kinds},
 };
 
+#[cfg(test)]
+mod tests;
+
 const CONNECT: Duration = Duration::from_secs(1);
 /// How long a replica that took a connection is taken to be there.
 const LATELY: Duration = Duration::from_secs(2);
+/// An upload of which nothing moves for so long is given up, as a replica that is frozen still takes
+/// connections. What moves may take as long as it likes.
+const IDLE: Duration = Duration::from_secs(30);
 
 /// Passes uploads through; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Uploads {
     http: reqwest::Client,
     targets: Arc<[Uri]>,
+    idle: Duration,
     /// The replica that took a connection lately, and when it was asked.
     lately: Arc<Mutex<Option<(Instant, String)>>>,
 }
@@ -34,13 +44,20 @@ pub(crate) struct Uploads {
 impl Uploads {
     /// To replicas of the deploy-orchestrator.
     pub(crate) fn new(targets: &[Uri]) -> Result<Self, reqwest::Error> {
+        Self::within(targets, IDLE)
+    }
+
+    fn within(targets: &[Uri], idle: Duration) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
+            // What is behind us is reached as gRPC reaches it, whatever the environment says.
+            .no_proxy()
             .connect_timeout(CONNECT)
             .build()?;
         Ok(Self {
             http,
             targets: targets.into(),
+            idle,
             lately: Arc::default(),
         })
     }
@@ -75,35 +92,30 @@ impl Uploads {
             let words = format!("nothing is at {}", parts.uri.path());
             return Err(Problem::new(&kinds::NOT_FOUND, "path-unknown", words));
         }
-        let length = parts.headers.get(header::CONTENT_LENGTH).cloned();
-        let unreachable = || {
-            Problem::new(
-                &kinds::UNAVAILABLE,
-                "service-unavailable",
-                "the service that takes uploads cannot be reached; upload again",
-            )
-            .retry_after(CONNECT)
-        };
         let target = self.reachable().await.ok_or_else(unreachable)?;
-        let data = BodyStream::new(body).filter_map(|frame| async move {
-            match frame {
-                Ok(frame) => frame.into_data().ok().map(Ok),
-                Err(error) => Some(Err(error)),
-            }
-        });
+        let moves = Moves::default();
         let mut upload = self
             .http
             .put(format!("{}{path}", target.trim_end_matches('/')))
-            .body(reqwest::Body::wrap_stream(data));
-        if let Some(length) = length {
+            .body(reqwest::Body::wrap_stream(pieces(body, moves.clone())));
+        if let Some(length) = parts.headers.get(header::CONTENT_LENGTH) {
             upload = upload.header(header::CONTENT_LENGTH, length);
         }
-        let answer = upload.send().await.map_err(|error| {
-            tracing::info!(error = %chain(&error), "an upload was not passed through");
-            self.forget();
-            unreachable()
-        })?;
-        shown(answer).await.ok_or_else(unreachable)
+        let passing = async {
+            let answer = upload.send().await?;
+            moves.count();
+            shown(answer).await
+        };
+        let why = tokio::select! {
+            passed = passing => match passed {
+                Ok(answer) => return Ok(answer),
+                Err(error) => chain(&error),
+            },
+            () = moves.end(self.idle) => "nothing of it moved any more".to_owned(),
+        };
+        tracing::info!(error = %why, "an upload was not passed through");
+        self.forget();
+        Err(unreachable())
     }
 
     /// A replica that takes connections. A body that flows cannot be sent twice, so it is asked for
@@ -144,10 +156,54 @@ fn is_upload(path: &str) -> bool {
     sent.is_ok_and(|sent| sent.path().starts_with("/blobs/"))
 }
 
-async fn shown(answer: reqwest::Response) -> Option<Response<Body>> {
+fn unreachable() -> Problem {
+    Problem::new(
+        &kinds::UNAVAILABLE,
+        "service-unavailable",
+        "the service that takes uploads cannot be reached; upload again",
+    )
+    .retry_after(CONNECT)
+}
+
+/// How often something of an upload moved, in either direction; cheap to clone.
+#[derive(Debug, Clone, Default)]
+struct Moves(Arc<AtomicU64>);
+
+impl Moves {
+    fn count(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    /// Ends when nothing moved for a while: for `idle` at least, for twice that at most. A moment for
+    /// each piece would be exact, and a timer for each.
+    async fn end(&self, idle: Duration) {
+        loop {
+            let before = self.0.load(Relaxed);
+            tokio::time::sleep(idle).await;
+            if self.0.load(Relaxed) == before {
+                return;
+            }
+        }
+    }
+}
+
+/// The pieces of an upload, each counted when it is taken.
+fn pieces(body: Body, moves: Moves) -> impl Stream<Item = Result<Bytes, Status>> + Send {
+    BodyStream::new(body).filter_map(move |frame| {
+        moves.count();
+        async move {
+            match frame {
+                Ok(frame) => frame.into_data().ok().map(Ok),
+                Err(error) => Some(Err(error)),
+            }
+        }
+    })
+}
+
+async fn shown(answer: reqwest::Response) -> Result<Response<Body>, reqwest::Error> {
     let status = answer.status();
     let kind = answer.headers().get(header::CONTENT_TYPE).cloned();
-    let bytes: Bytes = answer.bytes().await.ok()?;
+    let bytes: Bytes = answer.bytes().await?;
     let mut response = Response::new(Body::new(Full::new(bytes).map_err(|never| match never {})));
     *response.status_mut() = status;
     if let Some(kind) = kind {
@@ -157,5 +213,5 @@ async fn shown(answer: reqwest::Response) -> Option<Response<Body>> {
     response
         .headers_mut()
         .insert(header::CACHE_CONTROL, no_store);
-    Some(response)
+    Ok(response)
 }

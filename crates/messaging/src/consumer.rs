@@ -19,7 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 mod apply;
 mod bus;
+mod gap;
 mod heal;
+
+use gap::Gap;
 
 /// What to do with an event that could not be applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -144,10 +147,8 @@ pub struct Consumer<H, O> {
     owner: O,
     /// When the owner is asked next.
     heal_at: Instant,
-    /// The place at the last look: still there at the next one means that the bus lost something.
-    stalled_at: Option<i64>,
-    /// Whether the bus brought anything since the last look.
-    heard: bool,
+    /// What the owner gave out and the bus did not bring yet.
+    gap: Gap,
     /// Failed tries of events. The bus counts deliveries, also those in an outage of the database.
     tries: HashMap<(i32, i64), i64>,
 }
@@ -168,8 +169,7 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
             handler,
             owner,
             heal_at: Instant::now(),
-            stalled_at: None,
-            heard: false,
+            gap: Gap::default(),
             tries: HashMap::new(),
         }
     }
@@ -181,15 +181,16 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
         while !stopping.is_cancelled() {
             if self.heal_at <= Instant::now() {
                 self.heal_at = Instant::now() + self.config.heal_every;
-                if let Err(error) = self.heal().await {
-                    self.log(&error);
-                }
-                if messages.is_some() && self.is_deaf() {
-                    tracing::warn!(
-                        consumer = self.config.name,
-                        "the bus is deaf: attaching anew"
-                    );
-                    messages = None;
+                match self.heal().await {
+                    Ok(true) if messages.is_some() => {
+                        tracing::warn!(
+                            consumer = self.config.name,
+                            "the bus is deaf: attaching anew"
+                        );
+                        messages = None;
+                    }
+                    Ok(_) => {}
+                    Err(error) => self.log(&error),
                 }
             }
             let Some(stream) = &mut messages else {

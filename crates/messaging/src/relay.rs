@@ -21,8 +21,11 @@ use uuid::Uuid;
 
 use crate::streams::Stream;
 
+mod outage;
 mod publish;
 pub(crate) mod store;
+
+use outage::Outage;
 
 /// How often the backlog is measured.
 const MEASURE: Duration = Duration::from_secs(1);
@@ -157,13 +160,18 @@ impl Relay {
     ) -> Option<Lease> {
         let mut lease = None;
         let mut measured = Instant::now();
+        let mut outage = Outage::of(self.config.source, "stamping");
+        let mut unmeasured = Outage::of(self.config.source, "measuring");
         loop {
             // Read before the turn, so that what was committed before the stop is stamped after it.
             let last = stopping.is_cancelled();
             let more = match self.turn(&mut lease, &tell).await {
-                Ok(more) => more,
+                Ok(more) => {
+                    outage.over();
+                    more
+                }
                 Err(error) => {
-                    log(&error);
+                    outage.failed(&error);
                     false
                 }
             };
@@ -171,7 +179,7 @@ impl Relay {
                 tell.send_if_modified(|grant| grant.take().is_some());
             } else if measured.elapsed() > MEASURE {
                 measured = Instant::now();
-                self.measure().await;
+                self.measure(&mut unmeasured).await;
             }
             match (more, last) {
                 (true, _) => {}
@@ -253,15 +261,16 @@ impl Relay {
         }
     }
 
-    async fn measure(&self) {
+    async fn measure(&self, outage: &mut Outage) {
         match store::backlog(&self.pool).await {
             Ok(backlog) => {
+                outage.over();
                 metrics::gauge!("queue_depth", "queue" => format!("outbox-{}", self.config.source))
                     .set(f64::from(i32::try_from(backlog.facts).unwrap_or(i32::MAX)));
                 metrics::gauge!("outbox_lag_seconds", "source" => self.config.source)
                     .set(backlog.lag_seconds);
             }
-            Err(error) => tracing::warn!("the outbox was not measured: {error}"),
+            Err(error) => outage.failed(&error),
         }
     }
 
@@ -270,6 +279,7 @@ impl Relay {
     async fn publish(&self, mut told: watch::Receiver<Option<Grant>>) {
         let mut owed = false;
         let mut stream_known = false;
+        let mut outage = Outage::of(self.config.source, "publishing");
         loop {
             let gone = if owed {
                 // Something waits for the bus: look again soon, or at once when more comes.
@@ -282,9 +292,15 @@ impl Relay {
             };
             let grant = *told.borrow_and_update();
             owed = match self.publish_all(grant, &mut stream_known).await {
-                Ok(all) => !all,
+                Ok(all) => {
+                    // Without a grant, or without a connection to the bus, nothing was tried.
+                    if all && grant.is_some() {
+                        outage.over();
+                    }
+                    !all
+                }
                 Err(error) => {
-                    log(&error);
+                    outage.failed(&error);
                     true
                 }
             };
@@ -325,11 +341,4 @@ impl Relay {
         }
         Ok(false)
     }
-}
-
-fn log(error: &Error) {
-    let cause = std::error::Error::source(error)
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    tracing::warn!("relay: {error}: {cause}");
 }

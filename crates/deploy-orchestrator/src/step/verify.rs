@@ -57,6 +57,16 @@ pub(crate) enum Trouble {
     },
 }
 
+/// What fetches from edges, each fetch within so long.
+pub(super) fn visitor(timeout: Duration) -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        // An edge is asked by its address: a proxy between would answer for it, or not reach it.
+        .no_proxy()
+        .timeout(timeout)
+        .build()
+}
+
 /// Fetches and compares; holds no transaction.
 pub(super) async fn run(
     ctx: &Ctx,

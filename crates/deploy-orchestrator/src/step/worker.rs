@@ -123,10 +123,7 @@ impl EdgeNews {
 
 impl Worker {
     pub(crate) fn new(ctx: Ctx, name: &str, edges: Arc<EdgeNews>, tasks: Tasks) -> Self {
-        let http = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(ctx.config.fetch_timeout)
-            .build()
+        let http = verify::visitor(ctx.config.fetch_timeout)
             .expect("a client without system certificates needs nothing that can be missing");
         Self {
             at_a_time: Arc::new(Semaphore::new(ctx.config.workers)),

@@ -21,6 +21,8 @@ pub(crate) struct Home {
     pub(crate) base_url: String,
     pub(crate) services: Vec<Service>,
     pub(crate) sites: Shown<Site>,
+    /// There are more sites than these.
+    pub(crate) more_sites: bool,
     pub(crate) edges: Shown<Edge>,
 }
 
@@ -56,6 +58,8 @@ pub(crate) struct Site {
     pub(crate) slug: String,
     pub(crate) name: String,
     pub(crate) environments: Vec<Environment>,
+    /// There are more environments than these.
+    pub(crate) more: bool,
 }
 
 /// The state of an environment.
@@ -151,7 +155,7 @@ pub(crate) fn home(home: &Home) -> String {
         sites = shown(
             &home.sites,
             "No site yet: make the first one with the commands below.",
-            |sites| { sites.iter().map(site).collect() }
+            |sites| sites.iter().map(site).collect::<String>() + more_sites(home.more_sites)
         ),
         edges = shown(
             &home.edges,
@@ -176,6 +180,15 @@ fn shown<T>(list: &Shown<T>, none: &str, render: impl FnOnce(&[T]) -> String) ->
     }
 }
 
+const fn more_sites(more: bool) -> &'static str {
+    if more {
+        "<p class=\"none\">There are more sites: <code>candlefish sites</code> lists them, \
+         <code>candlefish status SITE</code> shows one.</p>"
+    } else {
+        ""
+    }
+}
+
 fn site(site: &Site) -> String {
     let name = if site.name.is_empty() {
         &site.slug
@@ -192,10 +205,18 @@ fn site(site: &Site) -> String {
     } else {
         format!("<ul class=\"environments\">{}</ul>", environments.concat())
     };
+    let slug = escape(&site.slug);
+    let more = if site.more {
+        format!(
+            "<p class=\"none\">There are more environments: <code>candlefish env list {slug}</code> \
+             lists them.</p>"
+        )
+    } else {
+        String::new()
+    };
     format!(
-        "<article class=\"site\"><h3>{} <code>{}</code></h3>{environments}</article>",
+        "<article class=\"site\"><h3>{} <code>{slug}</code></h3>{environments}{more}</article>",
         escape(name),
-        escape(&site.slug)
     )
 }
 

@@ -84,7 +84,9 @@ fn some_home(text: &str) -> Home {
                 pending: 2,
                 not_restorable: text(),
             }],
+            more: true,
         }]),
+        more_sites: true,
         edges: Shown::These(vec![Edge {
             id: text(),
             address: text(),
@@ -299,6 +301,7 @@ fn the_commands_to_try_name_what_is_there() {
                 ..Environment::default()
             })
             .collect(),
+        more: false,
     };
     let (book, docs) = (
         site("book", &["staging"]),
@@ -318,6 +321,24 @@ fn the_commands_to_try_name_what_is_there() {
             "{place}"
         );
     }
+}
+
+#[test]
+fn a_list_that_is_not_whole_says_so_and_how_to_see_the_rest() {
+    let mut shown = some_home("docs");
+    let page = home(&shown);
+    let more = [
+        "There are more sites: <code>candlefish sites</code>",
+        "There are more environments: <code>candlefish env list docs</code>",
+    ];
+    for words in more {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    shown.more_sites = false;
+    if let Shown::These(sites) = &mut shown.sites {
+        sites[0].more = false;
+    }
+    assert!(!home(&shown).contains("There are more"));
 }
 
 #[test]

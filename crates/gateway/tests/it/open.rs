@@ -119,6 +119,30 @@ async fn a_replica_that_is_down_hides_nothing() {
     assert!(page.contains("1 of 2 up"), "{page}");
 }
 
+#[tokio::test]
+async fn a_page_that_does_not_show_all_says_so() {
+    let stand = Stand::start_with(&[("CANDLEFISH_OPEN_STATUS", "true")]).await;
+    let more = || "more".to_owned();
+    let sites = ListSitesResponse {
+        next_page_token: more(),
+        ..one_site()
+    };
+    let environments = ListEnvironmentsResponse {
+        next_page_token: more(),
+        ..held_and_stopped()
+    };
+    stand.backend.will_answer("SiteService/ListSites", &sites);
+    stand
+        .backend
+        .will_answer("SiteService/ListEnvironments", &environments);
+    let page = stand.get("/", "").await.body;
+    let page = page.as_str().unwrap();
+    for command in ["candlefish sites", "candlefish env list docs"] {
+        let command = format!("<code>{command}</code>");
+        assert!(page.contains(&command), "{command}: {page}");
+    }
+}
+
 /// The calls for sites that reached the service, by the sites of who asked.
 fn asked_for_sites(stand: &Stand) -> Vec<Vec<String>> {
     let calls = stand.backend.seen().into_iter();

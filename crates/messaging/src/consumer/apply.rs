@@ -31,7 +31,7 @@ struct Applied {
 impl<H: Handler, O: Owner> Consumer<H, O> {
     /// Applies what the bus brought, and acknowledges it.
     pub(super) async fn take(&mut self, messages: Vec<BusMessage>) {
-        self.heard = true;
+        self.gap.hear();
         let mut batch = Vec::with_capacity(messages.len());
         for message in messages {
             match Envelope::decode(message.payload.clone()) {
@@ -117,7 +117,7 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
             let soon = tokio::time::Instant::now() + self.config.gap_grace;
             if self.heal_at > soon {
                 self.heal_at = soon;
-                self.stalled_at = Some(applied.place.upto);
+                self.gap.see(applied.place.upto);
             }
         }
     }

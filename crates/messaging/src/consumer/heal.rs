@@ -3,7 +3,7 @@
 use candlefish_proto::event::{HeadResponse, ReplayRequest};
 use prost::Message;
 
-use super::{Consumer, Failure, Handler, Owner, OwnerError, apply::Incoming};
+use super::{Consumer, Failure, Handler, Owner, OwnerError, apply::Incoming, gap::Look};
 use crate::{
     dead_letter,
     inbox::{self, Place},
@@ -25,13 +25,14 @@ pub(super) enum Error {
 
 impl<H: Handler, O: Owner> Consumer<H, O> {
     /// Compares our place with the owner's head; replays or rebuilds what is missing. Then tries
-    /// dead letters that a person sent back.
-    pub(super) async fn heal(&mut self) -> Result<(), Error> {
+    /// dead letters that a person sent back. Answers whether the bus is deaf.
+    pub(super) async fn heal(&mut self) -> Result<bool, Error> {
         self.replay_letters().await?;
         let place = self.place().await?;
         let head = self.owner.head().await?;
         if head.epoch > place.epoch {
-            return self.rebuild(place, head).await;
+            self.rebuild(place, head).await?;
+            return Ok(false);
         }
         if head.epoch < place.epoch || place.upto > head.seq {
             // We know numbers that the owner never gave; asking for more makes it notice.
@@ -41,28 +42,26 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
                 limit: 1,
             };
             self.owner.replay(asked).await?;
-            return Ok(());
+            return Ok(false);
         }
-        if place.upto == head.seq {
-            self.stalled_at = None;
-            return Ok(());
+        match self.gap.look(place.upto, head.seq) {
+            Look::Level => Ok(false),
+            Look::New => {
+                // On its way, perhaps: look again soon.
+                let soon = tokio::time::Instant::now() + self.config.gap_grace;
+                self.heal_at = self.heal_at.min(soon);
+                Ok(false)
+            }
+            Look::Stays { deaf } => {
+                self.replay(place, head.seq).await?;
+                let now = self.place().await?;
+                // Of a new epoch all was read anew.
+                if now.epoch == head.epoch {
+                    self.gap.replayed(now.upto, head.seq);
+                }
+                Ok(deaf)
+            }
         }
-        if self.stalled_at == Some(place.upto) {
-            self.replay(place, head.seq).await?;
-            self.stalled_at = Some(self.place().await?.upto);
-        } else {
-            // On its way, perhaps: look again soon.
-            self.stalled_at = Some(place.upto);
-            let soon = tokio::time::Instant::now() + self.config.gap_grace;
-            self.heal_at = self.heal_at.min(soon);
-        }
-        Ok(())
-    }
-
-    /// Whether the bus brought nothing although the owner gave out numbers; forgets what it heard.
-    pub(super) fn is_deaf(&mut self) -> bool {
-        let heard = std::mem::take(&mut self.heard);
-        !heard && self.stalled_at.is_some()
     }
 
     async fn place(&self) -> Result<Place, sqlx::Error> {
@@ -138,7 +137,7 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
         }
         tx.commit().await?;
         self.tries.clear();
-        self.stalled_at = None;
+        self.gap.close();
         self.count("rebuilt", 1);
         Ok(())
     }

@@ -112,10 +112,7 @@ async fn looked_at(
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let router = Router::new().fallback(move || async move { answer });
-    let http = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .unwrap();
+    let http = visitor(Duration::from_secs(40)).unwrap();
     let look = Look {
         http: &http,
         edge: "edge-1",
@@ -176,4 +173,12 @@ async fn an_edge_that_does_not_serve_now_is_its_own_fault() {
         let trouble = looked_at((status, PAGE), true).await.unwrap_err();
         assert!(matches!(trouble, Trouble::Edge { .. }), "{trouble}");
     }
+}
+
+#[test]
+fn edges_are_fetched_from_through_no_proxy() {
+    // A client that would ask the environment for one says so.
+    let goes = |client: &reqwest::Client| format!("{client:?}").contains("proxies");
+    assert!(goes(&reqwest::Client::new()));
+    assert!(!goes(&visitor(Duration::from_secs(1)).unwrap()));
 }
