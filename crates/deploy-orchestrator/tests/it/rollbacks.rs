@@ -501,3 +501,35 @@ async fn with_nothing_before_the_route_is_taken_away() {
     let environment = api.environment("production").await;
     assert!(environment.live_release_id.is_empty());
 }
+
+/// It bakes, a person ends it, and visitors get what they had before.
+async fn baked_and_cancelled(api: &Api, release: &str) -> String {
+    let made = api.create("production", release, Some(baking())).await;
+    let id = made.unwrap().into_inner().id;
+    api.wait_in(&id, pb::step::Kind::Bake).await;
+    api.cancel(&id).await.unwrap();
+    api.wait_for(&id, &[State::RolledBack]).await;
+    id
+}
+
+#[tokio::test]
+async fn what_comes_back_is_live_by_a_rollback_that_failed_where_nothing_else_made_it_so() {
+    let (sandbox, _orchestrator, edge, api, _releases) = started(&[]).await;
+    let four = sandbox.release(&api, "four").await;
+    baked_and_cancelled(&api, &four).await;
+    edge.act(|script| script.lies_on = Some("docs.".to_owned()));
+    let back = rolled_back(&api, |message| {
+        four.clone_into(&mut message.to_release_id);
+    });
+    let failed = back.await.deployment.unwrap().id;
+    api.wait_for(&failed, &[State::Failed]).await;
+    edge.act(|script| script.lies_on = None);
+    api.lift("production").await.unwrap();
+    let five = sandbox.release(&api, "five").await;
+    baked_and_cancelled(&api, &five).await;
+    let live = api.environment("production").await;
+    assert_eq!(
+        (live.live_release_id, live.live_deployment_id),
+        (four, failed)
+    );
+}
