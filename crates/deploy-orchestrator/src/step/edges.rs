@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use candlefish_clock::Moment;
+use candlefish_ids::ReleaseId;
 use serde_json::{Value, json};
 
 use super::{
@@ -136,7 +137,8 @@ pub(super) async fn await_followers(
                 .as_object_mut()
                 .expect("a step's detail is an object");
             object.insert("absent".to_owned(), json!(absent));
-            step.message = followed_words(deployment, step.is_undo, live, &absent);
+            let stale = stale(deployment, step.kind);
+            step.message = followed_words(stale, live, &absent);
             Ok(None)
         }
         Standing::Not(_) if step.is_undo && waited(step, now) >= config.edge_patience => {
@@ -192,22 +194,20 @@ pub(super) async fn serving(
     Ok((followers, Some(outcome)))
 }
 
-fn followed_words(
-    deployment: &Deployment,
-    is_undo: bool,
-    live: usize,
-    absent: &[String],
-) -> String {
+/// What an edge may still serve that did not hear of this step: of an undo, what is undone.
+fn stale(deployment: &Deployment, kind: StepKind) -> Option<ReleaseId> {
+    match kind {
+        StepKind::Return => Some(deployment.given_up()),
+        StepKind::Unstage => Some(deployment.release_id),
+        _ => deployment.replaced(),
+    }
+}
+
+fn followed_words(stale: Option<ReleaseId>, live: usize, absent: &[String]) -> String {
     let edges = noun::counted(live + absent.len(), "edge");
     if absent.is_empty() {
         return format!("{live} of {edges}");
     }
-    // Who did not hear of an undo goes on with what is undone.
-    let stale = if is_undo {
-        Some(deployment.release_id)
-    } else {
-        deployment.replaced()
-    };
     let stale = stale.map_or_else(String::new, |release| {
         format!(", may still serve {release}")
     });
