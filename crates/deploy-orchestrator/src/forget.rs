@@ -19,7 +19,7 @@ pub(crate) async fn run(ctx: Ctx, stopping: CancellationToken) {
         if let Err(error) = traffic::store::forget_old(&ctx.pool).await {
             tracing::debug!(error = %chain(&error), "old traffic was not forgotten");
         }
-        if let Err(error) = addresses(&ctx).await {
+        if let Err(error) = addresses(&ctx, AT_ONCE).await {
             tracing::debug!(error = %chain(&error), "old addresses were not taken away");
         }
         if let Err(error) = trigger::content::forget(&ctx).await {
@@ -31,19 +31,25 @@ pub(crate) async fn run(ctx: Ctx, stopping: CancellationToken) {
     }
 }
 
-async fn addresses(ctx: &Ctx) -> Result<(), deployment::Error> {
-    let mut tx = ctx.begin().await?;
-    let epoch = candlefish_messaging::epoch::current(&mut tx).await?;
+/// Takes all of them away, so many in a transaction: a busy day ends more than that.
+async fn addresses(ctx: &Ctx, at_once: i64) -> Result<(), deployment::Error> {
     let keep = ctx.config.keep_addresses;
-    let taken = route::store::take_old_addresses_away(&mut tx, epoch, keep, AT_ONCE).await?;
-    if taken > 0 {
-        tx.moves_traffic();
-        tracing::info!(
-            addresses = taken,
-            "addresses of old deployments are taken away"
-        );
+    loop {
+        let mut tx = ctx.begin().await?;
+        let epoch = candlefish_messaging::epoch::current(&mut tx).await?;
+        let taken = route::store::take_old_addresses_away(&mut tx, epoch, keep, at_once).await?;
+        if taken > 0 {
+            tx.moves_traffic();
+            tracing::info!(
+                addresses = taken,
+                "addresses of old deployments are taken away"
+            );
+        }
+        ctx.commit(tx).await?;
+        if taken < at_once.unsigned_abs() {
+            return Ok(());
+        }
     }
-    Ok(ctx.commit(tx).await?)
 }
 
 async fn answers(ctx: &Ctx) -> Result<(), idempotency::Error> {
@@ -55,3 +61,6 @@ async fn answers(ctx: &Ctx) -> Result<(), idempotency::Error> {
     while idempotency::forget(&mut conn, AT_ONCE).await? > 0 {}
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
