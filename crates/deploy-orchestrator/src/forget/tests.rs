@@ -78,3 +78,61 @@ async fn one_round_takes_all_old_addresses_away_however_many_there_are() {
     let left = "SELECT count(*) FROM route WHERE releases <> '[]'";
     assert_eq!(number(&ctx, left).await, 0);
 }
+
+/// Two edges that were not heard of for long, one that may come back, and what they hold.
+const SILENT: &str = "
+    INSERT INTO edge (id, boot, address, heard_at)
+    SELECT 'edge-' || n, 'boot', '127.0.0.1:1',
+           clock() - CASE n WHEN 3 THEN interval '29 days' ELSE n * interval '31 days' END
+    FROM generate_series(1, 3) n;
+    INSERT INTO edge_route (edge_id, host, epoch, version)
+    SELECT e.id, n || '.localhost', 1, 1 FROM edge e, generate_series(1, 5) n;
+    INSERT INTO edge_release (edge_id, release_id, staged, at)
+    SELECT e.id, gen_random_uuid(), true, clock() FROM edge e, generate_series(1, 5) n;";
+
+/// The edges that have a row left in any table.
+async fn known(ctx: &Ctx) -> Vec<String> {
+    let edges = "SELECT id FROM edge UNION SELECT edge_id FROM edge_route
+                 UNION SELECT edge_id FROM edge_release ORDER BY 1";
+    let asked = sqlx::query_scalar(edges).fetch_all(&ctx.pool);
+    asked.await.unwrap()
+}
+
+#[tokio::test]
+async fn an_edge_that_two_rounds_find_gone_is_forgotten_with_what_it_held() {
+    let database = Database::migrated(&sqlx::migrate!()).await;
+    database.run(&[SILENT]).await;
+    let dir = tempfile::tempdir().unwrap();
+    let ctx = ctx(&database, &dir).await;
+    let first = edges(&ctx, &[], 2).await.unwrap();
+    assert_eq!(first, ["edge-2", "edge-1"]);
+    assert_eq!(known(&ctx).await, ["edge-1", "edge-2", "edge-3"]);
+    // One came back meanwhile.
+    database
+        .run(&["UPDATE edge SET heard_at = clock() WHERE id = 'edge-1'"])
+        .await;
+    let second = edges(&ctx, &first, 2).await.unwrap();
+    assert_eq!(second, ["edge-2"]);
+    assert_eq!(known(&ctx).await, ["edge-1", "edge-3"]);
+    let held = "SELECT count(*) FROM edge_route";
+    assert_eq!(number(&ctx, held).await, 10);
+}
+
+#[tokio::test]
+async fn no_statement_forgets_more_of_an_edge_than_it_may() {
+    let database = Database::migrated(&sqlx::migrate!()).await;
+    database.run(&[SILENT]).await;
+    let pool = database.pool();
+    let mut conn = pool.acquire().await.unwrap();
+    let edges = ["edge-1".to_owned()];
+    let mut gone = Vec::new();
+    while gone.last() != Some(&0) {
+        gone.push(
+            edge::store::forget_gone(&mut conn, &edges, 2)
+                .await
+                .unwrap(),
+        );
+    }
+    // Two of each table at a time, and the edge with the last.
+    assert_eq!(gone, [4, 4, 3, 0]);
+}
