@@ -78,7 +78,8 @@ pub struct Config {
     pub edge_patience_hurried: Duration,
     /// How long a deployment's own address stays after its end.
     pub keep_addresses: Duration,
-    /// For one page of a verification.
+    /// In a verification: how long an edge may take to be connected, to begin its answer, and between
+    /// two pieces of it. A whole page may take longer.
     pub fetch_timeout: Duration,
     /// Telemetry.
     pub telemetry: TelemetryConfig,

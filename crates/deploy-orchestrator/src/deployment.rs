@@ -93,6 +93,13 @@ impl Deployment {
         before.find(|before| *before != self.release_id)
     }
 
+    /// The release that its undo takes from visitors: its own, or what a rollback was to leave that ends
+    /// before it moved any traffic.
+    pub(crate) fn given_up(&self) -> ReleaseId {
+        let left = self.leaves_release_id.filter(|_left| !self.state.pivoted());
+        left.unwrap_or(self.release_id)
+    }
+
     /// `docs/production`, or `a preview of docs`.
     pub(crate) fn place(&self) -> String {
         match self.kind {

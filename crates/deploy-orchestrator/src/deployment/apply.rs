@@ -140,7 +140,7 @@ async fn follow(
             lane_store::raise_fence(tx, lane).await?;
             deployment.fence = lane.fence;
             blocker::set(tx, now, deployment.id, None).await?;
-            if step::undo::begin(tx, deployment).await? == 0 {
+            if step::undo::begin(tx, lane, deployment).await? == 0 {
                 Box::pin(undone(tx, lane, deployment)).await?;
             }
         }

@@ -185,7 +185,8 @@ async fn reload(tx: &mut Tx, found: &Environment) -> Result<Environment, Error> 
     Ok(loaded.map_err(site::Error::from).map_err(Refusal::from)?)
 }
 
-/// What acts ends at once; this rollback inherits its undo by writing the route itself.
+/// What acts ends at once; this rollback inherits its undo: by writing the route itself, or, when it ends
+/// before that, in its own undo.
 async fn preempt(
     tx: &mut Tx,
     lane: &mut Lane,

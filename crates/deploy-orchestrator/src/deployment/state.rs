@@ -114,7 +114,7 @@ pub(crate) enum Consequence {
     RecordReturn,
     /// Raise the fence, abandon open steps, ready the undo steps.
     Undo,
-    /// Raise the fence and abandon open steps; a rollback inherits the undo.
+    /// Raise the fence and abandon open steps; a rollback inherits the undo, see [`crate::step::undo`].
     HandOver,
     /// Reject the release in this environment.
     Reject,

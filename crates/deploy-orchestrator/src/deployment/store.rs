@@ -243,6 +243,35 @@ pub(crate) async fn lock(tx: &mut Tx, id: DeploymentId) -> Result<Option<Deploym
     Ok(row.map(Deployment::try_from).transpose()?)
 }
 
+/// What a rollback ended by taking its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Preempted {
+    pub(crate) id: DeploymentId,
+    pub(crate) release_id: ReleaseId,
+    pub(crate) previous_release_id: Option<ReleaseId>,
+    pub(crate) is_rollback: bool,
+}
+
+/// What this rollback preempted; none where nothing acted.
+pub(crate) async fn find_preempted(
+    conn: &mut PgConnection,
+    by: DeploymentId,
+) -> Result<Option<Preempted>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"SELECT id, release_id, previous_release_id, kind = 'rollback' AS "is_rollback!"
+           FROM deployment WHERE superseded_by = $1 AND cause = 'preempted'"#,
+        by.uuid()
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Preempted {
+        id: DeploymentId::from_uuid(row.id),
+        release_id: ReleaseId::from_uuid(row.release_id),
+        previous_release_id: row.previous_release_id.map(ReleaseId::from_uuid),
+        is_rollback: row.is_rollback,
+    }))
+}
+
 /// The deployment that acts on a lane.
 pub(crate) async fn lock_acting(
     tx: &mut Tx,

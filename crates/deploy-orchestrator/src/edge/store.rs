@@ -18,6 +18,10 @@ pub(crate) const LIVE_FOR_MS: i64 = 5_000;
 /// An edge is sent again what it lacks at most so often, whichever replicas want it. In milliseconds.
 const RESEND_APART_MS: i64 = 30_000;
 
+/// An edge that was not heard of for so many days is taken not to come back. Should it, it joins as a new
+/// one does.
+const GONE_AFTER_DAYS: i64 = 30;
+
 /// One report of an edge, as rows.
 #[derive(Debug, Default)]
 pub(crate) struct Report<'a> {
@@ -298,4 +302,64 @@ pub(crate) async fn list(conn: &mut PgConnection) -> Result<Vec<pb::Edge>, sqlx:
             }
         })
         .collect())
+}
+
+/// Edges that were not heard of for 30 days, the longest silent first.
+pub(crate) async fn list_gone(
+    conn: &mut PgConnection,
+    limit: i64,
+) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "SELECT id FROM edge WHERE heard_at < (SELECT clock()) - $1::bigint * interval '1 day'
+         ORDER BY heard_at LIMIT $2",
+        GONE_AFTER_DAYS,
+        limit
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Forgets those of these edges that are gone, and at most so many rows of what each table has of them;
+/// answers how many rows went. Zero means that nothing is left.
+pub(crate) async fn forget_gone(
+    conn: &mut PgConnection,
+    edges: &[String],
+    limit: i64,
+) -> Result<u64, sqlx::Error> {
+    // An edge that comes back meanwhile tells all anew: its rows are others then, and stay.
+    let routes = sqlx::query!(
+        "DELETE FROM edge_route WHERE ctid = ANY (ARRAY(
+             SELECT r.ctid FROM edge e JOIN edge_route r ON r.edge_id = e.id
+             WHERE e.id = ANY($1)
+               AND e.heard_at < (SELECT clock()) - $2::bigint * interval '1 day' LIMIT $3))",
+        edges,
+        GONE_AFTER_DAYS,
+        limit
+    )
+    .execute(&mut *conn)
+    .await?;
+    let releases = sqlx::query!(
+        "DELETE FROM edge_release WHERE ctid = ANY (ARRAY(
+             SELECT r.ctid FROM edge e JOIN edge_release r ON r.edge_id = e.id
+             WHERE e.id = ANY($1)
+               AND e.heard_at < (SELECT clock()) - $2::bigint * interval '1 day' LIMIT $3))",
+        edges,
+        GONE_AFTER_DAYS,
+        limit
+    )
+    .execute(&mut *conn)
+    .await?;
+    // Last, for the cascade knows no limit.
+    let gone = sqlx::query!(
+        "DELETE FROM edge e
+         WHERE e.id = ANY($1)
+           AND e.heard_at < (SELECT clock()) - $2::bigint * interval '1 day'
+           AND NOT EXISTS (SELECT 1 FROM edge_route r WHERE r.edge_id = e.id)
+           AND NOT EXISTS (SELECT 1 FROM edge_release r WHERE r.edge_id = e.id)",
+        edges,
+        GONE_AFTER_DAYS
+    )
+    .execute(conn)
+    .await?;
+    Ok(routes.rows_affected() + releases.rows_affected() + gone.rows_affected())
 }

@@ -223,7 +223,10 @@ pub(crate) async fn set_live(tx: &mut Tx, deployment: &Deployment) -> Result<(),
     Ok(())
 }
 
-/// The release before is the environment's again, if the deployment had made its own so.
+/// The release before is the environment's again, if the deployment had made its own so, or what it
+/// preempted had. It is live by the last deployment that made it so and was not undone: also by a
+/// rollback that failed past its pivot, which stayed live, or by one that gave way to a rollback.
+/// Without a name the lane would not know its commit.
 pub(crate) async fn restore_live(tx: &mut Tx, deployment: &Deployment) -> Result<(), sqlx::Error> {
     let now = tx.now();
     let previous = deployment.previous_release_id.map(ReleaseId::uuid);
@@ -232,9 +235,11 @@ pub(crate) async fn restore_live(tx: &mut Tx, deployment: &Deployment) -> Result
              live_since = CASE WHEN $3::uuid IS NULL THEN NULL ELSE $4::timestamptz END,
              live_deployment_id = (
                  SELECT id FROM deployment
-                 WHERE environment_id = $1 AND release_id = $3 AND state = 'succeeded'
+                 WHERE environment_id = $1 AND release_id = $3 AND id <> $2
+                   AND target_confirmed IS NULL
+                   AND (live_at IS NOT NULL OR kind = 'rollback' AND pivoted_at IS NOT NULL)
                  ORDER BY admission DESC LIMIT 1)
-         WHERE id = $1 AND live_deployment_id = $2",
+         WHERE id = $1 AND (live_deployment_id = $2 OR live_release_id IS DISTINCT FROM $3)",
         deployment.environment_id.uuid(),
         deployment.id.uuid(),
         previous,

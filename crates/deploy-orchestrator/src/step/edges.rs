@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use candlefish_clock::Moment;
+use candlefish_ids::ReleaseId;
 use serde_json::{Value, json};
 
 use super::{
@@ -136,20 +137,20 @@ pub(super) async fn await_followers(
                 .as_object_mut()
                 .expect("a step's detail is an object");
             object.insert("absent".to_owned(), json!(absent));
-            step.message = followed_words(deployment, step.is_undo, live, &absent);
+            let stale = stale(deployment, step.kind);
+            step.message = followed_words(stale, live, &absent);
             Ok(None)
         }
         Standing::Not(_) if step.is_undo && waited(step, now) >= config.edge_patience => {
             // An undo ends by its deadline, whoever followed; the record says that not all did.
-            let absent = followers.iter().filter(|one| !one.live || !one.applied);
-            let absent: Vec<String> = absent.map(|one| one.id.clone()).collect();
+            let (confirmed, absent) = confirmed(&followers);
+            step.message = unconfirmed_words(stale(deployment, step.kind), confirmed, &absent);
             let object = step
                 .detail
                 .as_object_mut()
                 .expect("a step's detail is an object");
             object.insert("absent".to_owned(), json!(absent));
             object.insert("unconfirmed".to_owned(), json!(true));
-            "no edge confirmed in time".clone_into(&mut step.message);
             Ok(None)
         }
         Standing::Not(not) => still_waiting(config, tx, deployment, step, *not)
@@ -192,29 +193,50 @@ pub(super) async fn serving(
     Ok((followers, Some(outcome)))
 }
 
-fn followed_words(
-    deployment: &Deployment,
-    is_undo: bool,
-    live: usize,
-    absent: &[String],
-) -> String {
+/// What an edge may still serve that did not hear of this step: of an undo, what is undone.
+fn stale(deployment: &Deployment, kind: StepKind) -> Option<ReleaseId> {
+    match kind {
+        StepKind::Return => Some(deployment.given_up()),
+        StepKind::Unstage => Some(deployment.release_id),
+        _ => deployment.replaced(),
+    }
+}
+
+fn followed_words(stale: Option<ReleaseId>, live: usize, absent: &[String]) -> String {
     let edges = noun::counted(live + absent.len(), "edge");
     if absent.is_empty() {
         return format!("{live} of {edges}");
     }
-    // Who did not hear of an undo goes on with what is undone.
-    let stale = if is_undo {
-        Some(deployment.release_id)
-    } else {
-        deployment.replaced()
-    };
-    let stale = stale.map_or_else(String::new, |release| {
+    let (absent, stale) = (absent.join(", "), may_still_serve(stale));
+    format!("{live} of {edges}; {absent} unreachable{stale}")
+}
+
+/// How many edges confirmed, and those that did not. One that is not live may have forgotten it since.
+fn confirmed(followers: &[Follower]) -> (usize, Vec<String>) {
+    let absent = followers.iter().filter(|one| !one.live || !one.applied);
+    let absent: Vec<String> = absent.map(|one| one.id.clone()).collect();
+    (followers.len() - absent.len(), absent)
+}
+
+/// All that confirmed may still be too few for the policy.
+fn unconfirmed_words(stale: Option<ReleaseId>, confirmed: usize, absent: &[String]) -> String {
+    let all = confirmed + absent.len();
+    if all == 0 {
+        return "no edge confirmed in time: none was heard of for a day".to_owned();
+    }
+    let edges = noun::counted(all, "edge");
+    let words = format!("{confirmed} of {edges} confirmed in time");
+    if absent.is_empty() {
+        return words;
+    }
+    let (absent, stale) = (absent.join(", "), may_still_serve(stale));
+    format!("{words}; {absent} did not{stale}")
+}
+
+fn may_still_serve(stale: Option<ReleaseId>) -> String {
+    stale.map_or_else(String::new, |release| {
         format!(", may still serve {release}")
-    });
-    format!(
-        "{live} of {edges}; {} unreachable{stale}",
-        absent.join(", ")
-    )
+    })
 }
 
 async fn still_waiting(
@@ -356,5 +378,31 @@ mod tests {
             None
         );
         assert_eq!(refused(&[bad, follower("edge-2", true, false, "")]), None);
+    }
+
+    #[test]
+    fn an_undo_that_ends_by_its_deadline_says_who_confirmed_and_who_did_not() {
+        let told = |followers: &[Follower]| {
+            let (count, absent) = confirmed(followers);
+            unconfirmed_words(None, count, &absent)
+        };
+        let all = [
+            follower("edge-1", true, true, ""),
+            follower("edge-2", true, false, ""),
+            follower("edge-3", false, true, ""),
+        ];
+        assert_eq!(
+            told(&all),
+            "1 of 3 edges confirmed in time; edge-2, edge-3 did not"
+        );
+        assert_eq!(told(&all[..1]), "1 of 1 edge confirmed in time");
+        let none = "no edge confirmed in time: none was heard of for a day";
+        assert_eq!(told(&[]), none);
+        let release = ReleaseId::new();
+        let absent = ["edge-2".to_owned()];
+        assert_eq!(
+            unconfirmed_words(Some(release), 0, &absent),
+            format!("0 of 1 edge confirmed in time; edge-2 did not, may still serve {release}")
+        );
     }
 }

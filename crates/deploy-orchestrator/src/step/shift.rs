@@ -259,7 +259,7 @@ pub(super) async fn back(
     if written(step).is_empty() {
         let mut spec = spec(tx, deployment, |previous, _| vec![(previous, 100)]).await?;
         spec.forgets = true;
-        spec.assets_of = manifests(tx, &[deployment.release_id]).await?;
+        spec.assets_of = manifests(tx, &[deployment.given_up()]).await?;
         write(ctx, tx, deployment, step, spec).await?;
         deployment.weight = 0;
         lane::store::restore_live(tx, deployment).await?;

@@ -57,13 +57,16 @@ pub(crate) enum Trouble {
     },
 }
 
-/// What fetches from edges, each fetch within so long.
-pub(super) fn visitor(timeout: Duration) -> Result<reqwest::Client, reqwest::Error> {
+/// What fetches from edges. One that is silent for so long is given up, before it answers as within a
+/// body; for a whole page there is no bound but the deployment's deadline, since a large file on a slow
+/// line takes its time.
+pub(super) fn visitor(silence: Duration) -> Result<reqwest::Client, reqwest::Error> {
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         // An edge is asked by its address: a proxy between would answer for it, or not reach it.
         .no_proxy()
-        .timeout(timeout)
+        .connect_timeout(silence)
+        .read_timeout(silence)
         .build()
 }
 

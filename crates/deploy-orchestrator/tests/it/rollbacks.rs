@@ -501,3 +501,112 @@ async fn with_nothing_before_the_route_is_taken_away() {
     let environment = api.environment("production").await;
     assert!(environment.live_release_id.is_empty());
 }
+
+/// It bakes, a person ends it, and visitors get what they had before.
+async fn baked_and_cancelled(api: &Api, release: &str) -> String {
+    let made = api.create("production", release, Some(baking())).await;
+    let id = made.unwrap().into_inner().id;
+    api.wait_in(&id, pb::step::Kind::Bake).await;
+    api.cancel(&id).await.unwrap();
+    api.wait_for(&id, &[State::RolledBack]).await;
+    id
+}
+
+#[tokio::test]
+async fn what_comes_back_is_live_by_a_rollback_that_failed_where_nothing_else_made_it_so() {
+    let (sandbox, _orchestrator, edge, api, _releases) = started(&[]).await;
+    let four = sandbox.release(&api, "four").await;
+    baked_and_cancelled(&api, &four).await;
+    edge.act(|script| script.lies_on = Some("docs.".to_owned()));
+    let back = rolled_back(&api, |message| {
+        four.clone_into(&mut message.to_release_id);
+    });
+    let failed = back.await.deployment.unwrap().id;
+    api.wait_for(&failed, &[State::Failed]).await;
+    edge.act(|script| script.lies_on = None);
+    api.lift("production").await.unwrap();
+    let five = sandbox.release(&api, "five").await;
+    baked_and_cancelled(&api, &five).await;
+    let live = api.environment("production").await;
+    assert_eq!(
+        (live.live_release_id, live.live_deployment_id),
+        (four, failed)
+    );
+}
+
+/// A rollback that waits for its edge before its pivot: it has forgotten what is not live, and follows no
+/// further.
+async fn stuck(sandbox: &Sandbox, edge: &Edge, api: &Api, to: &str) -> String {
+    edge.act(|script| script.frozen = true);
+    sandbox.act("DELETE FROM edge_release").await;
+    let back = rolled_back(api, |message| to.clone_into(&mut message.to_release_id));
+    let id = back.await.deployment.unwrap().id;
+    let waits = api.wait_in(&id, pb::step::Kind::Stage).await;
+    assert_eq!(waits.pivoted_at, None);
+    id
+}
+
+/// It is cancelled, its edge follows again, and its undo sends traffic to this release.
+async fn cancelled_to(api: &Api, edge: &Edge, id: &str, release: &str) {
+    api.cancel(id).await.unwrap();
+    edge.act(|script| script.frozen = false);
+    let ended = api.wait_for(id, &[State::Cancelled]).await;
+    assert_eq!(ended.previous_release_id, release);
+    assert_eq!(ended.target_confirmed, Some(true));
+    let back = |step: &&pb::Step| step.kind() == pb::step::Kind::Return;
+    let back = ended.steps.iter().find(back).map(pb::Step::state);
+    assert_eq!(back, Some(pb::step::State::Done));
+    edge.wait_until_it_serves(HOST, release).await;
+    let live = api.environment("production").await;
+    assert_eq!(live.live_release_id, release);
+}
+
+const PATIENT: [(&str, &str); 1] = [("CANDLEFISH_EDGE_PATIENCE_HURRIED_MS", "600000")];
+
+#[tokio::test]
+async fn one_that_ends_before_it_moved_traffic_takes_back_what_it_preempted() {
+    let (sandbox, _orchestrator, edge, api, [_one, two, three]) = started(&PATIENT).await;
+    for (words, strategy, watched) in [
+        ("four", baking(), pb::step::Kind::Bake),
+        ("five", canary(), pb::step::Kind::Analyse),
+    ] {
+        let bad = sandbox.release(&api, words).await;
+        let made = api.create("production", &bad, Some(strategy)).await;
+        let acting = made.unwrap().into_inner().id;
+        api.wait_in(&acting, watched).await;
+        let first = stuck(&sandbox, &edge, &api, &two).await;
+        api.wait_for(&acting, &[State::RolledBack]).await;
+        cancelled_to(&api, &edge, &first, &three).await;
+        let assets = edge.route(HOST).unwrap().assets_of;
+        let assets: Vec<_> = assets.iter().map(|one| &one.release_id).collect();
+        assert_eq!(assets, [&bad], "visitors still hold its pages");
+        api.lift("production").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn one_that_takes_over_from_another_takes_back_what_that_one_preempted() {
+    let (sandbox, _orchestrator, edge, api, [one, two, three]) = started(&PATIENT).await;
+    let four = sandbox.release(&api, "four").await;
+    let made = api.create("production", &four, Some(baking())).await;
+    let acting = made.unwrap().into_inner().id;
+    api.wait_in(&acting, pb::step::Kind::Bake).await;
+    let first = stuck(&sandbox, &edge, &api, &two).await;
+    let second = stuck(&sandbox, &edge, &api, &one).await;
+    api.wait_for(&first, &[State::Cancelled]).await;
+    cancelled_to(&api, &edge, &second, &three).await;
+}
+
+#[tokio::test]
+async fn what_an_earlier_one_went_to_stays_when_a_later_one_does_not_get_so_far() {
+    let (sandbox, _orchestrator, edge, api, [one, two, _three]) = started(&PATIENT).await;
+    edge.act(|script| script.frozen = true);
+    let first = rolled_back(&api, |_| {}).await.deployment.unwrap().id;
+    api.wait_until(&first, "the pivot", |one| one.pivoted_at.is_some())
+        .await;
+    let second = stuck(&sandbox, &edge, &api, &one).await;
+    api.wait_for(&first, &[State::RolledBack]).await;
+    cancelled_to(&api, &edge, &second, &two).await;
+    let live = api.environment("production").await;
+    assert_eq!(live.live_deployment_id, first);
+}

@@ -66,7 +66,10 @@ fn judge_lane(lane: &Lane, ancestry: &Ancestry) -> Vec<Fault> {
             "failed" if one.kind == "rollback" && one.pivoted && !one.undone => {
                 (live, known) = (Some(one), true);
             }
-            "rolled_back" | "failed" if one.cause == "preempted" => known &= !one.went_live,
+            "rolled_back" | "failed" if one.cause == "preempted" => {
+                // What a rollback went to stays when the next one ends before its pivot.
+                known &= !one.went_live && !(one.kind == "rollback" && one.pivoted);
+            }
             _ => {}
         }
     }

@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use axum::Router;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 
@@ -103,6 +104,8 @@ fn the_rules_are_no_pages_and_tell_of_redirects() {
 }
 
 const PAGE: &str = "the page";
+/// Longer than any of these takes.
+const SILENCE: Duration = Duration::from_secs(40);
 
 /// What a look at [`PAGE`] comes to on an edge that answers so.
 async fn looked_at(
@@ -112,11 +115,23 @@ async fn looked_at(
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let router = Router::new().fallback(move || async move { answer });
-    let http = visitor(Duration::from_secs(40)).unwrap();
+    let serving = async { axum::serve(listener, router).await };
+    tokio::select! {
+        found = look_at(&address, SILENCE, redirects) => found,
+        ended = serving => panic!("{ended:?}"),
+    }
+}
+
+/// Looks at [`PAGE`], and gives the edge up when it is silent for so long.
+async fn look_at(
+    address: &str,
+    silence: Duration,
+    redirects: bool,
+) -> Result<Option<String>, Trouble> {
     let look = Look {
-        http: &http,
+        http: &visitor(silence).unwrap(),
         edge: "edge-1",
-        address: &address,
+        address,
         host: "docs.localhost",
         redirects,
     };
@@ -124,10 +139,52 @@ async fn looked_at(
         path: "a.html".to_owned(),
         digest: digest_of(PAGE.as_bytes()),
     }];
+    look.fetch_all(&wanted).await
+}
+
+/// What a look comes to on an edge that sends so many bytes of [`PAGE`], each after a while, and then
+/// nothing more, without an end.
+async fn trickled(
+    pieces: usize,
+    apart: Duration,
+    silence: Duration,
+) -> Result<Option<String>, Trouble> {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let serving = async {
+        let (mut line, _peer) = listener.accept().await.unwrap();
+        // What answers before it was asked is no server.
+        assert!(line.read(&mut [0; 4096]).await.unwrap() > 0);
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", PAGE.len());
+        line.write_all(head.as_bytes()).await.unwrap();
+        let mut ticks = tokio::time::interval(apart);
+        for piece in PAGE.as_bytes().chunks(1).take(pieces) {
+            ticks.tick().await;
+            line.write_all(piece).await.unwrap();
+        }
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
-        found = look.fetch_all(&wanted) => found,
-        ended = async { axum::serve(listener, router).await } => panic!("{ended:?}"),
+        found = look_at(&address, silence, false) => found,
+        () = serving => panic!("it serves for ever"),
     }
+}
+
+#[tokio::test]
+async fn a_page_may_take_longer_than_an_edge_may_be_silent() {
+    let (apart, silence) = (Duration::from_millis(200), Duration::from_secs(1));
+    let begun = tokio::time::Instant::now();
+    let found = trickled(PAGE.len(), apart, silence).await;
+    assert_eq!(found.unwrap(), None);
+    assert!(begun.elapsed() > silence);
+}
+
+#[tokio::test]
+async fn an_edge_that_stalls_within_a_page_is_given_up() {
+    let silence = Duration::from_millis(300);
+    let trouble = trickled(2, Duration::from_millis(1), silence).await;
+    let trouble = trouble.unwrap_err();
+    assert!(matches!(trouble, Trouble::Edge { .. }), "{trouble}");
 }
 
 #[tokio::test]
