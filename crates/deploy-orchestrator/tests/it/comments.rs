@@ -271,7 +271,7 @@ async fn one_refusal_after_an_outage_keeps_no_comment_away() {
 async fn a_comment_that_github_refuses_again_and_again_is_let_be() {
     let (github, stage) = asking().await;
     for _time in 0..6 {
-        github.fails(CREATE, Fault::Refused(403));
+        github.fails(CREATE, Fault::Refused(422));
     }
     stage.pushed(&pull("opened", 0, 1, 1)).await;
     in_time(&stage, "given_up AND refusals = 6").await;
