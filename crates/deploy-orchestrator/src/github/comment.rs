@@ -5,7 +5,7 @@
 //! noted ──intent──▶ made ──▶ says what is, site by site ──all closed──▶ done
 //!           │         ▲              ▲                                    │
 //!           └ no word ┘              └─────────────one opened─────────────┘
-//!  looked for by our mark in its text, then adopted or made
+//!  looked for by our mark in its text and by who wrote it, then adopted or made
 //! ```
 //!
 //! As in [`super::write`] the intent is a commit of its own before the call that makes it. Changing it
