@@ -31,6 +31,7 @@ pub(crate) mod compare;
 mod error;
 mod heads;
 mod installation;
+mod rests;
 mod store;
 pub(crate) mod sweep;
 mod turns;

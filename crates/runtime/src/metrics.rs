@@ -56,7 +56,8 @@ pub const COLLECTED_AT: &str = "collected_at_seconds";
 pub const DELIVERIES: &str = "webhook_deliveries_total";
 /// Calls of GitHub's API; labels `call`, `outcome`.
 pub const GITHUB_CALLS: &str = "github_calls_total";
-/// 1 while GitHub is left alone because it failed too often.
+/// 1 while GitHub is left alone because it failed too often; with label `telling`, while some repository
+/// is told nothing because our credentials are refused there.
 pub const GITHUB_RESTING: &str = "github_resting";
 /// Answers to visitors; labels `class`.
 pub const EDGE_REQUESTS: &str = "edge_requests_total";
@@ -212,7 +213,8 @@ const ALL: [(Kind, &str, &str); 25] = [
     (
         Kind::Gauge,
         GITHUB_RESTING,
-        "Whether GitHub is left alone because it failed too often: 1 while it is.",
+        "Whether GitHub is left alone because it failed too often, or, by what is told, because it refuses \
+         our credentials: 1 while it is.",
     ),
     (
         Kind::Counter,

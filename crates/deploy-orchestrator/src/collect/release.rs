@@ -56,7 +56,8 @@ async fn is_kept_to_return(tx: &mut Tx, id: ReleaseId) -> Result<bool, Error> {
     Ok(false)
 }
 
-/// Drafts on which nobody worked for a day name nothing any more; they do again when somebody does.
+/// Drafts on which nobody worked for a day name nothing any more; they do again when somebody does. One whose
+/// manifest is lost cannot be counted out: it is looked at again a day later, so that it takes no other's place.
 pub(super) async fn unname_drafts(ctx: &Ctx) -> Result<(), Error> {
     let after = ctx.config.collect_after;
     let mut conn = ctx.pool.acquire().await?;
@@ -64,6 +65,9 @@ pub(super) async fn unname_drafts(ctx: &Ctx) -> Result<(), Error> {
     drop(conn);
     for (id, manifest) in idle {
         let Some(blobs) = blobs_of(ctx, manifest).await? else {
+            tracing::warn!(release.id = %id, "the manifest of draft {id} cannot be read");
+            let mut conn = ctx.pool.acquire().await?;
+            store::look_at_draft_later(&mut conn, id, after).await?;
             continue;
         };
         let mut tx = ctx.begin().await?;

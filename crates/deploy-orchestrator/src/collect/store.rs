@@ -243,6 +243,24 @@ pub(super) async fn list_idle_drafts(
         .collect())
 }
 
+/// It counts as worked on just now, if it is idle still: it goes on naming its blobs, and comes after all others.
+pub(super) async fn look_at_draft_later(
+    conn: &mut PgConnection,
+    id: ReleaseId,
+    after: Duration,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE release SET named_at = clock()
+         WHERE id = $1 AND state = 'draft'
+           AND named_at < clock() - $2::bigint * interval '1 millisecond'",
+        id.uuid(),
+        millis(after)
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// True when it was still idle: the caller unnames its blobs.
 pub(super) async fn unname_draft(
     conn: &mut PgConnection,

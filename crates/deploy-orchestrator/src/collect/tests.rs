@@ -472,6 +472,37 @@ async fn a_draft_keeps_what_it_lists_for_a_day_after_somebody_worked_on_it() {
 }
 
 #[tokio::test]
+async fn a_draft_whose_manifest_is_lost_takes_no_other_s_place() {
+    let world = World::new().await;
+    world.open();
+    let draft = world.begin(&["one"]).await;
+    world.upload(&draft).await;
+    let manifest = draft.blobs.last().unwrap();
+    let digest = digest_of(manifest);
+    world.ctx.blobs.delete(&digest).await.unwrap();
+    world
+        .act("UPDATE clock_offset SET by = interval '25 hours'")
+        .await;
+    round(&world.ctx, &CancellationToken::new()).await.unwrap();
+    let names = "SELECT sum(names) FROM blob";
+    assert_eq!(world.number(names).await, 2);
+    let mut conn = world.ctx.pool.acquire().await.unwrap();
+    let after = world.ctx.config.collect_after;
+    let idle = store::list_idle_drafts(&mut conn, after).await.unwrap();
+    assert!(idle.is_empty(), "{idle:?}");
+    drop(conn);
+    // It comes again, and its manifest may be there by then.
+    let size = u64::try_from(manifest.len()).unwrap();
+    let body = body_of(manifest.clone());
+    world.ctx.blobs.put(&digest, size, body).await.unwrap();
+    world
+        .act("UPDATE clock_offset SET by = interval '50 hours'")
+        .await;
+    round(&world.ctx, &CancellationToken::new()).await.unwrap();
+    assert_eq!(world.number(names).await, 0);
+}
+
+#[tokio::test]
 async fn no_blob_goes_while_a_release_is_not_counted() {
     let world = World::new().await;
     world.open();

@@ -21,6 +21,7 @@ use super::{
     Credentials, Error, Settings,
     breaker::{Breaker, Turn},
     budget::{Told, read_date},
+    error::INSTALLATION,
     installation::{Account, Installations, Voice},
 };
 use limit::Admitted;
@@ -214,7 +215,7 @@ impl GitHub {
     }
 
     /// A call that did not get through, or not to its end. An installation's token is asked for on the
-    /// way: what GitHub says to that is an answer like any other.
+    /// way: what GitHub says to that is an answer like any other, but about the installation.
     async fn not_sent(
         &self,
         admitted: Admitted,
@@ -224,7 +225,9 @@ impl GitHub {
         if let octocrab::Error::GitHub { source: said, .. } = &source {
             let headers = said.headers.clone().unwrap_or_default();
             let (status, message) = (said.status_code, &said.message);
-            let judged = self.judge(admitted, call, status, &headers, message).await;
+            let judged = self
+                .judge(admitted, INSTALLATION, status, &headers, message)
+                .await;
             if let Err(error) = judged {
                 return error;
             }

@@ -5,7 +5,7 @@
 //! noted ──intent──▶ made ──▶ says what is, site by site ──all closed──▶ done
 //!           │         ▲              ▲                                    │
 //!           └ no word ┘              └─────────────one opened─────────────┘
-//!  looked for by our mark in its text, then adopted or made
+//!  looked for by our mark in its text and by who wrote it, then adopted or made
 //! ```
 //!
 //! As in [`super::write`] the intent is a commit of its own before the call that makes it. Changing it
@@ -79,6 +79,8 @@ pub(crate) async fn run(ctx: Ctx, github: GitHub, stopping: CancellationToken) {
 impl Turn for CommentTurn {
     type Mark = Mark;
 
+    const WHAT: &'static str = "comments";
+
     async fn note(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
         store::note_comments(conn).await
     }
@@ -99,8 +101,12 @@ impl Turn for CommentTurn {
         &self,
         conn: &mut PgConnection,
         ending: Ending<'_>,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<bool, sqlx::Error> {
         store::put_comment_off(conn, self, ending).await
+    }
+
+    fn repository(&self) -> &str {
+        &self.repository
     }
 
     fn attempts(&self) -> i32 {

@@ -146,6 +146,22 @@ impl Error {
         }
     }
 
+    /// Who asks is refused whatever is asked, for a while at least: the token is not good, a right is missing,
+    /// the App is not installed. GitHub gives its 403 also where one pull request takes no comment, which only
+    /// the words tell.
+    pub(super) fn is_of_credentials(&self) -> bool {
+        /// "…because issue is locked", "Commenting is disabled on issues with more than 2500 comments".
+        const OF_ONE: [&str; 2] = [" is locked", "Commenting is disabled"];
+        match self {
+            Self::Refused {
+                status: 403,
+                message,
+                ..
+            } => !OF_ONE.iter().any(|words| message.contains(words)),
+            _ => self.is_for_want_of_rights(),
+        }
+    }
+
     /// What is asked for is not there, or may not be seen.
     pub(crate) const fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { status: 404, .. })
@@ -169,6 +185,35 @@ mod tests {
     use sqlx::postgres::types::PgInterval;
 
     use super::*;
+
+    #[test]
+    fn what_is_refused_whatever_is_asked_is_told_from_what_one_pull_request_refuses() {
+        let locked = "Unable to create comment because issue is locked.";
+        let many = "Commenting is disabled on issues with more than 2500 comments";
+        for (call, status, message, expected) in [
+            ("create_status", 401, "Bad credentials", true),
+            (
+                "create_comment",
+                403,
+                "Resource not accessible by integration",
+                true,
+            ),
+            ("create_comment", 403, "User is blocked", true),
+            ("create_comment", 403, locked, false),
+            ("create_comment", 403, many, false),
+            (INSTALLATION, 404, "Not Found", true),
+            ("create_status", 404, "Not Found", false),
+            ("create_status", 422, "Validation Failed", false),
+        ] {
+            let message = message.to_owned();
+            let error = Error::Refused {
+                call,
+                status,
+                message,
+            };
+            assert_eq!(error.is_of_credentials(), expected, "{error}");
+        }
+    }
 
     #[test]
     fn what_is_left_can_be_stored() {

@@ -22,6 +22,7 @@ pub(super) use deployment::{
     claim_deployment, mark_deployment, note_deployments, put_deployment_off, tell_live_again,
 };
 pub(super) use sweep::{
-    claim_repository, finish_repository, forget_repository, has_previews, list_followed, list_gaps,
-    note_app, note_redelivery, note_repositories, save_pulls_at, save_seen,
+    claim_repository, finish_repository, forget_pulls_since, forget_repository, has_previews,
+    list_followed, list_gaps, note_app, note_redelivery, note_repositories, save_pulls_at,
+    save_seen,
 };

@@ -44,7 +44,7 @@ pub(super) struct Due {
     pub(super) attempts: i32,
     /// Seconds since it was swept whole; none before the first time.
     pub(super) swept_ago: Option<i64>,
-    /// The second of GitHub's clock in which its pull requests were looked at first.
+    /// The second of GitHub's clock in which its pull requests were looked at first, since it has previews.
     pub(super) pulls_since: Option<i64>,
     /// And last.
     pub(super) pulls_at: Option<i64>,
@@ -168,6 +168,9 @@ async fn sweep(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<bool, Unfinished
     if followed.is_empty() && !has_previews {
         store::forget_repository(&mut conn, &due.repository).await?;
         return Ok(false);
+    }
+    if !has_previews && due.pulls_since.is_some() {
+        store::forget_pulls_since(&mut conn, &due.repository).await?;
     }
     let gaps = store::list_gaps(&mut conn, &due.repository).await?;
     drop(conn);

@@ -6,17 +6,25 @@
 //!           ▲         └──▶ put off, or given up
 //!           └──────pause──────┘
 //! ```
+//!
+//! Where GitHub refuses our credentials, nothing of that repository is told for a while: nothing is wrong
+//! with what was to be told, and it is given up only when it is long over.
 
 use std::{future::Future, time::Duration};
 
+use candlefish_runtime::metrics::GITHUB_RESTING;
 use sqlx::PgConnection;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, GitHub};
+use super::{Error, GitHub, rests::Rests};
 use crate::{Config, ctx::Ctx, step::worker::chain};
 
 /// Refusals after which something is let be, if nothing was told between them.
 const MOST_REFUSALS: i32 = 6;
+/// What was refused for our credentials comes so long after the others that wait for the same rest, should it
+/// be one that is refused whoever asks: another is tried first.
+const LAST: Duration = Duration::from_secs(1);
 
 /// How a turn ends that brought nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,12 +36,17 @@ pub(super) struct Ending<'a> {
     /// GitHub refused it: that is counted.
     pub(super) refused: bool,
     pub(super) given_up: bool,
+    /// Our credentials are refused, whatever is told: it is given up as well when it is long over.
+    pub(super) unwelcome: bool,
 }
 
 /// Something that GitHub does not know yet, in the hands of one process.
 pub(super) trait Turn: Sized + Send + Sync {
     /// How far a turn is.
     type Mark: Send;
+
+    /// What is told, as `/metrics` and the log call it.
+    const WHAT: &'static str;
 
     /// Notes what is new.
     fn note(conn: &mut PgConnection) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
@@ -58,12 +71,15 @@ pub(super) trait Turn: Sized + Send + Sync {
         mark: Self::Mark,
     ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
 
-    /// The next turn comes later, or none.
+    /// The next turn comes later, or none: answers whether it is given up.
     fn put_off(
         &self,
         conn: &mut PgConnection,
         ending: Ending<'_>,
-    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+
+    /// Where it is told.
+    fn repository(&self) -> &str;
 
     /// Turns since it was last told, this one counted.
     fn attempts(&self) -> i32;
@@ -89,14 +105,23 @@ pub(super) enum Unfinished {
     GitHub(#[from] Error),
     #[error("another turn has begun")]
     Overtaken,
+    #[error("GitHub refuses our credentials for the repository: it is left alone for {left:?}")]
+    Unwelcome { left: Duration },
 }
 
 /// Takes turns until `stopping`.
 pub(super) async fn run<T: Turn>(ctx: Ctx, github: GitHub, stopping: CancellationToken) {
+    let mut rests = Rests::new(github.settings().rest);
     loop {
-        if let Err(error) = look::<T>(&ctx, &github, &stopping).await {
+        if let Err(error) = look::<T>(&ctx, &github, &mut rests, &stopping).await {
             tracing::debug!(error = %chain(&error), "GitHub was told nothing; the next look does");
         }
+        let resting = if rests.is_any(Instant::now()) {
+            1.0
+        } else {
+            0.0
+        };
+        metrics::gauge!(GITHUB_RESTING, "telling" => T::WHAT).set(resting);
         tokio::select! {
             () = stopping.cancelled() => return,
             () = tokio::time::sleep(ctx.config.sweep.min(Duration::from_secs(1))) => {}
@@ -107,6 +132,7 @@ pub(super) async fn run<T: Turn>(ctx: Ctx, github: GitHub, stopping: Cancellatio
 async fn look<T: Turn>(
     ctx: &Ctx,
     github: &GitHub,
+    rests: &mut Rests,
     stopping: &CancellationToken,
 ) -> Result<(), sqlx::Error> {
     let settings = github.settings();
@@ -121,27 +147,71 @@ async fn look<T: Turn>(
             return Ok(());
         };
         tx.commit().await?;
-        let Err(error) = turn.carry(ctx, github).await else {
+        let carried = match rests.left(turn.repository(), Instant::now()) {
+            Some(left) => Err(Unfinished::Unwelcome { left }),
+            None => turn.carry(ctx, github).await,
+        };
+        let rest = rest_of(rests, &turn, carried.as_ref().err());
+        let Err(error) = carried else {
             continue;
         };
         let words = chain(&error);
-        let ending = ending(&turn, &error, &words, settings.timeout);
-        turn.log(&words, ending.given_up);
+        let ending = ending(&turn, &error, &words, (settings.timeout, rest));
         let mut conn = ctx.pool.acquire().await?;
-        turn.put_off(&mut conn, ending).await?;
+        let given_up = turn.put_off(&mut conn, ending).await?;
+        // Of what only waits with the others the log knows already.
+        if given_up || !matches!(error, Unfinished::Unwelcome { .. }) {
+            turn.log(&words, given_up);
+        }
     }
     Ok(())
 }
 
-/// What follows from an error. However often GitHub failed, only what it refuses is given up.
-fn ending<'a, T: Turn>(turn: &T, error: &Unfinished, note: &'a str, quiet: Duration) -> Ending<'a> {
-    let (pause, refused, is_gone) = match error {
-        Unfinished::GitHub(error) => (
+/// How long its repository is left alone after a turn; none when our credentials are not refused there.
+fn rest_of<T: Turn>(rests: &mut Rests, turn: &T, error: Option<&Unfinished>) -> Option<Duration> {
+    let (repository, what) = (turn.repository(), T::WHAT);
+    match error {
+        Some(Unfinished::Unwelcome { left }) => return Some(*left),
+        Some(Unfinished::GitHub(error)) if error.is_of_credentials() => {
+            let (rest, is_new) = rests.refused(repository, Instant::now());
+            if is_new {
+                tracing::warn!(
+                    repository, what, %error,
+                    "GitHub refuses our credentials: the repository is told nothing for a while, again \
+                     and again until it takes them"
+                );
+            } else {
+                tracing::debug!(repository, what, ?rest, %error, "GitHub refuses our credentials still");
+            }
+            return Some(rest + LAST);
+        }
+        // It says nothing of them.
+        Some(Unfinished::GitHub(error)) if !error.is_final() => return None,
+        Some(Unfinished::Sql(_) | Unfinished::Overtaken) => return None,
+        Some(Unfinished::GitHub(_)) | None => {}
+    }
+    if rests.taken(repository) {
+        tracing::info!(repository, what, "GitHub takes our credentials again");
+    }
+    None
+}
+
+/// What follows from an error, when a call may be on its way for `quiet`, and the repository is left alone for
+/// `rest`. However often GitHub failed, only what it refuses is given up.
+fn ending<'a, T: Turn>(
+    turn: &T,
+    error: &Unfinished,
+    note: &'a str,
+    (quiet, rest): (Duration, Option<Duration>),
+) -> Ending<'a> {
+    let (pause, refused, is_gone) = match (error, rest) {
+        (_, Some(rest)) => (rest, false, false),
+        (Unfinished::GitHub(error), None) => (
             pause(error, turn.attempts(), quiet),
             error.is_final(),
             turn.is_gone(error),
         ),
-        Unfinished::Sql(_) | Unfinished::Overtaken => {
+        (Unfinished::Sql(_) | Unfinished::Overtaken | Unfinished::Unwelcome { .. }, None) => {
             (Config::backoff(turn.attempts()), false, false)
         }
     };
@@ -150,6 +220,7 @@ fn ending<'a, T: Turn>(turn: &T, error: &Unfinished, note: &'a str, quiet: Durat
         note,
         refused,
         given_up: is_gone || refused && turn.refusals() + 1 >= MOST_REFUSALS,
+        unwelcome: rest.is_some(),
     }
 }
 

@@ -81,6 +81,8 @@ pub(crate) async fn run(ctx: Ctx, github: GitHub, stopping: CancellationToken) {
 impl Turn for DeploymentTurn {
     type Mark = Mark;
 
+    const WHAT: &'static str = "deployments";
+
     async fn note(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
         store::note_deployments(conn).await
     }
@@ -105,8 +107,12 @@ impl Turn for DeploymentTurn {
         &self,
         conn: &mut PgConnection,
         ending: Ending<'_>,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<bool, sqlx::Error> {
         store::put_deployment_off(conn, self, ending).await
+    }
+
+    fn repository(&self) -> &str {
+        &self.repository
     }
 
     fn attempts(&self) -> i32 {

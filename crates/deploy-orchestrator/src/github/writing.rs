@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Error,
+    Credentials, Error,
     calls::of_repository,
     client::{Call, GitHub, read},
     heads::encoded,
@@ -137,33 +137,94 @@ impl GitHub {
     }
 }
 
+/// Who writes with our credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    /// The App of this number.
+    App(u64),
+    /// The user of this number, who has the token.
+    User(u64),
+}
+
+#[derive(Deserialize)]
+struct Comment {
+    id: u64,
+    #[serde(default)]
+    body: Option<String>,
+    #[serde(default)]
+    user: Option<Id>,
+    #[serde(default)]
+    performed_via_github_app: Option<Id>,
+}
+
+impl Comment {
+    fn has(&self, mark: &str) -> bool {
+        let body = self.body.as_deref().unwrap_or_default();
+        body.starts_with(mark)
+    }
+
+    fn is_by(&self, writer: Writer) -> bool {
+        let (wrote, id) = match writer {
+            Writer::App(id) => (&self.performed_via_github_app, id),
+            Writer::User(id) => (&self.user, id),
+        };
+        wrote.as_ref().is_some_and(|one| one.id == id)
+    }
+}
+
 impl GitHub {
-    /// The comment of a pull request that has our mark, if GitHub has it.
+    /// The comment of a pull request that has our mark and that we wrote, if GitHub has it: anybody may write
+    /// our mark. None where GitHub does not say who we are: a second comment does less harm than one that
+    /// somebody else may change.
     pub(crate) async fn find_comment(
         &self,
         repository: &str,
         number: i32,
         mark: &str,
     ) -> Result<Option<u64>, Error> {
-        #[derive(Deserialize)]
-        struct Comment {
-            id: u64,
-            #[serde(default)]
-            body: Option<String>,
-        }
+        let mut writer = None;
         for page in 1_u32.. {
             let path = format!("/issues/{number}/comments?per_page={PAGE}&page={page}");
-            let listed: Vec<Comment> = self.get("comments", repository, &path).await?;
-            let has_mark = |one: &&Comment| {
-                let body = one.body.as_deref().unwrap_or_default();
-                body.starts_with(mark)
-            };
-            let ours = listed.iter().find(has_mark);
-            if ours.is_some() || listed.len() < PAGE {
+            let mut listed: Vec<Comment> = self.get("comments", repository, &path).await?;
+            let is_last = listed.len() < PAGE;
+            listed.retain(|one| one.has(mark));
+            if writer.is_none() && !listed.is_empty() {
+                writer = self.writer(repository).await?;
+                if writer.is_none() {
+                    return Ok(None);
+                }
+            }
+            let ours = writer.and_then(|writer| listed.iter().find(|one| one.is_by(writer)));
+            if ours.is_some() || is_last {
                 return Ok(ours.map(|one| one.id));
             }
         }
         Ok(None)
+    }
+
+    /// Who writes with our credentials; none where GitHub does not say. An App may not ask, and need not.
+    async fn writer(&self, repository: &str) -> Result<Option<Writer>, Error> {
+        const CALL: &str = "user";
+        if let Credentials::App { id, .. } = self.settings().credentials {
+            return Ok(Some(Writer::App(id)));
+        }
+        let call = Call {
+            name: CALL,
+            method: Method::GET,
+            path: "/user".to_owned(),
+            body: None,
+        };
+        match self.ask(repository, call).await {
+            Ok(answer) => {
+                let user: Id = read(CALL, answer.body)?;
+                Ok(Some(Writer::User(user.id)))
+            }
+            // A token of no user.
+            Err(Error::Refused {
+                status: 403 | 404, ..
+            }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Writes a comment at a pull request; answers GitHub's number of it.
@@ -226,6 +287,29 @@ fn ours(payload: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_comment_is_ours_by_who_wrote_it() {
+        let comment = |user: Value, app: Value| -> Comment {
+            let said = json!({"id": 7, "user": user, "performed_via_github_app": app});
+            serde_json::from_value(said).unwrap()
+        };
+        let (app, user) = (Writer::App(1), Writer::User(2));
+        let by_app = comment(
+            json!({"id": 3, "login": "candlefish[bot]"}),
+            json!({"id": 1}),
+        );
+        assert!(by_app.is_by(app) && !by_app.is_by(user));
+        let by_user = comment(json!({"id": 2}), Value::Null);
+        assert!(by_user.is_by(user) && !by_user.is_by(app));
+        // The numbers of Apps and of users are two things.
+        for other in [
+            comment(json!({"id": 1}), json!({"id": 2})),
+            comment(Value::Null, Value::Null),
+        ] {
+            assert!(!other.is_by(app) && !other.is_by(user));
+        }
+    }
 
     #[test]
     fn our_word_is_found_in_a_payload_of_either_form() {

@@ -246,12 +246,39 @@ async fn a_comment_that_is_done_goes_on_when_another_site_gives_a_preview() {
 async fn a_comment_that_a_site_had_for_itself_is_gone_on_with() {
     let (github, stage) = asking().await;
     let before = "<!-- candlefish:docs:12 -->\n**The preview of docs** is live: http://x";
-    github.somebody_comments(REPOSITORY, 12, before);
+    github.token_commented(REPOSITORY, 12, before);
     github.fails(CREATE, Fault::Fails);
     stage.pushed(&pull("opened", 0, 1, 1)).await;
     says(&github, "waits for the content").await;
     assert_eq!(github.calls(CREATE), 1);
     assert_eq!(github.comments(REPOSITORY, 12).len(), 1);
+}
+
+#[tokio::test]
+async fn a_comment_that_somebody_else_wrote_is_not_taken_for_ours() {
+    let (github, stage) = asking().await;
+    let other = format!("{MARK}\n**The preview of docs** is live: http://mallory.example");
+    github.somebody_comments(REPOSITORY, 12, &other);
+    github.fails(CREATE, Fault::AnswerLost);
+    stage.pushed(&pull("opened", 0, 1, 1)).await;
+    in_time(&stage, "told <> ''").await;
+    let said = github.comments(REPOSITORY, 12);
+    assert_eq!((said.len(), &said[0]), (2, &other));
+    assert!(said[1].contains("waits for the content"), "{said:?}");
+    assert_eq!(github.calls(CREATE), 1);
+    assert!(github.calls("users/get-authenticated") >= 1);
+}
+
+#[tokio::test]
+async fn where_github_does_not_say_who_we_are_no_comment_is_taken_for_ours() {
+    let (github, stage) = asking().await;
+    github.refuses("users/get-authenticated", 403);
+    github.somebody_comments(REPOSITORY, 12, MARK);
+    github.fails(CREATE, Fault::Fails);
+    stage.pushed(&pull("opened", 0, 1, 1)).await;
+    in_time(&stage, "told <> ''").await;
+    let said = github.comments(REPOSITORY, 12);
+    assert_eq!((said.len(), said[0].as_str()), (2, MARK));
 }
 
 #[tokio::test]
@@ -271,7 +298,7 @@ async fn one_refusal_after_an_outage_keeps_no_comment_away() {
 async fn a_comment_that_github_refuses_again_and_again_is_let_be() {
     let (github, stage) = asking().await;
     for _time in 0..6 {
-        github.fails(CREATE, Fault::Refused(403));
+        github.fails(CREATE, Fault::Refused(422));
     }
     stage.pushed(&pull("opened", 0, 1, 1)).await;
     in_time(&stage, "given_up AND refusals = 6").await;

@@ -599,7 +599,7 @@ async fn a_deployment_that_github_refuses_again_and_again_is_let_be() {
     let stage = Stage::new().await;
     stage.line(1..=2);
     for _time in 0..6 {
-        let refused = Fault::Refused(403);
+        let refused = Fault::Refused(422);
         stage.github.fails("repos/create-deployment", refused);
     }
     stage.gateway.receives(&push(1));

@@ -25,7 +25,7 @@ const LOOK: &str = "repos/get-branch";
 const TOKEN: &str = "apps/create-installation-access-token";
 
 /// A GitHub that an App asks, and no site yet.
-async fn as_app() -> (tempfile::TempDir, Fake, Stage) {
+pub(crate) async fn as_app() -> (tempfile::TempDir, Fake, Stage) {
     let dir = tempfile::tempdir().unwrap();
     let key = dir.path().join("app.pem");
     let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();

@@ -8,6 +8,7 @@ mod closing;
 mod collecting;
 mod comments;
 mod crashes;
+mod credentials;
 mod deliveries;
 mod edge;
 mod edges;

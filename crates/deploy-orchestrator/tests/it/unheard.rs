@@ -29,12 +29,17 @@ async fn looked_at() -> (Fake, Stage) {
     github.shows(&another("opened", 9, 9));
     stage::site(&stage.api, SITE, REPOSITORY).await;
     allow(&stage.api, pb::preview_rule::From::Repository).await;
+    two_looks(&stage).await;
+    (github, stage)
+}
+
+/// Waits until pull requests were looked at for the first time, and once more in a later second.
+async fn two_looks(stage: &Stage) {
     wait_until(SOON, "two looks", async || {
         let looked = "SELECT count(*) FROM github_repository WHERE pulls_at > pulls_since";
         stage.sandbox.number(looked).await == 1
     })
     .await;
-    (github, stage)
 }
 
 /// Waits for what a look decides of a commit.
@@ -98,6 +103,26 @@ async fn what_no_delivery_told_of_a_pull_request_is_found_and_the_late_one_chang
     assert_eq!(stage.sandbox.number(said).await, 3);
     let previews = "SELECT count(*) FROM environment WHERE kind = 'preview'";
     assert_eq!(stage.sandbox.number(previews).await, 1);
+}
+
+#[tokio::test]
+async fn previews_that_are_turned_on_again_begin_at_that_moment() {
+    let (github, stage) = looked_at().await;
+    // The repository is swept on without previews.
+    stage::environment(&stage.api, SITE, "production", "main", &[], latest()).await;
+    allow(&stage.api, pb::preview_rule::From::Off).await;
+    wait_until(SOON, "a look without previews", async || {
+        let looked = "SELECT count(*) FROM github_repository WHERE pulls_since IS NULL";
+        stage.sandbox.number(looked).await == 1
+    })
+    .await;
+    github.shows(&another("opened", 13, 3));
+    allow(&stage.api, pb::preview_rule::From::Repository).await;
+    two_looks(&stage).await;
+    github.shows(&pull("opened", 0, 4, 1));
+    found(&stage, 4).await.is("created", "");
+    let said = "SELECT count(*) FROM trigger WHERE event = 'pull'";
+    assert_eq!(stage.sandbox.number(said).await, 1);
 }
 
 #[tokio::test]

@@ -21,6 +21,8 @@ pub(super) struct Operation {
     pub(super) id: String,
     /// What the path said, by name.
     pub(super) parameters: HashMap<String, String>,
+    /// An App calls, by itself or as its installation.
+    pub(super) is_by_app: bool,
     /// Where it stands in the description.
     pointer: String,
 }
@@ -44,6 +46,7 @@ impl Contract {
             Some(Operation {
                 id: operation["operationId"].as_str().unwrap().to_owned(),
                 parameters,
+                is_by_app: false,
                 pointer: format!("/paths/{}/{method}", escaped(template)),
             })
         });

@@ -10,6 +10,7 @@ mod app;
 mod codeload;
 mod fault;
 mod pulls;
+mod users;
 mod who;
 
 use std::{
@@ -33,6 +34,7 @@ use super::{
     contract::{Contract, Operation},
 };
 use fault::{Faults, limited, refusal, refused, spent};
+use users::Writer;
 use who::Installed;
 
 pub use fault::Fault;
@@ -273,9 +275,18 @@ impl Fake {
 
     /// Somebody else says something.
     pub fn somebody_comments(&self, repository: &str, number: u64, words: &str) {
+        self.comments_by(Writer::Somebody, repository, number, words);
+    }
+
+    /// Who has the token has said something.
+    pub fn token_commented(&self, repository: &str, number: u64, words: &str) {
+        self.comments_by(Writer::Token, repository, number, words);
+    }
+
+    fn comments_by(&self, writer: Writer, repository: &str, number: u64, words: &str) {
         self.with(|state| {
             let id = state.next_id();
-            let said = answers::comment(id, &json!({"body": words}));
+            let said = answers::comment(id, &json!({"body": words}), writer);
             state.repository(repository).comments.push((number, said));
         });
     }
@@ -339,7 +350,7 @@ async fn answer(
     let (operation, fault) = {
         let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
         let path = uri.path();
-        let operation = match state.contract.find(method.as_str(), path) {
+        let mut operation = match state.contract.find(method.as_str(), path) {
             Ok(operation) => operation,
             Err(words) => {
                 state.broken.push(words.clone());
@@ -356,6 +367,7 @@ async fn answer(
         if let Some((status, words)) = who::turned_away(&mut state, &operation, &headers) {
             return refusal(status, words);
         }
+        operation.is_by_app = state.installed.is_app(&headers);
         let fault = state.fault(&operation.id);
         (operation, fault)
     };

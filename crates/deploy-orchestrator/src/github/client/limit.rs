@@ -47,6 +47,11 @@ impl GitHub {
         if let Some(left) = budget.left {
             return Err(Error::Limited { left });
         }
+        // Last, for after a rest the call that may go is the only one: whatever comes of it is told. Should its
+        // task end before that, it is waited for as long as a call may take.
+        lock(&self.0.breaker)
+            .go(Instant::now(), settings.timeout * 2)
+            .map_err(|left| Error::Resting { left })?;
         let strikes = budget.strikes;
         Ok(Admitted { account, strikes })
     }

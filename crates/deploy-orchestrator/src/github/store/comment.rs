@@ -209,27 +209,35 @@ pub(in crate::github) async fn mark_comment(
     Ok(query.execute(conn).await?.rows_affected() == 1)
 }
 
-/// The next turn comes later, or none.
+/// The next turn comes later, or none: answers whether it is given up. While our credentials are refused,
+/// that is one whose previews are all closed for a day.
 pub(in crate::github) async fn put_comment_off(
     conn: &mut PgConnection,
     turn: &CommentTurn,
     ending: Ending<'_>,
-) -> Result<(), sqlx::Error> {
+) -> Result<bool, sqlx::Error> {
     let pause = PgInterval::try_from(ending.pause).map_err(sqlx::Error::Encode)?;
-    sqlx::query!(
-        "UPDATE github_pull_comment SET retry_at = clock() + $4::interval, note = $5,
-             refusals = refusals + $6::bool::int, given_up = $7,
-             done_at = CASE WHEN $7 THEN clock() END
-         WHERE repository = $1 AND number = $2 AND claim = $3",
+    let given_up = sqlx::query_scalar!(
+        r#"UPDATE github_pull_comment g SET retry_at = clock() + $4::interval, note = $5,
+               refusals = g.refusals + $6::bool::int, given_up = n.given_up,
+               done_at = CASE WHEN n.given_up THEN clock() END
+           FROM (SELECT $7::bool OR ($8::bool AND NOT EXISTS (
+                     SELECT FROM pull_request p JOIN environment e ON e.id = p.environment_id
+                     WHERE lower(p.repository) = $1 AND p.number = $2
+                       AND (e.closed_at IS NULL OR e.closed_at > clock() - interval '1 day')))
+                     AS given_up) n
+           WHERE g.repository = $1 AND g.number = $2 AND g.claim = $3
+           RETURNING g.given_up AS "given_up!""#,
         turn.repository,
         turn.number,
         turn.claim,
         pause,
         ending.note,
         ending.refused,
-        ending.given_up
+        ending.given_up,
+        ending.unwelcome
     )
-    .execute(conn)
+    .fetch_optional(conn)
     .await?;
-    Ok(())
+    Ok(given_up.unwrap_or(false))
 }

@@ -149,27 +149,36 @@ pub(in crate::github) async fn mark_deployment(
     Ok(query.execute(conn).await?.rows_affected() == 1)
 }
 
-/// The next turn comes later, or none.
+/// The next turn comes later, or none: answers whether it is given up. While our credentials are refused,
+/// that is what was not live at any time of the last day.
 pub(in crate::github) async fn put_deployment_off(
     conn: &mut PgConnection,
     turn: &DeploymentTurn,
     ending: Ending<'_>,
-) -> Result<(), sqlx::Error> {
+) -> Result<bool, sqlx::Error> {
     let pause = PgInterval::try_from(ending.pause).map_err(sqlx::Error::Encode)?;
-    sqlx::query!(
-        "UPDATE github_deployment SET retry_at = clock() + $3::interval, note = $4,
-             refusals = refusals + $5::bool::int, done_at = CASE WHEN $6 THEN clock() END
-         WHERE deployment_id = $1 AND claim = $2",
+    let given_up = sqlx::query_scalar!(
+        r#"UPDATE github_deployment g SET retry_at = clock() + $3::interval, note = $4,
+               refusals = g.refusals + $5::bool::int,
+               done_at = CASE WHEN $6::bool OR ($7::bool AND d.finished_at IS NOT NULL
+                   AND e.live_release_id IS DISTINCT FROM d.release_id
+                   -- Since when something else is live there, or the preview is closed.
+                   AND greatest(d.finished_at, e.live_since, e.closed_at)
+                       < clock() - interval '1 day') THEN clock() END
+           FROM deployment d JOIN environment e ON e.id = d.environment_id
+           WHERE g.deployment_id = $1 AND g.claim = $2 AND d.id = g.deployment_id
+           RETURNING g.done_at IS NOT NULL AS "given_up!""#,
         turn.deployment.uuid(),
         turn.claim,
         pause,
         ending.note,
         ending.refused,
-        ending.given_up
+        ending.given_up,
+        ending.unwelcome
     )
-    .execute(conn)
+    .fetch_optional(conn)
     .await?;
-    Ok(())
+    Ok(given_up.unwrap_or(false))
 }
 
 /// What is live in an environment is told again, though it was told to be inactive, or is just now:

@@ -105,6 +105,21 @@ pub(in crate::github) async fn save_pulls_at(
     Ok(())
 }
 
+/// No site of the repository gives previews: when one does again, that begins anew. How far back the pull
+/// requests that are known were looked at stays.
+pub(in crate::github) async fn forget_pulls_since(
+    conn: &mut PgConnection,
+    repository: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE github_repository SET pulls_since = NULL WHERE repository = $1",
+        repository
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// No environment follows it any more.
 pub(in crate::github) async fn forget_repository(
     conn: &mut PgConnection,

@@ -4,7 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
 
-use super::{Delivery, Operation, Repository, State, moment};
+use super::{
+    Delivery, Operation, Repository, State, moment,
+    users::{self, Writer},
+};
 
 /// When everything happens here.
 pub(super) const AT: &str = "2026-11-25T12:00:00Z";
@@ -86,6 +89,7 @@ pub(super) fn answer(
             });
             (202, json!({}))
         }
+        "users/get-authenticated" => (200, users::person(Writer::Token)),
         _ => of_writes(repository, operation, id, query, body),
     }
 }
@@ -151,7 +155,12 @@ fn of_comments(
             (200, of_it.map(|(_, one)| one.clone()).collect())
         }
         "issues/create-comment" => {
-            let made = comment(id, body);
+            let writer = if operation.is_by_app {
+                Writer::App
+            } else {
+                Writer::Token
+            };
+            let made = comment(id, body, writer);
             let comments = &mut repository.comments;
             comments.push((number("issue_number"), made.clone()));
             (201, made)
@@ -309,11 +318,11 @@ fn status(id: u64, body: &Value) -> Value {
     })
 }
 
-pub(super) fn comment(id: u64, body: &Value) -> Value {
+pub(super) fn comment(id: u64, body: &Value, writer: Writer) -> Value {
     json!({
         "id": id, "node_id": "I", "url": ANYWHERE, "html_url": ANYWHERE, "body": body["body"],
-        "user": null, "created_at": AT, "updated_at": AT, "issue_url": ANYWHERE,
-        "author_association": "NONE",
+        "user": users::user(writer), "created_at": AT, "updated_at": AT, "issue_url": ANYWHERE,
+        "author_association": "NONE", "performed_via_github_app": users::app(writer),
     })
 }
 

@@ -51,6 +51,11 @@ impl Fake {
         self.with(|state| state.faults.refused.push((operation.to_owned(), status)));
     }
 
+    /// What was refused so is taken again.
+    pub fn allows(&self, operation: &str) {
+        self.with(|state| state.faults.refused.retain(|(of, _)| of != operation));
+    }
+
     /// How many of the faults that were asked for have come.
     pub fn faults_fired(&self) -> usize {
         self.with(|state| state.faults.fired)

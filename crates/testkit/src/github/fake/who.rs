@@ -39,6 +39,12 @@ impl Installed {
         Some(token)
     }
 
+    /// Whether the App makes a call, by itself or as an installation.
+    pub(super) fn is_app(&self, headers: &HeaderMap) -> bool {
+        let asker = self.asker(headers);
+        matches!(asker, Some(Asker::App | Asker::Installation(_)))
+    }
+
     fn known(&self, owner: &str) -> Option<u64> {
         let owner = owner.to_lowercase();
         let place = self.owners.iter().position(|one| *one == owner);
