@@ -222,6 +222,31 @@ async fn a_conflict_does_not_say_that_a_blob_is_there() {
 }
 
 #[tokio::test]
+async fn a_bucket_that_is_missing_is_a_fault_that_names_it_and_not_an_absent_blob() {
+    let store = open("s3://nobody-made-it", options(endpoint()))
+        .await
+        .unwrap();
+    let name = digest(b"hello");
+    // More than is held in memory: it goes in parts.
+    let large = 65 * 1024 * 1024;
+    let faults = [
+        store.sizes(&[name]).await.unwrap_err(),
+        store.exists(&[name]).await.unwrap_err(),
+        store.get(&name).await.unwrap_err(),
+        store.read(&name, 10).await.unwrap_err(),
+        store.put(&name, 5, body_of("hello")).await.unwrap_err(),
+        store.put(&name, large, body_of("hello")).await.unwrap_err(),
+        store.delete(&name).await.unwrap_err(),
+    ];
+    for (place, fault) in faults.iter().enumerate() {
+        assert!(matches!(fault, Error::NoBucket { .. }), "{place}: {fault}");
+        assert!(fault.to_string().contains("\"nobody-made-it\""), "{fault}");
+        // What is in it is not lost.
+        assert!(fault.is_transient(), "{place}");
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_is_down_is_a_fault_that_may_pass() {
     let nobody = "http://127.0.0.1:9".to_owned();
     let store = open("s3://nowhere", options(nobody)).await.unwrap();
