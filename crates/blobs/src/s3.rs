@@ -3,7 +3,11 @@
 //! Uploads go to S3 itself by a presigned PUT: the checksum and the size are signed, so S3
 //! refuses other content, and `If-None-Match: *` makes a blob that is there stay as it is.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt, mem,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use aws_sdk_s3::{
@@ -37,6 +41,26 @@ pub(crate) struct Bucket {
     client: Client,
     name: String,
     prefix: String,
+    /// Puts in parts that nobody waited for to the end: the blob, and S3's name of the upload.
+    dropped: Mutex<Vec<(Digest, String)>>,
+}
+
+/// A put in parts on its way. S3 keeps parts, and takes money for them, until the put is ended; `Drop`
+/// cannot wait for that, and this crate has no tasks of its own, so it leaves it to the next put.
+struct Begun<'a> {
+    bucket: &'a Bucket,
+    digest: Digest,
+    upload: String,
+    has_ended: bool,
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            let upload = mem::take(&mut self.upload);
+            self.bucket.dropped().push((self.digest, upload));
+        }
+    }
 }
 
 impl fmt::Debug for Bucket {
@@ -81,6 +105,7 @@ impl Bucket {
             client: Client::from_conf(config.build()),
             name: bucket.to_owned(),
             prefix,
+            dropped: Mutex::default(),
         }
     }
 
@@ -102,21 +127,51 @@ impl Bucket {
             .send()
             .await
             .map_err(|e| self.failed("take", digest, e))?;
-        let upload = begun.upload_id().unwrap_or_default();
-        let put = self.send_parts(digest, size, upload, body).await;
+        let mut begun = Begun {
+            bucket: self,
+            digest,
+            upload: begun.upload_id.unwrap_or_default(),
+            has_ended: false,
+        };
+        let put = self.send_parts(digest, size, &begun.upload, body).await;
         if put.is_err() {
-            let abort = self
-                .client
-                .abort_multipart_upload()
-                .bucket(&self.name)
-                .key(self.key(&digest))
-                .upload_id(upload);
-            if let Err(error) = abort.send().await {
-                let error = DisplayErrorContext(&error);
-                tracing::warn!(blob = %digest, %error, "parts of a blob are left in the bucket");
-            }
+            self.abort(digest, &begun.upload).await;
         }
+        begun.has_ended = true;
         put
+    }
+
+    fn dropped(&self) -> MutexGuard<'_, Vec<(Digest, String)>> {
+        self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes away the parts of puts that were dropped.
+    async fn tidy(&self) {
+        loop {
+            // In a statement of its own: the lock is not held while S3 is asked.
+            let dropped = self.dropped().pop();
+            let Some((digest, upload)) = dropped else {
+                return;
+            };
+            self.abort(digest, &upload).await;
+        }
+    }
+
+    /// Takes the parts of a put away that will not be put together.
+    async fn abort(&self, digest: Digest, upload: &str) {
+        let abort = self
+            .client
+            .abort_multipart_upload()
+            .bucket(&self.name)
+            .key(self.key(&digest))
+            .upload_id(upload);
+        // 404: there are none any more.
+        if let Err(error) = abort.send().await
+            && status(&error) != Some(404)
+        {
+            let error = DisplayErrorContext(&error);
+            tracing::warn!(blob = %digest, %error, "parts of a blob are left in the bucket");
+        }
     }
 
     async fn send_parts(
@@ -269,6 +324,7 @@ impl Store for Bucket {
     }
 
     async fn put(&self, digest: &Digest, size: u64, mut body: Body) -> Result<Put, Error> {
+        self.tidy().await;
         if size > PUT_BYTES {
             return self.put_in_parts(*digest, size, body).await;
         }

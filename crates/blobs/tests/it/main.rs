@@ -10,7 +10,9 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use candlefish_blobs::{Digest, Error, Options, Put, S3Keys, Store, body_of, open};
+use futures_util::{StreamExt as _, stream};
 use sha2::Digest as _;
 
 fn digest(bytes: &[u8]) -> Digest {
@@ -114,6 +116,37 @@ async fn a_large_blob_is_put_in_parts_and_nothing_of_one_that_does_not_fit() {
     }
     assert_eq!(store.sizes(&[name]).await.unwrap(), [Some(size)]);
     assert_eq!(store.verify(&name).await.unwrap(), size);
+}
+
+/// How many puts in parts the bucket of this name has begun and not ended.
+async fn begun(name: &str) -> usize {
+    let bucket = format!("blobs-{name}-{}", std::process::id());
+    let list = reqwest::get(format!("{}/{bucket}?uploads", endpoint()));
+    let answer = list.await.unwrap().error_for_status().unwrap();
+    answer.text().await.unwrap().matches("<UploadId>").count()
+}
+
+#[tokio::test]
+async fn what_a_dropped_put_left_in_parts_goes_with_the_next_put() {
+    let store = bucket("dropped").await;
+    let (told, has_sent) = tokio::sync::oneshot::channel();
+    // Asked for a third piece, it has sent the first two as parts.
+    let pieces =
+        stream::iter([(); 2]).map(|()| Ok::<_, Error>(Bytes::from(vec![7_u8; 16 * 1024 * 1024])));
+    let stalls = stream::once(async move {
+        told.send(()).unwrap();
+        std::future::pending::<Result<Bytes, Error>>().await
+    });
+    let (name, size) = (digest(b"stalls"), 65 * 1024 * 1024_u64);
+    tokio::select! {
+        put = store.put(&name, size, Box::pin(pieces.chain(stalls))) => panic!("{put:?}"),
+        told = has_sent => told.unwrap(),
+    }
+    assert_eq!(begun("dropped").await, 1);
+    let other = digest(b"hello");
+    store.put(&other, 5, body_of("hello")).await.unwrap();
+    assert_eq!(begun("dropped").await, 0);
+    assert_eq!(store.exists(&[name]).await.unwrap(), [false]);
 }
 
 #[tokio::test]
