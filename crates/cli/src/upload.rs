@@ -424,7 +424,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::{contexts::Chosen, repeats::Repeats};
+    use crate::{contexts::Chosen, output::Output, repeats::Repeats};
 
     #[tokio::test]
     async fn a_store_that_takes_no_more_is_given_up() {
@@ -435,7 +435,7 @@ mod tests {
             token: None,
             context: None,
         };
-        let api = Api::new(&chosen, Repeats::new(None)).unwrap();
+        let api = Api::new(&chosen, Repeats::new(None), Output::new(true)).unwrap();
         let mut store = Store::new(&api).unwrap();
         store.idle = Duration::from_millis(50);
         let manifest = b"a manifest".to_vec();
