@@ -3,7 +3,11 @@
 //! Uploads go to S3 itself by a presigned PUT: the checksum and the size are signed, so S3
 //! refuses other content, and `If-None-Match: *` makes a blob that is there stay as it is.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt, mem,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use aws_sdk_s3::{
@@ -37,6 +41,26 @@ pub(crate) struct Bucket {
     client: Client,
     name: String,
     prefix: String,
+    /// Puts in parts that nobody waited for to the end: the blob, and S3's name of the upload.
+    dropped: Mutex<Vec<(Digest, String)>>,
+}
+
+/// A put in parts on its way. S3 keeps parts, and takes money for them, until the put is ended; `Drop`
+/// cannot wait for that, and this crate has no tasks of its own, so it leaves it to the next put.
+struct Begun<'a> {
+    bucket: &'a Bucket,
+    digest: Digest,
+    upload: String,
+    has_ended: bool,
+}
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            let upload = mem::take(&mut self.upload);
+            self.bucket.dropped().push((self.digest, upload));
+        }
+    }
 }
 
 impl fmt::Debug for Bucket {
@@ -81,6 +105,7 @@ impl Bucket {
             client: Client::from_conf(config.build()),
             name: bucket.to_owned(),
             prefix,
+            dropped: Mutex::default(),
         }
     }
 
@@ -98,22 +123,55 @@ impl Bucket {
             .create_multipart_upload()
             .bucket(&self.name)
             .key(self.key(&digest));
-        let begun = begin.send().await.map_err(|e| failed("take", digest, e))?;
-        let upload = begun.upload_id().unwrap_or_default();
-        let put = self.send_parts(digest, size, upload, body).await;
+        let begun = begin
+            .send()
+            .await
+            .map_err(|e| self.failed("take", digest, e))?;
+        let mut begun = Begun {
+            bucket: self,
+            digest,
+            upload: begun.upload_id.unwrap_or_default(),
+            has_ended: false,
+        };
+        let put = self.send_parts(digest, size, &begun.upload, body).await;
         if put.is_err() {
-            let abort = self
-                .client
-                .abort_multipart_upload()
-                .bucket(&self.name)
-                .key(self.key(&digest))
-                .upload_id(upload);
-            if let Err(error) = abort.send().await {
-                let error = DisplayErrorContext(&error);
-                tracing::warn!(blob = %digest, %error, "parts of a blob are left in the bucket");
-            }
+            self.abort(digest, &begun.upload).await;
         }
+        begun.has_ended = true;
         put
+    }
+
+    fn dropped(&self) -> MutexGuard<'_, Vec<(Digest, String)>> {
+        self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes away the parts of puts that were dropped.
+    async fn tidy(&self) {
+        loop {
+            // In a statement of its own: the lock is not held while S3 is asked.
+            let dropped = self.dropped().pop();
+            let Some((digest, upload)) = dropped else {
+                return;
+            };
+            self.abort(digest, &upload).await;
+        }
+    }
+
+    /// Takes the parts of a put away that will not be put together.
+    async fn abort(&self, digest: Digest, upload: &str) {
+        let abort = self
+            .client
+            .abort_multipart_upload()
+            .bucket(&self.name)
+            .key(self.key(&digest))
+            .upload_id(upload);
+        // 404: there are none any more.
+        if let Err(error) = abort.send().await
+            && status(&error) != Some(404)
+        {
+            let error = DisplayErrorContext(&error);
+            tracing::warn!(blob = %digest, %error, "parts of a blob are left in the bucket");
+        }
     }
 
     async fn send_parts(
@@ -153,7 +211,7 @@ impl Bucket {
         complete
             .send()
             .await
-            .map_err(|e| failed("take", digest, e))?;
+            .map_err(|e| self.failed("take", digest, e))?;
         Ok(Put::Stored)
     }
 
@@ -173,7 +231,10 @@ impl Bucket {
             .upload_id(upload)
             .part_number(number)
             .body(ByteStream::from(bytes));
-        let sent = send.send().await.map_err(|e| failed("take", digest, e))?;
+        let sent = send
+            .send()
+            .await
+            .map_err(|e| self.failed("take", digest, e))?;
         Ok(CompletedPart::builder()
             .set_e_tag(sent.e_tag)
             .part_number(number)
@@ -188,8 +249,38 @@ impl Bucket {
             .key(self.key(&digest));
         match head.send().await {
             Ok(head) => Ok(Some(bytes(head.content_length()))),
+            // Of a HEAD there are no words: this may be the bucket too.
             Err(error) if status(&error) == Some(404) => Ok(None),
-            Err(error) => Err(failed("look for", digest, error)),
+            Err(error) => Err(self.failed("look for", digest, error)),
+        }
+    }
+
+    /// Refuses when S3 says that there is no bucket. Nothing else that it answers matters here: a role
+    /// that may not list the bucket may not ask for it either, and is refused what is absent anyway.
+    async fn look_for_bucket(&self) -> Result<(), Error> {
+        match self.client.head_bucket().bucket(&self.name).send().await {
+            Err(error) if status(&error) == Some(404) => Err(self.no_bucket()),
+            _ => Ok(()),
+        }
+    }
+
+    fn failed<E>(&self, act: &'static str, digest: Digest, error: SdkError<E>) -> Error
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        if is_of_the_bucket(&error) {
+            return self.no_bucket();
+        }
+        Error::S3 {
+            act,
+            digest,
+            source: Box::new(error),
+        }
+    }
+
+    fn no_bucket(&self) -> Error {
+        Error::NoBucket {
+            bucket: self.name.clone(),
         }
     }
 }
@@ -197,11 +288,15 @@ impl Bucket {
 #[async_trait]
 impl Store for Bucket {
     async fn sizes(&self, digests: &[Digest]) -> Result<Vec<Option<u64>>, Error> {
-        stream::iter(digests.to_vec())
+        let sizes: Vec<_> = stream::iter(digests.to_vec())
             .map(|digest| self.size(digest))
             .buffered(HEADS)
             .try_collect()
-            .await
+            .await?;
+        if !sizes.is_empty() && sizes.iter().all(Option::is_none) {
+            self.look_for_bucket().await?;
+        }
+        Ok(sizes)
     }
 
     async fn get(&self, digest: &Digest) -> Result<Blob, Error> {
@@ -212,10 +307,10 @@ impl Store for Bucket {
             .key(self.key(digest));
         let got = match get.send().await {
             Ok(got) => got,
-            Err(error) if status(&error) == Some(404) => {
+            Err(error) if is_absent(&error) => {
                 return Err(Error::NotFound { digest: *digest });
             }
-            Err(error) => return Err(failed("give", *digest, error)),
+            Err(error) => return Err(self.failed("give", *digest, error)),
         };
         let size = bytes(got.content_length());
         let pieces = stream::unfold(got.body, |mut body| async {
@@ -229,6 +324,7 @@ impl Store for Bucket {
     }
 
     async fn put(&self, digest: &Digest, size: u64, mut body: Body) -> Result<Put, Error> {
+        self.tidy().await;
         if size > PUT_BYTES {
             return self.put_in_parts(*digest, size, body).await;
         }
@@ -255,9 +351,9 @@ impl Store for Bucket {
             // a deletion leaves nothing.
             Err(error) if status(&error) == Some(409) => match self.size(*digest).await? {
                 Some(_) => Ok(Put::Existed),
-                None => Err(failed("take", *digest, error)),
+                None => Err(self.failed("take", *digest, error)),
             },
-            Err(error) => Err(failed("take", *digest, error)),
+            Err(error) => Err(self.failed("take", *digest, error)),
         }
     }
 
@@ -269,8 +365,8 @@ impl Store for Bucket {
             .key(self.key(digest));
         match delete.send().await {
             Ok(_) => Ok(()),
-            Err(error) if status(&error) == Some(404) => Ok(()),
-            Err(error) => Err(failed("delete", *digest, error)),
+            Err(error) if is_absent(&error) => Ok(()),
+            Err(error) => Err(self.failed("delete", *digest, error)),
         }
     }
 
@@ -298,7 +394,7 @@ impl Store for Bucket {
             .content_length(i64::try_from(size).unwrap_or(i64::MAX))
             .presigned(lifetime)
             .await
-            .map_err(|e| failed("sign for", *digest, e))?;
+            .map_err(|e| self.failed("sign for", *digest, e))?;
         Ok(Upload {
             url: signed.uri().to_owned(),
             headers: signed
@@ -321,13 +417,12 @@ fn status<E>(error: &SdkError<E>) -> Option<u16> {
         .map(|response| response.status().as_u16())
 }
 
-fn failed<E>(act: &'static str, digest: Digest, error: SdkError<E>) -> Error
-where
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-{
-    Error::S3 {
-        act,
-        digest,
-        source: Box::new(error),
-    }
+/// The bucket is not there, and so nothing can be said of a blob.
+fn is_of_the_bucket<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
+    error.code() == Some("NoSuchBucket")
+}
+
+/// The blob is not there, in a bucket that is.
+fn is_absent<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
+    status(error) == Some(404) && !is_of_the_bucket(error)
 }

@@ -109,6 +109,12 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// S3 has no such bucket.
+    #[error("S3 has no bucket {bucket:?}: make it, or name the right one in CANDLEFISH_BLOBS")]
+    NoBucket {
+        /// As configured.
+        bucket: String,
+    },
     /// A directory without a key cannot sign.
     #[error("this store has no key to sign uploads with")]
     NoUploadKey,
@@ -123,9 +129,13 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same call may succeed later without anybody's doing.
+    /// Whether the same call may succeed later: the fault is the store's, and says nothing of the blob.
+    /// A missing bucket is one, although somebody has to mend it: nothing in it is given up for lost.
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Io { .. } | Self::S3 { .. } | Self::Body(_))
+        matches!(
+            self,
+            Self::Io { .. } | Self::S3 { .. } | Self::NoBucket { .. } | Self::Body(_)
+        )
     }
 }
 

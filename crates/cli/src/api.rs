@@ -18,13 +18,17 @@ use tonic::{
 use crate::{
     contexts::Chosen,
     error::{Error, Unreachable},
+    output::Output,
+    render,
     repeats::{Repeat, Repeats},
 };
 
+mod acts;
 pub(crate) mod calls;
 mod names;
 mod pages;
 
+use acts::Act;
 use calls::Call;
 pub(crate) use names::{Loopback, is_loopback};
 
@@ -38,6 +42,8 @@ const RETRIES: [Duration; 3] = [
 const CONNECT: Duration = Duration::from_secs(5);
 /// The header of a stream of events that says after which cursor it begins.
 const BEGINS_AFTER: &str = "watch-cursor";
+/// The header of an answer that was given before, to a call with the same idempotency key.
+const REPLAYED: &str = "idempotent-replayed";
 
 /// A connection to one API.
 #[derive(Clone)]
@@ -46,6 +52,7 @@ pub(crate) struct Api {
     token: Option<MetadataValue<Ascii>>,
     channel: Channel,
     repeats: Repeats,
+    output: Output,
 }
 
 /// A stream of events.
@@ -57,8 +64,8 @@ pub(crate) struct Events {
 }
 
 impl Api {
-    /// Prepares the connection; the first call makes it.
-    pub(crate) fn new(chosen: &Chosen, repeats: Repeats) -> Result<Self, Error> {
+    /// Prepares the connection; the first call makes it. That an answer is one of before goes to `output`.
+    pub(crate) fn new(chosen: &Chosen, repeats: Repeats, output: Output) -> Result<Self, Error> {
         let address = chosen.api.trim_end_matches('/').to_owned();
         let wrong = || {
             Error::wrong(
@@ -81,6 +88,7 @@ impl Api {
             token,
             channel,
             repeats,
+            output,
         })
     }
 
@@ -91,11 +99,12 @@ impl Api {
 
     /// A call that changes nothing.
     pub(crate) async fn read<C: Call>(&self, message: C) -> Result<C::Answer, Error> {
-        self.call(message, None).await
+        self.call(message, None).await.map(Response::into_inner)
     }
 
-    /// A call that acts, under an idempotency key that is kept until the answer is known.
-    pub(crate) async fn act<C: Call>(&self, message: C) -> Result<C::Answer, Error> {
+    /// A call that acts, under an idempotency key that is kept until the answer is known. Of a repeat
+    /// that the server answers as it did the first time it says so: since then others may have acted.
+    pub(crate) async fn act<C: Act>(&self, message: C) -> Result<C::Answer, Error> {
         let (answer, _) = self.act_as(&message.clone(), message).await?;
         Ok(answer)
     }
@@ -103,7 +112,7 @@ impl Api {
     /// As [`Api::act`], where the message holds more than what the person asked for (`asked`), such
     /// as what was live then: a repeat sends the message of the first time. Gives the key too, so
     /// that it can be kept for a failure that comes later.
-    pub(crate) async fn act_as<C: Call>(
+    pub(crate) async fn act_as<C: Act>(
         &self,
         asked: &C,
         message: C,
@@ -119,7 +128,13 @@ impl Api {
             Err(error @ Error::Unreachable(_)) => Err(error.kept_by(Some(&repeat))),
             done => {
                 repeat.settle();
-                done.map(|answer| (answer, repeat))
+                let answer = done?;
+                // Marked without being left behind, it is the answer to a try of a moment ago.
+                let is_kept = repeat.again && answer.metadata().get(REPLAYED).is_some();
+                if is_kept && let Some(now) = asked.now(answer.get_ref()) {
+                    self.output.note(&render::repeat::text(repeat.age, &now));
+                }
+                Ok((answer.into_inner(), repeat))
             }
         }
     }
@@ -177,12 +192,16 @@ impl Api {
         self.fault(Status::unavailable("the connection was lost"))
     }
 
-    async fn call<C: Call>(&self, message: C, key: Option<&str>) -> Result<C::Answer, Error> {
+    async fn call<C: Call>(
+        &self,
+        message: C,
+        key: Option<&str>,
+    ) -> Result<Response<C::Answer>, Error> {
         let mut pauses = RETRIES.iter();
         loop {
             let request = self.request(message.clone(), key, Some(C::TIMEOUT));
             match C::send(self.channel.clone(), request).await {
-                Ok(answer) => return Ok(answer.into_inner()),
+                Ok(answer) => return Ok(answer),
                 Err(status) if is_unreachable(&status) => match pauses.next() {
                     Some(pause) => tokio::time::sleep(*pause).await,
                     None => return Err(self.fault(status)),

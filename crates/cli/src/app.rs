@@ -58,6 +58,7 @@ impl App {
         Api::new(
             &self.chosen()?,
             Repeats::new(self.environment.folder.as_ref()),
+            self.output.clone(),
         )
     }
 

@@ -1,8 +1,13 @@
 //! The command line. Every command's help begins with examples.
 
-use clap::{Parser, Subcommand};
+use std::{env, ffi::OsString};
 
-use crate::{app::Shared, command};
+use clap::{
+    Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+
+use crate::{app::Shared, command, output::Output};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -89,6 +94,53 @@ pub(crate) enum Command {
     Open(command::open::Args),
     /// Write completions for a shell
     Completions(command::completions::Args),
+}
+
+/// Reads the command line of this process. Options that it lacks are asked for where somebody is there
+/// to answer; all other wrong use ends the process with 2, in clap's words.
+pub(crate) fn parse(output: &Output) -> Cli {
+    let mut words: Vec<OsString> = env::args_os().collect();
+    let error = match Cli::try_parse_from(&words) {
+        Ok(cli) => return cli,
+        Err(error) => error,
+    };
+    let lacking = lacking(&error, &words);
+    if lacking.is_empty() || !output.can_ask() {
+        error.exit();
+    }
+    for option in lacking {
+        let name = option.split(' ').next().unwrap_or_default();
+        let question = match name {
+            "--reason" => "  Why (--reason)?".to_owned(),
+            _ => format!("  {option}?"),
+        };
+        match output.ask(&question) {
+            Some(answer) if !answer.is_empty() => words.push(format!("{name}={answer}").into()),
+            _ => error.exit(),
+        }
+    }
+    Cli::parse_from(words)
+}
+
+/// The options that a command line lacks, as `--reason <REASON>`, where they are all that it lacks and
+/// it does not want to be asked nothing.
+fn lacking(error: &clap::Error, words: &[OsString]) -> Vec<String> {
+    let Some(ContextValue::Strings(lacking)) = error.get(ContextKind::InvalidArg) else {
+        return Vec::new();
+    };
+    // Behind `--` an answer would be no option.
+    let is_quiet = words
+        .iter()
+        .any(|word| word == "--yes" || word == "--json" || word == "--");
+    let are_options = lacking.iter().all(|one| {
+        let parts = one.split_once(' ');
+        parts.is_some_and(|(name, value)| name.starts_with("--") && !value.contains([' ', '|']))
+    });
+    if error.kind() == ErrorKind::MissingRequiredArgument && are_options && !is_quiet {
+        lacking.clone()
+    } else {
+        Vec::new()
+    }
 }
 
 #[cfg(test)]

@@ -3,8 +3,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 mod api;
 mod app;
 mod args;
@@ -25,8 +23,9 @@ mod watch;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let args = args::Cli::parse();
-    let app = app::App::new(config::Environment::from_process(), args.shared);
+    let environment = config::Environment::from_process();
+    let args = args::parse(&output::Output::new(environment.plain));
+    let app = app::App::new(environment, args.shared);
     match command::run(&app, args.command).await {
         Ok(exit) => exit.into(),
         Err(error) => {

@@ -10,7 +10,7 @@ use crate::{clock, error::Error, render::Look};
 const WIDTH: usize = 100;
 
 /// Where output goes and how it may look there.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Output {
     out: Term,
     err: Term,

@@ -16,6 +16,7 @@ pub(crate) mod history;
 pub(crate) mod lane;
 pub(crate) mod push;
 pub(crate) mod release;
+pub(crate) mod repeat;
 pub(crate) mod rollback;
 pub(crate) mod site;
 pub(crate) mod steps;

@@ -27,6 +27,8 @@ pub(crate) struct Repeat {
     pub(crate) request: Vec<u8>,
     /// The key was left behind by an earlier try.
     pub(crate) again: bool,
+    /// How long ago it was left behind; when the last of several tries got no answer.
+    pub(crate) age: Duration,
     path: Option<PathBuf>,
 }
 
@@ -48,6 +50,7 @@ impl Repeats {
                 key: Uuid::new_v4().to_string(),
                 request,
                 again: false,
+                age: Duration::ZERO,
                 path,
             };
             repeat.keep();
@@ -72,6 +75,7 @@ impl Repeats {
             key: key.to_owned(),
             request,
             again: true,
+            age,
             path: Some(path),
         })
     }

@@ -14,12 +14,16 @@ use std::{
 use candlefish_manifest::{Entry, File};
 use candlefish_proto::deploy::{ListMissingBlobsRequest, MissingBlob};
 use futures_util::{StreamExt as _, stream};
-use reqwest::{Body, StatusCode, header::CONTENT_LENGTH};
+use reqwest::{Body, RequestBuilder, StatusCode, header::CONTENT_LENGTH};
 
 use crate::{
     api::{self, Api, Loopback},
     error,
 };
+
+mod pulse;
+
+use pulse::Pulse;
 
 /// Uploads at a time: enough to hide the way, few enough for one server.
 const AT_ONCE: usize = 8;
@@ -29,6 +33,12 @@ const PAGE: i32 = 1000;
 const IN_MEMORY: u64 = 1024 * 1024;
 /// A signed address works no longer.
 const SIGNED: Duration = Duration::from_mins(15);
+/// Where nothing was sent or received for so long, nobody takes it any more.
+const IDLE: Duration = Duration::from_mins(1);
+/// Of one upload, what may lie in this machine's own buffers, where it is not seen moving.
+const BUFFERED: u64 = 512 * 1024;
+/// How many bytes a second a line takes that is only slow.
+const SLOW: u64 = 8 * 1024;
 /// Pauses before a blob is sent again. Content has the name of its digest, so sending it twice is
 /// always safe.
 const RETRIES: [Duration; 4] = [
@@ -186,6 +196,8 @@ struct Sent {
 struct Store<'a> {
     api: &'a Api,
     http: reqwest::Client,
+    pulse: Pulse,
+    idle: Duration,
 }
 
 impl<'a> Store<'a> {
@@ -198,6 +210,9 @@ impl<'a> Store<'a> {
         let mut http = reqwest::Client::builder()
             .dns_resolver(Arc::new(Loopback))
             .connect_timeout(Duration::from_secs(5))
+            // A repeat must not find the dead connection that it is made for.
+            .http2_keep_alive_interval(IDLE)
+            .http2_keep_alive_timeout(IDLE)
             .timeout(SIGNED);
         if api::is_loopback(&host) {
             http = http.no_proxy();
@@ -208,7 +223,12 @@ impl<'a> Store<'a> {
                 "Look at the proxy settings of this shell.",
             )
         })?;
-        Ok(Self { api, http })
+        Ok(Self {
+            api,
+            http,
+            pulse: Pulse::new(),
+            idle: IDLE,
+        })
     }
 
     /// Sends all of a page, or what of it was on its way when the store refused an address.
@@ -269,7 +289,29 @@ impl<'a> Store<'a> {
     }
 
     async fn put(&self, blob: &MissingBlob, content: &Content) -> Result<(), Error> {
-        let (body, path) = body(blob, content).await?;
+        let (body, path) = self.body(blob, content).await?;
+        let request = self.request(blob, body);
+        let sending = async {
+            let answer = request.send().await?;
+            self.pulse.beat();
+            let status = answer.status();
+            let words = if status.is_success() {
+                String::new()
+            } else {
+                answer.text().await.unwrap_or_default()
+            };
+            Ok::<_, reqwest::Error>((status, words))
+        };
+        let limit = patience(self.idle, size(blob));
+        let why = match self.pulse.within(limit, sending).await {
+            Some(Ok((status, words))) => return judged(path, status, &words),
+            Some(Err(source)) => innermost(&source),
+            None => format!("nothing moved for {} s", limit.as_secs()),
+        };
+        Err(Error::Unreachable { path, why })
+    }
+
+    fn request(&self, blob: &MissingBlob, body: Body) -> RequestBuilder {
         let url = if blob.upload_url.starts_with('/') {
             format!("{}{}", self.api.address(), blob.upload_url)
         } else {
@@ -283,67 +325,73 @@ impl<'a> Store<'a> {
         for (name, value) in &blob.headers {
             request = request.header(name, value);
         }
-        let unreachable = |source: reqwest::Error| Error::Unreachable {
-            path: path.clone(),
-            why: innermost(&source),
+        request
+    }
+
+    async fn body(&self, blob: &MissingBlob, content: &Content) -> Result<(Body, String), Error> {
+        if blob.digest == content.manifest_digest {
+            let body = self.pulse.bytes(content.manifest.clone());
+            return Ok((body, "the manifest".to_owned()));
+        }
+        let (source, path) = content
+            .files
+            .get(&blob.digest)
+            .ok_or_else(|| Error::Foreign {
+                digest: blob.digest.clone(),
+            })?;
+        let fault = |error| Error::Read {
+            path: source.clone(),
+            source: error,
         };
-        let answer = request.send().await.map_err(unreachable)?;
-        let status = answer.status();
-        // Somebody else stored the same content first.
-        if status.is_success()
-            || matches!(
-                status,
-                StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED
-            )
-        {
-            return Ok(());
+        let size = size(blob);
+        let (found, body) = if size <= IN_MEMORY {
+            let bytes = tokio::fs::read(source).await.map_err(fault)?;
+            let found = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            (found, self.pulse.bytes(bytes.into()))
+        } else {
+            let file = tokio::fs::File::open(source).await.map_err(fault)?;
+            let found = file.metadata().await.map_err(fault)?.len();
+            (found, self.pulse.file(file))
+        };
+        if found != size {
+            return Err(Error::Changed { path: path.clone() });
         }
-        let words = answer.text().await.unwrap_or_default();
-        if status.is_server_error()
-            || matches!(
-                status,
-                StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
-            )
-        {
-            return Err(Error::Unreachable {
-                path,
-                why: format!("the store answers {status}"),
-            });
-        }
-        Err(Error::Refused {
-            path,
-            status,
-            words: words.chars().take(300).collect(),
-        })
+        Ok((body, path.clone()))
     }
 }
 
-async fn body(blob: &MissingBlob, content: &Content) -> Result<(Body, String), Error> {
-    if blob.digest == content.manifest_digest {
-        return Ok((content.manifest.clone().into(), "the manifest".to_owned()));
+/// What an answer to a PUT means.
+fn judged(path: String, status: StatusCode, words: &str) -> Result<(), Error> {
+    // Somebody else stored the same content first.
+    if status.is_success()
+        || matches!(
+            status,
+            StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED
+        )
+    {
+        return Ok(());
     }
-    let (source, path) = content
-        .files
-        .get(&blob.digest)
-        .ok_or_else(|| Error::Foreign {
-            digest: blob.digest.clone(),
-        })?;
-    let fault = |error| Error::Read {
-        path: source.clone(),
-        source: error,
-    };
-    let size = size(blob);
-    let (found, body): (u64, Body) = if size <= IN_MEMORY {
-        let bytes = tokio::fs::read(source).await.map_err(fault)?;
-        (u64::try_from(bytes.len()).unwrap_or(u64::MAX), bytes.into())
-    } else {
-        let file = tokio::fs::File::open(source).await.map_err(fault)?;
-        (file.metadata().await.map_err(fault)?.len(), file.into())
-    };
-    if found != size {
-        return Err(Error::Changed { path: path.clone() });
+    if status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+        )
+    {
+        return Err(Error::Unreachable {
+            path,
+            why: format!("the store answers {status}"),
+        });
     }
-    Ok((body, path.clone()))
+    Err(Error::Refused {
+        path,
+        status,
+        words: words.chars().take(300).collect(),
+    })
+}
+
+/// How long nothing may be seen moving before an upload of this size stands still.
+fn patience(idle: Duration, size: u64) -> Duration {
+    idle + Duration::from_secs(size.min(BUFFERED) / SLOW)
 }
 
 fn size(blob: &MissingBlob) -> u64 {
@@ -369,4 +417,44 @@ impl Error {
 
 fn innermost(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), innermost)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::{contexts::Chosen, output::Output, repeats::Repeats};
+
+    #[tokio::test]
+    async fn a_store_that_takes_no_more_is_given_up() {
+        // Connections to it are made, and nobody reads.
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let chosen = Chosen {
+            api: format!("http://{}", silent.local_addr().unwrap()),
+            token: None,
+            context: None,
+        };
+        let api = Api::new(&chosen, Repeats::new(None), Output::new(true)).unwrap();
+        let mut store = Store::new(&api).unwrap();
+        store.idle = Duration::from_millis(50);
+        let manifest = b"a manifest".to_vec();
+        let blob = MissingBlob {
+            digest: "m".to_owned(),
+            size: i64::try_from(manifest.len()).unwrap(),
+            upload_url: "/blobs/m".to_owned(),
+            ..MissingBlob::default()
+        };
+        let content = Content::new(manifest, "m".to_owned(), &[], &[]);
+        let error = store.put(&blob, &content).await.unwrap_err();
+        assert!(error.is_worth_repeating(), "{error}");
+        assert!(error.to_string().contains("nothing moved"), "{error}");
+    }
+
+    #[test]
+    fn what_may_lie_unseen_is_given_time() {
+        for (size, seconds) in [(0, 60), (8 * 1024, 61), (512 * 1024, 124), (u64::MAX, 124)] {
+            assert_eq!(patience(IDLE, size), Duration::from_secs(seconds));
+        }
+    }
 }

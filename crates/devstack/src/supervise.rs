@@ -34,7 +34,7 @@ pub enum Event {
         pid: u32,
         after: Duration,
     },
-    /// It could not be started.
+    /// It could not be started, and is tried again; told once for each reason.
     Failed { name: String, error: String },
 }
 
@@ -46,6 +46,8 @@ struct Watched {
     start_at: Option<Instant>,
     /// Before its last start; none before its first end.
     pause: Option<Duration>,
+    /// Why it did not start when that was tried last.
+    refused: Option<String>,
 }
 
 impl Watched {
@@ -60,6 +62,26 @@ impl Watched {
         self.start_at = Some(Instant::now() + pause);
         pause
     }
+
+    /// It runs: its next end is told of.
+    fn started(&mut self) {
+        self.start_at = None;
+        self.refused = None;
+    }
+
+    /// It did not start, as when its program is gone while it is built anew: tried again after a pause
+    /// that grows. Answers why, unless that was told before.
+    fn did_not_start(&mut self, why: String) -> Option<String> {
+        let pause = self.pause.unwrap_or_default() * 2;
+        let pause = pause.clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+        self.pause = Some(pause);
+        self.start_at = Some(Instant::now() + pause);
+        if self.refused.as_ref() == Some(&why) {
+            return None;
+        }
+        self.refused = Some(why.clone());
+        Some(why)
+    }
 }
 
 /// Restarts every process of the stack that ends by itself or by a stranger's hand, until
@@ -72,7 +94,7 @@ pub async fn supervise(
     let mut stopping = pin!(stopping);
     let mut watched: BTreeMap<String, Watched> = BTreeMap::new();
     loop {
-        stores(stack, &mut tell).await;
+        stores(stack, &mut watched, &mut tell).await;
         for replica in stack.replicas() {
             let known = watched
                 .entry(replica.process.name().to_owned())
@@ -105,13 +127,20 @@ async fn look_after(replica: &Replica, watched: &mut Watched, tell: &mut impl Fn
             Instant::now() + pause
         };
         if Instant::now() >= due {
-            watched.start_at = None;
-            if let Err(error) = process.start() {
-                let error = format!("{error:#}");
-                tell(Event::Failed { name, error });
+            match process.start() {
+                Ok(_pid) => watched.started(),
+                Err(error) => {
+                    if let Some(error) = watched.did_not_start(format!("{error:#}")) {
+                        tell(Event::Failed { name, error });
+                    }
+                }
             }
         }
-    } else if let Some(since) = watched.absent
+        return;
+    }
+    // Also when it was stopped, or started by another hand, before its turn came.
+    watched.started();
+    if let Some(since) = watched.absent
         && readiness(replica.ports.ops.address()).await.is_ok()
     {
         watched.absent = None;
@@ -121,20 +150,29 @@ async fn look_after(replica: &Replica, watched: &mut Watched, tell: &mut impl Fn
 }
 
 /// Postgres and NATS: nothing else can be ready without them, so they are waited for.
-async fn stores(stack: &Stack, tell: &mut impl FnMut(Event)) {
+async fn stores(
+    stack: &Stack,
+    watched: &mut BTreeMap<String, Watched>,
+    tell: &mut impl FnMut(Event),
+) {
     for process in [stack.postgres().process(), stack.nats().process()] {
+        let name = process.name().to_owned();
+        let known = watched.entry(name.clone()).or_default();
         let Some(status) = process.lost() else {
+            *known = Watched::default();
             continue;
         };
-        let name = process.name().to_owned();
-        let pid = process.pid().unwrap_or_default();
-        let since = Instant::now();
-        tell(Event::Lost {
-            name: name.clone(),
-            pid,
-            status,
-            pause: Duration::ZERO,
-        });
+        match known.start_at {
+            None => tell(Event::Lost {
+                name: name.clone(),
+                pid: process.pid().unwrap_or_default(),
+                status,
+                pause: Duration::ZERO,
+            }),
+            Some(due) if Instant::now() < due => continue,
+            Some(_) => {}
+        }
+        let since = *known.absent.get_or_insert_with(Instant::now);
         let back = if name == "postgres" {
             stack.postgres().restart().await
         } else {
@@ -142,24 +180,32 @@ async fn stores(stack: &Stack, tell: &mut impl FnMut(Event)) {
         };
         match back {
             Ok(()) => {
+                *known = Watched::default();
                 let pid = process.pid().unwrap_or_default();
-                tell(Event::Back {
-                    name,
-                    pid,
-                    after: since.elapsed(),
-                });
+                let after = since.elapsed();
+                tell(Event::Back { name, pid, after });
             }
-            Err(error) => tell(Event::Failed {
-                name,
-                error: format!("{error:#}"),
-            }),
+            Err(error) => {
+                if let Some(error) = known.did_not_start(format!("{error:#}")) {
+                    tell(Event::Failed { name, error });
+                }
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+    use std::sync::Arc;
+
     use super::*;
+    use crate::output::Output;
+    use crate::ports::Port;
+    use crate::process::{Launch, Process};
+    use crate::stack::{Ports, Service};
+    use crate::wait::wait_until;
+    use crate::warden::Warden;
 
     #[test]
     fn the_first_end_costs_no_time_and_each_of_a_row_costs_more() {
@@ -169,5 +215,61 @@ mod tests {
         assert_eq!(pauses[..3], [0, 500, 1000].map(Duration::from_millis));
         assert_eq!(pauses.last(), Some(&LONGEST_PAUSE));
         assert_eq!(watched.ended(HEALTHY_AGE), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_does_not_start_is_tried_ever_less_often_and_each_reason_told_once() {
+        let mut watched = Watched::default();
+        watched.ended(HEALTHY_AGE);
+        let mut next = |why: &str| {
+            let told = watched.did_not_start(why.to_owned()).is_some();
+            (watched.pause.unwrap().as_millis(), told)
+        };
+        assert_eq!(next("no such file"), (500, true));
+        assert_eq!(next("no such file"), (1000, false));
+        assert_eq!(next("it may not be run"), (2000, true));
+        for _ in 0..3 {
+            next("it may not be run");
+        }
+        assert_eq!(next("it may not be run"), (10_000, false));
+        watched.started();
+        assert!(watched.start_at.is_none() && watched.refused.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_gone_is_told_of_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("edge");
+        symlink("/bin/true", &program).unwrap();
+        let output = Output::Folder(folder.path().to_owned());
+        let warden = Arc::new(Warden::start().unwrap());
+        let process = Process::new("edge-1", Launch::new(program.clone()), output, warden);
+        let replica = Replica {
+            service: Service::Edge,
+            ports: Ports {
+                main: Port::free().unwrap(),
+                ops: Port::free().unwrap(),
+                internal: None,
+            },
+            process: Arc::new(process),
+        };
+        replica.process.start().unwrap();
+        std::fs::remove_file(&program).unwrap();
+        wait_until(Duration::from_secs(10), "its end", async || {
+            let ended = replica.process.lost();
+            ended.ok_or_else(|| "it runs".to_owned())
+        })
+        .await
+        .unwrap();
+        let mut watched = Watched::default();
+        let mut told = Vec::new();
+        // Each is a look, of which there are twenty a second.
+        for _ in 0..5 {
+            look_after(&replica, &mut watched, &mut |event| told.push(event)).await;
+        }
+        assert!(
+            matches!(&told[..], [Event::Lost { .. }, Event::Failed { .. }]),
+            "{told:#?}"
+        );
     }
 }

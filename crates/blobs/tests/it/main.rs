@@ -10,7 +10,9 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use candlefish_blobs::{Digest, Error, Options, Put, S3Keys, Store, body_of, open};
+use futures_util::{StreamExt as _, stream};
 use sha2::Digest as _;
 
 fn digest(bytes: &[u8]) -> Digest {
@@ -116,6 +118,37 @@ async fn a_large_blob_is_put_in_parts_and_nothing_of_one_that_does_not_fit() {
     assert_eq!(store.verify(&name).await.unwrap(), size);
 }
 
+/// How many puts in parts the bucket of this name has begun and not ended.
+async fn begun(name: &str) -> usize {
+    let bucket = format!("blobs-{name}-{}", std::process::id());
+    let list = reqwest::get(format!("{}/{bucket}?uploads", endpoint()));
+    let answer = list.await.unwrap().error_for_status().unwrap();
+    answer.text().await.unwrap().matches("<UploadId>").count()
+}
+
+#[tokio::test]
+async fn what_a_dropped_put_left_in_parts_goes_with_the_next_put() {
+    let store = bucket("dropped").await;
+    let (told, has_sent) = tokio::sync::oneshot::channel();
+    // Asked for a third piece, it has sent the first two as parts.
+    let pieces =
+        stream::iter([(); 2]).map(|()| Ok::<_, Error>(Bytes::from(vec![7_u8; 16 * 1024 * 1024])));
+    let stalls = stream::once(async move {
+        told.send(()).unwrap();
+        std::future::pending::<Result<Bytes, Error>>().await
+    });
+    let (name, size) = (digest(b"stalls"), 65 * 1024 * 1024_u64);
+    tokio::select! {
+        put = store.put(&name, size, Box::pin(pieces.chain(stalls))) => panic!("{put:?}"),
+        told = has_sent => told.unwrap(),
+    }
+    assert_eq!(begun("dropped").await, 1);
+    let other = digest(b"hello");
+    store.put(&other, 5, body_of("hello")).await.unwrap();
+    assert_eq!(begun("dropped").await, 0);
+    assert_eq!(store.exists(&[name]).await.unwrap(), [false]);
+}
+
 #[tokio::test]
 async fn what_is_deleted_is_gone_and_may_be_uploaded_again() {
     let store = bucket("delete").await;
@@ -219,6 +252,31 @@ async fn a_conflict_does_not_say_that_a_blob_is_there() {
         matches!(error, Error::S3 { .. }) && error.is_transient(),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_missing_is_a_fault_that_names_it_and_not_an_absent_blob() {
+    let store = open("s3://nobody-made-it", options(endpoint()))
+        .await
+        .unwrap();
+    let name = digest(b"hello");
+    // More than is held in memory: it goes in parts.
+    let large = 65 * 1024 * 1024;
+    let faults = [
+        store.sizes(&[name]).await.unwrap_err(),
+        store.exists(&[name]).await.unwrap_err(),
+        store.get(&name).await.unwrap_err(),
+        store.read(&name, 10).await.unwrap_err(),
+        store.put(&name, 5, body_of("hello")).await.unwrap_err(),
+        store.put(&name, large, body_of("hello")).await.unwrap_err(),
+        store.delete(&name).await.unwrap_err(),
+    ];
+    for (place, fault) in faults.iter().enumerate() {
+        assert!(matches!(fault, Error::NoBucket { .. }), "{place}: {fault}");
+        assert!(fault.to_string().contains("\"nobody-made-it\""), "{fault}");
+        // What is in it is not lost.
+        assert!(fault.is_transient(), "{place}");
+    }
 }
 
 #[tokio::test]

@@ -160,6 +160,33 @@ fn wrong_use_is_refused_with_code_2() {
 }
 
 #[test]
+fn options_are_asked_for_where_they_are_all_that_is_lacking() {
+    let lines: [(&str, &[&str]); 9] = [
+        ("hold set docs/production", &["--reason <REASON>"]),
+        ("stop docs", &["--reason <REASON>", "--for <DURATION>"]),
+        ("stop lift docs", &["--reason <REASON>"]),
+        ("hold set", &[]),
+        ("hold set production", &[]),
+        ("hold set docs/production --json", &[]),
+        ("env close docs/pr-12 --yes", &[]),
+        ("deplay", &[]),
+        ("deploy --interval 30", &[]),
+    ];
+    for (line, lacks) in lines {
+        let words: Vec<OsString> = std::iter::once("candlefish")
+            .chain(line.split_whitespace())
+            .map(OsString::from)
+            .collect();
+        let error = Cli::try_parse_from(&words).unwrap_err();
+        let mut found = lacking(&error, &words);
+        found.sort();
+        let mut lacks = lacks.to_vec();
+        lacks.sort_unstable();
+        assert_eq!(found, lacks, "{line}: {error}");
+    }
+}
+
+#[test]
 fn a_strategy_is_read_with_its_own_options_and_no_others() {
     let options = |line: &str| match parse(&format!("env policy docs/production {line}")).unwrap() {
         Command::Env(args) => args.strategy().unwrap(),

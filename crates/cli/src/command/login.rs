@@ -53,7 +53,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         token: Some(Secret(token.clone())),
         context: Some(name.clone()),
     };
-    let connection = Api::new(&chosen, Repeats::new(None))?;
+    let connection = Api::new(&chosen, Repeats::new(None), app.output.clone())?;
     let answer = connection.read(WhoAmIRequest {}).await?;
     contexts.contexts.insert(
         name.clone(),

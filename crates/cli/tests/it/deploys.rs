@@ -134,6 +134,24 @@ fn what_the_server_takes_is_never_refused_here() {
 }
 
 #[test]
+fn files_of_every_size_arrive_whole() {
+    let server = Server::start();
+    server.world.lock().deployment = live(State::Succeeded, 9);
+    let cli = Cli::new(&server.url());
+    // Around one piece, and around what is read at once.
+    for size in [0, 16 * 1024, 16 * 1024 + 1, 1024 * 1024, 1024 * 1024 + 1] {
+        fs::write(
+            cli.path().join(format!("site/{size}.bin")),
+            vec![7_u8; size],
+        )
+        .unwrap();
+    }
+    cli.run(DEPLOY).code(0).says("8 new files");
+    // The server refuses what its name does not fit.
+    assert_eq!(server.world.lock().puts.len(), 9);
+}
+
+#[test]
 fn a_busy_store_is_tried_again() {
     let server = Server::start();
     server.world.lock().busy_puts = 2;

@@ -1,9 +1,11 @@
+use std::thread;
+
 use candlefish_proto::deploy::deployment::State;
 use tonic::Status;
 
 use crate::{
     cli::Cli,
-    server::{Server, live},
+    server::{DEP, REL, Server, deployment, live},
 };
 
 const DEPLOY: &str = "deploy site --site docs --env production";
@@ -92,4 +94,73 @@ fn a_deployment_that_was_lost_from_sight_is_watched_by_the_repeat() {
     cli.run(DEPLOY).code(0).says("no second one was made");
     let keys = server.world.keys("create_deployment");
     assert!(keys.len() == 2 && keys[0] == keys[1], "{keys:?}");
+}
+
+/// Calls, lines that make them, and what shows how it is now; `DEP` and `REL` stand for ids.
+const ACTS: [[&str; 3]; 11] = [
+    [
+        "set_hold",
+        "hold set docs/production --reason r",
+        "hold show docs/production",
+    ],
+    [
+        "lift_hold",
+        "hold lift docs/production --reason r",
+        "hold show docs/production",
+    ],
+    [
+        "set_stop",
+        "stop docs --reason r --for 30m",
+        "stop list docs",
+    ],
+    ["set_stop", "stop --reason r --for 30m --yes", "stop list"],
+    [
+        "ban_release",
+        "releases ban REL --reason r --yes",
+        "releases docs",
+    ],
+    ["pin_deployment", "pin DEP --reason r", "status DEP"],
+    ["advance_deployment", "advance DEP 5", "status DEP"],
+    ["retry_deployment", "retry DEP", "status DEP"],
+    ["cancel_deployment", "cancel DEP --yes", "status DEP"],
+    ["abort_deployment", "abort DEP --yes", "status DEP"],
+    [
+        "close_environment",
+        "env close docs/staging --reason r --yes",
+        "env show docs/staging",
+    ],
+];
+
+#[test]
+fn an_answer_that_was_kept_for_the_repeat_says_so_and_where_to_look() {
+    // Each waits for its tries.
+    thread::scope(|scope| {
+        for [call, line, now] in ACTS {
+            let [line, now] = [line, now].map(|text| text.replace("DEP", DEP).replace("REL", REL));
+            scope.spawn(move || is_told_as_done_before(call, &line, &now));
+        }
+    });
+}
+
+/// Runs a line whose answer is lost; then again, when the server tells what it answered then.
+fn is_told_as_done_before(call: &'static str, line: &str, now: &str) {
+    let server = Server::start();
+    let cli = Cli::new(&server.url());
+    server.world.lock().deployment = match call {
+        "cancel_deployment" | "abort_deployment" => deployment(State::Cancelled, 9),
+        _ => live(State::Succeeded, 9),
+    };
+    server.world.lock().lost.insert(call, WHOLE);
+    cli.run(line).code(6);
+    server.world.lock().replays.insert(call);
+    cli.run(line)
+        .code(0)
+        .says("This was done before")
+        .says(&format!("What is now: candlefish {now}\n"));
+    // It was answered: the next is a new one, whatever it is answered.
+    let done = cli.run(line).code(0);
+    assert!(!done.err.contains("done before"), "{done:#?}");
+    let keys = server.world.keys(call);
+    assert_eq!((&keys[0], keys.len()), (&keys[WHOLE], WHOLE + 2), "{line}");
+    assert_ne!(keys[0], keys[WHOLE + 1], "{line}");
 }

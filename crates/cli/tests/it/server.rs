@@ -1,7 +1,7 @@
 //! A gateway that answers as it is told, on a port of its own.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard},
     thread,
     time::{Duration, Instant},
@@ -25,7 +25,7 @@ use candlefish_proto::{
 };
 use tokio::{net::TcpListener, sync::oneshot};
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Status, service::Routes, transport};
+use tonic::{Request, Response, Status, service::Routes, transport};
 
 pub(crate) const DEP: &str = "dep_01k8qw4f9cfk2t0v1e6m7r8x9a";
 pub(crate) const REL: &str = "rel_01k8qv2h8cfk2t0v1e6m7r8x9c";
@@ -57,6 +57,8 @@ pub(crate) struct World {
     pub(crate) lost: BTreeMap<&'static str, usize>,
     /// What these calls are refused with.
     pub(crate) refusals: BTreeMap<&'static str, Status>,
+    /// Calls whose answers are marked as those of earlier ones with the same key.
+    pub(crate) replays: BTreeSet<&'static str>,
     /// What a watch streams; an empty stream ends at once, and the last one stays open.
     pub(crate) streams: VecDeque<Vec<Deployment>>,
     /// From which version on each watch was asked.
@@ -117,6 +119,16 @@ impl Shared {
             return Err(Status::unauthenticated("no such token"));
         }
         world.refusals.get(name).cloned().map_or(Ok(()), Err)
+    }
+
+    /// What a call that acts answers.
+    pub(crate) fn answer<T>(&self, name: &str, message: T) -> Response<T> {
+        let mut answer = Response::new(message);
+        if self.lock().replays.contains(name) {
+            let mark = "true".parse().unwrap();
+            answer.metadata_mut().insert("idempotent-replayed", mark);
+        }
+        answer
     }
 
     /// Keys of all calls of one name.

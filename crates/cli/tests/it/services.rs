@@ -121,7 +121,25 @@ impl SiteService for Shared {
 
     async fn lift_hold(&self, request: Request<pb::LiftHoldRequest>) -> Answer<pb::Environment> {
         self.take("lift_hold", &request)?;
-        Ok(Response::new(environment("production")))
+        Ok(self.answer("lift_hold", environment("production")))
+    }
+
+    async fn set_hold(&self, request: Request<pb::SetHoldRequest>) -> Answer<pb::Environment> {
+        self.take("set_hold", &request)?;
+        let pb::SetHoldRequest {
+            environment: slug,
+            reason,
+            ..
+        } = request.into_inner();
+        let hold = Some(pb::Hold {
+            reason,
+            ..Default::default()
+        });
+        let held = pb::Environment {
+            hold,
+            ..environment(&slug)
+        };
+        Ok(self.answer("set_hold", held))
     }
 
     async fn update_environment(
@@ -145,7 +163,8 @@ impl SiteService for Shared {
         request: Request<pb::CloseEnvironmentRequest>,
     ) -> Answer<pb::Environment> {
         self.take("close_environment", &request)?;
-        Ok(Response::new(environment(&request.get_ref().environment)))
+        let closed = environment(&request.get_ref().environment);
+        Ok(self.answer("close_environment", closed))
     }
 
     async fn get_lane(&self, request: Request<pb::GetLaneRequest>) -> Answer<pb::Lane> {
@@ -159,7 +178,6 @@ impl SiteService for Shared {
         create_site(pb::CreateSiteRequest) -> Site;
         update_site(pb::UpdateSiteRequest) -> Site;
         create_environment(pb::CreateEnvironmentRequest) -> Environment;
-        set_hold(pb::SetHoldRequest) -> Environment;
         list_history(pb::ListHistoryRequest) -> ListHistoryResponse;
     }
 }
@@ -280,7 +298,8 @@ impl ReleaseService for Shared {
 
     async fn ban_release(&self, request: Request<pb::BanReleaseRequest>) -> Answer<pb::Release> {
         self.take("ban_release", &request)?;
-        Ok(Response::new(release(&self.lock())))
+        let banned = release(&self.lock());
+        Ok(self.answer("ban_release", banned))
     }
 
     absent! {
@@ -385,7 +404,8 @@ impl DeploymentService for Shared {
         request: Request<pb::CancelDeploymentRequest>,
     ) -> Answer<pb::Deployment> {
         self.take("cancel_deployment", &request)?;
-        Ok(Response::new(self.lock().deployment.clone()))
+        let deployment = self.lock().deployment.clone();
+        Ok(self.answer("cancel_deployment", deployment))
     }
 
     async fn abort_deployment(
@@ -393,7 +413,35 @@ impl DeploymentService for Shared {
         request: Request<pb::AbortDeploymentRequest>,
     ) -> Answer<pb::Deployment> {
         self.take("abort_deployment", &request)?;
-        Ok(Response::new(self.lock().deployment.clone()))
+        let deployment = self.lock().deployment.clone();
+        Ok(self.answer("abort_deployment", deployment))
+    }
+
+    async fn retry_deployment(
+        &self,
+        request: Request<pb::RetryDeploymentRequest>,
+    ) -> Answer<pb::Deployment> {
+        self.take("retry_deployment", &request)?;
+        let deployment = self.lock().deployment.clone();
+        Ok(self.answer("retry_deployment", deployment))
+    }
+
+    async fn advance_deployment(
+        &self,
+        request: Request<pb::AdvanceDeploymentRequest>,
+    ) -> Answer<pb::Deployment> {
+        self.take("advance_deployment", &request)?;
+        let deployment = self.lock().deployment.clone();
+        Ok(self.answer("advance_deployment", deployment))
+    }
+
+    async fn pin_deployment(
+        &self,
+        request: Request<pb::PinDeploymentRequest>,
+    ) -> Answer<pb::Deployment> {
+        self.take("pin_deployment", &request)?;
+        let deployment = self.lock().deployment.clone();
+        Ok(self.answer("pin_deployment", deployment))
     }
 
     async fn create_rollback(
@@ -427,9 +475,6 @@ impl DeploymentService for Shared {
     absent! {
         list_steps(pb::ListStepsRequest) -> ListStepsResponse;
         list_logs(pb::ListLogsRequest) -> ListLogsResponse;
-        retry_deployment(pb::RetryDeploymentRequest) -> Deployment;
-        advance_deployment(pb::AdvanceDeploymentRequest) -> Deployment;
-        pin_deployment(pb::PinDeploymentRequest) -> Deployment;
     }
 }
 
@@ -438,11 +483,12 @@ impl StopService for Shared {
     async fn set_stop(&self, request: Request<pb::SetStopRequest>) -> Answer<pb::Stop> {
         self.take("set_stop", &request)?;
         let pb::SetStopRequest { site, until, .. } = request.into_inner();
-        Ok(Response::new(pb::Stop {
+        let stop = pb::Stop {
             site,
             until,
             ..Default::default()
-        }))
+        };
+        Ok(self.answer("set_stop", stop))
     }
 
     async fn lift_stop(&self, request: Request<pb::LiftStopRequest>) -> Answer<pb::Stop> {

@@ -168,6 +168,25 @@ fn the_stop_of_everything_asks_and_does_what_was_answered() {
 }
 
 #[test]
+fn a_missing_option_is_asked_for_unless_nothing_is_to_be_asked() {
+    let server = Server::start();
+    let cli = Cli::new(&server.url());
+    let line = "hold set docs/production";
+    let asked = at_terminal(&cli, line, "launch day\n").code(0);
+    assert!(asked.out.contains("Why (--reason)?"), "{asked:#?}");
+    assert_eq!(said_why(&server, "set_hold"), "launch day");
+    // An answer for each of both.
+    at_terminal(&cli, "stop docs", "30m\n30m\n").code(0);
+    assert_eq!(said_why(&server, "set_stop"), "30m");
+    // No answer, or not to be asked, or nobody to ask.
+    at_terminal(&cli, line, "\n").code(2);
+    let refused = at_terminal(&cli, &format!("{line} --json"), "").code(2);
+    assert!(!refused.out.contains("Why ("), "{refused:#?}");
+    cli.run(line).code(2).says("--reason <REASON>");
+    assert_eq!(server.world.keys("set_hold").len(), 1);
+}
+
+#[test]
 fn a_missing_site_is_asked_for() {
     let server = Server::start();
     server.world.lock().deployment = live(State::Succeeded, 9);

@@ -97,6 +97,10 @@ impl From<Error> for Refusal {
             Error::NotRejected { .. } => Self::new(Code::FailedPrecondition, "not-rejected", words),
             Error::Banned { .. } => Self::new(Code::FailedPrecondition, "release-banned", words),
             Error::NotBanned { .. } => Self::new(Code::FailedPrecondition, "not-banned", words),
+            Error::Blobs(error @ candlefish_blobs::Error::NoBucket { .. }) => {
+                tracing::error!(error = words, "the blob store is not there");
+                Self::new(Code::Unavailable, "blobs-unavailable", error.to_string())
+            }
             Error::Blobs(error) if error.is_transient() => {
                 tracing::warn!(error = words, "the blob store did not answer");
                 Self::new(
@@ -123,6 +127,15 @@ impl From<Error> for tonic::Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bucket_that_is_missing_is_named_to_who_calls() {
+        let bucket = "docs".to_owned();
+        let fault = Error::Blobs(candlefish_blobs::Error::NoBucket { bucket });
+        let refused = tonic::Status::from(fault);
+        assert_eq!(refused.code(), tonic::Code::Unavailable);
+        assert!(refused.message().contains("\"docs\""), "{refused}");
+    }
 
     #[test]
     fn content_that_is_missing_is_counted_in_words() {
