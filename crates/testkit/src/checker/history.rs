@@ -68,7 +68,7 @@ fn judge_lane(lane: &Lane, ancestry: &Ancestry) -> Vec<Fault> {
             }
             "rolled_back" | "failed" if one.cause == "preempted" => {
                 // What a rollback went to stays when the next one ends before its pivot.
-                known &= !one.went_live && !(one.kind == "rollback" && one.pivoted);
+                known &= !(one.went_live || one.kind == "rollback" && one.pivoted);
             }
             _ => {}
         }
