@@ -163,8 +163,10 @@ mod tests {
     #[tokio::test]
     async fn a_socket_that_takes_a_little_is_not_given_up() {
         fn a_little(_: &DuplexStream, bytes: &[u8]) -> io::Result<usize> {
-            assert_eq!(bytes, b"yz");
-            Ok(1)
+            match bytes {
+                b"yz" => Ok(1),
+                _ => Err(io::Error::other("other bytes than the visitor's")),
+            }
         }
         let (ours, _theirs) = duplex(1);
         let mut ours = Impatient::new(ours, AT_ONCE, a_little);

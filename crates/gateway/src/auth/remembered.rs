@@ -74,7 +74,7 @@ mod tests {
     use crate::auth::Fault;
 
     fn remembered() -> (Remembered, Hash) {
-        let an_hour = Duration::from_secs(60 * 60);
+        let an_hour = Duration::from_hours(1);
         (Remembered::new(an_hour), Hash::of("a token"))
     }
 

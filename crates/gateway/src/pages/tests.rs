@@ -37,21 +37,16 @@ fn is_balanced(page: &str) -> bool {
 fn some_home(text: &str) -> Home {
     let text = || text.to_owned();
     let time = Some("2026-11-20T15:00:02Z".parse().unwrap());
+    let replica = |answers| Replica {
+        address: text(),
+        answers,
+    };
     Home {
         base_url: BASE.to_owned(),
         services: vec![Service {
             name: text(),
             version: text(),
-            replicas: vec![
-                Replica {
-                    address: text(),
-                    answers: true,
-                },
-                Replica {
-                    address: text(),
-                    answers: false,
-                },
-            ],
+            replicas: [true, false].map(replica).into(),
         }],
         sites: Shown::These(vec![Site {
             slug: text(),
