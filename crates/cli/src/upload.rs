@@ -31,8 +31,6 @@ const AT_ONCE: usize = 8;
 const PAGE: i32 = 1000;
 /// Larger files are streamed.
 const IN_MEMORY: u64 = 1024 * 1024;
-/// A signed address works no longer.
-const SIGNED: Duration = Duration::from_mins(15);
 /// Where nothing was sent or received for so long, nobody takes it any more.
 const IDLE: Duration = Duration::from_mins(1);
 /// Of one upload, what may lie in this machine's own buffers, where it is not seen moving.
@@ -207,13 +205,13 @@ impl<'a> Store<'a> {
             .ok()
             .and_then(|url| url.host_str().map(str::to_owned))
             .unwrap_or_default();
+        // No time for a whole upload: a signed address need only work when one begins.
         let mut http = reqwest::Client::builder()
             .dns_resolver(Arc::new(Loopback))
             .connect_timeout(Duration::from_secs(5))
             // A repeat must not find the dead connection that it is made for.
             .http2_keep_alive_interval(IDLE)
-            .http2_keep_alive_timeout(IDLE)
-            .timeout(SIGNED);
+            .http2_keep_alive_timeout(IDLE);
         if api::is_loopback(&host) {
             http = http.no_proxy();
         }

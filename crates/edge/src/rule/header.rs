@@ -54,18 +54,19 @@ impl Headers {
     }
 
     /// Sets what the blocks for this path (decoded, without its first slash) say: the first value
-    /// of a name takes the place of ours, more of them are added. An error keeps what says of what kind
-    /// it is and for how long: a rule for the assets of a folder must not make one that is missing stay
-    /// missing for a year.
+    /// of a name takes the place of ours, more of them are added. What is no file keeps what says of what
+    /// kind it is and for how long: a rule for the assets of a folder must not make one that is missing
+    /// stay missing for a year, and a redirect from `guide` to `guide/` that browsers keep goes round in
+    /// circles with the one back that the next release may have.
     pub(crate) fn apply(&self, path: &str, status: StatusCode, headers: &mut HeaderMap) {
-        let failed = status.is_client_error() || status.is_server_error();
+        let is_file = status.is_success() || status == StatusCode::NOT_MODIFIED;
         let matching = self
             .blocks
             .iter()
             .filter(|b| b.path.matches(path).is_some());
         let mut set: Vec<&HeaderName> = Vec::new();
         for (name, value) in matching.flat_map(|block| &block.headers) {
-            if failed && is_of_files(name) {
+            if !is_file && is_of_files(name) {
                 continue;
             }
             if set.contains(&name) {
@@ -91,7 +92,7 @@ fn parse_header(line: &str) -> Result<(HeaderName, HeaderValue), String> {
     Ok((name, value))
 }
 
-/// Headers that a rule gives to what it names, and not to a page that says it is not there.
+/// Headers that a rule gives to what it names, and not to what says that it is elsewhere or not there.
 fn is_of_files(name: &HeaderName) -> bool {
     FOR_SHARED_CACHES.contains(&name.as_str())
         || [header::CACHE_CONTROL, header::CONTENT_TYPE, header::EXPIRES].contains(name)
@@ -145,10 +146,18 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_not_kept_as_a_file_would_be() {
+    fn errors_and_redirects_are_not_kept_as_a_file_would_be() {
         let rules = "/assets/*\n  Cache-Control: immutable\n  CDN-Cache-Control: max-age=9\n  Content-Type: a/b\n  X-A: b\n";
         let rules = Headers::parse(rules).unwrap();
-        for (status, kept) in [(200, 4), (206, 4), (304, 4), (404, 1), (500, 1)] {
+        for (status, kept) in [
+            (200, 4),
+            (206, 4),
+            (301, 1),
+            (302, 1),
+            (304, 4),
+            (404, 1),
+            (500, 1),
+        ] {
             let mut headers = HeaderMap::new();
             let status = StatusCode::from_u16(status).unwrap();
             rules.apply("assets/x", status, &mut headers);

@@ -97,6 +97,7 @@ async fn headers_are_set_by_path() {
         ("_headers", rules),
         ("index.html", "home"),
         ("assets/a.css", "css"),
+        ("assets/list/index.html", "list"),
     ];
     let (_sandbox, _edge, visitor, _) = Sandbox::serving(&site).await;
     let home = visitor.get("/").await;
@@ -122,6 +123,12 @@ async fn headers_are_set_by_path() {
         (missing.status, missing.header("cache-control")),
         (404, "public, max-age=0, must-revalidate"),
         "it may be there tomorrow"
+    );
+    let moved = visitor.get("/assets/list").await;
+    assert_eq!(
+        (moved.status, moved.header("cache-control")),
+        (301, "public, max-age=0, must-revalidate"),
+        "it may lead back tomorrow"
     );
 }
 
