@@ -94,10 +94,11 @@ impl Deployment {
     }
 
     /// The release that its undo takes from visitors: its own, or what a rollback was to leave that ends
-    /// before it moved any traffic.
-    pub(crate) fn given_up(&self) -> ReleaseId {
+    /// before it moved any traffic. None where they keep it, as what an earlier rollback went to.
+    pub(crate) fn given_up(&self) -> Option<ReleaseId> {
         let left = self.leaves_release_id.filter(|_left| !self.state.pivoted());
-        left.unwrap_or(self.release_id)
+        let given_up = left.unwrap_or(self.release_id);
+        (Some(given_up) != self.previous_release_id).then_some(given_up)
     }
 
     /// `docs/production`, or `a preview of docs`.

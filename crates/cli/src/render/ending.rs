@@ -129,7 +129,10 @@ fn ended(deployment: &Deployment, look: &Look) -> String {
             "Cancelled",
             "Not every edge confirmed that it serves nothing of it: candlefish edges".to_owned(),
         ),
-        State::Cancelled => (Tone::Wait, "Cancelled", String::new()),
+        State::Cancelled => {
+            let then = taken_back(deployment, &place).unwrap_or_default();
+            (Tone::Wait, "Cancelled", then)
+        }
         State::Superseded => (Tone::Wait, "Superseded", String::new()),
         state => (Tone::Usual, words::state(state), String::new()),
     };
@@ -142,12 +145,29 @@ fn after_failure(deployment: &Deployment, place: &str) -> String {
     // A rollback that was not undone stays where it went.
     let stays = deployment.kind() == Kind::Rollback && deployment.target_confirmed.is_none();
     match (deployment.pivoted_at, stays) {
-        (None, _) => "Nothing is live that was not before.".to_owned(),
+        (None, _) => taken_back(deployment, place)
+            .unwrap_or_else(|| "Nothing is live that was not before.".to_owned()),
         (Some(_), true) => format!("{place} stays on the release that it went back to."),
-        (Some(_), false) => {
-            format!("There was no release to go back to: {place} serves nothing now.")
-        }
+        (Some(_), false) => nothing_before(place),
     }
+}
+
+fn nothing_before(place: &str) -> String {
+    format!("There was no release to go back to: {place} serves nothing now.")
+}
+
+/// What visitors get after a rollback that ended before it moved traffic, and undid what it had preempted;
+/// none after anything else.
+fn taken_back(deployment: &Deployment, place: &str) -> Option<String> {
+    let returned = deployment
+        .steps
+        .iter()
+        .any(|one| one.kind() == step::Kind::Return && one.state() == step::State::Done);
+    let is_own = deployment.kind() == Kind::Rollback && deployment.pivoted_at.is_none();
+    (is_own && returned).then(|| match deployment.previous_release_id.as_str() {
+        "" => nothing_before(place),
+        release => format!("{place} serves {release} now."),
+    })
 }
 
 /// What is the case, and the deployment's own words about it, which may begin with the same word.

@@ -196,7 +196,7 @@ pub(super) async fn serving(
 /// What an edge may still serve that did not hear of this step: of an undo, what is undone.
 fn stale(deployment: &Deployment, kind: StepKind) -> Option<ReleaseId> {
     match kind {
-        StepKind::Return => Some(deployment.given_up()),
+        StepKind::Return => deployment.given_up(),
         StepKind::Unstage => Some(deployment.release_id),
         _ => deployment.replaced(),
     }

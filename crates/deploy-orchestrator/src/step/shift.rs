@@ -259,7 +259,14 @@ pub(super) async fn back(
     if written(step).is_empty() {
         let mut spec = spec(tx, deployment, |previous, _| vec![(previous, 100)]).await?;
         spec.forgets = true;
-        spec.assets_of = manifests(tx, &[deployment.given_up()]).await?;
+        let held = match deployment.given_up() {
+            Some(given_up) => Some(given_up),
+            // Visitors keep what they get, and hold pages of what had been live before that.
+            None => lane::store::find_live(tx, deployment.environment_id)
+                .await?
+                .map(|live| live.release_id),
+        };
+        spec.assets_of = manifests(tx, held.as_slice()).await?;
         write(ctx, tx, deployment, step, spec).await?;
         deployment.weight = 0;
         lane::store::restore_live(tx, deployment).await?;

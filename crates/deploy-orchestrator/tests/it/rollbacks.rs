@@ -561,6 +561,12 @@ async fn cancelled_to(api: &Api, edge: &Edge, id: &str, release: &str) {
     assert_eq!(live.live_release_id, release);
 }
 
+/// The releases whose assets are served on: visitors may still have a page of them.
+fn held_by_visitors(edge: &Edge) -> Vec<String> {
+    let assets = edge.route(HOST).unwrap().assets_of.into_iter();
+    assets.map(|one| one.release_id).collect()
+}
+
 const PATIENT: [(&str, &str); 1] = [("CANDLEFISH_EDGE_PATIENCE_HURRIED_MS", "600000")];
 
 #[tokio::test]
@@ -577,9 +583,7 @@ async fn one_that_ends_before_it_moved_traffic_takes_back_what_it_preempted() {
         let first = stuck(&sandbox, &edge, &api, &two).await;
         api.wait_for(&acting, &[State::RolledBack]).await;
         cancelled_to(&api, &edge, &first, &three).await;
-        let assets = edge.route(HOST).unwrap().assets_of;
-        let assets: Vec<_> = assets.iter().map(|one| &one.release_id).collect();
-        assert_eq!(assets, [&bad], "visitors still hold its pages");
+        assert_eq!(held_by_visitors(&edge), [bad]);
         api.lift("production").await.unwrap();
     }
 }
@@ -599,7 +603,7 @@ async fn one_that_takes_over_from_another_takes_back_what_that_one_preempted() {
 
 #[tokio::test]
 async fn what_an_earlier_one_went_to_stays_when_a_later_one_does_not_get_so_far() {
-    let (sandbox, _orchestrator, edge, api, [one, two, _three]) = started(&PATIENT).await;
+    let (sandbox, _orchestrator, edge, api, [one, two, three]) = started(&PATIENT).await;
     edge.act(|script| script.frozen = true);
     let first = rolled_back(&api, |_| {}).await.deployment.unwrap().id;
     api.wait_until(&first, "the pivot", |one| one.pivoted_at.is_some())
@@ -609,4 +613,5 @@ async fn what_an_earlier_one_went_to_stays_when_a_later_one_does_not_get_so_far(
     cancelled_to(&api, &edge, &second, &two).await;
     let live = api.environment("production").await;
     assert_eq!(live.live_deployment_id, first);
+    assert_eq!(held_by_visitors(&edge), [three]);
 }

@@ -125,6 +125,40 @@ fn what_failed_with_traffic_says_what_visitors_get_now() {
 }
 
 #[test]
+fn a_rollback_that_undid_what_it_preempted_says_what_visitors_get_now() {
+    let mut rollback = ended(State::Failed, "edges", "no edge could stage it");
+    rollback.set_kind(Kind::Rollback);
+    rollback.pivoted_at = None;
+    let told = |one: &Deployment, outcome| ending::text(one, outcome, Held::No, &look(64));
+    let before = told(&rollback, Outcome::Failed);
+    assert!(
+        before.contains("Nothing is live that was not before."),
+        "{before}"
+    );
+    let mut back = step(20, step::Kind::Return, 0, 0);
+    back.set_state(step::State::Done);
+    rollback.steps.push(back);
+    for (state, outcome) in [
+        (State::Failed, Outcome::Failed),
+        (State::Cancelled, Outcome::Cancelled),
+    ] {
+        rollback.set_state(state);
+        rollback.previous_release_id = REL.to_owned();
+        let said = told(&rollback, outcome);
+        assert!(
+            said.contains(&format!("docs/production serves {REL} now.")),
+            "{said}"
+        );
+        rollback.previous_release_id.clear();
+        let said = told(&rollback, outcome);
+        assert!(
+            said.contains("docs/production serves nothing now."),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn what_is_not_repeated_is_made_anew() {
     let mut deployment = ended(State::Cancelled, "cancelled", "");
     for (kind, command) in [
