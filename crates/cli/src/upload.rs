@@ -211,7 +211,8 @@ impl<'a> Store<'a> {
             .connect_timeout(Duration::from_secs(5))
             // A repeat must not find the dead connection that it is made for.
             .http2_keep_alive_interval(IDLE)
-            .http2_keep_alive_timeout(IDLE);
+            // Its answer waits behind what lies in our buffers.
+            .http2_keep_alive_timeout(2 * IDLE);
         if api::is_loopback(&host) {
             http = http.no_proxy();
         }
@@ -387,9 +388,11 @@ fn judged(path: String, status: StatusCode, words: &str) -> Result<(), Error> {
     })
 }
 
-/// How long nothing may be seen moving before an upload of this size stands still.
+/// How long nothing may be seen moving before an upload of this size stands still: on one line there may
+/// be as much of each of its neighbours.
 fn patience(idle: Duration, size: u64) -> Duration {
-    idle + Duration::from_secs(size.min(BUFFERED) / SLOW)
+    let unseen = Duration::from_secs(size.min(BUFFERED) / SLOW);
+    idle + unseen * u32::try_from(AT_ONCE).expect("a handful")
 }
 
 fn size(blob: &MissingBlob) -> u64 {
@@ -451,7 +454,7 @@ mod tests {
 
     #[test]
     fn what_may_lie_unseen_is_given_time() {
-        for (size, seconds) in [(0, 60), (8 * 1024, 61), (512 * 1024, 124), (u64::MAX, 124)] {
+        for (size, seconds) in [(0, 60), (8 * 1024, 68), (512 * 1024, 572), (u64::MAX, 572)] {
             assert_eq!(patience(IDLE, size), Duration::from_secs(seconds));
         }
     }

@@ -211,23 +211,31 @@ impl World {
 
     /// What the API says is missing.
     async fn missing(&self, release: &Begun) -> Vec<Digest> {
+        self.try_missing(release).await.unwrap()
+    }
+
+    async fn try_missing(&self, release: &Begun) -> Result<Vec<Digest>, release::Error> {
         let sizes = Sizes {
             default: 1000,
             most: 1000,
         };
         let page = Page::read(&mut Faults::default(), &Filter::of("test"), 0, "", sizes);
         let found = missing::list(&self.ctx, &self.caller, release.id, &page).await;
-        let blobs = found.unwrap().blobs.into_iter();
-        blobs.map(|blob| blob.digest.parse().unwrap()).collect()
+        let blobs = found?.blobs.into_iter();
+        Ok(blobs.map(|blob| blob.digest.parse().unwrap()).collect())
     }
 
     /// Uploads what is missing, as often as something is; answers what that was.
     async fn upload(&self, release: &Begun) -> HashSet<Digest> {
+        self.try_upload(release).await.unwrap()
+    }
+
+    async fn try_upload(&self, release: &Begun) -> Result<HashSet<Digest>, release::Error> {
         let mut sent = HashSet::new();
         loop {
-            let missing = self.missing(release).await;
+            let missing = self.try_missing(release).await?;
             if missing.is_empty() {
-                return sent;
+                return Ok(sent);
             }
             for digest in missing {
                 let mut all = release.blobs.iter();
@@ -564,8 +572,13 @@ async fn work(world: &World, mut dice: Dice) {
             .map(|_| ["a", "b", "c", "d", "e", "f"][dice.below(6)])
             .collect();
         let release = world.begin(&some).await;
-        if dice.below(5) > 0 {
-            world.upload(&release).await;
+        // Another may have sealed the same release, and it may be collected already.
+        if dice.below(5) > 0
+            && let Err(error) = world.try_upload(&release).await
+        {
+            let collected = matches!(error, release::Error::Collected(_));
+            assert!(collected, "{}", chain(&error));
+            continue;
         }
         match world.seal(&release).await {
             Ok(())
