@@ -47,7 +47,7 @@ macro_rules! ask {
 }
 
 /// Whether another replica may answer. The library calls a request whose time is over cancelled.
-fn is_silent(status: &Status) -> bool {
+pub(crate) fn is_silent(status: &Status) -> bool {
     matches!(status.code(), Code::Unavailable | Code::Cancelled)
 }
 

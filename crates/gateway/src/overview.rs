@@ -14,12 +14,13 @@ use candlefish_runtime::identity::{Caller, IDENTITY, Signer};
 use http::Uri;
 use jiff::Timestamp;
 use moka::future::Cache;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
 use crate::{
     auth::ISSUER,
     backend::Backend,
     call::ORCHESTRATOR,
+    feed,
     pages::{
         Home,
         home::{
@@ -60,7 +61,7 @@ macro_rules! ask {
         for channel in $asking.backend.in_turn() {
             let request = $asking.request($message)?;
             answer = $client::new(channel).$method(request).await;
-            if !matches!(&answer, Err(status) if status.code() == Code::Unavailable) {
+            if !answer.as_ref().is_err_and(feed::is_silent) {
                 break;
             }
         }
