@@ -7,9 +7,11 @@ use crate::{
     ctx::Tx,
     deployment::{
         self, Deployment, Error,
+        event::SYSTEM,
         plan::{Kind, StepKind},
     },
     lane::store::Lane,
+    record::{Act, Kind as RecordKind, Scope},
 };
 
 /// Abandons every open step and readies the undo steps; answers how many there are.
@@ -72,7 +74,14 @@ async fn inherit(tx: &mut Tx, rollback: &mut Deployment) -> Result<Option<StepId
                 || "there is nothing to go back to".to_owned(),
                 |release| format!("traffic goes back to {release}"),
             );
-            tx.log(rollback.id, 0, format!("it preempted {}: {to}", before.id));
+            let words = format!("it preempted {}: {to}", before.id);
+            tx.log(rollback.id, 0, &words);
+            if let Some(release) = rollback.previous_release_id {
+                // Whoever reads the history would take what was preempted to be live yet.
+                let scope = Scope::Environment(rollback.site_id, rollback.environment_id);
+                let act = Act::new(RecordKind::Rollback, scope, SYSTEM, &words);
+                act.of(release, rollback.id).write(tx).await?;
+            }
             return Ok(Some(of));
         }
         // It may have preempted something itself.

@@ -584,6 +584,13 @@ async fn one_that_ends_before_it_moved_traffic_takes_back_what_it_preempted() {
         api.wait_for(&acting, &[State::RolledBack]).await;
         cancelled_to(&api, &edge, &first, &three).await;
         assert_eq!(held_by_visitors(&edge), [bad]);
+        let back = history::of_kind(&api, "production", record::Kind::Rollback).await;
+        let words = format!("it preempted {acting}: traffic goes back to {three}");
+        assert!(
+            back.iter()
+                .any(|one| (&*one.by, &one.reason) == ("system", &words)),
+            "{back:?}"
+        );
         api.lift("production").await.unwrap();
     }
 }
