@@ -679,3 +679,18 @@ async fn pages_of_a_canary_stay_reachable_however_its_rollback_ends() {
     let words = format!("it preempted {first}: traffic stays on {three}");
     assert!(told.iter().any(|one| one.reason == words), "{told:?}");
 }
+
+#[tokio::test]
+async fn a_deployer_ends_one_that_gives_back_what_was_live_before_what_it_preempted() {
+    let (sandbox, _orchestrator, edge, api, [one, two, three]) = started(&PATIENT).await;
+    let machine = api.deploying();
+    let bad = sandbox.release(&api, "four").await;
+    let made = api.create("production", &bad, Some(baking())).await;
+    let acting = made.unwrap().into_inner().id;
+    api.wait_in(&acting, pb::step::Kind::Bake).await;
+    // It leaves what is live, and visitors do not get that back.
+    let first = stuck(&sandbox, &edge, &api, &two).await;
+    let own = stuck(&sandbox, &edge, &machine, &one).await;
+    api.wait_for(&first, &[State::Cancelled]).await;
+    cancelled_to(&machine, &edge, &own, &three).await;
+}
