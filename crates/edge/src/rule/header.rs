@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::{Error, MAX_RULES, pattern::Pattern};
 
-const FILE: &str = "_headers";
+pub(super) const FILE: &str = "_headers";
 /// What shared caches heed before `cache-control`.
 pub(crate) const FOR_SHARED_CACHES: [&str; 2] = ["cdn-cache-control", "surrogate-control"];
 
