@@ -96,6 +96,25 @@ async fn it_goes_to_the_release_before_and_holds_the_environment() {
 }
 
 #[tokio::test]
+async fn a_hold_that_was_set_by_hand_names_the_rollback_under_it() {
+    let (_sandbox, _orchestrator, _edge, api, [one, _two, _three]) = started(&[]).await;
+    let before = api.hold("production").await.unwrap().into_inner();
+    let before = before.hold.unwrap();
+    let first = rolled_back(&api, |_| {}).await.deployment.unwrap().id;
+    api.wait_for(&first, &[State::Succeeded]).await;
+    let named = api.environment("production").await.hold.unwrap();
+    assert_eq!((named.since, &named.by), (before.since, &before.by));
+    assert_eq!(named.deployment_id, first);
+    let words = format!("an incident; then {} rolled back by hand", before.by);
+    assert_eq!(named.reason, words);
+    // One is enough to know.
+    let second = rolled_back(&api, |cmd| cmd.to_release_id = one).await;
+    let second = second.deployment.unwrap().id;
+    api.wait_for(&second, &[State::Succeeded]).await;
+    assert_eq!(api.environment("production").await.hold.unwrap(), named);
+}
+
+#[tokio::test]
 async fn two_people_on_call_go_back_once() {
     let (_sandbox, _orchestrator, edge, api, [_one, two, three]) = started(&[]).await;
     let leaves = |message: &mut pb::CreateRollbackRequest| {
