@@ -8,6 +8,7 @@ use std::{
 use candlefish_devstack::Service;
 use candlefish_testkit::{Collector, Span, poll_until};
 use e2e::{Content, Sandbox, api::Commit};
+use serde_json::Value;
 
 /// A request's spans leave within the exporter's five seconds.
 const SOON: Duration = Duration::from_secs(30);
@@ -87,6 +88,22 @@ async fn a_deployment_leads_to_the_trace_of_the_call_that_asked_for_it() {
             .iter()
             .all(|name| services.iter().any(|service| service.contains(name)));
         if both { Ok(()) } else { Err(services) }
+    })
+    .await;
+    // Its log lines name the deployment and that trace.
+    let orchestrators = sandbox.stack.processes(Service::Orchestrator);
+    poll_until(SOON, "a line with both", async || {
+        let log = orchestrators[0].tail(usize::MAX);
+        let lines = log
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        let mut about =
+            lines.filter(|line: &Value| line["deployment.id"] == deployment.id.as_str());
+        let told = about.any(|line| {
+            let mut spans = line["spans"].as_array().into_iter().flatten();
+            spans.any(|span| span["trace_id"] == call.as_str())
+        });
+        if told { Ok(()) } else { Err(log) }
     })
     .await;
     sandbox.stop().await.unwrap();

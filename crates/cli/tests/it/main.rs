@@ -12,7 +12,9 @@ mod cli;
 mod deploys;
 mod ends;
 mod events;
+mod opens;
 mod pushes;
+mod queues;
 mod repeats;
 #[cfg(target_os = "linux")]
 mod results;

@@ -16,10 +16,11 @@ use axum::{
 use candlefish_proto::{
     access::access_service_server::AccessServiceServer,
     deploy::{
-        Blocker, Deployment, Hold, Lane, PushRule, ReleaseLimits, Stop,
+        Blocker, Deployment, Hold, Lane, PushRule, QueueItem, ReleaseLimits, Stop,
         deployment::State as DeploymentState, deployment_service_server::DeploymentServiceServer,
-        release_service_server::ReleaseServiceServer, site_service_server::SiteServiceServer,
-        stop_service_server::StopServiceServer, trigger_service_server::TriggerServiceServer,
+        queue_service_server::QueueServiceServer, release_service_server::ReleaseServiceServer,
+        site_service_server::SiteServiceServer, stop_service_server::StopServiceServer,
+        trigger_service_server::TriggerServiceServer,
     },
     event::{WatchEventsResponse, event_service_server::EventServiceServer},
 };
@@ -87,6 +88,16 @@ pub(crate) struct World {
     pub(crate) hold: Option<Hold>,
     /// What is stopped.
     pub(crate) stops: Vec<Stop>,
+    /// What waits for a person.
+    pub(crate) items: Vec<QueueItem>,
+}
+
+impl World {
+    /// Takes what was decided upon out of what waits.
+    pub(crate) fn decided(&mut self, id: &str) -> QueueItem {
+        let place = self.items.iter().position(|one| one.id == id).unwrap();
+        self.items.remove(place)
+    }
 }
 
 /// The world behind the services.
@@ -218,6 +229,7 @@ fn routes(world: &Shared) -> Routes {
         .add_service(AccessServiceServer::new(world.clone()))
         .add_service(EventServiceServer::new(world.clone()))
         .add_service(StopServiceServer::new(world.clone()))
+        .add_service(QueueServiceServer::new(world.clone()))
         .add_service(TriggerServiceServer::new(world.clone()))
 }
 

@@ -7,8 +7,9 @@ use candlefish_proto::{
     access::{self as ac, access_service_server::AccessService},
     deploy::{
         self as pb, deployment_service_server::DeploymentService,
-        release_service_server::ReleaseService, site_service_server::SiteService,
-        stop_service_server::StopService, trigger_service_server::TriggerService,
+        queue_service_server::QueueService, release_service_server::ReleaseService,
+        site_service_server::SiteService, stop_service_server::StopService,
+        trigger_service_server::TriggerService,
     },
     event::{self as ev, event_service_server::EventService},
 };
@@ -511,6 +512,38 @@ impl StopService for Shared {
             stops,
             ..Default::default()
         }))
+    }
+}
+
+#[tonic::async_trait]
+impl QueueService for Shared {
+    async fn list_queue_items(
+        &self,
+        request: Request<pb::ListQueueItemsRequest>,
+    ) -> Answer<pb::ListQueueItemsResponse> {
+        self.take("list_queue_items", &request)?;
+        Ok(Response::new(pb::ListQueueItemsResponse {
+            items: self.lock().items.clone(),
+            ..Default::default()
+        }))
+    }
+
+    async fn replay_queue_item(
+        &self,
+        request: Request<pb::ReplayQueueItemRequest>,
+    ) -> Answer<pb::QueueItem> {
+        self.take("replay_queue_item", &request)?;
+        let item = self.lock().decided(&request.get_ref().id);
+        Ok(self.answer("replay_queue_item", item))
+    }
+
+    async fn discard_queue_item(
+        &self,
+        request: Request<pb::DiscardQueueItemRequest>,
+    ) -> Answer<pb::QueueItem> {
+        self.take("discard_queue_item", &request)?;
+        let item = self.lock().decided(&request.get_ref().id);
+        Ok(self.answer("discard_queue_item", item))
     }
 }
 

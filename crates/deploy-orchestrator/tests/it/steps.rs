@@ -593,6 +593,10 @@ async fn what_a_killed_worker_had_goes_on_when_its_lease_runs_out() {
         .iter()
         .find(|step| step.kind() == pb::step::Kind::VerifyCandidate);
     assert_eq!(verify.unwrap().lost_leases, 1);
+    let url = format!("http://{}/metrics", next.running.ops_address);
+    let said = reqwest::get(url).await.unwrap().text().await.unwrap();
+    let counted = r#"lease_losses_total{lease="step"} 1"#;
+    assert!(said.contains(counted), "{said}");
 }
 
 #[tokio::test]

@@ -1,15 +1,19 @@
 //! Who calls: a token, and nothing else that a caller sends.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use candlefish_runtime::identity::{Caller, Kind, Role, Signer};
+use candlefish_testkit::{OFFSET_CLOCK, poll_until};
 use reqwest::Method;
 use serde_json::json;
+use sqlx::Executor;
 use tonic::{Code, metadata::MetadataValue};
 
 use crate::{
     keys,
     raw::{self, with_token},
-    stand::{Answered, Stand},
+    stand::{Answered, SOON, Stand},
 };
 
 const GET_SITE: &str = "/candlefish.deploy.v1.SiteService/GetSite";
@@ -68,6 +72,73 @@ async fn without_a_token_that_works_nothing_answers() {
         .basic_auth("ada", Some(&stand.admin));
     stand.send(basic).await.is_problem(401);
     assert_eq!(stand.backend.seen().len(), before);
+}
+
+#[tokio::test]
+async fn a_token_works_until_it_expires_by_the_database_s_clock() {
+    // Remembered for no longer than it takes to ask again.
+    let stand = Stand::start_with(&[("CANDLEFISH_REMEMBER_TOKENS_MS", "1")]).await;
+    let pool = stand.database.pool();
+    pool.execute(sqlx::raw_sql(OFFSET_CLOCK)).await.unwrap();
+    let in_an_hour: String = sqlx::query_scalar(
+        r#"SELECT to_char(clock() AT TIME ZONE 'UTC' + interval '1 hour', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')"#,
+    )
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    let fields = json!({ "role": "ROLE_VIEWER", "expires_at": in_an_hour });
+    let made = stand.made_token("passing", fields).await;
+    let secret = made["secret"].as_str().unwrap();
+    stand.database.advance(Duration::from_mins(58)).await;
+    assert_eq!(stand.get("/v1/sites", secret).await.status, 200);
+    stand.database.advance(Duration::from_mins(3)).await;
+    poll_until(SOON, "the token to be over", async || {
+        let answer = stand.get("/v1/sites", secret).await;
+        if answer.body["reason"] == "token-expired" {
+            answer.is_problem(401);
+            Ok(())
+        } else {
+            Err(answer)
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_a_token_its_hash_alone_is_kept() {
+    let stand = Stand::start().await;
+    let machine = json!({ "name": "ci", "kind": "KIND_MACHINE" });
+    let made = stand.post("/v1/principals", &stand.admin, &machine).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let fields = json!({ "principal": "ci", "name": "test", "role": "ROLE_VIEWER" });
+    let request = stand.ask(Method::POST, "/v1/tokens", &stand.admin);
+    // With a key: an answer is kept for the repeat.
+    let request = request.header("idempotency-key", "one").json(&fields);
+    let made = stand.send(request).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let secret = made.body["secret"].as_str().unwrap();
+    let pool = stand.database.pool();
+    let kept: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM token WHERE hash = sha256(convert_to($1, 'UTF8'))",
+    )
+    .bind(secret)
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    assert_eq!(kept, 1);
+    let rows: Vec<String> = sqlx::query_scalar(
+        "SELECT t::text FROM token t UNION ALL SELECT p::text FROM principal p
+         UNION ALL SELECT i::text FROM idempotency i UNION ALL SELECT o::text FROM outbox o",
+    )
+    .fetch_all(&pool)
+    .await
+    .unwrap();
+    assert!(rows.len() >= 5, "{rows:?}");
+    // As text, and as the hex digits of bytes.
+    let bytes: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    for row in rows {
+        assert!(!row.contains(secret) && !row.contains(&bytes), "{row}");
+    }
 }
 
 #[tokio::test]

@@ -158,7 +158,37 @@ fn faults_of_image(docker: &str, toolchain: &str, metadata: &Metadata) -> Result
     };
     let unknown = after("target/release/").filter(|name| !is_program(name));
     faults.extend(unknown.map(|name| format!("Dockerfile: there is no program {name}")));
+    faults.extend(faults_of_last_stage(docker));
     Ok(faults)
+}
+
+/// What is shipped is the last stage: small, and of nobody who may do everything. A number, because
+/// Kubernetes cannot tell of a name that it is not root's.
+fn faults_of_last_stage(docker: &str) -> Vec<String> {
+    let lines: Vec<&str> = docker.lines().map(str::trim).collect();
+    let last = |key: &str| lines.iter().rev().find_map(|line| line.strip_prefix(key));
+    let mut faults = Vec::new();
+    let base = last("FROM ").unwrap_or_default();
+    if !base.contains("-slim") {
+        faults.push(format!(
+            "Dockerfile: the image is built on {base:?}, which is not a slim one"
+        ));
+    }
+    let stage = lines
+        .iter()
+        .rev()
+        .take_while(|line| !line.starts_with("FROM "));
+    let user = stage.filter_map(|line| line.strip_prefix("USER ")).next();
+    if user
+        .and_then(|user| user.trim().parse::<u32>().ok())
+        .is_none_or(|user| user == 0)
+    {
+        faults.push(format!(
+            "Dockerfile: runs as {:?}, not as the number of an ordinary user",
+            user.unwrap_or("root")
+        ));
+    }
+    faults
 }
 
 /// Whatever runs is ours or known.
@@ -311,6 +341,7 @@ mod tests {
         )
         .unwrap();
         let pinned = "[toolchain]\nchannel = \"1.95.0\"\n";
+        let shipped = "\nFROM debian:bookworm-slim\nUSER 10001\n";
         for (docker, faults) in [
             (
                 "FROM rust:1.95-bookworm AS build\nENV RUSTUP_TOOLCHAIN=1.95.0 X=0",
@@ -325,8 +356,29 @@ mod tests {
             ("cargo build --package candlefish", 1),
             ("cp target/release/it /out/", 1),
         ] {
-            let found = faults_of_image(docker, pinned, &metadata).unwrap();
+            let docker = format!("{docker}{shipped}");
+            let found = faults_of_image(&docker, pinned, &metadata).unwrap();
             assert_eq!(found.len(), faults, "{docker}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn an_image_that_is_large_or_runs_as_root_is_a_fault() {
+        let build = "FROM rust:1.95-bookworm AS build\nUSER 1000\n";
+        for (last, faults) in [
+            (
+                "FROM debian:bookworm-slim\nUSER 10001\nCMD [\"candlefish\"]",
+                0,
+            ),
+            ("FROM debian:bookworm\nUSER 10001", 1),
+            // The user of an earlier stage is not that of this one.
+            ("FROM debian:bookworm-slim", 1),
+            ("FROM debian:bookworm-slim\nUSER root", 1),
+            ("FROM debian:bookworm-slim\nUSER 0", 1),
+            ("FROM debian:bookworm-slim\nUSER 10001\nUSER 0", 1),
+        ] {
+            let found = faults_of_last_stage(&format!("{build}{last}"));
+            assert_eq!(found.len(), faults, "{last}: {found:?}");
         }
     }
 
