@@ -67,10 +67,10 @@ async fn rest_and_server_sent_events_say_what_grpc_says() {
         (status, page["deployments"].as_array().unwrap().len()),
         (200, 1)
     );
-    // What cannot be read is named first, all of it; in what can be, all that is wrong or not there.
+    // What cannot be read, what is wrong and what is not there are named in one answer.
     for (query, named) in [
         ("page_size=many&state=STATE_ODD", "page_size state"),
-        ("page_size=900&state=STATE_ODD", "state"),
+        ("page_size=900&state=STATE_ODD", "state page_size"),
         (
             "site=docs&environment=prod&page_size=900&commit=main",
             "page_size commit environment",
@@ -92,6 +92,18 @@ async fn rest_and_server_sent_events_say_what_grpc_says() {
     let named = "strategy.canary.weights[1] environment";
     assert_eq!((status, &*faulty(&problem)), (400, named));
     assert_eq!(problem["title"], "The request has 2 faults");
+    // Read in part it would be good: it must not be carried out by another strategy.
+    let mut half = json!({
+        "site": "docs", "environment": "production", "release_id": release, "strategie": {},
+        "reason": "r".repeat(501),
+    });
+    let (status, problem, _) = rest.post("/v1/deployments", "key-3", half.clone()).await;
+    assert_eq!((status, &*faulty(&problem)), (400, "strategie reason"));
+    half["reason"] = "short".into();
+    let (status, problem, _) = rest.post("/v1/deployments", "key-3", half).await;
+    assert_eq!((status, &*faulty(&problem)), (400, "strategie"));
+    let (_, page) = rest.get("/v1/deployments?site=docs").await;
+    assert_eq!(page["deployments"].as_array().unwrap().len(), 1);
     let (status, problem) = rest.get("/v1/deployments/dep_nonsense").await;
     assert_eq!(
         (status, problem["errors"][0]["field"].as_str()),

@@ -16,7 +16,7 @@ use candlefish_runtime::{
 };
 use sqlx::PgPool;
 use tokio::sync::Notify;
-use tonic::service::Routes;
+use tonic::service::{Routes, RoutesBuilder};
 
 use crate::{
     Config, collect,
@@ -368,25 +368,61 @@ fn spawn_traces(ctx: &Ctx, name: &str, tasks: &Tasks) -> Result<(), Error> {
     Ok(())
 }
 
+/// Serves what our processes may call, and once more, below [`listen::JUDGED`], what people call: there
+/// requests are judged and none is carried out.
 fn mount(
     ctx: &Ctx,
     tasks: &Tasks,
     edges: edge::rpc::Rpc,
     gateway: Option<Gateway>,
 ) -> Result<Routes, Error> {
+    let keys = &ctx.config.trusted_keys;
     let feed_service = "candlefish.event.v1.FeedService";
     let watch_routes = "/candlefish.deploy.v1.EdgeService/WatchRoutes";
-    let verifier = Verifier::from_dir(
-        NAME,
-        &ctx.config.trusted_keys,
-        &[
-            ("gateway", Allow::none().public().service(feed_service)),
-            ("edge", Allow::none().method(watch_routes)),
-        ],
-    )?;
-    let identity = VerifyLayer::new(verifier);
-    let most = listen::MAX_MESSAGE_BYTES;
+    let everything = [
+        ("gateway", Allow::none().public().service(feed_service)),
+        ("edge", Allow::none().method(watch_routes)),
+    ];
+    let identity = VerifyLayer::new(Verifier::from_dir(NAME, keys, &everything)?);
+    let people = [("gateway", Allow::none().public())];
+    let by_people = VerifyLayer::new(Verifier::from_dir(NAME, keys, &people)?);
+
+    let mut judged = Routes::builder();
+    public(
+        &mut judged,
+        ctx,
+        &tasks.judging(),
+        edges.clone(),
+        gateway.clone(),
+    );
+    let judged = judged.routes().into_axum_router().layer(by_people);
+
     let mut routes = Routes::builder();
+    public(&mut routes, ctx, tasks, edges, gateway);
+    let feed = feed::Rpc {
+        pool: ctx.pool.clone(),
+    };
+    routes.add_service(
+        event::feed_service_server::FeedServiceServer::new(feed)
+            .max_decoding_message_size(listen::MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(listen::MAX_MESSAGE_BYTES),
+    );
+    let grpc = routes.routes().into_axum_router().layer(identity);
+    let all = grpc
+        .nest(listen::JUDGED, judged)
+        .merge(upload::router(ctx.clone()));
+    Ok(Routes::from(all))
+}
+
+/// The services of the public API.
+fn public(
+    routes: &mut RoutesBuilder,
+    ctx: &Ctx,
+    tasks: &Tasks,
+    edges: edge::rpc::Rpc,
+    gateway: Option<Gateway>,
+) {
+    let most = listen::MAX_MESSAGE_BYTES;
     macro_rules! mount {
         ($server:ty, $service:expr) => {
             routes.add_service(
@@ -421,13 +457,4 @@ fn mount(
         deploy::stop_service_server::StopServiceServer<_>,
         stop::rpc::Rpc::new(ctx.clone(), tasks.clone())
     );
-    mount!(
-        event::feed_service_server::FeedServiceServer<_>,
-        feed::Rpc {
-            pool: ctx.pool.clone()
-        }
-    );
-    let grpc = routes.routes().into_axum_router().layer(identity);
-    let all = grpc.merge(upload::router(ctx.clone()));
-    Ok(Routes::from(all))
 }

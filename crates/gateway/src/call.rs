@@ -7,6 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use candlefish_ids::RequestId;
 use candlefish_runtime::{
     identity::{Caller, IDENTITY, REQUEST_ID, Signer},
+    listen::JUDGED,
     refusal::{Code, Refusal},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
@@ -150,6 +151,34 @@ impl Calls {
                 Answer::Whole(whole)
             }
         })
+    }
+
+    /// What the service has against a request that could not be read whole. It judges there and acts on
+    /// nothing; nothing is known where it cannot be asked, or finds no fault in the rest.
+    pub(crate) async fn judge(
+        &self,
+        admitted: &Admitted,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Option<Status> {
+        let method = &admitted.method;
+        if method.owner != Owner::Orchestrator || method.streams {
+            return None;
+        }
+        let _place = self.permit(false).ok()?;
+        let call = backend::Call {
+            path: format!("{JUDGED}{}", method.path).parse().ok()?,
+            headers: self.forwarded(admitted, headers).ok()?,
+            body,
+            safe: true,
+        };
+        let since = self.memory.now();
+        let asked = async {
+            let answer = self.orchestrator.call(&call).await?;
+            answer::whole(answer, since).await
+        };
+        let answered = tokio::time::timeout(self.timeout, asked).await.ok()?;
+        answered.ok()?.refusal()
     }
 
     /// A place for one more call, or one more stream.

@@ -58,6 +58,24 @@ impl Problem {
         problem
     }
 
+    /// Names what is wrong besides, as whoever judged the rest of the request sees it. Fields that could not
+    /// be read hold nothing for them, so that what is said of these, of what lies in them and of what they
+    /// lie in is left out; so are the places of a list that could not be read whole, which are others there.
+    pub(crate) fn besides(mut self, other: Self) -> Self {
+        let unread: Vec<String> = self
+            .faults
+            .iter()
+            .map(|fault| fault.field.split('[').next().unwrap_or_default().to_owned())
+            .collect();
+        let more: Vec<Fault> = other
+            .faults
+            .into_iter()
+            .filter(|fault| !unread.iter().any(|field| meet(field, &fault.field)))
+            .collect();
+        self.faults.extend(more);
+        self
+    }
+
     /// Names one more bad field.
     pub(crate) fn field(mut self, field: &str, message: impl Into<String>) -> Self {
         self.faults.push(Fault {
@@ -151,6 +169,15 @@ impl Problem {
         }
         response
     }
+}
+
+/// Whether they are one field, or one lies in the other: `policy`, `policy.strategy`.
+fn meet(one: &str, other: &str) -> bool {
+    let within = |inner: &str, outer: &str| {
+        let rest = inner.strip_prefix(outer);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    within(one, other) || within(other, one)
 }
 
 /// The one line about a call that was not carried out.

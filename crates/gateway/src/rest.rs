@@ -17,7 +17,7 @@ use crate::{
     idempotency, memory,
     problem::{self, Problem, kinds},
     sse,
-    transcode::{self, Input},
+    transcode::{self, Half, Input},
 };
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -88,8 +88,10 @@ impl Rest {
             query: parts.uri.query().unwrap_or_default(),
             body: bytes.as_deref(),
         };
-        let mut message =
-            transcode::read(&hit.method.input, &input).map_err(Problem::bad_fields)?;
+        let mut message = match transcode::read(&hit.method.input, &input) {
+            Ok(message) => message,
+            Err(half) => return Err(self.judged(&admitted, &parts.headers, half).await),
+        };
         resume(&admitted, &parts.headers, &mut message);
         Calls::check_fields(&admitted, &message).map_err(|status| Problem::from(&status))?;
         let framed = frame(&message.encode_to_vec());
@@ -98,6 +100,20 @@ impl Rest {
         match answer {
             Answer::Stream(answer) => sse::stream(&admitted, answer, self.tasks.stopping()).await,
             Answer::Whole(whole) => self.one_message(&admitted, whole).await,
+        }
+    }
+
+    /// What could not be read of a request, and what the service finds wrong with the rest: all at once.
+    async fn judged(&self, admitted: &Admitted, headers: &HeaderMap, half: Half) -> Problem {
+        let is_something = half.is_something();
+        let unread = Problem::bad_fields(half.faults);
+        if !is_something {
+            return unread;
+        }
+        let framed = frame(&half.message.encode_to_vec());
+        match self.calls.judge(admitted, headers, framed).await {
+            Some(status) => unread.besides(Problem::from(&status)),
+            None => unread,
         }
     }
 

@@ -38,11 +38,24 @@ pub(crate) struct Input<'a> {
     pub(crate) body: Option<&'a [u8]>,
 }
 
-/// Makes the request message, or names everything that is wrong with it.
-pub(crate) fn read(
-    message: &MessageDescriptor,
-    input: &Input<'_>,
-) -> Result<DynamicMessage, Vec<Fault>> {
+/// A request that could not be read whole. What it gave and nobody could read is there, with nothing in
+/// it, so that whoever judges the rest does not miss it.
+#[derive(Debug)]
+pub(crate) struct Half {
+    pub(crate) message: DynamicMessage,
+    /// What could not be read: one fault at least.
+    pub(crate) faults: Vec<Fault>,
+}
+
+impl Half {
+    /// Anything of the body could be read.
+    pub(crate) fn is_something(&self) -> bool {
+        self.faults.iter().all(|fault| !fault.field.is_empty())
+    }
+}
+
+/// Makes the request message, or names everything that could not be read of it.
+pub(crate) fn read(message: &MessageDescriptor, input: &Input<'_>) -> Result<DynamicMessage, Half> {
     let mut faults = Faults::default();
     let mut request = match input.body {
         Some(bytes) if !bytes.trim_ascii().is_empty() => body::read(message, bytes, &mut faults),
@@ -58,7 +71,14 @@ pub(crate) fn read(
     } else {
         query::read(&mut request, input, &mut faults);
     }
-    faults.into_result(request)
+    let Faults(faults) = faults;
+    if faults.is_empty() {
+        return Ok(request);
+    }
+    Err(Half {
+        message: request,
+        faults,
+    })
 }
 
 fn set_from_path(
@@ -101,14 +121,6 @@ impl Faults {
                 field: field.to_owned(),
                 message: message.into(),
             });
-        }
-    }
-
-    fn into_result<T>(self, value: T) -> Result<T, Vec<Fault>> {
-        if self.0.is_empty() {
-            Ok(value)
-        } else {
-            Err(self.0)
         }
     }
 }

@@ -21,6 +21,10 @@ pub mod request;
 /// gRPC service and client. Lists and manifests are paged to stay below it.
 pub const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 
+/// Below this path a service takes the same calls, judges their requests, and carries none out: see
+/// [`crate::tasks::Tasks::judging`]. Whoever serves nothing there does not know of it yet.
+pub const JUDGED: &str = "/judged";
+
 /// A peer that vanished is noticed within the sum of these.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);

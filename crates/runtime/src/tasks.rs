@@ -40,6 +40,8 @@ pub struct Lost {
 #[derive(Debug, Clone, Default)]
 pub struct Tasks {
     inner: Arc<Inner>,
+    /// Commands are refused before they begin.
+    only_judges: bool,
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +59,16 @@ impl Tasks {
     /// Tasks of their own, for a test; a process has its own from `Process`.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same tasks for calls that are to be judged and not carried out: [`Tasks::command`] refuses, as
+    /// `judged`, every command whose request was found good, before it begins.
+    #[must_use]
+    pub fn judging(&self) -> Self {
+        Self {
+            only_judges: true,
+            ..self.clone()
+        }
     }
 
     /// Cancelled when the process begins to stop: take no new work, finish what is in hand.
@@ -117,6 +129,10 @@ impl Tasks {
         E: Into<tonic::Status> + Send + 'static,
         F: Future<Output = Result<T, E>> + Send + 'static,
     {
+        if self.only_judges {
+            let words = "nothing is wrong with what was read of the request; it was only judged";
+            return Err(Refusal::new(Code::FailedPrecondition, "judged", words).into());
+        }
         let done = self.complete(name, command).await;
         let done = done.map_err(|_lost| {
             let words = "the service is stopping; repeat the call with the same idempotency key";
@@ -283,6 +299,24 @@ mod tests {
         drop(tasks.spawn("stuck", Policy::Ignore, std::future::pending()));
         assert!(!tasks.drain(Duration::from_millis(20)).await);
         assert!(tasks.killed().is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn what_is_only_judged_does_not_begin() {
+        let tasks = Tasks::new();
+        let begun = Arc::new(Mutex::new(false));
+        let command = |begun: Arc<Mutex<bool>>| async move {
+            *begun.lock().unwrap() = true;
+            Ok::<_, tonic::Status>(())
+        };
+        let judged = tasks.judging();
+        let refused = judged.command("command", command(Arc::clone(&begun)));
+        let refused = refused.await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+        assert!(!*begun.lock().unwrap());
+        let done = tasks.command("command", command(Arc::clone(&begun)));
+        done.await.unwrap();
+        assert!(*begun.lock().unwrap());
     }
 
     #[tokio::test]

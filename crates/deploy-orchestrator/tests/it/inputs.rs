@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use bytes::{Buf as _, BufMut as _};
 use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId, StepId, StopId};
 use candlefish_proto::deploy as pb;
+use candlefish_runtime::listen::JUDGED;
 use prost::{Message as _, encoding};
 use prost_types::{
     DescriptorProto, FileDescriptorSet,
@@ -343,9 +344,13 @@ impl World {
     }
 
     async fn call(&self, method: &Method, message: Vec<u8>) -> Answer<()> {
+        self.call_below("", method, message).await
+    }
+
+    async fn call_below(&self, root: &str, method: &Method, message: Vec<u8>) -> Answer<()> {
         let mut grpc = Grpc::new(self.api.channel.clone());
         grpc.ready().await.unwrap();
-        let path = format!("/{PACKAGE}.{}/{}", method.service, method.name);
+        let path = format!("{root}/{PACKAGE}.{}/{}", method.service, method.name);
         let path = path.parse().unwrap();
         let request = self.api.request(message);
         // To a client one message is a stream of one.
@@ -471,6 +476,47 @@ async fn what_no_field_takes_is_refused_by_the_fields_name_and_writes_nothing() 
             shown(method, &case.path, &answer)
         );
     }
+}
+
+#[tokio::test]
+async fn what_is_only_judged_is_refused_by_the_same_fields_and_never_acts() {
+    let (world, methods) = (World::new().await, methods());
+    let before = world.picture().await;
+    let reads = ["Get", "List", "Watch"];
+    let act = methods
+        .iter()
+        .filter(|method| !reads.iter().any(|verb| method.name.starts_with(verb)));
+    let is_judged = |answer: &Answer<()>| {
+        answer.as_ref().is_err_and(|status| {
+            status.code() == Code::FailedPrecondition && status.message().contains("only judged")
+        })
+    };
+    let (mut tried, mut later, mut wrong) = (0, 0, Vec::new());
+    for method in act {
+        let good = world.good_message(method);
+        let answer = world.call_below(JUDGED, method, good.clone()).await;
+        if !is_judged(&answer) {
+            wrong.push(shown(method, "of a good message", &answer));
+        }
+        for case in cases(method) {
+            if FREE.contains(&(&*method.name, &*case.path, case.what)) {
+                continue;
+            }
+            let message = [&*good, &*case.bytes].concat();
+            let answer = world.call_below(JUDGED, method, message).await;
+            if is_judged(&answer) {
+                // Only its command would find it, in its transaction.
+                later += 1;
+            } else if !names(&answer, &case.path) {
+                let what = format!("{} of {}", case.path, case.what);
+                wrong.push(shown(method, &what, &answer));
+            }
+            tried += 1;
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {tried}: {wrong:#?}", wrong.len());
+    assert!(tried > 100 && later * 10 < tried, "{later} of {tried}");
+    assert_eq!(world.picture().await, before);
 }
 
 #[tokio::test]

@@ -23,6 +23,42 @@ fn a_refusal_becomes_a_problem_that_names_its_fields() {
 }
 
 #[test]
+fn what_only_follows_from_an_unread_field_is_not_named_besides() {
+    let fault = |field: &str, message: &str| Fault {
+        field: field.to_owned(),
+        message: message.to_owned(),
+    };
+    let unread = Problem::bad_fields(vec![
+        fault("site", "must be a text"),
+        fault("strategy.canary.weights[0]", "must be a number"),
+        fault("policy.setle", "is unknown here"),
+    ]);
+    let judged = of(Refusal::new(Refused::NotFound, "unknown", "nothing")
+        .field("site", "is missing")
+        .field("strategy.canary.weights[1]", "must rise")
+        .field("policy", "is empty")
+        .field("site_name", "has 200 characters")
+        .field("reason", "must say something"));
+    let all = unread.besides(judged);
+    assert_eq!(all.status().as_u16(), 400);
+    let named: Vec<&str> = all
+        .faults
+        .iter()
+        .map(|fault| fault.field.as_str())
+        .collect();
+    assert_eq!(
+        named,
+        [
+            "site",
+            "strategy.canary.weights[0]",
+            "policy.setle",
+            "site_name",
+            "reason"
+        ]
+    );
+}
+
+#[test]
 fn a_refusal_for_state_carries_its_words_and_values() {
     let problem = of(Refusal::new(
         Refused::FailedPrecondition,

@@ -100,9 +100,9 @@ impl Walk<'_> {
         } else {
             self.value(&field.kind(), json)
         };
-        if let Some(value) = value {
-            target.set_field(field, value);
-        }
+        // What cannot be read was given all the same.
+        let value = value.unwrap_or_else(|| Value::default_value_for_field(field));
+        target.set_field(field, value);
     }
 
     fn list(&mut self, kind: &Kind, json: Json) -> Option<Value> {

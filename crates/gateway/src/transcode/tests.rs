@@ -31,9 +31,12 @@ fn query(name: &str, text: &str) -> Result<Json, Vec<(String, String)>> {
     shown(read(&deploy(name), &input))
 }
 
-fn shown(read: Result<DynamicMessage, Vec<Fault>>) -> Result<Json, Vec<(String, String)>> {
+fn shown(read: Result<DynamicMessage, Half>) -> Result<Json, Vec<(String, String)>> {
     read.map(|message| serde_json::from_slice(&render(&message)).unwrap())
-        .map_err(|faults| faults.into_iter().map(|f| (f.field, f.message)).collect())
+        .map_err(|half| {
+            let faults = half.faults.into_iter();
+            faults.map(|f| (f.field, f.message)).collect()
+        })
 }
 
 fn fields(read: Result<Json, Vec<(String, String)>>) -> Vec<String> {
@@ -92,6 +95,42 @@ fn every_bad_field_of_a_body_is_named_at_once() {
             "lift_hold",
         ]
     );
+}
+
+#[test]
+fn what_could_be_read_is_kept_and_what_could_not_is_not_missing() {
+    let text =
+        r#"{"site": "docs", "name": 5, "repository": "a/b", "previews": "yes", "nonsense": 1}"#;
+    let input = Input {
+        path: &[],
+        query: "",
+        body: Some(text.as_bytes()),
+    };
+    let half = read(&deploy("UpdateSiteRequest"), &input).unwrap_err();
+    assert!(half.is_something());
+    let named: Vec<&str> = half
+        .faults
+        .iter()
+        .map(|fault| fault.field.as_str())
+        .collect();
+    assert_eq!(named, ["name", "previews", "nonsense"]);
+    for name in ["site", "name", "repository", "previews"] {
+        assert!(half.message.has_field_by_name(name), "{name}");
+    }
+    for (text, is_something) in [
+        ("{", false),
+        ("[]", false),
+        (r#"{"": 1}"#, false),
+        (r#"{"a": 1}"#, true),
+    ] {
+        let input = Input {
+            path: &[],
+            query: "",
+            body: Some(text.as_bytes()),
+        };
+        let half = read(&deploy("UpdateSiteRequest"), &input).unwrap_err();
+        assert_eq!(half.is_something(), is_something, "{text}");
+    }
 }
 
 #[test]
