@@ -32,6 +32,7 @@ pub(crate) mod status;
 pub(crate) mod stop;
 mod strategy;
 mod subject;
+mod sure;
 pub(crate) mod tokens;
 mod waiting;
 pub(crate) mod watch;

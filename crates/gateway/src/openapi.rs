@@ -37,8 +37,8 @@ place to go on: it comes at the beginning, and while nothing is to be told. A st
 event named `end`, or with one named `problem` that says why; without either the connection broke.
 
 **Problems** are `application/problem+json` (RFC 9457) with `code`, `request_id` and all bad fields \
-at once: first all that cannot be read, such as a text for a number; in what can be read, then all \
-that is not allowed. Fields at their default are left out of answers; unknown fields in requests are \
+at once: those that cannot be read, such as a text for a number, and those that are not allowed. \
+Fields at their default are left out of answers; unknown fields in requests are \
 refused.";
 
 /// The document, for an API that is reached at `base_url` (without a slash at the end).

@@ -271,7 +271,12 @@ mod tests {
         let database = candlefish_testkit::Database::fresh(&[]).await;
         let pool = connect(&database.url(), 1).await.unwrap();
         open(&pool, 1).await.unwrap();
-        for (setting, value) in [("jit", "off"), ("statement_timeout", "5s")] {
+        for (setting, value) in [
+            ("jit", "off"),
+            ("statement_timeout", "5s"),
+            ("lock_timeout", "2s"),
+            ("idle_in_transaction_session_timeout", "10s"),
+        ] {
             let shown: String = sqlx::query_scalar("SELECT current_setting($1)")
                 .bind(setting)
                 .fetch_one(&pool)

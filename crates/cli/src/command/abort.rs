@@ -3,7 +3,7 @@
 use candlefish_ids::DeploymentId;
 use candlefish_proto::deploy::{AbortDeploymentRequest, GetDeploymentRequest};
 
-use super::cancel::until_ended;
+use super::{cancel::until_ended, sure::Sure};
 use crate::{
     app::App,
     error::{Error, Exit},
@@ -21,9 +21,8 @@ pub(crate) struct Args {
     /// Why; without it, and without --yes, a terminal asks
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
-    /// Do not ask
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    sure: Sure,
 }
 
 /// Asks, aborts, and watches until traffic is back.
@@ -36,8 +35,8 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         "  Abort the deployment to {place}? Traffic goes back, and {} is rejected there.",
         deployment.release_id
     );
-    if !app.output.confirm(&question, args.yes)? {
-        return Ok(Exit::Failed);
+    if let Some(exit) = args.sure.ends(app, &question)? {
+        return Ok(exit);
     }
     // What was asked for is the command line, whatever was typed besides: a repeat after an answer
     // that did not arrive is the same request, and why was said the first time.
@@ -45,7 +44,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         id,
         reason: args.reason,
     };
-    let quiet = args.yes || api.asked_before(&asked).is_some();
+    let quiet = args.sure.yes || api.asked_before(&asked).is_some();
     let request = AbortDeploymentRequest {
         reason: app.output.reason(asked.reason.clone(), quiet),
         ..asked.clone()

@@ -3,7 +3,7 @@
 use candlefish_ids::DeploymentId;
 use candlefish_proto::deploy::{CancelDeploymentRequest, Deployment, GetDeploymentRequest};
 
-use super::subject;
+use super::{subject, sure::Sure};
 use crate::{
     api::Api,
     app::App,
@@ -25,9 +25,8 @@ pub(crate) struct Args {
     /// Why; without it, and without --yes, a terminal asks
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
-    /// Do not ask
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    sure: Sure,
 }
 
 /// Asks, cancels, and watches until it has ended.
@@ -41,11 +40,9 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     } else {
         "Nothing has moved yet."
     };
-    if !app.output.confirm(
-        &format!("  End the deployment to {place}? {what}"),
-        args.yes,
-    )? {
-        return Ok(Exit::Failed);
+    let question = format!("  End the deployment to {place}? {what}");
+    if let Some(exit) = args.sure.ends(app, &question)? {
+        return Ok(exit);
     }
     // What was asked for is the command line, whatever was typed besides: a repeat after an answer
     // that did not arrive is the same request, and why was said the first time.
@@ -53,7 +50,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         id,
         reason: args.reason,
     };
-    let quiet = args.yes || api.asked_before(&asked).is_some();
+    let quiet = args.sure.yes || api.asked_before(&asked).is_some();
     let request = CancelDeploymentRequest {
         reason: app.output.reason(asked.reason.clone(), quiet),
         ..asked.clone()

@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 use super::{
     strategy::{self, duration, length},
     subject::{self, Place, explained},
+    sure::Sure,
 };
 use crate::{
     api::Api,
@@ -81,9 +82,8 @@ enum Command {
         /// Why
         #[arg(long)]
         reason: String,
-        /// Do not ask
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        sure: Sure,
     },
     /// Show how deployments go, or change it; what is not named stays as it is
     Policy {
@@ -255,11 +255,15 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             let now = push_rule(&api, place, pushes, all_paths, none).await?;
             app.show(&now, render::environment::pushes);
         }
-        Command::Close { place, reason, yes } => {
+        Command::Close {
+            place,
+            reason,
+            sure,
+        } => {
             let environment = subject::environment(&api, &place).await?;
             let question = render::environment::closes(&environment);
-            if !app.output.confirm(&question, yes)? {
-                return Ok(Exit::Failed);
+            if let Some(exit) = sure.ends(app, &question)? {
+                return Ok(exit);
             }
             let answer = close(&api, place, reason).await?;
             app.show(&answer, |answer| render::environment::full(answer, &look));

@@ -5,6 +5,7 @@ use candlefish_proto::deploy::{
 };
 use clap::Subcommand;
 
+use super::sure::Sure;
 use crate::{
     api::Api,
     app::App,
@@ -49,9 +50,8 @@ enum Command {
         /// Why
         #[arg(long)]
         reason: String,
-        /// Do not ask
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        sure: Sure,
     },
 }
 
@@ -74,12 +74,12 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             let item = api.act(ReplayQueueItemRequest { id, reason }).await?;
             app.show(&item, |item| format!("{} is back at work.", item.id));
         }
-        Command::Discard { id, reason, yes } => {
+        Command::Discard { id, reason, sure } => {
             let item = find(&api, &id).await?;
             app.output
                 .note(&render::events::queue_item(&item, &app.output.look_err()));
-            if !app.output.confirm("  Give it up?", yes)? {
-                return Ok(Exit::Failed);
+            if let Some(exit) = sure.ends(app, "  Give it up?")? {
+                return Ok(exit);
             }
             let item = api.act(DiscardQueueItemRequest { id, reason }).await?;
             app.show(&item, |item| format!("{} is given up.", item.id));

@@ -6,7 +6,7 @@ use candlefish_proto::deploy::{
 };
 use clap::Subcommand;
 
-use super::subject::explained;
+use super::{subject::explained, sure::Sure};
 use crate::{
     api::Api,
     app::App,
@@ -57,9 +57,8 @@ enum Command {
     Ban {
         #[command(flatten)]
         banned: Banned,
-        /// Do not ask
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        sure: Sure,
     },
     /// Lift a ban
     Unban(Banned),
@@ -113,13 +112,13 @@ async fn change(app: &App, api: &Api, command: Command) -> Result<Exit, Error> {
         }
         Command::Ban {
             banned: Banned { release, reason },
-            yes,
+            sure,
         } => {
             let id = release.to_string();
             let release = api.read(GetReleaseRequest { id: id.clone() }).await?;
             let question = render::release::bans(&release);
-            if !app.output.confirm(&question, yes)? {
-                return Ok(Exit::Failed);
+            if let Some(exit) = sure.ends(app, &question)? {
+                return Ok(exit);
             }
             let release = api.act(BanReleaseRequest { id, reason }).await?;
             app.show(&release, render::release::banned);

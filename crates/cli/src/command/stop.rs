@@ -5,7 +5,7 @@ use candlefish_proto::deploy::{LiftStopRequest, ListStopsRequest, SetStopRequest
 use clap::Subcommand;
 use jiff::Span;
 
-use super::subject::explained;
+use super::{subject::explained, sure::Sure};
 use crate::{
     api::Api,
     app::App,
@@ -45,9 +45,8 @@ struct Set {
     /// Pause what acts before its next step, instead of letting it through
     #[arg(long)]
     pause: bool,
-    /// Do not ask before everything is stopped
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    sure: Sure,
 }
 
 #[derive(Debug, Subcommand)]
@@ -102,8 +101,9 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             app.show(&answer, |answer| render::stop::list(answer, &look));
         }
         None => {
-            let Some(stop) = set(app, &api, args.set).await? else {
-                return Ok(Exit::Failed);
+            let stop = match set(app, &api, args.set).await? {
+                Ok(stop) => stop,
+                Err(exit) => return Ok(exit),
             };
             app.show(&stop, |stop| render::stop::set(stop, &look));
         }
@@ -111,8 +111,8 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
-/// Asks where everything is meant, and sets; `None` when the answer is no.
-async fn set(app: &App, api: &Api, set: Set) -> Result<Option<Stop>, Error> {
+/// Asks where everything is meant, and sets; or how the command ends without.
+async fn set(app: &App, api: &Api, set: Set) -> Result<Result<Stop, Exit>, Error> {
     let site = set.site.unwrap_or_default();
     // What was asked has no moment in it, but the length: the same asked again is the same.
     let [until, lasts] = clock::end(set.lasts.unwrap_or_default(), "--for", "2h")?;
@@ -126,17 +126,17 @@ async fn set(app: &App, api: &Api, set: Set) -> Result<Option<Stop>, Error> {
         until: Some(lasts),
         ..message.clone()
     };
-    if site.is_empty() {
+    if site.is_empty() || set.sure.dry_run {
         let question = render::stop::stops(&message, &app.output.look_err());
-        if !app.output.confirm(&question, set.yes)? {
-            return Ok(None);
+        if let Some(exit) = set.sure.ends(app, &question)? {
+            return Ok(Err(exit));
         }
     }
     let answer = api.act_as(&asked, message).await.map(|(stop, _)| stop);
     if site.is_empty() {
-        return answer.map(Some);
+        return answer.map(Ok);
     }
-    explained(api, answer, &site, None).await.map(Some)
+    explained(api, answer, &site, None).await.map(Ok)
 }
 
 /// The id of the stop that stands for this very site, or for everything.

@@ -5,6 +5,7 @@ use candlefish_proto::access::{CreateTokenRequest, ListTokensRequest, RevokeToke
 use clap::{Subcommand, ValueEnum};
 use jiff::Span;
 
+use super::sure::Sure;
 use crate::{
     app::App,
     clock,
@@ -54,9 +55,8 @@ enum Command {
     Revoke {
         /// The token's id
         token: TokenId,
-        /// Do not ask
-        #[arg(long)]
-        yes: bool,
+        #[command(flatten)]
+        sure: Sure,
     },
 }
 
@@ -123,12 +123,10 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             app.output.note("The secret is shown this once:");
             app.show(&answer, |answer| answer.secret.clone());
         }
-        Command::Revoke { token, yes } => {
-            if !app.output.confirm(
-                &format!("  End {token}? Whoever uses it is refused from then on."),
-                yes,
-            )? {
-                return Ok(Exit::Failed);
+        Command::Revoke { token, sure } => {
+            let question = format!("  End {token}? Whoever uses it is refused from then on.");
+            if let Some(exit) = sure.ends(app, &question)? {
+                return Ok(exit);
             }
             let token = api
                 .act(RevokeTokenRequest {

@@ -67,7 +67,7 @@ pub(crate) fn set(stop: &Stop, look: &Look) -> String {
     .join("\n")
 }
 
-/// Asks before everything is stopped.
+/// What a stop would do; asked before everything is stopped.
 pub(crate) fn stops(asked: &SetStopRequest, look: &Look) -> String {
     let until = words::moment(asked.until.as_ref())
         .map(|until| format!(" until {}", words::clock(until, &look.now)))
@@ -77,7 +77,11 @@ pub(crate) fn stops(asked: &SetStopRequest, look: &Look) -> String {
     } else {
         "what acts is let through"
     };
-    format!("  Stop everything{until}? Nothing but a rollback begins on any site, and {acts}.")
+    let (what, place) = match asked.site.as_str() {
+        "" => ("everything", "on any site"),
+        site => (site, "there"),
+    };
+    format!("  Stop {what}{until}? Nothing but a rollback begins {place}, and {acts}.")
 }
 
 /// What a lift means, beside what stands there still, or why that could not be read.

@@ -2,7 +2,7 @@
 
 use crate::{
     cli::Cli,
-    server::{REL, Server},
+    server::{DEP, REL, Server},
 };
 
 #[test]
@@ -24,6 +24,57 @@ fn what_destroys_is_wrong_use_on_a_pipe_unless_it_is_meant() {
         assert!(server.world.keys(call).is_empty(), "{line}");
         cli.run(&format!("{line} --yes")).code(0);
         assert_eq!(server.world.keys(call).len(), 1, "{line}");
+    }
+}
+
+#[test]
+fn a_dry_run_says_what_would_end_and_ends_nothing() {
+    let token = "tok_01k8qw4f9cfk2t0v1e6m7r8x9a";
+    for (line, says, call) in [
+        (
+            format!("cancel {DEP}"),
+            "End the deployment to docs/production?",
+            "cancel_deployment",
+        ),
+        (
+            format!("abort {DEP}"),
+            "is rejected there",
+            "abort_deployment",
+        ),
+        (
+            "env close docs/staging --reason r".to_owned(),
+            "serves nothing from then on",
+            "close_environment",
+        ),
+        (
+            format!("releases ban {REL} --reason r"),
+            "goes nowhere from then on",
+            "ban_release",
+        ),
+        (
+            "stop --reason r --for 30m".to_owned(),
+            "Stop everything until",
+            "set_stop",
+        ),
+        (
+            "stop docs --reason r --for 30m".to_owned(),
+            "Stop docs until",
+            "set_stop",
+        ),
+        (
+            format!("tokens revoke {token}"),
+            "is refused from then on",
+            "revoke_token",
+        ),
+    ] {
+        let server = Server::start();
+        let cli = Cli::new(&server.url());
+        cli.run(&format!("{line} --dry-run"))
+            .code(0)
+            .says(says)
+            .says("Nothing was done.");
+        assert!(server.world.keys(call).is_empty(), "{line}");
+        cli.run(&format!("{line} --dry-run --yes")).code(2);
     }
 }
 

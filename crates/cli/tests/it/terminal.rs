@@ -14,6 +14,11 @@ use crate::{
 
 /// Runs a command line at a terminal whose keyboard types this.
 fn at_terminal(cli: &Cli, line: &str, typed: &str) -> Done {
+    at_terminal_with(cli, &[], line, typed)
+}
+
+/// The same, with these variables besides.
+fn at_terminal_with(cli: &Cli, more: &[(&str, &str)], line: &str, typed: &str) -> Done {
     let plain = cli.command("");
     let mut script = Command::new("script");
     let line = format!("{} {line}", env!("CARGO_BIN_EXE_candlefish"));
@@ -27,6 +32,7 @@ fn at_terminal(cli: &Cli, line: &str, typed: &str) -> Done {
     );
     script
         .env("TERM", "xterm")
+        .envs(more.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -82,6 +88,24 @@ fn steps_are_drawn_in_place_and_the_result_is_in_words() {
         "{last:?}"
     );
     assert!(done.out.contains("\u{1b}[32m"), "colours are on");
+}
+
+#[test]
+fn with_no_color_a_terminal_gets_lines_as_a_pipe_does() {
+    let server = Server::start();
+    let end = Deployment {
+        steps: running(3, step::State::Done).steps,
+        ..live(State::Waiting, 4)
+    };
+    server.world.lock().streams = [vec![running(2, step::State::Running), end]].into();
+    let cli = Cli::new(&server.url());
+    let line = "deploy site --site docs --env production";
+    let done = at_terminal_with(&cli, &[("NO_COLOR", "1")], line, "").code(0);
+    assert!(!done.out.contains('\u{1b}'), "{done:#?}");
+    assert!(
+        done.out.contains("✓ stage") && done.out.contains("Live on"),
+        "{done:#?}"
+    );
 }
 
 #[test]
