@@ -407,6 +407,43 @@ async fn what_is_no_manifest_is_refused_with_its_line() {
 }
 
 #[tokio::test]
+async fn hostile_paths_are_refused_by_name_whoever_wrote_the_manifest() {
+    let world = World::new().await;
+    let line = |path: &[u8]| {
+        let start = format!("{}\t1\ttext/html\t", digest_of(b"a"));
+        [start.as_bytes(), path, b"\n"].concat()
+    };
+    let hostile: [(&[&[u8]], &str); 6] = [
+        (&[b"../x.html"], "../x.html"),
+        (&[b"/etc/passwd"], "/etc/passwd"),
+        (&[b"nul\0.html"], "nul\\0.html"),
+        (&[b"back\\slash.html"], "slash.html"),
+        (&[b"no\xfftext.html"], "text.html"),
+        (&[b"A.html", b"a.html"], "a.html"),
+    ];
+    for (paths, named) in hostile {
+        let lines: Vec<u8> = paths.iter().copied().flat_map(line).collect();
+        let content = Content {
+            manifest: [b"candlefish-manifest 1\n".as_slice(), &lines].concat(),
+            files: vec![],
+        };
+        let id = world.begin(&content).await.id;
+        let url = world
+            .missing(&id, 0, "")
+            .await
+            .unwrap()
+            .blobs
+            .remove(0)
+            .upload_url;
+        let (status, words) = world.put(&url, content.manifest.clone()).await;
+        assert_eq!(status, StatusCode::CREATED, "{words}");
+        let refused = world.seal(&id).await.unwrap_err();
+        assert_eq!(reason(&refused), "manifest-invalid", "{refused}");
+        assert!(refused.message().contains(named), "{named}: {refused}");
+    }
+}
+
+#[tokio::test]
 async fn a_release_without_a_file_is_not_sealed() {
     let world = World::new().await;
     let content = Content::of(&[]);
