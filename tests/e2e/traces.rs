@@ -96,9 +96,8 @@ async fn a_deployment_leads_to_the_trace_of_the_call_that_asked_for_it() {
         let log = orchestrators[0].tail(usize::MAX);
         let lines = log
             .lines()
-            .filter_map(|line| serde_json::from_str(line).ok());
-        let mut about =
-            lines.filter(|line: &Value| line["deployment.id"] == deployment.id.as_str());
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut about = lines.filter(|line| line["deployment.id"] == deployment.id.as_str());
         let told = about.any(|line| {
             let mut spans = line["spans"].as_array().into_iter().flatten();
             spans.any(|span| span["trace_id"] == call.as_str())
