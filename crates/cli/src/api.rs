@@ -17,7 +17,7 @@ use tonic::{
 
 use crate::{
     contexts::Chosen,
-    error::{Error, Unreachable},
+    error::{Again, Error, Unreachable},
     output::Output,
     render,
     repeats::{Repeat, Repeats},
@@ -181,7 +181,7 @@ impl Api {
             return Error::Unreachable(Unreachable {
                 address: self.address.clone(),
                 why,
-                kept: false,
+                again: Again::Harmless,
             });
         }
         Error::Refused(Box::new(status))

@@ -19,7 +19,7 @@ Examples:
 
 const AFTER: &str = "\
 Exit codes: 0 live or done, 1 failed or rolled back, 2 wrong use, 3 still waiting after --wait,
-4 cancelled or superseded, 5 not allowed, 6 cannot reach the server (safe to repeat).
+4 cancelled or superseded, 5 not allowed, 6 cannot reach the server (safe to repeat), 130 Ctrl-C.
 Variables: CANDLEFISH_API, CANDLEFISH_TOKEN, CANDLEFISH_CONTEXT, CANDLEFISH_SITE,
 CANDLEFISH_ENVIRONMENT, CANDLEFISH_CONFIG_DIR, NO_COLOR.";
 

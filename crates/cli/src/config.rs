@@ -1,6 +1,6 @@
 //! What the environment says. The only reader of environment variables.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 /// The variables that the command line knows; empty ones count as unset.
 #[derive(Debug, Default, Clone)]
@@ -41,7 +41,7 @@ impl Environment {
         Self::read(variable)
     }
 
-    fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
+    fn read(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let folder = variable("CANDLEFISH_CONFIG_DIR")
             .map(PathBuf::from)
             .or_else(|| {
@@ -49,9 +49,10 @@ impl Environment {
                 let home = || variable("HOME").map(|home| PathBuf::from(home).join(".config"));
                 base.or_else(home).map(|base| base.join("candlefish"))
             });
-        // Where CI keeps a secret, a line's end is easily pasted with it.
+        // Where CI keeps a secret, a line's end is easily pasted with it. What is no text is shown as
+        // what nobody knows: to leave it out would be to use something else in its place.
         let word = |name| {
-            let text = variable(name)?.trim().to_owned();
+            let text = variable(name)?.to_string_lossy().trim().to_owned();
             Some(text).filter(|text| !text.is_empty())
         };
         Self {
@@ -67,12 +68,9 @@ impl Environment {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place that reads the environment"
-)]
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+/// The one place that reads the environment.
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]
@@ -82,7 +80,7 @@ mod tests {
     fn read(variables: &[(&str, &str)]) -> Environment {
         Environment::read(|name| {
             let found = variables.iter().find(|(n, _)| *n == name);
-            found.map(|(_, value)| (*value).to_owned())
+            found.map(|(_, value)| OsString::from(value))
         })
     }
 
@@ -96,6 +94,23 @@ mod tests {
         assert_eq!(folder(&[home, xdg]), Some("/xdg/candlefish".into()));
         assert_eq!(folder(&[home]), Some("/home/ada/.config/candlefish".into()));
         assert_eq!(folder(&[]), None);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_home_need_not_be_text_and_a_token_that_is_none_is_not_left_out() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let read = Environment::read(|name| match name {
+            "HOME" => Some(OsString::from_vec(b"/home/\xe9va".to_vec())),
+            "CANDLEFISH_TOKEN" => Some(OsString::from_vec(b"cft_\xe9".to_vec())),
+            _ => None,
+        });
+        let folder = OsString::from_vec(b"/home/\xe9va/.config/candlefish".to_vec());
+        assert_eq!(read.folder, Some(folder.into()));
+        assert_eq!(
+            read.token.map(|token| token.0).as_deref(),
+            Some("cft_\u{fffd}")
+        );
     }
 
     #[test]

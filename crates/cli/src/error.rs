@@ -49,8 +49,19 @@ pub(crate) struct Unreachable {
     pub(crate) address: String,
     /// What the network said.
     pub(crate) why: String,
-    /// The idempotency key is kept for the repeat.
-    pub(crate) kept: bool,
+    /// What the same command would be.
+    pub(crate) again: Again,
+}
+
+/// What the same command is, once more, to a server that was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// Nothing was asked that acts.
+    Harmless,
+    /// The same request: its idempotency key is kept.
+    Same,
+    /// A second request, though the first may have arrived: its key could not be kept.
+    Second,
 }
 
 /// Why a command failed.
@@ -107,6 +118,12 @@ pub(crate) enum Error {
     /// Not reached.
     #[error("cannot reach {}: {}", .0.address, .0.why)]
     Unreachable(Unreachable),
+    /// The command went well, and its result found no place.
+    #[error("cannot write the result: {why}")]
+    Unwritten {
+        /// What the system said.
+        why: String,
+    },
     /// Refused by the server.
     #[error("{}", words(.0))]
     Refused(Box<Status>),
@@ -151,7 +168,11 @@ impl Error {
     /// same command again goes on with what it made.
     pub(crate) fn kept_by(mut self, repeat: Option<&Repeat>) -> Self {
         if let Self::Unreachable(lost) = &mut self {
-            lost.kept = repeat.is_some_and(Repeat::keep);
+            lost.again = match repeat {
+                None => Again::Harmless,
+                Some(repeat) if repeat.keep() => Again::Same,
+                Some(_) => Again::Second,
+            };
         }
         self
     }
@@ -168,7 +189,9 @@ impl Error {
                 Exit::Unreachable
             }
             Self::Context(contexts::Error::None) => Exit::Forbidden,
-            Self::Upload(_) | Self::Context(contexts::Error::File { .. }) => Exit::Failed,
+            Self::Upload(_)
+            | Self::Unwritten { .. }
+            | Self::Context(contexts::Error::File { .. }) => Exit::Failed,
             _ => Exit::Usage,
         }
     }

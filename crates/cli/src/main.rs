@@ -26,7 +26,8 @@ async fn main() -> ExitCode {
     let environment = config::Environment::from_process();
     let args = args::parse(&output::Output::new(environment.plain));
     let app = app::App::new(environment, args.shared);
-    match command::run(&app, args.command).await {
+    let done = command::run(&app, args.command).await;
+    match done.and_then(|exit| app.output.written(exit)) {
         Ok(exit) => exit.into(),
         Err(error) => {
             app.output

@@ -1,10 +1,17 @@
 //! The two streams: results on stdout, everything else on stderr. The one place that writes.
 
-use std::io::{self, IsTerminal as _};
+use std::{
+    io::{self, IsTerminal as _},
+    sync::{Arc, OnceLock},
+};
 
 use console::Term;
 
-use crate::{clock, error::Error, render::Look};
+use crate::{
+    clock,
+    error::{Error, Exit},
+    render::Look,
+};
 
 /// Wide enough for every sketch, when nothing says how wide the reader's screen is.
 const WIDTH: usize = 100;
@@ -18,6 +25,8 @@ pub(crate) struct Output {
     plain: bool,
     /// A person can type.
     typing: bool,
+    /// Why the first result that was lost could not be written, whichever clone wrote it.
+    lost: Arc<OnceLock<io::Error>>,
 }
 
 impl Output {
@@ -29,13 +38,35 @@ impl Output {
             err: Term::stderr(),
             plain,
             typing,
+            lost: Arc::default(),
         }
     }
 
     /// Writes a result to stdout.
     pub(crate) fn result(&self, text: &str) {
-        // A reader that left (`| head`) wants no more, and there is nobody to tell.
-        drop(self.out.write_line(text.trim_end_matches('\n')));
+        if let Err(error) = self.out.write_line(text.trim_end_matches('\n')) {
+            // The first says why; those after it say no more.
+            drop(self.lost.set(error));
+        }
+    }
+
+    /// Whether a result could not be written: there is no use in looking for more of them.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.get().is_some()
+    }
+
+    /// How a command that went well ends: not so if its result could not be written, as on a full
+    /// disk. A reader that left (`| head`) wants no more, and there is nobody to tell.
+    pub(crate) fn written(&self, exit: Exit) -> Result<Exit, Error> {
+        let lost = self.lost.get();
+        match lost.filter(|error| error.kind() != io::ErrorKind::BrokenPipe) {
+            Some(error) if matches!(exit, Exit::Done | Exit::Interrupted) => {
+                Err(Error::Unwritten {
+                    why: error.to_string(),
+                })
+            }
+            _ => Ok(exit),
+        }
     }
 
     /// Writes to stderr: what goes on, and what went wrong.

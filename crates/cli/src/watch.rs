@@ -85,7 +85,7 @@ pub(crate) enum Outcome {
     Superseded,
     /// Patience ended after this long.
     Waiting(SignedDuration),
-    /// Ctrl-C.
+    /// Ctrl-C, or nobody reads any more.
     Interrupted,
 }
 
@@ -148,6 +148,9 @@ pub(crate) async fn follow(
         view.show(&deployment, &app.output);
         if let Some(outcome) = outcome(&deployment, patience.until) {
             return Ok((deployment, outcome));
+        }
+        if app.output.is_lost() {
+            return Ok((deployment, Outcome::Interrupted));
         }
         let mut next = pin!(feed.next(deployment.id.clone(), deployment.version));
         let news = loop {

@@ -1,5 +1,7 @@
 //! What this edge holds, as it tells the orchestrator.
 
+mod page;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -8,6 +10,8 @@ use std::{
 use candlefish_ids::ReleaseId;
 use candlefish_proto::deploy as pb;
 use tokio::sync::watch;
+
+pub(crate) use page::pages;
 
 use crate::route::Version;
 

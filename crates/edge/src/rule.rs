@@ -19,5 +19,11 @@ pub(crate) struct Error {
     pub(crate) why: String,
 }
 
+/// Whether a path of a release is one of the two files that hold rules: they are read when it is staged,
+/// and are no files to visitors.
+pub(crate) fn is_file(path: &str) -> bool {
+    path == header::FILE || path == redirect::FILE
+}
+
 /// Rules of one file; more would make every request slow.
 const MAX_RULES: usize = 2_000;

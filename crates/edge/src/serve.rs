@@ -171,7 +171,7 @@ impl Server {
         answer.response
     }
 
-    /// The release that this visitor gets, and the cookie to set.
+    /// The release that this visitor gets, if it is here, and the cookie to set.
     fn pick<'a>(
         &self,
         serving: &'a Serving,
@@ -185,8 +185,10 @@ impl Server {
                     .iter()
                     .filter_map(|value| value.to_str().ok())
                     .find_map(Cookie::read);
-                let choice = split.choose(seen, self.draw());
-                (serving.shares.get(choice.place), choice.cookie)
+                let Some(choice) = split.choose(seen, self.draw()) else {
+                    return (None, None);
+                };
+                (serving.shares.get(choice.share), choice.cookie)
             }
         }
     }

@@ -10,6 +10,11 @@
 //! everybody the newest release, and only say so in the cookie; and a rolling one may give it to those
 //! alone who have that cookie.
 //!
+//! An edge that starts without some of the content gives a visitor an older share in place of one that is
+//! not there; each share has traffic, and the visitor moves on once the other one is there. It gives no
+//! newer one, which would be tried on more visitors than it was to be, and none that is older than what
+//! the visitor saw: for these there is nothing here.
+//!
 //! The number is turned by the newest release's id, or the same visitors would try every release.
 
 use std::fmt;
@@ -65,58 +70,73 @@ impl fmt::Display for Cookie {
 /// What a visitor gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Choice {
-    /// The place of the release in the route.
-    pub(crate) place: usize,
+    /// The share that is served.
+    pub(crate) share: usize,
     /// The cookie to set, when the visitor has another one.
     pub(crate) cookie: Option<Cookie>,
 }
 
-/// A split: two or more releases, oldest first.
+/// A release of a split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) release: ReleaseId,
+    /// Percent.
+    pub(crate) weight: u8,
+    /// Its place among the shares that this edge has the content of; none without.
+    pub(crate) share: Option<usize>,
+}
+
+/// A split: two or more releases, oldest first, whether their content is here or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Split {
     pub(crate) generation: i32,
-    /// Release and percent.
-    pub(crate) releases: Vec<(ReleaseId, u8)>,
+    pub(crate) releases: Vec<Part>,
     /// Rolling: this edge serves one of them alone, and the other edges may serve the newest
     /// already, or will before this one does; who saw it there keeps it here.
     pub(crate) rolling: bool,
 }
 
 impl Split {
-    /// Chooses for a visitor with this cookie, or with this draw (any number) when it has none.
-    pub(crate) fn choose(&self, cookie: Option<Cookie>, draw: u64) -> Choice {
+    /// Chooses for a visitor with this cookie, or with this draw (any number) when it has none; nothing
+    /// when what this visitor may get is not here.
+    pub(crate) fn choose(&self, cookie: Option<Cookie>, draw: u64) -> Option<Choice> {
         let seen = cookie.filter(|c| c.generation == self.generation);
         let draw = seen.map_or_else(|| u8::try_from(draw % 100).unwrap_or_default(), |c| c.draw);
-        let drawn = self.place_of(draw);
         // Later in the list is newer.
-        let kept = seen
-            .and_then(|cookie| self.place_kept(cookie.release))
-            .filter(|place| *place > drawn);
-        let place = kept.unwrap_or(drawn);
+        let kept = seen.and_then(|cookie| self.place_kept(cookie.release));
+        let oldest = kept.unwrap_or_default();
+        let wanted = self.place_of(draw).max(oldest);
+        let (place, share, release) = (oldest..=wanted).rev().find_map(|place| {
+            let part = self.releases.get(place)?;
+            let may_be = place == wanted || part.weight > 0;
+            let share = part.share.filter(|_| may_be)?;
+            Some((place, share, part.release))
+        })?;
         let newest = place + 1 == self.releases.len();
-        let cookie = self.releases.get(place).map(|(release, _)| Cookie {
+        let cookie = Cookie {
             generation: self.generation,
             draw,
-            release: *release,
-        });
-        Choice {
-            place,
-            // While rolling there is nothing to remember of the older release.
-            cookie: cookie.filter(|new| seen.as_ref() != Some(new) && (newest || !self.rolling)),
-        }
+            release,
+        };
+        // While rolling there is nothing to remember of the older release.
+        let is_new = seen != Some(cookie) && (newest || !self.rolling);
+        Some(Choice {
+            share,
+            cookie: is_new.then_some(cookie),
+        })
     }
 
     fn place_kept(&self, release: ReleaseId) -> Option<usize> {
         self.releases
             .iter()
-            .position(|(id, weight)| *id == release && (*weight > 0 || self.rolling))
+            .position(|part| part.release == release && (part.weight > 0 || self.rolling))
     }
 
     fn place_of(&self, draw: u8) -> usize {
         let turned = (u32::from(draw) + self.turn()) % 100;
         let mut below = 0;
-        for (place, (_, weight)) in self.releases.iter().enumerate().rev() {
-            below += u32::from(*weight);
+        for (place, part) in self.releases.iter().enumerate().rev() {
+            below += u32::from(part.weight);
             if turned < below {
                 return place;
             }
@@ -124,13 +144,16 @@ impl Split {
         // Weights that do not reach 100: the oldest takes the rest.
         self.releases
             .iter()
-            .position(|(_, weight)| *weight > 0)
+            .position(|part| part.weight > 0)
             .unwrap_or_default()
     }
 
     /// The same on every edge.
     fn turn(&self) -> u32 {
-        let newest = self.releases.last().map(|(id, _)| id.uuid().as_u128());
+        let newest = self
+            .releases
+            .last()
+            .map(|part| part.release.uuid().as_u128());
         let low = newest.unwrap_or_default() % 100;
         u32::try_from(low).unwrap_or_default()
     }

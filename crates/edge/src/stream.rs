@@ -25,7 +25,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::report::{Held, Report};
+use crate::report::{self, Held, Report};
 
 /// Who receives our token.
 const AUDIENCE: &str = "deploy-orchestrator";
@@ -36,6 +36,9 @@ const PING: Duration = Duration::from_secs(1);
 const PING_ANSWER: Duration = Duration::from_secs(1);
 /// How long a replica may take to send what is current.
 const CATCH_UP: Duration = Duration::from_secs(15);
+/// Of a report in one message, which must stay below the bound of all messages: an edge never forgets
+/// a host. As much as possible, for an older orchestrator sends again what the first message lacks.
+const PAGE_BYTES: usize = MAX_MESSAGE_BYTES / 2;
 /// Pauses between attempts; the first replica that works ends them.
 const RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
@@ -127,8 +130,10 @@ impl Watch {
         // Subscribed before the first difference: a change between the two is told as well.
         let mut changed = self.report.watch();
         let mut sent = Held::default();
-        self.tell(&outgoing, &mut sent, Occasion::First).await?;
-        let mut incoming = timeout(CATCH_UP, self.open(channel, ours)).await??;
+        // Together: a report of more messages than may wait is told while the stream takes them.
+        let opening = async { timeout(CATCH_UP, self.open(channel, ours)).await? };
+        let telling = self.tell(&outgoing, &mut sent, Occasion::First);
+        let ((), mut incoming) = tokio::try_join!(telling, opening)?;
         let mut ticks = interval(self.period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let late = sleep(CATCH_UP);
@@ -195,19 +200,26 @@ impl Watch {
         if occasion == Occasion::Change && held.is_empty() && staged.is_empty() {
             return Ok(());
         }
-        let message = WatchRoutesRequest {
-            edge: self.edge.clone(),
-            boot: self.boot.clone(),
-            address: self.address.clone(),
-            held,
-            staged,
-            first: occasion == Occasion::First,
-        };
-        match timeout(CONNECT, outgoing.send(message)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Error::Ended),
-            Err(_) => Err(Error::Stuck),
+        let mut first = occasion == Occasion::First;
+        let pages = report::pages(held, staged, PAGE_BYTES);
+        let mut pages = pages.into_iter().peekable();
+        while let Some(page) = pages.next() {
+            let message = WatchRoutesRequest {
+                edge: self.edge.clone(),
+                boot: self.boot.clone(),
+                address: self.address.clone(),
+                held: page.held,
+                staged: page.staged,
+                first,
+                more: pages.peek().is_some(),
+            };
+            match timeout(CONNECT, outgoing.send(message)).await {
+                Ok(Ok(())) => first = false,
+                Ok(Err(_)) => return Err(Error::Ended),
+                Err(_) => return Err(Error::Stuck),
+            }
         }
+        Ok(())
     }
 }
 

@@ -180,7 +180,8 @@ impl Pusher {
         if self.lane < BREAKING && self.done.broken_off == 0 {
             return self.break_off(&delivery).await;
         }
-        match self.rng.below(4) {
+        // In turn, so that no run is without one of them.
+        match (self.lane + u64::try_from(place)?) % 4 {
             // As somebody who gave up waiting too soon sends it, to two gateways at once.
             0 => {
                 let (one, other) = tokio::join!(self.send(&delivery), self.send(&delivery));

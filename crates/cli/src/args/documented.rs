@@ -127,6 +127,59 @@ fn every_command_that_people_are_told_to_type_exists() {
     assert!(faults.is_empty(), "{faults:#?}");
 }
 
+/// The commands in the text of one `action:`, with something in each place.
+fn whole(action: &str) -> Vec<String> {
+    const DEP: &str = "dep_01k8qw4f9cfk2t0v1e6m7r8x9a";
+    let texts = action.split('"').skip(1).step_by(2);
+    let told: Vec<&str> = texts.flat_map(|text| text.split(" or ")).collect();
+    let filled = told.into_iter().map(|one| {
+        let one = one.split(" (").next().unwrap_or(one);
+        let one = one.replace("{place}", "docs/production");
+        // The first that is named is a deployment or what has one; a second is the place of a step.
+        let first = ["{}", "{id}", "{acting}"]
+            .iter()
+            .fold(one, |one, blank| one.replacen(blank, DEP, 1));
+        first.replace("{}", "5")
+    });
+    filled.collect()
+}
+
+#[test]
+fn what_a_blocker_says_to_do_is_a_whole_command() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut sources = Vec::new();
+    files(
+        &root.join("crates/deploy-orchestrator/src"),
+        "rs",
+        &mut sources,
+    );
+    let mut told = 0;
+    for path in sources {
+        let text = fs::read_to_string(&path).unwrap();
+        for (_, rest) in text
+            .match_indices(" action: ")
+            .map(|(at, _)| text.split_at(at))
+        {
+            // The value ends where the next field or the blocker does.
+            let value = rest.split(",\n").next().unwrap_or(rest);
+            let Some(value) = value
+                .contains("candlefish ")
+                .then(|| value.replace("\n", " "))
+            else {
+                continue;
+            };
+            for command in whole(&value) {
+                told += 1;
+                let read = Cli::command().try_get_matches_from(command.split_whitespace());
+                if let Err(error) = read {
+                    panic!("{}: {command}: {error}", path.display());
+                }
+            }
+        }
+    }
+    assert!(told >= 8, "only {told} commands were found");
+}
+
 #[test]
 fn what_xtask_up_tells_to_try_is_understood_and_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");

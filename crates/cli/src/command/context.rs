@@ -2,7 +2,7 @@
 
 use crate::{
     app::App,
-    contexts::Contexts,
+    contexts::{Context, Contexts},
     error::{Error, Exit},
     render::table::Table,
 };
@@ -21,17 +21,23 @@ pub(crate) struct Args {
 pub(crate) fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let mut contexts = Contexts::load(&app.environment)?;
     if let Some(name) = args.name {
-        let api = contexts.get(&name)?.api.clone();
+        let chosen = contexts.get(&name)?.clone();
         contexts.current = Some(name.clone());
         contexts.save(&app.environment)?;
+        if app.shared.json {
+            app.output
+                .result(&object(&name, &chosen, &contexts).to_string());
+        }
+        let api = chosen.api;
         app.output.note(&format!("Now {name}: {api}"));
         say_instead(app);
         return Ok(Exit::Done);
     }
     if app.shared.json {
-        let listed: Vec<_> = contexts.contexts.iter().map(|(name, context)| {
-            serde_json::json!({ "name": name, "api": context.api, "current": contexts.current.as_ref() == Some(name) })
-        }).collect();
+        let all = contexts.contexts.iter();
+        let listed: Vec<_> = all
+            .map(|(name, context)| object(name, context, &contexts))
+            .collect();
         app.output
             .result(&serde_json::json!({ "contexts": listed }).to_string());
         return Ok(Exit::Done);
@@ -49,6 +55,12 @@ pub(crate) fn run(app: &App, args: Args) -> Result<Exit, Error> {
         .result(&table.text("There is no context. Make one: candlefish login --api URL"));
     say_instead(app);
     Ok(Exit::Done)
+}
+
+/// A context for programs, without its token.
+fn object(name: &str, context: &Context, all: &Contexts) -> serde_json::Value {
+    let is_current = all.current.as_deref() == Some(name);
+    serde_json::json!({ "name": name, "api": context.api, "current": is_current })
 }
 
 /// Says what this shell has in place of the current context.

@@ -47,7 +47,7 @@ pub(crate) struct Args {
     cursor: String,
 }
 
-/// Streams until Ctrl-C. A lost stream goes on after the last cursor.
+/// Streams until Ctrl-C, or until nobody reads any more. A lost stream goes on after the last cursor.
 pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let api = app.api()?;
     let Args {
@@ -65,6 +65,9 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let mut seen = false;
     loop {
         let ended = stream(app, &api, &mut request, &mut seen).await;
+        if app.output.is_lost() {
+            return Ok(Exit::Done);
+        }
         match ended {
             Err(Error::Unreachable(lost)) if seen => {
                 app.output.note(&format!(
@@ -99,6 +102,9 @@ async fn stream(
         } else if let Some(event) = &message.event {
             let text = render::events::event(event, &app.output.look_out());
             app.output.result(&text);
+        }
+        if app.output.is_lost() {
+            break;
         }
         request.cursor = message.cursor;
     }

@@ -49,11 +49,11 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
                 write(app, line);
             }
             page_token = page.next_page_token;
-            if !page.more {
+            if !page.more || app.output.is_lost() {
                 break;
             }
         }
-        if ended {
+        if ended || app.output.is_lost() {
             return Ok(Exit::Done);
         }
         tokio::time::sleep(POLL).await;

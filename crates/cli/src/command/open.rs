@@ -20,7 +20,7 @@ pub(crate) struct Args {
     subject: Subject,
 }
 
-/// Writes the address; with a person there, opens it too.
+/// Writes the address; with a person there, opens it too, unless it is for a program (`--json`).
 pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let api = app.api()?;
     let url = match args.subject {
@@ -36,6 +36,11 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         }
         Subject::Environment(place) => subject::environment(&api, &place).await?.url,
     };
+    if app.shared.json {
+        app.output
+            .result(&serde_json::json!({ "url": url }).to_string());
+        return Ok(Exit::Done);
+    }
     app.output.result(&url);
     if app.output.is_read_by_person() && !started(&url) {
         app.output.note("No browser could be started here.");

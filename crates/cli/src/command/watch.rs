@@ -1,7 +1,7 @@
 //! `watch`: follows a deployment until it is live.
 
 use super::{
-    subject::{self, Subject},
+    subject::{self, Place, Subject},
     waiting::Waiting,
 };
 use crate::{
@@ -27,9 +27,13 @@ pub(crate) struct Args {
 pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let api = app.api()?;
     let Some((deployment, _)) = subject::current(&api, &args.subject).await? else {
+        let named = match &args.subject {
+            Subject::Environment(Place { site, environment }) => format!("{site}/{environment}"),
+            Subject::Deployment(id) => id.to_string(),
+        };
         return Err(Error::wrong(
-            "nothing acts or waits there",
-            "See what is live: candlefish status SITE/ENV",
+            format!("nothing acts or waits in {named}"),
+            format!("See what is live: candlefish status {named}"),
         ));
     };
     if !app.shared.json {

@@ -4,7 +4,11 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::{Look, Tone};
-use crate::{contexts, error::Error};
+use crate::{
+    contexts,
+    error::{Again, Error},
+    project,
+};
 
 /// The whole text of an error.
 pub(crate) fn text(error: &Error, look: &Look) -> String {
@@ -64,10 +68,10 @@ fn next(error: &Error) -> Vec<String> {
             format!("Who closed it, when and why?  candlefish history {site}/{environment}"),
             format!("What became of the commit?  candlefish push {commit}"),
         ],
-        Error::Unreachable(unreachable) if unreachable.kept => {
-            vec!["It is safe to repeat the command: it goes on as the same request, not as a second one.".to_owned()]
+        Error::Unreachable(unreachable) => again(unreachable.again),
+        Error::Unwritten { .. } => {
+            vec!["What was asked for is done; only what there was to say of it is lost.".to_owned()]
         }
-        Error::Unreachable(_) => vec!["It is safe to repeat the command.".to_owned()],
         Error::Refused(status) => refused(status),
         Error::Context(error) => vec![context(error)],
         Error::Walk(_) | Error::Manifest(_) => vec!["Nothing was sent.".to_owned()],
@@ -77,8 +81,26 @@ fn next(error: &Error) -> Vec<String> {
         Error::Upload(_) => {
             vec!["It is safe to repeat the command: what was stored is not sent again.".to_owned()]
         }
-        Error::Project(_) => Vec::new(),
+        Error::Project(project::Error::Read { .. }) => {
+            vec!["It must be a text file that you may read.".to_owned()]
+        }
+        Error::Project(project::Error::Format { .. }) => Vec::new(),
     }
+}
+
+fn again(again: Again) -> Vec<String> {
+    let lines: &[&str] = match again {
+        Again::Harmless => &["It is safe to repeat the command."],
+        Again::Same => &[
+            "It is safe to repeat the command: it goes on as the same request, not as a second one.",
+        ],
+        Again::Second => &[
+            "It may have been done all the same, and a repeat would be a second request: no key could \
+             be kept (CANDLEFISH_CONFIG_DIR or HOME says where).",
+            "Look before you repeat it: candlefish status",
+        ],
+    };
+    lines.iter().map(|line| (*line).to_owned()).collect()
 }
 
 fn meant(near: Option<&str>, all: &str) -> String {
@@ -130,6 +152,10 @@ fn advice(status: &Status) -> Option<String> {
     let said = match status.code() {
         Code::Unauthenticated => "Log in: candlefish login --api URL".to_owned(),
         Code::PermissionDenied => "Who you are: candlefish whoami".to_owned(),
+        Code::NotFound => {
+            "Is it of another API, or of a site that this token may not see?  candlefish whoami"
+                .to_owned()
+        }
         Code::Internal | Code::Unknown | Code::DataLoss => match request_id(status) {
             Some(id) => {
                 format!("It is not your fault. Quote {id} to whoever runs this Candlefish.")

@@ -1,6 +1,8 @@
 //! Sites.
 
-use candlefish_proto::deploy::{ListSitesResponse, PreviewRule, Site, preview_rule::From};
+use candlefish_proto::deploy::{
+    ListSitesResponse, PreviewRule, Site, preview_rule::From, site::Source,
+};
 
 use super::{Look, deployment::labelled, table::Table, words};
 
@@ -34,6 +36,7 @@ pub(crate) fn full(site: &Site, look: &Look) -> String {
     [
         ("Site", title),
         ("Repository", repository.to_owned()),
+        ("Content", content(site)),
         ("Previews", previews(&rule)),
         ("Made", format!("{made}, by {}", site.created_by)),
     ]
@@ -41,6 +44,17 @@ pub(crate) fn full(site: &Site, look: &Look) -> String {
     .map(|(label, value)| labelled(label, value, "", look))
     .collect::<Vec<_>>()
     .join("\n")
+}
+
+/// Where the content of a pushed commit comes from.
+fn content(site: &Site) -> String {
+    match (site.source(), site.folder.as_str()) {
+        (Source::Upload | Source::Unspecified, _) => {
+            "uploaded by whoever builds a pushed commit".to_owned()
+        }
+        (Source::Repository, "") => "all of the repository".to_owned(),
+        (Source::Repository, folder) => format!("the folder {folder} of the repository"),
+    }
 }
 
 fn previews(rule: &PreviewRule) -> String {

@@ -14,6 +14,8 @@ mod ends;
 mod events;
 mod pushes;
 mod repeats;
+#[cfg(target_os = "linux")]
+mod results;
 mod rolls_back;
 mod server;
 mod services;

@@ -4,7 +4,7 @@ use candlefish_proto::deploy::deployment::State;
 use tonic::Status;
 
 use crate::{
-    cli::Cli,
+    cli::{Cli, done},
     server::{DEP, REL, Server, deployment, live},
 };
 
@@ -35,6 +35,21 @@ fn a_repeat_after_6_is_the_same_request() {
     let keys = server.world.keys("create_deployment");
     assert_eq!(keys.len(), WHOLE + 1);
     assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+}
+
+#[test]
+fn where_no_key_can_be_kept_a_repeat_is_not_said_to_be_safe() {
+    let server = Server::start();
+    let cli = Cli::new(&server.url());
+    server.world.lock().lost.insert("create_deployment", WHOLE);
+    let mut command = cli.command(DEPLOY);
+    // There is no home either.
+    command.env_remove("CANDLEFISH_CONFIG_DIR");
+    let lost = done(command.output().unwrap())
+        .code(6)
+        .says("a repeat would be a second request")
+        .says("Look before you repeat it: candlefish status");
+    assert!(!lost.err.contains("safe to repeat"), "{lost:#?}");
 }
 
 #[test]

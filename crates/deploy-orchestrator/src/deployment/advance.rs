@@ -1,4 +1,5 @@
-//! Advance: a person passes the wait of the step that they name.
+//! Advance: a person passes the wait of the step that they name. A candidate that settles is looked at
+//! once more at once: the look is not passed.
 //!
 //! The step is named, so that a click on an old picture passes nothing else.
 
@@ -47,8 +48,9 @@ pub(crate) async fn advance(
         return Err(stop::over(&deployment).into());
     }
     let waiting = step::store::find_waiting(&mut tx, cmd.id).await?;
-    let waiting = waiting.filter(|step| {
-        matches!(step.kind, StepKind::Analyse | StepKind::Bake) && step.started_at.is_some()
+    let waiting = waiting.filter(|step| match step.kind {
+        StepKind::Analyse | StepKind::Bake => step.started_at.is_some(),
+        _ => step::verify::settles(step, now),
     });
     let Some(waiting) = waiting else {
         let words = format!("{} waits for nothing that a person can pass", cmd.id);
@@ -73,7 +75,11 @@ pub(crate) async fn advance(
         "" => String::new(),
         reason => format!(": {reason}"),
     };
-    let message = format!("{} passed {}{said}", caller.principal, waiting.kind.word());
+    let passed = match waiting.kind {
+        StepKind::VerifyCandidate => "its settling",
+        other => other.word(),
+    };
+    let message = format!("{} passed {passed}{said}", caller.principal);
     tx.log(cmd.id, waiting.ord, &message);
     if let Some(left) = deployment.deadline_left.take() {
         deployment.deadline_at = Some(now.plus(left));

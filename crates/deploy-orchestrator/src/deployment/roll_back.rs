@@ -206,7 +206,8 @@ async fn preempt(
     apply_and_record(tx, lane, &mut acting, change).await
 }
 
-/// A manual rollback sets a hold, so that no automation undoes it; one that stands stays.
+/// A manual rollback sets a hold, so that no automation undoes it. One that was set by hand before stays,
+/// and names the rollback as well: who lifts it for what it was set for would let the next push undo that.
 async fn hold(
     ctx: &Ctx,
     tx: &mut Tx,
@@ -215,35 +216,43 @@ async fn hold(
     id: DeploymentId,
     reason: &str,
 ) -> Result<(), Error> {
-    if environment.hold.is_some() {
-        return Ok(());
-    }
-    let now = tx.now();
-    let reason = if reason.is_empty() {
-        "rolled back by hand"
-    } else {
-        reason
-    };
-    let hold = Hold {
-        since: now,
-        by: caller.principal.clone(),
-        reason: reason.to_owned(),
-        deployment_id: Some(id),
+    let by = &caller.principal;
+    let hold = match &environment.hold {
+        Some(before) if before.deployment_id.is_some() => return Ok(()),
+        Some(before) => Hold {
+            reason: match reason {
+                "" => format!("{}; then {by} rolled back by hand", before.reason),
+                why => format!("{}; then {by} rolled back: {why}", before.reason),
+            },
+            deployment_id: Some(id),
+            ..before.clone()
+        },
+        None => Hold {
+            since: tx.now(),
+            by: by.clone(),
+            reason: match reason {
+                "" => "rolled back by hand".to_owned(),
+                why => why.to_owned(),
+            },
+            deployment_id: Some(id),
+        },
     };
     site::store::save_hold(tx, environment.id, Some(&hold))
         .await
         .map_err(site::Error::from)
         .map_err(Refusal::from)?;
-    let scope = Scope::Environment(environment.site_id, environment.id);
-    let act = Act::new(record::Kind::Hold, scope, &caller.principal, reason);
-    Act {
-        deployment: Some(id),
-        ..act
+    if environment.hold.is_none() {
+        let scope = Scope::Environment(environment.site_id, environment.id);
+        let act = Act::new(record::Kind::Hold, scope, by, &hold.reason);
+        Act {
+            deployment: Some(id),
+            ..act
+        }
+        .write(tx)
+        .await?;
     }
-    .write(tx)
-    .await?;
     let after = reload(tx, environment).await?;
-    let fact = site::event::held(&ctx.config, &after, caller, reason);
+    let fact = site::event::held(&ctx.config, &after, caller, &hold.reason);
     tx.tell(fact);
     Ok(())
 }

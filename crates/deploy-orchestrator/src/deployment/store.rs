@@ -249,7 +249,10 @@ pub(crate) struct Preempted {
     pub(crate) id: DeploymentId,
     pub(crate) release_id: ReleaseId,
     pub(crate) previous_release_id: Option<ReleaseId>,
+    pub(crate) leaves_release_id: Option<ReleaseId>,
     pub(crate) is_rollback: bool,
+    /// It was being undone already.
+    pub(crate) is_undone: bool,
 }
 
 /// What this rollback preempted; none where nothing acted.
@@ -258,8 +261,11 @@ pub(crate) async fn find_preempted(
     by: DeploymentId,
 ) -> Result<Option<Preempted>, sqlx::Error> {
     let row = sqlx::query!(
-        r#"SELECT id, release_id, previous_release_id, kind = 'rollback' AS "is_rollback!"
-           FROM deployment WHERE superseded_by = $1 AND cause = 'preempted'"#,
+        r#"SELECT id, release_id, previous_release_id, leaves_release_id,
+                  kind = 'rollback' AS "is_rollback!",
+                  EXISTS (SELECT 1 FROM step s WHERE s.deployment_id = d.id
+                          AND s.undo_of IS NOT NULL) AS "is_undone!"
+           FROM deployment d WHERE superseded_by = $1 AND cause = 'preempted'"#,
         by.uuid()
     )
     .fetch_optional(conn)
@@ -268,7 +274,9 @@ pub(crate) async fn find_preempted(
         id: DeploymentId::from_uuid(row.id),
         release_id: ReleaseId::from_uuid(row.release_id),
         previous_release_id: row.previous_release_id.map(ReleaseId::from_uuid),
+        leaves_release_id: row.leaves_release_id.map(ReleaseId::from_uuid),
         is_rollback: row.is_rollback,
+        is_undone: row.is_undone,
     }))
 }
 

@@ -18,8 +18,9 @@ use super::{
 };
 use crate::{
     ctx::{Ctx, Tx, stored},
-    route,
+    lane, route,
     site::Environment,
+    step,
 };
 
 /// At most this many lost paths are named.
@@ -172,14 +173,17 @@ pub(super) async fn check_end(
     if ending.kind != Kind::Rollback || caller.role >= Role::Approver {
         return Ok(());
     }
+    let Some(back) = find_back(conn, ending).await? else {
+        return Ok(());
+    };
     let is_anothers = sqlx::query_scalar!(
         r#"SELECT EXISTS (
                SELECT 1 FROM environment e
                JOIN deployment r ON r.environment_id = e.id AND r.kind = 'rollback'
                WHERE e.id = $1 AND r.created_at >= e.hold_since AND r.created_by <> $3
-               AND r.leaves_release_id = COALESCE($2, e.live_release_id)) AS "is!""#,
+               AND r.leaves_release_id = $2) AS "is!""#,
         ending.environment_id.uuid(),
-        ending.previous_release_id.map(ReleaseId::uuid),
+        back.uuid(),
         caller.principal
     )
     .fetch_one(conn)
@@ -194,6 +198,22 @@ pub(super) async fn check_end(
         ending.id
     );
     Err(Refusal::new(Code::FailedPrecondition, "held", words).into())
+}
+
+/// The release that visitors get when a rollback is ended, if any: what was live before it. While it has
+/// moved no traffic, where what it preempted would have returned to, or else what they get now.
+async fn find_back(
+    conn: &mut PgConnection,
+    ending: &Deployment,
+) -> Result<Option<ReleaseId>, sqlx::Error> {
+    if ending.state.pivoted() {
+        return Ok(ending.previous_release_id);
+    }
+    if let Some(inherited) = step::undo::find_inherited(conn, ending.id).await? {
+        return Ok(inherited.to);
+    }
+    let live = lane::store::find_live(conn, ending.environment_id).await?;
+    Ok(live.map(|live| live.release_id))
 }
 
 /// A rollback does not look at its candidate before it goes live, and passes holds and stops: so it

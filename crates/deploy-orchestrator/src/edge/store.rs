@@ -319,6 +319,19 @@ pub(crate) async fn list_gone(
     .await
 }
 
+/// Takes at most so many rows of edges that are gone out of a table that has them by edge.
+macro_rules! forget_rows {
+    ($table:literal, $($argument:expr),+) => {
+        sqlx::query!(
+            "DELETE FROM " + $table + " WHERE ctid = ANY (ARRAY(
+             SELECT r.ctid FROM edge e JOIN " + $table + " r ON r.edge_id = e.id
+             WHERE e.id = ANY($1)
+               AND e.heard_at < (SELECT clock()) - $2::bigint * interval '1 day' LIMIT $3))",
+            $($argument),+
+        )
+    };
+}
+
 /// Forgets those of these edges that are gone, and at most so many rows of what each table has of them;
 /// answers how many rows went. Zero means that nothing is left.
 pub(crate) async fn forget_gone(
@@ -327,28 +340,12 @@ pub(crate) async fn forget_gone(
     limit: i64,
 ) -> Result<u64, sqlx::Error> {
     // An edge that comes back meanwhile tells all anew: its rows are others then, and stay.
-    let routes = sqlx::query!(
-        "DELETE FROM edge_route WHERE ctid = ANY (ARRAY(
-             SELECT r.ctid FROM edge e JOIN edge_route r ON r.edge_id = e.id
-             WHERE e.id = ANY($1)
-               AND e.heard_at < (SELECT clock()) - $2::bigint * interval '1 day' LIMIT $3))",
-        edges,
-        GONE_AFTER_DAYS,
-        limit
-    )
-    .execute(&mut *conn)
-    .await?;
-    let releases = sqlx::query!(
-        "DELETE FROM edge_release WHERE ctid = ANY (ARRAY(
-             SELECT r.ctid FROM edge e JOIN edge_release r ON r.edge_id = e.id
-             WHERE e.id = ANY($1)
-               AND e.heard_at < (SELECT clock()) - $2::bigint * interval '1 day' LIMIT $3))",
-        edges,
-        GONE_AFTER_DAYS,
-        limit
-    )
-    .execute(&mut *conn)
-    .await?;
+    let routes = forget_rows!("edge_route", edges, GONE_AFTER_DAYS, limit)
+        .execute(&mut *conn)
+        .await?;
+    let releases = forget_rows!("edge_release", edges, GONE_AFTER_DAYS, limit)
+        .execute(&mut *conn)
+        .await?;
     // Last, for the cascade knows no limit.
     let gone = sqlx::query!(
         "DELETE FROM edge e

@@ -56,8 +56,8 @@ impl Serving {
         loop {
             let may_lack = tokio::select! {
                 () = self.sender.closed() => return,
-                report = reports.message() => match report {
-                    Ok(Some(report)) => match self.take(&mut known, report).await {
+                message = reports.message() => match message {
+                    Ok(Some(message)) => match self.take(&mut known, message).await {
                         Ok(may_lack) => may_lack,
                         Err(status) => {
                             self.end(status).await;
@@ -96,13 +96,16 @@ impl Serving {
         let _gone = self.sender.send(Err(status)).await;
     }
 
-    /// Writes down what an edge tells. True when it may lack routes that this process has: whatever
-    /// else it tells, it was sent what it lacked.
+    /// Writes down what an edge tells, once all of it came. True when it may lack routes that this
+    /// process has: whatever else it tells, it was sent what it lacked.
     async fn take(
         &mut self,
         known: &mut Known,
-        report: pb::WatchRoutesRequest,
+        message: pb::WatchRoutesRequest,
     ) -> Result<bool, Status> {
+        let Some(report) = known.whole(message) else {
+            return Ok(false);
+        };
         if report.first {
             self.begin(known, &report)?;
         } else if known.edge.is_empty() {

@@ -109,6 +109,14 @@ impl Turn for CommentTurn {
         &self.repository
     }
 
+    fn row(&self) -> String {
+        self.number.to_string()
+    }
+
+    async fn look_around(&self, github: &GitHub) -> Result<(), Error> {
+        github.sees(&self.repository, "/pulls").await
+    }
+
     fn attempts(&self) -> i32 {
         self.attempts
     }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// The call that asks where an App is installed.
 pub(super) const INSTALLATION: &str = "installation";
+/// The call that asks whether a repository is shown to us at all.
+pub(super) const VISIBLE: &str = "visible";
 
 /// Why a call brought nothing.
 #[derive(Debug, thiserror::Error)]
@@ -136,11 +138,13 @@ impl Error {
         )
     }
 
-    /// Who asks may not: somebody can let them. An App that is not installed is answered so as well.
+    /// Who asks may not: somebody can let them. An App that is not installed is answered so as well, and so is
+    /// who may not see the repository.
     pub(crate) fn is_for_want_of_rights(&self) -> bool {
         match self {
             Self::Refused { call, status, .. } => {
-                matches!(status, 401 | 403) || *status == 404 && *call == INSTALLATION
+                matches!(status, 401 | 403)
+                    || *status == 404 && [INSTALLATION, VISIBLE].contains(call)
             }
             _ => false,
         }
@@ -160,6 +164,11 @@ impl Error {
             } => !OF_ONE.iter().any(|words| message.contains(words)),
             _ => self.is_for_want_of_rights(),
         }
+    }
+
+    /// It may be about what was asked, and not about who asks: GitHub's 403 is about either.
+    pub(super) fn may_be_of_one(&self) -> bool {
+        matches!(self, Self::Refused { call, status: 403, .. } if *call != INSTALLATION)
     }
 
     /// What is asked for is not there, or may not be seen.
@@ -202,6 +211,7 @@ mod tests {
             ("create_comment", 403, locked, false),
             ("create_comment", 403, many, false),
             (INSTALLATION, 404, "Not Found", true),
+            (VISIBLE, 404, "Not Found", true),
             ("create_status", 404, "Not Found", false),
             ("create_status", 422, "Validation Failed", false),
         ] {

@@ -36,6 +36,10 @@ const LEAST_LEASE: Duration = Duration::from_secs(10);
 /// Not later: no sweep takes longer.
 const LONGEST_LEASE: Duration = Duration::from_mins(5);
 
+/// Sweeps of a repository that failed one after the other, some five minutes: then a push is decided without
+/// the comparison that GitHub does not manage, as that of a large change.
+const PATIENCE: i32 = 10;
+
 /// A repository to sweep.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Due {
@@ -144,16 +148,23 @@ async fn look(ctx: &Ctx, github: &GitHub, stopping: &CancellationToken) -> Resul
             Err(error) => {
                 let words = chain(&error);
                 tracing::warn!(repository = due.repository, error = %words, "a repository is not swept yet");
-                let left = match &error {
-                    Unfinished::GitHub(error) => error.left(),
-                    Unfinished::Sql(_) | Unfinished::Trigger(_) => None,
-                };
-                (left.unwrap_or_else(|| Config::backoff(due.attempts)), words)
+                (pause(&error, due.attempts, github.settings().sweep), words)
             }
         };
         store::finish_repository(&mut conn, &due.repository, pause, &note, looked).await?;
     }
     Ok(())
+}
+
+/// How long until a repository is swept again. What GitHub refuses it is not asked for more often than what it
+/// answers.
+fn pause(error: &Unfinished, attempts: i32, sweep: Duration) -> Duration {
+    let pause = Config::backoff(attempts);
+    match error {
+        Unfinished::GitHub(error) if error.is_final() => pause.max(sweep),
+        Unfinished::GitHub(error) => error.left().unwrap_or(pause),
+        Unfinished::Sql(_) | Unfinished::Trigger(_) => pause,
+    }
 }
 
 /// Answers whether deliveries were looked at. What fails keeps nothing else, unless GitHub is not to be
@@ -187,7 +198,7 @@ async fn sweep(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<bool, Unfinished
         }
     };
     for gap in &gaps {
-        go_on(&mut all, fill(ctx, github, gap).await)?;
+        go_on(&mut all, fill(ctx, github, gap, due.attempts).await)?;
     }
     let branches: BTreeSet<&str> = followed.iter().map(|one| one.branch.as_str()).collect();
     for branch in branches {
@@ -200,7 +211,10 @@ async fn sweep(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<bool, Unfinished
             }
         };
         for one in followed.iter().filter(|one| one.branch == branch) {
-            go_on(&mut all, repair(ctx, github, one, &head).await)?;
+            go_on(
+                &mut all,
+                repair(ctx, github, one, (&head, due.attempts)).await,
+            )?;
         }
     }
     if has_previews {
@@ -345,7 +359,7 @@ fn missing(sent: &[Sent]) -> Vec<&Sent> {
 
 /// Decides what is missing, as if its push had come. Nothing is decided again: the push after it keeps its
 /// outcome, and what was delivered meanwhile too.
-async fn fill(ctx: &Ctx, github: &GitHub, gap: &Gap) -> Result<(), Unfinished> {
+async fn fill(ctx: &Ctx, github: &GitHub, gap: &Gap, attempts: i32) -> Result<(), Unfinished> {
     let one = &gap.followed;
     let Some(before) = &one.pushed else {
         return Ok(());
@@ -354,8 +368,10 @@ async fn fill(ctx: &Ctx, github: &GitHub, gap: &Gap) -> Result<(), Unfinished> {
         commit: gap.commit.clone(),
         ..Head::default()
     };
-    let Some(seen) = seen(github, one, &head, before, gap.at).await? else {
-        return Ok(());
+    let Some(seen) = seen(github, one, (&head, attempts), before, gap.at).await? else {
+        // Most likely never: it is not asked for by every sweep.
+        let mut conn = ctx.pool.acquire().await?;
+        return Ok(store::note_gap(&mut conn, one, &gap.commit).await?);
     };
     tracing::info!(
         repository = one.repository, branch = one.branch, commit = gap.commit,
@@ -367,7 +383,12 @@ async fn fill(ctx: &Ctx, github: &GitHub, gap: &Gap) -> Result<(), Unfinished> {
 }
 
 /// Decides a head where no trigger knows of it, and remembers it.
-async fn repair(ctx: &Ctx, github: &GitHub, one: &Followed, head: &Head) -> Result<(), Unfinished> {
+async fn repair(
+    ctx: &Ctx,
+    github: &GitHub,
+    one: &Followed,
+    (head, attempts): (&Head, i32),
+) -> Result<(), Unfinished> {
     let (pushed, looked_at) = (one.pushed.as_ref(), one.seen.as_ref());
     // A look came after whatever was pushed by another name.
     let known = if one.is_moved {
@@ -380,7 +401,7 @@ async fn repair(ctx: &Ctx, github: &GitHub, one: &Followed, head: &Head) -> Resu
         .filter(|known| **known != head.commit)
         .zip(head.seen_at);
     if let Some((before, at)) = gap
-        && let Some(seen) = seen(github, one, head, before, at).await?
+        && let Some(seen) = seen(github, one, (head, attempts), before, at).await?
     {
         tracing::info!(
             repository = one.repository, branch = one.branch, commit = head.commit,
@@ -395,17 +416,19 @@ async fn repair(ctx: &Ctx, github: &GitHub, one: &Followed, head: &Head) -> Resu
 }
 
 /// What the push would have said. None where what is known is of another repository, and not in this one:
-/// that is only looked at, as one that is connected for the first time.
+/// that is only looked at, as one that is connected for the first time. Without the comparison it is a push of
+/// which nothing more is told.
 async fn seen(
     github: &GitHub,
     one: &Followed,
-    head: &Head,
+    (head, attempts): (&Head, i32),
     before: &str,
     at: i64,
 ) -> Result<Option<Seen>, Error> {
     let since = match github.compare(&one.repository, before, &head.commit).await {
         Err(error) if one.is_moved && error.is_not_found() => return Ok(None),
         Err(error) if error.is_final() => None,
+        Err(error) if attempts >= PATIENCE && !one.is_moved && !error.is_of_every_call() => None,
         compared => Some(compared?).filter(|since| since.relation == Relation::Ahead),
     };
     let grew = since.is_some();

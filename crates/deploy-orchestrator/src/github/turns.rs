@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Where GitHub refuses our credentials, nothing of that repository is told for a while: nothing is wrong
-//! with what was to be told, and it is given up only when it is long over.
+//! with what was to be told, and it is given up only when it is long over. What is refused so alone, while
+//! others are told, counts as refused and keeps nothing else.
 
 use std::{future::Future, time::Duration};
 
@@ -17,7 +18,10 @@ use sqlx::PgConnection;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Error, GitHub, rests::Rests};
+use super::{
+    Error, GitHub,
+    rests::{self, Refusal, Rests},
+};
 use crate::{Config, ctx::Ctx, step::worker::chain};
 
 /// Refusals after which something is let be, if nothing was told between them.
@@ -36,7 +40,7 @@ pub(super) struct Ending<'a> {
     /// GitHub refused it: that is counted.
     pub(super) refused: bool,
     pub(super) given_up: bool,
-    /// Our credentials are refused, whatever is told: it is given up as well when it is long over.
+    /// Our credentials are refused, for this or whatever is told: it is given up as well when it is long over.
     pub(super) unwelcome: bool,
 }
 
@@ -80,6 +84,12 @@ pub(super) trait Turn: Sized + Send + Sync {
 
     /// Where it is told.
     fn repository(&self) -> &str;
+
+    /// What tells it from the others of its repository.
+    fn row(&self) -> String;
+
+    /// Asks for something that GitHub shows to whoever may see the repository.
+    fn look_around(&self, github: &GitHub) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Turns since it was last told, this one counted.
     fn attempts(&self) -> i32;
@@ -148,15 +158,18 @@ async fn look<T: Turn>(
         };
         tx.commit().await?;
         let carried = match rests.left(turn.repository(), Instant::now()) {
+            Some(left) if rests.is_refused(turn.repository(), &turn.row()) => {
+                Err(Unfinished::Unwelcome { left: left + LAST })
+            }
             Some(left) => Err(Unfinished::Unwelcome { left }),
-            None => turn.carry(ctx, github).await,
+            None => carry(ctx, github, &turn).await,
         };
-        let rest = rest_of(rests, &turn, carried.as_ref().err());
+        let stand = stand_of(rests, &turn, carried.as_ref().err());
         let Err(error) = carried else {
             continue;
         };
         let words = chain(&error);
-        let ending = ending(&turn, &error, &words, (settings.timeout, rest));
+        let ending = ending(&turn, &error, &words, (settings.timeout, stand));
         let mut conn = ctx.pool.acquire().await?;
         let given_up = turn.put_off(&mut conn, ending).await?;
         // Of what only waits with the others the log knows already.
@@ -167,13 +180,57 @@ async fn look<T: Turn>(
     Ok(())
 }
 
-/// How long its repository is left alone after a turn; none when our credentials are not refused there.
-fn rest_of<T: Turn>(rests: &mut Rests, turn: &T, error: Option<&Unfinished>) -> Option<Duration> {
+/// Tells GitHub. Who may not see a repository is answered as if nothing were there: what was not found is
+/// found missing only where the repository is seen.
+async fn carry<T: Turn>(ctx: &Ctx, github: &GitHub, turn: &T) -> Result<(), Unfinished> {
+    let carried = turn.carry(ctx, github).await;
+    let is_missing = matches!(
+        &carried,
+        Err(Unfinished::GitHub(error)) if error.is_not_found() && !error.is_for_want_of_rights()
+    );
+    if is_missing {
+        turn.look_around(github).await?;
+    }
+    carried
+}
+
+/// What a turn says of our credentials at its repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stand {
+    /// They are not refused, or it says nothing of them.
+    Open,
+    /// They are: it is left alone for so long.
+    Rests(Duration),
+    /// They are not: what is told is refused, alone. It counts where another was told since the last time.
+    Alone { counts: bool },
+}
+
+fn stand_of<T: Turn>(rests: &mut Rests, turn: &T, error: Option<&Unfinished>) -> Stand {
     let (repository, what) = (turn.repository(), T::WHAT);
-    match error {
-        Some(Unfinished::Unwelcome { left }) => return Some(*left),
+    let is_back = match error {
+        Some(Unfinished::Unwelcome { left }) => return Stand::Rests(*left),
         Some(Unfinished::GitHub(error)) if error.is_of_credentials() => {
-            let (rest, is_new) = rests.refused(repository, Instant::now());
+            return refused(rests, turn, error);
+        }
+        // It says nothing of them.
+        Some(Unfinished::GitHub(error)) if !error.is_final() => return Stand::Open,
+        Some(Unfinished::Sql(_) | Unfinished::Overtaken) => return Stand::Open,
+        Some(Unfinished::GitHub(_)) => rests.taken(repository),
+        None => rests.told(repository, &turn.row()),
+    };
+    if is_back {
+        tracing::info!(repository, what, "GitHub takes our credentials again");
+    }
+    Stand::Open
+}
+
+fn refused<T: Turn>(rests: &mut Rests, turn: &T, error: &Error) -> Stand {
+    let (repository, what, row) = (turn.repository(), T::WHAT, turn.row());
+    let about = (row.as_str(), error.may_be_of_one());
+    match rests.refused(repository, about, Instant::now()) {
+        // The log says it with what is told.
+        Refusal::OfOne { counts } => Stand::Alone { counts },
+        Refusal::OfAll { lasts, is_new } => {
             if is_new {
                 tracing::warn!(
                     repository, what, %error,
@@ -181,37 +238,33 @@ fn rest_of<T: Turn>(rests: &mut Rests, turn: &T, error: Option<&Unfinished>) -> 
                      and again until it takes them"
                 );
             } else {
-                tracing::debug!(repository, what, ?rest, %error, "GitHub refuses our credentials still");
+                tracing::debug!(
+                    repository, what, rest = ?lasts, %error, "GitHub refuses our credentials still"
+                );
             }
-            return Some(rest + LAST);
+            Stand::Rests(lasts + LAST)
         }
-        // It says nothing of them.
-        Some(Unfinished::GitHub(error)) if !error.is_final() => return None,
-        Some(Unfinished::Sql(_) | Unfinished::Overtaken) => return None,
-        Some(Unfinished::GitHub(_)) | None => {}
     }
-    if rests.taken(repository) {
-        tracing::info!(repository, what, "GitHub takes our credentials again");
-    }
-    None
 }
 
-/// What follows from an error, when a call may be on its way for `quiet`, and the repository is left alone for
-/// `rest`. However often GitHub failed, only what it refuses is given up.
+/// What follows from an error, when a call may be on its way for `quiet`, and from what it says of our
+/// credentials. However often GitHub failed, only what it refuses is given up.
 fn ending<'a, T: Turn>(
     turn: &T,
     error: &Unfinished,
     note: &'a str,
-    (quiet, rest): (Duration, Option<Duration>),
+    (quiet, stand): (Duration, Stand),
 ) -> Ending<'a> {
-    let (pause, refused, is_gone) = match (error, rest) {
-        (_, Some(rest)) => (rest, false, false),
-        (Unfinished::GitHub(error), None) => (
+    let (pause, refused, is_gone) = match (error, stand) {
+        (_, Stand::Rests(rest)) => (rest, false, false),
+        // Nobody was told since: whether it is about us now is for another to say.
+        (_, Stand::Alone { counts: false }) => (rests::LONGEST, false, false),
+        (Unfinished::GitHub(error), Stand::Open | Stand::Alone { counts: true }) => (
             pause(error, turn.attempts(), quiet),
             error.is_final(),
             turn.is_gone(error),
         ),
-        (Unfinished::Sql(_) | Unfinished::Overtaken | Unfinished::Unwelcome { .. }, None) => {
+        (Unfinished::Sql(_) | Unfinished::Overtaken | Unfinished::Unwelcome { .. }, _) => {
             (Config::backoff(turn.attempts()), false, false)
         }
     };
@@ -220,7 +273,7 @@ fn ending<'a, T: Turn>(
         note,
         refused,
         given_up: is_gone || refused && turn.refusals() + 1 >= MOST_REFUSALS,
-        unwelcome: rest.is_some(),
+        unwelcome: stand != Stand::Open,
     }
 }
 

@@ -18,7 +18,7 @@ use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    GitHub, store,
+    Error, GitHub, store,
     turns::{self, Ending, Turn, Unfinished, mark},
     writing::{NewDeployment, NewStatus},
 };
@@ -113,6 +113,14 @@ impl Turn for DeploymentTurn {
 
     fn repository(&self) -> &str {
         &self.repository
+    }
+
+    fn row(&self) -> String {
+        self.deployment.to_string()
+    }
+
+    async fn look_around(&self, github: &GitHub) -> Result<(), Error> {
+        github.sees(&self.repository, "/deployments").await
     }
 
     fn attempts(&self) -> i32 {

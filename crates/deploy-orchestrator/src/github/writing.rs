@@ -8,6 +8,7 @@ use super::{
     Credentials, Error,
     calls::of_repository,
     client::{Call, GitHub, read},
+    error::VISIBLE,
     heads::encoded,
 };
 
@@ -40,6 +41,17 @@ struct Id {
 }
 
 impl GitHub {
+    /// Asks for one of a list of a repository (`/pulls`): GitHub answers 404 to who may not see the repository.
+    /// Who may not read that list may see the rest.
+    pub(crate) async fn sees(&self, repository: &str, list: &str) -> Result<(), Error> {
+        let path = format!("{list}?per_page=1");
+        let seen = self.get::<Value>(VISIBLE, repository, &path).await;
+        match seen {
+            Ok(_) | Err(Error::Refused { status: 403, .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The deployment that carries our word, if GitHub has it.
     pub(crate) async fn find_deployment(
         &self,

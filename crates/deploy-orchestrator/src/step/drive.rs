@@ -416,7 +416,9 @@ impl<'a> Hands<'a> {
             until: None,
             owner: "approver",
             message,
-            action: format!("candlefish queues replay {id} --reason … or queues discard {id}"),
+            action: format!(
+                "candlefish queues replay {id} --reason … or candlefish queues discard {id} --reason …"
+            ),
         };
         self.block(Some(&blocker)).await?;
         self.changed = true;

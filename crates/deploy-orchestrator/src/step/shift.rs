@@ -8,12 +8,14 @@
 //! several, they first confirm a route that only announces the new release: who got it from an edge
 //! that was faster keeps it on the others. See ADR 0059.
 
+use candlefish_ids::ReleaseId;
 use serde_json::{Value, json};
 
 use super::{
     Step,
     edges::{await_followers, remember, written},
     outcome::Outcome,
+    undo,
 };
 use crate::{
     ctx::{Ctx, Tx},
@@ -259,13 +261,7 @@ pub(super) async fn back(
     if written(step).is_empty() {
         let mut spec = spec(tx, deployment, |previous, _| vec![(previous, 100)]).await?;
         spec.forgets = true;
-        let held = match deployment.given_up() {
-            Some(given_up) => Some(given_up),
-            // Visitors keep what they get, and hold pages of what had been live before that.
-            None => lane::store::find_live(tx, deployment.environment_id)
-                .await?
-                .map(|live| live.release_id),
-        };
+        let held = find_held(tx, deployment).await?;
         spec.assets_of = manifests(tx, held.as_slice()).await?;
         write(ctx, tx, deployment, step, spec).await?;
         deployment.weight = 0;
@@ -278,6 +274,25 @@ pub(super) async fn back(
         ),
         other => other,
     })
+}
+
+/// The release besides the one before of which visitors have pages when traffic goes back: what is given
+/// up; or, where they keep what they get, what they had before that.
+async fn find_held(tx: &mut Tx, deployment: &Deployment) -> Result<Option<ReleaseId>, sqlx::Error> {
+    if deployment.kind == Kind::Rollback
+        && !deployment.state.pivoted()
+        && let Some(inherited) = undo::find_inherited(tx, deployment.id).await?
+        && inherited.held.is_some()
+    {
+        return Ok(inherited.held);
+    }
+    let held = deployment.given_up().or_else(|| deployment.replaced());
+    if held.is_some() {
+        return Ok(held);
+    }
+    // The same release over itself.
+    let live = lane::store::find_live(tx, deployment.environment_id).await?;
+    Ok(live.map(|live| live.release_id))
 }
 
 async fn follow(
@@ -294,10 +309,7 @@ async fn follow(
 async fn spec(
     tx: &mut Tx,
     deployment: &Deployment,
-    shares: impl FnOnce(
-        Option<candlefish_ids::ReleaseId>,
-        candlefish_ids::ReleaseId,
-    ) -> Vec<(Option<candlefish_ids::ReleaseId>, i32)>,
+    shares: impl FnOnce(Option<ReleaseId>, ReleaseId) -> Vec<(Option<ReleaseId>, i32)>,
 ) -> Result<Spec, Error> {
     let wanted = shares(deployment.previous_release_id, deployment.release_id);
     // Visitors hold its pages.
@@ -305,9 +317,7 @@ async fn spec(
     let ids = wanted.iter().filter_map(|(release, _)| *release);
     let ids: Vec<_> = ids.chain(before).collect();
     let known = manifests(tx, &ids).await?;
-    let find = |release: Option<candlefish_ids::ReleaseId>| {
-        known.iter().find(|one| Some(one.release) == release)
-    };
+    let find = |release: Option<ReleaseId>| known.iter().find(|one| Some(one.release) == release);
     let releases = wanted
         .into_iter()
         .filter_map(|(release, weight)| {
@@ -326,10 +336,7 @@ async fn spec(
     })
 }
 
-async fn manifests(
-    tx: &mut Tx,
-    releases: &[candlefish_ids::ReleaseId],
-) -> Result<Vec<Assets>, sqlx::Error> {
+async fn manifests(tx: &mut Tx, releases: &[ReleaseId]) -> Result<Vec<Assets>, sqlx::Error> {
     if releases.is_empty() {
         Ok(Vec::new())
     } else {

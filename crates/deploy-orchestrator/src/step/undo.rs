@@ -1,14 +1,16 @@
 //! The undo: what a stopped deployment still has to take back, as ordinary steps.
 
-use candlefish_ids::StepId;
+use candlefish_ids::{DeploymentId, ReleaseId, StepId};
+use sqlx::PgConnection;
 
-use super::{Step, edges::written, store};
+use super::{Step, edges::written, shift::only_announces, store};
 use crate::{
     ctx::Tx,
     deployment::{
         self, Deployment, Error,
         event::SYSTEM,
         plan::{Kind, StepKind},
+        store::Preempted,
     },
     lane::store::Lane,
     record::{Act, Kind as RecordKind, Scope},
@@ -31,7 +33,7 @@ pub(crate) async fn begin(
         None if deployment.kind == Kind::Rollback && !lane.closed => {
             inherit(tx, deployment).await?
         }
-        own => own,
+        own => own.map(|step| step.id),
     };
     let moved = moved.map(|of| (StepKind::Return, of));
     let staged = begun
@@ -47,45 +49,103 @@ pub(crate) async fn begin(
 }
 
 /// The first step that wrote the environment's routes.
-fn moved(begun: &[Step]) -> Option<StepId> {
+fn moved(begun: &[Step]) -> Option<&Step> {
     let moves = |step: &&Step| {
         matches!(step.kind, StepKind::Shift | StepKind::Switch) && !written(step).is_empty()
     };
-    begun.iter().find(moves).map(|step| step.id)
+    begun.iter().find(moves)
 }
 
-/// What the rollback preempted has ended and left its undo to it: from now on it returns to where that
-/// would have returned to. Answers the step that is undone; none where nobody had moved anything.
+/// What a rollback takes back should it end before it moved traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Inherited {
+    /// Whose undo it is.
+    preempted: DeploymentId,
+    /// The step that is undone.
+    step: StepId,
+    /// That step announced a release; no traffic was moved yet.
+    announced: bool,
+    /// Visitors keep what they get.
+    stays: bool,
+    /// What visitors get then; none where there is nothing to go back to.
+    pub(crate) to: Option<ReleaseId>,
+    /// The other release of which visitors may have pages.
+    pub(crate) held: Option<ReleaseId>,
+}
+
+impl Inherited {
+    fn new(before: &Preempted, step: &Step) -> Self {
+        // One that was being undone was on its way back, whether or not a worker had come to it.
+        let stays = before.is_rollback && !before.is_undone;
+        let own = Some(before.release_id);
+        let (to, held) = if stays {
+            let left = [before.leaves_release_id, before.previous_release_id];
+            let mut left = left.into_iter().flatten();
+            (own, left.find(|left| Some(*left) != own))
+        } else {
+            let back = before.previous_release_id;
+            (back, own.filter(|_own| own != back))
+        };
+        Self {
+            preempted: before.id,
+            step: step.id,
+            announced: only_announces(step),
+            stays,
+            to,
+            held,
+        }
+    }
+
+    fn words(&self) -> String {
+        let what = match self.to {
+            _ if self.announced => "it had moved no traffic yet".to_owned(),
+            Some(release) if self.stays => format!("traffic stays on {release}"),
+            Some(release) => format!("traffic goes back to {release}"),
+            None => "there is nothing to go back to".to_owned(),
+        };
+        format!("it preempted {}: {what}", self.preempted)
+    }
+}
+
+/// What this rollback takes back should it end before it moved traffic; none where nobody had moved
+/// anything. It may have preempted another one, which had moved nothing either.
 ///
 /// An earlier rollback that had moved traffic is not undone for a later one that did not get so far:
 /// visitors keep what it went to, unless it was on its way back.
-async fn inherit(tx: &mut Tx, rollback: &mut Deployment) -> Result<Option<StepId>, Error> {
-    let mut by = rollback.id;
-    while let Some(before) = deployment::store::find_preempted(tx, by).await? {
-        let begun = store::list_begun(tx, before.id).await?;
-        if let Some(of) = moved(&begun) {
-            let returned = begun.iter().any(|step| step.kind == StepKind::Return);
-            rollback.previous_release_id = if before.is_rollback && !returned {
-                Some(before.release_id)
-            } else {
-                before.previous_release_id
-            };
-            let to = rollback.previous_release_id.map_or_else(
-                || "there is nothing to go back to".to_owned(),
-                |release| format!("traffic goes back to {release}"),
-            );
-            let words = format!("it preempted {}: {to}", before.id);
-            tx.log(rollback.id, 0, &words);
-            if let Some(release) = rollback.previous_release_id {
-                // Whoever reads the history would take what was preempted to be live yet.
-                let scope = Scope::Environment(rollback.site_id, rollback.environment_id);
-                let act = Act::new(RecordKind::Rollback, scope, SYSTEM, &words);
-                act.of(release, rollback.id).write(tx).await?;
-            }
-            return Ok(Some(of));
+pub(crate) async fn find_inherited(
+    conn: &mut PgConnection,
+    rollback: DeploymentId,
+) -> Result<Option<Inherited>, sqlx::Error> {
+    let mut by = rollback;
+    while let Some(before) = deployment::store::find_preempted(conn, by).await? {
+        let begun = store::list_begun(conn, before.id).await?;
+        if let Some(step) = moved(&begun) {
+            return Ok(Some(Inherited::new(&before, step)));
         }
-        // It may have preempted something itself.
         by = before.id;
     }
     Ok(None)
+}
+
+/// What the rollback preempted has ended and left its undo to it: from now on it returns to where that
+/// would have returned to. Answers the step that is undone.
+async fn inherit(tx: &mut Tx, rollback: &mut Deployment) -> Result<Option<StepId>, Error> {
+    let Some(inherited) = find_inherited(tx, rollback.id).await? else {
+        return Ok(None);
+    };
+    rollback.previous_release_id = inherited.to;
+    let words = inherited.words();
+    tx.log(rollback.id, 0, &words);
+    if !inherited.announced {
+        // Whoever reads the history would take what was preempted to be live yet.
+        let scope = Scope::Environment(rollback.site_id, rollback.environment_id);
+        Act {
+            release: inherited.to,
+            deployment: Some(rollback.id),
+            ..Act::new(RecordKind::Rollback, scope, SYSTEM, &words)
+        }
+        .write(tx)
+        .await?;
+    }
+    Ok(Some(inherited.step))
 }

@@ -121,7 +121,8 @@ pub(super) async fn run(
         && !deployment.policy.settle.is_zero();
     let words = matched(wanted.len(), served(&manifest).count());
     if settles && !passed_before {
-        return Ok(settle(ctx.now().await?, deployment.policy.settle, words));
+        let now = ctx.now().await?;
+        return Ok(settle(now, step, deployment.policy.settle, words));
     }
     let words = step
         .detail
@@ -151,25 +152,35 @@ async fn live_edges(
     Ok((all.into_iter().filter(|one| one.live).collect(), None))
 }
 
-fn settle(now: Moment, again_in: Duration, words: String) -> Outcome {
+/// The wait between the two looks, after the first saw what `words` say.
+pub(crate) fn settle(now: Moment, step: &Step, again_in: Duration, words: String) -> Outcome {
+    let until = now.plus(again_in);
     let blocker = || Blocker {
         kind: blocker::Kind::Timer,
-        until: Some(now.plus(again_in)),
+        until: Some(until),
         owner: "time",
         message: format!(
             "the candidate settles for {}; then it is looked at once more",
             finish::words(again_in)
         ),
-        // Nobody passes it.
-        action: String::new(),
+        action: format!("candlefish advance {}", step.deployment_id),
     };
     Outcome::Wait(Wait {
         again_in,
         on_edges: false,
         message: format!("{words}; once more after settling"),
         blocker: (again_in >= edges::NAMED_AFTER).then(blocker),
-        detail: json!({ "passed": words }),
+        detail: json!({ "passed": words, "until_ms": until.timestamp().as_millisecond() }),
     })
+}
+
+/// Whether only time keeps the second look: a person may take it now. What comes after settling, such
+/// as an edge that does not answer, is not passed.
+pub(crate) fn settles(step: &Step, now: Moment) -> bool {
+    let until = step.detail.get("until_ms").and_then(Value::as_i64);
+    step.kind == StepKind::VerifyCandidate
+        && step.detail.get("advanced").is_none()
+        && until.is_some_and(|until| now.timestamp().as_millisecond() < until)
 }
 
 async fn load_manifest(ctx: &Ctx, deployment: &Deployment) -> Result<Manifest, Trouble> {

@@ -6,6 +6,8 @@ use super::{About, head::Seen};
 
 /// GitHub lists no more commits of one push.
 const MOST_COMMITS: usize = 2048;
+/// Nor more changed files of one commit; what else it changed is not told.
+const MOST_FILES: usize = 3000;
 /// As many as a release may name.
 const MOST_ANCESTORS: usize = 1000;
 const LINE_MAX: usize = 200;
@@ -219,7 +221,8 @@ impl Push {
             && !self.forced
             && !self.before.is_empty()
             && !self.commits.is_empty()
-            && self.commits.len() < MOST_COMMITS;
+            && self.commits.len() < MOST_COMMITS
+            && self.commits.iter().all(Commit::is_whole);
         let files = self.commits.iter().flat_map(|one| one.files.iter());
         whole.then(|| files.cloned().collect())
     }
@@ -259,6 +262,13 @@ impl Push {
         match &self.target {
             Target::Branch(name) | Target::Other(name) => name,
         }
+    }
+}
+
+impl Commit {
+    /// Its files are all that it changed.
+    fn is_whole(&self) -> bool {
+        self.files.len() < MOST_FILES
     }
 }
 

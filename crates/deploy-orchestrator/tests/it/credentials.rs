@@ -1,4 +1,5 @@
-//! GitHub refuses who we are, for a while: nothing is given up for it, and it is not asked for each row.
+//! GitHub refuses who we are, for a while: nothing is given up for it, and it is not asked for each row. What
+//! it refuses alone is given up, and keeps nothing else.
 
 use std::time::Duration;
 
@@ -31,9 +32,13 @@ async fn follows(stage: &Stage) {
 
 /// Waits until so many rows are so, while the pauses between turns pass.
 async fn in_time(stage: &Stage, rows: &str, count: i64) {
+    in_steps(stage, Duration::from_secs(1), rows, count).await;
+}
+
+async fn in_steps(stage: &Stage, step: Duration, rows: &str, count: i64) {
     let question = format!("SELECT count(*) FROM {rows}");
     wait_until(SOON, rows, async || {
-        stage.sandbox.database.advance(Duration::from_secs(1)).await;
+        stage.sandbox.database.advance(step).await;
         stage.sandbox.number(&question).await == count
     })
     .await;
@@ -93,6 +98,66 @@ async fn a_right_that_comments_lack_keeps_no_deployment_from_github_and_no_comme
     github.allows(COMMENT);
     in_time(&stage, "github_pull_comment WHERE told <> ''", 1).await;
     assert_eq!(github.comments(REPOSITORY, 12).len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_refused_alone_is_given_up_and_keeps_nothing_else() {
+    let (github, stage) = asking().await;
+    github.refuses_about(DEPLOYMENT, &commit(1), 403);
+    stage.pushed(&push(0, 1)).await.is("created", "");
+    let alone = format!("github_deployment WHERE commit = '{}'", commit(1));
+    in_time(&stage, &format!("{alone} AND note <> ''"), 1).await;
+    for (number, refusals) in (2_usize..).zip(1..=6) {
+        stage
+            .pushed(&push(number - 1, number))
+            .await
+            .is("created", "");
+        let told = format!(
+            "github_deployment WHERE told <> '' AND commit = '{}'",
+            commit(number)
+        );
+        in_time(&stage, &told, 1).await;
+        let counted = format!("{alone} AND refusals >= {refusals}");
+        in_steps(&stage, Duration::from_mins(1), &counted, 1).await;
+        // The others are told all the same.
+        resting(&stage, "deployments", 0).await;
+    }
+    let said = "done_at IS NOT NULL AND refusals = 6 AND told = '' AND note LIKE '%with 403%'";
+    in_time(&stage, &format!("{alone} AND {said}"), 1).await;
+}
+
+#[tokio::test]
+async fn a_repository_that_we_do_not_see_for_a_while_loses_nothing() {
+    const UPDATE: &str = "issues/update-comment";
+    let (github, stage) = asking().await;
+    allow(&stage.api, pb::preview_rule::From::Repository).await;
+    stage.pushed(&pull("opened", 0, 1, 1)).await;
+    in_time(&stage, "github_pull_comment WHERE told <> ''", 1).await;
+    in_time(&stage, "github_deployment WHERE told <> ''", 1).await;
+    // GitHub says of what one may not see that it is not there.
+    let hidden = [
+        UPDATE,
+        "pulls/list",
+        "repos/create-deployment-status",
+        "repos/list-deployments",
+    ];
+    for operation in hidden {
+        github.refuses(operation, 404);
+    }
+    stage.pushed(&pull("closed", 0, 1, 2)).await;
+    refused(&github, &stage, UPDATE).await;
+    resting(&stage, "comments", 1).await;
+    refused(&github, &stage, "repos/create-deployment-status").await;
+    let lost = "SELECT (SELECT count(*) FROM github_pull_comment WHERE given_up)
+                     + (SELECT count(*) FROM github_deployment WHERE refusals > 0)";
+    assert_eq!(stage.sandbox.number(lost).await, 0);
+    for operation in hidden {
+        github.allows(operation);
+    }
+    in_time(&stage, "github_pull_comment WHERE done_at IS NOT NULL", 1).await;
+    in_time(&stage, "github_deployment WHERE told = 'inactive'", 1).await;
+    let said = github.comments(REPOSITORY, 12);
+    assert!(said[0].contains("was torn down"), "{said:?}");
 }
 
 #[tokio::test]

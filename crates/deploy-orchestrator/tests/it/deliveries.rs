@@ -43,6 +43,17 @@ async fn a_delivery_of_any_event_leaves_a_trigger_at_every_site_of_its_repositor
 }
 
 #[tokio::test]
+async fn a_push_as_large_as_a_delivery_may_be_is_fetched_and_decided() {
+    let stage = Stage::new().await;
+    let mut large = push(0, 1);
+    let around = large.body.to_string().len() + r#","padding":"""#.len();
+    let most = 25 * 1024 * 1024;
+    large.body["padding"] = "x".repeat(most - around).into();
+    assert_eq!(large.body.to_string().len(), most);
+    stage.pushed(&large).await.is("created", "");
+}
+
+#[tokio::test]
 async fn a_push_that_cannot_be_read_says_so_at_the_sites_of_its_repository() {
     let stage = Stage::new().await;
     let mut broken = push(0, 1);

@@ -53,5 +53,6 @@ mod together;
 mod traffic;
 mod triggers;
 mod unheard;
+mod unmanaged;
 mod verbs;
 mod world;

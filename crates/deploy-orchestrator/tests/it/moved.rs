@@ -1,5 +1,7 @@
 //! A site whose repository is another one than before, or is called otherwise: what is looked at there.
 
+use std::time::Duration;
+
 use candlefish_proto::deploy as pb;
 use candlefish_testkit::{
     github::{Fake, Push},
@@ -13,12 +15,15 @@ use crate::{
 
 const OTHER: &str = "example/handbook";
 
+/// Changes what counts wherever something does.
+const CHANGES: &str = "docs/a.md";
+
 /// `production` follows `main`, to which one commit was pushed, and which was looked at.
-async fn pushed() -> (Fake, Stage) {
+async fn pushed(paths: &[&str]) -> (Fake, Stage) {
     let (github, stage) = Stage::asking(&[("CANDLEFISH_GITHUB_SWEEP_MS", "100")]).await;
     stage::site(&stage.api, SITE, REPOSITORY).await;
-    stage::environment(&stage.api, SITE, "production", "main", &[], latest()).await;
-    github.commit(REPOSITORY, &commit(1), &[], &["a.md"]);
+    stage::environment(&stage.api, SITE, "production", "main", paths, latest()).await;
+    github.commit(REPOSITORY, &commit(1), &[], &[CHANGES]);
     github.branch(REPOSITORY, "main", &commit(1));
     looks_at(&stage, 1).await;
     let push = Push {
@@ -26,7 +31,7 @@ async fn pushed() -> (Fake, Stage) {
         branch: "main",
         before: NONE,
         commits: &[&commit(1)],
-        changes: &["a.md"],
+        changes: &[CHANGES],
         pushed_at: 1_790_000_000,
     }
     .example();
@@ -66,7 +71,7 @@ async fn moves(stage: &Stage) {
 
 #[tokio::test]
 async fn another_repository_deploys_nothing_until_somebody_pushes_to_it() {
-    let (github, stage) = pushed().await;
+    let (github, stage) = pushed(&[]).await;
     github.commit(OTHER, &commit(7), &[], &["a.md"]);
     github.branch(OTHER, "main", &commit(7));
     moves(&stage).await;
@@ -81,11 +86,54 @@ async fn another_repository_deploys_nothing_until_somebody_pushes_to_it() {
 
 #[tokio::test]
 async fn a_push_that_vanished_is_found_by_the_new_name_of_its_repository() {
-    let (github, stage) = pushed().await;
+    let (github, stage) = pushed(&[]).await;
     github.commit(OTHER, &commit(1), &[], &["a.md"]);
     github.commit(OTHER, &commit(2), &[&commit(1)], &["a.md"]);
     github.branch(OTHER, "main", &commit(2));
     moves(&stage).await;
     looks_at(&stage, 2).await;
     assert_eq!(made(&stage, 2).await, 1);
+}
+
+#[tokio::test]
+async fn a_push_that_is_missing_before_the_first_that_came_is_asked_for_once_a_day() {
+    const COMPARE: &str = "repos/compare-commits";
+    let (github, stage) = pushed(&["docs/"]).await;
+    github.commit(OTHER, &commit(8), &[], &["src/a.rs"]);
+    github.branch(OTHER, "main", &commit(8));
+    moves(&stage).await;
+    looks_at(&stage, 8).await;
+    let before = github.calls(COMPARE);
+    // What the branch was at before is of no push that came.
+    let push = Push {
+        repository: OTHER,
+        branch: "main",
+        before: &commit(7),
+        commits: &[&commit(8)],
+        changes: &["src/a.rs"],
+        pushed_at: 1_790_000_008,
+    }
+    .example();
+    stage.pushed(&push).await.is("ignored", "paths");
+    wait_until(SOON, "the question to be noted", async || {
+        let noted = "SELECT count(*) FROM github_gap";
+        stage.sandbox.number(noted).await == 1
+    })
+    .await;
+    let looks = github.calls("repos/get-branch");
+    wait_until(SOON, "more looks", async || {
+        github.calls("repos/get-branch") > looks + 3
+    })
+    .await;
+    assert_eq!(github.calls(COMPARE), before + 1);
+    stage
+        .sandbox
+        .database
+        .advance(Duration::from_hours(25))
+        .await;
+    wait_until(SOON, "the question once more", async || {
+        github.calls(COMPARE) == before + 2
+    })
+    .await;
+    assert_eq!(made(&stage, 7).await, 0);
 }

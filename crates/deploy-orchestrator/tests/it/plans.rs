@@ -16,7 +16,8 @@ use candlefish_testkit::{
 use serde_json::Value;
 
 use crate::{
-    api::{Api, recreate},
+    api::{Api, baking, recreate},
+    edge::Edge,
     gateway::Gateway,
     sandbox::{Orchestrator, SITE, SOON, Sandbox},
     stage::push,
@@ -134,6 +135,7 @@ async fn with_years_behind_it() -> (Plans, Sandbox, Gateway, Orchestrator, Api) 
         ("CANDLEFISH_RECONCILE_MS", "500"),
         ("CANDLEFISH_HEAL_MS", "50"),
         ("CANDLEFISH_FORGET_MS", "100"),
+        ("CANDLEFISH_EDGE_PATIENCE_HURRIED_MS", "600000"),
     ];
     let mut sandbox = Sandbox::with(&settings).await;
     let gateway = Gateway::start(&sandbox.keys).await;
@@ -342,6 +344,30 @@ async fn take_pushes(sandbox: &Sandbox, gateway: &Gateway) {
     .await;
 }
 
+/// Rollbacks that end before they moved traffic, and take back what they preempted.
+async fn take_back(plans: &Plans, sandbox: &Sandbox, edge: &Edge, api: &Api, release: &str) {
+    for _time in 0..TIMES {
+        let made = api.create("production", release, Some(baking())).await;
+        let acting = made.unwrap().into_inner().id;
+        api.wait_until(&acting, "the pivot", |one| one.pivoted_at.is_some())
+            .await;
+        // It has forgotten what is not live, and follows no further: the rollback waits for it.
+        edge.act(|script| script.frozen = true);
+        sandbox.act("DELETE FROM edge_release").await;
+        let made = api.roll_back("production").await.unwrap();
+        let back = made.into_inner().deployment.unwrap().id;
+        api.cancel(&back).await.unwrap();
+        edge.act(|script| script.frozen = false);
+        api.wait_for(&back, &[State::Cancelled]).await;
+        api.lift("production").await.unwrap();
+    }
+    // What it preempted was looked for, and by what it is that is live again.
+    for words in ["AND cause = 'preempted'", "AND target_confirmed IS NULL"] {
+        let asked = plans.count(words);
+        assert!(asked >= TIMES, "{words}: {asked}");
+    }
+}
+
 /// What GitHub is asked and told. Another orchestrator does so when all else is done: what GitHub says
 /// bears on what becomes of pushes.
 async fn tell_github(plans: &Plans, sandbox: &mut Sandbox) {
@@ -363,7 +389,7 @@ async fn tell_github(plans: &Plans, sandbox: &mut Sandbox) {
 async fn nothing_scans_what_grows() {
     let (plans, mut sandbox, gateway, orchestrator, api) = with_years_behind_it().await;
     // A live edge, so that deployments are carried through.
-    let _edge = crate::edge::Edge::start(&sandbox, "edge-1", orchestrator.running.address).await;
+    let edge = Edge::start(&sandbox, "edge-1", orchestrator.running.address).await;
     let commit: String = sqlx::query_scalar(
         "SELECT r.commit FROM deployment d JOIN release r ON r.id = d.release_id
          WHERE d.environment_id = uid(2, 1) AND r.site_id = d.site_id AND d.state = 'succeeded'
@@ -392,6 +418,7 @@ async fn nothing_scans_what_grows() {
     }
     let whole = api.deploy_whole("e8", &release);
     tokio::time::timeout(SOON, whole).await.ok();
+    take_back(&plans, &sandbox, &edge, &api, &release).await;
     // The last thing that a round of forgetting does.
     wait_until(SOON, "what is old to be forgotten", async || {
         plans.count("DELETE FROM idempotency") >= TIMES

@@ -96,6 +96,25 @@ async fn it_goes_to_the_release_before_and_holds_the_environment() {
 }
 
 #[tokio::test]
+async fn a_hold_that_was_set_by_hand_names_the_rollback_under_it() {
+    let (_sandbox, _orchestrator, _edge, api, [one, _two, _three]) = started(&[]).await;
+    let before = api.hold("production").await.unwrap().into_inner();
+    let before = before.hold.unwrap();
+    let first = rolled_back(&api, |_| {}).await.deployment.unwrap().id;
+    api.wait_for(&first, &[State::Succeeded]).await;
+    let named = api.environment("production").await.hold.unwrap();
+    assert_eq!((named.since, &named.by), (before.since, &before.by));
+    assert_eq!(named.deployment_id, first);
+    let words = format!("an incident; then {} rolled back by hand", before.by);
+    assert_eq!(named.reason, words);
+    // One is enough to know.
+    let second = rolled_back(&api, |cmd| cmd.to_release_id = one).await;
+    let second = second.deployment.unwrap().id;
+    api.wait_for(&second, &[State::Succeeded]).await;
+    assert_eq!(api.environment("production").await.hold.unwrap(), named);
+}
+
+#[tokio::test]
 async fn two_people_on_call_go_back_once() {
     let (_sandbox, _orchestrator, edge, api, [_one, two, three]) = started(&[]).await;
     let leaves = |message: &mut pb::CreateRollbackRequest| {
@@ -621,4 +640,76 @@ async fn what_an_earlier_one_went_to_stays_when_a_later_one_does_not_get_so_far(
     let live = api.environment("production").await;
     assert_eq!(live.live_deployment_id, first);
     assert_eq!(held_by_visitors(&edge), [three]);
+}
+
+#[tokio::test]
+async fn one_that_was_on_its_way_back_is_not_what_stays() {
+    let (sandbox, _orchestrator, edge, api, [one, two, three]) = started(&PATIENT).await;
+    edge.act(|script| script.frozen = true);
+    let first = rolled_back(&api, |_| {}).await.deployment.unwrap().id;
+    api.wait_until(&first, "the pivot", |one| one.pivoted_at.is_some())
+        .await;
+    // Of a plan that no worker knows: nobody has come to the way back when the next one takes over.
+    sandbox
+        .act(
+            "CREATE FUNCTION put_off() RETURNS trigger LANGUAGE plpgsql AS
+                 'BEGIN NEW.plan_version := 99; RETURN NEW; END';
+             CREATE TRIGGER put_off BEFORE INSERT ON step FOR EACH ROW
+                 WHEN (NEW.kind = 'return') EXECUTE FUNCTION put_off();",
+        )
+        .await;
+    api.cancel(&first).await.unwrap();
+    let second = stuck(&sandbox, &edge, &api, &one).await;
+    api.wait_for(&first, &[State::RolledBack]).await;
+    sandbox.act("DROP TRIGGER put_off ON step").await;
+    cancelled_to(&api, &edge, &second, &three).await;
+    assert_eq!(held_by_visitors(&edge), [two]);
+}
+
+/// A rollback out of a canary, which takes away what had a share and moves nobody else.
+async fn out_of_a_canary(sandbox: &Sandbox, edge: &Edge, api: &Api, words: &str) -> [String; 2] {
+    let bad = sandbox.release(api, words).await;
+    let made = api.create("production", &bad, Some(canary())).await;
+    let acting = made.unwrap().into_inner().id;
+    api.wait_in(&acting, pb::step::Kind::Analyse).await;
+    edge.act(|script| script.frozen = true);
+    let back = rolled_back(api, |_| {}).await.deployment.unwrap().id;
+    api.wait_until(&back, "the pivot", |one| one.pivoted_at.is_some())
+        .await;
+    [bad, back]
+}
+
+#[tokio::test]
+async fn pages_of_a_canary_stay_reachable_however_its_rollback_ends() {
+    let (sandbox, _orchestrator, edge, api, [_one, two, three]) = started(&PATIENT).await;
+    let [bad, back] = out_of_a_canary(&sandbox, &edge, &api, "four").await;
+    api.cancel(&back).await.unwrap();
+    edge.act(|script| script.frozen = false);
+    api.wait_for(&back, &[State::RolledBack]).await;
+    edge.wait_until_it_serves(HOST, &three).await;
+    assert_eq!(held_by_visitors(&edge), [bad]);
+    api.lift("production").await.unwrap();
+    let [bad, first] = out_of_a_canary(&sandbox, &edge, &api, "five").await;
+    let second = stuck(&sandbox, &edge, &api, &two).await;
+    api.wait_for(&first, &[State::RolledBack]).await;
+    cancelled_to(&api, &edge, &second, &three).await;
+    assert_eq!(held_by_visitors(&edge), [bad]);
+    let told = history::of_kind(&api, "production", record::Kind::Rollback).await;
+    let words = format!("it preempted {first}: traffic stays on {three}");
+    assert!(told.iter().any(|one| one.reason == words), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_deployer_ends_one_that_gives_back_what_was_live_before_what_it_preempted() {
+    let (sandbox, _orchestrator, edge, api, [one, two, three]) = started(&PATIENT).await;
+    let machine = api.deploying();
+    let bad = sandbox.release(&api, "four").await;
+    let made = api.create("production", &bad, Some(baking())).await;
+    let acting = made.unwrap().into_inner().id;
+    api.wait_in(&acting, pb::step::Kind::Bake).await;
+    // It leaves what is live, and visitors do not get that back.
+    let first = stuck(&sandbox, &edge, &api, &two).await;
+    let own = stuck(&sandbox, &edge, &machine, &one).await;
+    api.wait_for(&first, &[State::Cancelled]).await;
+    cancelled_to(&machine, &edge, &own, &three).await;
 }

@@ -95,11 +95,43 @@ async fn a_candidate_that_settles_says_until_when_and_is_not_late_for_it() {
     let began = settles.started_at.unwrap().seconds;
     let timer = &settles.blockers[0];
     assert!(timer.until.unwrap().seconds >= began + 600, "{timer:?}");
-    assert_eq!((&*timer.owner, &*timer.action), ("time", ""));
+    let passes = format!("candlefish advance {id}");
+    assert_eq!((&*timer.owner, &*timer.action), ("time", &*passes));
     assert!(timer.message.contains("settles for 10 min"), "{timer:?}");
     let deadline = settles.deadline_at.unwrap().seconds;
     assert!(deadline >= began + 660, "{}", deadline - began);
     sandbox.database.advance(SETTLED).await;
     let done = api.wait_for(&id, &[State::Succeeded]).await;
     assert!(done.blockers.is_empty());
+}
+
+/// Passes its settling, whose time never comes here.
+async fn settled_by_a_person(api: &Api, id: &str) {
+    looked_at_once(api, id).await;
+    let steps = api.deployment(id).await.steps;
+    let is_in = |step: &&pb::Step| step.kind() == pb::step::Kind::VerifyCandidate;
+    let ord = steps.iter().find(is_in).unwrap().ord;
+    api.advance(id, ord).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_person_takes_the_second_look_at_once_and_does_not_pass_it() {
+    let (sandbox, _orchestrator, edge, api) = Sandbox::started().await;
+    api.create_environment("production", settling()).await;
+    let release = sandbox.release(&api, "one").await;
+    let id = api.deploy("production", &release).await;
+    settled_by_a_person(&api, &id).await;
+    let ended = api.wait_for(&id, &[State::Succeeded]).await;
+    assert!(ended.blockers.is_empty());
+    // As many looks as time would have brought.
+    assert_eq!(edge.pages().0, 2 + 2 + 2);
+
+    let other = sandbox.release(&api, "two").await;
+    let id = api.deploy("production", &other).await;
+    looked_at_once(&api, &id).await;
+    let own_address = id.strip_prefix("dep_").unwrap().to_owned();
+    edge.act(|script| script.lies_on = Some(own_address));
+    settled_by_a_person(&api, &id).await;
+    let ended = api.wait_for(&id, &[State::Failed]).await;
+    assert_eq!((&*ended.cause, ended.pivoted_at), ("verification", None));
 }

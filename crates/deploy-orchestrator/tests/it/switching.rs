@@ -1,11 +1,12 @@
 //! A switch with several edges: one is first, and a visitor goes from one to the next.
 
-use candlefish_proto::deploy::{self as pb, deployment::State};
+use candlefish_proto::deploy::{self as pb, deployment::State, record};
 use candlefish_testkit::wait_until;
 
 use crate::{
     api::{baking, millis, policy},
     edges::{HOST, started},
+    history,
     sandbox::{SITE, SOON, Sandbox},
     stops,
 };
@@ -97,6 +98,49 @@ async fn a_stop_that_pauses_comes_between_the_announcement_and_the_move() {
     for edge in [&first, &second] {
         edge.wait_until_it_serves(HOST, &new).await;
     }
+}
+
+#[tokio::test]
+async fn a_rollback_that_takes_an_announcement_back_tells_of_no_traffic() {
+    let patient = [("CANDLEFISH_EDGE_PATIENCE_HURRIED_MS", "600000")];
+    let (sandbox, _orchestrator, [first, second], api) = started(&patient, policy()).await;
+    let mut live = String::new();
+    for words in ["old", "live"] {
+        live = sandbox.release(&api, words).await;
+        api.deploy_whole("production", &live).await;
+    }
+    second.wait_until_it_serves(HOST, &live).await;
+    let before = second.route(HOST).unwrap().version;
+    second.act(|script| script.up_to = Some(before));
+    let new = sandbox.release(&api, "new").await;
+    let acting = api.deploy("production", &new).await;
+    wait_until(SOON, "the announcement", async || {
+        first.serves(HOST) == [(live.clone(), 100), (new.clone(), 0)]
+    })
+    .await;
+    // They have forgotten what is not live, and follow no further.
+    for edge in [&first, &second] {
+        edge.act(|script| script.frozen = true);
+    }
+    sandbox.act("DELETE FROM edge_release").await;
+    let made = api.roll_back("production").await.unwrap();
+    let back = made.into_inner().deployment.unwrap().id;
+    let ended = api.wait_for(&acting, &[State::Cancelled]).await;
+    assert!(ended.pivoted_at.is_none(), "{ended:?}");
+    api.cancel(&back).await.unwrap();
+    for edge in [&first, &second] {
+        edge.act(|script| (script.frozen, script.up_to) = (false, None));
+    }
+    api.wait_for(&back, &[State::Cancelled]).await;
+    for edge in [&first, &second] {
+        edge.wait_until_it_serves(HOST, &live).await;
+    }
+    let told = history::of_kind(&api, "production", record::Kind::Rollback).await;
+    let by: Vec<_> = told.iter().map(|one| &*one.by).collect();
+    assert_eq!(by, ["erin"]);
+    let log = api.logged(&back).await;
+    let said = format!("it preempted {acting}: it had moved no traffic yet");
+    assert!(log.iter().any(|line| line.contains(&said)), "{log:?}");
 }
 
 #[tokio::test]

@@ -24,6 +24,8 @@ pub(crate) enum At {
     /// It waits for its lane as well.
     Pinned,
     Staging,
+    /// Its candidate, after the first look.
+    Settling,
     /// By a stop, before its candidate is verified.
     Paused,
     /// The verification of its candidate.
@@ -123,7 +125,7 @@ pub(crate) fn stands(at: At) -> Says {
         At::Staging | At::PreviewStages | At::PullStages => (Waiting, &[Kind::Edge]),
         At::Paused => (Waiting, &[Kind::Stop]),
         At::Quarantined => (Waiting, &[Kind::Quarantine]),
-        At::Analysing | At::Baking => (Waiting, &[Kind::Timer]),
+        At::Settling | At::Analysing | At::Baking => (Waiting, &[Kind::Timer]),
         At::NoEvidence => (Waiting, &[Kind::Evidence]),
         At::Cancelling => (Cancelling, &[Kind::Edge]),
         At::Succeeded | At::PreviewLive | At::PreviewClosed | At::PullLive | At::PullClosed => {
@@ -143,6 +145,7 @@ pub(crate) fn comes(at: At, verb: Verb) -> Comes {
         At::PendingHold => held(verb),
         At::Pinned => pinned(verb),
         At::Staging => staging(verb),
+        At::Settling => settling(verb),
         At::Paused => paused(verb),
         At::Quarantined => quarantined(verb),
         At::Analysing | At::NoEvidence | At::Baking => with_traffic(verb),
@@ -217,6 +220,22 @@ fn staging(verb: Verb) -> Comes {
         RollBack => Ok((Cancelled, Some(Succeeded))),
         Retry => Err("not-terminal"),
         Advance => Err("nothing-to-pass"),
+        Unpin => Err("not-pinned"),
+        Lift | CreateLifting => Err("not-held"),
+        Clear => Err("not-rejected"),
+        Close => Err("not-a-preview"),
+        Replay | Discard => Err("queue-item-unknown"),
+    }
+}
+
+/// No traffic yet, in a wait that a person can pass.
+fn settling(verb: Verb) -> Comes {
+    match verb {
+        Cancel | Abort => Ok((Cancelled, None)),
+        Advance => Ok((Succeeded, None)),
+        Pin | Hold => Ok((Waiting, None)),
+        RollBack => Ok((Cancelled, Some(Succeeded))),
+        Retry => Err("not-terminal"),
         Unpin => Err("not-pinned"),
         Lift | CreateLifting => Err("not-held"),
         Clear => Err("not-rejected"),
@@ -400,8 +419,9 @@ pub(crate) const BARRED_WAITING: [Barred; 7] = [
     ),
 ];
 
-pub(crate) const BARRED_BEFORE_PIVOT: [Barred; 5] = [
+pub(crate) const BARRED_BEFORE_PIVOT: [Barred; 6] = [
     (At::Staging, (Waiting, &[Kind::Stop]), Cancelled),
+    (At::Settling, (Waiting, &[Kind::Timer]), Cancelled),
     (At::Paused, (Waiting, &[Kind::Stop]), Cancelled),
     (At::Quarantined, (Waiting, &[Kind::Quarantine]), Cancelled),
     (At::PreviewStages, (Waiting, &[Kind::Stop]), Cancelled),
@@ -445,8 +465,9 @@ pub(crate) fn refuses_banned(at: At) -> &'static str {
 /// site has a stop already.
 pub(crate) type LetThrough = (At, Says, Option<Verb>);
 
-pub(crate) const LET_THROUGH_BEFORE_PIVOT: [LetThrough; 4] = [
+pub(crate) const LET_THROUGH_BEFORE_PIVOT: [LetThrough; 5] = [
     (At::Staging, (Succeeded, &[]), None),
+    (At::Settling, (Waiting, &[Kind::Timer]), Some(Advance)),
     (
         At::Quarantined,
         (Waiting, &[Kind::Quarantine]),

@@ -122,7 +122,7 @@ impl Ground {
         api.create_environment(environment, policy).await;
         api.deploy_whole(environment, &self.first).await;
         api.deploy_whole(environment, &self.second).await;
-        if at == At::Quarantined {
+        if matches!(at, At::Settling | At::Quarantined) {
             self.world.replace_policy(environment, settling()).await;
         }
     }
@@ -645,6 +645,11 @@ async fn every_verb_while_it_waits_and_is_pinned() {
 #[tokio::test]
 async fn every_verb_while_edges_stage() {
     Box::pin(every_verb(At::Staging)).await;
+}
+
+#[tokio::test]
+async fn every_verb_while_its_candidate_settles() {
+    Box::pin(every_verb(At::Settling)).await;
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use candlefish_manifest::{Entry, Manifest, is_compressible, is_html};
 use http::HeaderValue;
 
 use super::content::Content;
-use crate::rule::{Headers, Redirects};
+use crate::rule::{self, Headers, Redirects};
 
 /// A staged release.
 #[derive(Debug)]
@@ -75,6 +75,7 @@ impl Release {
                 .iter()
                 .map(|e| e.path.as_str())
                 .zip(&files)
+                .filter(|(path, _)| !rule::is_file(path))
         };
         for (path, file) in named() {
             by_url.insert(path.into(), Place::of(file, None));
@@ -125,7 +126,7 @@ impl Release {
         self.place(path).map(|place| &place.file)
     }
 
-    /// All files, by path.
+    /// All files, by path, with those of the rules: as long as it is here, so is their content.
     pub(crate) fn files(&self) -> &[Arc<File>] {
         &self.files
     }
@@ -163,7 +164,7 @@ impl File {
             content_type: content_type
                 .unwrap_or(const { HeaderValue::from_static("application/octet-stream") }),
             immutable: !html && has_hash(&entry.path),
-            compressible: is_compressible(&entry.content_type),
+            compressible: is_compressible(&entry.content_type) && !rule::is_file(&entry.path),
             html,
         }
     }
@@ -331,6 +332,17 @@ mod tests {
             assert_eq!(file, expected.map(|(path, _)| digest_of(path.as_bytes())));
         }
         assert!(release.not_found.is_some());
+    }
+
+    #[test]
+    fn rules_are_held_and_have_no_address() {
+        let files = ["_headers", "_redirects", "docs/_headers", "index.html"];
+        let release = release(&files);
+        for path in ["_headers", "_redirects", "_headers/", "_redirects/"] {
+            assert!(release.file(path).is_none(), "{path}");
+        }
+        assert!(release.file("docs/_headers").is_some());
+        assert_eq!(release.files().len(), files.len());
     }
 
     #[test]

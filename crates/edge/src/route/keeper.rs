@@ -265,9 +265,19 @@ impl Keeper {
     fn staged(&mut self, release: ReleaseRef, outcome: Result<Arc<Release>, shelf::Error>) {
         self.state.in_hand.remove(&release.id);
         self.note(release, outcome);
-        // Held routes that name it get it now: as assets to fall back on, or at last.
-        let names = |route: &&Route| route.named().any(|named| named.id == release.id);
-        let routes: Vec<Route> = self.state.held.values().filter(names).cloned().collect();
+        // Held routes that name it get it now: as assets to fall back on, or at last. So do those of the
+        // last run that wait for another one as well: some of their visitors have what they need.
+        let state = &self.state;
+        let restored = state.waiting.values().filter(|route| {
+            !state.held.contains_key(&route.host) && self.table.get(&route.host).is_some()
+        });
+        let routes: Vec<Route> = state
+            .held
+            .values()
+            .chain(restored)
+            .filter(|route| route.named().any(|named| named.id == release.id))
+            .cloned()
+            .collect();
         self.put(&routes);
     }
 

@@ -8,7 +8,7 @@ use std::{
 use super::Route;
 use crate::{
     release::{Release, Shelf},
-    split::Split,
+    split::{Part, Split},
     traffic::{Counters, Traffic},
 };
 
@@ -45,7 +45,6 @@ pub(crate) struct Serving {
 #[derive(Debug)]
 pub(crate) struct Share {
     pub(crate) release: Arc<Release>,
-    pub(crate) weight: u8,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -79,28 +78,29 @@ impl Host {
         if needed.is_empty() {
             return Self::Nothing;
         }
-        let shares: Vec<Share> = route
-            .releases
-            .iter()
-            .filter_map(|weighted| {
-                let id = weighted.release.id;
-                let weight = match route.rolling {
-                    None => weighted.weight,
-                    Some(_) if needed.iter().any(|n| n.id == id) => 100,
-                    Some(_) => 0,
-                };
-                Some(Share {
-                    release: shelf.get(id)?,
-                    weight,
-                    counters: traffic.counters(&route.host, id),
-                })
-            })
-            .collect();
-        let with_traffic = |share: &Share| share.weight > 0;
-        if shares.iter().filter(|share| with_traffic(share)).count() < needed.len() {
-            return Self::Unstaged;
+        let mut shares = Vec::new();
+        let mut parts = Vec::new();
+        for weighted in &route.releases {
+            let id = weighted.release.id;
+            let weight = match route.rolling {
+                None => weighted.weight,
+                Some(_) if needed.iter().any(|n| n.id == id) => 100,
+                Some(_) => 0,
+            };
+            let release = shelf.get(id);
+            parts.push(Part {
+                release: id,
+                weight,
+                share: release.as_ref().map(|_| shares.len()),
+            });
+            shares.extend(release.map(|release| Share {
+                release,
+                counters: traffic.counters(&route.host, id),
+            }));
         }
-        let pick = pick(route, &shares, needed.len());
+        let Some(pick) = pick(route, parts) else {
+            return Self::Unstaged;
+        };
         for share in &shares {
             share.counters.watch(matches!(pick, Pick::Split(_)));
         }
@@ -118,18 +118,20 @@ impl Host {
     }
 }
 
-fn pick(route: &Route, shares: &[Share], with_traffic: usize) -> Pick {
-    let newest = route.releases.last().map(|newest| newest.release.id);
-    let has_newest = shares.last().map(|share| share.release.id) == newest;
+/// How one of these is picked; nothing when none is here that has traffic.
+fn pick(route: &Route, parts: Vec<Part>) -> Option<Pick> {
+    let mut with_traffic = parts.iter().filter(|part| part.weight > 0);
+    let only = with_traffic.clone().find_map(|part| part.share)?;
+    let rolling = route.rolling.is_some();
+    let has_newest = parts.last().is_some_and(|newest| newest.share.is_some());
     // Of several releases one may have all the traffic here, and another one on an edge that lags: who
-    // gets the newest is told to keep it.
-    if with_traffic > 1 || (route.releases.len() > 1 && has_newest) {
-        return Pick::Split(Split {
-            generation: route.generation,
-            releases: shares.iter().map(|s| (s.release.id, s.weight)).collect(),
-            rolling: route.rolling.is_some(),
-        });
+    // gets the newest is told to keep it, and while rolling may come here with it already.
+    if with_traffic.nth(1).is_none() && (parts.len() == 1 || !(has_newest || rolling)) {
+        return Some(Pick::Only(only));
     }
-    let only = shares.iter().position(|share| share.weight > 0);
-    Pick::Only(only.unwrap_or_default())
+    Some(Pick::Split(Split {
+        generation: route.generation,
+        releases: parts,
+        rolling,
+    }))
 }

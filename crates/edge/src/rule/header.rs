@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::{Error, MAX_RULES, pattern::Pattern};
 
-const FILE: &str = "_headers";
+pub(super) const FILE: &str = "_headers";
 /// What shared caches heed before `cache-control`.
 pub(crate) const FOR_SHARED_CACHES: [&str; 2] = ["cdn-cache-control", "surrogate-control"];
 
@@ -60,10 +60,7 @@ impl Headers {
     /// circles with the one back that the next release may have.
     pub(crate) fn apply(&self, path: &str, status: StatusCode, headers: &mut HeaderMap) {
         let is_file = status.is_success() || status == StatusCode::NOT_MODIFIED;
-        let matching = self
-            .blocks
-            .iter()
-            .filter(|b| b.path.matches(path).is_some());
+        let matching = self.blocks.iter().filter(|b| b.path.covers(path));
         let mut set: Vec<&HeaderName> = Vec::new();
         for (name, value) in matching.flat_map(|block| &block.headers) {
             if !is_file && is_of_files(name) {

@@ -52,31 +52,41 @@ impl Pattern {
 
     /// Compares with a decoded path without its first slash; a slash at the end does not matter.
     pub(super) fn matches<'a>(&'a self, path: &'a str) -> Option<Bindings<'a>> {
+        let mut bindings = Vec::new();
+        self.walk(path, |name, value| bindings.push((name, value)))
+            .then_some(bindings)
+    }
+
+    /// Whether a path matches, whatever stands for its placeholders.
+    pub(super) fn covers(&self, path: &str) -> bool {
+        self.walk(path, |_, _| {})
+    }
+
+    fn walk<'a>(&'a self, path: &'a str, mut bind: impl FnMut(&'a str, &'a str)) -> bool {
         let mut rest = path.strip_suffix('/').unwrap_or(path);
         let mut more = !rest.is_empty();
-        let mut bindings = Vec::new();
         for segment in &self.segments {
             if !more {
-                return None;
+                return false;
             }
             let (part, after) = rest
                 .split_once('/')
                 .map_or((rest, None), |(a, b)| (a, Some(b)));
             match segment {
                 Segment::Literal(literal) if literal == part => {}
-                Segment::Literal(_) => return None,
-                Segment::Placeholder(_) if part.is_empty() => return None,
-                Segment::Placeholder(name) => bindings.push((name.as_str(), part)),
+                Segment::Literal(_) => return false,
+                Segment::Placeholder(_) if part.is_empty() => return false,
+                Segment::Placeholder(name) => bind(name, part),
             }
             more = after.is_some();
             rest = after.unwrap_or_default();
         }
         if self.open {
-            bindings.push(("splat", rest));
+            bind("splat", rest);
         } else if more {
-            return None;
+            return false;
         }
-        Some(bindings)
+        true
     }
 
     /// Whether a placeholder of this name, or `splat`, gets a value.
@@ -108,9 +118,10 @@ mod tests {
 
     fn bind(pattern: &str, path: &str) -> Option<Vec<(String, String)>> {
         let pattern = Pattern::parse(pattern).unwrap();
-        let bindings = pattern.matches(path)?;
+        let bindings = pattern.matches(path);
+        assert_eq!(pattern.covers(path), bindings.is_some(), "{path}");
         Some(
-            bindings
+            bindings?
                 .into_iter()
                 .map(|(n, v)| (n.to_owned(), v.to_owned()))
                 .collect(),

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::percent;
 
-const FILE: &str = "_redirects";
+pub(super) const FILE: &str = "_redirects";
 
 /// All rules of a release, in their order.
 #[derive(Debug, Default)]

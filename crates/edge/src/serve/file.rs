@@ -86,7 +86,7 @@ pub(super) async fn respond(
     }
     if let Some(ranged) = ranged.filter(|_| range_holds(asked.headers, &form.etag)) {
         let part = range::parse(ranged.to_str().unwrap_or_default(), form.size);
-        if let Some(response) = part_of(content, form, part, response.headers(), memory).await? {
+        if part_of(content, form, part, &mut response, memory).await? {
             return Ok(response);
         }
     }
@@ -166,17 +166,16 @@ async fn whole(
     open(form, 0..form.size).await
 }
 
-/// 206 or 416; nothing when all was asked for.
+/// Makes the answer one of 206 or 416; false when all was asked for.
 async fn part_of(
     content: &Arc<Content>,
     form: &Form,
     part: range::Asked,
-    headers: &HeaderMap,
+    response: &mut Response<Body>,
     memory: &Memory,
-) -> Result<Option<Response<Body>>, Error> {
-    let outside = part == range::Asked::Outside;
+) -> Result<bool, Error> {
     let (status, said, body) = match part {
-        range::Asked::All => return Ok(None),
+        range::Asked::All => return Ok(false),
         range::Asked::Outside => {
             let said = format!("bytes */{}", form.size);
             (StatusCode::RANGE_NOT_SATISFIABLE, said, Body::Empty)
@@ -187,17 +186,16 @@ async fn part_of(
             (StatusCode::PARTIAL_CONTENT, said, body)
         }
     };
-    let mut response = Response::new(body);
     *response.status_mut() = status;
-    *response.headers_mut() = headers.clone();
-    if outside {
-        let kept = response.headers_mut();
-        kept.insert(header::CACHE_CONTROL, ASK_AGAIN);
+    *response.body_mut() = body;
+    let headers = response.headers_mut();
+    if status == StatusCode::RANGE_NOT_SATISFIABLE {
+        headers.insert(header::CACHE_CONTROL, ASK_AGAIN);
     }
     if let Ok(said) = HeaderValue::try_from(said) {
-        response.headers_mut().insert(header::CONTENT_RANGE, said);
+        headers.insert(header::CONTENT_RANGE, said);
     }
-    Ok(Some(response))
+    Ok(true)
 }
 
 async fn stretch(

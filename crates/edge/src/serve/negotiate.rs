@@ -62,7 +62,10 @@ fn quality(parameters: &str) -> u16 {
     let digits = part.len() <= 3 && part.bytes().all(|b| b.is_ascii_digit());
     match (whole, digits) {
         ("1", true) => 1000,
-        ("0", true) => format!("{part:0<3}").parse().unwrap_or_default(),
+        ("0", true) => {
+            let digits = part.bytes().chain(std::iter::repeat(b'0')).take(3);
+            digits.fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'))
+        }
         _ => 0,
     }
 }
@@ -97,6 +100,8 @@ mod tests {
             (&["br;q=0, gzip"], Gzip),
             (&["br;q=0.001"], Brotli),
             (&["br;q=0.000"], Identity),
+            (&["br;q=0.5, gzip;q=0.45"], Brotli),
+            (&["br;q=0.05, gzip;q=0.1"], Gzip),
             (&["*"], Brotli),
             (&["*;q=0.5, br;q=0"], Gzip),
             (&["identity"], Identity),

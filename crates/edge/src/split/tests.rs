@@ -18,12 +18,25 @@ fn id(number: u128) -> ReleaseId {
 }
 
 fn split(generation: i32, weights: &[u8]) -> Split {
-    let releases = weights.iter().zip(1..).map(|(w, n)| (id(n), *w)).collect();
+    let part = |(place, weight): (usize, &u8)| Part {
+        release: id(u128::try_from(place).unwrap() + 1),
+        weight: *weight,
+        share: Some(place),
+    };
     Split {
         generation,
-        releases,
+        releases: weights.iter().enumerate().map(part).collect(),
         rolling: false,
     }
+}
+
+/// The same on an edge that has not got the content of the one at this place.
+fn without(place: usize, mut split: Split) -> Split {
+    split.releases[place].share = None;
+    for part in &mut split.releases[place + 1..] {
+        part.share = part.share.map(|share| share - 1);
+    }
+    split
 }
 
 #[test]
@@ -32,7 +45,9 @@ fn draws_are_shared_out_by_weight() {
         let split = split(1, &weights);
         let mut seen = HashMap::new();
         for draw in 0..100 {
-            *seen.entry(split.choose(None, draw).place).or_insert(0_u8) += 1;
+            *seen
+                .entry(split.choose(None, draw).unwrap().share)
+                .or_insert(0_u8) += 1;
         }
         for (place, weight) in weights.iter().enumerate() {
             assert_eq!(
@@ -69,13 +84,13 @@ fn a_cookie_reads_back_among_others() {
 #[test]
 fn who_saw_the_newer_release_keeps_it_when_its_share_falls() {
     let newer = (0..100)
-        .find(|d| split(1, &[50, 50]).choose(None, *d).place == 1)
+        .find(|d| split(1, &[50, 50]).choose(None, *d).unwrap().share == 1)
         .unwrap();
-    let cookie = split(1, &[50, 50]).choose(None, newer).cookie;
+    let cookie = split(1, &[50, 50]).choose(None, newer).unwrap().cookie;
     assert!(cookie.is_some());
     for draw in 0..100 {
-        let choice = split(1, &[99, 1]).choose(cookie, draw);
-        assert_eq!((choice.place, choice.cookie), (1, None));
+        let choice = split(1, &[99, 1]).choose(cookie, draw).unwrap();
+        assert_eq!((choice.share, choice.cookie), (1, None));
     }
 }
 
@@ -87,11 +102,11 @@ fn a_risen_generation_sends_visitors_back() {
         release: id(2),
     });
     let back = (0..100)
-        .filter(|d| split(2, &[99, 1]).choose(cookie, *d).place == 0)
+        .filter(|d| split(2, &[99, 1]).choose(cookie, *d).unwrap().share == 0)
         .count();
     assert_eq!(back, 99);
-    let gone = split(1, &[100, 0]).choose(cookie, 0);
-    assert_eq!(gone.place, 0, "a release without traffic is not kept");
+    let gone = split(1, &[100, 0]).choose(cookie, 0).unwrap();
+    assert_eq!(gone.share, 0, "a release without traffic is not kept");
 }
 
 #[test]
@@ -100,16 +115,16 @@ fn who_saw_the_newer_release_on_a_rolled_edge_keeps_it_on_the_others() {
         rolling: true,
         ..split(4, weights)
     };
-    let fresh = edge(&[100, 0]).choose(None, 7);
-    assert_eq!((fresh.place, fresh.cookie), (0, None));
-    let rolled = edge(&[0, 100]).choose(None, 7);
-    assert_eq!(rolled.place, 1);
-    assert_eq!(edge(&[100, 0]).choose(rolled.cookie, 8).place, 1);
+    let fresh = edge(&[100, 0]).choose(None, 7).unwrap();
+    assert_eq!((fresh.share, fresh.cookie), (0, None));
+    let rolled = edge(&[0, 100]).choose(None, 7).unwrap();
+    assert_eq!(rolled.share, 1);
+    assert_eq!(edge(&[100, 0]).choose(rolled.cookie, 8).unwrap().share, 1);
     let returned = Split {
         generation: 5,
         ..edge(&[100, 0])
     };
-    assert_eq!(returned.choose(rolled.cookie, 8).place, 0);
+    assert_eq!(returned.choose(rolled.cookie, 8).unwrap().share, 0);
 }
 
 /// What edges serve one after another while a release goes live: announced, perhaps shared, switched.
@@ -131,16 +146,16 @@ fn who_saw_the_newer_release_keeps_it_on_an_edge_that_lags_at_a_move() {
                 panic!("a window of two");
             };
             for draw in 0..100 {
-                let seen = leads.choose(None, draw);
-                if seen.place == 0 {
+                let seen = leads.choose(None, draw).unwrap();
+                if seen.share == 0 {
                     continue;
                 }
                 let cookie = seen
                     .cookie
                     .expect("who gets the newer release is told to keep it");
                 for other in 0..100 {
-                    let next = lags.choose(Some(cookie), other);
-                    assert_eq!((next.place, next.cookie), (1, None), "{lags:?}");
+                    let next = lags.choose(Some(cookie), other).unwrap();
+                    assert_eq!((next.share, next.cookie), (1, None), "{lags:?}");
                 }
             }
         }
@@ -164,8 +179,8 @@ fn an_announced_release_is_given_to_nobody_who_did_not_see_it() {
         Some(another(3, 2)),
     ] {
         for draw in 0..100 {
-            let choice = announced.choose(cookie, draw);
-            assert_eq!((choice.place, choice.cookie), (0, None), "{cookie:?}");
+            let choice = announced.choose(cookie, draw).unwrap();
+            assert_eq!((choice.share, choice.cookie), (0, None), "{cookie:?}");
         }
     }
 }
@@ -173,16 +188,66 @@ fn an_announced_release_is_given_to_nobody_who_did_not_see_it() {
 #[test]
 fn other_visitors_try_the_next_release() {
     let first = |newest: u128| -> Vec<u64> {
-        let split = Split {
-            generation: 1,
-            releases: vec![(id(1), 90), (id(newest), 10)],
-            rolling: false,
-        };
+        let mut split = split(1, &[90, 10]);
+        split.releases[1].release = id(newest);
         (0..100)
-            .filter(|d| split.choose(None, *d).place == 1)
+            .filter(|d| split.choose(None, *d).unwrap().share == 1)
             .collect()
     };
     assert_ne!(first(2), first(40));
+}
+
+#[test]
+fn who_is_to_get_a_newer_release_that_is_not_here_gets_the_older_one_until_it_is() {
+    let (whole, here) = (split(4, &[30, 70]), without(1, split(4, &[30, 70])));
+    for draw in 0..100 {
+        let chosen = whole.choose(None, draw).unwrap();
+        let now = here.choose(None, draw).unwrap();
+        let cookie = now.cookie.unwrap();
+        assert_eq!((now.share, cookie.release), (0, id(1)));
+        // It is kept meanwhile, and moves on here or at an edge that has the other one.
+        let again = here.choose(Some(cookie), 0).unwrap();
+        assert_eq!((again.share, again.cookie), (0, None));
+        assert_eq!(whole.choose(Some(cookie), 0).unwrap().share, chosen.share);
+    }
+}
+
+#[test]
+fn nobody_gets_an_older_release_than_was_seen_nor_a_newer_one_than_was_chosen() {
+    let cookie = |generation, draw, release| Cookie {
+        generation,
+        draw,
+        release: id(release),
+    };
+    let whole = split(4, &[50, 50]);
+    let (old, new) = (without(1, whole.clone()), without(0, whole.clone()));
+    for draw in 0..100_u8 {
+        // It saw the newer one, which is not here.
+        assert_eq!(old.choose(Some(cookie(4, draw, 2)), 0), None);
+        // Before traffic was sent back.
+        let back = old.choose(Some(cookie(3, draw, 2)), draw.into()).unwrap();
+        assert_eq!(back.share, 0);
+        let chosen = whole.choose(None, draw.into()).unwrap().share;
+        let found = new.choose(None, draw.into());
+        assert_eq!(found.map(|found| found.share), (chosen == 1).then_some(0));
+    }
+    // Of three the one before the middle one, and nothing older than that for who saw it.
+    let three = without(2, split(4, &[20, 40, 40]));
+    for draw in 0..100 {
+        let first = three.choose(Some(cookie(4, draw, 1)), 0).unwrap().share;
+        let middle = three.choose(Some(cookie(4, draw, 2)), 0).unwrap().share;
+        assert!(first <= 1 && middle == 1, "{draw}");
+        assert_eq!(three.choose(Some(cookie(4, draw, 3)), 0), None);
+    }
+    // One without traffic is given to nobody in place of another.
+    let last = without(1, split(4, &[0, 100]));
+    assert_eq!(last.choose(None, 0), None);
+    let announced = Split {
+        rolling: true,
+        ..without(1, split(4, &[100, 0]))
+    };
+    assert_eq!(announced.choose(None, 0).unwrap().share, 0);
+    assert_eq!(announced.choose(Some(cookie(4, 0, 2)), 0), None);
 }
 
 proptest! {
@@ -192,16 +257,16 @@ proptest! {
         let mut cookie = None;
         let mut place = 0;
         for share in shares {
-            let choice = split(3, &[100 - share, share]).choose(cookie, draw);
-            prop_assert!(choice.place >= place);
-            place = choice.place;
+            let choice = split(3, &[100 - share, share]).choose(cookie, draw).unwrap();
+            prop_assert!(choice.share >= place);
+            place = choice.share;
             cookie = choice.cookie.or(cookie);
         }
     }
 
     #[test]
     fn no_header_makes_it_panic(header in ".{0,80}", draw: u64) {
-        let choice = split(0, &[30, 30]).choose(Cookie::read(&header), draw);
-        prop_assert!(choice.place < 2);
+        let choice = split(0, &[30, 30]).choose(Cookie::read(&header), draw).unwrap();
+        prop_assert!(choice.share < 2);
     }
 }

@@ -1,7 +1,7 @@
 //! An orchestrator that sends what a test says, and remembers what edges tell.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::Path,
     pin::Pin,
     sync::{Arc, Mutex},
@@ -62,7 +62,8 @@ impl Orchestrator {
         let service = EdgeServiceServer::new(Service {
             state: Arc::clone(&state),
             tasks: tasks.clone(),
-        });
+        })
+        .max_decoding_message_size(listen::MAX_MESSAGE_BYTES);
         let routes = match keys {
             None => Routes::new(service),
             Some(keys) => {
@@ -87,11 +88,11 @@ impl Orchestrator {
 
     /// Sends routes, in place of those of the same hosts.
     pub(crate) fn send(&self, routes: impl IntoIterator<Item = Route>) {
+        let routes: Vec<Route> = routes.into_iter().collect();
+        let hosts: HashSet<&str> = routes.iter().map(|route| route.host.as_str()).collect();
         let mut all = self.state.routes.lock().unwrap();
-        for route in routes {
-            all.retain(|known| known.host != route.host);
-            all.push(route);
-        }
+        all.retain(|known| !hosts.contains(known.host.as_str()));
+        all.extend(routes.iter().cloned());
         drop(all);
         self.state.changed.send_replace(());
     }
@@ -145,17 +146,26 @@ impl EdgeService for Service {
             if !first {
                 changed.changed().await.ok()?;
             }
-            let routes = state.routes.lock().unwrap().clone();
-            let answer = WatchRoutesResponse {
-                routes,
-                caught_up: true,
-            };
-            Some((Ok(answer), (state, changed, false)))
+            let answers = answers(&state.routes.lock().unwrap());
+            Some((answers, (state, changed, false)))
         });
-        Ok(Response::new(answers.boxed()))
+        Ok(Response::new(answers.flat_map(stream::iter).boxed()))
     }
 }
 
+/// As many messages as they take, and one that says that this is all.
+fn answers(routes: &[Route]) -> Vec<Result<WatchRoutesResponse, Status>> {
+    let answer = |routes: &[Route], caught_up| {
+        Ok(WatchRoutesResponse {
+            routes: routes.to_vec(),
+            caught_up,
+        })
+    };
+    let all = routes.chunks(500).map(|chunk| answer(chunk, false));
+    all.chain([answer(&[], true)]).collect()
+}
+
+/// As an orchestrator that does not know of `more`: what follows is a change.
 fn hear(state: &State, message: WatchRoutesRequest) {
     let mut all = state.heard.lock().unwrap();
     let heard = all.entry(message.edge).or_default();

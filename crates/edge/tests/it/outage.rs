@@ -70,6 +70,53 @@ async fn an_edge_starts_and_serves_with_everything_else_down() {
 }
 
 #[tokio::test]
+async fn a_split_is_served_as_far_as_it_is_here_until_it_is_whole() {
+    let (sandbox, edge, visitor, old) = Sandbox::serving(&[("index.html", "old")]).await;
+    let new = sandbox.release(&[("index.html", "new")]).await;
+    sandbox
+        .apply(&edge, route(2, &[(&old, 50), (&new, 50)]))
+        .await;
+    let mut answer = visitor.get("/").await;
+    while answer.text() == "old" {
+        answer = visitor.get("/").await;
+    }
+    let cookie = answer.cookie().unwrap();
+    let saw_new = [("cookie", cookie.as_str())];
+    edge.kill().await;
+    sandbox.orchestrator.cut();
+    let [old_page, new_page] =
+        [&b"old"[..], b"new"].map(|page| sandbox.store.local_path(&digest_of(page)).unwrap());
+    for page in [&old_page, &new_page] {
+        std::fs::remove_file(page).unwrap();
+    }
+
+    let again = sandbox.edge("edge-1").await;
+    let visitor = again.visitor(HOST);
+    assert_eq!(visitor.get("/").await.status, 503);
+    // One share comes after the other.
+    std::fs::write(&old_page, "old").unwrap();
+    wait_until(SOON, "the older release", async || {
+        visitor.get("/").await.status == 200
+    })
+    .await;
+    for _ in 0..20 {
+        let answer = visitor.get("/").await;
+        assert_eq!(
+            (answer.text(), answer.header("candlefish-release")),
+            ("old", old.id.as_str())
+        );
+    }
+    let kept = visitor.get_with("/", &saw_new).await;
+    assert_eq!((kept.status, kept.header("retry-after")), (503, "2"));
+    std::fs::write(&new_page, "new").unwrap();
+    wait_until(SOON, "the newer release", async || {
+        visitor.get_with("/", &saw_new).await.status == 200
+    })
+    .await;
+    assert_eq!(visitor.get_with("/", &saw_new).await.text(), "new");
+}
+
+#[tokio::test]
 async fn a_route_that_the_power_cut_is_lost_alone_and_what_comes_later_is_kept() {
     let (mut sandbox, edge, visitor, _) = Sandbox::serving(&[("index.html", "one")]).await;
     let gone = sandbox.release(&[("index.html", "x")]).await;

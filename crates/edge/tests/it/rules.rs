@@ -1,5 +1,6 @@
 //! `_redirects` and `_headers` over the wire.
 
+use candlefish_manifest::digest_of;
 use candlefish_testkit::wait_until;
 
 use crate::sandbox::{SOON, Sandbox, route};
@@ -130,6 +131,56 @@ async fn headers_are_set_by_path() {
         (301, "public, max-age=0, must-revalidate"),
         "it may lead back tomorrow"
     );
+}
+
+#[tokio::test]
+async fn the_files_of_the_rules_are_not_there_to_visitors() {
+    let rules = "/*\n  X-Frame-Options: DENY\n";
+    let moved = "/old /new\n/copy /_headers 200\n";
+    let site = [
+        ("_headers", rules),
+        ("_redirects", moved),
+        ("404.html", "it is not here"),
+        ("docs/_headers", "a file"),
+    ];
+    let (sandbox, edge, visitor, former) = Sandbox::serving(&site).await;
+    let etag = format!("\"{}\"", digest_of(rules.as_bytes()));
+    for path in [
+        "/_headers",
+        "/_redirects",
+        "/%5Fheaders",
+        "/_redirect%73",
+        "/_headers/",
+        "/copy",
+    ] {
+        for headers in [
+            &[][..],
+            &[("if-none-match", etag.as_str())],
+            &[("if-none-match", "*")],
+            &[("range", "bytes=0-3")],
+        ] {
+            let answer = visitor.get_with(path, headers).await;
+            assert_eq!(
+                (answer.status, answer.text()),
+                (404, "it is not here"),
+                "{path} {headers:?}"
+            );
+            assert_eq!(answer.header("x-frame-options"), "DENY");
+        }
+        let head = visitor.ask("HEAD", path, &[]).await;
+        assert_eq!((head.status, head.header("content-length")), (404, "14"));
+    }
+    assert_eq!(visitor.get("/docs/_headers").await.text(), "a file");
+    assert_eq!(visitor.get("/old").await.header("location"), "/new");
+    // Nor are those of a former release, whose other files are; and no page of the site says so.
+    let plain = sandbox.release(&[("index.html", "new")]).await;
+    let mut switched = route(2, &[(&plain, 100)]);
+    switched.assets_of = vec![former.reference()];
+    sandbox.apply(&edge, switched).await;
+    assert_eq!(visitor.get("/docs/_headers").await.text(), "a file");
+    let answer = visitor.get("/_headers").await;
+    assert_eq!(answer.status, 404);
+    assert!(answer.text().contains("Page not found"));
 }
 
 #[tokio::test]

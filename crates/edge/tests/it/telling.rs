@@ -1,6 +1,7 @@
 //! What an edge tells: who it is, and its traffic.
 
-use candlefish_proto::deploy::{TrafficCounters, TrafficSample};
+use candlefish_proto::deploy::{Route, TrafficCounters, TrafficSample};
+use candlefish_runtime::listen::MAX_MESSAGE_BYTES;
 use candlefish_testkit::{nats_url, poll_until, wait_until};
 use futures_util::StreamExt as _;
 use prost::Message as _;
@@ -55,6 +56,33 @@ async fn an_edge_proves_who_it_is() {
     .await;
     assert_eq!(strict.heard("stranger").messages, 0);
     assert!(!stranger.readiness.waiting().is_empty());
+}
+
+#[tokio::test]
+async fn an_edge_that_holds_more_than_a_message_takes_tells_all_of_it() {
+    let sandbox = Sandbox::new().await;
+    let edge = sandbox.edge("edge-1").await;
+    // Names as long as they may be: fewer of them do.
+    let count = MAX_MESSAGE_BYTES / 250 + 1;
+    let gone = (0..count).map(|number| Route {
+        host: format!("{number:0>250}"),
+        epoch: 1,
+        version: 1,
+        ..Route::default()
+    });
+    sandbox.orchestrator.send(gone);
+    wait_until(SOON, "all routes to be held", async || {
+        sandbox.heard(&edge).held.len() == count
+    })
+    .await;
+    let before = sandbox.heard(&edge).streams;
+    edge.kill().await;
+    let again = sandbox.edge("edge-1").await;
+    wait_until(SOON, "all to be told on a new stream", async || {
+        let heard = sandbox.heard(&again);
+        heard.streams > before && heard.held.len() == count
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -224,7 +224,7 @@ fn environment(site: &str, environment: &Environment) -> String {
     let (class, word) = state(environment);
     let mut lines = vec![live(environment.live.as_ref())];
     lines.extend(environment.acting.as_ref().map(acting));
-    lines.extend(environment.stops.iter().map(stop));
+    lines.extend(environment.stops.iter().map(|one| stop(one, site)));
     let place = format!("{site}/{}", environment.slug);
     lines.extend(environment.hold.as_ref().map(|held| hold(held, &place)));
     match environment.pending {
@@ -314,17 +314,22 @@ fn hold(hold: &Hold, place: &str) -> String {
     )
 }
 
-fn stop(stop: &Stop) -> String {
+fn stop(stop: &Stop, site: &str) -> String {
+    let (what, lift) = if stop.everything {
+        (
+            "Everything is stopped",
+            "candlefish stop lift --reason …".to_owned(),
+        )
+    } else {
+        let lift = format!("candlefish stop lift {site} --reason …");
+        ("Its site is stopped", lift)
+    };
     format!(
-        "<p class=\"warn\">{} by {}{}: {}</p>",
-        if stop.everything {
-            "Everything is stopped"
-        } else {
-            "Its site is stopped"
-        },
+        "<p class=\"warn\">{what} by {}{}: {}</p><p class=\"small\">To lift it: <code>{}</code></p>",
         escape(&stop.by),
         moment("until", stop.until),
-        escape(&stop.reason)
+        escape(&stop.reason),
+        escape(&lift)
     )
 }
 

@@ -257,6 +257,8 @@ async fn what_is_held_or_stopped_is_shown_by_whom_until_when_and_why() {
         "an &lt;i&gt;audit&lt;/i&gt;",
         "Everything is stopped by ada",
         "an outage",
+        "<code>candlefish stop lift docs --reason …</code>",
+        "<code>candlefish stop lift --reason …</code>",
         ">until 2027-01-15 08:00 UTC<",
     ];
     for words in held {

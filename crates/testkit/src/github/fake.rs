@@ -368,7 +368,8 @@ async fn answer(
             return refusal(status, words);
         }
         operation.is_by_app = state.installed.is_app(&headers);
-        let fault = state.fault(&operation.id);
+        let body = String::from_utf8_lossy(&body);
+        let fault = state.fault(&operation.id, &[path, &body]);
         (operation, fault)
     };
     match fault {

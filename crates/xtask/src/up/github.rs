@@ -98,6 +98,18 @@ mod tests {
     }
 
     #[test]
+    fn the_tour_begins_with_what_starts_it_and_looks_where_it_is() {
+        let tour = include_str!("../../../../docs/tour.md");
+        for told in [
+            "\ncargo xtask up --github\n".to_owned(),
+            format!(" GITHUB=http://{ADDRESS} "),
+        ] {
+            assert!(tour.contains(&told), "{told:?} is not in the tour");
+        }
+        assert!(ADDRESS.ends_with(&format!(":{PORT}")));
+    }
+
+    #[test]
     fn it_ends_with_its_owner_and_takes_no_port_that_somebody_has() {
         let logs = tempfile::tempdir().unwrap();
         let port = Port::free().unwrap().number();

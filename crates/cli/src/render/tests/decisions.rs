@@ -5,7 +5,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use super::*;
 use crate::{
     contexts,
-    error::{Error, Exit, Unreachable},
+    error::{Again, Error, Exit, Unreachable},
 };
 
 fn blocked(kind: blocker::Kind, owner: &str, message: &str, action: &str) -> Blocker {
@@ -483,7 +483,7 @@ fn machine() -> Vec<Error> {
     let unreachable = Unreachable {
         address: "http://127.0.0.1:8090".to_owned(),
         why: "Connection refused (os error 111)".to_owned(),
-        kept: true,
+        again: Again::Same,
     };
     let unknown = contexts::Error::Unknown {
         name: "prod".to_owned(),

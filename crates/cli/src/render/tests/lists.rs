@@ -4,7 +4,7 @@ use candlefish_proto::{
         Edge, ListDeploymentsResponse, ListEdgesResponse, ListEnvironmentsResponse,
         ListHistoryResponse, ListQueueItemsResponse, ListReleasesResponse, LogLine, Policy,
         PreviewRule, QueueItem, Record, Site, edge, preview_rule, queue_item, record,
-        release::Rejection,
+        release::Rejection, site::Source,
     },
     event::Envelope,
 };
@@ -374,4 +374,20 @@ fn a_site_says_which_pull_requests_get_a_preview() {
     assert!(own.contains(words), "{own}");
     assert!(rule(preview_rule::From::Forks, 7_200).contains("forks' too; one is closed 2 h after"));
     assert!(rule(preview_rule::From::Off, 7_200).contains("of no pull request"));
+}
+
+#[test]
+fn a_site_says_where_its_content_comes_from() {
+    let shown = |source: Source, folder: &str| {
+        let site = Site {
+            source: source.into(),
+            folder: folder.to_owned(),
+            ..Site::default()
+        };
+        site::full(&site, &look(120))
+    };
+    let folder = shown(Source::Repository, "docs/public");
+    assert!(folder.contains("the folder docs/public of the"), "{folder}");
+    assert!(shown(Source::Repository, "").contains("all of the repository"));
+    assert!(shown(Source::Upload, "").contains("uploaded by whoever builds"));
 }

@@ -15,6 +15,8 @@ pub(super) struct Known {
     pub(super) edge: String,
     pub(super) boot: String,
     pub(super) address: String,
+    /// What came of a report that goes on in the next message.
+    unfinished: Option<pb::WatchRoutesRequest>,
     /// What it holds, or was sent.
     sent: HashMap<String, Version>,
     held: HashMap<String, Version>,
@@ -42,6 +44,28 @@ impl Known {
             to_join: of_environments(&seen.routes),
             ..Self::default()
         }
+    }
+
+    /// Puts a report together that comes in several messages; nothing before its last one. What an edge
+    /// held before is forgotten with the first report, and must not be gone until the rest comes.
+    pub(super) fn whole(
+        &mut self,
+        message: pb::WatchRoutesRequest,
+    ) -> Option<pb::WatchRoutesRequest> {
+        let report = match self.unfinished.take() {
+            None => message,
+            Some(mut report) => {
+                report.held.extend(message.held);
+                report.staged.extend(message.staged);
+                report.more = message.more;
+                report
+            }
+        };
+        if report.more {
+            self.unfinished = Some(report);
+            return None;
+        }
+        Some(report)
     }
 
     /// The edge tells what it holds.
@@ -176,6 +200,33 @@ mod tests {
         assert!(!known.joins(&seen(2, 8), false));
         known.take(&held(2, 8));
         assert!(known.joins(&seen(2, 8), false));
+    }
+
+    #[test]
+    fn a_report_in_several_messages_counts_once_it_is_whole() {
+        let release = |id: &str| pb::StagedRelease {
+            release_id: id.to_owned(),
+            ..pb::StagedRelease::default()
+        };
+        let message = |version, staged: &[&str], first, more| pb::WatchRoutesRequest {
+            edge: "edge-1".to_owned(),
+            held: held(1, version).to_vec(),
+            staged: staged.iter().map(|id| release(id)).collect(),
+            first,
+            more,
+            ..pb::WatchRoutesRequest::default()
+        };
+        let mut known = Known::default();
+        assert_eq!(known.whole(message(1, &[], true, true)), None);
+        assert_eq!(known.whole(message(2, &["a"], false, true)), None);
+        let whole = known.whole(message(3, &["b"], false, false)).unwrap();
+        assert!(whole.first);
+        let versions: Vec<_> = whole.held.iter().map(|held| held.version).collect();
+        assert_eq!(versions, [1, 2, 3]);
+        assert_eq!(whole.staged, [release("a"), release("b")]);
+        // The next one stands alone, as each of an edge that knows nothing of this does.
+        let next = message(4, &[], false, false);
+        assert_eq!(known.whole(next.clone()), Some(next));
     }
 
     #[test]

@@ -212,6 +212,12 @@ pub(in crate::github) async fn list_gaps(
                      WHERE o.environment_id = e.id AND o.branch = e.push_branch
                        AND o.commit IN (t.before_commit, t.commit)
                        AND (o.commit = t.before_commit OR o.swept))
+                 -- Nor what was asked for lately, and is of another repository.
+                 AND NOT EXISTS (
+                     SELECT FROM github_gap g
+                     WHERE g.environment_id = e.id AND g.branch = e.push_branch
+                       AND g.commit = t.before_commit AND g.repository = $1
+                       AND g.asked_at > (SELECT clock()) - interval '1 day')
                GROUP BY t.before_commit) AS gap
            CROSS JOIN LATERAL (
                SELECT k.commit, k.repository FROM trigger k
@@ -243,6 +249,31 @@ pub(in crate::github) async fn list_gaps(
             at: row.at,
         })
         .collect())
+}
+
+/// Notes that what is missing was asked for, and that nothing is known before it in this repository: it is
+/// asked for again in a day.
+pub(in crate::github) async fn note_gap(
+    conn: &mut PgConnection,
+    followed: &Followed,
+    commit: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!("DELETE FROM github_gap WHERE asked_at < (SELECT clock()) - interval '7 days'")
+        .execute(&mut *conn)
+        .await?;
+    sqlx::query!(
+        "INSERT INTO github_gap (environment_id, branch, commit, repository, asked_at)
+         VALUES ($1, $2, $3, lower($4), clock())
+         ON CONFLICT (environment_id, branch, commit)
+         DO UPDATE SET repository = excluded.repository, asked_at = excluded.asked_at",
+        followed.environment.uuid(),
+        followed.branch,
+        commit,
+        followed.repository
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Remembers where a branch was.

@@ -102,6 +102,27 @@ fn a_push_of_more_than_github_lists_does_not_claim_to_know_its_files() {
 }
 
 #[test]
+fn a_commit_of_as_many_files_as_github_lists_may_have_changed_others_too() {
+    let files = |count: usize| -> Vec<String> {
+        (0..count)
+            .map(|number| format!("vendor/{number}"))
+            .collect()
+    };
+    let changed = |added: usize| {
+        let mut example = pushed(A, &[B, C]);
+        let commit = &mut example.body["commits"][0];
+        commit["added"] = files(added).into();
+        commit["modified"] = files(500).into();
+        commit["removed"] = files(500).into();
+        read(&example).unwrap().changed()
+    };
+    // One is of the other commit.
+    let most = changed(MOST_FILES - 1001).map(|files| files.len());
+    assert_eq!(most, Some(MOST_FILES));
+    assert_eq!(changed(MOST_FILES - 1000), None);
+}
+
+#[test]
 fn words_of_strangers_are_one_printable_line() {
     let mut example = pushed(A, &[B]);
     let message = format!("Fix \u{1b}[31mit\nmore{}", "x".repeat(500));

@@ -69,7 +69,7 @@ async fn send(
         }
         let repository = state.repository(&format!("{owner}/{repo}"));
         let archive = repository.archives.get(&commit).cloned();
-        (archive, state.fault(CODELOAD))
+        (archive, state.fault(CODELOAD, &[&commit]))
     };
     let Some(archive) = archive else {
         return (StatusCode::NOT_FOUND, "404: Not Found").into_response();

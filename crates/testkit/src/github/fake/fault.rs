@@ -34,10 +34,19 @@ pub enum Fault {
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     once: Vec<(String, Fault)>,
-    /// Operations that are refused, each with its status.
-    refused: Vec<(String, u16)>,
+    /// Operations that are refused.
+    refused: Vec<Refused>,
     fired: usize,
     is_down: bool,
+}
+
+/// Calls of an operation that are refused with a status, where they name this in path or body.
+#[derive(Debug)]
+struct Refused {
+    operation: String,
+    /// Empty for all.
+    about: String,
+    status: u16,
 }
 
 impl Fake {
@@ -48,12 +57,25 @@ impl Fake {
 
     /// Every call of an operation is refused with this status from now on, as where rights are missing.
     pub fn refuses(&self, operation: &str, status: u16) {
-        self.with(|state| state.faults.refused.push((operation.to_owned(), status)));
+        self.refuses_about(operation, "", status);
+    }
+
+    /// The same of those calls alone that name this in path or body, as the commit of a deployment.
+    pub fn refuses_about(&self, operation: &str, about: &str, status: u16) {
+        let refused = Refused {
+            operation: operation.to_owned(),
+            about: about.to_owned(),
+            status,
+        };
+        self.with(|state| state.faults.refused.push(refused));
     }
 
     /// What was refused so is taken again.
     pub fn allows(&self, operation: &str) {
-        self.with(|state| state.faults.refused.retain(|(of, _)| of != operation));
+        self.with(|state| {
+            let refused = &mut state.faults.refused;
+            refused.retain(|one| one.operation != operation);
+        });
     }
 
     /// How many of the faults that were asked for have come.
@@ -73,8 +95,8 @@ impl Fake {
 }
 
 impl State {
-    /// How this call of an operation fails.
-    pub(super) fn fault(&mut self, operation: &str) -> Option<Fault> {
+    /// How this call of an operation fails, which says this in path and body.
+    pub(super) fn fault(&mut self, operation: &str, said: &[&str]) -> Option<Fault> {
         let faults = &mut self.faults;
         if faults.is_down {
             return Some(Fault::Fails);
@@ -83,8 +105,12 @@ impl State {
             faults.fired += 1;
             return Some(faults.once.remove(place).1);
         }
-        let refused = faults.refused.iter().find(|(of, _)| of == operation);
-        refused.map(|(_, status)| Fault::Refused(*status))
+        let mut refused = faults.refused.iter();
+        let is_meant = |one: &&Refused| {
+            one.operation == operation && said.iter().any(|said| said.contains(&one.about))
+        };
+        let refused = refused.find(is_meant)?;
+        Some(Fault::Refused(refused.status))
     }
 }
 
