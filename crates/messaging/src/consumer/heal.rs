@@ -193,13 +193,12 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
     /// between nobody else tries it.
     async fn try_letter(&self, tx: &mut PgConnection, event: &Envelope) -> Result<(), Failure> {
         let mut inner = tx.begin().await?;
-        match self.handler.apply(&mut inner, event).await {
-            Ok(()) => inner.commit().await?,
-            Err(failure) => {
-                inner.rollback().await?;
-                return Err(failure);
-            }
+        let end = self.handler.apply(&mut inner, event).await;
+        if end.is_ok() {
+            inner.commit().await?;
+        } else {
+            inner.rollback().await?;
         }
-        Ok(())
+        end
     }
 }
