@@ -2,7 +2,8 @@
 //!
 //! Verified tokens are remembered for a few seconds, so that the hot path asks no database; so are
 //! unknown ones, so that a flood of wrong tokens asks it no more often. A revoked token works on for
-//! that long on other replicas, never here.
+//! that long on other replicas, never here. Streams ask again and again, so that they end soon after
+//! their token.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,6 +29,8 @@ use remembered::Remembered;
 
 /// The process that speaks for callers.
 pub(crate) const ISSUER: &str = "gateway";
+/// A stream asks for its token at most this often, however short tokens are remembered.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A token that was verified.
 #[derive(Debug)]
@@ -87,13 +90,19 @@ impl From<Fault> for Refusal {
 pub(crate) struct Auth {
     pool: PgPool,
     remembered: Remembered,
+    /// How often a stream asks whether its token still works.
+    look_again: Duration,
 }
 
 impl Auth {
     /// `remember_for` bounds how long a revoked token still works on other replicas.
     pub(crate) fn new(pool: PgPool, remember_for: Duration) -> Self {
         let remembered = Remembered::new(remember_for);
-        Self { pool, remembered }
+        Self {
+            pool,
+            remembered,
+            look_again: remember_for.max(LOOK_AGAIN),
+        }
     }
 
     /// Who calls, by the `authorization` header.
@@ -115,6 +124,29 @@ impl Auth {
                 Err(Fault::Expired.into())
             }
             Memory::Good(verified) => Ok(verified),
+        }
+    }
+
+    /// Ends when the token of these headers works no more, with why. What the database does not answer
+    /// says nothing of it.
+    pub(crate) fn lapse(
+        &self,
+        headers: &HeaderMap,
+    ) -> impl Future<Output = Refusal> + Send + 'static + use<> {
+        let auth = self.clone();
+        let mut shown = HeaderMap::new();
+        if let Some(token) = headers.get(header::AUTHORIZATION) {
+            shown.insert(header::AUTHORIZATION, token.clone());
+        }
+        async move {
+            loop {
+                tokio::time::sleep(auth.look_again).await;
+                if let Err(refusal) = auth.verify(&shown).await
+                    && refusal.code() == Code::Unauthenticated
+                {
+                    return refusal;
+                }
+            }
         }
     }
 

@@ -61,10 +61,15 @@ impl Backend {
     pub(crate) fn in_turn(&self) -> impl Iterator<Item = Channel> {
         // Other calls take turns meanwhile: counting on from its own, this one meets every replica.
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.beginning_at(first).map(|(_place, channel)| channel)
+    }
+
+    /// Every channel once, with its place, from one on.
+    pub(crate) fn beginning_at(&self, first: usize) -> impl Iterator<Item = (usize, Channel)> {
         let all = self.channels.len();
         (0..all).filter_map(move |offset| {
             let place = first.wrapping_add(offset) % all;
-            self.channels.get(place).cloned()
+            Some((place, self.channels.get(place)?.clone()))
         })
     }
 

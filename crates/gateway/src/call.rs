@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod answer;
+pub(crate) mod ending;
 
 pub(crate) use answer::{Answer, Whole};
 
@@ -112,6 +113,7 @@ impl Calls {
     ) -> Result<Answer, Status> {
         let method = &admitted.method;
         let permit = self.permit(method.streams)?;
+        let lapse = method.streams.then(|| self.auth.lapse(headers));
         let headers = self.forwarded(admitted, headers)?;
         // Both before the service is asked: what it reads may be changed while it answers, and what
         // it changes is changed whatever becomes of its answer.
@@ -143,7 +145,12 @@ impl Calls {
                     Status::deadline_exceeded(words)
                 })?;
         Ok(match answer? {
-            Answer::Stream(answer) => Answer::Stream(holding(answer, permit)),
+            Answer::Stream(mut answer) => {
+                if let Some(lapse) = lapse {
+                    answer = ending::until(answer, lapse);
+                }
+                Answer::Stream(holding(answer, permit))
+            }
             Answer::Whole(whole) => {
                 if let Some(write) = &mut write {
                     write.answered(method, &whole.frames, whole.refusal().as_ref());

@@ -1,7 +1,5 @@
 //! gRPC and gRPC-Web: bytes in, bytes out.
 
-mod ending;
-
 use std::{
     convert::Infallible,
     future::Future,
@@ -18,7 +16,7 @@ use tonic::{Code, Status, body::Body};
 use tower::Service;
 
 use crate::{
-    call::{Admitted, Answer, Calls, MOST_BYTES, Unread, Whole, unframe},
+    call::{Admitted, Answer, Calls, MOST_BYTES, Unread, Whole, ending, unframe},
     memory,
     problem::{self, Problem},
     transcode,

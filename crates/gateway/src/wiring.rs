@@ -235,10 +235,7 @@ fn follow(
     memory: &Memory,
     tasks: &Tasks,
 ) -> events::Tail {
-    let feed = feed::Deploy {
-        backend: backend.clone(),
-        signer: signer.clone(),
-    };
+    let feed = feed::Deploy::new(backend.clone(), signer.clone());
     let tail = events::Tail::new(
         "deploy",
         Arc::new(feed),

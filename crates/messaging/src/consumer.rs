@@ -9,7 +9,7 @@
 //! What cannot be read is parked at once, what cannot be applied after some tries, however long the
 //! database was away meanwhile; parked events are dead letters that a person replays or discards.
 
-use std::{collections::HashMap, future::Future, time::Duration};
+use std::{future::Future, time::Duration};
 
 use async_nats::jetstream::consumer::pull;
 use candlefish_proto::event::{Envelope, HeadResponse, ReplayRequest, ReplayResponse};
@@ -21,8 +21,12 @@ mod apply;
 mod bus;
 mod gap;
 mod heal;
+mod tries;
 
 use gap::Gap;
+use tries::Tries;
+
+use crate::outage::Outage;
 
 /// What to do with an event that could not be applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,7 +34,8 @@ pub enum Failure {
     /// Try again later.
     #[error("{0}")]
     Retry(String),
-    /// The database does not answer now, which no event is to blame for: try again, however often.
+    /// The database does not answer now, or not in time, which no event is to blame for: try again,
+    /// however often.
     #[error("{0}")]
     Away(String),
     /// It will never work: park it.
@@ -49,18 +54,26 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
-/// Whether the database cannot be reached, or is going, coming, full, or a primary no more.
+/// How the driver begins to say that a server in the middle of its end answers no greeting.
+const NO_GREETING: &str = "unexpected response from SSLRequest";
+
+/// Whether the database cannot be reached, or is going, coming, full, a primary no more, or so busy
+/// that it breaks off what it is asked: timeouts, deadlocks, serialization.
 fn is_away(error: &sqlx::Error) -> bool {
-    const GOING: [&str; 5] = ["57P01", "57P02", "57P03", "53300", "25006"];
+    const GOING: [&str; 4] = ["57P01", "57P02", "57P03", "25006"];
+    const BUSY: [&str; 5] = ["57014", "55P03", "40P01", "40001", "25P03"];
     match error {
         sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::WorkerCrashed => true,
-        sqlx::Error::Database(refused) => refused
-            .code()
-            .is_some_and(|state| state.starts_with("08") || GOING.contains(&&*state)),
+        sqlx::Error::Protocol(words) => words.starts_with(NO_GREETING),
+        sqlx::Error::Database(refused) => refused.code().is_some_and(|state| {
+            ["08", "53"].iter().any(|class| state.starts_with(class))
+                || GOING.contains(&&*state)
+                || BUSY.contains(&&*state)
+        }),
         _ => false,
     }
 }
@@ -149,9 +162,38 @@ pub struct Consumer<H, O> {
     heal_at: Instant,
     /// What the owner gave out and the bus did not bring yet.
     gap: Gap,
-    /// Failed tries of events. The bus counts deliveries, also those in an outage of the database.
-    tries: HashMap<(i32, i64), i64>,
+    tries: Tries,
+    outages: Outages,
 }
+
+/// What may fail for long, each said once.
+#[derive(Debug)]
+struct Outages {
+    /// Asking the database and the owner what is missing.
+    healing: Outage,
+    /// Reaching the stream on the bus.
+    attaching: Outage,
+    /// Being brought what was given out.
+    hearing: Outage,
+    /// Reaching the database with what came.
+    applying: Outage,
+}
+
+impl Outages {
+    const fn of(name: &'static str) -> Self {
+        Self {
+            healing: Outage::of("consumer", name, "healing"),
+            attaching: Outage::of("consumer", name, "attaching to the bus"),
+            hearing: Outage::of("consumer", name, "hearing the bus"),
+            applying: Outage::of("consumer", name, "applying events"),
+        }
+    }
+}
+
+/// The bus, attached as it is, brings nothing of what the owner gave out.
+#[derive(Debug, thiserror::Error)]
+#[error("it is deaf: attaching anew")]
+struct Deaf;
 
 impl<H: Handler, O: Owner> Consumer<H, O> {
     /// A consumer that is not running yet.
@@ -162,6 +204,7 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
         handler: H,
         owner: O,
     ) -> Self {
+        let outages = Outages::of(config.name);
         Self {
             pool,
             nats,
@@ -170,7 +213,8 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
             owner,
             heal_at: Instant::now(),
             gap: Gap::default(),
-            tries: HashMap::new(),
+            tries: Tries::default(),
+            outages,
         }
     }
 
@@ -181,16 +225,14 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
         while !stopping.is_cancelled() {
             if self.heal_at <= Instant::now() {
                 self.heal_at = Instant::now() + self.config.heal_every;
-                match self.heal().await {
-                    Ok(true) if messages.is_some() => {
-                        tracing::warn!(
-                            consumer = self.config.name,
-                            "the bus is deaf: attaching anew"
-                        );
-                        messages = None;
+                match self.heal(&stopping).await {
+                    Ok(deaf) => {
+                        self.outages.healing.over();
+                        if deaf && messages.take().is_some() {
+                            self.outages.hearing.failed(&Deaf);
+                        }
                     }
-                    Ok(_) => {}
-                    Err(error) => self.log(&error),
+                    Err(error) => self.outages.healing.failed(&error),
                 }
             }
             let Some(stream) = &mut messages else {
@@ -216,11 +258,6 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
                 }
             }
         }
-    }
-
-    fn log(&self, error: &dyn std::error::Error) {
-        let cause = error.source().map(ToString::to_string).unwrap_or_default();
-        tracing::warn!(consumer = self.config.name, "{error}: {cause}");
     }
 
     fn count(&self, outcome: &'static str, events: usize) {

@@ -17,6 +17,7 @@ pub mod epoch;
 pub mod feed;
 mod inbox;
 pub mod nats;
+mod outage;
 pub mod outbox;
 pub mod relay;
 pub mod retention;

@@ -19,13 +19,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::streams::Stream;
+use crate::{outage::Outage, streams::Stream};
 
-mod outage;
 mod publish;
 pub(crate) mod store;
-
-use outage::Outage;
 
 /// How often the backlog is measured.
 const MEASURE: Duration = Duration::from_secs(1);
@@ -160,8 +157,8 @@ impl Relay {
     ) -> Option<Lease> {
         let mut lease = None;
         let mut measured = Instant::now();
-        let mut outage = Outage::of(self.config.source, "stamping");
-        let mut unmeasured = Outage::of(self.config.source, "measuring");
+        let mut outage = Outage::of("relay", self.config.source, "stamping");
+        let mut unmeasured = Outage::of("relay", self.config.source, "measuring");
         loop {
             // Read before the turn, so that what was committed before the stop is stamped after it.
             let last = stopping.is_cancelled();
@@ -279,7 +276,7 @@ impl Relay {
     async fn publish(&self, mut told: watch::Receiver<Option<Grant>>) {
         let mut owed = false;
         let mut stream_known = false;
-        let mut outage = Outage::of(self.config.source, "publishing");
+        let mut outage = Outage::of("relay", self.config.source, "publishing");
         loop {
             let gone = if owed {
                 // Something waits for the bus: look again soon, or at once when more comes.

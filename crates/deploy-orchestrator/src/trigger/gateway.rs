@@ -25,7 +25,7 @@ use candlefish_runtime::{
     listen,
 };
 use tonic::{
-    Request, Status,
+    Code, Request, Response, Status,
     metadata::{Ascii, MetadataValue},
     transport::{Channel, Endpoint, Uri},
 };
@@ -35,8 +35,13 @@ use crate::wiring::NAME;
 /// The receiver of what we sign.
 const AUDIENCE: &str = "gateway";
 const CONNECT: Duration = Duration::from_secs(1);
+/// A replica whose machine vanished is noticed within the sum of these.
+const PING: Duration = Duration::from_secs(10);
+const PING_ANSWER: Duration = Duration::from_secs(5);
 /// A body has 25 MB at most.
 const TIMEOUT: Duration = Duration::from_secs(20);
+/// For its events: who asks takes nothing from the bus meanwhile.
+const FEED_TIMEOUT: Duration = Duration::from_secs(5);
 const MOST_BYTES: usize = 26 * 1024 * 1024;
 const LISTED: i32 = 1000;
 
@@ -44,8 +49,32 @@ const LISTED: i32 = 1000;
 #[derive(Debug, Clone)]
 pub(crate) struct Gateway {
     channels: Arc<[Channel]>,
-    turn: Arc<AtomicUsize>,
+    /// The place of the replica that answered last.
+    answers: Arc<AtomicUsize>,
     signer: Signer,
+}
+
+/// Asks one replica after the other until one answers, the one that did last first: while one is down or
+/// frozen nothing that takes several calls is kept from its end, and it costs its time once.
+macro_rules! ask {
+    ($gateway:expr, $client:ident, $method:ident, $message:expr, $timeout:expr, $most:expr) => {{
+        let mut answer = Err(Status::unavailable("no gateway is configured"));
+        for (place, channel) in $gateway.in_turn() {
+            let request = $gateway.request($message, $timeout)?;
+            let mut client = $client::new(channel).max_decoding_message_size($most);
+            answer = client.$method(request).await;
+            if !answer.as_ref().is_err_and(is_silent) {
+                $gateway.answers.store(place, Ordering::Relaxed);
+                break;
+            }
+        }
+        answer.map(Response::into_inner)
+    }};
+}
+
+/// Whether another replica may answer. The library calls a request whose time is over cancelled.
+fn is_silent(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::Cancelled)
 }
 
 impl Gateway {
@@ -54,11 +83,14 @@ impl Gateway {
         let channels = replicas.iter().map(|uri| {
             Endpoint::from(uri.clone())
                 .connect_timeout(CONNECT)
+                .http2_keep_alive_interval(PING)
+                .keep_alive_timeout(PING_ANSWER)
+                .keep_alive_while_idle(true)
                 .connect_lazy()
         });
         Self {
             channels: channels.collect(),
-            turn: Arc::default(),
+            answers: Arc::default(),
             signer,
         }
     }
@@ -66,39 +98,67 @@ impl Gateway {
     /// The body of a delivery, as it was signed.
     pub(super) async fn fetch(&self, id: DeliveryId) -> Result<bytes::Bytes, Status> {
         let asked = FetchDeliveryRequest { id: id.to_string() };
-        let request = self.request(asked)?;
-        let mut client = DeliveryServiceClient::new(self.channel()?);
-        client = client.max_decoding_message_size(MOST_BYTES);
-        Ok(client.fetch_delivery(request).await?.into_inner().body)
+        let fetched = ask!(
+            self,
+            DeliveryServiceClient,
+            fetch_delivery,
+            asked.clone(),
+            TIMEOUT,
+            MOST_BYTES
+        );
+        Ok(fetched?.body)
     }
 
     /// Deliveries after one, by id; fewer than a page are the last.
     pub(super) async fn list(&self, after: Option<DeliveryId>) -> Result<Vec<Delivery>, Status> {
-        let request = self.request(ListDeliveriesRequest {
+        let asked = ListDeliveriesRequest {
             after_id: after.map(|id| id.to_string()).unwrap_or_default(),
             limit: LISTED,
-        })?;
-        let mut client = DeliveryServiceClient::new(self.channel()?);
-        client = client.max_decoding_message_size(listen::MAX_MESSAGE_BYTES);
-        let page = client.list_deliveries(request).await?;
-        Ok(page.into_inner().deliveries)
+        };
+        let page = ask!(
+            self,
+            DeliveryServiceClient,
+            list_deliveries,
+            asked.clone(),
+            TIMEOUT,
+            listen::MAX_MESSAGE_BYTES
+        );
+        Ok(page?.deliveries)
     }
 
-    fn feed(&self) -> Result<FeedServiceClient<Channel>, Status> {
-        let client = FeedServiceClient::new(self.channel()?);
-        Ok(client.max_decoding_message_size(listen::MAX_MESSAGE_BYTES))
+    async fn ask_head(&self) -> Result<HeadResponse, Status> {
+        ask!(
+            self,
+            FeedServiceClient,
+            head,
+            HeadRequest {},
+            FEED_TIMEOUT,
+            listen::MAX_MESSAGE_BYTES
+        )
     }
 
-    /// The next replica in turn: a call that met one that is down meets another when it is repeated.
-    fn channel(&self) -> Result<Channel, Status> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let channel = self.channels.get(turn % self.channels.len().max(1));
-        channel
-            .cloned()
-            .ok_or_else(|| Status::unavailable("no gateway is configured"))
+    async fn ask_replay(&self, asked: ReplayRequest) -> Result<ReplayResponse, Status> {
+        ask!(
+            self,
+            FeedServiceClient,
+            replay,
+            asked,
+            FEED_TIMEOUT,
+            listen::MAX_MESSAGE_BYTES
+        )
     }
 
-    fn request<T>(&self, message: T) -> Result<Request<T>, Status> {
+    /// Every replica once, with its place, from the one on that answered last.
+    fn in_turn(&self) -> impl Iterator<Item = (usize, Channel)> {
+        let first = self.answers.load(Ordering::Relaxed);
+        let all = self.channels.len();
+        (0..all).filter_map(move |offset| {
+            let place = first.wrapping_add(offset) % all;
+            Some((place, self.channels.get(place)?.clone()))
+        })
+    }
+
+    fn request<T>(&self, message: T, timeout: Duration) -> Result<Request<T>, Status> {
         let token = self.signer.token(AUDIENCE, &Caller::process(NAME));
         let token = token.map_err(|error| Status::internal(error.to_string()))?;
         let token: MetadataValue<Ascii> = token
@@ -106,7 +166,7 @@ impl Gateway {
             .map_err(|_error| Status::internal("a token is no header"))?;
         let mut request = Request::new(message);
         request.metadata_mut().insert(IDENTITY, token);
-        request.set_timeout(TIMEOUT);
+        request.set_timeout(timeout);
         Ok(request)
     }
 }
@@ -117,16 +177,25 @@ fn unanswered(status: Status) -> OwnerError {
 
 impl Owner for Gateway {
     async fn head(&self) -> Result<HeadResponse, OwnerError> {
-        let request = self.request(HeadRequest {}).map_err(unanswered)?;
-        let mut feed = self.feed().map_err(unanswered)?;
-        let head = feed.head(request).await.map_err(unanswered)?;
-        Ok(head.into_inner())
+        self.ask_head().await.map_err(unanswered)
     }
 
     async fn replay(&self, asked: ReplayRequest) -> Result<ReplayResponse, OwnerError> {
-        let request = self.request(asked).map_err(unanswered)?;
-        let mut feed = self.feed().map_err(unanswered)?;
-        let replay = feed.replay(request).await.map_err(unanswered)?;
-        Ok(replay.into_inner())
+        self.ask_replay(asked).await.map_err(unanswered)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::TimeoutExpired;
+
+    use super::*;
+
+    #[test]
+    fn a_replica_that_is_down_or_frozen_is_silent() {
+        let late = Status::from_error(Box::new(TimeoutExpired(())));
+        assert!(is_silent(&late), "{late:?}");
+        assert!(is_silent(&Status::unavailable("refused")));
+        assert!(!is_silent(&Status::not_found("forgotten")));
     }
 }

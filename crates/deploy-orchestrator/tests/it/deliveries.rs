@@ -12,8 +12,9 @@ use tonic::Code;
 
 use crate::{
     api::{Answer, Api, fields},
+    gateway::Gateway,
     previews::pull,
-    sandbox::SOON,
+    sandbox::{SOON, Sandbox},
     stage::{REPOSITORY, Stage, commit, environment, latest, push, site},
 };
 
@@ -472,4 +473,26 @@ async fn a_delivery_is_named_by_its_whole_id_and_nothing_else() {
     }
     let status = stage.api.delivered("").await.unwrap_err();
     assert_eq!(fields(&status), ["commit", "site", "delivery_id"]);
+}
+
+#[tokio::test]
+async fn while_a_gateway_is_down_what_was_missed_is_read_from_another() {
+    let mut sandbox = Sandbox::with(&[("CANDLEFISH_HEAL_MS", "50")]).await;
+    let gateway = Gateway::start(&sandbox.keys).await;
+    // A head and several pages, one call after the other.
+    for number in 1..=5 {
+        gateway.receives(&push(0, number));
+    }
+    // Nobody listens at port 9.
+    let urls = format!("http://127.0.0.1:9,{}", gateway.url);
+    sandbox.set("CANDLEFISH_GATEWAY_URL", &urls);
+    let _orchestrator = sandbox.start().await;
+    poll_until(SOON, "the deliveries to be decided", async || {
+        let done = "SELECT count(*) FROM delivery WHERE done_at IS NOT NULL";
+        match sandbox.number(done).await {
+            5 => Ok(()),
+            some => Err(some),
+        }
+    })
+    .await;
 }

@@ -9,7 +9,12 @@ use candlefish_runtime::{identity, tasks::Tasks};
 use futures_util::{StreamExt, stream::BoxStream};
 use tonic::{Request, Response, Status};
 
-use super::{CURSOR, Tail, cursor::Cursor, filter::Filter, watch::Watch};
+use super::{
+    CURSOR, Tail,
+    cursor::Cursor,
+    filter::Filter,
+    watch::{self, Watch},
+};
 use crate::field::Faults;
 
 /// The event service.
@@ -45,13 +50,78 @@ impl EventService for Rpc {
         });
         faults.finish()?;
         filter.check()?;
-        let watch = Watch::begin(self.tail.clone(), filter, cursor).await?;
+        // A tail that has ended reaches nothing any more: whoever waits for it would hold up the stop.
+        let stopping = self.tasks.stopping();
+        let beginning = Watch::begin(self.tail.clone(), filter, cursor);
+        let begun = stopping.run_until_cancelled(beginning).await;
+        let watch = begun.unwrap_or_else(|| Err(watch::stopped()))?;
         let begins_after = watch.begins_after().and_then(|text| text.parse().ok());
-        let stream = watch.stream(self.tasks.stopping(), self.quiet);
+        let stream = watch.stream(stopping, self.quiet);
         let mut response = Response::new(stream.boxed());
         if let Some(cursor) = begins_after {
             response.metadata_mut().insert(CURSOR, cursor);
         }
         Ok(response)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use candlefish_proto::event::{Envelope, HeadResponse, ReplayRequest, ReplayResponse};
+    use candlefish_runtime::identity::Caller;
+    use futures_util::FutureExt;
+    use tonic::Code;
+
+    use super::*;
+    use crate::events::{Feed, Listener, Place};
+
+    /// A source that is ahead of what was read of it.
+    #[derive(Debug)]
+    struct Ahead;
+
+    #[tonic::async_trait]
+    impl Feed for Ahead {
+        async fn head(&self) -> Result<HeadResponse, Status> {
+            Ok(HeadResponse {
+                source: "deploy".to_owned(),
+                epoch: 1,
+                seq: 9,
+            })
+        }
+
+        async fn replay(&self, _asked: ReplayRequest) -> Result<ReplayResponse, Status> {
+            Ok(ReplayResponse::default())
+        }
+    }
+
+    impl Listener for Ahead {
+        fn told(&self, _event: &Envelope) {}
+
+        fn follows(&self) {}
+
+        fn lost(&self) {}
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_waits_for_its_place_does_not_hold_up_the_stop() {
+        let tasks = Tasks::new();
+        let hour = Duration::from_hours(1);
+        // It does not run: the process is about to stop.
+        let tail = Tail::new("deploy", Arc::new(Ahead), Arc::new(Ahead), hour);
+        let rpc = Rpc::new(tail, tasks.clone(), hour);
+        let mut cursor = Cursor::default();
+        cursor.set("deploy", Place { epoch: 1, seq: 7 });
+        let mut request = Request::new(WatchEventsRequest {
+            cursor: cursor.text(),
+            ..WatchEventsRequest::default()
+        });
+        request.extensions_mut().insert(Caller::process("test"));
+        let mut watching = rpc.watch_events(request);
+        assert!(watching.as_mut().now_or_never().is_none());
+        tasks.stop();
+        let status = watching.await.err().unwrap();
+        assert_eq!(status.code(), Code::Unavailable, "{status:?}");
     }
 }

@@ -217,7 +217,7 @@ fn too_old() -> Status {
         .into()
 }
 
-fn stopped() -> Status {
+pub(super) fn stopped() -> Status {
     let words = "this gateway stops; resume with your last cursor";
     Refusal::new(Code::Unavailable, "stopping", words).into()
 }

@@ -1,8 +1,11 @@
 //! `GET /v1/events`: every event once, in order, for those who may see it.
 
+use std::time::{Duration, Instant};
+
 use candlefish_proto::event::{WatchEventsRequest, event_service_client::EventServiceClient};
 use candlefish_testkit::nats_url;
 use reqwest::Method;
+use tokio::net::TcpListener;
 
 use crate::{
     raw::with_token,
@@ -34,6 +37,25 @@ async fn events_come_as_they_happen_and_go_on_after_the_last_id() {
     }
     assert_eq!(sites, ["shop", "blog"]);
     assert!(events.is_silent().await);
+}
+
+#[tokio::test]
+async fn a_frozen_replica_holds_events_up_once() {
+    // Nobody accepts: the system takes the connections, as it does for a process that is frozen.
+    let frozen = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let replicas = format!("http://{},BACKEND", frozen.local_addr().unwrap());
+    let stand = Stand::start_with(&[("CANDLEFISH_ORCHESTRATOR_URL", &*replicas)]).await;
+    stand.follows().await;
+    let path = "/v1/events?types=deploy.deployment.";
+    let mut events = Events::open(&stand, path, &stand.admin, "").await;
+    let begun = Instant::now();
+    for site in ["docs", "shop", "blog"] {
+        stand.backend.happens(CREATED, site);
+        assert_eq!(events.next().await.unwrap().data["event"]["site"], site);
+    }
+    // Less than what one look at the frozen one takes.
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 #[tokio::test]
@@ -127,7 +149,7 @@ async fn the_bus_wakes_the_tail_long_before_it_would_look() {
             bus.publish(CREATED, "".into()).await.unwrap();
             bus.flush().await.unwrap();
             stand.backend.happens(CREATED, "docs");
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
     let event = tokio::select! {

@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use candlefish_proto::deploy::{
+    Deployment, WatchDeploymentRequest, deployment_service_client::DeploymentServiceClient,
+};
 use candlefish_runtime::identity::{Caller, Kind, Role, Signer};
 use candlefish_testkit::{OFFSET_CLOCK, poll_until};
+use prost::Message;
 use reqwest::Method;
 use serde_json::json;
 use sqlx::Executor;
@@ -13,6 +17,7 @@ use tonic::{Code, metadata::MetadataValue};
 use crate::{
     keys,
     raw::{self, with_token},
+    sse::Events,
     stand::{Answered, SOON, Stand},
 };
 
@@ -340,4 +345,34 @@ async fn a_repeat_with_a_narrower_token_is_told_nothing_of_a_wider_one() {
         let request = request.header("idempotency-key", "once").json(&json!({}));
         assert_eq!(stand.send(request).await.status, status);
     }
+}
+
+#[tokio::test]
+async fn streams_end_soon_after_their_token() {
+    let stand = Stand::start_with(&[("CANDLEFISH_REMEMBER_TOKENS_MS", "50")]).await;
+    let made = stand
+        .made_token("gone", json!({ "role": "ROLE_ADMIN" }))
+        .await;
+    let secret = made["secret"].as_str().unwrap();
+    // One of a service behind the gateway, by gRPC; one of its own, by REST.
+    let feed = stand
+        .backend
+        .will_stream("DeploymentService/WatchDeployment");
+    let first = Deployment::default().encode_to_vec();
+    feed.send(Ok(first)).await.unwrap();
+    let mut client = DeploymentServiceClient::new(stand.channel());
+    let request = with_token(WatchDeploymentRequest::default(), secret);
+    let mut stream = client.watch_deployment(request).await.unwrap().into_inner();
+    stream.message().await.unwrap().unwrap();
+    let mut events = Events::open(&stand, "/v1/events", secret, "").await;
+    let revoked = revoke(&stand, &stand.admin, made["token"]["id"].as_str().unwrap()).await;
+    assert_eq!(revoked.status, 200, "{revoked:?}");
+    let end = tokio::time::timeout(SOON, stream.message()).await.unwrap();
+    assert_eq!(end.unwrap_err().code(), Code::Unauthenticated);
+    let end = events.next().await.unwrap();
+    assert_eq!(end.name, "problem");
+    assert_eq!(end.data["reason"], "token-revoked");
+    assert_eq!(events.next().await, None);
+    // Until here the service behind would have gone on.
+    drop(feed);
 }

@@ -11,7 +11,7 @@ use http::HeaderMap;
 use prost::Message;
 use reqwest::Method;
 use tokio::sync::oneshot;
-use tonic::{Code, Status};
+use tonic::{Code, Status, Streaming, transport::Channel};
 use tonic_types::StatusExt;
 
 use crate::{
@@ -27,6 +27,15 @@ fn deployment(version: i32) -> Deployment {
         version,
         ..Deployment::default()
     }
+}
+
+/// A caller that watches a deployment, of which it was told once.
+async fn watching(stand: &Stand) -> (DeploymentServiceClient<Channel>, Streaming<Deployment>) {
+    let mut client = DeploymentServiceClient::new(stand.channel());
+    let request = with_token(WatchDeploymentRequest::default(), &stand.admin);
+    let mut stream = client.watch_deployment(request).await.unwrap().into_inner();
+    stream.message().await.unwrap().unwrap();
+    (client, stream)
 }
 
 #[tokio::test]
@@ -155,10 +164,7 @@ async fn a_service_that_dies_in_the_middle_of_a_stream_is_unavailable() {
     stand
         .backend
         .will("DeploymentService/WatchDeployment", death);
-    let mut client = DeploymentServiceClient::new(stand.channel());
-    let request = with_token(WatchDeploymentRequest::default(), &stand.admin);
-    let mut stream = client.watch_deployment(request).await.unwrap().into_inner();
-    stream.message().await.unwrap().unwrap();
+    let (_client, mut stream) = watching(&stand).await;
     kill.send(()).unwrap();
     let status = stream.message().await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status:?}");
@@ -172,10 +178,7 @@ async fn a_gateway_that_stops_ends_its_streams_in_words() {
         .backend
         .will_stream("DeploymentService/WatchDeployment");
     feed.send(Ok(deployment(1).encode_to_vec())).await.unwrap();
-    let mut client = DeploymentServiceClient::new(stand.channel());
-    let request = with_token(WatchDeploymentRequest::default(), &stand.admin);
-    let mut stream = client.watch_deployment(request).await.unwrap().into_inner();
-    stream.message().await.unwrap().unwrap();
+    let (_client, mut stream) = watching(&stand).await;
     stand.stop();
     let end = tokio::time::timeout(SOON, stream.message()).await.unwrap();
     let status = end.unwrap_err();
@@ -195,11 +198,8 @@ async fn a_caller_that_goes_ends_the_stream_behind_the_gateway() {
         .backend
         .will_stream("DeploymentService/WatchDeployment");
     feed.send(Ok(deployment(1).encode_to_vec())).await.unwrap();
-    let mut client = DeploymentServiceClient::new(stand.channel());
-    let request = with_token(WatchDeploymentRequest::default(), &stand.admin);
-    let mut stream = client.watch_deployment(request).await.unwrap().into_inner();
-    stream.message().await.unwrap().unwrap();
-    drop((stream, client));
+    let caller = watching(&stand).await;
+    drop(caller);
     tokio::time::timeout(SOON, feed.closed()).await.unwrap();
 }
 

@@ -32,6 +32,7 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
     /// Applies what the bus brought, and acknowledges it.
     pub(super) async fn take(&mut self, messages: Vec<BusMessage>) {
         self.gap.hear();
+        self.outages.hearing.over();
         let mut batch = Vec::with_capacity(messages.len());
         for message in messages {
             match Envelope::decode(message.payload.clone()) {
@@ -113,6 +114,8 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
 
     /// Looks soon at what a gap or an unknown epoch means.
     fn note(&mut self, applied: Applied) {
+        self.outages.applying.over();
+        self.tries.forget_upto(applied.place);
         if applied.gap || applied.foreign {
             let soon = tokio::time::Instant::now() + self.config.gap_grace;
             if self.heal_at > soon {
@@ -124,7 +127,7 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
 
     async fn settle(&mut self, batch: &[Incoming]) {
         for Incoming { event, message } in batch {
-            self.tries.remove(&(event.epoch, event.seq));
+            self.tries.forget(event);
             if let Some(message) = message {
                 self.ack(message).await;
             }
@@ -134,8 +137,16 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
     /// Events failed: later, or never again. Answers whether they are settled.
     async fn fail(&mut self, events: &[Incoming], failure: Failure) -> bool {
         let mut settled = true;
+        let away = matches!(failure, Failure::Away(_));
+        if away {
+            self.outages.applying.failed(&failure);
+        }
         for Incoming { event, message } in events {
-            let tries = self.tried(event, &failure);
+            let tries = if away {
+                self.tries.of(event)
+            } else {
+                self.tries.add(event)
+            };
             let hopeless = match failure {
                 Failure::Park(_) => true,
                 Failure::Retry(_) => tries >= self.config.poison_after,
@@ -147,19 +158,22 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
                 .map(|i| i.delivered);
             let told = delivered.unwrap_or_default().max(tries);
             if hopeless && self.park(event, &failure, told).await {
-                self.tries.remove(&(event.epoch, event.seq));
+                self.tries.forget(event);
                 if let Some(message) = message {
                     self.ack(message).await;
                 }
             } else {
                 settled = false;
                 self.count("retried", 1);
-                tracing::warn!(
-                    consumer = self.config.name,
-                    event = event.id,
-                    tries,
-                    "not applied: {failure}"
-                );
+                // An outage is said once, not of each event that waits for its end.
+                if !away {
+                    tracing::warn!(
+                        consumer = self.config.name,
+                        event = event.id,
+                        tries,
+                        "not applied: {failure}"
+                    );
+                }
                 if let Some(message) = message {
                     self.deliver_later(message).await;
                 }
@@ -168,19 +182,8 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
         settled
     }
 
-    /// How often an event failed by itself, this time included.
-    fn tried(&mut self, event: &Envelope, failure: &Failure) -> i64 {
-        let key = (event.epoch, event.seq);
-        if matches!(failure, Failure::Away(_)) {
-            return self.tries.get(&key).copied().unwrap_or_default();
-        }
-        let tries = self.tries.entry(key).or_default();
-        *tries += 1;
-        *tries
-    }
-
     /// Parks an event and records its number; false when the database does not take it.
-    async fn park(&self, event: &Envelope, failure: &Failure, tries: i64) -> bool {
+    async fn park(&mut self, event: &Envelope, failure: &Failure, tries: i64) -> bool {
         let letter = Parked {
             consumer: self.config.name,
             source: &event.source,
@@ -195,7 +198,7 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
     }
 
     /// Parks a message that cannot be read; its number comes from its id on the bus.
-    async fn park_unreadable(&self, message: &BusMessage, why: &str) {
+    async fn park_unreadable(&mut self, message: &BusMessage, why: &str) {
         let id = message
             .headers
             .as_ref()
@@ -222,11 +225,12 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
         }
     }
 
-    async fn park_letter(&self, letter: Parked<'_>) -> bool {
+    async fn park_letter(&mut self, letter: Parked<'_>) -> bool {
         let why = letter.error.to_owned();
         let event_type = letter.event_type.to_owned();
         match self.try_park(letter).await {
             Ok(()) => {
+                self.outages.applying.over();
                 tracing::error!(
                     consumer = self.config.name,
                     event_type,
@@ -236,7 +240,7 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
                 true
             }
             Err(error) => {
-                self.log(&error);
+                self.outages.applying.failed(&error);
                 false
             }
         }

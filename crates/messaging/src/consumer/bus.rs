@@ -20,17 +20,17 @@ const PULL_HEARTBEAT: Duration = Duration::from_secs(3);
 impl<H: Handler, O: Owner> Consumer<H, O> {
     /// Attaches to the stream; creates the durable unless it is there. Nothing while the bus or the
     /// stream is missing: its publisher creates it, and until then the owner is asked.
-    pub(super) async fn attach(&self) -> Option<pull::Stream> {
+    pub(super) async fn attach(&mut self) -> Option<pull::Stream> {
         if !nats::is_connected(&self.nats) {
             return None;
         }
         match self.try_attach().await {
-            Ok(messages) => Some(messages),
+            Ok(messages) => {
+                self.outages.attaching.over();
+                Some(messages)
+            }
             Err(error) => {
-                tracing::info!(
-                    consumer = self.config.name,
-                    "not attached to the bus: {error}"
-                );
+                self.outages.attaching.failed(&*error);
                 None
             }
         }

@@ -1,9 +1,13 @@
 //! What the bus cannot be trusted with: finding out that it lost something, and getting it.
 
-use candlefish_proto::event::{HeadResponse, ReplayRequest};
+use candlefish_proto::event::{Envelope, HeadResponse, ReplayRequest};
 use prost::Message;
+use sqlx::{Connection, PgConnection};
+use tokio_util::sync::CancellationToken;
 
-use super::{Consumer, Failure, Handler, Owner, OwnerError, apply::Incoming, gap::Look};
+use super::{
+    Consumer, Failure, Handler, Owner, OwnerError, apply::Incoming, gap::Look, tries::Tries,
+};
 use crate::{
     dead_letter,
     inbox::{self, Place},
@@ -25,8 +29,9 @@ pub(super) enum Error {
 
 impl<H: Handler, O: Owner> Consumer<H, O> {
     /// Compares our place with the owner's head; replays or rebuilds what is missing. Then tries
-    /// dead letters that a person sent back. Answers whether the bus is deaf.
-    pub(super) async fn heal(&mut self) -> Result<bool, Error> {
+    /// dead letters that a person sent back. Answers whether the bus is deaf. A stop ends it between two
+    /// transactions: what is still missing is found at the next start.
+    pub(super) async fn heal(&mut self, stopping: &CancellationToken) -> Result<bool, Error> {
         self.replay_letters().await?;
         let place = self.place().await?;
         let head = self.owner.head().await?;
@@ -53,7 +58,7 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
                 Ok(false)
             }
             Look::Stays { deaf } => {
-                self.replay(place, head.seq).await?;
+                self.replay(place, head.seq, stopping).await?;
                 let now = self.place().await?;
                 // Of a new epoch all was read anew.
                 if now.epoch == head.epoch {
@@ -69,7 +74,12 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
         inbox::find(&mut conn, self.config.name, self.config.source).await
     }
 
-    async fn replay(&mut self, from: Place, to: i64) -> Result<(), Error> {
+    async fn replay(
+        &mut self,
+        from: Place,
+        to: i64,
+        stopping: &CancellationToken,
+    ) -> Result<(), Error> {
         let mut next = from.upto + 1;
         while next <= to {
             let asked = ReplayRequest {
@@ -103,6 +113,10 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
                     })
                     .collect();
                 self.apply_all(page).await;
+                // Page after page would only wait for the database, and keep what the bus brings.
+                if self.outages.applying.lasts() || stopping.is_cancelled() {
+                    return Ok(());
+                }
             }
             next = last + 1;
         }
@@ -136,7 +150,7 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
             .await?;
         }
         tx.commit().await?;
-        self.tries.clear();
+        self.tries = Tries::default();
         self.gap.close();
         self.count("rebuilt", 1);
         Ok(())
@@ -154,20 +168,37 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
                 .set(f64::from(i32::try_from(waiting).unwrap_or(i32::MAX)));
                 return Ok(());
             };
-            let end = match candlefish_proto::event::Envelope::decode(&*letter.payload) {
-                Ok(event) => self.handler.apply(&mut tx, &event).await,
+            let end = match Envelope::decode(&*letter.payload) {
+                Ok(event) => self.try_letter(&mut tx, &event).await,
                 Err(error) => Err(Failure::Park(error.to_string())),
             };
-            match end {
-                Ok(()) => dead_letter::replayed(&mut tx, letter.id, None).await?,
-                Err(failure) => {
-                    // What it began is undone; the verdict is written by itself.
-                    tx.rollback().await?;
-                    tx = self.pool.begin().await?;
-                    dead_letter::replayed(&mut tx, letter.id, Some(&failure.to_string())).await?;
+            let why = match end {
+                Ok(()) => {
+                    self.outages.applying.over();
+                    None
                 }
-            }
+                Err(away @ Failure::Away(_)) => {
+                    // It says nothing about the letter, which is tried again at the next look.
+                    self.outages.applying.failed(&away);
+                    return Ok(());
+                }
+                Err(failure) => Some(failure.to_string()),
+            };
+            dead_letter::replayed(&mut tx, letter.id, why.as_deref()).await?;
             tx.commit().await?;
         }
+    }
+
+    /// Applies a letter's event. What it began is undone when it fails, while the letter stays locked: in
+    /// between nobody else tries it.
+    async fn try_letter(&self, tx: &mut PgConnection, event: &Envelope) -> Result<(), Failure> {
+        let mut inner = tx.begin().await?;
+        let end = self.handler.apply(&mut inner, event).await;
+        if end.is_ok() {
+            inner.commit().await?;
+        } else {
+            inner.rollback().await?;
+        }
+        end
     }
 }

@@ -1,13 +1,22 @@
-use std::sync::atomic::Ordering;
+use std::{
+    pin::pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use candlefish_proto::event::Envelope;
 use candlefish_testkit::{Proxy, nats_url, poll_until, wait_until};
+use futures_util::FutureExt;
 use prost::Message;
+use sqlx::{PgConnection, postgres::PgPoolOptions};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::support::{Effects, Feed, SOON, World, now, spawn};
 use crate::{
-    consumer::Consumer,
+    consumer::{Consumer, ConsumerConfig, Failure, Handler},
     dead_letter::{self, DeadLetter, Decision},
     relay::store,
     streams,
@@ -431,4 +440,160 @@ async fn what_cannot_be_read_is_parked_at_once() {
     );
     world.stopping.cancel();
     consumer.await.unwrap();
+}
+
+/// A dead letter about a thing that a person sent back.
+async fn sent_back(world: &World, entity: &str) {
+    let event = Envelope {
+        source: world.source.to_owned(),
+        r#type: world.event_type.to_owned(),
+        entity: entity.to_owned(),
+        epoch: 1,
+        seq: 1,
+        ..Envelope::default()
+    };
+    sqlx::query(
+        "INSERT INTO dead_letter (id, consumer, source, epoch, seq, event_type, payload, error,
+             deliveries, created_at, state, decided_by, decided_at)
+         VALUES (gen_random_uuid(), 'test-effects-v1', $1, 1, 1, $2, $3, 'refused', 3, clock(),
+             'replaying', 'erin', clock())",
+    )
+    .bind(world.source)
+    .bind(world.event_type)
+    .bind(event.encode_to_vec())
+    .execute(&world.pool)
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_that_is_tried_again_is_nobody_elses_until_that_is_written_down() {
+    let world = World::new().await;
+    let effects = Effects::default();
+    effects
+        .refused
+        .lock()
+        .unwrap()
+        .insert("thing_bad".to_owned());
+    sent_back(&world, "thing_bad").await;
+    // The consumer has one connection. It waits with its effect while we hold that row; meanwhile we
+    // stand next in the line for the connection, as another replica does for the letter.
+    let mut held = world.pool.begin().await.unwrap();
+    sqlx::query("INSERT INTO effect (epoch, seq, entity) VALUES (1, 1, 'ours')")
+        .execute(&mut *held)
+        .await
+        .unwrap();
+    let one = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(SOON)
+        .connect_lazy_with(world.database.options());
+    let (config, feed) = (world.consumer_config(), Feed::of(&world));
+    let consumer = Consumer::new(one.clone(), world.nats.clone(), config, effects, feed);
+    let consumer = spawn(consumer.run(world.stopping.clone()));
+    wait_until(SOON, "the effect to wait", async || {
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        world.number(waiting).await == 1
+    })
+    .await;
+    let mut next = pin!(one.acquire());
+    assert!(next.as_mut().now_or_never().is_none());
+    held.rollback().await.unwrap();
+    let mut conn = next.await.unwrap();
+    let state: String = sqlx::query_scalar("SELECT state FROM dead_letter")
+        .fetch_one(&mut *conn)
+        .await
+        .unwrap();
+    assert_eq!(state, "parked");
+    assert_eq!(world.number("SELECT count(*) FROM effect").await, 0);
+    drop(conn);
+    world.stopping.cancel();
+    consumer.await.unwrap();
+}
+
+#[tokio::test]
+async fn no_event_is_blamed_for_a_database_that_goes_is_full_or_busy() {
+    let world = World::new().await;
+    world
+        .act(
+            "CREATE FUNCTION fail(state text) RETURNS void LANGUAGE plpgsql
+             AS $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = state; END $$",
+        )
+        .await;
+    for (state, away) in [
+        ("08006", true),
+        ("57P01", true),
+        ("25006", true),
+        ("53100", true),
+        ("53300", true),
+        ("57014", true),
+        ("55P03", true),
+        ("40P01", true),
+        ("40001", true),
+        ("23505", false),
+        ("22003", false),
+        ("42P01", false),
+    ] {
+        let asked = sqlx::query("SELECT fail($1)").bind(state);
+        let error = asked.execute(&world.pool).await.unwrap_err();
+        let failure = Failure::from(error);
+        assert_eq!(
+            matches!(failure, Failure::Away(_)),
+            away,
+            "{state}: {failure:?}"
+        );
+    }
+    let greeting = "unexpected response from SSLRequest: 0x45".to_owned();
+    let failure = Failure::from(sqlx::Error::Protocol(greeting));
+    assert!(matches!(failure, Failure::Away(_)), "{failure:?}");
+}
+
+/// Notes the numbers that it applied. The database is away at the first try, and the process stops with
+/// number 2.
+#[derive(Debug, Clone)]
+struct Notes {
+    seen: Arc<Mutex<Vec<i64>>>,
+    away: Arc<AtomicBool>,
+    stopping: CancellationToken,
+}
+
+impl Handler for Notes {
+    async fn apply(&self, _conn: &mut PgConnection, event: &Envelope) -> Result<(), Failure> {
+        if self.away.swap(false, Ordering::SeqCst) {
+            return Err(sqlx::Error::PoolTimedOut.into());
+        }
+        self.seen.lock().unwrap().push(event.seq);
+        if event.seq == 2 {
+            self.stopping.cancel();
+        }
+        Ok(())
+    }
+
+    async fn rebuild(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_ends_with_the_page_at_which_the_database_goes_or_the_process_stops() {
+    let world = World::new().await;
+    at_the_beginning(&world).await;
+    world.commit_each(10).await;
+    stamp(&world).await;
+    let notes = Notes {
+        seen: Arc::default(),
+        away: Arc::new(AtomicBool::new(true)),
+        stopping: world.stopping.clone(),
+    };
+    let config = ConsumerConfig {
+        batch: 2,
+        ..world.consumer_config()
+    };
+    let (pool, nats) = (world.pool.clone(), world.nats.clone());
+    let consumer = Consumer::new(pool, nats, config, notes.clone(), Feed::of(&world));
+    let consumer = spawn(consumer.run(world.stopping.clone()));
+    tokio::time::timeout(SOON, consumer).await.unwrap().unwrap();
+    // Neither what came after the outage was taken first, nor is a stop waiting for all of it.
+    assert_eq!(*notes.seen.lock().unwrap(), [1, 2]);
+    assert_eq!(world.number("SELECT upto FROM inbox_upto").await, 2);
 }
