@@ -164,7 +164,7 @@ fn what_a_blocker_says_to_do_is_a_whole_command() {
             let value = rest.split(",\n").next().unwrap_or(rest);
             let Some(value) = value
                 .contains("candlefish ")
-                .then(|| value.replace("\n", " "))
+                .then(|| value.replace('\n', " "))
             else {
                 continue;
             };

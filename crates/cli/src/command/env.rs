@@ -235,15 +235,14 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             pushes,
             changes,
         } => {
-            let policy = changes.apply(Policy::default())?;
             let request = CreateEnvironmentRequest {
-                site: site.clone(),
+                policy: changes.apply(Policy::default())?,
                 slug: environment,
-                policy,
                 hosts,
                 pushes: pushes.rule(),
+                site,
             };
-            let answer = explained(&api, api.act(request).await, &site, None).await?;
+            let answer = create(&api, request).await?;
             app.show(&answer, |answer| render::environment::full(answer, &look));
         }
         Command::Pushes {
@@ -275,6 +274,11 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         }
     }
     Ok(Exit::Done)
+}
+
+async fn create(api: &Api, request: CreateEnvironmentRequest) -> Result<Environment, Error> {
+    let site = request.site.clone();
+    explained(api, api.act(request).await, &site, None).await
 }
 
 /// Changes which pushes deploy, if a rule was named. A rule is written whole, so that what was not

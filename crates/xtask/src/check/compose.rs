@@ -174,11 +174,11 @@ fn faults_of_last_stage(docker: &str) -> Vec<String> {
             "Dockerfile: the image is built on {base:?}, which is not a slim one"
         ));
     }
-    let stage = lines
+    let mut stage = lines
         .iter()
         .rev()
         .take_while(|line| !line.starts_with("FROM "));
-    let user = stage.filter_map(|line| line.strip_prefix("USER ")).next();
+    let user = stage.find_map(|line| line.strip_prefix("USER "));
     if user
         .and_then(|user| user.trim().parse::<u32>().ok())
         .is_none_or(|user| user == 0)
