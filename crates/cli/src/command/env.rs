@@ -2,7 +2,7 @@
 
 use candlefish_proto::deploy::{
     CloseEnvironmentRequest, CreateEnvironmentRequest, Environment, ListEnvironmentsRequest,
-    Policy, PushRule, UpdateEnvironmentRequest, policy,
+    ListEnvironmentsResponse, Policy, PushRule, UpdateEnvironmentRequest, policy,
 };
 use clap::{Subcommand, ValueEnum};
 use jiff::SignedDuration;
@@ -217,12 +217,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let look = app.output.look_out();
     match args.command {
         Command::List { site, previews } => {
-            let request = ListEnvironmentsRequest {
-                site: site.clone(),
-                include_previews: previews,
-                ..Default::default()
-            };
-            let answer = explained(&api, api.list(request, usize::MAX).await, &site, None).await?;
+            let answer = list(&api, site, previews).await?;
             app.show(&answer, |answer| render::environment::list(answer, &look));
         }
         Command::Show { place } => {
@@ -274,6 +269,19 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         }
     }
     Ok(Exit::Done)
+}
+
+async fn list(
+    api: &Api,
+    site: String,
+    include_previews: bool,
+) -> Result<ListEnvironmentsResponse, Error> {
+    let request = ListEnvironmentsRequest {
+        site: site.clone(),
+        include_previews,
+        ..Default::default()
+    };
+    explained(api, api.list(request, usize::MAX).await, &site, None).await
 }
 
 async fn create(api: &Api, request: CreateEnvironmentRequest) -> Result<Environment, Error> {
