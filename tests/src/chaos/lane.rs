@@ -149,7 +149,7 @@ impl Lane {
         Ok(())
     }
 
-    /// A release of this content, and a deployment of it; every second one is asked twice at once.
+    /// A release of this content, and a deployment of it; every second one is asked three times at once.
     async fn deploy(
         &mut self,
         content: &Content,
@@ -168,7 +168,7 @@ impl Lane {
             key: &key,
         };
         let accepted = if self.rng.below(2) == 0 {
-            self.callers.deploy_twice(&wish).await
+            self.callers.deploy_at_once(&wish).await
         } else {
             self.callers.deploy(&wish).await
         };
