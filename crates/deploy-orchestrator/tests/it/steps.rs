@@ -595,8 +595,10 @@ async fn what_a_killed_worker_had_goes_on_when_its_lease_runs_out() {
     assert_eq!(verify.unwrap().lost_leases, 1);
     let url = format!("http://{}/metrics", next.running.ops_address);
     let said = reqwest::get(url).await.unwrap().text().await.unwrap();
-    let counted = r#"lease_losses_total{lease="step"} 1"#;
-    assert!(said.contains(counted), "{said}");
+    // A busy machine may lose another one, of a second.
+    let lost: i32 = done.steps.iter().map(|step| step.lost_leases).sum();
+    let counted = format!("lease_losses_total{{lease=\"step\"}} {lost}");
+    assert!(said.lines().any(|line| line == counted), "{said}");
 }
 
 #[tokio::test]
