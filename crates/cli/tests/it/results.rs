@@ -72,7 +72,7 @@ fn a_result_that_cannot_be_written_is_1() {
     done(command.stdout(full).output().unwrap())
         .code(1)
         .says("error: cannot write the result: ")
-        .says("What was asked for is done");
+        .says("What was asked of the server holds");
 }
 
 #[test]

@@ -266,10 +266,13 @@ impl Keeper {
         self.state.in_hand.remove(&release.id);
         self.note(release, outcome);
         // Held routes that name it get it now: as assets to fall back on, or at last. So do those of the
-        // last run that wait for another one as well: some of their visitors have what they need.
+        // last run that wait for another one as well: some of their visitors have what they need. A newer
+        // one that came since and of which nothing is here leaves the host what it serves in part.
         let state = &self.state;
         let restored = state.waiting.values().filter(|route| {
-            !state.held.contains_key(&route.host) && self.table.get(&route.host).is_some()
+            !state.held.contains_key(&route.host)
+                && self.table.get(&route.host).is_some()
+                && route.needed(&self.edge).iter().any(|r| self.is_here(*r))
         });
         let routes: Vec<Route> = state
             .held

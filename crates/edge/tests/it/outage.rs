@@ -117,6 +117,35 @@ async fn a_split_is_served_as_far_as_it_is_here_until_it_is_whole() {
 }
 
 #[tokio::test]
+async fn what_is_served_of_a_split_stays_while_nothing_of_a_newer_route_is_here() {
+    let (sandbox, edge, _, old) = Sandbox::serving(&[("index.html", "old")]).await;
+    let new = sandbox.release(&[("index.html", "new")]).await;
+    sandbox
+        .apply(&edge, route(2, &[(&old, 50), (&new, 50)]))
+        .await;
+    edge.kill().await;
+    let page_of = |page: &[u8]| sandbox.store.local_path(&digest_of(page)).unwrap();
+    std::fs::remove_file(page_of(b"new")).unwrap();
+    let again = sandbox.edge("edge-1").await;
+    let visitor = again.visitor(HOST);
+    assert_eq!(visitor.get("/").await.text(), "old");
+
+    let next = sandbox.release(&[("index.html", "next")]).await;
+    std::fs::remove_file(page_of(b"next")).unwrap();
+    let former = sandbox.release(&[("index.html", "former")]).await;
+    let mut newer = route(3, &[(&next, 100)]);
+    newer.assets_of = vec![former.reference()];
+    sandbox.orchestrator.send([newer]);
+    wait_until(SOON, "what it names besides to be staged", async || {
+        let told = sandbox.heard(&again).staged.get(&former.id).cloned();
+        told.is_some_and(|told| told.staged)
+    })
+    .await;
+    let answer = visitor.get("/").await;
+    assert_eq!((answer.status, answer.text()), (200, "old"));
+}
+
+#[tokio::test]
 async fn a_route_that_the_power_cut_is_lost_alone_and_what_comes_later_is_kept() {
     let (mut sandbox, edge, visitor, _) = Sandbox::serving(&[("index.html", "one")]).await;
     let gone = sandbox.release(&[("index.html", "x")]).await;
