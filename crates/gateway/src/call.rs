@@ -33,6 +33,8 @@ pub(crate) use answer::{Answer, Whole};
 pub(crate) const MOST_BYTES: usize = 4 * 1024 * 1024;
 /// The receiver of what is signed for the deploy-orchestrator.
 pub(crate) const ORCHESTRATOR: &str = "deploy-orchestrator";
+/// What a service finds wrong besides is only more to say: a person who waits for the rest is told it without.
+const JUDGED_WITHIN: Duration = Duration::from_secs(2);
 /// What a caller's own headers may carry to a service.
 const FORWARDED: [HeaderName; 4] = [
     HeaderName::from_static("idempotency-key"),
@@ -184,7 +186,8 @@ impl Calls {
             let answer = self.orchestrator.call(&call).await?;
             answer::whole(answer, since).await
         };
-        let answered = tokio::time::timeout(self.timeout, asked).await.ok()?;
+        let bound = self.timeout.min(JUDGED_WITHIN);
+        let answered = tokio::time::timeout(bound, asked).await.ok()?;
         answered.ok()?.refusal()
     }
 

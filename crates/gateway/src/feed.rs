@@ -49,7 +49,9 @@ macro_rules! ask {
             let request = $feed.request($message)?;
             answer = client(channel).$method(request).await;
             if !matches!(&answer, Err(status) if is_silent(status)) {
-                $feed.answers.store(place, Ordering::Relaxed);
+                // One that refuses is not asked first again: another may know our key, or the call.
+                let next = place + usize::from(answer.is_err());
+                $feed.answers.store(next, Ordering::Relaxed);
                 break;
             }
         }

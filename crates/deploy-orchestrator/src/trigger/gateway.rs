@@ -64,7 +64,9 @@ macro_rules! ask {
             let mut client = $client::new(channel).max_decoding_message_size($most);
             answer = client.$method(request).await;
             if !answer.as_ref().is_err_and(is_silent) {
-                $gateway.answers.store(place, Ordering::Relaxed);
+                // One that refuses is not asked first again: another may know our key, or the call.
+                let next = place + usize::from(answer.is_err());
+                $gateway.answers.store(next, Ordering::Relaxed);
                 break;
             }
         }
