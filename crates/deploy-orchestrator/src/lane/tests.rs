@@ -39,7 +39,7 @@ const TURNS: usize = 600;
 /// What a run must have met: walks that met none of these have shown nothing about them. By the weights
 /// of [`command`] a sequence meets each of them more often than not; others, such as a return to the
 /// release before, are rarer, and a run in ten would ask for more of them than it has time for.
-const MUST: [&str; 11] = [
+const MUST: [&str; 12] = [
     "succeeded",
     "failed",
     "cancelled",
@@ -47,6 +47,7 @@ const MUST: [&str; 11] = [
     "held",
     "stopped",
     "paused",
+    "settled",
     "without content",
     "push created",
     "pull request created",
@@ -64,6 +65,7 @@ const MET: &str = "
                           ELSE 'stopped' END
               FROM blocker b JOIN deployment d ON d.id = b.deployment_id
               WHERE b.kind IN ('hold', 'stop')
+    UNION ALL SELECT 'settled' FROM blocker WHERE kind = 'timer' AND message LIKE '%settles%'
     UNION ALL SELECT CASE WHEN pull_request IS NULL THEN 'push ' ELSE 'pull request ' END || outcome
               FROM trigger
     UNION ALL SELECT kind FROM record WHERE kind IN ('close', 'reopen')";
