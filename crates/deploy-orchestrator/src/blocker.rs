@@ -118,7 +118,8 @@ pub(crate) async fn clear_each(
 ) -> Result<(), sqlx::Error> {
     let ids: Vec<Uuid> = deployments.iter().map(|id| id.uuid()).collect();
     sqlx::query!(
-        "UPDATE blocker SET cleared_at = $2 WHERE deployment_id = ANY($1) AND cleared_at IS NULL",
+        "UPDATE blocker SET cleared_at = $2
+         WHERE deployment_id = ANY((SELECT $1::uuid[])::uuid[]) AND cleared_at IS NULL",
         &ids,
         stored(now) as _
     )

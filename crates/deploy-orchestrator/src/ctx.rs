@@ -21,7 +21,11 @@ use jiff_sqlx::{Timestamp, ToSqlx};
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use tokio::{sync::Notify, time::Instant};
 
-use crate::{Config, deployment, observed::Observed, step::worker::chain};
+use crate::{
+    Config, deployment,
+    observed::Observed,
+    step::{shared::Shared, worker::chain},
+};
 
 /// Shared by all commands of one process; cheap to clone.
 #[derive(Clone, Debug)]
@@ -69,6 +73,7 @@ impl Ctx {
             facts: Vec::new(),
             lines: Vec::new(),
             moves_traffic: false,
+            shared: None,
         })
     }
 
@@ -166,6 +171,8 @@ pub(crate) struct Tx {
     facts: Vec<Fact>,
     lines: Vec<Line>,
     moves_traffic: bool,
+    /// Where turns of several lanes share it: what they keep in memory.
+    shared: Option<Shared>,
 }
 
 /// How much a transaction had to tell at some place in it.
@@ -228,6 +235,21 @@ impl Tx {
         self.lines.truncate(mark.lines);
         self.moves_traffic = mark.moves_traffic;
         Ok(())
+    }
+
+    /// Turns of several lanes share it from here on, until [`Tx::unshare`].
+    pub(crate) fn share(&mut self, shared: Shared) {
+        self.shared = Some(shared);
+    }
+
+    /// Nothing is kept in memory any more: what was is the caller's to write.
+    pub(crate) fn unshare(&mut self) -> Option<Shared> {
+        self.shared.take()
+    }
+
+    /// What turns that share it keep in memory; none where there is nothing to keep of this deployment.
+    pub(crate) fn shared_of(&mut self, deployment: DeploymentId) -> Option<&mut Shared> {
+        self.shared.as_mut().filter(|shared| shared.has(deployment))
     }
 
     /// Ends it at once, as if nothing had been done in it.

@@ -8,17 +8,21 @@
 //! that grants it its lane takes it over the first ones.
 //!
 //! A step that waits says until when and for what, and gives its worker back.
+//!
+//! Turns of different lanes that come at the same time share a transaction ([`turns`]).
 
-mod again;
+pub(crate) mod again;
 pub(crate) mod analyse;
 pub(crate) mod drive;
 pub(crate) mod edges;
 pub(crate) mod finish;
 pub(crate) mod outcome;
+pub(crate) mod shared;
 pub(crate) mod shift;
 pub(crate) mod stage;
 pub(crate) mod store;
 pub(crate) mod sweep;
+pub(crate) mod turns;
 pub(crate) mod undo;
 pub(crate) mod verdict;
 pub(crate) mod verify;

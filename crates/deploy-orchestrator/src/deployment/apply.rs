@@ -278,6 +278,21 @@ pub(crate) async fn record(
     Ok(())
 }
 
+/// Saves moved deployments, each with the state before, and tells the world of each, as [`record`] does
+/// of one.
+pub(crate) async fn record_each(
+    tx: &mut Tx,
+    moved: Vec<(&mut Deployment, &State)>,
+    actor: &str,
+) -> Result<(), Error> {
+    let (mut next, before): (Vec<&mut Deployment>, Vec<&State>) = moved.into_iter().unzip();
+    store::save_each(tx, &mut next).await?;
+    for (deployment, before) in next.iter().zip(before) {
+        tell(tx, deployment, before, actor);
+    }
+    Ok(())
+}
+
 fn tell(tx: &mut Tx, deployment: &Deployment, before: &State, actor: &str) {
     if let (State::Ended { outcome, at, .. }, false) = (&deployment.state, before.is_terminal()) {
         let environment = match deployment.kind {

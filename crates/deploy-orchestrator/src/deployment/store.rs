@@ -199,7 +199,7 @@ pub(super) mod surroundings;
 
 pub(super) use content::{list_without_content, replace_release};
 pub(super) use list::{Listing, Narrowing, Scope, list};
-pub(crate) use many::{insert_each, lock_each, save_never_acted};
+pub(crate) use many::{insert_each, lock_each, save_each, save_never_acted};
 pub(super) use surroundings::{Step, Steps, Surroundings};
 
 /// The deployment; none when there is none.

@@ -14,6 +14,7 @@ mod command;
 mod crash;
 mod delivery;
 mod drain;
+mod together;
 mod work;
 mod world;
 

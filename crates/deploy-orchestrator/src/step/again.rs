@@ -7,14 +7,13 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 use uuid::Uuid;
 
 use super::{
-    drive::{self, Claimed},
-    outcome::Outcome,
+    drive::{self, Asked, Claimed, Done, Unheard},
     store,
-    verify::Trouble,
+    turns::{Answer, Turns},
     worker::chain,
 };
 use crate::{Config, ctx::Ctx, deployment::Error};
@@ -22,42 +21,72 @@ use crate::{Config, ctx::Ctx, deployment::Error};
 /// A database that is back is noticed within this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Takes a due step's turn. A claim whose commit was not answered is looked for: if it stands, the step
-/// is worked on now, not when the lease has run out. Whatever else failed is due yet.
-pub(super) async fn turn(
+/// Waits for a turn that was asked for, and takes it alone where it is to be.
+pub(crate) async fn turn(
     ctx: &Ctx,
     worker: &str,
-    due: store::Due,
+    turns: &Turns,
+    answered: oneshot::Receiver<Answer>,
 ) -> Result<Option<Claimed>, Error> {
+    let Some(answer) = turns.wait(ctx, worker, answered).await else {
+        return Ok(None);
+    };
+    match answer {
+        Answer::Taken(claimed) => Ok(claimed.map(|claimed| *claimed)),
+        Answer::Alone(Asked::Due(due), _place) => begin(ctx, worker, due).await,
+        Answer::Alone(Asked::Done(done), _place) => record(ctx, worker, &done, None).await,
+        Answer::Unheard(Asked::Due(_), None) => Ok(None),
+        Answer::Unheard(Asked::Due(_), Some(claimed)) => find(ctx, worker, *claimed).await,
+        Answer::Unheard(Asked::Done(done), claimed) => {
+            let claimed = claimed.map(|claimed| *claimed);
+            record(ctx, worker, &done, Some(Unheard { claimed })).await
+        }
+    }
+}
+
+/// Takes a due step's turn alone. A claim whose commit was not answered is looked for: if it stands, the
+/// step is worked on now, not when the lease has run out. Whatever else failed is due yet.
+async fn begin(ctx: &Ctx, worker: &str, due: store::Due) -> Result<Option<Claimed>, Error> {
     let mut unheard = None;
-    let mut error = match drive::turn(ctx, worker, due, &mut unheard).await {
+    let error = match drive::turn(ctx, worker, due, &mut unheard).await {
         Err(error) => error,
         taken => return taken,
     };
     let Some(claimed) = unheard.and_then(|unheard| unheard.claimed) else {
         return Err(error);
     };
-    let mut tries = Tries::until(claimed.held_until);
-    while tries.goes_on_after(&error).await {
-        match drive::is_claimed(ctx, worker, &claimed).await {
-            Ok(stands) => return Ok(stands.then_some(claimed)),
-            Err(again) => error = again,
-        }
+    if !Tries::until(claimed.held_until).goes_on_after(&error).await {
+        return Err(error);
     }
-    Err(error)
+    find(ctx, worker, claimed).await
 }
 
-/// Records what a claimed step came to, and goes on; tries until `held_until`.
-pub(super) async fn record(
+/// Looks for a claim whose commit was not answered, for as long as it would hold.
+async fn find(ctx: &Ctx, worker: &str, claimed: Claimed) -> Result<Option<Claimed>, Error> {
+    let mut tries = Tries::until(claimed.held_until);
+    loop {
+        let error = match drive::is_claimed(ctx, worker, &claimed).await {
+            Ok(stands) => return Ok(stands.then_some(claimed)),
+            Err(error) => error,
+        };
+        if !tries.goes_on_after(&error).await {
+            return Err(error);
+        }
+    }
+}
+
+/// Records what a claimed step came to alone, and goes on; tries as long as the lease holds. `unheard` is
+/// what an earlier try left.
+async fn record(
     ctx: &Ctx,
     worker: &str,
-    done: (&Claimed, &Result<Outcome, Trouble>),
-    held_until: Instant,
+    done: &Done,
+    mut unheard: Option<Unheard>,
 ) -> Result<Option<Claimed>, Error> {
-    let mut unheard = None;
-    let mut tries = Tries::until(held_until);
+    let mut tries = Tries::until(done.held_until);
+    let outcome = (&done.claimed, &done.outcome);
     loop {
-        let error = match drive::record_outside(ctx, worker, done, &mut unheard).await {
+        let error = match drive::record_outside(ctx, worker, outcome, &mut unheard).await {
             Err(error) => error,
             recorded => return recorded,
         };

@@ -6,6 +6,7 @@
 
 mod begin;
 mod record;
+mod together;
 
 use std::time::Duration;
 
@@ -15,11 +16,13 @@ use tokio::time::Instant;
 pub(crate) use self::{
     begin::begin,
     record::{Unheard, is_claimed, record_outside},
+    together::{Asked, Done, Share, together},
 };
 use super::{
     AWAY, Step, analyse, edges, finish,
     outcome::{Outcome, Wait},
-    shift, stage, store,
+    shared, shift, stage, store,
+    verify::Trouble,
 };
 use crate::{
     Config,
@@ -91,16 +94,7 @@ pub(crate) async fn turn(
     let mut hands = Hands::new(ctx, &mut tx, lane, deployment, Some(worker));
     (hands.pausing, hands.blocked) = (found.pausing, found.blocked);
     hands.forgive(&found);
-    let claimed = if found.is_claimed && found.step.lost_leases >= ctx.config.quarantine_after {
-        hands.quarantine(&found.step).await?;
-        None
-    } else if !hands.may_begin(&found.step).await? {
-        None
-    } else if found.step.kind.is_outside() {
-        hands.claim(found.step, found.is_claimed).await?
-    } else {
-        hands.go_on(found.step).await?
-    };
+    let claimed = hands.turn(found).await?;
     hands.close().await?;
     record::commit(ctx, tx, claimed, unheard).await
 }
@@ -124,6 +118,39 @@ impl<'a> Hands<'a> {
             pausing: false,
             blocked: true,
             worker,
+        }
+    }
+
+    /// The turn of a step that is due.
+    async fn turn(&mut self, found: store::Found) -> Result<Option<Claimed>, Error> {
+        if found.is_claimed && found.step.lost_leases >= self.ctx.config.quarantine_after {
+            self.quarantine(&found.step).await?;
+            return Ok(None);
+        }
+        if !self.may_begin(&found.step).await? {
+            return Ok(None);
+        }
+        if found.step.kind.is_outside() {
+            return self.claim(found.step, found.is_claimed).await;
+        }
+        self.go_on(found.step).await
+    }
+
+    /// The turn of a step that was worked on outside, and came to this.
+    async fn turn_outside(
+        &mut self,
+        step: Step,
+        outcome: &Result<Outcome, Trouble>,
+    ) -> Result<Option<Claimed>, Error> {
+        match outcome {
+            Ok(outcome) => match self.take(step, outcome.clone()).await? {
+                Some(step) => self.reach(step).await,
+                None => Ok(None),
+            },
+            Err(trouble) => {
+                self.try_again(&step, &trouble.to_string()).await?;
+                Ok(None)
+            }
         }
     }
 
@@ -187,13 +214,12 @@ impl<'a> Hands<'a> {
     }
 
     async fn done(&mut self, step: Step, message: &str) -> Result<Option<Step>, Error> {
-        let now = self.tx.now();
         self.changed = true;
         let next = if self.deployment.state.is_terminal() {
-            store::close(self.tx, now, &step, "done", message).await?;
+            shared::close(self.tx, &step, message).await?;
             None
         } else {
-            store::close_and_ready_next(self.tx, now, &step, message).await?
+            shared::close_and_ready_next(self.tx, &step, message).await?
         };
         self.observe_end(&step);
         let line = match message {
@@ -256,8 +282,7 @@ impl<'a> Hands<'a> {
     }
 
     async fn wait(&mut self, step: &Step, wait: &Wait) -> Result<(), Error> {
-        let now = self.tx.now();
-        store::wait(self.tx, now, step, wait).await?;
+        shared::wait(self.tx, step, wait).await?;
         if self.says_already(step, wait).await? {
             return Ok(());
         }
@@ -326,8 +351,7 @@ impl<'a> Hands<'a> {
     /// steps, there is nothing to clear.
     async fn block(&mut self, blocker: Option<&Blocker>) -> Result<(), Error> {
         if blocker.is_some() || self.blocked {
-            let now = self.tx.now();
-            blocker::set(self.tx, now, self.deployment.id, blocker).await?;
+            shared::block(self.tx, self.deployment.id, blocker).await?;
             self.blocked = blocker.is_some();
         }
         Ok(())
@@ -353,6 +377,7 @@ impl<'a> Hands<'a> {
 
     async fn failed(&mut self, step: &Step, cause: Cause, message: String) -> Result<(), Error> {
         let now = self.tx.now();
+        shared::leave(self.ctx, self.tx, self.deployment.id).await?;
         store::close(self.tx, now, step, "failed", &message).await?;
         self.observe_end(step);
         tracing::info!(
@@ -371,6 +396,7 @@ impl<'a> Hands<'a> {
             return self.failed(step, Cause::Edges, words).await;
         }
         let again_in = Config::backoff(step.attempt);
+        shared::leave(self.ctx, self.tx, self.deployment.id).await?;
         store::retry(self.tx, now, step, again_in, why).await?;
         let blocker = Blocker {
             kind: blocker::Kind::Provider,
@@ -388,9 +414,7 @@ impl<'a> Hands<'a> {
         let Some(worker) = self.worker else {
             return Ok(None);
         };
-        let now = self.tx.now();
-        let lease = self.ctx.config.lease;
-        let claim = store::claim(self.tx, now, step.id, worker, lease, lost).await?;
+        let claim = shared::claim(self.ctx, self.tx, &step, worker, lost).await?;
         if lost {
             step.lost_leases += 1;
             self.tx.observe(Observed::LeaseLost);
@@ -401,7 +425,7 @@ impl<'a> Hands<'a> {
             deployment: self.deployment.clone(),
             step,
             claim,
-            held_until: self.tx.begun() + lease,
+            held_until: self.tx.begun() + self.ctx.config.lease,
         }))
     }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{
     Step,
     outcome::{Outcome, Wait},
-    store,
+    shared,
 };
 use crate::{
     blocker::{self, Blocker},
@@ -168,7 +168,7 @@ pub(super) async fn serving(
     step: &mut Step,
 ) -> Result<(Vec<Follower>, Option<Outcome>), sqlx::Error> {
     let now = tx.now();
-    let begun = store::list_begun(tx, deployment.id).await?;
+    let begun = shared::list_begun(tx, deployment.id).await?;
     let moves = |step: &&Step| matches!(step.kind, StepKind::Shift | StepKind::Switch);
     let routes = begun.iter().rfind(moves).map(written).unwrap_or_default();
     let mut followers =

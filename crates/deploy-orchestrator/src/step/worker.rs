@@ -19,16 +19,17 @@ use candlefish_runtime::{
     tasks::{Policy, Tasks},
 };
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     again,
-    drive::Claimed,
+    drive::{Asked, Claimed, Done},
     outcome::Outcome,
     store,
+    turns::{Answer, Turns},
     verify::{self, Trouble},
 };
 use crate::{
@@ -55,6 +56,7 @@ pub(crate) struct Worker {
     /// A look left due steps for want of a permit.
     full: Arc<AtomicBool>,
     edges: Arc<EdgeNews>,
+    turns: Turns,
     tasks: Tasks,
 }
 
@@ -133,6 +135,7 @@ impl Worker {
             busy: Arc::default(),
             full: Arc::default(),
             edges,
+            turns: Turns::new(),
             tasks,
         }
     }
@@ -184,6 +187,8 @@ impl Worker {
         }
         drop(conn);
         metrics::gauge!(STEPS_DUE).set(f64::from(u32::try_from(due.len()).unwrap_or(u32::MAX)));
+        // All are asked for before the first is taken: then they share a transaction.
+        let mut begun = Vec::new();
         for one in due {
             let permit = self.permit();
             let free = permit.is_some() && self.begin(one.deployment_id);
@@ -193,17 +198,30 @@ impl Worker {
                 }
                 continue;
             }
-            let worker = self.clone();
-            self.tasks.spawn("step", Policy::Ignore, async move {
-                worker.carry(one).await;
-                let passed = worker.busy().remove(&one.deployment_id);
-                drop(permit);
-                if passed == Some(Passed::Over) || worker.full.swap(false, Ordering::AcqRel) {
-                    worker.ctx.nudges.steps.notify_waiters();
-                }
-            });
+            begun.push((one, permit, self.turns.ask(Asked::Due(one))));
+        }
+        for (one, permit, answered) in begun {
+            self.spawn(one.deployment_id, permit, answered);
         }
         Ok(pause)
+    }
+
+    /// Carries a deployment on, in a task of its own, from a turn that was asked for.
+    fn spawn(
+        &self,
+        deployment: DeploymentId,
+        permit: Option<OwnedSemaphorePermit>,
+        answered: oneshot::Receiver<Answer>,
+    ) {
+        let worker = self.clone();
+        self.tasks.spawn("step", Policy::Ignore, async move {
+            worker.carry(deployment, answered).await;
+            let passed = worker.busy().remove(&deployment);
+            drop(permit);
+            if passed == Some(Passed::Over) || worker.full.swap(false, Ordering::AcqRel) {
+                worker.ctx.nudges.steps.notify_waiters();
+            }
+        });
     }
 
     /// A place for one more turn; without one, the next turn that ends makes another look.
@@ -237,20 +255,23 @@ impl Worker {
     }
 
     /// Carries one deployment on until it waits, ends, or belongs to another worker.
-    async fn carry(&self, due: store::Due) {
-        let mut next = again::turn(&self.ctx, &self.name, due).await;
+    async fn carry(&self, deployment: DeploymentId, mut answered: oneshot::Receiver<Answer>) {
         loop {
-            match next {
+            match again::turn(&self.ctx, &self.name, &self.turns, answered).await {
                 Ok(None) => return,
                 Ok(Some(claimed)) => {
                     let Some((outcome, held_until)) = self.work(&claimed).await else {
                         return;
                     };
-                    let done = (&claimed, &outcome);
-                    next = again::record(&self.ctx, &self.name, done, held_until).await;
+                    let done = Done {
+                        claimed,
+                        outcome,
+                        held_until,
+                    };
+                    answered = self.turns.ask(Asked::Done(Box::new(done)));
                 }
                 Err(error) => {
-                    log_error(due.deployment_id, &error);
+                    log_error(deployment, &error);
                     return;
                 }
             }

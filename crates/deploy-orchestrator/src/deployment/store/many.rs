@@ -5,14 +5,15 @@ use std::collections::HashMap;
 use candlefish_clock::Moment;
 use candlefish_ids::{DeploymentId, ReleaseId};
 use jiff_sqlx::Timestamp;
+use serde::Serialize;
 use serde_json::Value;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use super::{Error, Row};
 use crate::{
     ctx::{Tx, stored},
-    deployment::Deployment,
+    deployment::{Deployment, state::State},
 };
 
 /// Locks deployments. Their lanes are locked already.
@@ -29,9 +30,13 @@ pub(crate) async fn lock_each(
         return Ok(found);
     }
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
-    let rows = select_deployment!("WHERE d.id = ANY($1) FOR UPDATE OF d", &ids)
-        .fetch_all(&mut **tx)
-        .await?;
+    // Nor is an array that the planner does not see planned anew.
+    let rows = select_deployment!(
+        "WHERE d.id = ANY((SELECT $1::uuid[])::uuid[]) FOR UPDATE OF d",
+        &ids
+    )
+    .fetch_all(&mut **tx)
+    .await?;
     rows.into_iter()
         .map(|row| {
             let deployment = Deployment::try_from(row)?;
@@ -143,6 +148,118 @@ pub(crate) async fn save_never_acted(
     .fetch_all(conn)
     .await?;
     for one in ended {
+        if !saved.contains(&one.id.uuid()) {
+            return Err(Error::Version(one.id));
+        }
+        one.version += 1;
+    }
+    Ok(())
+}
+
+/// What a command may change of a deployment, as JSON among others.
+#[derive(Debug, Serialize)]
+struct Changed<'a> {
+    id: Uuid,
+    /// That was read.
+    version: i32,
+    state: &'static str,
+    cause: &'a str,
+    message: &'a str,
+    fence: i64,
+    weight: i32,
+    started_at: Option<jiff::Timestamp>,
+    pivoted_at: Option<jiff::Timestamp>,
+    live_at: Option<jiff::Timestamp>,
+    finished_at: Option<jiff::Timestamp>,
+    deadline_at: Option<jiff::Timestamp>,
+    deadline_left_ms: Option<i64>,
+    undo_ends: Option<&'static str>,
+    previous: Option<Uuid>,
+    superseded_by: Option<Uuid>,
+    target_confirmed: Option<bool>,
+    pinned: bool,
+    pinned_at: Option<jiff::Timestamp>,
+    pinned_by: &'a str,
+    pin_reason: &'a str,
+}
+
+impl<'a> Changed<'a> {
+    fn of(next: &'a Deployment) -> Self {
+        let at = |moment: Option<Moment>| moment.map(Moment::timestamp);
+        let acting = next.state.acting().copied();
+        let finished_at = match &next.state {
+            State::Ended { at, .. } => Some(*at),
+            _ => None,
+        };
+        let undo_ends = match &next.state {
+            State::Cancelling { ends, .. } => Some(ends.word()),
+            _ => None,
+        };
+        let left = next.deadline_left;
+        Self {
+            id: next.id.uuid(),
+            version: next.version,
+            state: next.state.word(),
+            cause: &next.cause,
+            message: &next.message,
+            fence: next.fence,
+            weight: next.weight,
+            started_at: at(acting.map(|acting| acting.started_at)),
+            pivoted_at: at(acting.and_then(|acting| acting.pivoted_at)),
+            live_at: at(acting.and_then(|acting| acting.live_at)),
+            finished_at: at(finished_at),
+            deadline_at: at(next.deadline_at),
+            deadline_left_ms: left.map(|left| i64::try_from(left.as_millis()).unwrap_or(i64::MAX)),
+            undo_ends,
+            previous: next.previous_release_id.map(ReleaseId::uuid),
+            superseded_by: next.superseded_by.map(DeploymentId::uuid),
+            target_confirmed: next.target_confirmed,
+            pinned: next.pin.is_some(),
+            pinned_at: at(next.pin.as_ref().map(|pin| pin.at)),
+            pinned_by: next.pin.as_ref().map_or("", |pin| &pin.by),
+            pin_reason: next.pin.as_ref().map_or("", |pin| &pin.reason),
+        }
+    }
+}
+
+/// Writes what commands changed of several deployments, as [`super::save`] does of one: each guarded by
+/// the version that was read, and none when one of them was changed by somebody else.
+pub(crate) async fn save_each(
+    conn: &mut PgConnection,
+    changed: &mut [&mut Deployment],
+) -> Result<(), Error> {
+    if let [] | [_] = changed {
+        for one in changed {
+            super::save(&mut *conn, one).await?;
+        }
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = changed.iter().map(|one| one.id.uuid()).collect();
+    let rows: Vec<_> = changed.iter().map(|one| Changed::of(one)).collect();
+    // By the ids as well: of the JSON the planner expects so many that it would read the whole table.
+    let saved = sqlx::query_scalar!(
+        "UPDATE deployment d SET state = n.state, cause = n.cause, message = n.message,
+             fence = n.fence, version = d.version + 1, weight = n.weight,
+             started_at = n.started_at, pivoted_at = n.pivoted_at, live_at = n.live_at,
+             finished_at = n.finished_at, deadline_at = n.deadline_at,
+             deadline_left_ms = n.deadline_left_ms, undo_ends = n.undo_ends,
+             previous_release_id = n.previous, superseded_by = n.superseded_by,
+             target_confirmed = n.target_confirmed, pinned = n.pinned, pinned_at = n.pinned_at,
+             pinned_by = n.pinned_by, pin_reason = n.pin_reason
+         FROM jsonb_to_recordset($1::jsonb) AS n(
+             id uuid, version int, state text, cause text, message text, fence bigint, weight int,
+             started_at timestamptz, pivoted_at timestamptz, live_at timestamptz,
+             finished_at timestamptz, deadline_at timestamptz, deadline_left_ms bigint,
+             undo_ends text, previous uuid, superseded_by uuid, target_confirmed bool, pinned bool,
+             pinned_at timestamptz, pinned_by text, pin_reason text)
+         WHERE d.id = ANY((SELECT $2::uuid[])::uuid[]) AND d.id = n.id AND d.version = n.version
+         RETURNING d.id",
+        Json(rows) as _,
+        &ids
+    )
+    .fetch_all(conn)
+    .await?;
+    for one in changed {
         if !saved.contains(&one.id.uuid()) {
             return Err(Error::Version(one.id));
         }

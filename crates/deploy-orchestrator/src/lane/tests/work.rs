@@ -1,6 +1,6 @@
 //! What workers, the edge and time do, and the sweeps of the process.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use candlefish_runtime::refusal::Refusal;
 
@@ -13,7 +13,7 @@ use crate::{
     preview,
     step::{
         self,
-        drive::{Claimed, record_outside, turn},
+        drive::{Asked, Claimed, Done, Share, record_outside, together, turn},
         outcome::Outcome,
         verify::{self, Trouble},
     },
@@ -102,6 +102,9 @@ impl World {
         self.pass(1).await;
         self.edge_reports().await;
         let due = self.due().await;
+        if due.len() > 1 && self.dice.below(2) == 0 {
+            return Box::pin(self.steps_together(due)).await;
+        }
         let Some(due) = self.dice.of(&due) else {
             return Ok(());
         };
@@ -120,6 +123,47 @@ impl World {
             next = recorded.map_err(broken)?;
         }
         Ok(())
+    }
+
+    /// The turns of all that is due, one of each lane, share transactions.
+    async fn steps_together(&mut self, due: Vec<step::store::Due>) -> Result<(), Refusal> {
+        let mut lanes = HashSet::new();
+        let due = due.into_iter();
+        let due = due.filter(|one| lanes.insert(one.environment_id));
+        let mut asked: Vec<Asked> = due.map(Asked::Due).collect();
+        while !asked.is_empty() {
+            self.say(format!("{} turns together", asked.len()));
+            let mut next = Vec::new();
+            for claimed in self.share_turns(asked).await? {
+                let Some(outcome) = self.works(&claimed).await else {
+                    self.say("  the worker dies");
+                    continue;
+                };
+                self.say(format!("  {:?}: {outcome:?}", claimed.step.kind));
+                next.push(came_to(claimed, outcome));
+            }
+            asked = next;
+        }
+        Ok(())
+    }
+
+    /// Takes turns in one transaction, and alone those that do not share; answers what was claimed.
+    pub(super) async fn share_turns(&self, asked: Vec<Asked>) -> Result<Vec<Claimed>, Refusal> {
+        let ctx = &self.ctx;
+        let shares = Box::pin(together(ctx, "worker", &asked, &mut None)).await;
+        let mut all = Vec::new();
+        for (one, share) in asked.into_iter().zip(shares.map_err(broken)?) {
+            let taken = match (share, one) {
+                (Share::Taken(claimed), _) => Ok(claimed.map(|claimed| *claimed)),
+                (Share::Alone, Asked::Due(due)) => turn(ctx, "worker", due, &mut None).await,
+                (Share::Alone, Asked::Done(done)) => {
+                    let outcome = (&done.claimed, &done.outcome);
+                    record_outside(ctx, "worker", outcome, &mut None).await
+                }
+            };
+            all.extend(taken.map_err(broken)?);
+        }
+        Ok(all)
     }
 
     pub(super) async fn due(&self) -> Vec<step::store::Due> {
@@ -154,4 +198,14 @@ impl World {
             _ => None,
         }
     }
+}
+
+/// What a claimed step came to, to be recorded.
+pub(super) fn came_to(claimed: Claimed, outcome: Result<Outcome, Trouble>) -> Asked {
+    let held_until = claimed.held_until;
+    Asked::Done(Box::new(Done {
+        claimed,
+        outcome,
+        held_until,
+    }))
 }

@@ -74,16 +74,7 @@ pub(crate) async fn record_outside(
     (hands.pausing, hands.blocked) = (held.pausing, held.blocked);
     hands.forgive(&held);
     let step = held.step;
-    let next = match outcome {
-        Ok(outcome) => match hands.take(step, outcome.clone()).await? {
-            Some(step) => hands.reach(step).await?,
-            None => None,
-        },
-        Err(trouble) => {
-            hands.try_again(&step, &trouble.to_string()).await?;
-            None
-        }
-    };
+    let next = hands.turn_outside(step, outcome).await?;
     hands.close().await?;
     commit(ctx, tx, next, unheard).await
 }

@@ -1,11 +1,15 @@
 //! A step as the transaction that goes on with it finds it.
 
+use std::collections::HashMap;
+
 use candlefish_clock::Moment;
 use candlefish_ids::StepId;
 use jiff_sqlx::Timestamp;
-use sqlx::PgConnection;
+use serde::Serialize;
+use sqlx::{PgConnection, types::Json};
+use uuid::Uuid;
 
-use super::Row;
+use super::{Due, Row};
 use crate::{
     ctx::{read, stored},
     step::Step,
@@ -27,7 +31,7 @@ pub(crate) struct Found {
 
 /// The one reading of a found step, for each way to find it.
 macro_rules! select_found {
-    ($conn:expr, $rest:literal, $($argument:expr),+) => {
+    ($rest:literal, $($argument:expr),+) => {
         sqlx::query!(
             r#"SELECT id, deployment_id, ord, kind, weight, interval_ms, undo_of, attempt,
                       lost_leases, started_at AS "started_at: Timestamp", detail, message, state,
@@ -39,32 +43,34 @@ macro_rules! select_found {
                FROM step "# + $rest,
             $($argument),+
         )
-        .fetch_optional($conn)
-        .await?
-        .and_then(|row| {
-            let step = Row {
-                id: row.id,
-                deployment_id: row.deployment_id,
-                ord: row.ord,
-                kind: row.kind,
-                weight: row.weight,
-                interval_ms: row.interval_ms,
-                undo_of: row.undo_of,
-                attempt: row.attempt,
-                lost_leases: row.lost_leases,
-                started_at: row.started_at,
-                detail: row.detail,
-                message: row.message,
-            };
-            Some(Found {
-                is_claimed: row.state == "running",
-                pausing: row.pausing,
-                due_at: row.due_at.map(read),
-                blocked: row.blocked,
-                step: step.known()?,
-            })
-        })
     };
+}
+
+/// A found step of its row; none for a kind that a newer binary wrote.
+macro_rules! found {
+    ($row:ident) => {{
+        let step = Row {
+            id: $row.id,
+            deployment_id: $row.deployment_id,
+            ord: $row.ord,
+            kind: $row.kind,
+            weight: $row.weight,
+            interval_ms: $row.interval_ms,
+            undo_of: $row.undo_of,
+            attempt: $row.attempt,
+            lost_leases: $row.lost_leases,
+            started_at: $row.started_at,
+            detail: $row.detail,
+            message: $row.message,
+        };
+        step.known().map(|step| Found {
+            is_claimed: $row.state == "running",
+            pausing: $row.pausing,
+            due_at: $row.due_at.map(read),
+            blocked: $row.blocked,
+            step,
+        })
+    }};
 }
 
 /// Locks a step that is still due at `now`; none when somebody was faster.
@@ -74,15 +80,17 @@ pub(crate) async fn lock_due(
     id: StepId,
     edges_reported: bool,
 ) -> Result<Option<Found>, sqlx::Error> {
-    Ok(select_found!(
-        conn,
+    let row = select_found!(
         "WHERE id = $1 AND (run_at <= $2 OR (waits_on_edges AND $3))
            AND (state = 'ready' OR (state = 'running' AND lease_until < $2))
          FOR UPDATE",
         id.uuid(),
         stored(now) as _,
         edges_reported
-    ))
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.and_then(|row| found!(row)))
 }
 
 /// Locks a claimed step, whose worker is at hand; none when the claim is no longer ours.
@@ -91,12 +99,71 @@ pub(crate) async fn lock_claimed(
     id: StepId,
     claim: i64,
 ) -> Result<Option<Found>, sqlx::Error> {
-    Ok(select_found!(
-        conn,
+    let row = select_found!(
         "WHERE id = $1 AND claim = $2 AND state = 'running' FOR UPDATE",
         id.uuid(),
         claim
-    ))
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.and_then(|row| found!(row)))
+}
+
+/// A step that a turn goes on with, among others.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Wanted {
+    wanted: Uuid,
+    /// The claim under which it was worked on; none for one that was found due.
+    held: Option<i64>,
+    reported: bool,
+}
+
+impl Wanted {
+    /// One that [`lock_due`] would lock.
+    pub(crate) fn due(due: &Due) -> Self {
+        Self {
+            wanted: due.step_id.uuid(),
+            held: None,
+            reported: due.edges_reported,
+        }
+    }
+
+    /// One that [`lock_claimed`] would lock.
+    pub(crate) const fn claimed(id: StepId, claim: i64) -> Self {
+        Self {
+            wanted: id.uuid(),
+            held: Some(claim),
+            reported: false,
+        }
+    }
+}
+
+/// Locks several steps, each that is still due at `now` or whose claim is still ours. Their lanes are
+/// locked already.
+pub(crate) async fn lock_each(
+    conn: &mut PgConnection,
+    now: Moment,
+    wanted: &[Wanted],
+) -> Result<HashMap<StepId, Found>, sqlx::Error> {
+    let ids: Vec<Uuid> = wanted.iter().map(|one| one.wanted).collect();
+    // By the ids as well: of the JSON the planner expects so many that it would read the whole table.
+    let rows = select_found!(
+        "JOIN jsonb_to_recordset($1::jsonb) AS n(wanted uuid, held bigint, reported bool)
+             ON n.wanted = id
+         WHERE id = ANY((SELECT $3::uuid[])::uuid[])
+           AND CASE WHEN n.held IS NULL
+               THEN (run_at <= $2 OR (waits_on_edges AND n.reported))
+                    AND (state = 'ready' OR (state = 'running' AND lease_until < $2))
+               ELSE claim = n.held AND state = 'running' END
+         FOR UPDATE OF step",
+        Json(wanted) as _,
+        stored(now) as _,
+        &ids
+    )
+    .fetch_all(conn)
+    .await?;
+    let found = rows.into_iter().filter_map(|row| found!(row));
+    Ok(found.map(|found| (found.step.id, found)).collect())
 }
 
 /// Whether a claim stands that a worker drew, in a transaction whose end it did not hear of. By its

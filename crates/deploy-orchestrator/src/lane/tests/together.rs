@@ -1,0 +1,261 @@
+//! Turns of several lanes in one transaction come to what each comes to alone.
+
+use candlefish_ids::{EnvironmentId, ReleaseId};
+use candlefish_runtime::refusal::Refusal;
+use futures_util::future::join_all;
+
+use super::{
+    SITE,
+    work::came_to,
+    world::{World, broken, policy},
+};
+use crate::{
+    deployment::create::{self, Create, To},
+    site::{policy::Order, strategy::Strategy},
+    step::{
+        again,
+        drive::{Asked, record_outside, turn},
+        outcome::Outcome,
+        store::Due,
+        turns::Turns,
+    },
+};
+
+/// Rounds of turns after each deployment: more than any needs that waits for nobody.
+const ROUNDS: usize = 16;
+
+/// What commands and turns write, without what names a row or tells the time.
+const WRITTEN: &str = "
+    WITH acts AS (
+        SELECT d.*, e.slug, r.commit FROM deployment d
+        JOIN environment e ON e.id = d.environment_id JOIN release r ON r.id = d.release_id),
+    written AS (
+        SELECT concat_ws(' ', 'deployment', slug, commit, state, version, fence, weight, cause,
+                         message, pivoted_at IS NULL, live_at IS NULL, finished_at IS NULL,
+                         deadline_at IS NULL, deadline_left_ms IS NULL, previous_release_id IS NULL,
+                         target_confirmed, pinned) AS line FROM acts
+        UNION ALL
+        SELECT concat_ws(' ', 'step', a.slug, a.commit, s.ord, s.kind, s.state, s.polls, s.attempt,
+                         s.lost_leases, s.waits_on_edges, s.claim IS NULL, s.owner,
+                         s.lease_until IS NULL, s.run_at IS NULL, s.started_at IS NULL,
+                         s.finished_at IS NULL, s.message,
+                         (SELECT string_agg(k, ',' ORDER BY k) FROM jsonb_object_keys(s.detail) k),
+                         (SELECT string_agg(concat(w -> 'epoch', '/', w -> 'version'), ',')
+                          FROM jsonb_array_elements(s.detail -> 'written') w))
+        FROM step s JOIN acts a ON a.id = s.deployment_id
+        UNION ALL
+        SELECT concat_ws(' ', 'attempt', a.slug, a.commit, s.kind, t.owner, t.outcome, t.message)
+        FROM step_attempt t JOIN step s ON s.id = t.step_id JOIN acts a ON a.id = s.deployment_id
+        UNION ALL
+        SELECT concat_ws(' ', 'route', environment, environment_id IS NULL, deployment_id IS NULL,
+                         epoch, version, generation, rolling, noindex, rolled_edges, waiting_edges,
+                         jsonb_path_query_array(releases, '$[*].weight'),
+                         jsonb_array_length(assets_of))
+        FROM route
+        UNION ALL
+        SELECT concat_ws(' ', 'blocker', a.slug, a.commit, b.kind, b.owner, b.cleared_at IS NULL)
+        FROM blocker b JOIN acts a ON a.id = b.deployment_id
+        UNION ALL
+        SELECT concat_ws(' ', 'log', a.slug, a.commit, l.step_ord, l.message,
+                         row_number() OVER (PARTITION BY a.id ORDER BY l.id))
+        FROM deployment_log l JOIN acts a ON a.id = l.deployment_id
+        UNION ALL
+        SELECT concat_ws(' ', 'fact', event_type, entity_version, count(*))
+        FROM outbox GROUP BY event_type, entity_version
+        UNION ALL
+        SELECT concat_ws(' ', 'environment', e.slug, e.version, e.live_release_id IS NULL,
+                         l.fence, l.superseded_in_row, l.lasts_ms IS NULL)
+        FROM environment e JOIN lane l ON l.environment_id = e.id
+        UNION ALL
+        SELECT concat_ws(' ', 'record', e.slug, o.kind, o.by, o.reason)
+        FROM record o JOIN environment e ON e.id = o.environment_id)
+    SELECT regexp_replace(line, '[a-z]+_[0-9a-z]{26}', 'ID', 'g') FROM written ORDER BY 1";
+
+/// How each lane's releases go live, in this order.
+fn strategies() -> [Strategy; 4] {
+    use std::time::Duration;
+    let second = Duration::from_secs(1);
+    [
+        Strategy::Recreate,
+        Strategy::BlueGreen { bake: second },
+        Strategy::Rolling {
+            batch: 1,
+            bake: Duration::ZERO,
+        },
+        Strategy::Canary {
+            weights: vec![10, 50],
+            interval: second,
+            bake: Duration::ZERO,
+        },
+    ]
+}
+
+impl World {
+    /// One with a lane for each strategy, and two edges.
+    async fn of_lanes() -> Self {
+        let world = Self::new(1, Order::Latest).await;
+        let policy = serde_json::to_string(&policy(Order::Latest)).unwrap();
+        for (number, _strategy) in strategies().iter().enumerate() {
+            let environment = EnvironmentId::new().uuid();
+            world
+                .act(&format!(
+                    "INSERT INTO environment (id, site_id, slug, kind, policy, created_at, created_by)
+                         SELECT '{environment}', id, 'lane-{number}', 'standard', '{policy}',
+                                clock(), 'erin' FROM site;
+                     INSERT INTO lane (environment_id) VALUES ('{environment}');"
+                ))
+                .await;
+        }
+        let joins = "INSERT INTO edge (id, boot, address, heard_at, joined_at)
+                         VALUES ('edge-2', 'boot', '127.0.0.1:1', clock(), clock())";
+        world.act(joins).await;
+        world
+    }
+
+    async fn deploy_to_all(&self, release_id: ReleaseId) {
+        for (number, strategy) in strategies().into_iter().enumerate() {
+            let cmd = Create {
+                site: SITE.to_owned(),
+                to: To::Environment(format!("lane-{number}")),
+                release_id,
+                strategy: Some(strategy),
+                reason: String::new(),
+                lift_hold: String::new(),
+            };
+            let made = Box::pin(create::create(&self.ctx, &self.caller, None, cmd)).await;
+            made.map(drop).map_err(Refusal::from).unwrap();
+        }
+    }
+
+    /// A second later both edges hold what is written, and these are due.
+    async fn next_due(&self) -> Vec<Due> {
+        self.pass(1).await;
+        self.edge_reports().await;
+        self.act(
+            "UPDATE edge SET heard_at = clock();
+             INSERT INTO edge_route (edge_id, host, epoch, version)
+                 SELECT 'edge-2', host, epoch, version FROM edge_route WHERE edge_id = 'edge-1'
+             ON CONFLICT (edge_id, host) DO UPDATE
+                 SET epoch = excluded.epoch, version = excluded.version",
+        )
+        .await;
+        self.due().await
+    }
+
+    async fn take_alone(&self, due: Vec<Due>) {
+        for one in due {
+            let mut next = turn(&self.ctx, "worker", one, &mut None).await;
+            while let Some(claimed) = next.map_err(broken).unwrap() {
+                let fine = Ok(Outcome::done(""));
+                next = record_outside(&self.ctx, "worker", (&claimed, &fine), &mut None).await;
+            }
+        }
+    }
+
+    async fn take_together(&self, due: Vec<Due>) {
+        let mut asked: Vec<Asked> = due.into_iter().map(Asked::Due).collect();
+        while !asked.is_empty() {
+            let claimed = self.share_turns(asked).await.unwrap().into_iter();
+            let done = claimed.map(|claimed| came_to(claimed, Ok(Outcome::done(""))));
+            asked = done.collect();
+        }
+    }
+
+    /// As the worker takes them; answers how many turns failed.
+    async fn take_by_turns(&self, due: Vec<Due>) -> usize {
+        let turns = Turns::new();
+        let mut asked: Vec<Asked> = due.into_iter().map(Asked::Due).collect();
+        let mut failed = 0;
+        while !asked.is_empty() {
+            let answers: Vec<_> = asked.into_iter().map(|one| turns.ask(one)).collect();
+            let taken = answers.into_iter();
+            let taken = taken.map(|one| again::turn(&self.ctx, "worker", &turns, one));
+            let mut done = Vec::new();
+            for taken in join_all(taken).await {
+                match taken {
+                    Ok(claimed) => done.extend(claimed),
+                    Err(_) => failed += 1,
+                }
+            }
+            let done = done.into_iter();
+            let done = done.map(|claimed| came_to(claimed, Ok(Outcome::done(""))));
+            asked = done.collect();
+        }
+        failed
+    }
+
+    async fn live_lanes(&self) -> Vec<String> {
+        let live = "SELECT e.slug FROM deployment d JOIN environment e ON e.id = d.environment_id
+                    WHERE d.state = 'succeeded' ORDER BY 1";
+        self.texts(live).await
+    }
+}
+
+#[tokio::test]
+async fn turns_that_share_a_transaction_write_what_each_writes_alone() {
+    let (alone, shared) = (World::of_lanes().await, World::of_lanes().await);
+    for number in [0, 1] {
+        alone.deploy_to_all(alone.releases[number]).await;
+        shared.deploy_to_all(shared.releases[number]).await;
+        for _round in 0..ROUNDS {
+            alone.take_alone(alone.next_due().await).await;
+            shared.take_together(shared.next_due().await).await;
+            assert_eq!(alone.texts(WRITTEN).await, shared.texts(WRITTEN).await);
+        }
+    }
+    let live = shared.live_lanes().await;
+    let plain = ["lane-0", "lane-0", "lane-1", "lane-1", "lane-2", "lane-2"];
+    assert_eq!(live[..6], plain);
+}
+
+#[tokio::test]
+async fn a_turn_that_fails_takes_no_other_with_it() {
+    let world = World::of_lanes().await;
+    world.deploy_to_all(world.releases[0]).await;
+    world
+        .act(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 IF (SELECT slug = 'lane-1' FROM environment WHERE id = NEW.environment_id) THEN
+                     RAISE EXCEPTION 'nobody writes this one';
+                 END IF;
+                 RETURN NEW;
+             END $$;
+             CREATE TRIGGER refuse BEFORE UPDATE ON deployment
+                 FOR EACH ROW EXECUTE FUNCTION refuse();",
+        )
+        .await;
+    let mut failed = 0;
+    for _round in 0..ROUNDS {
+        failed += world.take_by_turns(world.next_due().await).await;
+    }
+    assert!(failed > 0);
+    assert_eq!(world.live_lanes().await[..2], ["lane-0", "lane-2"]);
+    world.act("DROP TRIGGER refuse ON deployment").await;
+    for _round in 0..ROUNDS {
+        failed = world.take_by_turns(world.next_due().await).await;
+        assert_eq!(failed, 0);
+    }
+    assert_eq!(
+        world.live_lanes().await[..3],
+        ["lane-0", "lane-1", "lane-2"]
+    );
+}
+
+#[tokio::test]
+async fn turns_whose_commit_fails_leave_nothing_and_come_again() {
+    let world = World::of_lanes().await;
+    world.deploy_to_all(world.releases[0]).await;
+    for _round in 0..ROUNDS {
+        let due = world.next_due().await;
+        let before = world.texts(WRITTEN).await;
+        world.act("UPDATE refusal SET stands = true").await;
+        world.take_by_turns(due).await;
+        assert_eq!(world.texts(WRITTEN).await, before);
+        world.act("UPDATE refusal SET stands = false").await;
+        world.take_by_turns(world.next_due().await).await;
+    }
+    assert_eq!(
+        world.live_lanes().await[..3],
+        ["lane-0", "lane-1", "lane-2"]
+    );
+}
