@@ -9,7 +9,9 @@ pub(crate) mod epoch;
 pub(crate) mod store;
 pub(crate) mod table;
 
-use candlefish_ids::ReleaseId;
+use std::collections::HashMap;
+
+use candlefish_ids::{EnvironmentId, ReleaseId};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
@@ -67,4 +69,13 @@ pub(crate) async fn hosts(
     let own = store::own_hosts(conn, deployment.environment_id).await?;
     let (site, environment) = (&deployment.site, &deployment.environment);
     Ok(host::all_of_environment(site, environment, domain, own))
+}
+
+/// The host names of several environments' own, besides the one that the platform gives each; those
+/// without any are left out.
+pub(crate) async fn list_own_hosts(
+    conn: &mut PgConnection,
+    environments: &[EnvironmentId],
+) -> Result<HashMap<EnvironmentId, Vec<String>>, sqlx::Error> {
+    store::list_own_hosts(conn, environments).await
 }

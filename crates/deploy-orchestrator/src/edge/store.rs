@@ -13,6 +13,10 @@ use crate::{
     route::Written,
 };
 
+mod each;
+
+pub(crate) use each::{Following, list_following};
+
 /// Without a word for so long an edge is silent, by the database's clock. In milliseconds.
 pub(crate) const LIVE_FOR_MS: i64 = 5_000;
 /// An edge is sent again what it lacks at most so often, whichever replicas want it. In milliseconds.

@@ -1,6 +1,6 @@
 //! Every SQL string about the lane's own row.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId};
 use jiff_sqlx::Timestamp;
@@ -237,6 +237,31 @@ pub(crate) async fn find_live(
         deployment_id: row.live_deployment_id.map(DeploymentId::from_uuid),
         commit: row.commit,
     }))
+}
+
+/// The live releases of several environments; those without one are left out.
+pub(crate) async fn list_live(
+    conn: &mut PgConnection,
+    environments: &[EnvironmentId],
+) -> Result<HashMap<EnvironmentId, LiveRelease>, sqlx::Error> {
+    let ids: Vec<Uuid> = environments.iter().map(|id| id.uuid()).collect();
+    let rows = sqlx::query!(
+        "SELECT e.id AS environment_id, r.id, e.live_deployment_id, r.commit
+         FROM environment e JOIN release r ON r.id = e.live_release_id
+         WHERE e.id = ANY((SELECT $1::uuid[])::uuid[])",
+        &ids
+    )
+    .fetch_all(conn)
+    .await?;
+    let live = rows.into_iter().map(|row| {
+        let live = LiveRelease {
+            release_id: ReleaseId::from_uuid(row.id),
+            deployment_id: row.live_deployment_id.map(DeploymentId::from_uuid),
+            commit: row.commit,
+        };
+        (EnvironmentId::from_uuid(row.environment_id), live)
+    });
+    Ok(live.collect())
 }
 
 /// The deployment's release is the environment's now, unless that was closed meanwhile.

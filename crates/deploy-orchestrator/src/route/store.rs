@@ -1,6 +1,6 @@
 //! Every SQL string about routes.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId};
 use candlefish_messaging::epoch;
@@ -136,6 +136,27 @@ pub(super) async fn own_hosts(
     )
     .fetch_all(conn)
     .await
+}
+
+/// The host names of several environments' own; those without any are left out.
+pub(super) async fn list_own_hosts(
+    conn: &mut PgConnection,
+    environments: &[EnvironmentId],
+) -> Result<HashMap<EnvironmentId, Vec<String>>, sqlx::Error> {
+    let ids: Vec<Uuid> = environments.iter().map(|id| id.uuid()).collect();
+    let rows = sqlx::query!(
+        "SELECT environment_id, host FROM environment_host
+         WHERE environment_id = ANY((SELECT $1::uuid[])::uuid[]) ORDER BY host",
+        &ids
+    )
+    .fetch_all(conn)
+    .await?;
+    let mut all: HashMap<EnvironmentId, Vec<String>> = HashMap::new();
+    for row in rows {
+        let environment = EnvironmentId::from_uuid(row.environment_id);
+        all.entry(environment).or_default().push(row.host);
+    }
+    Ok(all)
 }
 
 /// A route as the edges get it.

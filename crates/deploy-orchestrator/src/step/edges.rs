@@ -129,7 +129,7 @@ pub(super) async fn await_followers(
     let now = tx.now();
     let routes = written(step);
     let needed = usize::try_from(deployment.policy.min_edges).unwrap_or(1);
-    let followers = edge::store::list_followers(tx, now, &routes, deployment.release_id).await?;
+    let followers = shared::followers(tx, deployment, &routes).await?;
     match judge(&followers, needed) {
         Standing::Followed { live, absent } => {
             let object = step
@@ -171,8 +171,7 @@ pub(super) async fn serving(
     let begun = shared::list_begun(tx, deployment.id).await?;
     let moves = |step: &&Step| matches!(step.kind, StepKind::Shift | StepKind::Switch);
     let routes = begun.iter().rfind(moves).map(written).unwrap_or_default();
-    let mut followers =
-        edge::store::list_followers(tx, now, &routes, deployment.release_id).await?;
+    let mut followers = shared::followers(tx, deployment, &routes).await?;
     followers.retain(|one| one.live);
     let behind = followers.iter().filter(|one| !one.applied);
     let behind: Vec<String> = behind.map(|one| one.id.clone()).collect();

@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use super::{
     Step, edges,
     outcome::{Outcome, Wait},
+    shared,
     shift::Turn,
 };
 use crate::{
     blocker::{self, Blocker},
     ctx::{Ctx, Tx},
     deployment::{Deployment, Error, plan::Kind, state::Event},
-    lane,
 };
 
 /// `prepare`: notes what is live before, to return to.
@@ -21,7 +21,7 @@ pub(super) async fn prepare(tx: &mut Tx, deployment: &mut Deployment) -> Result<
     if deployment.kind == Kind::Preview {
         return Ok(Outcome::done("an address of its own"));
     }
-    let live = lane::store::find_live(tx, deployment.environment_id).await?;
+    let live = shared::find_live(tx, deployment).await?;
     deployment.previous_release_id = live.map(|live| live.release_id);
     Ok(Outcome::done(match deployment.previous_release_id {
         Some(release) => format!("over {release}"),

@@ -7,21 +7,27 @@
 //!
 //! Each function here is the statement of its name in [`store`] for a deployment that shares nothing.
 
+mod known;
+
 use std::collections::{HashMap, VecDeque};
 
 use candlefish_clock::Moment;
 use candlefish_ids::{DeploymentId, StepId};
 
+use self::known::Known;
+pub(super) use self::known::{find_live, followers, hosts, manifests};
 use super::{Step, outcome::Wait, store, store::Note};
 use crate::{
     blocker::{self, Blocker},
     ctx::{Ctx, Tx},
+    deployment::Deployment,
 };
 
 /// What is kept of the deployments of one transaction.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     plans: HashMap<DeploymentId, Plan>,
+    known: Known,
 }
 
 /// What is kept of one deployment.
@@ -58,8 +64,12 @@ impl Plan {
 
 impl Shared {
     /// Reads the steps of deployments whose lanes are locked.
-    pub(super) async fn load(tx: &mut Tx, ids: &[DeploymentId]) -> Result<Self, sqlx::Error> {
-        let steps = store::list_each(tx, ids).await?;
+    pub(super) async fn load(
+        tx: &mut Tx,
+        deployments: &[&Deployment],
+    ) -> Result<Self, sqlx::Error> {
+        let ids: Vec<DeploymentId> = deployments.iter().map(|one| one.id).collect();
+        let steps = store::list_each(tx, &ids).await?;
         let plans = steps.into_iter().map(|(id, steps)| {
             let plan = Plan {
                 begun: steps.begun,
@@ -70,6 +80,7 @@ impl Shared {
         });
         Ok(Self {
             plans: plans.collect(),
+            known: Known::of(deployments),
         })
     }
 

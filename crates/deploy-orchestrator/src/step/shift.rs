@@ -15,14 +15,14 @@ use super::{
     Step,
     edges::{await_followers, remember, written},
     outcome::Outcome,
-    undo,
+    shared, undo,
 };
 use crate::{
     ctx::{Ctx, Tx},
     deployment::{Deployment, Error, plan::Kind, state::Event},
-    edge, lane,
+    lane,
     route::{
-        self, Assets, Spec, Weighted, Written,
+        Assets, Spec, Weighted, Written,
         store::{self as route_store, Place},
     },
 };
@@ -150,8 +150,7 @@ async fn may_differ(tx: &mut Tx, deployment: &Deployment) -> Result<bool, sqlx::
     if deployment.kind == Kind::Rollback || !replaces {
         return Ok(false);
     }
-    let now = tx.now();
-    let edges = edge::store::list_followers(tx, now, &[], deployment.release_id).await?;
+    let edges = shared::followers(tx, deployment, &[]).await?;
     Ok(edges.len() > 1)
 }
 
@@ -187,8 +186,7 @@ async fn roll(
         }
     }
     let (rolled, waiting) = (noted(step, "rolled"), noted(step, "waiting"));
-    let now = tx.now();
-    let followers = edge::store::list_followers(tx, now, &[], deployment.release_id).await?;
+    let followers = shared::followers(tx, deployment, &[]).await?;
     let live = followers.into_iter().filter(|one| one.live);
     let live: Vec<String> = live.map(|one| one.id).collect();
     let batch = usize::try_from(batch).unwrap_or(usize::MAX);
@@ -262,7 +260,7 @@ pub(super) async fn back(
         let mut spec = spec(tx, deployment, |previous, _| vec![(previous, 100)]).await?;
         spec.forgets = true;
         let held = find_held(tx, deployment).await?;
-        spec.assets_of = manifests(tx, held.as_slice()).await?;
+        spec.assets_of = manifests(tx, deployment, held.as_slice()).await?;
         write(ctx, tx, deployment, step, spec).await?;
         deployment.weight = 0;
         lane::store::restore_live(tx, deployment).await?;
@@ -316,7 +314,7 @@ async fn spec(
     let before = deployment.replaced();
     let ids = wanted.iter().filter_map(|(release, _)| *release);
     let ids: Vec<_> = ids.chain(before).collect();
-    let known = manifests(tx, &ids).await?;
+    let known = manifests(tx, deployment, &ids).await?;
     let find = |release: Option<ReleaseId>| known.iter().find(|one| Some(one.release) == release);
     let releases = wanted
         .into_iter()
@@ -336,11 +334,15 @@ async fn spec(
     })
 }
 
-async fn manifests(tx: &mut Tx, releases: &[ReleaseId]) -> Result<Vec<Assets>, sqlx::Error> {
+async fn manifests(
+    tx: &mut Tx,
+    deployment: &Deployment,
+    releases: &[ReleaseId],
+) -> Result<Vec<Assets>, sqlx::Error> {
     if releases.is_empty() {
         Ok(Vec::new())
     } else {
-        route_store::manifests(tx, releases).await
+        shared::manifests(tx, deployment, releases).await
     }
 }
 
@@ -370,7 +372,7 @@ async fn put(
     deployment: &Deployment,
     spec: &Spec,
 ) -> Result<Vec<Written>, Error> {
-    let hosts = route::hosts(tx, deployment, &ctx.config.domain).await?;
+    let hosts = shared::hosts(tx, deployment, &ctx.config.domain).await?;
     let place = Place {
         environment_id: Some(deployment.environment_id),
         deployment_id: None,

@@ -4,11 +4,12 @@ use super::{
     Step,
     edges::{await_followers, remember, written},
     outcome::Outcome,
+    shared,
 };
 use crate::{
     ctx::{Ctx, Tx},
     deployment::{Deployment, Error, plan::Kind, state::Cause},
-    edge, noun,
+    noun,
     route::{
         Spec, Weighted,
         store::{self as route_store, Place},
@@ -29,7 +30,7 @@ pub(super) async fn turn(
         {
             return Ok(Outcome::done(message));
         }
-        let manifests = route_store::manifests(tx, &[deployment.release_id]).await?;
+        let manifests = shared::manifests(tx, deployment, &[deployment.release_id]).await?;
         let Some(release) = manifests.into_iter().next() else {
             return Ok(Outcome::failed(Cause::Verification, "the release is gone"));
         };
@@ -77,8 +78,7 @@ async fn already_staged(
     tx: &mut Tx,
     deployment: &Deployment,
 ) -> Result<Option<String>, sqlx::Error> {
-    let now = tx.now();
-    let followers = edge::store::list_followers(tx, now, &[], deployment.release_id).await?;
+    let followers = shared::followers(tx, deployment, &[]).await?;
     let live: Vec<_> = followers.iter().filter(|one| one.live).collect();
     let needed = usize::try_from(deployment.policy.min_edges).unwrap_or(1);
     let all = live.len() >= needed && live.iter().all(|one| one.staged);

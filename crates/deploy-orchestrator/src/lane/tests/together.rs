@@ -11,6 +11,8 @@ use super::{
 };
 use crate::{
     deployment::create::{self, Create, To},
+    lane::store,
+    route,
     site::{policy::Order, strategy::Strategy},
     step::{
         again,
@@ -206,6 +208,49 @@ async fn turns_that_share_a_transaction_write_what_each_writes_alone() {
     let live = shared.live_lanes().await;
     let plain = ["lane-0", "lane-0", "lane-1", "lane-1", "lane-2", "lane-2"];
     assert_eq!(live[..6], plain);
+}
+
+#[tokio::test]
+async fn what_is_read_of_many_lanes_is_what_is_read_of_each() {
+    let world = World::of_lanes().await;
+    world.deploy_to_all(world.releases[0]).await;
+    for _round in 0..ROUNDS {
+        world.take_alone(world.next_due().await).await;
+    }
+    let ids = world
+        .texts("SELECT id::text FROM environment ORDER BY id")
+        .await;
+    let ids = ids.into_iter();
+    let ids: Vec<_> = ids
+        .map(|id| EnvironmentId::from_uuid(id.parse().unwrap()))
+        .collect();
+    world
+        .act(&format!(
+            "INSERT INTO environment_host (host, environment_id)
+                 SELECT 'own-' || number || '.example', '{}' FROM generate_series(1, 2) number",
+            ids[1].uuid()
+        ))
+        .await;
+    let mut tx = world.ctx.begin().await.unwrap();
+    let live = store::list_live(&mut tx, &ids).await.unwrap();
+    let hosts = route::list_own_hosts(&mut tx, &ids).await.unwrap();
+    assert_eq!(hosts.keys().copied().collect::<Vec<_>>(), [ids[1]]);
+    assert_eq!(hosts[&ids[1]], ["own-1.example", "own-2.example"]);
+    for id in &ids {
+        let alone = store::find_live(&mut tx, *id).await.unwrap();
+        assert_eq!(live.get(id).cloned(), alone);
+    }
+    // One that somebody holds is left out, and not waited for.
+    let held = store::lock(&mut tx, ids[0]).await.unwrap();
+    let mut other = world.ctx.begin().await.unwrap();
+    let locked = store::try_lock_each(&mut other, &ids).await.unwrap();
+    other.abandon().await.unwrap();
+    let mut all = vec![held];
+    for id in &ids[1..] {
+        all.extend(store::try_lock(&mut tx, *id).await.unwrap());
+    }
+    assert_eq!(locked, all[1..]);
+    assert_eq!(all.len(), ids.len());
 }
 
 #[tokio::test]

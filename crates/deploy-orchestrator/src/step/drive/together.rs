@@ -135,8 +135,8 @@ pub(crate) async fn together(
     if plain.is_empty() {
         return Ok(shares);
     }
-    let ids: Vec<DeploymentId> = plain.iter().map(|one| one.deployment.id).collect();
-    let kept = Shared::load(&mut tx, &ids).await?;
+    let deployments: Vec<&Deployment> = plain.iter().map(|one| &one.deployment).collect();
+    let kept = Shared::load(&mut tx, &deployments).await?;
     tx.share(kept);
     let mut carried = Vec::with_capacity(plain.len());
     for one in plain {
