@@ -9,6 +9,10 @@ use uuid::Uuid;
 
 use super::{Assets, Spec, Weighted, Written};
 
+mod each;
+
+pub(crate) use each::{Current, Note, list_current, write_each};
+
 /// What a host belongs to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place<'a> {

@@ -8,19 +8,24 @@
 //! Each function here is the statement of its name in [`store`] for a deployment that shares nothing.
 
 mod known;
+mod routes;
 
 use std::collections::{HashMap, VecDeque};
 
 use candlefish_clock::Moment;
 use candlefish_ids::{DeploymentId, StepId};
 
-use self::known::Known;
-pub(super) use self::known::{find_live, followers, hosts, manifests};
+use self::{known::Known, routes::Routes};
+pub(super) use self::{
+    known::{find_live, followers, hosts, manifests},
+    routes::write_routes,
+};
 use super::{Step, outcome::Wait, store, store::Note};
 use crate::{
     blocker::{self, Blocker},
     ctx::{Ctx, Tx},
     deployment::Deployment,
+    route,
 };
 
 /// What is kept of the deployments of one transaction.
@@ -28,6 +33,7 @@ use crate::{
 pub(crate) struct Shared {
     plans: HashMap<DeploymentId, Plan>,
     known: Known,
+    routes: Routes,
 }
 
 /// What is kept of one deployment.
@@ -81,6 +87,7 @@ impl Shared {
         Ok(Self {
             plans: plans.collect(),
             known: Known::of(deployments),
+            routes: Routes::default(),
         })
     }
 
@@ -191,7 +198,9 @@ pub(super) async fn leave(
         return Ok(());
     };
     let plan = shared.plans.remove(&deployment).unwrap_or_default();
+    let routes = shared.routes.take_notes();
     let now = tx.now();
+    route::store::write_each(tx, &routes).await?;
     store::write_each(tx, now, &plan.notes, "", ctx.config.lease).await?;
     if let Some(Said(blocker)) = &plan.blocker {
         blocker::set(tx, now, deployment, blocker.as_ref()).await?;
@@ -205,7 +214,7 @@ pub(super) async fn write_out(
     tx: &mut Tx,
     owner: &str,
 ) -> Result<HashMap<StepId, i64>, sqlx::Error> {
-    let Some(shared) = tx.unshare() else {
+    let Some(mut shared) = tx.unshare() else {
         return Ok(HashMap::new());
     };
     let now = tx.now();
@@ -218,6 +227,7 @@ pub(super) async fn write_out(
             None => {}
         }
     }
+    route::store::write_each(tx, &shared.routes.take_notes()).await?;
     let claims = store::write_each(tx, now, &notes, owner, ctx.config.lease).await?;
     if !cleared.is_empty() {
         blocker::clear_each(tx, now, &cleared).await?;

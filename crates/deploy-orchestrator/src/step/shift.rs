@@ -21,10 +21,7 @@ use crate::{
     ctx::{Ctx, Tx},
     deployment::{Deployment, Error, plan::Kind, state::Event},
     lane,
-    route::{
-        Assets, Spec, Weighted, Written,
-        store::{self as route_store, Place},
-    },
+    route::{Assets, Spec, Weighted, Written, store::Place},
 };
 
 /// In a step's detail: what it wrote last only announces the new release, and moved nothing.
@@ -381,7 +378,7 @@ async fn put(
         noindex: deployment.environment != "production",
     };
     tx.moves_traffic();
-    Ok(route_store::write(tx, &hosts, place, spec).await?)
+    Ok(shared::write_routes(ctx, tx, deployment, &hosts, place, spec).await?)
 }
 
 fn detail(step: &mut Step) -> &mut serde_json::Map<String, Value> {

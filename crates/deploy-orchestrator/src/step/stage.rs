@@ -10,10 +10,7 @@ use crate::{
     ctx::{Ctx, Tx},
     deployment::{Deployment, Error, plan::Kind, state::Cause},
     noun,
-    route::{
-        Spec, Weighted,
-        store::{self as route_store, Place},
-    },
+    route::{Spec, Weighted, store::Place},
     site::host,
 };
 
@@ -106,7 +103,7 @@ async fn write(
         noindex: true,
     };
     tx.moves_traffic();
-    let written = route_store::write(tx, &hosts, place, &spec).await?;
+    let written = shared::write_routes(ctx, tx, deployment, &hosts, place, &spec).await?;
     let now = tx.now();
     remember(step, now, &written);
     Ok(())

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use candlefish_ids::{EnvironmentId, ReleaseId};
+use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId};
 
 use super::Shared;
 use crate::{
@@ -26,14 +26,23 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Known {
     /// Of the deployments that share.
-    environments: Vec<EnvironmentId>,
+    pub(super) lanes: Vec<Lane>,
     releases: HashSet<ReleaseId>,
     following: Option<Following>,
     live: Option<HashMap<EnvironmentId, LiveRelease>>,
-    own_hosts: Option<HashMap<EnvironmentId, Vec<String>>>,
+    pub(super) own_hosts: Option<HashMap<EnvironmentId, Vec<String>>>,
     /// Those that there are of the releases that were asked for.
     manifests: HashMap<ReleaseId, Assets>,
     asked: HashSet<ReleaseId>,
+}
+
+/// Where a deployment goes.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) deployment_id: DeploymentId,
+    pub(super) environment_id: EnvironmentId,
+    pub(super) site: String,
+    pub(super) environment: String,
 }
 
 impl Known {
@@ -42,11 +51,21 @@ impl Known {
             let before = [one.previous_release_id, one.leaves_release_id];
             before.into_iter().flatten().chain([one.release_id])
         });
+        let lanes = deployments.iter().map(|one| Lane {
+            deployment_id: one.id,
+            environment_id: one.environment_id,
+            site: one.site.clone(),
+            environment: one.environment.clone(),
+        });
         Self {
-            environments: deployments.iter().map(|one| one.environment_id).collect(),
+            lanes: lanes.collect(),
             releases: releases.collect(),
             ..Self::default()
         }
+    }
+
+    fn environments(&self) -> Vec<EnvironmentId> {
+        self.lanes.iter().map(|one| one.environment_id).collect()
     }
 }
 
@@ -94,7 +113,7 @@ pub(in crate::step) async fn find_live(
     if let Some(live) = &shared.known.live {
         return Ok(live.get(&environment).cloned());
     }
-    let environments = shared.known.environments.clone();
+    let environments = shared.known.environments();
     let live = lane::store::list_live(tx, &environments).await?;
     let found = live.get(&environment).cloned();
     if let Some(shared) = tx.shared_of(deployment.id) {
@@ -115,7 +134,7 @@ pub(in crate::step) async fn hosts(
         return route::hosts(tx, deployment, domain).await;
     };
     if shared.known.own_hosts.is_none() {
-        let environments = shared.known.environments.clone();
+        let environments = shared.known.environments();
         let own = route::list_own_hosts(tx, &environments).await?;
         if let Some(shared) = tx.shared_of(deployment.id) {
             shared.known.own_hosts = Some(own);
