@@ -12,7 +12,7 @@ pub(crate) mod view;
 
 use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId, SiteId, StopId};
 
-use crate::ctx::Tx;
+use crate::{ctx::Tx, lane::store::WentLive};
 
 /// Told in place of a reason where a person may leave it out, and did.
 const UNSAID: &str = "no reason given";
@@ -151,4 +151,10 @@ impl<'a> Act<'a> {
         let now = tx.now();
         store::insert(tx, now, &self).await
     }
+}
+
+/// Records of each of these that it went live, and who asked for it.
+pub(crate) async fn write_live_each(tx: &mut Tx, live: &[WentLive]) -> Result<(), sqlx::Error> {
+    let now = tx.now();
+    store::insert_live_each(tx, now, live).await
 }

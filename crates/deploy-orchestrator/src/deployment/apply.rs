@@ -124,10 +124,7 @@ async fn follow(
 ) -> Result<(), Error> {
     let now = tx.now();
     match consequence {
-        Consequence::GoLive => {
-            lane_store::set_live(tx, deployment).await?;
-            record_live(tx, deployment).await?;
-        }
+        Consequence::GoLive => go_live(tx, deployment).await?,
         Consequence::RecordFailure => {
             let failed = Some(deployment.release_id);
             record_stop(tx, deployment, RecordKind::Fail, failed, change).await?;
@@ -164,7 +161,7 @@ async fn follow(
             if deployment.state.acting().is_some() && change.event != Event::Finishes {
                 step::store::abandon_open(tx, now, deployment.id).await?;
             }
-            blocker::set(tx, now, deployment.id, None).await?;
+            step::shared::block(tx, deployment.id, None).await?;
             deployment.deadline_at = None;
             deployment.deadline_left = None;
             if ends_on_its_target(deployment) {
@@ -178,6 +175,18 @@ async fn follow(
         }
     }
     Ok(())
+}
+
+/// Its release is its environment's from now on. A rollback tells GitHub as well, and so goes alone.
+async fn go_live(tx: &mut Tx, deployment: &Deployment) -> Result<(), sqlx::Error> {
+    if deployment.kind != Kind::Rollback
+        && let Some(shared) = tx.shared_of(deployment.id)
+    {
+        shared.goes_live(deployment);
+        return Ok(());
+    }
+    lane_store::set_live(tx, deployment).await?;
+    record_live(tx, deployment).await
 }
 
 /// What is live is told with who asked for it.
@@ -261,7 +270,11 @@ async fn note_lasted(tx: &mut Tx, deployment: &Deployment) -> Result<(), Error> 
     };
     if let (Outcome::Succeeded, Some(acting)) = (outcome, deployment.state.acting()) {
         let lasted = at.since(acting.started_at);
-        lane_store::note_lasted(tx, deployment.environment_id, lasted).await?;
+        let environment = deployment.environment_id;
+        match tx.shared_of(deployment.id) {
+            Some(shared) => shared.lasted(environment, lasted),
+            None => lane_store::note_lasted(tx, environment, lasted).await?,
+        }
     }
     Ok(())
 }

@@ -3,10 +3,13 @@
 use candlefish_clock::Moment;
 use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId, SiteId, StopId};
 use jiff_sqlx::Timestamp;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 
-use super::{Act, Scope};
-use crate::ctx::{read, stored};
+use super::{Act, Kind, Scope};
+use crate::{
+    ctx::{read, stored},
+    lane::store::WentLive,
+};
 
 pub(super) async fn insert(
     conn: &mut PgConnection,
@@ -36,6 +39,33 @@ pub(super) async fn insert(
         act.deployment.map(DeploymentId::uuid),
         act.stop.map(StopId::uuid),
         act.or_commit && act.reason.is_empty()
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Records of several deployments that they went live, each told by its release's commit where nobody
+/// said why.
+pub(super) async fn insert_live_each(
+    conn: &mut PgConnection,
+    now: Moment,
+    live: &[WentLive],
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        r"INSERT INTO record (at, kind, by, reason, site_id, environment_id, release_id,
+                              deployment_id)
+          SELECT $2::timestamptz, $3::text, n.by,
+                 CASE WHEN n.reason = '' THEN coalesce(
+                     (SELECT substring(r.message FROM '\S[^\n\r]*') FROM release r
+                      WHERE r.id = n.release), '')
+                 ELSE n.reason END,
+                 n.site, n.environment, n.release, n.deployment
+          FROM jsonb_to_recordset($1::jsonb) AS n(
+              environment uuid, site uuid, release uuid, deployment uuid, by text, reason text)",
+        Json(live) as _,
+        stored(now) as _,
+        Kind::Live.word()
     )
     .execute(conn)
     .await?;

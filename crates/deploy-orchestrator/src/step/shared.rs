@@ -7,6 +7,7 @@
 //!
 //! Each function here is the statement of its name in [`store`] for a deployment that shares nothing.
 
+mod ends;
 mod known;
 mod routes;
 
@@ -15,7 +16,7 @@ use std::collections::{HashMap, VecDeque};
 use candlefish_clock::Moment;
 use candlefish_ids::{DeploymentId, StepId};
 
-use self::{known::Known, routes::Routes};
+use self::{ends::Ends, known::Known, routes::Routes};
 pub(super) use self::{
     known::{find_live, followers, hosts, manifests},
     routes::write_routes,
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     plans: HashMap<DeploymentId, Plan>,
     known: Known,
     routes: Routes,
+    ends: Ends,
 }
 
 /// What is kept of one deployment.
@@ -88,6 +90,7 @@ impl Shared {
             plans: plans.collect(),
             known: Known::of(deployments),
             routes: Routes::default(),
+            ends: Ends::default(),
         })
     }
 
@@ -163,7 +166,7 @@ pub(super) async fn claim(
 }
 
 /// Makes this the only standing blocker of a deployment; none clears all.
-pub(super) async fn block(
+pub(crate) async fn block(
     tx: &mut Tx,
     deployment: DeploymentId,
     blocker: Option<&Blocker>,
@@ -199,8 +202,10 @@ pub(super) async fn leave(
     };
     let plan = shared.plans.remove(&deployment).unwrap_or_default();
     let routes = shared.routes.take_notes();
+    let ends = std::mem::take(&mut shared.ends);
     let now = tx.now();
     route::store::write_each(tx, &routes).await?;
+    ends.write(tx).await?;
     store::write_each(tx, now, &plan.notes, "", ctx.config.lease).await?;
     if let Some(Said(blocker)) = &plan.blocker {
         blocker::set(tx, now, deployment, blocker.as_ref()).await?;
@@ -228,6 +233,7 @@ pub(super) async fn write_out(
         }
     }
     route::store::write_each(tx, &shared.routes.take_notes()).await?;
+    shared.ends.write(tx).await?;
     let claims = store::write_each(tx, now, &notes, owner, ctx.config.lease).await?;
     if !cleared.is_empty() {
         blocker::clear_each(tx, now, &cleared).await?;
