@@ -66,7 +66,7 @@ async fn find(ctx: &Ctx, worker: &str, claimed: Claimed) -> Result<Option<Claime
     let mut tries = Tries::until(claimed.held_until);
     loop {
         let error = match drive::is_claimed(ctx, worker, &claimed).await {
-            Ok(stands) => return Ok(stands.then_some(claimed)),
+            Ok(stands) => return Ok(stands.then(|| claimed.unseen())),
             Err(error) => error,
         };
         if !tries.goes_on_after(&error).await {

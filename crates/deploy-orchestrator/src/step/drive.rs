@@ -22,7 +22,7 @@ use super::{
     AWAY, Step, analyse, edges, finish,
     outcome::{Outcome, Wait},
     shared, shift, stage, store,
-    verify::Trouble,
+    verify::{self, Seen},
 };
 use crate::{
     Config,
@@ -50,6 +50,8 @@ pub(crate) struct Claimed {
     pub(crate) claim: i64,
     /// When its lease runs out by our own clock; never later than by the database's.
     pub(crate) held_until: Instant,
+    /// What the transaction that claimed it saw of the release and the edges, where others shared it.
+    pub(crate) seen: Option<Seen>,
 }
 
 /// A deployment in the hands of one transaction.
@@ -134,24 +136,6 @@ impl<'a> Hands<'a> {
             return self.claim(found.step, found.is_claimed).await;
         }
         self.go_on(found.step).await
-    }
-
-    /// The turn of a step that was worked on outside, and came to this.
-    async fn turn_outside(
-        &mut self,
-        step: Step,
-        outcome: &Result<Outcome, Trouble>,
-    ) -> Result<Option<Claimed>, Error> {
-        match outcome {
-            Ok(outcome) => match self.take(step, outcome.clone()).await? {
-                Some(step) => self.reach(step).await,
-                None => Ok(None),
-            },
-            Err(trouble) => {
-                self.try_again(&step, &trouble.to_string()).await?;
-                Ok(None)
-            }
-        }
     }
 
     /// Goes on from a step inside the database as far as it can.
@@ -420,12 +404,19 @@ impl<'a> Hands<'a> {
             self.tx.observe(Observed::LeaseLost);
         }
         self.changed = true;
+        let shares = self.tx.shared_of(self.deployment.id).is_some();
+        let seen = if shares {
+            Some(verify::see(&self.ctx.config, self.tx, &self.deployment, &step).await?)
+        } else {
+            None
+        };
         Ok(Some(Claimed {
             environment_id: self.lane.environment_id,
             deployment: self.deployment.clone(),
             step,
             claim,
             held_until: self.tx.begun() + self.ctx.config.lease,
+            seen,
         }))
     }
 

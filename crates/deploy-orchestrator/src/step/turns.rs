@@ -164,3 +164,39 @@ async fn carry(ctx: &Ctx, worker: &str, mut waiting: Vec<Waiting>, place: OwnedS
 fn tell(to: oneshot::Sender<Answer>, answer: Answer) {
     let _gone = to.send(answer);
 }
+
+#[cfg(test)]
+mod tests {
+    use candlefish_ids::{DeploymentId, EnvironmentId, StepId};
+
+    use super::*;
+    use crate::step::store::Due;
+
+    fn due(environment_id: EnvironmentId) -> Asked {
+        Asked::Due(Due {
+            step_id: StepId::new(),
+            deployment_id: DeploymentId::new(),
+            environment_id,
+            edges_reported: false,
+        })
+    }
+
+    fn lanes(waiting: &[Waiting]) -> Vec<EnvironmentId> {
+        let asked = waiting.iter().map(|one| &one.asked);
+        asked.map(Asked::environment_id).collect()
+    }
+
+    #[test]
+    fn a_transaction_has_one_turn_of_each_lane_by_the_order_of_asking() {
+        let turns = Turns::new();
+        let ids: Vec<_> = (0..MOST + 3).map(|_| EnvironmentId::new()).collect();
+        let (first, second) = (ids[0], ids[1]);
+        let asked = [first, first, second].into_iter();
+        let asked = asked.chain(ids[2..].iter().copied());
+        let _answers: Vec<_> = asked.map(|id| turns.ask(due(id))).collect();
+        assert_eq!(lanes(&turns.take()), ids[..MOST]);
+        let left = [&[first][..], &ids[MOST..]].concat();
+        assert_eq!(lanes(&turns.take()), left);
+        assert!(turns.take().is_empty());
+    }
+}

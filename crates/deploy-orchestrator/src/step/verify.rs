@@ -14,12 +14,16 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Step, edges, finish,
+    Step,
+    drive::Claimed,
+    edges, finish,
     outcome::{Outcome, Wait},
+    shared,
 };
 use crate::{
+    Config,
     blocker::{self, Blocker},
-    ctx::{CommitError, Ctx},
+    ctx::{CommitError, Ctx, Tx},
     deployment::{
         Deployment,
         plan::{Kind, StepKind},
@@ -70,14 +74,47 @@ pub(super) fn visitor(silence: Duration) -> Result<reqwest::Client, reqwest::Err
         .build()
 }
 
+/// What a look begins with, as the transaction that claimed its step saw it.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    /// SHA-256 of the release's manifest, in hex; none where there is no such release.
+    manifest: Option<String>,
+    /// The edges to fetch from.
+    live: Vec<Follower>,
+    /// What to wait for before.
+    waits: Option<Outcome>,
+}
+
+/// Reads what a look at a step begins with, in the transaction that claims it.
+pub(super) async fn see(
+    config: &Config,
+    tx: &mut Tx,
+    deployment: &Deployment,
+    step: &Step,
+) -> Result<Seen, sqlx::Error> {
+    let release = [deployment.release_id];
+    let manifests = shared::manifests(tx, deployment, &release).await?;
+    let (live, waits) = if step.kind == StepKind::VerifyLive {
+        edges::serving(config, tx, deployment, &mut step.clone()).await?
+    } else {
+        let all = shared::followers(tx, deployment, &[]).await?;
+        (all.into_iter().filter(|one| one.live).collect(), None)
+    };
+    Ok(Seen {
+        manifest: manifests.into_iter().next().map(|one| one.manifest),
+        live,
+        waits,
+    })
+}
+
 /// Fetches and compares; holds no transaction.
 pub(super) async fn run(
     ctx: &Ctx,
     http: &reqwest::Client,
-    deployment: &Deployment,
-    step: &Step,
+    claimed: &Claimed,
 ) -> Result<Outcome, Trouble> {
-    let manifest = Arc::new(load_manifest(ctx, deployment).await?);
+    let (deployment, step, seen) = (&claimed.deployment, &claimed.step, claimed.seen.as_ref());
+    let manifest = Arc::new(load_manifest(ctx, deployment, seen).await?);
     let passed_before = step.detail.get("passed").is_some();
     let limit = if passed_before {
         SECOND_LOOK
@@ -95,7 +132,10 @@ pub(super) async fn run(
             &ctx.config.domain,
         ),
     };
-    let (live, waits) = live_edges(ctx, deployment, step).await?;
+    let (live, waits) = match seen {
+        Some(seen) => (seen.live.clone(), seen.waits.clone()),
+        None => live_edges(ctx, deployment, step).await?,
+    };
     if let Some(waits) = waits {
         return Ok(waits);
     }
@@ -183,18 +223,23 @@ pub(crate) fn settles(step: &Step, now: Moment) -> bool {
         && until.is_some_and(|until| now.timestamp().as_millisecond() < until)
 }
 
-async fn load_manifest(ctx: &Ctx, deployment: &Deployment) -> Result<Manifest, Trouble> {
+async fn load_manifest(
+    ctx: &Ctx,
+    deployment: &Deployment,
+    seen: Option<&Seen>,
+) -> Result<Manifest, Trouble> {
     let release = deployment.release_id;
     let unreadable = |words: String| Trouble::Manifest { release, words };
-    let mut conn = ctx.pool.acquire().await.map_err(Trouble::Database)?;
-    let known = route::store::manifests(&mut conn, &[release])
-        .await
-        .map_err(Trouble::Database)?;
-    drop(conn);
+    let known = match seen {
+        Some(seen) => seen.manifest.clone(),
+        None => {
+            let mut conn = ctx.pool.acquire().await.map_err(Trouble::Database)?;
+            let known = route::store::manifests(&mut conn, &[release]).await?;
+            known.into_iter().next().map(|one| one.manifest)
+        }
+    };
     let digest: Digest = known
-        .first()
         .ok_or_else(|| unreadable("no such release".to_owned()))?
-        .manifest
         .parse()
         .map_err(|error| unreadable(format!("{error}")))?;
     let limits = Limits::of_sealed();

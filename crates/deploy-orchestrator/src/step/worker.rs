@@ -282,7 +282,7 @@ impl Worker {
     /// clock. None when it was lost.
     async fn work(&self, claimed: &Claimed) -> Option<(Result<Outcome, Trouble>, Instant)> {
         let mut held_until = claimed.held_until;
-        let work = verify::run(&self.ctx, &self.http, &claimed.deployment, &claimed.step);
+        let work = verify::run(&self.ctx, &self.http, claimed);
         let stopping = self.tasks.stopping();
         let outcome = tokio::select! {
             outcome = work => outcome,

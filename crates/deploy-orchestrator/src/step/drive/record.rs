@@ -10,7 +10,7 @@ use crate::{
     ctx::{CommitError, Ctx, Tx},
     deployment::{self, Deployment, Error},
     lane,
-    step::{outcome::Outcome, store, verify::Trouble},
+    step::{Step, outcome::Outcome, store, verify::Trouble},
 };
 
 /// A commit whose answer did not come.
@@ -79,6 +79,33 @@ pub(crate) async fn record_outside(
     commit(ctx, tx, next, unheard).await
 }
 
+impl Claimed {
+    /// After a while: what was seen may not be so any more.
+    pub(crate) fn unseen(self) -> Self {
+        Self { seen: None, ..self }
+    }
+}
+
+impl Hands<'_> {
+    /// The turn of a step that was worked on outside, and came to this.
+    pub(super) async fn turn_outside(
+        &mut self,
+        step: Step,
+        outcome: &Result<Outcome, Trouble>,
+    ) -> Result<Option<Claimed>, Error> {
+        match outcome {
+            Ok(outcome) => match self.take(step, outcome.clone()).await? {
+                Some(step) => self.reach(step).await,
+                None => Ok(None),
+            },
+            Err(trouble) => {
+                self.try_again(&step, &trouble.to_string()).await?;
+                Ok(None)
+            }
+        }
+    }
+}
+
 /// The step is no longer ours: another has it, or an earlier try of ours closed it and its answer was
 /// lost. Goes on with what that one claimed, if it stands.
 async fn not_ours(
@@ -105,5 +132,5 @@ async fn not_ours(
     ctx.nudges.relay.nudge();
     ctx.nudges.wake();
     let earlier = unheard.take().and_then(|earlier| earlier.claimed);
-    Ok(earlier.filter(|_next| stands))
+    Ok(earlier.filter(|_next| stands).map(Claimed::unseen))
 }
