@@ -2,6 +2,8 @@
 //!
 //! Runs in every transaction that admits, ends or unblocks a deployment, with the lane locked.
 
+mod start;
+
 use std::collections::HashSet;
 
 use candlefish_clock::Moment;
@@ -9,27 +11,20 @@ use candlefish_ids::DeploymentId;
 
 use super::{
     content, kept,
-    order::{self, ActingNow, Ancestry, Contender, Picture, SUPERSEDED_BEFORE_PINNED, Superseded},
+    order::{self, ActingNow, Ancestry, Contender, Picture, Superseded},
     store::{self, Contenders, Lane, Related, Setting},
 };
 use crate::{
     blocker::{self, Blocker},
     ctx::{Ctx, Tx},
     deployment::{
-        self, Deployment, Error,
+        self, Error,
         apply::{Change, apply, apply_and_record, end_pending, record},
         event::SYSTEM,
-        pin::Pin,
         plan::Kind,
         state::{Cause, Event},
     },
-    record::{Act, Scope},
-    step,
 };
-
-/// Of more lanes than this in one transaction the first steps are left to workers: all of them are
-/// locked until it ends.
-const BEGUN_TOGETHER: usize = 4;
 
 /// Pairs of (commit, ancestor) among the commits in question.
 struct Known(HashSet<(String, String)>);
@@ -90,7 +85,6 @@ async fn choose<'a>(
         });
     }
     supersede(tx, &choices).await?;
-    let begins = choices.len() <= BEGUN_TOGETHER;
     let mut chosen = Vec::with_capacity(choices.len());
     for one in choices {
         if let Some(newer) = one.plan.undo_acting_for
@@ -100,15 +94,15 @@ async fn choose<'a>(
             again.push(one.lane);
             continue;
         }
-        if let Some(id) = one.plan.grant
-            && start(ctx, tx, one.lane, id, begins).await?
-        {
-            // What was granted has ended in its first steps: the lane is free again.
-            again.push(one.lane);
-            continue;
-        }
         chosen.push(one);
     }
+    let granted = chosen.iter_mut();
+    let granted = granted.filter_map(|one| Some((one.plan.grant?, &mut *one.lane)));
+    let ended = start::start_each(ctx, tx, granted.collect()).await?;
+    // What was granted has ended in its first steps: the lane is free again.
+    let is_free = |one: &Choice<'_>| ended.contains(&one.lane.environment_id);
+    let (free, chosen): (Vec<_>, Vec<_>) = chosen.into_iter().partition(is_free);
+    again.extend(free.into_iter().map(|one| one.lane));
     explain(ctx, tx, &chosen).await?;
     Ok(again)
 }
@@ -293,62 +287,6 @@ async fn undo_acting(tx: &mut Tx, lane: &mut Lane, newer: DeploymentId) -> Resul
     apply(tx, lane, &mut acting, &change).await?;
     record(tx, &mut acting, &before, SYSTEM).await?;
     Ok(acting.state.is_terminal())
-}
-
-/// Gives a deployment its lane, and if it `begins` takes it over its first steps in the same
-/// transaction. True when it ended in them.
-async fn start(
-    ctx: &Ctx,
-    tx: &mut Tx,
-    lane: &mut Lane,
-    id: DeploymentId,
-    begins: bool,
-) -> Result<bool, Error> {
-    let now = tx.now();
-    let Some(mut granted) = deployment::store::lock(tx, id).await? else {
-        return Ok(false);
-    };
-    let before = granted.state.clone();
-    store::raise_fence(tx, lane).await?;
-    granted.fence = lane.fence;
-    if lane.superseded_in_row >= SUPERSEDED_BEFORE_PINNED
-        && granted.pin.is_none()
-        && granted.kind == Kind::Standard
-    {
-        granted.pin = Some(pin(tx, &granted, now).await?);
-    }
-    // What the plan itself waits for is no delay.
-    let policy = &granted.policy;
-    let planned = deployment::plan::planned_waits(granted.kind, &granted.strategy, policy.settle);
-    granted.deadline_at = Some(now.plus(policy.deadline + planned));
-    apply(
-        tx,
-        lane,
-        &mut granted,
-        &Change::new(Event::Granted, SYSTEM, ""),
-    )
-    .await?;
-    granted.message.clear();
-    blocker::set(tx, now, id, None).await?;
-    let plan = deployment::plan::plan(granted.kind, &granted.strategy);
-    let first = step::store::insert_plan(tx, now, id, &plan).await?;
-    record(tx, &mut granted, &before, SYSTEM).await?;
-    tracing::info!(
-        deployment.id = %id, fence = lane.fence, "{} is granted its lane", granted.place()
-    );
-    match first.filter(|_first| begins) {
-        Some(first) => step::drive::begin(ctx, tx, lane, granted, first).await,
-        None => Ok(false),
-    }
-}
-
-/// On a busy branch the next one counts as pinned; the history says so.
-async fn pin(tx: &mut Tx, granted: &Deployment, now: Moment) -> Result<Pin, Error> {
-    let pin = Pin::of_busy_lane(now);
-    let scope = Scope::Environment(granted.site_id, granted.environment_id);
-    let act = Act::new(crate::record::Kind::Pin, scope, &pin.by, &pin.reason);
-    act.of(granted.release_id, granted.id).write(tx).await?;
-    Ok(pin)
 }
 
 /// Every deployment that is still pending says why it does not move: the first reason, to which its

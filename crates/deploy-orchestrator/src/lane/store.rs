@@ -105,6 +105,30 @@ pub(crate) async fn raise_fence(
     Ok(())
 }
 
+/// Raises the fences of several lanes.
+pub(crate) async fn raise_fence_each(
+    conn: &mut PgConnection,
+    lanes: &mut [&mut Lane],
+) -> Result<(), sqlx::Error> {
+    let ids: Vec<Uuid> = lanes
+        .iter()
+        .map(|lane| lane.environment_id.uuid())
+        .collect();
+    let rows = sqlx::query!(
+        "UPDATE lane SET fence = fence + 1
+         WHERE environment_id = ANY((SELECT $1::uuid[])::uuid[]) RETURNING environment_id, fence",
+        &ids
+    )
+    .fetch_all(conn)
+    .await?;
+    for lane in lanes {
+        let id = lane.environment_id.uuid();
+        let row = rows.iter().find(|row| row.environment_id == id);
+        lane.fence = row.ok_or(sqlx::Error::RowNotFound)?.fence;
+    }
+    Ok(())
+}
+
 /// Counts acting deployments that were superseded in a row; zero begins anew.
 pub(crate) async fn save_superseded_in_row(
     conn: &mut PgConnection,

@@ -14,7 +14,7 @@ use candlefish_ids::{EnvironmentId, StepId};
 use tokio::time::Instant;
 
 pub(crate) use self::{
-    begin::begin,
+    begin::{Begun, begin, begin_each},
     record::{Unheard, is_claimed, record_outside},
     together::{Asked, Done, Share, together},
 };

@@ -94,6 +94,23 @@ impl Shared {
         })
     }
 
+    /// Of deployments whose steps were just written: the first is at hand, the others come.
+    pub(super) fn of_new(new: &[(&Deployment, &[Step])]) -> Self {
+        let deployments: Vec<&Deployment> = new.iter().map(|(one, _)| *one).collect();
+        let plans = new.iter().map(|(deployment, steps)| {
+            let plan = Plan {
+                pending: steps.iter().skip(1).cloned().collect(),
+                ..Plan::default()
+            };
+            (deployment.id, plan)
+        });
+        Self {
+            plans: plans.collect(),
+            known: Known::of(&deployments),
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn has(&self, deployment: DeploymentId) -> bool {
         self.plans.contains_key(&deployment)
     }

@@ -21,7 +21,7 @@ mod lock;
 pub(crate) mod paused;
 
 pub(crate) use due::{Due, list_due, list_reported, next_due_in};
-pub(crate) use each::{Note, list_each, write_each};
+pub(crate) use each::{Note, insert_each, list_each, steps_of, write_each};
 pub(crate) use lock::{Found, Wanted, is_claimed_by, lock_claimed, lock_due, lock_each};
 
 /// A step row before it is known to be one that this binary understands.

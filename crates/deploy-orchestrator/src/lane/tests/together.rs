@@ -3,6 +3,7 @@
 use candlefish_ids::{EnvironmentId, ReleaseId};
 use candlefish_runtime::refusal::Refusal;
 use futures_util::future::join_all;
+use tokio::sync::oneshot;
 
 use super::{
     SITE,
@@ -16,10 +17,10 @@ use crate::{
     site::{policy::Order, strategy::Strategy},
     step::{
         again,
-        drive::{Asked, record_outside, turn},
+        drive::{Asked, Claimed, Share, record_outside, together, turn},
         outcome::Outcome,
         store::Due,
-        turns::Turns,
+        turns::{Answer, Turns},
     },
 };
 
@@ -74,10 +75,11 @@ const WRITTEN: &str = "
     SELECT regexp_replace(line, '[a-z]+_[0-9a-z]{26}', 'ID', 'g') FROM written ORDER BY 1";
 
 /// How each lane's releases go live, in this order.
-fn strategies() -> [Strategy; 4] {
+fn strategies() -> [Strategy; 5] {
     use std::time::Duration;
     let second = Duration::from_secs(1);
     [
+        Strategy::Recreate,
         Strategy::Recreate,
         Strategy::BlueGreen { bake: second },
         Strategy::Rolling {
@@ -94,9 +96,9 @@ fn strategies() -> [Strategy; 4] {
 
 impl World {
     /// One with a lane for each strategy, and two edges.
-    async fn of_lanes() -> Self {
-        let world = Self::new(1, Order::Latest).await;
-        let policy = serde_json::to_string(&policy(Order::Latest)).unwrap();
+    async fn of_lanes(order: Order) -> Self {
+        let world = Self::new(1, order).await;
+        let policy = serde_json::to_string(&policy(order)).unwrap();
         for (number, _strategy) in strategies().iter().enumerate() {
             let environment = EnvironmentId::new().uuid();
             world
@@ -193,26 +195,51 @@ impl World {
     }
 }
 
+/// Turns of all lanes, alone in one world and shared in the other: what is written stays the same.
+async fn assert_alike(alone: &World, shared: &World) {
+    for _round in 0..ROUNDS {
+        alone.take_alone(alone.next_due().await).await;
+        shared.take_together(shared.next_due().await).await;
+        assert_eq!(alone.texts(WRITTEN).await, shared.texts(WRITTEN).await);
+    }
+}
+
+/// Both releases went live on all lanes but the last, whose shares want evidence.
+async fn assert_all_live(world: &World) {
+    let mut live = world.live_lanes().await;
+    live.retain(|slug| slug != "lane-4");
+    let plain = (0..4).flat_map(|lane| [format!("lane-{lane}"), format!("lane-{lane}")]);
+    assert_eq!(live, plain.collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn turns_that_share_a_transaction_write_what_each_writes_alone() {
-    let (alone, shared) = (World::of_lanes().await, World::of_lanes().await);
+    let order = Order::Latest;
+    let (alone, shared) = (World::of_lanes(order).await, World::of_lanes(order).await);
     for number in [0, 1] {
         alone.deploy_to_all(alone.releases[number]).await;
         shared.deploy_to_all(shared.releases[number]).await;
-        for _round in 0..ROUNDS {
-            alone.take_alone(alone.next_due().await).await;
-            shared.take_together(shared.next_due().await).await;
-            assert_eq!(alone.texts(WRITTEN).await, shared.texts(WRITTEN).await);
-        }
+        assert_alike(&alone, &shared).await;
     }
-    let live = shared.live_lanes().await;
-    let plain = ["lane-0", "lane-0", "lane-1", "lane-1", "lane-2", "lane-2"];
-    assert_eq!(live[..6], plain);
+    assert_all_live(&shared).await;
+}
+
+#[tokio::test]
+async fn what_waits_for_lanes_is_started_together_as_each_is_alone() {
+    let order = Order::Queue;
+    let (alone, shared) = (World::of_lanes(order).await, World::of_lanes(order).await);
+    for number in [0, 1] {
+        alone.deploy_to_all(alone.releases[number]).await;
+        shared.deploy_to_all(shared.releases[number]).await;
+    }
+    assert_alike(&alone, &shared).await;
+    assert_alike(&alone, &shared).await;
+    assert_all_live(&shared).await;
 }
 
 #[tokio::test]
 async fn what_is_read_of_many_lanes_is_what_is_read_of_each() {
-    let world = World::of_lanes().await;
+    let world = World::of_lanes(Order::Latest).await;
     world.deploy_to_all(world.releases[0]).await;
     for _round in 0..ROUNDS {
         world.take_alone(world.next_due().await).await;
@@ -255,7 +282,7 @@ async fn what_is_read_of_many_lanes_is_what_is_read_of_each() {
 
 #[tokio::test]
 async fn a_turn_that_fails_takes_no_other_with_it() {
-    let world = World::of_lanes().await;
+    let world = World::of_lanes(Order::Latest).await;
     world.deploy_to_all(world.releases[0]).await;
     world
         .act(
@@ -288,7 +315,7 @@ async fn a_turn_that_fails_takes_no_other_with_it() {
 
 #[tokio::test]
 async fn turns_whose_commit_fails_leave_nothing_and_come_again() {
-    let world = World::of_lanes().await;
+    let world = World::of_lanes(Order::Latest).await;
     world.deploy_to_all(world.releases[0]).await;
     for _round in 0..ROUNDS {
         let due = world.next_due().await;
@@ -302,5 +329,43 @@ async fn turns_whose_commit_fails_leave_nothing_and_come_again() {
     assert_eq!(
         world.live_lanes().await[..3],
         ["lane-0", "lane-1", "lane-2"]
+    );
+}
+
+#[tokio::test]
+async fn what_a_commit_without_an_answer_did_is_found_and_not_done_again() {
+    let world = World::of_lanes(Order::Latest).await;
+    world.deploy_to_all(world.releases[0]).await;
+    let turns = Turns::new();
+    let id = |claimed: &Claimed| (claimed.step.id, claimed.claim);
+    let mut asked: Vec<Asked> = Vec::new();
+    for _round in 0..4 * ROUNDS {
+        if asked.is_empty() {
+            asked = world.next_due().await.into_iter().map(Asked::Due).collect();
+        }
+        let shares = Box::pin(together(&world.ctx, "worker", &asked, &mut None)).await;
+        let written = world.texts(WRITTEN).await;
+        let mut next = Vec::new();
+        for (one, share) in asked.into_iter().zip(shares.unwrap()) {
+            let Share::Taken(claimed) = share else {
+                panic!("{one:?} is plain");
+            };
+            let drawn = claimed.as_deref().map(id);
+            let (told, answered) = oneshot::channel();
+            told.send(Answer::Unheard(one, claimed)).unwrap();
+            let found = again::turn(&world.ctx, "worker", &turns, answered).await;
+            let found = found.map_err(broken).unwrap();
+            assert_eq!(found.as_ref().map(id), drawn);
+            next.extend(found.map(|claimed| came_to(claimed, Ok(Outcome::done("")))));
+        }
+        assert_eq!(world.texts(WRITTEN).await, written);
+        asked = next;
+    }
+    let live = world.live_lanes().await;
+    assert_eq!(
+        live,
+        (0..5)
+            .map(|lane| format!("lane-{lane}"))
+            .collect::<Vec<_>>()
     );
 }

@@ -1,11 +1,18 @@
 //! Taking a deployment over its first steps where its lane is granted.
 
-use super::Hands;
+use super::{
+    Hands,
+    together::{Carried, save_each},
+};
 use crate::{
     ctx::{Ctx, Tx},
     deployment::{Deployment, Error},
     lane::store::Lane,
-    step::{Step, worker::chain},
+    step::{
+        Step,
+        shared::{self, Shared},
+        worker::chain,
+    },
 };
 
 /// Takes a deployment that was just granted its lane over its first steps, as far as they are in the
@@ -53,4 +60,62 @@ async fn first_steps(
     hands.save().await?;
     let ended = hands.deployment.state.is_terminal();
     Ok((hands.lane, ended))
+}
+
+/// A deployment that was just granted its lane, with all its steps.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) lane: Lane,
+    pub(crate) deployment: Deployment,
+    pub(crate) steps: Vec<Step>,
+}
+
+/// Takes several over their first steps, as [`begin()`] does one: all of them, or none. Answers their
+/// lanes in this order, each with whether it may choose again; nothing where they are left to workers.
+pub(crate) async fn begin_each(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    begun: Vec<Begun>,
+) -> Result<Vec<(Lane, bool)>, Error> {
+    let count = begun.len();
+    let mark = tx.mark().await?;
+    match Box::pin(first_steps_each(ctx, tx, begun)).await {
+        Ok(after) => Ok(after),
+        Err(error) => {
+            let error = chain(&error);
+            tracing::warn!(
+                error,
+                "the first steps of {count} deployments are left to workers"
+            );
+            drop(tx.unshare());
+            tx.go_back(mark).await?;
+            Ok(Vec::new())
+        }
+    }
+}
+
+async fn first_steps_each(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    begun: Vec<Begun>,
+) -> Result<Vec<(Lane, bool)>, Error> {
+    let new = begun
+        .iter()
+        .map(|one| (&one.deployment, one.steps.as_slice()));
+    tx.share(Shared::of_new(&new.collect::<Vec<_>>()));
+    let mut carried = Vec::with_capacity(begun.len());
+    for one in begun {
+        let first = one.steps.into_iter().next();
+        let mut hands = Hands::new(ctx, tx, one.lane, one.deployment, None);
+        hands.blocked = false;
+        if let Some(first) = first.filter(|first| !first.kind.is_outside()) {
+            hands.go_on(first).await?;
+        }
+        carried.push(Carried::new(hands, None));
+    }
+    shared::write_out(ctx, tx, "").await?;
+    save_each(tx, &mut carried).await?;
+    let after = carried.into_iter();
+    let after = after.map(|one| (one.lane, one.deployment.state.is_terminal()));
+    Ok(after.collect())
 }

@@ -111,14 +111,32 @@ struct Plain {
     found: Found,
 }
 
-/// One whose turn is taken.
-struct Carried {
-    place: usize,
-    lane: Lane,
-    deployment: Deployment,
+/// One whose turn is taken, and what is to be saved of it.
+pub(super) struct Carried {
+    pub(super) lane: Lane,
+    pub(super) deployment: Deployment,
     before: State,
     changed: bool,
     claimed: Option<Claimed>,
+}
+
+impl Carried {
+    pub(super) fn new(hands: Hands<'_>, claimed: Option<Claimed>) -> Self {
+        Self {
+            lane: hands.lane,
+            deployment: hands.deployment,
+            before: hands.before,
+            changed: hands.changed,
+            claimed,
+        }
+    }
+}
+
+/// Saves what changed.
+pub(super) async fn save_each(tx: &mut Tx, carried: &mut [Carried]) -> Result<(), Error> {
+    let changed = carried.iter_mut().filter(|one| one.changed);
+    let moved = changed.map(|one| (&mut one.deployment, &one.before));
+    record_each(tx, moved.collect(), SYSTEM).await
 }
 
 /// Takes the turns that are plain in one transaction; answers what became of each, in the order asked.
@@ -139,6 +157,7 @@ pub(crate) async fn together(
     let kept = Shared::load(&mut tx, &deployments).await?;
     tx.share(kept);
     let mut carried = Vec::with_capacity(plain.len());
+    let places: Vec<usize> = plain.iter().map(|one| one.place).collect();
     for one in plain {
         if let Some(asked) = asked.get(one.place) {
             carried.push(Box::pin(carry(ctx, &mut tx, worker, one, asked)).await?);
@@ -146,9 +165,9 @@ pub(crate) async fn together(
     }
     let claims = shared::write_out(ctx, &mut tx, worker).await?;
     close(ctx, &mut tx, &mut carried).await?;
-    for one in carried {
+    for (one, place) in carried.into_iter().zip(places) {
         let claimed = one.claimed.map(|claimed| drawn(claimed, &claims));
-        if let Some(share) = shares.get_mut(one.place) {
+        if let Some(share) = shares.get_mut(place) {
             *share = Share::Taken(claimed.transpose()?.map(Box::new));
         }
     }
@@ -219,10 +238,10 @@ async fn carry(
     asked: &Asked,
 ) -> Result<Carried, Error> {
     let Plain {
-        place,
         lane,
         deployment,
         found,
+        ..
     } = plain;
     let mut hands = Hands::new(ctx, tx, lane, deployment, Some(worker));
     (hands.pausing, hands.blocked) = (found.pausing, found.blocked);
@@ -231,21 +250,12 @@ async fn carry(
         Asked::Due(_) => hands.turn(found).await?,
         Asked::Done(done) => hands.turn_outside(found.step, &done.outcome).await?,
     };
-    Ok(Carried {
-        place,
-        lane: hands.lane,
-        deployment: hands.deployment,
-        before: hands.before,
-        changed: hands.changed,
-        claimed,
-    })
+    Ok(Carried::new(hands, claimed))
 }
 
 /// Saves what changed, and lets the lanes choose again that are free.
 async fn close(ctx: &Ctx, tx: &mut Tx, carried: &mut [Carried]) -> Result<(), Error> {
-    let changed = carried.iter_mut().filter(|one| one.changed);
-    let moved = changed.map(|one| (&mut one.deployment, &one.before));
-    record_each(tx, moved.collect(), SYSTEM).await?;
+    save_each(tx, carried).await?;
     let free = |one: &&Carried| one.changed && one.deployment.state.is_terminal();
     let free = carried.iter().filter(free);
     let mut free: Vec<Lane> = free.map(|one| one.lane.clone()).collect();

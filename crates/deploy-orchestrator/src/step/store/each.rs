@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::Row;
 use crate::{
     ctx::stored,
+    deployment::plan::{PLAN_VERSION, Planned},
     step::{Step, outcome::Wait},
 };
 
@@ -153,6 +154,73 @@ pub(crate) async fn write_each(
         .filter(|row| row.state == "running")
         .filter_map(|row| Some((StepId::from_uuid(row.id), row.claim?)))
         .collect())
+}
+
+/// The steps of a plan, as new: the first is ready, the others are pending.
+pub(crate) fn steps_of(deployment: DeploymentId, plan: &[Planned]) -> Vec<Step> {
+    let steps = (1..).zip(plan).map(|(ord, step)| Step {
+        id: StepId::new(),
+        deployment_id: deployment,
+        ord,
+        kind: step.kind,
+        weight: step.weight,
+        interval: step.interval,
+        is_undo: false,
+        attempt: 0,
+        lost_leases: 0,
+        started_at: None,
+        detail: super::detail_of(step),
+        message: String::new(),
+    });
+    steps.collect()
+}
+
+/// A new step, as JSON among others.
+#[derive(Debug, Serialize)]
+struct New<'a> {
+    id: Uuid,
+    deployment: Uuid,
+    ord: i32,
+    kind: &'static str,
+    weight: i32,
+    interval_ms: i64,
+    detail: &'a Value,
+    span_id: String,
+}
+
+/// Writes the steps of several deployments that are granted their lanes, as [`super::insert_plan`] does
+/// for one.
+pub(crate) async fn insert_each(
+    conn: &mut PgConnection,
+    now: Moment,
+    steps: &[Step],
+) -> Result<(), sqlx::Error> {
+    let rows = steps.iter().map(|step| New {
+        id: step.id.uuid(),
+        deployment: step.deployment_id.uuid(),
+        ord: step.ord,
+        kind: step.kind.word(),
+        weight: step.weight,
+        interval_ms: i64::try_from(step.interval.as_millis()).unwrap_or(i64::MAX),
+        detail: &step.detail,
+        span_id: super::span_id(step.id.uuid()),
+    });
+    sqlx::query!(
+        "INSERT INTO step (id, deployment_id, ord, kind, plan_version, weight, interval_ms, state,
+                           run_at, detail, span_id)
+         SELECT n.id, n.deployment, n.ord, n.kind, $2::int, n.weight, n.interval_ms,
+                CASE n.ord WHEN 1 THEN 'ready' ELSE 'pending' END,
+                CASE n.ord WHEN 1 THEN $3::timestamptz END, n.detail, n.span_id
+         FROM jsonb_to_recordset($1::jsonb) AS n(
+             id uuid, deployment uuid, ord int, kind text, weight int, interval_ms bigint,
+             detail jsonb, span_id text)",
+        Json(rows.collect::<Vec<_>>()) as _,
+        PLAN_VERSION,
+        stored(now) as _
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// The steps of a deployment that have begun, and those that come yet; both in order.
