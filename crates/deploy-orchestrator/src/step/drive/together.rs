@@ -147,28 +147,19 @@ pub(crate) async fn together(
     asked: &[Asked],
     unheard: &mut Option<Vec<Share>>,
 ) -> Result<Vec<Share>, Error> {
-    let mut shares: Vec<Share> = asked.iter().map(Asked::untaken).collect();
     let mut tx = ctx.begin().await.map_err(Error::Begin)?;
-    let plain = lock(&mut tx, asked, &mut shares).await?;
-    if plain.is_empty() {
-        return Ok(shares);
-    }
-    let deployments: Vec<&Deployment> = plain.iter().map(|one| &one.deployment).collect();
-    let kept = Shared::load(&mut tx, &deployments).await?;
-    tx.share(kept);
-    let mut carried = Vec::with_capacity(plain.len());
-    let places: Vec<usize> = plain.iter().map(|one| one.place).collect();
-    for one in plain {
-        if let Some(asked) = asked.get(one.place) {
-            carried.push(Box::pin(carry(ctx, &mut tx, worker, one, asked)).await?);
+    let mut shares: Vec<Share> = asked.iter().map(Asked::untaken).collect();
+    match take(ctx, &mut tx, worker, asked, &mut shares).await {
+        Ok(0) => {
+            // Nor is anybody woken, who would find the same again.
+            tx.abandon().await?;
+            return Ok(shares);
         }
-    }
-    let claims = shared::write_out(ctx, &mut tx, worker).await?;
-    close(ctx, &mut tx, &mut carried).await?;
-    for (one, place) in carried.into_iter().zip(places) {
-        let claimed = one.claimed.map(|claimed| drawn(claimed, &claims));
-        if let Some(share) = shares.get_mut(place) {
-            *share = Share::Taken(claimed.transpose()?.map(Box::new));
+        Ok(_taken) => {}
+        Err(error) => {
+            // At once: those that go alone now want their lanes. Where it fails, so did the session.
+            drop(tx.abandon().await);
+            return Err(error);
         }
     }
     let Err(error) = ctx.commit(tx).await else {
@@ -178,6 +169,40 @@ pub(crate) async fn together(
         *unheard = Some(shares);
     }
     Err(error.into())
+}
+
+/// Takes the turns that are plain; answers how many. The caller commits.
+async fn take(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    worker: &str,
+    asked: &[Asked],
+    shares: &mut [Share],
+) -> Result<usize, Error> {
+    let plain = lock(tx, asked, shares).await?;
+    if plain.is_empty() {
+        return Ok(0);
+    }
+    let deployments: Vec<&Deployment> = plain.iter().map(|one| &one.deployment).collect();
+    let kept = Shared::load(tx, &deployments).await?;
+    tx.share(kept);
+    let taken = plain.len();
+    let mut carried = Vec::with_capacity(taken);
+    let places: Vec<usize> = plain.iter().map(|one| one.place).collect();
+    for one in plain {
+        if let Some(asked) = asked.get(one.place) {
+            carried.push(Box::pin(carry(ctx, tx, worker, one, asked)).await?);
+        }
+    }
+    let claims = shared::write_out(ctx, tx, worker).await?;
+    close(ctx, tx, &mut carried).await?;
+    for (one, place) in carried.into_iter().zip(places) {
+        let claimed = one.claimed.map(|claimed| drawn(claimed, &claims));
+        if let Some(share) = shares.get_mut(place) {
+            *share = Share::Taken(claimed.transpose()?.map(Box::new));
+        }
+    }
+    Ok(taken)
 }
 
 /// A claim under the number that was drawn for it; one that did not share was drawn at once.
