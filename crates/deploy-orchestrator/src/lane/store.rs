@@ -67,7 +67,8 @@ pub(crate) async fn lock_each(
     let rows = sqlx::query!(
         r#"WITH locked AS MATERIALIZED (
                SELECT environment_id, fence, superseded_in_row, closed FROM lane
-               WHERE environment_id = ANY($1) ORDER BY environment_id FOR UPDATE),
+               WHERE environment_id = ANY((SELECT $1::uuid[])::uuid[])
+               ORDER BY environment_id FOR UPDATE),
            gate AS MATERIALIZED (
                SELECT pg_advisory_xact_lock_shared(4001) AS passed
                FROM (SELECT count(*) FROM locked) AS every)

@@ -127,14 +127,15 @@ pub(crate) async fn list_settings(
     environments: &[EnvironmentId],
 ) -> Result<HashMap<EnvironmentId, Setting>, sqlx::Error> {
     let now = tx.now();
-    // One by its id, not by an array of one: for an array Postgres makes a new plan each time.
+    // One by its id, not by an array of one: for an array that it sees Postgres makes a new plan each
+    // time, so those of several hide in a SELECT.
     let rows = if let [one] = environments {
         select_setting!("= $1", one.uuid(), now)
             .fetch_all(&mut **tx)
             .await?
     } else {
         let ids: Vec<Uuid> = environments.iter().map(|id| id.uuid()).collect();
-        select_setting!("= ANY($1)", &ids, now)
+        select_setting!("= ANY((SELECT $1::uuid[])::uuid[])", &ids, now)
             .fetch_all(&mut **tx)
             .await?
     };
@@ -230,7 +231,7 @@ pub(crate) async fn list_contenders(
             .await?
     } else {
         let ids: Vec<Uuid> = environments.iter().map(|id| id.uuid()).collect();
-        select_contenders!("unnest($1::uuid[])", &ids)
+        select_contenders!("unnest((SELECT $1::uuid[]))", &ids)
             .fetch_all(conn)
             .await?
     };
