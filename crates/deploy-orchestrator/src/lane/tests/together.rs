@@ -1,6 +1,6 @@
 //! Turns of several lanes in one transaction come to what each comes to alone.
 
-use candlefish_ids::{EnvironmentId, ReleaseId};
+use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId};
 use candlefish_runtime::refusal::Refusal;
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
@@ -11,7 +11,10 @@ use super::{
     world::{World, broken, policy},
 };
 use crate::{
-    deployment::create::{self, Create, To},
+    deployment::{
+        self, Deployment,
+        create::{self, Create, To},
+    },
     lane::store,
     route,
     site::{policy::Order, strategy::Strategy},
@@ -278,6 +281,32 @@ async fn what_is_read_of_many_lanes_is_what_is_read_of_each() {
     }
     assert_eq!(locked, all[1..]);
     assert_eq!(all.len(), ids.len());
+}
+
+#[tokio::test]
+async fn where_one_changed_under_its_lock_none_is_saved() {
+    let world = World::of_lanes(Order::Latest).await;
+    world.deploy_to_all(world.releases[0]).await;
+    let ids = world.texts("SELECT id::text FROM deployment").await;
+    let ids = ids.into_iter();
+    let ids: Vec<_> = ids
+        .map(|id| DeploymentId::from_uuid(id.parse().unwrap()))
+        .collect();
+    let mut tx = world.ctx.begin().await.unwrap();
+    let locked = deployment::store::lock_each(&mut tx, &ids).await.unwrap();
+    let mut locked: Vec<Deployment> = locked.into_values().collect();
+    assert_eq!(locked.len(), ids.len());
+    let mut all: Vec<&mut Deployment> = locked.iter_mut().collect();
+    deployment::store::save_each(&mut tx, &mut all)
+        .await
+        .unwrap();
+    all[1].version -= 1;
+    let refused = deployment::store::save_each(&mut tx, &mut all).await;
+    let changed = all[1].id;
+    assert!(
+        matches!(&refused, Err(deployment::store::Error::Version(id)) if *id == changed),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
