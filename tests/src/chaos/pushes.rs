@@ -134,14 +134,15 @@ impl Pusher {
         for (place, commit) in commits.iter().enumerate() {
             let mark = format!("{}-{place}", branch_of(self.lane));
             let content = Content::site(&mark);
-            self.push(commit, &content);
+            let pushed_at = self.push(commit, &content);
             self.lose_answers();
             let is_uploaded = site_of(self.lane) == SITES[0];
             let uploads_first = self.rng.below(2) == 0;
             if is_uploaded && uploads_first {
                 self.upload(&content, commit).await?;
             }
-            self.tell(place, commit, &mut late).await?;
+            let delivery = self.delivery((place, pushed_at), commit);
+            self.tell(place, delivery, &mut late).await?;
             if is_uploaded && !uploads_first {
                 self.upload(&content, commit).await?;
             }
@@ -166,10 +167,9 @@ impl Pusher {
     async fn tell(
         &mut self,
         place: usize,
-        commit: &Commit,
+        delivery: Delivery,
         late: &mut Vec<Delivery>,
     ) -> Result<()> {
-        let delivery = self.delivery(place, commit);
         if place == 0 {
             self.put_first_one_that_is_down().await;
             return self.bring(&delivery).await;
@@ -209,8 +209,8 @@ impl Pusher {
         self.lane >= BREAKING && place > 0 && place + 1 == usize::try_from(self.count).unwrap()
     }
 
-    /// GitHub has the commit, and the branch is there.
-    fn push(&self, commit: &Commit, content: &Content) {
+    /// GitHub has the commit, and the branch is there: since when, in seconds of its clock.
+    fn push(&self, commit: &Commit, content: &Content) -> i64 {
         let parents: Vec<&str> = commit
             .ancestors
             .first()
@@ -226,8 +226,11 @@ impl Pusher {
             .collect();
         let archive = github::archive(&commit.id, &files);
         self.github.packs(REPOSITORY, &commit.id, archive);
+        // Before it can be seen there: no look at the branch is older than the push that it shows.
+        let pushed_at = github::seconds();
         self.github
             .branch(REPOSITORY, &branch_of(self.lane), &commit.id);
+        pushed_at
     }
 
     /// GitHub does what it is asked next, and its answer does not come.
@@ -240,7 +243,7 @@ impl Pusher {
         self.github.fails(operation, Fault::AnswerLost);
     }
 
-    fn delivery(&mut self, place: usize, commit: &Commit) -> Delivery {
+    fn delivery(&mut self, (place, pushed_at): (usize, i64), commit: &Commit) -> Delivery {
         let branch = branch_of(self.lane);
         let before = commit.ancestors.first().map_or(NONE, String::as_str);
         let push = Push {
@@ -249,7 +252,7 @@ impl Pusher {
             before,
             commits: &[&commit.id],
             changes: &["public/index.html"],
-            pushed_at: 1_790_000_000 + i64::try_from(place).unwrap(),
+            pushed_at,
         };
         let guid = format!("guid-{}", commit.id);
         self.done.pushed.push(Pushed {

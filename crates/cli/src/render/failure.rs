@@ -70,7 +70,10 @@ fn next(error: &Error) -> Vec<String> {
         ],
         Error::Unreachable(unreachable) => again(unreachable.again),
         Error::Unwritten { .. } => {
-            vec!["What was asked of the server holds; only what there was to say of it is lost.".to_owned()]
+            vec![
+                "What was asked of the server holds; only what there was to say of it is lost."
+                    .to_owned(),
+            ]
         }
         Error::Refused(status) => refused(status),
         Error::Context(error) => vec![context(error)],

@@ -56,7 +56,8 @@ pub(crate) async fn decide(ctx: &Ctx, environment: EnvironmentId, seen: Seen) ->
 }
 
 /// Whether the newest push that is known here says something else, and said it before. Of a commit that
-/// another push of that second replaced: whether nothing is known of it.
+/// another push replaced just now, by which GitHub's word may be older than it says: whether nothing is
+/// known of it. A branch that was put back to it is seen by a later look.
 pub(super) async fn is_news(
     tx: &mut Tx,
     environment: EnvironmentId,

@@ -1,10 +1,11 @@
-//! A site whose repository is another one than before, or is called otherwise: what is looked at there.
+//! What is looked at where a branch is not where pushes said: the site's repository is another one than
+//! before, or is called otherwise, or GitHub's word is older than the last push.
 
 use std::time::Duration;
 
 use candlefish_proto::deploy as pb;
 use candlefish_testkit::{
-    github::{Fake, Push},
+    github::{Fake, Push, seconds},
     wait_until,
 };
 
@@ -93,6 +94,25 @@ async fn a_push_that_vanished_is_found_by_the_new_name_of_its_repository() {
     moves(&stage).await;
     looks_at(&stage, 2).await;
     assert_eq!(made(&stage, 2).await, 1);
+}
+
+#[tokio::test]
+async fn a_look_that_is_older_than_the_last_push_decides_nothing() {
+    let (github, stage) = pushed(&[]).await;
+    let mut next = stage::push(1, 2);
+    next.body["repository"]["pushed_at"] = seconds().into();
+    stage.pushed(&next).await.is("created", "");
+    // GitHub dates an answer when it is sent, and still shows the branch as it was before.
+    let looks = github.calls("repos/get-branch");
+    wait_until(SOON, "two more looks", async || {
+        github.calls("repos/get-branch") > looks + 2
+    })
+    .await;
+    let decided = format!(
+        "SELECT count(*) FROM trigger WHERE commit = '{}'",
+        commit(1)
+    );
+    assert_eq!(stage.sandbox.number(&decided).await, 1);
 }
 
 #[tokio::test]

@@ -33,13 +33,15 @@ const QUESTIONS: [(&str, &str); 3] = [
          HAVING count(t.id) <> 1 OR count(t.id) FILTER (WHERE t.outcome <> '') <> 1",
     ),
     (
-        // What is known as another's is no decision, and what the sweep found was told by nobody.
+        // Whether a delivery told of it or the sweep found it: each commit is pushed once. What is known
+        // as another's is no decision.
         "a push is decided once",
-        "SELECT format('%s has %s triggers on %s/%s', t.commit, count(*), s.slug, e.slug)
+        "SELECT format('%s has %s triggers on %s/%s: %s', t.commit, count(*), s.slug, e.slug,
+                       string_agg(format('%s %s %s', t.event, t.outcome, t.reason), ', ' ORDER BY t.id))
          FROM deploy.trigger t JOIN deploy.environment e ON e.id = t.environment_id
          JOIN deploy.site s ON s.id = e.site_id
-         WHERE lower(s.repository) = lower($1) AND t.event = 'push' AND t.reason <> 'duplicate'
-         GROUP BY s.slug, e.slug, t.branch, t.before_commit, t.commit, t.pushed_at
+         WHERE lower(s.repository) = lower($1) AND t.reason <> 'duplicate'
+         GROUP BY s.slug, e.slug, t.branch, t.commit
          HAVING count(*) > 1",
     ),
     (

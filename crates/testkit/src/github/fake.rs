@@ -133,12 +133,15 @@ impl Delivery {
     }
 }
 
-/// By GitHub's clock, which is its own.
+/// The second of GitHub's clock, which is its own.
 #[expect(clippy::disallowed_methods, reason = "GitHub's clock is its own")]
+pub fn seconds() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
 fn moment() -> String {
-    jiff::Timestamp::now()
-        .strftime("%Y-%m-%dT%H:%M:%SZ")
-        .to_string()
+    let now = jiff::Timestamp::from_second(seconds()).unwrap();
+    now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 impl Fake {

@@ -42,8 +42,12 @@ pub(in crate::trigger) async fn find_newest_push(
     .await
 }
 
-/// Whether anything is known here of a push that a known one of the same second replaced; none where there
-/// is no such one.
+/// How far behind GitHub may be when it says where a branch is, in seconds: its answer is dated when it
+/// is sent, and the second of a push is one of another machine.
+const BEHIND: i64 = 60;
+
+/// Whether anything is known here of a push that a known one replaced in the same second or shortly before;
+/// none where there is no such one.
 pub(in crate::trigger) async fn is_replaced_known(
     conn: &mut PgConnection,
     environment: EnvironmentId,
@@ -53,13 +57,14 @@ pub(in crate::trigger) async fn is_replaced_known(
         r#"SELECT EXISTS (SELECT FROM trigger k
                           WHERE k.environment_id = $1 AND k.branch = $2 AND k.commit = $4) AS "known!"
            FROM trigger n
-           WHERE n.environment_id = $1 AND n.branch = $2 AND n.pushed_at = $3
+           WHERE n.environment_id = $1 AND n.branch = $2 AND n.pushed_at BETWEEN $3 - $5::bigint AND $3
              AND n.before_commit = $4 AND n.commit <> $4
            LIMIT 1"#,
         environment.uuid(),
         push.branch(),
         push.pushed_at,
-        push.after
+        push.after,
+        BEHIND
     )
     .fetch_optional(conn)
     .await
