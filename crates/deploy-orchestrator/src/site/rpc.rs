@@ -70,7 +70,7 @@ impl Rpc {
         let reply = self
             .tasks
             .command("command", async move {
-                hold::change(&ctx, &caller, key, cmd).await
+                Box::pin(hold::change(&ctx, &caller, key, cmd)).await
             })
             .await?;
         Ok(reply.into_response())
@@ -311,7 +311,7 @@ impl SiteService for Rpc {
         faults.finish()?;
         let ctx = self.ctx.clone();
         let reply = self.tasks.command("command", async move {
-            environment::update(&ctx, &caller, key, cmd).await
+            Box::pin(environment::update(&ctx, &caller, key, cmd)).await
         });
         Ok(reply.await?.into_response())
     }

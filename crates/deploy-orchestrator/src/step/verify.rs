@@ -230,13 +230,12 @@ async fn load_manifest(
 ) -> Result<Manifest, Trouble> {
     let release = deployment.release_id;
     let unreadable = |words: String| Trouble::Manifest { release, words };
-    let known = match seen {
-        Some(seen) => seen.manifest.clone(),
-        None => {
-            let mut conn = ctx.pool.acquire().await.map_err(Trouble::Database)?;
-            let known = route::store::manifests(&mut conn, &[release]).await?;
-            known.into_iter().next().map(|one| one.manifest)
-        }
+    let known = if let Some(seen) = seen {
+        seen.manifest.clone()
+    } else {
+        let mut conn = ctx.pool.acquire().await.map_err(Trouble::Database)?;
+        let known = route::store::manifests(&mut conn, &[release]).await?;
+        known.into_iter().next().map(|one| one.manifest)
     };
     let digest: Digest = known
         .ok_or_else(|| unreadable("no such release".to_owned()))?

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use candlefish_clock::Moment;
 use candlefish_ids::EnvironmentId;
-use jiff_sqlx::Timestamp;
 use serde::Serialize;
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;

@@ -112,7 +112,8 @@ pub(crate) async fn lock_claimed(
 /// A step that a turn goes on with, among others.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Wanted {
-    wanted: Uuid,
+    #[serde(rename = "wanted")]
+    id: Uuid,
     /// The claim under which it was worked on; none for one that was found due.
     held: Option<i64>,
     reported: bool,
@@ -122,7 +123,7 @@ impl Wanted {
     /// One that [`lock_due`] would lock.
     pub(crate) fn due(due: &Due) -> Self {
         Self {
-            wanted: due.step_id.uuid(),
+            id: due.step_id.uuid(),
             held: None,
             reported: due.edges_reported,
         }
@@ -131,7 +132,7 @@ impl Wanted {
     /// One that [`lock_claimed`] would lock.
     pub(crate) const fn claimed(id: StepId, claim: i64) -> Self {
         Self {
-            wanted: id.uuid(),
+            id: id.uuid(),
             held: Some(claim),
             reported: false,
         }
@@ -145,7 +146,7 @@ pub(crate) async fn lock_each(
     now: Moment,
     wanted: &[Wanted],
 ) -> Result<HashMap<StepId, Found>, sqlx::Error> {
-    let ids: Vec<Uuid> = wanted.iter().map(|one| one.wanted).collect();
+    let ids: Vec<Uuid> = wanted.iter().map(|one| one.id).collect();
     // By the ids as well: of the JSON the planner expects so many that it would read the whole table.
     let rows = select_found!(
         "JOIN jsonb_to_recordset($1::jsonb) AS n(wanted uuid, held bigint, reported bool)
