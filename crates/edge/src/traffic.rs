@@ -21,7 +21,8 @@ use candlefish_proto::deploy as pb;
 /// Upper bounds of the latency classes, in milliseconds; the last class has none.
 const BOUNDS_MS: [u64; 10] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000];
 const CLASSES: usize = BOUNDS_MS.len() + 1;
-/// Samples after its last change in which a counter is told again, should one be lost.
+/// Samples after its last change within which a counter is told again, should one be lost: the next one,
+/// and then half as often each time.
 const TOLD_AGAIN: u32 = 10;
 /// Every so many samples, all counters are told.
 const ALL_EVERY: u64 = 30;
@@ -132,13 +133,18 @@ impl Traffic {
             };
             counted.seen = requests;
             let watched = counted.counters.watched.load(Ordering::Relaxed);
-            if watched || counted.idle <= TOLD_AGAIN || number.is_multiple_of(ALL_EVERY) {
+            if watched || is_told(counted.idle) || number.is_multiple_of(ALL_EVERY) {
                 told.push(counted.counters.read(host, *release));
             }
             counted.idle < KEPT_FOR || Arc::strong_count(&counted.counters) > 1
         });
         told
     }
+}
+
+/// Whether a counter is told that changed so many samples ago.
+const fn is_told(idle: u32) -> bool {
+    idle <= TOLD_AGAIN && (idle + 1).is_power_of_two()
 }
 
 #[cfg(test)]
@@ -196,10 +202,8 @@ mod tests {
         let traffic = Traffic::default();
         let release = ReleaseId::new();
         let counters = traffic.counters("docs", release);
-        for number in 1..=u64::from(TOLD_AGAIN) {
-            assert_eq!(traffic.sample(number).len(), 1, "{number}");
-        }
-        assert_eq!(traffic.sample(11).len(), 0);
+        let told = (1..ALL_EVERY).filter(|number| !traffic.sample(*number).is_empty());
+        assert_eq!(told.collect::<Vec<_>>(), [1, 3, 7]);
         assert_eq!(traffic.sample(ALL_EVERY).len(), 1);
         counters.watch(true);
         assert_eq!(traffic.sample(31).len(), 1);

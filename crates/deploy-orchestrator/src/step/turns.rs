@@ -12,7 +12,7 @@ use std::{
 };
 
 use candlefish_runtime::metrics::QUEUE_DEPTH;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{
     drive::{self, Asked, Claimed, Share},
@@ -41,6 +41,7 @@ pub(crate) enum Answer {
 pub(crate) struct Turns {
     waiting: Arc<Mutex<VecDeque<Waiting>>>,
     places: Arc<Semaphore>,
+    drained: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -54,6 +55,7 @@ impl Turns {
         Self {
             waiting: Arc::default(),
             places: Arc::new(Semaphore::new(AT_A_TIME)),
+            drained: Arc::default(),
         }
     }
 
@@ -90,6 +92,17 @@ impl Turns {
         }
     }
 
+    /// Returns once nobody waits for a place.
+    pub(crate) async fn drained(&self) {
+        loop {
+            let drained = self.drained.notified();
+            if self.waiting().is_empty() {
+                return;
+            }
+            drained.await;
+        }
+    }
+
     fn measure(&self) {
         let waiting = u32::try_from(self.waiting().len()).unwrap_or(u32::MAX);
         metrics::gauge!(QUEUE_DEPTH, "queue" => "turns").set(f64::from(waiting));
@@ -108,6 +121,9 @@ impl Turns {
             }
         }
         *waiting = left;
+        if waiting.is_empty() {
+            self.drained.notify_waiters();
+        }
         taken
     }
 

@@ -157,6 +157,13 @@ impl Worker {
                 () = self.edges.notify.notified() => {}
                 () = tokio::time::sleep(pause) => {}
             }
+            // What becomes due while turns wait for a place would only wait behind them: it comes with the
+            // next look, which finds more at once.
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = self.turns.drained() => {}
+                () = tokio::time::sleep(self.ctx.config.poll) => {}
+            }
         }
     }
 
