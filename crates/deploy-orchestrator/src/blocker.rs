@@ -155,6 +155,12 @@ pub(crate) async fn set_each(
              WHERE b.deployment_id = said.id AND b.cleared_at IS NULL AND b.kind <> said.kind)
          INSERT INTO blocker (deployment_id, kind, since, until, owner, message, action)
          SELECT id, kind, $7, until, owner, message, action FROM said
+         -- What stands word for word would be locked by the conflict, and written for that.
+         WHERE NOT EXISTS (
+             SELECT FROM blocker b
+             WHERE b.deployment_id = said.id AND b.kind = said.kind AND b.cleared_at IS NULL
+               AND (b.until, b.owner, b.message)
+                   IS NOT DISTINCT FROM (said.until, said.owner, said.message))
          ON CONFLICT (deployment_id, kind) WHERE cleared_at IS NULL DO UPDATE
          SET until = excluded.until, owner = excluded.owner, message = excluded.message,
              action = excluded.action

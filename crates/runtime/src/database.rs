@@ -77,6 +77,9 @@ pub async fn connect(url: &str, max: u32) -> Result<PgPool, Error> {
         // Every statement of ours is short. Compiling one for the machine takes longer than running it,
         // and the planner chooses that by an estimate which is high for tables that nobody analysed yet.
         ("jit", "off"),
+        // A plan is kept for as long as its session lives or its tables keep their statistics: one that
+        // was made while a table was small would read the whole of it when it is large.
+        ("enable_seqscan", "off"),
     ]);
     Ok(PgPoolOptions::new()
         .max_connections(max)
@@ -267,12 +270,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_session_compiles_nothing_and_waits_for_no_statement_long() {
+    async fn a_session_compiles_nothing_reads_by_indexes_and_waits_for_no_statement_long() {
         let database = candlefish_testkit::Database::fresh(&[]).await;
         let pool = connect(&database.url(), 1).await.unwrap();
         open(&pool, 1).await.unwrap();
         for (setting, value) in [
             ("jit", "off"),
+            ("enable_seqscan", "off"),
             ("statement_timeout", "5s"),
             ("lock_timeout", "2s"),
             ("idle_in_transaction_session_timeout", "10s"),

@@ -7,7 +7,10 @@
 
 use std::time::Duration;
 
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot},
+    time::Instant,
+};
 use uuid::Uuid;
 
 use super::{
@@ -18,6 +21,8 @@ use super::{
 };
 use crate::{Config, ctx::Ctx, deployment::Error};
 
+/// A turn alone takes a few milliseconds.
+const KEPT: Duration = Duration::from_millis(50);
 /// A database that is back is noticed within this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -33,8 +38,10 @@ pub(crate) async fn turn(
     };
     match answer {
         Answer::Taken(claimed) => Ok(claimed.map(|claimed| *claimed)),
-        Answer::Alone(Asked::Due(due), _place) => begin(ctx, worker, due).await,
-        Answer::Alone(Asked::Done(done), _place) => record(ctx, worker, &done, None).await,
+        Answer::Alone(Asked::Due(due), place) => alone(place, begin(ctx, worker, due)).await,
+        Answer::Alone(Asked::Done(done), place) => {
+            alone(place, record(ctx, worker, &done, None)).await
+        }
         Answer::Unheard(Asked::Due(_), None) => Ok(None),
         Answer::Unheard(Asked::Due(_), Some(claimed)) => find(ctx, worker, *claimed).await,
         Answer::Unheard(Asked::Done(done), claimed) => {
@@ -42,6 +49,19 @@ pub(crate) async fn turn(
             record(ctx, worker, &done, Some(Unheard { claimed })).await
         }
     }
+}
+
+/// Takes a turn that keeps its place for a moment: those that come meanwhile gather. One that waits, for its
+/// lane or for the database, keeps no other.
+async fn alone<T>(place: Option<OwnedSemaphorePermit>, turn: impl Future<Output = T>) -> T {
+    let mut turn = std::pin::pin!(turn);
+    if let Some(place) = place {
+        if let Ok(taken) = tokio::time::timeout(KEPT, &mut turn).await {
+            return taken;
+        }
+        drop(place);
+    }
+    turn.await
 }
 
 /// Takes a due step's turn alone. A claim whose commit was not answered is looked for: if it stands, the
