@@ -125,13 +125,22 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
 
     /// Reads everything anew, then goes on from the head as it was before.
     async fn rebuild(&mut self, from: Place, head: HeadResponse) -> Result<(), Error> {
-        tracing::warn!(
-            consumer = self.config.name,
-            from_epoch = from.epoch,
-            epoch = head.epoch,
-            upto = head.seq,
-            "rebuilding from the owner"
-        );
+        if from.is_beginning() {
+            tracing::info!(
+                consumer = self.config.name,
+                epoch = head.epoch,
+                upto = head.seq,
+                "reading everything from the owner, for the first time"
+            );
+        } else {
+            tracing::warn!(
+                consumer = self.config.name,
+                from_epoch = from.epoch,
+                epoch = head.epoch,
+                upto = head.seq,
+                "rebuilding from the owner"
+            );
+        }
         self.handler.rebuild().await.map_err(Error::Rebuild)?;
         let (name, source) = (self.config.name, self.config.source);
         let mut tx = self.pool.begin().await?;

@@ -13,6 +13,7 @@ use prost::Message;
 use sqlx::{PgConnection, postgres::PgPoolOptions};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing::{Event, Level, Metadata, Subscriber, span};
 
 use super::support::{Effects, Feed, SOON, World, now, spawn};
 use crate::{
@@ -295,6 +296,58 @@ async fn a_consumer_that_was_away_longer_than_the_owner_remembers_rebuilds() {
         }
     })
     .await;
+    world.stopping.cancel();
+    consumer.await.unwrap();
+}
+
+/// How loud a consumer was about reading everything anew.
+#[derive(Debug, Clone, Default)]
+struct Said(Arc<Mutex<Vec<Level>>>);
+
+impl Subscriber for Said {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "candlefish_messaging::consumer::heal"
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        self.0.lock().unwrap().push(*event.metadata().level());
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[tokio::test]
+async fn a_first_contact_alarms_nobody_and_a_new_epoch_does() {
+    let said = Said::default();
+    // Of this thread, which is the consumer's too.
+    let _subscribed = tracing::subscriber::set_default(said.clone());
+    let world = World::new().await;
+    let effects = Effects::default();
+    let consumer = start(&world, &effects, &Feed::of(&world));
+    wait_until(SOON, "the first contact", async || {
+        world
+            .number("SELECT coalesce(max(epoch), 0)::int8 FROM inbox_upto")
+            .await
+            == 1
+    })
+    .await;
+    assert_eq!(*said.0.lock().unwrap(), [Level::INFO]);
+    world.act("UPDATE relay SET timeline = '000000FF'").await;
+    wait_until(SOON, "a rebuild", async || {
+        effects.rebuilt.load(Ordering::SeqCst) == 2
+    })
+    .await;
+    assert_eq!(*said.0.lock().unwrap(), [Level::INFO, Level::WARN]);
     world.stopping.cancel();
     consumer.await.unwrap();
 }
