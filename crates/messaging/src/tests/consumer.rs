@@ -23,6 +23,8 @@ use crate::{
     streams,
 };
 
+mod busy;
+
 fn start(world: &World, effects: &Effects, feed: &Feed) -> JoinHandle<()> {
     let consumer = Consumer::new(
         world.pool.clone(),
@@ -565,7 +567,7 @@ async fn a_dead_letter_that_is_tried_again_is_nobody_elses_until_that_is_written
 }
 
 #[tokio::test]
-async fn no_event_is_blamed_for_a_database_that_goes_is_full_or_busy() {
+async fn a_database_that_goes_or_is_full_is_away_and_one_that_breaks_off_is_busy() {
     let world = World::new().await;
     world
         .act(
@@ -573,28 +575,25 @@ async fn no_event_is_blamed_for_a_database_that_goes_is_full_or_busy() {
              AS $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = state; END $$",
         )
         .await;
-    for (state, away) in [
-        ("08006", true),
-        ("57P01", true),
-        ("25006", true),
-        ("53100", true),
-        ("53300", true),
-        ("57014", true),
-        ("55P03", true),
-        ("40P01", true),
-        ("40001", true),
-        ("23505", false),
-        ("22003", false),
-        ("42P01", false),
-    ] {
+    let table: [(&str, fn(String) -> Failure); 12] = [
+        ("08006", Failure::Away),
+        ("57P01", Failure::Away),
+        ("25006", Failure::Away),
+        ("53100", Failure::Away),
+        ("53300", Failure::Away),
+        ("57014", Failure::Busy),
+        ("55P03", Failure::Busy),
+        ("40P01", Failure::Busy),
+        ("40001", Failure::Busy),
+        ("23505", Failure::Retry),
+        ("22003", Failure::Retry),
+        ("42P01", Failure::Retry),
+    ];
+    for (state, expected) in table {
         let asked = sqlx::query("SELECT fail($1)").bind(state);
         let error = asked.execute(&world.pool).await.unwrap_err();
-        let failure = Failure::from(error);
-        assert_eq!(
-            matches!(failure, Failure::Away(_)),
-            away,
-            "{state}: {failure:?}"
-        );
+        let words = error.to_string();
+        assert_eq!(Failure::from(error), expected(words), "{state}");
     }
     let greeting = "unexpected response from SSLRequest: 0x45".to_owned();
     let failure = Failure::from(sqlx::Error::Protocol(greeting));
