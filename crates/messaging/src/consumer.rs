@@ -7,7 +7,9 @@
 //! another than before: the handler rebuilds from the owner's lists.
 //!
 //! What cannot be read is parked at once, what cannot be applied after some tries, however long the
-//! database was away meanwhile; parked events are dead letters that a person replays or discards.
+//! database was away meanwhile; parked events are dead letters that a person replays or discards. What
+//! failed before is tried after everything else, alone. A busy database is an event's own fault only when
+//! others are applied between its tries.
 
 use std::{future::Future, time::Duration};
 
@@ -34,10 +36,13 @@ pub enum Failure {
     /// Try again later.
     #[error("{0}")]
     Retry(String),
-    /// The database does not answer now, or not in time, which no event is to blame for: try again,
-    /// however often.
+    /// The database does not answer now, which no event is to blame for: try again, however often.
     #[error("{0}")]
     Away(String),
+    /// The database broke off what was asked of it: it is busy, with everything or with what this event
+    /// is about. Try again; as a failure it counts only when others were applied meanwhile.
+    #[error("{0}")]
+    Busy(String),
     /// It will never work: park it.
     #[error("{0}")]
     Park(String),
@@ -48,6 +53,8 @@ impl From<sqlx::Error> for Failure {
         let words = error.to_string();
         if is_away(&error) {
             Self::Away(words)
+        } else if is_busy(&error) {
+            Self::Busy(words)
         } else {
             Self::Retry(words)
         }
@@ -57,11 +64,9 @@ impl From<sqlx::Error> for Failure {
 /// How the driver begins to say that a server in the middle of its end answers no greeting.
 const NO_GREETING: &str = "unexpected response from SSLRequest";
 
-/// Whether the database cannot be reached, or is going, coming, full, a primary no more, or so busy
-/// that it breaks off what it is asked: timeouts, deadlocks, serialization.
+/// Whether the database cannot be reached, or is going, coming, full, or a primary no more.
 fn is_away(error: &sqlx::Error) -> bool {
     const GOING: [&str; 4] = ["57P01", "57P02", "57P03", "25006"];
-    const BUSY: [&str; 5] = ["57014", "55P03", "40P01", "40001", "25P03"];
     match error {
         sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
@@ -70,12 +75,17 @@ fn is_away(error: &sqlx::Error) -> bool {
         | sqlx::Error::WorkerCrashed => true,
         sqlx::Error::Protocol(words) => words.starts_with(NO_GREETING),
         sqlx::Error::Database(refused) => refused.code().is_some_and(|state| {
-            ["08", "53"].iter().any(|class| state.starts_with(class))
-                || GOING.contains(&&*state)
-                || BUSY.contains(&&*state)
+            ["08", "53"].iter().any(|class| state.starts_with(class)) || GOING.contains(&&*state)
         }),
         _ => false,
     }
+}
+
+/// Whether the database broke off what it was asked: timeouts, deadlocks, serialization.
+fn is_busy(error: &sqlx::Error) -> bool {
+    const BUSY: [&str; 5] = ["57014", "55P03", "40P01", "40001", "25P03"];
+    let state = error.as_database_error().and_then(|refused| refused.code());
+    state.is_some_and(|state| BUSY.contains(&&*state))
 }
 
 /// What a consumer does with events.
@@ -127,7 +137,8 @@ pub struct ConsumerConfig {
     /// The pause before an event that failed is delivered again.
     pub retry_delay: Duration,
     /// After so many tries that failed in this process an event is parked. Those at which the database
-    /// was away do not count.
+    /// was away do not count, nor those at which it was busy unless another event was applied since the
+    /// try before.
     pub poison_after: i64,
     /// The most events of one transaction.
     pub batch: usize,
@@ -177,6 +188,8 @@ struct Outages {
     hearing: Outage,
     /// Reaching the database with what came.
     applying: Outage,
+    /// Having the database apply what came: over with the next event that it applies.
+    in_time: Outage,
 }
 
 impl Outages {
@@ -186,6 +199,7 @@ impl Outages {
             attaching: Outage::of("consumer", name, "attaching to the bus"),
             hearing: Outage::of("consumer", name, "hearing the bus"),
             applying: Outage::of("consumer", name, "applying events"),
+            in_time: Outage::of("consumer", name, "applying events in time"),
         }
     }
 }

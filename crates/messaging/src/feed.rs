@@ -49,6 +49,12 @@ pub async fn head(conn: &mut PgConnection, source: &str) -> Result<HeadResponse,
 
 /// Events from a number on, dense, at most `limit` (1 to 1000). A caller that knows numbers which
 /// were never given begins a new epoch: this database is older than what it published.
+///
+/// Of an epoch that is over, the answer has what is kept; when that is nothing more, the one event with
+/// which what is kept of later epochs begins, so that the caller goes on with it. Several epochs may have
+/// begun since, and each has events of its own. What a restore undid was never told, as far as this
+/// database knows, and an epoch of which nothing is kept any more leaves no trace: who was away for as
+/// long as facts are kept cannot know that it missed nothing.
 pub async fn replay(
     conn: &mut PgConnection,
     asked: i32,
@@ -70,9 +76,9 @@ pub async fn replay(
         (_, oldest_seq) = range(&mut *conn, epoch).await?;
     }
     // What an epoch before told is told as long as it is kept: nobody who missed its end is at a loss.
-    let events = if asked <= epoch {
+    let mut events = if asked <= epoch {
         page(
-            conn,
+            &mut *conn,
             asked,
             from_seq,
             i64::from(limit.clamp(1, REPLAY_LIMIT)),
@@ -81,6 +87,9 @@ pub async fn replay(
     } else {
         Vec::new()
     };
+    if events.is_empty() && asked < epoch {
+        events.extend(first_after(conn, asked).await?);
+    }
     Ok(ReplayResponse {
         epoch,
         events,
@@ -120,6 +129,20 @@ pub(crate) async fn page(
     rows.into_iter()
         .map(|row| stamped(epoch, row.seq, &row.envelope))
         .collect()
+}
+
+/// The first event that is kept of the epochs after one.
+async fn first_after(conn: &mut PgConnection, epoch: i32) -> Result<Option<Envelope>, Error> {
+    // The last condition is the one of the index.
+    let row = sqlx::query!(
+        r#"SELECT epoch AS "epoch!", seq AS "seq!", envelope FROM outbox
+           WHERE epoch > $1 AND seq IS NOT NULL ORDER BY epoch, seq LIMIT 1"#,
+        epoch
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map(|row| stamped(row.epoch, row.seq, &row.envelope))
+        .transpose()
 }
 
 fn stamped(epoch: i32, seq: i64, encoded: &[u8]) -> Result<Envelope, Error> {

@@ -16,6 +16,13 @@ pub(crate) struct Place {
     pub(crate) upto: i64,
 }
 
+impl Place {
+    /// Whether the consumer was never in contact with the source.
+    pub(crate) const fn is_beginning(self) -> bool {
+        self.epoch == 0
+    }
+}
+
 /// Reads the place without locking it.
 pub(crate) async fn find(
     conn: &mut PgConnection,

@@ -59,11 +59,6 @@ impl Outage {
             tracing::info!("{who} {name}: {act} works again");
         }
     }
-
-    /// It failed when it was tried last.
-    pub(crate) const fn lasts(&self) -> bool {
-        self.said.is_some()
-    }
 }
 
 #[cfg(test)]
@@ -171,10 +166,8 @@ mod tests {
             outage.failed_at(begins, error);
             outage.failed_at(begins + AGAIN, error);
             outage.failed_at(begins + AGAIN, error);
-            assert!(outage.lasts());
             outage.over();
             outage.over();
-            assert!(!outage.lasts());
             outage.failed(error);
         });
         let levels = [

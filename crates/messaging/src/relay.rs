@@ -23,7 +23,12 @@ use crate::{outage::Outage, streams::Stream};
 
 mod publish;
 pub(crate) mod store;
+#[cfg(test)]
+mod tests;
 
+/// The pause after a turn that failed; it doubles with each one, up to that of a relay without the
+/// lease. Short: who holds the lease shall renew it, and stamp, as soon as the database answers again.
+const RETRY: Duration = Duration::from_millis(100);
 /// How often the backlog is measured.
 const MEASURE: Duration = Duration::from_secs(1);
 
@@ -157,6 +162,7 @@ impl Relay {
     ) -> Option<Lease> {
         let mut lease = None;
         let mut measured = Instant::now();
+        let mut failed: u32 = 0;
         let mut outage = Outage::of("relay", self.config.source, "stamping");
         let mut unmeasured = Outage::of("relay", self.config.source, "measuring");
         loop {
@@ -165,34 +171,44 @@ impl Relay {
             let more = match self.turn(&mut lease, &tell).await {
                 Ok(more) => {
                     outage.over();
+                    failed = 0;
                     more
                 }
                 Err(error) => {
                     outage.failed(&error);
+                    failed = failed.saturating_add(1);
                     false
                 }
             };
             if lease.is_none() {
                 tell.send_if_modified(|grant| grant.take().is_some());
-            } else if measured.elapsed() > MEASURE {
+            } else if failed == 0 && measured.elapsed() > MEASURE {
                 measured = Instant::now();
                 self.measure(&mut unmeasured).await;
             }
             match (more, last) {
                 (true, _) => {}
                 (false, true) => return lease,
-                (false, false) => self.rest(lease.is_some(), &stopping).await,
+                (false, false) => {
+                    let pause = self.pause(lease.is_some(), failed);
+                    self.rest(pause, &stopping).await;
+                }
             }
         }
     }
 
-    /// One turn: get or keep the lease, stamp. Answers whether more is waiting.
+    /// One turn: get or keep the lease, stamp. Answers whether more is waiting. A renewal that fails
+    /// says nothing about the lease: it is held until it runs out or another has it.
     async fn turn(
         &self,
         lease: &mut Option<Lease>,
         tell: &watch::Sender<Option<Grant>>,
     ) -> Result<bool, Error> {
-        *lease = self.hold(lease.take()).await?;
+        let held = self.hold(*lease).await;
+        if held.is_err() {
+            *lease = lease.filter(|held| held.renewed.elapsed() < self.config.lease);
+        }
+        *lease = held?;
         let Some(Lease { fence, .. }) = *lease else {
             return Ok(false);
         };
@@ -240,17 +256,22 @@ impl Relay {
         tracing::warn!(source = self.config.source, "another process relays now");
     }
 
-    async fn rest(&self, holds: bool, stopping: &CancellationToken) {
+    /// How long to wait after a turn, after so many in a row that failed.
+    fn pause(&self, holds: bool, failed: u32) -> Duration {
+        let waiting = self.config.lease / 5;
+        match failed.checked_sub(1) {
+            Some(before) => (RETRY * 2_u32.pow(before.min(10))).min(waiting),
+            None if holds => self.config.poll,
+            None => waiting,
+        }
+    }
+
+    async fn rest(&self, pause: Duration, stopping: &CancellationToken) {
         // A nudge meanwhile is kept.
         let gathering = tokio::time::sleep(self.config.gather);
         if stopping.run_until_cancelled(gathering).await.is_none() {
             return;
         }
-        let pause = if holds {
-            self.config.poll
-        } else {
-            self.config.lease / 5
-        };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = self.nudge.0.notified() => {}

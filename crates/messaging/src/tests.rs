@@ -2,4 +2,4 @@
 
 mod consumer;
 mod relay;
-mod support;
+pub(crate) mod support;

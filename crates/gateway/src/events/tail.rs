@@ -3,18 +3,38 @@
 use std::{sync::Arc, time::Duration};
 
 use candlefish_proto::event::{Envelope, HeadResponse, ReplayRequest, ReplayResponse};
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::{
+    sync::{Notify, broadcast, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use super::Place;
 
-/// Events that a watcher may be behind before it is ended. A few seconds of a busy platform.
-const BUFFER: usize = 1024;
 /// Events of one request; as many as fit into one answer at their usual 2 KiB.
 const PAGE: i32 = 500;
 /// Looks are at least this far from each other: what a busy source tells meanwhile is read together.
 const GATHER: Duration = Duration::from_millis(5);
+
+/// How much may be behind.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Events that a watcher may be behind before it is ended.
+    pub(super) buffer: usize,
+    /// Whoever did not reach the source for longer follows into no other epoch: of one in between
+    /// everything may have been dropped, of which nothing is left to tell. Shorter than any source keeps
+    /// its events.
+    pub(super) absence: Duration,
+}
+
+impl Limits {
+    /// A few seconds of a busy platform, and a day of the week for which events are kept.
+    const USUAL: Self = Self {
+        buffer: 1024,
+        absence: Duration::from_hours(24),
+    };
+}
 
 /// What a service offers about its own events.
 #[tonic::async_trait]
@@ -47,6 +67,7 @@ struct Inner {
     feed: Arc<dyn Feed>,
     listener: Arc<dyn Listener>,
     poll: Duration,
+    absence: Duration,
     /// Moved and told about under the one lock that it is, which is what lets a watcher join without
     /// a gap.
     stand: watch::Sender<Stand>,
@@ -60,6 +81,15 @@ struct Stand {
     place: Option<Place>,
     /// Where the epoch before this one ended, when this one was told from its first event on.
     before: Option<Place>,
+    /// When everything up to the source's newest event had been told last.
+    followed: Option<Instant>,
+}
+
+impl Stand {
+    fn was_absent(&self, for_longer_than: Duration) -> bool {
+        self.followed
+            .is_some_and(|followed| followed.elapsed() > for_longer_than)
+    }
 }
 
 /// What all watchers are told.
@@ -81,6 +111,7 @@ pub(super) enum Next {
     },
     /// The place's epoch is over, and another one began.
     EpochOver {
+        /// The next one of which events are kept; the source's, when none are.
         epoch: i32,
         /// Its first event, if there is one yet, is still kept.
         whole: bool,
@@ -107,23 +138,24 @@ impl Tail {
         listener: Arc<dyn Listener>,
         poll: Duration,
     ) -> Self {
-        Self::with_buffer(source, feed, listener, poll, BUFFER)
+        Self::with_limits(source, feed, listener, poll, Limits::USUAL)
     }
 
-    pub(super) fn with_buffer(
+    pub(super) fn with_limits(
         source: &'static str,
         feed: Arc<dyn Feed>,
         listener: Arc<dyn Listener>,
         poll: Duration,
-        buffer: usize,
+        limits: Limits,
     ) -> Self {
         let inner = Inner {
             source,
             feed,
             listener,
             poll,
+            absence: limits.absence,
             stand: watch::Sender::new(Stand::default()),
-            told: broadcast::Sender::new(buffer),
+            told: broadcast::Sender::new(limits.buffer),
         };
         Self {
             inner: Arc::new(inner),
@@ -163,7 +195,14 @@ impl Tail {
     pub(super) async fn look(&self) -> Result<(), Status> {
         let read = self.read_on().await;
         match &read {
-            Ok(()) => self.inner.listener.follows(),
+            Ok(()) => {
+                self.inner.stand.send_if_modified(|stand| {
+                    stand.followed = Some(Instant::now());
+                    // The place, for which others wait, is the same.
+                    false
+                });
+                self.inner.listener.follows();
+            }
             Err(_unread) => self.inner.listener.lost(),
         }
         read
@@ -191,12 +230,13 @@ impl Tail {
                         "the source began a new epoch"
                     );
                     self.inner.listener.lost();
-                    if !whole {
+                    let absent = self.inner.stand.borrow().was_absent(self.inner.absence);
+                    if !whole || absent {
                         return self.begin().await;
                     }
-                    self.inner.stand.send_replace(Stand {
-                        place: Some(Place { epoch, seq: 0 }),
-                        before: Some(place),
+                    self.inner.stand.send_modify(|stand| {
+                        stand.place = Some(Place { epoch, seq: 0 });
+                        stand.before = Some(place);
                     });
                 }
                 Next::Gone => {
@@ -212,10 +252,8 @@ impl Tail {
     async fn begin(&self) -> Result<(), Status> {
         let head = self.head().await?;
         self.inner.stand.send_modify(|stand| {
-            *stand = Stand {
-                place: Some(head),
-                before: None,
-            };
+            stand.place = Some(head);
+            stand.before = None;
             // Nobody may be listening.
             drop(self.inner.told.send(Told::Jump));
         });
@@ -251,7 +289,7 @@ impl Tail {
     /// Where whoever stands at the end of an epoch goes on; nothing when events of it, or the first
     /// ones of the next, are not to be had any more.
     pub(super) fn after_epoch(&self, end: Place) -> Option<Place> {
-        let Stand { place, before } = *self.inner.stand.borrow();
+        let Stand { place, before, .. } = *self.inner.stand.borrow();
         // Who read the feed by itself may have read more of it than we did.
         let whole = before.is_some_and(|before| before.epoch == end.epoch && before <= end);
         let epoch = place.filter(|_| whole)?.epoch;
@@ -321,18 +359,25 @@ impl Tail {
                 more,
             });
         }
-        // What the owner still gives of an epoch comes before its end.
-        let mut rest = answer.events;
-        rest.retain(|event| event.epoch == after.epoch);
+        // What the owner still gives of an epoch comes before its end, and when that is nothing, the
+        // first event after it: several epochs may have begun since. One of the build before gives none.
+        let (rest, later): (Vec<_>, Vec<_>) = answer
+            .events
+            .into_iter()
+            .partition(|event| event.epoch == after.epoch);
         let has_gap = rest.first().is_some_and(|event| event.seq > from_seq);
         let rest = dense(rest, from_seq);
         if rest.is_empty() && has_gap {
             return Ok(Next::Gone);
         }
         if rest.is_empty() {
+            let next = later.iter().find(|event| event.epoch > after.epoch);
+            let (epoch, oldest_seq) = next.map_or((answer.epoch, answer.oldest_seq), |event| {
+                (event.epoch, event.seq)
+            });
             return Ok(Next::EpochOver {
-                epoch: answer.epoch,
-                whole: answer.oldest_seq <= 1,
+                epoch,
+                whole: oldest_seq <= 1,
             });
         }
         Ok(Next::Events {

@@ -22,9 +22,16 @@ use tokio::sync::Notify;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
-use super::{CURSOR, Feed, Listener, Place, QUIET, Rpc, Tail, cursor::Cursor};
+use super::{CURSOR, Feed, Listener, Place, QUIET, Rpc, Tail, cursor::Cursor, tail::Limits};
+
+mod epochs;
 
 const SOON: Duration = Duration::from_secs(20);
+/// Little, so that a test can lag; nobody is ever absent for so long.
+const LIMITS: Limits = Limits {
+    buffer: 8,
+    absence: Duration::from_hours(1),
+};
 
 type Watcher = BoxStream<'static, Result<WatchEventsResponse, Status>>;
 
@@ -36,7 +43,7 @@ struct Memory(Mutex<State>);
 struct State {
     epoch: i32,
     events: Vec<Envelope>,
-    /// Those of the epoch before that are still given.
+    /// Those of the epochs before that are still given, in order.
     over: Vec<Envelope>,
     /// The oldest number that is kept.
     oldest: i64,
@@ -62,6 +69,12 @@ impl Memory {
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Its database is another than before, with what was told until now.
+    fn keep_and_begin_epoch(&self) {
+        self.with(|state| state.over.extend(state.events.clone()));
+        self.begin_epoch();
     }
 
     /// Its database is another than before.
@@ -122,6 +135,12 @@ impl Feed for Memory {
                 .take(usize::try_from(asked.limit).unwrap())
                 .cloned()
                 .collect();
+            if events.is_empty() && asked.epoch < state.epoch {
+                let mut later = state.over.iter().chain(&state.events);
+                let is_kept =
+                    |event: &&Envelope| event.epoch > asked.epoch && event.seq >= state.oldest;
+                events.extend(later.find(is_kept).cloned());
+            }
             if state.repeats {
                 events = events.iter().flat_map(|e| [e.clone(), e.clone()]).collect();
             }
@@ -171,7 +190,7 @@ impl Listener for Heard {
 fn tail(memory: &Arc<Memory>) -> Tail {
     let feed: Arc<dyn Feed> = Arc::<Memory>::clone(memory);
     let listener = Arc::new(Heard::default());
-    Tail::with_buffer("deploy", feed, listener, Duration::from_millis(5), 8)
+    Tail::with_limits("deploy", feed, listener, Duration::from_millis(5), LIMITS)
 }
 
 fn caller(sites: &[&str]) -> Caller {
@@ -413,90 +432,6 @@ async fn a_watcher_that_lags_is_ended_and_can_resume() {
     assert!(watcher.next().await.is_none());
     let mut back = watch(&tail, &cursor).await.unwrap();
     assert_eq!(take(&mut back, 20).await.0, (2..=21).collect::<Vec<_>>());
-}
-
-#[tokio::test]
-async fn a_new_epoch_is_told_from_its_first_event_on() {
-    let memory = Memory::new();
-    memory.add(&["docs"; 5]);
-    let tail = tail(&memory);
-    tail.look().await.unwrap();
-    let mut follower = watch(&tail, "").await.unwrap();
-    assert!(is_silent(&mut follower).await);
-    memory.begin_epoch();
-    memory.add(&["docs"; 3]);
-    tail.look().await.unwrap();
-    let mut to_the_end = watch(&tail, &cursor_at(1, 5)).await.unwrap();
-    // Another replica read more of the old epoch than this one.
-    let mut further = watch(&tail, &cursor_at(1, 6)).await.unwrap();
-    for watcher in [&mut follower, &mut to_the_end, &mut further] {
-        let (numbers, cursor) = take(watcher, 3).await;
-        assert_eq!((numbers, cursor), (vec![1, 2, 3], cursor_at(2, 3)));
-        assert!(is_silent(watcher).await);
-    }
-}
-
-#[tokio::test]
-async fn a_cursor_of_an_old_epoch_that_was_not_told_whole_is_refused() {
-    let memory = Memory::new();
-    memory.add(&["docs"; 5]);
-    let (seen, begun_later) = (tail(&memory), tail(&memory));
-    seen.look().await.unwrap();
-    memory.begin_epoch();
-    memory.add(&["docs"]);
-    for tail in [&seen, &begun_later] {
-        tail.look().await.unwrap();
-    }
-    for (tail, seq) in [(&seen, 4), (&begun_later, 5)] {
-        let refused = watch(tail, &cursor_at(1, seq)).await.err().unwrap();
-        assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
-    }
-    memory.begin_epoch();
-    seen.look().await.unwrap();
-    // Two epochs ago.
-    let refused = watch(&seen, &cursor_at(1, 5)).await.err().unwrap();
-    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
-}
-
-#[tokio::test]
-async fn what_is_still_given_of_an_old_epoch_is_told_before_the_new_one() {
-    let memory = Memory::new();
-    memory.add(&["docs"; 3]);
-    let tail = tail(&memory);
-    tail.look().await.unwrap();
-    let mut follower = watch(&tail, "").await.unwrap();
-    assert!(is_silent(&mut follower).await);
-    memory.add(&["docs"; 2]);
-    memory.with(|state| state.over = state.events.clone());
-    memory.begin_epoch();
-    memory.add(&["docs"]);
-    tail.look().await.unwrap();
-    assert_eq!(take(&mut follower, 3).await.0, [4, 5, 1]);
-    let mut late = watch(&tail, &cursor_at(1, 2)).await.unwrap();
-    assert_eq!(take(&mut late, 4).await.0, [3, 4, 5, 1]);
-}
-
-#[tokio::test]
-async fn whoever_follows_is_ended_when_what_comes_next_is_not_to_be_had() {
-    for turned in [false, true] {
-        let memory = Memory::new();
-        memory.add(&["docs"; 2]);
-        let tail = tail(&memory);
-        tail.look().await.unwrap();
-        let mut follower = watch(&tail, "").await.unwrap();
-        assert!(is_silent(&mut follower).await);
-        if turned {
-            memory.begin_epoch();
-        }
-        memory.add(&["docs"; 5]);
-        memory.with(|state| state.oldest = 4);
-        tail.look().await.unwrap();
-        let ended = next(&mut follower).await.unwrap_err();
-        assert_eq!(ended.code(), Code::Aborted, "{ended}");
-        assert!(follower.next().await.is_none());
-        let refused = watch(&tail, &cursor_at(1, 2)).await.err().unwrap();
-        assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
-    }
 }
 
 #[tokio::test]
@@ -749,7 +684,7 @@ async fn a_listener_hears_every_event_and_whenever_some_may_be_missing() {
     let heard = Arc::new(Heard::default());
     let feed: Arc<dyn Feed> = Arc::<Memory>::clone(&memory);
     let listener: Arc<dyn Listener> = Arc::<Heard>::clone(&heard);
-    let tail = Tail::with_buffer("deploy", feed, listener, Duration::from_millis(5), 8);
+    let tail = Tail::with_limits("deploy", feed, listener, Duration::from_millis(5), LIMITS);
     memory.add(&["docs"]);
     tail.look().await.unwrap();
     assert_eq!(heard.so_far(), ["follows"]);

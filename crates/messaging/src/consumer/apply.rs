@@ -1,4 +1,5 @@
-//! Applies events: a batch in one transaction, or one by one when the batch holds a bad one.
+//! Applies events: a batch in one transaction, or one by one when the batch holds a bad one. What
+//! failed before is never in a batch: it would fail all of it again.
 
 use async_nats::jetstream::Message as BusMessage;
 use candlefish_proto::event::Envelope;
@@ -26,6 +27,8 @@ struct Applied {
     gap: bool,
     /// Something is of an epoch that we have not seen.
     foreign: bool,
+    /// Something was applied: not all of it was known.
+    new: bool,
 }
 
 impl<H: Handler, O: Owner> Consumer<H, O> {
@@ -52,44 +55,81 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
         self.apply_all(batch).await;
     }
 
-    /// Applies a batch, whatever it takes; answers whether all of it is settled.
+    /// Applies a batch, and what failed before alone after it; answers whether the database works. When
+    /// it does not, what is left comes again later.
     pub(super) async fn apply_all(&mut self, batch: Vec<Incoming>) -> bool {
-        if batch.is_empty() {
-            return true;
-        }
-        match self.transact(&batch).await {
-            Ok(applied) => {
-                self.note(applied);
-                self.settle(&batch).await;
-                return true;
-            }
-            // One by one they would only wait for the database again, each as long as all together.
-            Err(failure) if batch.len() > 1 && !matches!(failure, Failure::Away(_)) => {
-                tracing::debug!(consumer = self.config.name, "a batch failed: {failure}");
-            }
-            Err(failure) => return self.fail(&batch, failure).await,
-        }
-        let mut settled = true;
-        for one in batch {
-            let one = [one];
-            settled &= match self.transact(&one).await {
+        let (fresh, mut alone): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .partition(|one| self.tries.made(&one.event) == 0);
+        let mut works = false;
+        if fresh.len() > 1 {
+            match self.transact(&fresh).await {
                 Ok(applied) => {
+                    works = applied.new;
+                    self.note(applied);
+                    self.settle(&fresh).await;
+                }
+                // One by one they would only wait for the database again, each as long as all together.
+                Err(away @ Failure::Away(_)) => {
+                    self.outages.applying.failed(&away);
+                    self.put_off(&fresh).await;
+                    self.put_off(&alone).await;
+                    return false;
+                }
+                Err(failure) => {
+                    tracing::debug!(consumer = self.config.name, "a batch failed: {failure}");
+                    alone.extend(fresh);
+                }
+            }
+        } else {
+            alone.extend(fresh);
+        }
+        self.apply_alone(alone, works).await
+    }
+
+    /// Applies events one by one, those that were tried least first, so that none waits for ever behind
+    /// one that takes long. A database that was busy for one after nothing was applied (`works`) is taken
+    /// for busy with everything: the others would only wait as long, each. Answers whether it works.
+    async fn apply_alone(&mut self, mut events: Vec<Incoming>, mut works: bool) -> bool {
+        events.sort_by_key(|one| self.tries.made(&one.event));
+        let mut events = events.into_iter();
+        while let Some(one) = events.next() {
+            let one = [one];
+            let goes_on = match self.transact(&one).await {
+                Ok(applied) => {
+                    works |= applied.new;
                     self.note(applied);
                     self.settle(&one).await;
                     true
                 }
-                Err(failure) => self.fail(&one, failure).await,
+                Err(failure) => {
+                    let goes_on = match failure {
+                        Failure::Away(_) => false,
+                        Failure::Busy(_) => std::mem::take(&mut works),
+                        Failure::Retry(_) | Failure::Park(_) => true,
+                    };
+                    let [one] = &one;
+                    self.fail(one, &failure).await;
+                    goes_on
+                }
             };
+            if !goes_on {
+                self.put_off(events.as_slice()).await;
+                return false;
+            }
         }
-        settled
+        true
     }
 
     /// The effects of new events and the record of their numbers, in one transaction.
     async fn transact(&self, batch: &[Incoming]) -> Result<Applied, Failure> {
         let (name, source) = (self.config.name, self.config.source);
         let mut tx = self.pool.begin().await?;
-        let place = inbox::lock(&mut tx, name, source).await?;
-        let mut known = inbox::beyond(&mut tx, name, source, place).await?;
+        let place = inbox::lock(&mut tx, name, source).await;
+        let place = place.map_err(of_the_place)?;
+        let mut known = inbox::beyond(&mut tx, name, source, place)
+            .await
+            .map_err(of_the_place)?;
         let before = known.clone();
         let mut applied = Vec::new();
         for Incoming { event, .. } in batch {
@@ -109,12 +149,17 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
             foreign: batch
                 .iter()
                 .any(|incoming| incoming.event.epoch > place.epoch),
+            new: !applied.is_empty(),
         })
     }
 
     /// Looks soon at what a gap or an unknown epoch means.
     fn note(&mut self, applied: Applied) {
         self.outages.applying.over();
+        if applied.new {
+            self.outages.in_time.over();
+            self.tries.applied();
+        }
         self.tries.forget_upto(applied.place);
         if applied.gap || applied.foreign {
             let soon = tokio::time::Instant::now() + self.config.gap_grace;
@@ -134,56 +179,65 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
         }
     }
 
-    /// Events failed: later, or never again. Answers whether they are settled.
-    async fn fail(&mut self, events: &[Incoming], failure: Failure) -> bool {
-        let mut settled = true;
-        let away = matches!(failure, Failure::Away(_));
-        if away {
-            self.outages.applying.failed(&failure);
+    /// An event failed by itself, or the database did: later, or never again.
+    async fn fail(&mut self, one: &Incoming, failure: &Failure) {
+        let Incoming { event, message } = one;
+        let counted = match failure {
+            Failure::Park(_) | Failure::Retry(_) => Some(self.tries.add(event)),
+            Failure::Busy(_) => self.tries.add_busy(event),
+            Failure::Away(_) => None,
+        };
+        let Some(tries) = counted else {
+            // An outage is said once, not of each event that waits for its end.
+            let outage = match failure {
+                Failure::Busy(_) => &mut self.outages.in_time,
+                _ => &mut self.outages.applying,
+            };
+            outage.failed(failure);
+            self.put_off(std::slice::from_ref(one)).await;
+            return;
+        };
+        let why = if matches!(failure, Failure::Busy(_)) {
+            format!(
+                "the database was busy with this event at {tries} tries, and applied others in \
+                 between: {failure}"
+            )
+        } else {
+            failure.to_string()
+        };
+        let hopeless = matches!(failure, Failure::Park(_)) || tries >= self.config.poison_after;
+        if hopeless && self.park(one, &why).await {
+            self.tries.forget(event);
+            if let Some(message) = message {
+                self.ack(message).await;
+            }
+        } else {
+            tracing::warn!(
+                consumer = self.config.name,
+                event = event.id,
+                tries,
+                "not applied: {why}"
+            );
+            self.put_off(std::slice::from_ref(one)).await;
         }
-        for Incoming { event, message } in events {
-            let tries = if away {
-                self.tries.of(event)
-            } else {
-                self.tries.add(event)
-            };
-            let hopeless = match failure {
-                Failure::Park(_) => true,
-                Failure::Retry(_) => tries >= self.config.poison_after,
-                Failure::Away(_) => false,
-            };
-            let delivered = message
-                .as_ref()
-                .and_then(|m| m.info().ok())
-                .map(|i| i.delivered);
-            let told = delivered.unwrap_or_default().max(tries);
-            if hopeless && self.park(event, &failure, told).await {
-                self.tries.forget(event);
-                if let Some(message) = message {
-                    self.ack(message).await;
-                }
-            } else {
-                settled = false;
-                self.count("retried", 1);
-                // An outage is said once, not of each event that waits for its end.
-                if !away {
-                    tracing::warn!(
-                        consumer = self.config.name,
-                        event = event.id,
-                        tries,
-                        "not applied: {failure}"
-                    );
-                }
-                if let Some(message) = message {
-                    self.deliver_later(message).await;
-                }
+    }
+
+    /// Events come again later.
+    async fn put_off(&self, events: &[Incoming]) {
+        self.count("retried", events.len());
+        for Incoming { message, .. } in events {
+            if let Some(message) = message {
+                self.deliver_later(message).await;
             }
         }
-        settled
     }
 
     /// Parks an event and records its number; false when the database does not take it.
-    async fn park(&mut self, event: &Envelope, failure: &Failure, tries: i64) -> bool {
+    async fn park(&mut self, one: &Incoming, why: &str) -> bool {
+        let Incoming { event, message } = one;
+        let delivered = message.as_ref().and_then(|message| message.info().ok());
+        let delivered = delivered.map(|info| info.delivered).unwrap_or_default();
+        let tries = delivered.max(self.tries.made(event));
         let letter = Parked {
             consumer: self.config.name,
             source: &event.source,
@@ -191,7 +245,7 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
             seq: event.seq,
             event_type: &event.r#type,
             payload: &event.encode_to_vec(),
-            error: &failure.to_string(),
+            error: why,
             deliveries: i32::try_from(tries).unwrap_or(i32::MAX),
         };
         self.park_letter(letter).await
@@ -262,6 +316,14 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
             inbox::record(&mut tx, name, source, place, &known, &[seq]).await?;
         }
         tx.commit().await
+    }
+}
+
+/// Who waits too long for the place waits for another replica that has it: no event is to blame.
+fn of_the_place(error: sqlx::Error) -> Failure {
+    match Failure::from(error) {
+        Failure::Busy(words) => Failure::Away(words),
+        failure => failure,
     }
 }
 

@@ -74,6 +74,8 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
         inbox::find(&mut conn, self.config.name, self.config.source).await
     }
 
+    /// Applies what the owner gives again; what failed before last, because it may take long and fail
+    /// again. Ends with the page at which the database does not work.
     async fn replay(
         &mut self,
         from: Place,
@@ -81,6 +83,7 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
         stopping: &CancellationToken,
     ) -> Result<(), Error> {
         let mut next = from.upto + 1;
+        let mut failed = Vec::new();
         while next <= to {
             let asked = ReplayRequest {
                 epoch: from.epoch,
@@ -93,7 +96,7 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
                 return self.rebuild(from, head).await;
             }
             let Some(last) = answer.events.last().map(|event| event.seq) else {
-                return Ok(());
+                break;
             };
             tracing::info!(
                 consumer = self.config.name,
@@ -101,37 +104,60 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
                 upto = last,
                 "replaying what the bus lost"
             );
-            let batch = self.config.batch.max(1);
-            let mut events = answer.events.into_iter().peekable();
-            while events.peek().is_some() {
-                let page: Vec<_> = events
-                    .by_ref()
-                    .take(batch)
-                    .map(|event| Incoming {
-                        event,
-                        message: None,
-                    })
-                    .collect();
-                self.apply_all(page).await;
-                // Page after page would only wait for the database, and keep what the bus brings.
-                if self.outages.applying.lasts() || stopping.is_cancelled() {
-                    return Ok(());
-                }
+            let (fresh, again): (Vec<_>, Vec<_>) = answer
+                .events
+                .into_iter()
+                .partition(|event| self.tries.made(event) == 0);
+            failed.extend(again);
+            if !self.apply_pages(fresh, stopping).await {
+                return Ok(());
             }
             next = last + 1;
         }
+        failed.sort_by_key(|event| self.tries.made(event));
+        self.apply_pages(failed, stopping).await;
         Ok(())
+    }
+
+    /// Applies replayed events, so many in a transaction; answers whether to go on.
+    async fn apply_pages(&mut self, events: Vec<Envelope>, stopping: &CancellationToken) -> bool {
+        let batch = self.config.batch.max(1);
+        let mut events = events.into_iter().peekable();
+        while events.peek().is_some() {
+            let page: Vec<_> = events
+                .by_ref()
+                .take(batch)
+                .map(|event| Incoming {
+                    event,
+                    message: None,
+                })
+                .collect();
+            // Page after page would only wait for the database, and keep what the bus brings.
+            if !self.apply_all(page).await || stopping.is_cancelled() {
+                return false;
+            }
+        }
+        true
     }
 
     /// Reads everything anew, then goes on from the head as it was before.
     async fn rebuild(&mut self, from: Place, head: HeadResponse) -> Result<(), Error> {
-        tracing::warn!(
-            consumer = self.config.name,
-            from_epoch = from.epoch,
-            epoch = head.epoch,
-            upto = head.seq,
-            "rebuilding from the owner"
-        );
+        if from.is_beginning() {
+            tracing::info!(
+                consumer = self.config.name,
+                epoch = head.epoch,
+                upto = head.seq,
+                "reading everything from the owner, for the first time"
+            );
+        } else {
+            tracing::warn!(
+                consumer = self.config.name,
+                from_epoch = from.epoch,
+                epoch = head.epoch,
+                upto = head.seq,
+                "rebuilding from the owner"
+            );
+        }
         self.handler.rebuild().await.map_err(Error::Rebuild)?;
         let (name, source) = (self.config.name, self.config.source);
         let mut tx = self.pool.begin().await?;
@@ -182,6 +208,9 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
                     self.outages.applying.failed(&away);
                     return Ok(());
                 }
+                // Neither is there anything to compare it with, nor may it keep the letters behind it:
+                // whoever sent it back reads what it met, and may send it back again.
+                Err(Failure::Busy(words)) => Some(format!("the database is busy: {words}")),
                 Err(failure) => Some(failure.to_string()),
             };
             dead_letter::replayed(&mut tx, letter.id, why.as_deref()).await?;

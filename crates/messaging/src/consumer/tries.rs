@@ -1,6 +1,8 @@
 //! How often events failed by themselves in this process.
 //!
-//! The bus counts deliveries, also those in an outage of the database, which no event is to blame for.
+//! The bus counts deliveries, also those in an outage of the database, which no event is to blame for. A
+//! busy database is in between: whether it is busy with one event or with everything shows in whether
+//! others are applied meanwhile.
 
 use std::collections::HashMap;
 
@@ -10,30 +12,71 @@ use crate::inbox::Place;
 
 /// The failed tries of events that are not settled.
 #[derive(Debug, Default)]
-pub(super) struct Tries(HashMap<(i32, i64), i64>);
+pub(super) struct Tries {
+    failed: HashMap<(i32, i64), Failed>,
+    /// How often something was applied.
+    applied: u64,
+}
+
+/// The failed tries of one event.
+#[derive(Debug, Default)]
+struct Failed {
+    /// All of them.
+    made: i64,
+    /// Those that it is to blame for.
+    counted: i64,
+    /// How often something had been applied by the last one.
+    applied: u64,
+}
 
 impl Tries {
-    /// It failed once more; answers how often by now.
+    /// It failed once more by itself; answers how often by now.
     pub(super) fn add(&mut self, event: &Envelope) -> i64 {
-        let tries = self.0.entry((event.epoch, event.seq)).or_default();
-        *tries += 1;
-        *tries
+        let failed = self.fail(event);
+        failed.counted += 1;
+        failed.counted
     }
 
-    pub(super) fn of(&self, event: &Envelope) -> i64 {
-        let tries = self.0.get(&(event.epoch, event.seq));
-        tries.copied().unwrap_or_default()
+    /// The database was busy once more when it was tried. Counts when others were applied since the try
+    /// before, and answers how often by now then. The first one never counts: nothing is known of before.
+    pub(super) fn add_busy(&mut self, event: &Envelope) -> Option<i64> {
+        let applied = self.applied;
+        let failed = self.fail(event);
+        let others = failed.made > 1 && failed.applied < applied;
+        failed.applied = applied;
+        if !others {
+            return None;
+        }
+        failed.counted += 1;
+        Some(failed.counted)
+    }
+
+    fn fail(&mut self, event: &Envelope) -> &mut Failed {
+        let failed = self.failed.entry((event.epoch, event.seq)).or_default();
+        failed.made += 1;
+        failed
+    }
+
+    /// How often it was tried and failed, whoever was to blame.
+    pub(super) fn made(&self, event: &Envelope) -> i64 {
+        let failed = self.failed.get(&(event.epoch, event.seq));
+        failed.map(|failed| failed.made).unwrap_or_default()
+    }
+
+    /// Something was applied: the database works.
+    pub(super) fn applied(&mut self) {
+        self.applied += 1;
     }
 
     /// It is settled.
     pub(super) fn forget(&mut self, event: &Envelope) {
-        self.0.remove(&(event.epoch, event.seq));
+        self.failed.remove(&(event.epoch, event.seq));
     }
 
     /// Everything up to the place is settled, and all of epochs before: also what another replica did, of
     /// which nothing comes here any more.
     pub(super) fn forget_upto(&mut self, place: Place) {
-        self.0
+        self.failed
             .retain(|(epoch, seq), _| (*epoch, *seq) > (place.epoch, place.upto));
     }
 }
@@ -59,10 +102,30 @@ mod tests {
         assert_eq!(tries.add(&event(1, 7)), 1);
         assert_eq!(tries.add(&event(2, 4)), 2);
         tries.forget(&event(2, 3));
-        assert_eq!(tries.of(&event(2, 3)), 0);
-        assert_eq!(tries.of(&event(2, 4)), 2);
+        assert_eq!(tries.made(&event(2, 3)), 0);
+        assert_eq!(tries.made(&event(2, 4)), 2);
         tries.forget_upto(Place { epoch: 2, upto: 4 });
-        assert_eq!(tries.of(&event(2, 9)), 1);
-        assert_eq!(tries.0.len(), 1);
+        assert_eq!(tries.made(&event(2, 9)), 1);
+        assert_eq!(tries.failed.len(), 1);
+    }
+
+    #[test]
+    fn a_busy_database_counts_against_an_event_only_when_others_are_applied_between_its_tries() {
+        let mut tries = Tries::default();
+        let (sick, other) = (event(2, 3), event(2, 4));
+        tries.applied();
+        // However often both are met by it, and whatever was applied before.
+        for _ in 0..20 {
+            assert_eq!(tries.add_busy(&sick), None);
+            assert_eq!(tries.add_busy(&other), None);
+        }
+        for count in 1..=3 {
+            tries.applied();
+            assert_eq!(tries.add_busy(&sick), Some(count));
+            assert_eq!(tries.add_busy(&sick), None);
+        }
+        assert_eq!((tries.made(&sick), tries.made(&other)), (26, 20));
+        // What fails by itself counts on from there.
+        assert_eq!(tries.add(&sick), 4);
     }
 }

@@ -13,6 +13,7 @@ use prost::Message;
 use sqlx::{PgConnection, postgres::PgPoolOptions};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing::{Event, Level, Metadata, Subscriber, span};
 
 use super::support::{Effects, Feed, SOON, World, now, spawn};
 use crate::{
@@ -21,6 +22,8 @@ use crate::{
     relay::store,
     streams,
 };
+
+mod busy;
 
 fn start(world: &World, effects: &Effects, feed: &Feed) -> JoinHandle<()> {
     let consumer = Consumer::new(
@@ -299,6 +302,58 @@ async fn a_consumer_that_was_away_longer_than_the_owner_remembers_rebuilds() {
     consumer.await.unwrap();
 }
 
+/// How loud a consumer was about reading everything anew.
+#[derive(Debug, Clone, Default)]
+struct Said(Arc<Mutex<Vec<Level>>>);
+
+impl Subscriber for Said {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "candlefish_messaging::consumer::heal"
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        self.0.lock().unwrap().push(*event.metadata().level());
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[tokio::test]
+async fn a_first_contact_alarms_nobody_and_a_new_epoch_does() {
+    let said = Said::default();
+    // Of this thread, which is the consumer's too.
+    let _subscribed = tracing::subscriber::set_default(said.clone());
+    let world = World::new().await;
+    let effects = Effects::default();
+    let consumer = start(&world, &effects, &Feed::of(&world));
+    wait_until(SOON, "the first contact", async || {
+        world
+            .number("SELECT coalesce(max(epoch), 0)::int8 FROM inbox_upto")
+            .await
+            == 1
+    })
+    .await;
+    assert_eq!(*said.0.lock().unwrap(), [Level::INFO]);
+    world.act("UPDATE relay SET timeline = '000000FF'").await;
+    wait_until(SOON, "a rebuild", async || {
+        effects.rebuilt.load(Ordering::SeqCst) == 2
+    })
+    .await;
+    assert_eq!(*said.0.lock().unwrap(), [Level::INFO, Level::WARN]);
+    world.stopping.cancel();
+    consumer.await.unwrap();
+}
+
 /// A consumer that could not apply number 4 of 7 and parked it.
 async fn with_a_dead_letter(world: &World, effects: &Effects) -> (JoinHandle<()>, DeadLetter) {
     at_the_beginning(world).await;
@@ -512,7 +567,7 @@ async fn a_dead_letter_that_is_tried_again_is_nobody_elses_until_that_is_written
 }
 
 #[tokio::test]
-async fn no_event_is_blamed_for_a_database_that_goes_is_full_or_busy() {
+async fn a_database_that_goes_or_is_full_is_away_and_one_that_breaks_off_is_busy() {
     let world = World::new().await;
     world
         .act(
@@ -520,28 +575,25 @@ async fn no_event_is_blamed_for_a_database_that_goes_is_full_or_busy() {
              AS $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = state; END $$",
         )
         .await;
-    for (state, away) in [
-        ("08006", true),
-        ("57P01", true),
-        ("25006", true),
-        ("53100", true),
-        ("53300", true),
-        ("57014", true),
-        ("55P03", true),
-        ("40P01", true),
-        ("40001", true),
-        ("23505", false),
-        ("22003", false),
-        ("42P01", false),
-    ] {
+    let table: [(&str, fn(String) -> Failure); 12] = [
+        ("08006", Failure::Away),
+        ("57P01", Failure::Away),
+        ("25006", Failure::Away),
+        ("53100", Failure::Away),
+        ("53300", Failure::Away),
+        ("57014", Failure::Busy),
+        ("55P03", Failure::Busy),
+        ("40P01", Failure::Busy),
+        ("40001", Failure::Busy),
+        ("23505", Failure::Retry),
+        ("22003", Failure::Retry),
+        ("42P01", Failure::Retry),
+    ];
+    for (state, expected) in table {
         let asked = sqlx::query("SELECT fail($1)").bind(state);
         let error = asked.execute(&world.pool).await.unwrap_err();
-        let failure = Failure::from(error);
-        assert_eq!(
-            matches!(failure, Failure::Away(_)),
-            away,
-            "{state}: {failure:?}"
-        );
+        let words = error.to_string();
+        assert_eq!(Failure::from(error), expected(words), "{state}");
     }
     let greeting = "unexpected response from SSLRequest: 0x45".to_owned();
     let failure = Failure::from(sqlx::Error::Protocol(greeting));

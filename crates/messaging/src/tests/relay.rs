@@ -465,6 +465,52 @@ async fn a_peer_that_is_ahead_begins_a_new_epoch() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_epoch_that_is_over_leads_to_the_one_after_it_of_which_something_is_kept() {
+    let world = World::new().await;
+    let fence = store::acquire(&world.pool, "one", SOON)
+        .await
+        .unwrap()
+        .unwrap();
+    let mut conn = world.pool.acquire().await.unwrap();
+    let mut epochs = Vec::new();
+    for _ in 0..3 {
+        world.commit_each(2).await;
+        let stamped = store::stamp(&world.pool, "one", fence, 16).await.unwrap();
+        let epoch = stamped.unwrap().epoch;
+        assert!(
+            store::advance(&world.pool, "one", fence, epoch, 2)
+                .await
+                .unwrap()
+        );
+        epochs.push(epoch);
+        epoch::bump(&mut conn, epoch).await.unwrap();
+    }
+    let mut told = async |epoch: i32, from_seq: i64| {
+        let answer = feed::replay(&mut conn, epoch, from_seq, 10).await.unwrap();
+        let places = answer.events.iter().map(|event| (event.epoch, event.seq));
+        places.collect::<Vec<_>>()
+    };
+    let &[first, second, third] = &*epochs else {
+        panic!("{epochs:?}");
+    };
+    assert_eq!(told(first, 1).await, [(first, 1), (first, 2)]);
+    // Two more began since it ended.
+    assert_eq!(told(first, 3).await, [(second, 1)]);
+    assert_eq!(told(second, 1).await, [(second, 1), (second, 2)]);
+    assert_eq!(told(second, 3).await, [(third, 1)]);
+    // The newest has none yet.
+    assert!(told(third, 3).await.is_empty());
+    // Its beginning is lost, and whoever asks sees that.
+    world
+        .act(
+            "DELETE FROM outbox
+             WHERE (epoch, seq) = (SELECT min(epoch), 1 FROM outbox WHERE epoch > 1)",
+        )
+        .await;
+    assert_eq!(told(first, 3).await, [(second, 2)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn old_facts_go_and_those_that_the_bus_never_had_stay() {
     let world = World::new().await;
     let fence = store::acquire(&world.pool, "one", SOON)
@@ -539,6 +585,8 @@ async fn no_query_of_relay_and_feed_reads_the_whole_outbox() {
     let mut conn = world.pool.acquire().await.unwrap();
     feed::head(&mut conn, world.source).await.unwrap();
     feed::replay(&mut conn, 1, 99_990, 5).await.unwrap();
+    // Of an epoch that is over.
+    feed::replay(&mut conn, 0, 1, 5).await.unwrap();
     drop(conn);
     retention::drop_old(&world.pool, RetentionConfig::default())
         .await

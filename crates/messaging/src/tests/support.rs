@@ -22,28 +22,28 @@ use crate::{
     streams::Stream,
 };
 
-pub(super) const SOON: Duration = Duration::from_secs(40);
+pub(crate) const SOON: Duration = Duration::from_secs(40);
 
 const EFFECTS: &str =
     "CREATE TABLE effect (seq bigint NOT NULL, entity text NOT NULL, times int NOT NULL DEFAULT 1,
     epoch int NOT NULL, PRIMARY KEY (epoch, seq))";
 
 /// One schema with its source; publisher and consumer live in the same one.
-pub(super) struct World {
-    pub(super) database: Database,
-    pub(super) pool: PgPool,
-    pub(super) source: &'static str,
-    pub(super) event_type: &'static str,
-    pub(super) nats: async_nats::Client,
-    pub(super) stopping: CancellationToken,
+pub(crate) struct World {
+    pub(crate) database: Database,
+    pub(crate) pool: PgPool,
+    pub(crate) source: &'static str,
+    pub(crate) event_type: &'static str,
+    pub(crate) nats: async_nats::Client,
+    pub(crate) stopping: CancellationToken,
 }
 
 impl World {
-    pub(super) async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::behind(&nats_url()).await
     }
 
-    pub(super) async fn behind(url: &str) -> Self {
+    pub(crate) async fn behind(url: &str) -> Self {
         let database = Database::fresh(&[
             OFFSET_CLOCK,
             include_str!("../../sql/messaging.sql"),
@@ -61,7 +61,7 @@ impl World {
         }
     }
 
-    pub(super) fn relay_config(&self) -> RelayConfig {
+    pub(crate) fn relay_config(&self) -> RelayConfig {
         RelayConfig {
             lease: Duration::from_millis(500),
             poll: Duration::from_millis(20),
@@ -71,15 +71,15 @@ impl World {
         }
     }
 
-    pub(super) fn relay(&self) -> Relay {
+    pub(crate) fn relay(&self) -> Relay {
         Relay::new(self.pool.clone(), self.nats.clone(), self.relay_config())
     }
 
-    pub(super) fn start_relay(&self) -> JoinHandle<()> {
+    pub(crate) fn start_relay(&self) -> JoinHandle<()> {
         spawn(self.relay().run(self.stopping.clone()))
     }
 
-    pub(super) fn consumer_config(&self) -> ConsumerConfig {
+    pub(crate) fn consumer_config(&self) -> ConsumerConfig {
         ConsumerConfig {
             heal_every: Duration::from_millis(200),
             gap_grace: Duration::from_millis(50),
@@ -89,7 +89,7 @@ impl World {
         }
     }
 
-    pub(super) fn fact(&self, entity: &str, version: i32) -> Fact {
+    pub(crate) fn fact(&self, entity: &str, version: i32) -> Fact {
         Fact {
             entity: entity.to_owned(),
             entity_version: version,
@@ -103,7 +103,7 @@ impl World {
         }
     }
 
-    pub(super) async fn commit(&self, facts: Vec<Fact>) {
+    pub(crate) async fn commit(&self, facts: Vec<Fact>) {
         let mut tx = self.pool.begin().await.unwrap();
         let now = now(&mut tx).await;
         outbox::append(&mut tx, now, facts).await.unwrap();
@@ -111,28 +111,28 @@ impl World {
     }
 
     /// One fact per transaction.
-    pub(super) async fn commit_each(&self, count: i32) {
+    pub(crate) async fn commit_each(&self, count: i32) {
         for version in 1..=count {
             self.commit(vec![self.fact("thing_1", version)]).await;
         }
     }
 
-    pub(super) async fn published_upto(&self) -> i64 {
+    pub(crate) async fn published_upto(&self) -> i64 {
         self.number("SELECT published_upto FROM relay").await
     }
 
-    pub(super) async fn number(&self, question: &'static str) -> i64 {
+    pub(crate) async fn number(&self, question: &'static str) -> i64 {
         sqlx::query_scalar(question)
             .fetch_one(&self.pool)
             .await
             .unwrap()
     }
 
-    pub(super) async fn act(&self, statement: &'static str) {
+    pub(crate) async fn act(&self, statement: &'static str) {
         sqlx::query(statement).execute(&self.pool).await.unwrap();
     }
 
-    pub(super) async fn replay_all(&self) -> Vec<Envelope> {
+    pub(crate) async fn replay_all(&self) -> Vec<Envelope> {
         let mut conn = self.pool.acquire().await.unwrap();
         let head = feed::head(&mut conn, self.source).await.unwrap();
         feed::replay(&mut conn, head.epoch, 1, 1000)
@@ -141,24 +141,24 @@ impl World {
             .events
     }
 
-    pub(super) fn jetstream(&self) -> async_nats::jetstream::Context {
+    pub(crate) fn jetstream(&self) -> async_nats::jetstream::Context {
         nats::jetstream(&self.nats)
     }
 
     /// Small: the server reserves what a stream may hold, and every test has one.
-    pub(super) fn stream_config(&self) -> Stream {
+    pub(crate) fn stream_config(&self) -> Stream {
         Stream {
             max_bytes: 4 * 1024 * 1024,
             ..Stream::of(self.source)
         }
     }
 
-    pub(super) fn stream(&self) -> String {
+    pub(crate) fn stream(&self) -> String {
         self.source.to_uppercase()
     }
 }
 
-pub(super) async fn now(conn: &mut PgConnection) -> Moment {
+pub(crate) async fn now(conn: &mut PgConnection) -> Moment {
     let at: Timestamp = sqlx::query_scalar("SELECT clock()")
         .fetch_one(conn)
         .await
@@ -167,7 +167,7 @@ pub(super) async fn now(conn: &mut PgConnection) -> Moment {
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests have no process shell")]
-pub(super) fn spawn<T: Send + 'static>(
+pub(crate) fn spawn<T: Send + 'static>(
     task: impl Future<Output = T> + Send + 'static,
 ) -> JoinHandle<T> {
     tokio::spawn(task)
@@ -175,11 +175,11 @@ pub(super) fn spawn<T: Send + 'static>(
 
 /// Writes each event's number down, and counts how often it was applied.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Effects {
-    pub(super) refused: Arc<Mutex<HashSet<String>>>,
-    pub(super) rebuilt: Arc<AtomicUsize>,
+pub(crate) struct Effects {
+    pub(crate) refused: Arc<Mutex<HashSet<String>>>,
+    pub(crate) rebuilt: Arc<AtomicUsize>,
     /// At so many tries the database is away.
-    pub(super) away: Arc<AtomicUsize>,
+    pub(crate) away: Arc<AtomicUsize>,
 }
 
 impl Handler for Effects {
@@ -215,14 +215,14 @@ impl Handler for Effects {
 
 /// The owner as its `FeedService` would answer, without gRPC between.
 #[derive(Debug, Clone)]
-pub(super) struct Feed {
-    pub(super) pool: PgPool,
-    pub(super) source: &'static str,
-    pub(super) replays: Arc<AtomicUsize>,
+pub(crate) struct Feed {
+    pub(crate) pool: PgPool,
+    pub(crate) source: &'static str,
+    pub(crate) replays: Arc<AtomicUsize>,
 }
 
 impl Feed {
-    pub(super) fn of(world: &World) -> Self {
+    pub(crate) fn of(world: &World) -> Self {
         Self {
             pool: world.pool.clone(),
             source: world.source,
