@@ -30,7 +30,9 @@ const STATES: [State; 5] = [
 /// Options of `why`.
 #[derive(Debug, clap::Args)]
 #[command(
-    before_help = "Examples:\n  candlefish why docs/production\n  candlefish why dep_01k8qx…\n  candlefish why 4ac21e0"
+    before_help = "Examples:\n  candlefish why docs/production\n  candlefish why dep_01k8qx…\n  candlefish why 4ac21e0",
+    after_help = "With --json: of a commit `deployments`, or `triggers` where there are none; else one \
+                  deployment (id dep_…) or, where nothing acts or waits, the environment (id env_…)"
 )]
 pub(crate) struct Args {
     /// A deployment's id, SITE/ENV for the one that acts or waits there, or a commit for all of it

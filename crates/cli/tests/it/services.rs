@@ -33,6 +33,7 @@ macro_rules! absent {
 
 fn environment(slug: &str) -> pb::Environment {
     pb::Environment {
+        id: "env_01k8qt5c2cfk2t0v1e6m7r8x9e".to_owned(),
         site: "docs".to_owned(),
         slug: slug.to_owned(),
         url: URL.to_owned(),

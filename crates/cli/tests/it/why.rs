@@ -151,6 +151,35 @@ fn why_as_json_has_every_reason() {
 }
 
 #[test]
+fn a_script_tells_the_answers_of_why_apart_by_their_keys() {
+    let server = Server::start();
+    let cli = Cli::new(&server.url());
+    let told = |subject: &str, code: i32| {
+        let done = cli.run(&format!("why {subject} --json")).code(code);
+        let told: serde_json::Value = serde_json::from_str(&done.out).unwrap();
+        let lists = ["deployments", "triggers"];
+        let lists = lists.map(|list| told[list].as_array().map(Vec::len));
+        let kind = told["id"].as_str().and_then(|id| id.split('_').next());
+        let kind = kind.map(str::to_owned);
+        (lists, kind)
+    };
+    server.world.lock().deployment = deployment(State::Running, 2);
+    server.world.lock().lane = Some(lane(&[]));
+    let acts = ([None, None], Some("dep".to_owned()));
+    assert_eq!(told(DEP, 0), acts);
+    assert_eq!(told("docs/production", 0), acts);
+    server.world.lock().lane = Some(Lane {
+        acting_deployment_id: String::new(),
+        ..lane(&[])
+    });
+    let idle = ([None, None], Some("env".to_owned()));
+    assert_eq!(told("docs/production", 0), idle);
+    assert_eq!(told("4ac21e0", 1), ([None, Some(0)], None));
+    server.world.lock().others = vec![of_commit(WAITS, State::Pending, COMMIT)];
+    assert_eq!(told("4ac21e0", 0), ([Some(1), None], None));
+}
+
+#[test]
 fn the_timeline_tells_what_kept_it_before_and_what_its_time_is_charged_to_now() {
     let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
     let server = Server::start();

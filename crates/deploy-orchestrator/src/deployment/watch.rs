@@ -24,14 +24,21 @@ use crate::ctx::Ctx;
 /// Looks are at least this far from each other: every commit of this process wakes every watcher.
 const GATHER: Duration = Duration::from_millis(10);
 
-/// Sends until terminal, until the watcher goes, or until `stopping`.
+/// To a watcher.
+type Sender = mpsc::Sender<Result<pb::Deployment, Status>>;
+
+/// Sends until terminal, until the watcher goes, or until `stopping`, also while the watcher takes nothing.
 pub(super) async fn run(
     ctx: Ctx,
     id: DeploymentId,
     after_version: i32,
-    sender: mpsc::Sender<Result<pb::Deployment, Status>>,
+    sender: Sender,
     stopping: CancellationToken,
 ) {
+    // A place for the last words: nobody waits until there is one.
+    let Ok(last) = sender.clone().reserve_owned().await else {
+        return;
+    };
     // What stood when it was told of that version, nobody knows: what stands now is told once more.
     let mut told = Told {
         version: after_version,
@@ -44,30 +51,51 @@ pub(super) async fn run(
             Ok(News::Changed(deployment)) => {
                 told = Told::of(&deployment);
                 let terminal = deployment.finished_at.is_some();
-                if sender.send(Ok(*deployment)).await.is_err() || terminal {
-                    return;
+                match hand(&sender, *deployment, &stopping).await {
+                    Handed::Taken if !terminal => {}
+                    Handed::Taken | Handed::Gone => return,
+                    Handed::Stopping => break,
                 }
             }
             Ok(News::Nothing) => {}
             Ok(News::Over) => return,
             Err(error) => {
                 // The watcher goes away or comes again; either way there is nobody to tell.
-                let _gone = sender.send(Err(error.into())).await;
+                drop(last.send(Err(error.into())));
                 return;
             }
         }
         // A nudge meanwhile is kept.
         tokio::time::sleep(GATHER).await;
         tokio::select! {
-            () = stopping.cancelled() => {
-                let words = "this replica stops; watch again";
-                let _gone = sender.send(Err(Status::unavailable(words))).await;
-                return;
-            }
+            () = stopping.cancelled() => break,
             () = sender.closed() => return,
             () = nudged => {}
             () = tokio::time::sleep(ctx.config.poll) => {}
         }
+    }
+    let words = "this replica stops; watch again";
+    drop(last.send(Err(Status::unavailable(words))));
+}
+
+/// What became of what was sent.
+#[derive(Debug, PartialEq, Eq)]
+enum Handed {
+    /// It waits in the buffer at least.
+    Taken,
+    /// The watcher went.
+    Gone,
+    /// The buffer was full until the process was to stop.
+    Stopping,
+}
+
+async fn hand(sender: &Sender, deployment: pb::Deployment, stopping: &CancellationToken) -> Handed {
+    tokio::select! {
+        () = stopping.cancelled() => Handed::Stopping,
+        sent = sender.send(Ok(deployment)) => match sent {
+            Ok(()) => Handed::Taken,
+            Err(_) => Handed::Gone,
+        },
     }
 }
 
@@ -121,4 +149,29 @@ async fn newer(ctx: &Ctx, id: DeploymentId, told: &Told) -> Result<News, Error> 
     let found = found.ok_or_else(|| super::error::unknown(id))?;
     let deployment = view::whole(ctx, &mut conn, found).await?;
     Ok(News::Changed(Box::new(deployment)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_watcher_that_takes_nothing_holds_no_stop_up_and_is_told_of_it_all_the_same() {
+        let (sender, mut watcher) = mpsc::channel(2);
+        let stopping = CancellationToken::new();
+        let last = sender.clone().reserve_owned().await.unwrap();
+        let told = pb::Deployment::default();
+        let first = hand(&sender, told.clone(), &stopping).await;
+        assert_eq!(first, Handed::Taken);
+        let (second, ()) = tokio::join!(hand(&sender, told.clone(), &stopping), async {
+            stopping.cancel();
+        });
+        assert_eq!(second, Handed::Stopping);
+        drop(last.send(Err(Status::unavailable("it stops"))));
+        assert_eq!(watcher.recv().await.unwrap().unwrap(), told);
+        assert!(watcher.recv().await.unwrap().is_err());
+        drop(watcher);
+        let stopping = CancellationToken::new();
+        assert_eq!(hand(&sender, told, &stopping).await, Handed::Gone);
+    }
 }

@@ -103,7 +103,11 @@ impl Serving {
         known: &mut Known,
         message: pb::WatchRoutesRequest,
     ) -> Result<bool, Status> {
-        let Some(report) = known.whole(message) else {
+        let edge = message.edge.clone();
+        let whole = known.whole(message).inspect_err(|refused| {
+            tracing::warn!(edge.id = %edge, error = refused.message(), "a report is refused");
+        });
+        let Some(report) = whole? else {
             return Ok(false);
         };
         if report.first {

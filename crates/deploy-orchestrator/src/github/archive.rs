@@ -121,10 +121,12 @@ impl Unfinished {
         }
     }
 
-    /// The fault of GitHub, of the way or of the store, and nobody's who waits.
+    /// The fault of GitHub, of the way, of the store or of our disk, as one that is full, and nobody's
+    /// who waits.
     const fn is_outage(&self) -> bool {
         match self {
             Self::GitHub(error) => error.is_outage(),
+            Self::File(_) | Self::Archive(archive::Error::Io(_)) => true,
             Self::Blobs(_) | Self::Release(release::Error::Blobs(_)) => true,
             _ => false,
         }
@@ -442,4 +444,29 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, Unfinished> {
     let done = tokio::task::spawn_blocking(act).await;
     done.map_err(Unfinished::Lost)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_an_outage_and_no_word_on_the_commit() {
+        /// `ENOSPC`.
+        const FULL: i32 = 28;
+        let full = || io::Error::from_raw_os_error(FULL);
+        for error in [
+            Unfinished::File(full()),
+            Unfinished::GitHub(Error::Disk(full())),
+            Unfinished::Archive(archive::Error::Io(full())),
+        ] {
+            assert!(error.is_outage(), "{error:?}");
+            assert!(!error.is_refusal() && !error.is_final(TRIES), "{error:?}");
+            // As the blocker says it.
+            let words = chain(&error);
+            assert!(words.contains("No space left on device"), "{words}");
+        }
+        let broken = io::Error::new(io::ErrorKind::UnexpectedEof, "it ends in the middle");
+        assert!(!Unfinished::Archive(archive::Error::Broken(broken)).is_outage());
+    }
 }

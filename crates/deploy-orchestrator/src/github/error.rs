@@ -76,10 +76,10 @@ impl Error {
             Self::Unreached { .. } => "unreached",
             Self::Broken { .. } => "broken",
             Self::Unreadable { .. } => "unreadable",
+            Self::Disk(_) => "unkept",
             Self::Refused { .. }
             | Self::NoPlace { .. }
             | Self::Large { .. }
-            | Self::Disk(_)
             | Self::Client(_)
             | Self::Http(_)
             | Self::Key { .. }
@@ -114,7 +114,8 @@ impl Error {
         matches!(self, Self::Refused { .. } | Self::Repository { .. })
     }
 
-    /// GitHub's fault, the way's or our database's: it may be asked again, and brings something else then.
+    /// The fault of GitHub, of the way, of our database or of our disk: it may be asked again, and brings
+    /// something else then.
     pub(crate) const fn is_outage(&self) -> bool {
         matches!(
             self,
@@ -126,6 +127,7 @@ impl Error {
                 | Self::Unreached { .. }
                 | Self::Unreadable { .. }
                 | Self::Broken { .. }
+                | Self::Disk(_)
         )
     }
 

@@ -11,11 +11,8 @@ use std::{collections::BTreeSet, time::Duration};
 use candlefish_ids::EnvironmentId;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Error, GitHub, Relation,
-    heads::{Head, Sent},
-    store,
-};
+use self::missing::Looked;
+use super::{Error, GitHub, Relation, heads::Head, store};
 use crate::{
     Config,
     ctx::Ctx,
@@ -23,8 +20,8 @@ use crate::{
     trigger::{self, head::Seen},
 };
 
-/// Where the gateway takes deliveries.
-const RECEIVED_AT: &str = "/v1/webhooks/github";
+mod missing;
+
 /// GitHub keeps a delivery for so long, and brings it once more when it is asked to.
 const KEPT: Duration = Duration::from_hours(72);
 /// At least so much of what the last sweep looked at is looked at again.
@@ -142,9 +139,10 @@ async fn look(ctx: &Ctx, github: &GitHub, stopping: &CancellationToken) -> Resul
         drop(conn);
         let swept = sweep(ctx, github, &due).await;
         let mut conn = ctx.pool.acquire().await?;
-        let looked = matches!(swept, Ok(true));
+        // Else what is left would be too old for the next sweep.
+        let looked = matches!(swept, Ok(Looked::Whole));
         let (pause, note) = match swept {
-            Ok(_) => (github.settings().sweep, String::new()),
+            Ok(looked) => (looked.pause(github.settings().sweep), String::new()),
             Err(error) => {
                 let words = chain(&error);
                 tracing::warn!(repository = due.repository, error = %words, "a repository is not swept yet");
@@ -167,18 +165,18 @@ fn pause(error: &Unfinished, attempts: i32, sweep: Duration) -> Duration {
     }
 }
 
-/// Answers whether deliveries were looked at. What fails keeps nothing else, unless GitHub is not to be
+/// Answers how far deliveries were looked at. What fails keeps nothing else, unless GitHub is not to be
 /// asked any more; the first such failure is answered.
-async fn sweep(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<bool, Unfinished> {
+async fn sweep(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<Looked, Unfinished> {
     if due.repository.is_empty() {
-        return sweep_app(ctx, github, due).await;
+        return missing::redeliver_to_app(ctx, github, due).await;
     }
     let mut conn = ctx.pool.acquire().await?;
     let followed = store::list_followed(&mut conn, &due.repository).await?;
     let has_previews = store::has_previews(&mut conn, &due.repository).await?;
     if followed.is_empty() && !has_previews {
         store::forget_repository(&mut conn, &due.repository).await?;
-        return Ok(false);
+        return Ok(Looked::Not);
     }
     if !has_previews && due.pulls_since.is_some() {
         store::forget_pulls_since(&mut conn, &due.repository).await?;
@@ -186,15 +184,16 @@ async fn sweep(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<bool, Unfinished
     let gaps = store::list_gaps(&mut conn, &due.repository).await?;
     drop(conn);
     let mut all = Ok(());
-    let looked = match redeliver(ctx, github, due).await {
+    let looked = match missing::redeliver(ctx, github, due).await {
+        Ok(looked) => looked,
         // Who may not see webhooks still sees heads.
         Err(Unfinished::GitHub(error)) if error.is_final() => {
             tracing::debug!(repository = due.repository, %error, "deliveries are not looked at");
-            false
+            Looked::Not
         }
-        done => {
-            go_on(&mut all, done)?;
-            true
+        Err(error) => {
+            go_on(&mut all, Err(error))?;
+            Looked::Not
         }
     };
     for gap in &gaps {
@@ -263,98 +262,6 @@ async fn look_at_pulls(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<(), Unfi
         store::save_pulls_at(&mut conn, repository, at, all.is_ok()).await?;
     }
     all
-}
-
-/// Asks for deliveries once more that did not arrive, by any try of the newest.
-async fn redeliver(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<(), Unfinished> {
-    let repository = &due.repository;
-    for hook in github.hooks(repository).await? {
-        if !hook.active || !hook.url().ends_with(RECEIVED_AT) {
-            continue;
-        }
-        let sent = github
-            .deliveries(repository, hook.id, due.back(github.settings().sweep))
-            .await?;
-        for missing in missing(&sent) {
-            if is_asked(ctx, github, repository, missing).await? {
-                let asked = github.redeliver(repository, hook.id, missing.id).await;
-                unless_gone(missing, asked)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The same for the App's own webhook, where that comes to us.
-async fn sweep_app(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<bool, Unfinished> {
-    if !github.is_app() {
-        let mut conn = ctx.pool.acquire().await?;
-        store::forget_repository(&mut conn, "").await?;
-        return Ok(false);
-    }
-    match github.app_hook().await {
-        Ok(url) if url.ends_with(RECEIVED_AT) => {}
-        Ok(_elsewhere) => return Ok(false),
-        Err(error) if error.is_final() => {
-            tracing::debug!(%error, "the App's deliveries are not looked at");
-            return Ok(false);
-        }
-        Err(error) => return Err(error.into()),
-    }
-    let sent = github
-        .app_deliveries(due.back(github.settings().sweep))
-        .await?;
-    for missing in missing(&sent) {
-        if is_asked(ctx, github, "", missing).await? {
-            unless_gone(missing, github.redeliver_to_app(missing.id).await)?;
-        }
-    }
-    Ok(true)
-}
-
-/// One that GitHub does not bring any more keeps no other.
-fn unless_gone(missing: &Sent, asked: Result<(), Error>) -> Result<(), Error> {
-    match asked {
-        Err(error) if error.is_final() => {
-            tracing::info!(guid = missing.guid, %error, "a delivery is not brought once more");
-            Ok(())
-        }
-        done => done,
-    }
-}
-
-/// Whether a delivery that did not arrive is to be asked for once more; notes that it is.
-async fn is_asked(
-    ctx: &Ctx,
-    github: &GitHub,
-    repository: &str,
-    missing: &Sent,
-) -> Result<bool, sqlx::Error> {
-    let (again, guid) = (github.settings().sweep, &missing.guid);
-    let mut conn = ctx.pool.acquire().await?;
-    // The intent comes first: whatever becomes of the call, it is not made for ever.
-    let refused = missing.is_refused();
-    let ask = store::note_redelivery(&mut conn, repository, guid, refused, again);
-    if !ask.await? {
-        return Ok(false);
-    }
-    tracing::info!(
-        repository,
-        guid,
-        event = missing.event,
-        "a delivery did not arrive: once more"
-    );
-    Ok(true)
-}
-
-/// The newest try of each delivery of which none arrived; oldest first.
-fn missing(sent: &[Sent]) -> Vec<&Sent> {
-    let mut known = BTreeSet::new();
-    let arrived = |guid: &str| sent.iter().any(|one| one.guid == guid && one.arrived());
-    let newest = sent.iter().filter(|one| known.insert(&one.guid));
-    let mut missing: Vec<&Sent> = newest.filter(|one| !arrived(&one.guid)).collect();
-    missing.reverse();
-    missing
 }
 
 /// Decides what is missing, as if its push had come. Nothing is decided again: the push after it keeps its
@@ -455,26 +362,6 @@ async fn seen(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn sent(id: u64, guid: &str, status_code: i64) -> Sent {
-        serde_json::from_value(serde_json::json!({
-            "id": id, "guid": guid, "status_code": status_code, "event": "push"
-        }))
-        .unwrap()
-    }
-
-    #[test]
-    fn a_delivery_is_missing_until_any_try_of_it_arrived() {
-        let newest_first = [
-            sent(5, "b", 502),
-            sent(4, "a", 202),
-            sent(3, "c", 500),
-            sent(2, "b", 0),
-            sent(1, "a", 500),
-        ];
-        let found: Vec<u64> = missing(&newest_first).iter().map(|one| one.id).collect();
-        assert_eq!(found, [3, 5]);
-    }
 
     #[test]
     fn only_what_every_call_meets_ends_a_sweep_and_of_the_others_the_first_is_kept() {

@@ -94,6 +94,28 @@ async fn asked_again(github: &Fake, before: usize) {
 }
 
 #[tokio::test]
+async fn one_sweep_asks_for_so_many_missing_deliveries_oldest_first_and_the_next_goes_on() {
+    let (github, stage) = Stage::asking(&[SWEEP]).await;
+    github.hook("https://candlefish.example/v1/webhooks/github");
+    let missed: Vec<String> = (0..130).map(|number| format!("guid-{number}")).collect();
+    for guid in &missed {
+        github.delivered(REPOSITORY, guid, 502);
+    }
+    // The first sweep stands still after what it asked for.
+    github.fails(LOOK, Fault::Silent);
+    follows(&github, &stage.api, SITE, REPOSITORY).await;
+    wait_until(SOON, "the first sweep to stand still", async || {
+        github.faults_fired() == 1
+    })
+    .await;
+    assert_eq!(github.redelivered(REPOSITORY), &missed[..100]);
+    wait_until(SOON, "the others to be asked for", async || {
+        github.redelivered(REPOSITORY) == missed
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_limit_that_one_replica_was_told_of_is_obeyed_by_one_that_was_not() {
     let (github, stage) = Stage::asking(&[SWEEP]).await;
     for number in 1..=5 {

@@ -615,6 +615,30 @@ async fn one_that_ends_before_it_moved_traffic_takes_back_what_it_preempted() {
 }
 
 #[tokio::test]
+async fn one_that_is_ended_past_its_pivot_gives_back_what_was_baking_before_it() {
+    let (sandbox, _orchestrator, edge, api, [_one, two, _three]) = started(&PATIENT).await;
+    let four = sandbox.release(&api, "four").await;
+    let made = api.create("production", &four, Some(baking())).await;
+    let acting = made.unwrap().into_inner().id;
+    api.wait_in(&acting, pb::step::Kind::Bake).await;
+    edge.act(|script| script.frozen = true);
+    let back = rolled_back(&api, |message| two.clone_into(&mut message.to_release_id));
+    let back = back.await.deployment.unwrap().id;
+    api.wait_until(&back, "the pivot", |one| one.pivoted_at.is_some())
+        .await;
+    api.cancel(&back).await.unwrap();
+    edge.act(|script| script.frozen = false);
+    let ended = api.wait_for(&back, &[State::RolledBack]).await;
+    assert_eq!(ended.previous_release_id, four);
+    edge.wait_until_it_serves(HOST, &four).await;
+    let live = api.environment("production").await;
+    assert_eq!(
+        (live.live_release_id, live.live_deployment_id),
+        (four, acting)
+    );
+}
+
+#[tokio::test]
 async fn one_that_takes_over_from_another_takes_back_what_that_one_preempted() {
     let (sandbox, _orchestrator, edge, api, [one, two, three]) = started(&PATIENT).await;
     let four = sandbox.release(&api, "four").await;

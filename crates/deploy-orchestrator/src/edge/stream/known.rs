@@ -4,10 +4,16 @@ use std::{collections::HashMap, sync::Arc};
 
 use candlefish_clock::Moment;
 use candlefish_proto::deploy as pb;
+use prost::Message as _;
+use tonic::Status;
 
 use crate::route::table::{Routes, Seen};
 
 type Version = (i32, i64);
+
+/// Of a report in several messages, all of which is kept until the last one came. It is enough for more
+/// than a million host names: some 140,000 are 8 MiB.
+const MOST_MIB: usize = 64;
 
 /// What is known of the edge on this stream.
 #[derive(Debug, Default)]
@@ -15,8 +21,8 @@ pub(super) struct Known {
     pub(super) edge: String,
     pub(super) boot: String,
     pub(super) address: String,
-    /// What came of a report that goes on in the next message.
-    unfinished: Option<pb::WatchRoutesRequest>,
+    /// What came of a report that goes on in the next message, and its bytes.
+    unfinished: Option<(pb::WatchRoutesRequest, usize)>,
     /// What it holds, or was sent.
     sent: HashMap<String, Version>,
     held: HashMap<String, Version>,
@@ -47,25 +53,30 @@ impl Known {
     }
 
     /// Puts a report together that comes in several messages; nothing before its last one. What an edge
-    /// held before is forgotten with the first report, and must not be gone until the rest comes.
+    /// held before is forgotten with the first report, and must not be gone until the rest comes. One that
+    /// is too large to be kept is refused, and what came of it forgotten.
     pub(super) fn whole(
         &mut self,
         message: pb::WatchRoutesRequest,
-    ) -> Option<pb::WatchRoutesRequest> {
-        let report = match self.unfinished.take() {
-            None => message,
-            Some(mut report) => {
+    ) -> Result<Option<pb::WatchRoutesRequest>, Status> {
+        let more = message.encoded_len();
+        let (report, bytes) = match self.unfinished.take() {
+            None => (message, more),
+            Some((mut report, bytes)) => {
                 report.held.extend(message.held);
                 report.staged.extend(message.staged);
                 report.more = message.more;
-                report
+                (report, bytes.saturating_add(more))
             }
         };
-        if report.more {
-            self.unfinished = Some(report);
-            return None;
+        if bytes > MOST_MIB * 1024 * 1024 {
+            return Err(too_large(&report));
         }
-        Some(report)
+        if report.more {
+            self.unfinished = Some((report, bytes));
+            return Ok(None);
+        }
+        Ok(Some(report))
     }
 
     /// The edge tells what it holds.
@@ -149,6 +160,17 @@ impl Known {
     }
 }
 
+/// An edge never forgets a host: this one comes again with the same until somebody helps it.
+fn too_large(report: &pb::WatchRoutesRequest) -> Status {
+    let (hosts, releases) = (report.held.len(), report.staged.len());
+    let words = format!(
+        "a report of more than {MOST_MIB} MiB is not taken, and so far it tells of {hosts} hosts and \
+         {releases} releases. Start the edge with an empty CANDLEFISH_STATE_DIR: then it holds what \
+         is current, and nothing else"
+    );
+    Status::resource_exhausted(words)
+}
+
 fn of_environments(routes: &Routes) -> HashMap<String, Version> {
     let of_environments = routes
         .values()
@@ -217,16 +239,40 @@ mod tests {
             ..pb::WatchRoutesRequest::default()
         };
         let mut known = Known::default();
-        assert_eq!(known.whole(message(1, &[], true, true)), None);
-        assert_eq!(known.whole(message(2, &["a"], false, true)), None);
+        assert_eq!(known.whole(message(1, &[], true, true)).unwrap(), None);
+        let second = known.whole(message(2, &["a"], false, true));
+        assert_eq!(second.unwrap(), None);
         let whole = known.whole(message(3, &["b"], false, false)).unwrap();
+        let whole = whole.unwrap();
         assert!(whole.first);
         let versions: Vec<_> = whole.held.iter().map(|held| held.version).collect();
         assert_eq!(versions, [1, 2, 3]);
         assert_eq!(whole.staged, [release("a"), release("b")]);
         // The next one stands alone, as each of an edge that knows nothing of this does.
         let next = message(4, &[], false, false);
-        assert_eq!(known.whole(next.clone()), Some(next));
+        assert_eq!(known.whole(next.clone()).unwrap(), Some(next));
+    }
+
+    #[test]
+    fn a_report_that_does_not_end_is_refused_and_forgotten() {
+        let part = |host: usize| pb::WatchRoutesRequest {
+            held: vec![pb::HeldRoute {
+                host: "h".repeat(host),
+                ..pb::HeldRoute::default()
+            }],
+            more: true,
+            ..pb::WatchRoutesRequest::default()
+        };
+        let mut known = Known::default();
+        for _part in 1..MOST_MIB {
+            assert_eq!(known.whole(part(1024 * 1024)).unwrap(), None);
+        }
+        let refused = known.whole(part(1024 * 1024)).unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+        for told in ["64 MiB", "64 hosts", "CANDLEFISH_STATE_DIR"] {
+            assert!(refused.message().contains(told), "{refused:?}");
+        }
+        assert_eq!(known.unfinished, None);
     }
 
     #[test]

@@ -1,0 +1,246 @@
+//! Deliveries that did not arrive: GitHub is asked to bring them once more, so many in one sweep.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
+
+use super::{Due, Unfinished};
+use crate::{
+    ctx::Ctx,
+    github::{Error, GitHub, heads::Sent, store},
+};
+
+/// Where the gateway takes deliveries.
+const RECEIVED_AT: &str = "/v1/webhooks/github";
+/// Asked for by one sweep. After a long outage thousands are missing: each takes one of the 5,000 calls
+/// that GitHub allows in an hour, and a turn of a second, in which the repository is nobody else's.
+const MOST: usize = 100;
+/// Of the pause between two sweeps, where something is left. With the usual five minutes that is 2,400 in
+/// an hour: the other half is for all else.
+const SOONER: u32 = 2;
+
+/// How far a sweep looked at deliveries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Looked {
+    /// They may not be seen, or are none of ours.
+    Not,
+    /// Some that are missing are left for the next sweep.
+    Partly,
+    /// All that are missing were asked for, as far as that is due.
+    Whole,
+}
+
+impl Looked {
+    /// Until the next sweep, when they mostly come so far from each other.
+    pub(super) fn pause(self, sweep: Duration) -> Duration {
+        match self {
+            Self::Partly => sweep / SOONER,
+            Self::Not | Self::Whole => sweep,
+        }
+    }
+}
+
+/// Asks for deliveries once more that did not arrive, by any try of the newest.
+pub(super) async fn redeliver(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<Looked, Unfinished> {
+    let repository = &due.repository;
+    let mut round = Round::default();
+    for hook in github.hooks(repository).await? {
+        if !hook.active || !hook.url().ends_with(RECEIVED_AT) {
+            continue;
+        }
+        let sent = github
+            .deliveries(repository, hook.id, due.back(github.settings().sweep))
+            .await?;
+        for missing in missing(&sent) {
+            if round.asks(ctx, github, repository, missing).await? {
+                let asked = github.redeliver(repository, hook.id, missing.id).await;
+                unless_gone(missing, asked)?;
+            }
+        }
+    }
+    Ok(round.end(repository))
+}
+
+/// The same for the App's own webhook, where that comes to us.
+pub(super) async fn redeliver_to_app(
+    ctx: &Ctx,
+    github: &GitHub,
+    due: &Due,
+) -> Result<Looked, Unfinished> {
+    if !github.is_app() {
+        let mut conn = ctx.pool.acquire().await?;
+        store::forget_repository(&mut conn, "").await?;
+        return Ok(Looked::Not);
+    }
+    match github.app_hook().await {
+        Ok(url) if url.ends_with(RECEIVED_AT) => {}
+        Ok(_elsewhere) => return Ok(Looked::Not),
+        Err(error) if error.is_final() => {
+            tracing::debug!(%error, "the App's deliveries are not looked at");
+            return Ok(Looked::Not);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let sent = github
+        .app_deliveries(due.back(github.settings().sweep))
+        .await?;
+    let mut round = Round::default();
+    for missing in missing(&sent) {
+        if round.asks(ctx, github, "", missing).await? {
+            unless_gone(missing, github.redeliver_to_app(missing.id).await)?;
+        }
+    }
+    Ok(round.end(""))
+}
+
+/// What one sweep asked for.
+#[derive(Debug, Default)]
+struct Round {
+    asked: usize,
+    /// Came after the last that it may ask for. Not all of them are due: some were asked for lately.
+    left: usize,
+}
+
+impl Round {
+    /// Whether a delivery that did not arrive is to be asked for once more; notes that it is.
+    async fn asks(
+        &mut self,
+        ctx: &Ctx,
+        github: &GitHub,
+        repository: &str,
+        missing: &Sent,
+    ) -> Result<bool, sqlx::Error> {
+        if self.is_over() {
+            self.left += 1;
+            return Ok(false);
+        }
+        let asks = is_asked(ctx, github, repository, missing).await?;
+        self.asked += usize::from(asks);
+        Ok(asks)
+    }
+
+    const fn is_over(&self) -> bool {
+        self.asked >= MOST
+    }
+
+    fn end(&self, repository: &str) -> Looked {
+        if self.left == 0 {
+            return Looked::Whole;
+        }
+        tracing::info!(
+            repository,
+            asked = self.asked,
+            left = self.left,
+            "more deliveries did not arrive than one sweep asks for: the next one goes on"
+        );
+        Looked::Partly
+    }
+}
+
+/// One that GitHub does not bring any more keeps no other.
+fn unless_gone(missing: &Sent, asked: Result<(), Error>) -> Result<(), Error> {
+    match asked {
+        Err(error) if error.is_final() => {
+            tracing::info!(guid = missing.guid, %error, "a delivery is not brought once more");
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+/// Whether a delivery is due to be asked for once more; notes that it is.
+async fn is_asked(
+    ctx: &Ctx,
+    github: &GitHub,
+    repository: &str,
+    missing: &Sent,
+) -> Result<bool, sqlx::Error> {
+    let (again, guid) = (github.settings().sweep, &missing.guid);
+    let mut conn = ctx.pool.acquire().await?;
+    // The intent comes first: whatever becomes of the call, it is not made for ever.
+    let refused = missing.is_refused();
+    let ask = store::note_redelivery(&mut conn, repository, guid, refused, again);
+    if !ask.await? {
+        return Ok(false);
+    }
+    tracing::info!(
+        repository,
+        guid,
+        event = missing.event,
+        "a delivery did not arrive: once more"
+    );
+    Ok(true)
+}
+
+/// The newest try of each delivery of which none arrived. Those that were tried least come first, or what
+/// never arrives could keep the others from their turn; of these the oldest, as pushes came.
+fn missing(sent: &[Sent]) -> Vec<&Sent> {
+    // How many tries there were, and whether one arrived.
+    let mut tries: HashMap<&str, (usize, bool)> = HashMap::new();
+    for one in sent {
+        let (count, arrived) = tries.entry(&one.guid).or_default();
+        *count += 1;
+        *arrived |= one.arrived();
+    }
+    let of = |one: &Sent| tries.get(one.guid.as_str()).copied().unwrap_or_default();
+    let mut known = BTreeSet::new();
+    let newest = sent.iter().filter(|one| known.insert(&one.guid));
+    let mut missing: Vec<&Sent> = newest.filter(|one| !of(one).1).collect();
+    missing.reverse();
+    missing.sort_by_key(|one| of(one).0);
+    missing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(id: u64, guid: &str, status_code: i64) -> Sent {
+        serde_json::from_value(serde_json::json!({
+            "id": id, "guid": guid, "status_code": status_code, "event": "push"
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_delivery_is_missing_until_any_try_of_it_arrived() {
+        let newest_first = [
+            sent(5, "b", 502),
+            sent(4, "a", 202),
+            sent(3, "c", 500),
+            sent(2, "b", 0),
+            sent(1, "a", 500),
+        ];
+        let found: Vec<u64> = missing(&newest_first).iter().map(|one| one.id).collect();
+        assert_eq!(found, [3, 5]);
+    }
+
+    #[test]
+    fn what_was_tried_least_comes_first_and_of_that_the_oldest() {
+        let newest_first = [
+            sent(6, "d", 502),
+            sent(5, "c", 502),
+            sent(4, "b", 502),
+            sent(3, "a", 502),
+            sent(2, "b", 502),
+            sent(1, "a", 502),
+        ];
+        let found: Vec<u64> = missing(&newest_first).iter().map(|one| one.id).collect();
+        assert_eq!(found, [5, 6, 3, 4]);
+    }
+
+    #[test]
+    fn a_sweep_that_leaves_something_is_followed_sooner_and_counts_as_none() {
+        let sweep = Duration::from_mins(5);
+        let mut round = Round::default();
+        assert_eq!(round.end("example/docs"), Looked::Whole);
+        round.asked = MOST;
+        assert!(round.is_over());
+        assert_eq!(round.end("example/docs").pause(sweep), sweep);
+        round.left = 1;
+        let left = round.end("example/docs");
+        assert_eq!(left, Looked::Partly);
+        assert_eq!(left.pause(sweep), Duration::from_secs(150));
+    }
+}
