@@ -39,8 +39,8 @@ pub(crate) fn is_asked(headers: &HeaderMap) -> Result<bool, Refusal> {
 
 /// Where the orchestrator rehearses a method.
 pub(crate) fn path(method: &Method) -> Result<PathAndQuery, Status> {
-    let path = format!("{REHEARSED}{}", method.path).parse();
-    path.map_err(|error: http::uri::InvalidUri| Status::internal(error.to_string()))
+    let path = format!("{REHEARSED}{}", method.path).parse::<PathAndQuery>();
+    path.map_err(|error| Status::internal(error.to_string()))
 }
 
 /// Refuses the answer of a service that knows no rehearsals. Any other refusal passes: what was lost on
