@@ -154,6 +154,10 @@ fn ban(sandbox: &Sandbox, folder: &TempDir) {
 async fn pin_under_a_hold(sandbox: &Sandbox, older: &Commit, newer: &Commit) {
     let api = &sandbox.api;
     let hold = ["hold", "set", "docs/production", "--reason", "launch day"];
+    // Only tried, it holds nothing: it can still be set.
+    let tried = done(sandbox, &[&hold[..], &["--dry-run"]].concat());
+    let expected = "would hold docs/production: \"launch day\"";
+    assert_eq!(tried.trim_end(), expected);
     done(sandbox, &hold);
     let asked = async |mark: &str, commit: &Commit| {
         let content = Content::site(mark);

@@ -14,6 +14,7 @@ use tonic::{
     metadata::{Ascii, MetadataValue},
     transport::{Channel, ClientTlsConfig, Endpoint, Uri},
 };
+use uuid::Uuid;
 
 use crate::{
     contexts::Chosen,
@@ -44,6 +45,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 const BEGINS_AFTER: &str = "watch-cursor";
 /// The header of an answer that was given before, to a call with the same idempotency key.
 const REPLAYED: &str = "idempotent-replayed";
+/// The header of a call that is to be carried out and taken back.
+const VALIDATE_ONLY: &str = "candlefish-validate-only";
+/// The header of an answer to such a call. One without it was carried out.
+const VALIDATED_ONLY: &str = "candlefish-validated-only";
 
 /// A connection to one API.
 #[derive(Clone)]
@@ -53,6 +58,8 @@ pub(crate) struct Api {
     channel: Channel,
     repeats: Repeats,
     output: Output,
+    /// Calls that act are only rehearsed.
+    rehearses: bool,
 }
 
 /// A stream of events.
@@ -89,7 +96,16 @@ impl Api {
             channel,
             repeats,
             output,
+            rehearses: false,
         })
+    }
+
+    /// The same, where [`Api::act`] has the server carry the call out and take it back.
+    pub(crate) fn rehearsing(&self) -> Self {
+        Self {
+            rehearses: true,
+            ..self.clone()
+        }
     }
 
     /// The API's address, without `/` at its end.
@@ -105,6 +121,9 @@ impl Api {
     /// A call that acts, under an idempotency key that is kept until the answer is known. Of a repeat
     /// that the server answers as it did the first time it says so: since then others may have acted.
     pub(crate) async fn act<C: Act>(&self, message: C) -> Result<C::Answer, Error> {
+        if self.rehearses {
+            return self.rehearse(message).await;
+        }
         let (answer, _) = self.act_as(&message.clone(), message).await?;
         Ok(answer)
     }
@@ -129,13 +148,36 @@ impl Api {
             done => {
                 repeat.settle();
                 let answer = done?;
-                // Marked without being left behind, it is the answer to a try of a moment ago.
-                let is_kept = repeat.again && answer.metadata().get(REPLAYED).is_some();
-                if is_kept && let Some(now) = asked.now(answer.get_ref()) {
-                    self.output.note(&render::repeat::text(repeat.age, &now));
-                }
+                self.tell_kept(asked, &repeat, &answer);
                 Ok((answer.into_inner(), repeat))
             }
+        }
+    }
+
+    /// What the call would answer. Its key is the one that the real call would have: of a request whose
+    /// answer did not arrive, or a new one, so that a server that acts all the same does so once.
+    async fn rehearse<C: Act>(&self, message: C) -> Result<C::Answer, Error> {
+        let asked = message.encode_to_vec();
+        let repeat = self.repeats.find(&self.address, C::NAME, &asked);
+        let kept = repeat.as_ref().map(|repeat| repeat.key.clone());
+        let key = kept.unwrap_or_else(|| Uuid::new_v4().to_string());
+        let answer = self.call(message.clone(), Some(&key)).await?;
+        if answer.metadata().get(VALIDATED_ONLY).is_none() {
+            let now = message.now(answer.get_ref());
+            return Err(Error::CarriedOut { now });
+        }
+        if let Some(repeat) = &repeat {
+            self.tell_kept(&message, repeat, &answer);
+        }
+        Ok(answer.into_inner())
+    }
+
+    /// Says of an answer that the server had kept it for this request.
+    fn tell_kept<C: Act>(&self, asked: &C, repeat: &Repeat, answer: &Response<C::Answer>) {
+        // Marked without being left behind, it is the answer to a try of a moment ago.
+        let is_kept = repeat.again && answer.metadata().get(REPLAYED).is_some();
+        if is_kept && let Some(now) = asked.now(answer.get_ref()) {
+            self.output.note(&render::repeat::text(repeat.age, &now));
         }
     }
 
@@ -220,6 +262,10 @@ impl Api {
         }
         if let Some(key) = key.and_then(|key| MetadataValue::try_from(key).ok()) {
             request.metadata_mut().insert("idempotency-key", key);
+        }
+        if self.rehearses {
+            let yes = MetadataValue::from_static("true");
+            request.metadata_mut().insert(VALIDATE_ONLY, yes);
         }
         if let Some(timeout) = timeout {
             request.set_timeout(timeout);

@@ -12,6 +12,7 @@ pub(crate) mod cancel;
 pub(crate) mod completions;
 pub(crate) mod context;
 pub(crate) mod deploy;
+mod dry;
 pub(crate) mod edges;
 pub(crate) mod env;
 pub(crate) mod events;

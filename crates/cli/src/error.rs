@@ -124,6 +124,12 @@ pub(crate) enum Error {
         /// What the system said.
         why: String,
     },
+    /// What was only to be rehearsed was done: the server did not say that it took it back.
+    #[error("the gateway does not know dry runs: THE CALL WAS CARRIED OUT")]
+    CarriedOut {
+        /// The command that shows what is now.
+        now: Option<String>,
+    },
     /// Refused by the server.
     #[error("{}", words(.0))]
     Refused(Box<Status>),
@@ -191,6 +197,7 @@ impl Error {
             Self::Context(contexts::Error::None) => Exit::Forbidden,
             Self::Upload(_)
             | Self::Unwritten { .. }
+            | Self::CarriedOut { .. }
             | Self::Context(contexts::Error::File { .. }) => Exit::Failed,
             _ => Exit::Usage,
         }

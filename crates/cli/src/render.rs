@@ -24,6 +24,7 @@ pub(crate) mod stop;
 pub(crate) mod table;
 pub(crate) mod timeline;
 pub(crate) mod words;
+pub(crate) mod would;
 
 /// How text may look where it goes.
 #[derive(Debug, Clone)]

@@ -34,10 +34,13 @@ pub(crate) struct Ctx {
     pub(crate) config: Arc<Config>,
     pub(crate) blobs: Arc<dyn Store>,
     pub(crate) nudges: Nudges,
+    /// Nothing is committed: see [`Ctx::rehearsing`].
+    pub(crate) rehearses: bool,
 }
 
-/// Wake-ups within this process. Each only makes prompt what a poll would find as well.
-#[derive(Clone, Debug)]
+/// Wake-ups within this process. Each only makes prompt what a poll would find as well. The default ones
+/// wake nobody until somebody waits for their clones.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Nudges {
     /// The outbox has new facts.
     pub(crate) relay: candlefish_messaging::Nudge,
@@ -63,6 +66,28 @@ impl Nudges {
 }
 
 impl Ctx {
+    /// The same for calls that are only rehearsed: every transaction is taken back where it would be
+    /// committed, nothing of it is counted, and nobody is woken. What acts outside of a transaction must
+    /// ask [`Ctx::refuse_rehearsal`] first.
+    #[must_use]
+    pub(crate) fn rehearsing(&self) -> Self {
+        Self {
+            nudges: Nudges::default(),
+            rehearses: true,
+            ..self.clone()
+        }
+    }
+
+    /// Refuses where a command is only rehearsed and would act outside of its transaction; `why` says
+    /// how, as in `SealRelease counts …`.
+    pub(crate) fn refuse_rehearsal(&self, why: &str) -> Result<(), Refusal> {
+        if self.rehearses {
+            let words = format!("{why}: it cannot be tried without being done");
+            return Err(Refusal::new(Code::Unimplemented, "not-rehearsed", words));
+        }
+        Ok(())
+    }
+
     /// Opens a transaction.
     pub(crate) async fn begin(&self) -> Result<Tx, sqlx::Error> {
         Ok(Tx {
@@ -85,9 +110,13 @@ impl Ctx {
         Ok(read(at))
     }
 
-    /// Writes what the transaction tells, commits, and wakes what the change may concern.
+    /// Writes what the transaction tells, commits, and wakes what the change may concern. Takes all of it
+    /// back instead where it was only rehearsed.
     pub(crate) async fn commit(&self, mut tx: Tx) -> Result<(), CommitError> {
         let told = tx.write_told().await?;
+        if self.rehearses {
+            return tx.abandon().await.map_err(CommitError::Commit);
+        }
         tx.inner.commit().await.map_err(CommitError::Commit)?;
         tx.observed.into_iter().for_each(Observed::count);
         if told {

@@ -2,6 +2,12 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use axum::{
+    extract::Request,
+    http::HeaderValue,
+    middleware::{self, Next},
+    response::Response,
+};
 use candlefish_blobs::{Options, Store};
 use candlefish_messaging::{Consumer, ConsumerConfig, Relay, RelayConfig, retention};
 use candlefish_proto::{deploy, event};
@@ -17,6 +23,7 @@ use candlefish_runtime::{
 use sqlx::PgPool;
 use tokio::sync::Notify;
 use tonic::service::{Routes, RoutesBuilder};
+use tracing::Instrument as _;
 
 use crate::{
     Config, collect,
@@ -126,19 +133,12 @@ pub async fn run(config: Config, tasks: &Tasks) -> Result<Running, Error> {
     );
     let nats = candlefish_messaging::nats::connect(NAME, &config.nats_url).await?;
     let blobs = open_blobs(&config).await?;
-    let nudges = Nudges {
-        relay: candlefish_messaging::Nudge::new(),
-        steps: Arc::new(Notify::new()),
-        lanes: Arc::new(Notify::new()),
-        routes: Arc::new(Notify::new()),
-        watchers: Arc::new(Notify::new()),
-        poke: Arc::new(Notify::new()),
-    };
     let ctx = Ctx {
         pool,
         config: Arc::new(config),
         blobs,
-        nudges,
+        nudges: Nudges::default(),
+        rehearses: false,
     };
     let gateway = gateway(&ctx)?;
     let routes = spawn(&ctx, &nats, tasks, gateway.clone())?;
@@ -368,8 +368,8 @@ fn spawn_traces(ctx: &Ctx, name: &str, tasks: &Tasks) -> Result<(), Error> {
     Ok(())
 }
 
-/// Serves what our processes may call, and once more, below [`listen::JUDGED`], what people call: there
-/// requests are judged and none is carried out.
+/// Serves what our processes may call, and twice more what people call: below [`listen::JUDGED`] requests
+/// are judged and none is carried out, below [`listen::REHEARSED`] they are carried out and taken back.
 fn mount(
     ctx: &Ctx,
     tasks: &Tasks,
@@ -395,7 +395,21 @@ fn mount(
         edges.clone(),
         gateway.clone(),
     );
-    let judged = judged.routes().into_axum_router().layer(by_people);
+    let judged = judged.routes().into_axum_router().layer(by_people.clone());
+
+    let mut rehearsed = Routes::builder();
+    public(
+        &mut rehearsed,
+        &ctx.rehearsing(),
+        tasks,
+        edges.clone(),
+        gateway.clone(),
+    );
+    let rehearsed = rehearsed
+        .routes()
+        .into_axum_router()
+        .layer(by_people)
+        .layer(middleware::from_fn(only_rehearsed));
 
     let mut routes = Routes::builder();
     public(&mut routes, ctx, tasks, edges, gateway);
@@ -410,8 +424,21 @@ fn mount(
     let grpc = routes.routes().into_axum_router().layer(identity);
     let all = grpc
         .nest(listen::JUDGED, judged)
+        .nest(listen::REHEARSED, rehearsed)
         .merge(upload::router(ctx.clone()));
     Ok(Routes::from(all))
+}
+
+/// Marks the answer to a call that was only rehearsed, and every line that its command logs: what the
+/// line says did not happen.
+async fn only_rehearsed(request: Request, next: Next) -> Response {
+    let mut answer = next
+        .run(request)
+        .instrument(tracing::info_span!("rehearsed"))
+        .await;
+    let mark = HeaderValue::from_static("true");
+    answer.headers_mut().insert(listen::VALIDATED_ONLY, mark);
+    answer
 }
 
 /// The services of the public API.

@@ -18,7 +18,9 @@ use tonic::{Request, Response, Status, metadata::MetadataMap};
 
 use crate::{
     auth::{self, Auth, Verified},
-    principal, token,
+    principal,
+    rehearsal::Rehearsal,
+    token,
 };
 
 /// Answers about principals and tokens.
@@ -31,10 +33,11 @@ pub(crate) struct Rpc {
 
 type Answer<T> = Result<Response<T>, Status>;
 
-fn parts<T>(request: Request<T>) -> Result<(MetadataMap, Caller, T), Status> {
+fn parts<T>(request: Request<T>) -> Result<(MetadataMap, Caller, Rehearsal, T), Status> {
     let caller = identity::caller(&request)?;
-    let (metadata, _, message) = request.into_parts();
-    Ok((metadata, caller, message))
+    let (metadata, extensions, message) = request.into_parts();
+    let rehearsal = extensions.get::<Rehearsal>().copied();
+    Ok((metadata, caller, rehearsal.unwrap_or_default(), message))
 }
 
 #[tonic::async_trait]
@@ -55,11 +58,13 @@ impl AccessService for Rpc {
         &self,
         request: Request<CreatePrincipalRequest>,
     ) -> Answer<Principal> {
-        let (metadata, caller, message) = parts(request)?;
+        let (metadata, caller, rehearsal, message) = parts(request)?;
         let pool = self.pool.clone();
         // A command that has begun ends, whatever becomes of its caller.
-        let work = async move { principal::create(&pool, &metadata, &caller, message).await };
-        self.tasks.command("create principal", work).await
+        let work =
+            async move { principal::create(&pool, &metadata, &caller, message, rehearsal).await };
+        let answer = self.tasks.command("create principal", work).await?;
+        Ok(rehearsal.marked(answer))
     }
 
     async fn list_principals(
@@ -75,29 +80,34 @@ impl AccessService for Rpc {
         &self,
         request: Request<CreateTokenRequest>,
     ) -> Answer<CreateTokenResponse> {
-        let (metadata, caller, message) = parts(request)?;
+        let (metadata, caller, rehearsal, message) = parts(request)?;
         let pool = self.pool.clone();
-        let work = async move { token::create::create(&pool, &metadata, &caller, message).await };
-        self.tasks.command("create token", work).await
+        let work = async move {
+            token::create::create(&pool, &metadata, &caller, message, rehearsal).await
+        };
+        let answer = self.tasks.command("create token", work).await?;
+        Ok(rehearsal.marked(answer))
     }
 
     async fn list_tokens(&self, request: Request<ListTokensRequest>) -> Answer<ListTokensResponse> {
-        let (_, caller, message) = parts(request)?;
+        let (_, caller, _, message) = parts(request)?;
         Ok(Response::new(
             token::list::list(&self.pool, &caller, message).await?,
         ))
     }
 
     async fn revoke_token(&self, request: Request<RevokeTokenRequest>) -> Answer<Token> {
-        let (metadata, caller, message) = parts(request)?;
+        let (metadata, caller, rehearsal, message) = parts(request)?;
         let (pool, auth) = (self.pool.clone(), self.auth.clone());
         let work = async move {
-            let answer = token::revoke::revoke(&pool, &metadata, &caller, message).await?;
+            let revoked = token::revoke::revoke(&pool, &metadata, &caller, message, rehearsal);
+            let answer = revoked.await?;
             if let Ok(id) = answer.get_ref().id.parse::<TokenId>() {
                 auth.forget(id);
             }
             Ok::<_, Refusal>(answer)
         };
-        self.tasks.command("revoke token", work).await
+        let answer = self.tasks.command("revoke token", work).await?;
+        Ok(rehearsal.marked(answer))
     }
 }

@@ -10,7 +10,7 @@ use candlefish_runtime::{
     listen::JUDGED,
     refusal::{Code, Refusal},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, uri::PathAndQuery};
 use http_body_util::{BodyExt, Limited};
 use prost_reflect::DynamicMessage;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -22,6 +22,7 @@ use crate::{
     backend::{self, Backend},
     contract::{Contract, Method, Owner},
     memory::Memory,
+    rehearsal::{self, Rehearsal},
 };
 
 mod answer;
@@ -65,10 +66,22 @@ pub(crate) struct Admitted {
     pub(crate) method: Arc<Method>,
     pub(crate) verified: Arc<Verified>,
     pub(crate) request_id: RequestId,
+    /// It is carried out and taken back.
+    pub(crate) rehearses: bool,
+}
+
+impl Admitted {
+    /// Where its service takes the call.
+    fn path(&self) -> Result<PathAndQuery, Status> {
+        if self.rehearses && self.method.owner == Owner::Orchestrator {
+            return rehearsal::path(&self.method);
+        }
+        Ok(self.method.path.clone())
+    }
 }
 
 impl Calls {
-    /// Lets a caller in whose role is high enough.
+    /// Lets a caller in whose role is high enough, also to what is only rehearsed.
     pub(crate) async fn admit(
         &self,
         method: &Arc<Method>,
@@ -77,10 +90,12 @@ impl Calls {
     ) -> Result<Admitted, Status> {
         let verified = self.auth.verify(headers).await?;
         auth::require(method.role, &verified.caller)?;
+        let rehearses = !method.is_safe() && rehearsal::is_asked(headers)?;
         Ok(Admitted {
             method: Arc::clone(method),
             verified,
             request_id,
+            rehearses,
         })
     }
 
@@ -120,13 +135,14 @@ impl Calls {
         // Both before the service is asked: what it reads may be changed while it answers, and what
         // it changes is changed whatever becomes of its answer.
         let since = self.memory.now();
-        let changes = !method.is_safe() && method.owner == Owner::Orchestrator;
+        let is_safe = method.is_safe() || admitted.rehearses;
+        let changes = !is_safe && method.owner == Owner::Orchestrator;
         let mut write = changes.then(|| self.memory.write(method, &body));
         let call = backend::Call {
-            path: method.path.clone(),
+            path: admitted.path()?,
             headers,
             body,
-            safe: method.is_safe(),
+            safe: is_safe,
         };
         let answer = async {
             let answer = match method.owner {
@@ -136,7 +152,11 @@ impl Calls {
             if method.streams {
                 return Ok(Answer::Stream(answer));
             }
-            Ok(Answer::Whole(answer::whole(answer, since).await?))
+            let whole = answer::whole(answer, since).await?;
+            if admitted.rehearses {
+                rehearsal::check(method, &whole)?;
+            }
+            Ok(Answer::Whole(whole))
         };
         // A stream's answer begins at once; how long it goes on is its own business.
         let answer: Result<_, Status> =
@@ -239,6 +259,9 @@ impl Calls {
         request
             .extensions_mut()
             .insert(Arc::clone(&admitted.verified));
+        request
+            .extensions_mut()
+            .insert(Rehearsal(admitted.rehearses));
         match self.own.clone().oneshot(request).await {
             Ok(response) => Ok(response.map(Body::new)),
             Err(never) => match never {},

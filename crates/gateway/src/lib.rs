@@ -3,7 +3,7 @@
 //!
 //! Modules in reading order: what the contract says ([`contract`], [`transcode`], [`problem`]), who
 //! calls ([`auth`], [`token`], [`principal`], [`access`]), the way of a call ([`front`], [`grpc`],
-//! [`rest`], [`sse`], [`uploads`], [`call`], [`memory`], [`backend`]), what others tell us
+//! [`rest`], [`sse`], [`uploads`], [`call`], [`rehearsal`], [`memory`], [`backend`]), what others tell us
 //! ([`delivery`]), and what answers without a token ([`open`]); beside them, the port for our own
 //! processes ([`internal`]).
 
@@ -38,6 +38,7 @@ mod grpc;
 mod memory;
 mod open;
 mod overview;
+mod rehearsal;
 mod rest;
 mod sse;
 mod uploads;

@@ -28,6 +28,11 @@ before it may. What a token may not see answers 404.
 **Repeating.** A call that changes something takes `Idempotency-Key`: the same key with the same \
 message answers the same for 24 hours (`Idempotent-Replayed: true`), with another message 422.
 
+**Trying.** With `Candlefish-Validate-Only: true` a call that changes something is checked and carried \
+out as ever, and taken back: it answers or refuses as the real call would have just now, with \
+`Candlefish-Validated-Only: true`, and ids in it are of nothing. An answer without that header is of \
+a gateway that does not know it, and the call was carried out.
+
 **Lists** come a page at a time: send `page_token` the `next_page_token` of the page before, until \
 it is empty.
 

@@ -19,6 +19,7 @@ use crate::{
     field::Faults,
     idempotency::{self, Key},
     page::Page,
+    rehearsal::Rehearsal,
 };
 
 pub(crate) mod store;
@@ -98,6 +99,7 @@ pub(crate) async fn create(
     metadata: &MetadataMap,
     caller: &Caller,
     request: access::CreatePrincipalRequest,
+    rehearsal: Rehearsal,
 ) -> Result<Response<access::Principal>, Refusal> {
     if !caller.sites.is_empty() {
         let words = "a principal is of the whole platform, and your token is for some sites alone: \
@@ -121,12 +123,13 @@ pub(crate) async fn create(
     let answer = access::Principal::from(principal);
     let bytes = prost::Message::encode_to_vec(&answer);
     idempotency::keep(&mut tx, key.as_ref(), Some(bytes), &id).await?;
-    tx.commit().await.map_err(failed)?;
-    tracing::info!(
-        principal = answer.name,
-        by = caller.principal,
-        "principal made"
-    );
+    if rehearsal.end(tx).await.map_err(failed)? {
+        tracing::info!(
+            principal = answer.name,
+            by = caller.principal,
+            "principal made"
+        );
+    }
     Ok(Response::new(answer))
 }
 

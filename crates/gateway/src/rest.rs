@@ -16,7 +16,7 @@ use crate::{
     contract::{Hit, Lookup},
     idempotency, memory,
     problem::{self, Problem, kinds},
-    sse,
+    rehearsal, sse,
     transcode::{self, Half, Input},
 };
 
@@ -159,6 +159,11 @@ impl Rest {
         let headers = response.headers_mut();
         if answer.head.headers.contains_key(idempotency::REPLAYED) {
             headers.insert(idempotency::REPLAYED, HeaderValue::from_static("true"));
+        }
+        if admitted.rehearses {
+            // Nothing was made that could be read anywhere.
+            rehearsal::mark(headers);
+            return Ok(response);
         }
         if let Some(location) = method.creates.as_ref().and_then(|c| c.made(&message)) {
             if let Some(path) = location.and_then(|path| HeaderValue::from_str(&path).ok()) {

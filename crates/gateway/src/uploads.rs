@@ -19,6 +19,7 @@ use tonic::{Status, body::Body};
 use crate::{
     backend::chain,
     problem::{self, Problem, kinds},
+    rehearsal,
 };
 
 #[cfg(test)]
@@ -91,6 +92,12 @@ impl Uploads {
         if !is_upload(path) {
             let words = format!("nothing is at {}", parts.uri.path());
             return Err(Problem::new(&kinds::NOT_FOUND, "path-unknown", words));
+        }
+        let asked = rehearsal::is_asked(&parts.headers);
+        if asked.map_err(|refusal| Problem::from(&Status::from(refusal)))? {
+            let words =
+                "an upload has no rehearsal: what is stored and named by nothing goes by itself";
+            return Err(Problem::new(&kinds::UNIMPLEMENTED, "not-rehearsed", words));
         }
         let target = self.reachable().await.ok_or_else(unreachable)?;
         let moves = Moves::default();

@@ -25,6 +25,15 @@ pub const MAX_MESSAGE_BYTES: usize = 8 * 1024 * 1024;
 /// [`crate::tasks::Tasks::judging`]. Whoever serves nothing there does not know of it yet.
 pub const JUDGED: &str = "/judged";
 
+/// Below this path a service takes the same calls, carries each out, and takes it back where it would
+/// commit: the answer is what the real call would have answered. Whoever serves nothing there does not
+/// know of it yet, and refuses.
+pub const REHEARSED: &str = "/rehearsed";
+
+/// Response metadata of every answer from below [`REHEARSED`], refusals too, with the value `true`:
+/// nothing was done.
+pub const VALIDATED_ONLY: &str = "candlefish-validated-only";
+
 /// A peer that vanished is noticed within the sum of these.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);

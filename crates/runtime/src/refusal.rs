@@ -33,6 +33,8 @@ pub enum Code {
     Aborted,
     /// A limit is reached.
     Exhausted,
+    /// Not done here, whatever the request and the state.
+    Unimplemented,
     /// Not now; the same call may succeed later.
     Unavailable,
     /// Our fault.
@@ -50,6 +52,7 @@ impl From<Code> for tonic::Code {
             Code::FailedPrecondition => Self::FailedPrecondition,
             Code::Aborted => Self::Aborted,
             Code::Exhausted => Self::ResourceExhausted,
+            Code::Unimplemented => Self::Unimplemented,
             Code::Unavailable => Self::Unavailable,
             Code::Internal => Self::Internal,
         }

@@ -3,12 +3,12 @@
 use candlefish_ids::DeploymentId;
 use candlefish_proto::deploy::{AdvanceDeploymentRequest, GetDeploymentRequest, Step};
 
-use super::subject;
+use super::{dry::Dry, subject};
 use crate::{
     api::Api,
     app::App,
     error::{Error, Exit},
-    render::{self, steps},
+    render::{self, steps, would},
 };
 
 /// Options of `advance`.
@@ -24,6 +24,8 @@ pub(crate) struct Args {
     /// Why
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
+    #[command(flatten)]
+    dry: Dry,
 }
 
 /// Names the step that is left, so that a stale call is refused.
@@ -35,17 +37,25 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     } else {
         let step = active(&api, &id).await?;
         let name = steps::name(&step);
-        app.output
-            .note(&format!("  Leaving step {}, {name}.", step.ord));
+        if !args.dry.dry_run {
+            app.output
+                .note(&format!("  Leaving step {}, {name}.", step.ord));
+        }
         step.ord
     };
-    let deployment = api
+    let deployment = args
+        .dry
+        .of(&api)
         .act(AdvanceDeploymentRequest {
             id,
             step_ord,
             reason: args.reason,
         })
         .await?;
+    if args.dry.dry_run {
+        app.show(&deployment, |left| would::advance(left, step_ord));
+        return Ok(Exit::Done);
+    }
     let look = app.output.look_out();
     let kept = subject::kept(app, &api, &deployment, &look).await;
     app.show(&deployment, |deployment| {

@@ -8,6 +8,7 @@ use clap::{Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
 use super::{
+    dry::Dry,
     strategy::{self, duration, length},
     subject::{self, Place, explained},
     sure::Sure,
@@ -16,7 +17,7 @@ use crate::{
     api::Api,
     app::App,
     error::{Error, Exit},
-    render,
+    render::{self, would},
 };
 
 /// Options of `env`.
@@ -28,6 +29,7 @@ Examples:
   candlefish env create docs/staging --strategy recreate
   candlefish env create docs/production --branch main --path docs/ --path '!docs/drafts/'
   candlefish env pushes docs/production --branch main
+  candlefish env pushes docs/production --branch main --dry-run    only says what would happen
   candlefish env close docs/pr-12 --reason \"not needed any more\"
   candlefish env policy docs/production --strategy canary --weights 10,50 --interval 30s --bake 10m")]
 pub(crate) struct Args {
@@ -61,6 +63,8 @@ enum Command {
         pushes: RuleOptions,
         #[command(flatten)]
         changes: Box<Changes>,
+        #[command(flatten)]
+        dry: Dry,
     },
     /// Show which pushes deploy by themselves, or change it
     Pushes {
@@ -74,6 +78,8 @@ enum Command {
         /// Let no push deploy by itself any more
         #[arg(long, conflicts_with_all = ["branch", "paths", "all_paths"])]
         none: bool,
+        #[command(flatten)]
+        dry: Dry,
     },
     /// Close a preview: nothing is reachable there any more, and nothing deploys there
     Close {
@@ -91,6 +97,8 @@ enum Command {
         place: Place,
         #[command(flatten)]
         changes: Box<Changes>,
+        #[command(flatten)]
+        dry: Dry,
     },
 }
 
@@ -229,6 +237,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             hosts,
             pushes,
             changes,
+            dry,
         } => {
             let request = CreateEnvironmentRequest {
                 policy: changes.apply(Policy::default())?,
@@ -237,35 +246,35 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
                 pushes: pushes.rule(),
                 site,
             };
-            let answer = create(&api, request).await?;
-            app.show(&answer, |answer| render::environment::full(answer, &look));
+            let made = create(&dry.of(&api), request).await?;
+            let full = || render::environment::full(&made, &look);
+            app.show(&made, |made| dry.says(would::environment_made(made), full));
         }
         Command::Pushes {
             place,
             pushes,
             all_paths,
             none,
+            dry,
         } => {
-            let now = push_rule(&api, place, pushes, all_paths, none).await?;
-            app.show(&now, render::environment::pushes);
+            let now = push_rule(&dry.of(&api), place, pushes, all_paths, none).await?;
+            let rule = || render::environment::pushes(&now);
+            app.show(&now, |now| dry.says(would::pushes(now), rule));
         }
         Command::Close {
             place,
             reason,
             sure,
+        } => return close(app, &api, place, reason, &sure).await,
+        Command::Policy {
+            place,
+            changes,
+            dry,
         } => {
-            let environment = subject::environment(&api, &place).await?;
-            let question = render::environment::closes(&environment);
-            if let Some(exit) = sure.ends(app, &question)? {
-                return Ok(exit);
-            }
-            let answer = close(&api, place, reason).await?;
-            app.show(&answer, |answer| render::environment::full(answer, &look));
-        }
-        Command::Policy { place, changes } => {
-            let now = change(&api, place, &changes).await?;
+            let now = change(&dry.of(&api), place, &changes).await?;
             let policy = now.policy.clone().unwrap_or_default();
-            app.show(&now, |_| render::environment::policy(&policy, &look));
+            let policy = || render::environment::policy(&policy, &look);
+            app.show(&now, |now| dry.says(would::policy(now), policy));
         }
     }
     Ok(Exit::Done)
@@ -316,15 +325,29 @@ async fn push_rule(
     .await
 }
 
-/// Closes a preview.
-async fn close(api: &Api, place: Place, reason: String) -> Result<Environment, Error> {
+/// Asks, and closes a preview.
+async fn close(
+    app: &App,
+    api: &Api,
+    place: Place,
+    reason: String,
+    sure: &Sure,
+) -> Result<Exit, Error> {
+    let before = subject::environment(api, &place).await?;
+    if let Some(exit) = sure.ends(app, &render::environment::closes(&before))? {
+        return Ok(exit);
+    }
     let Place { site, environment } = place;
     let request = CloseEnvironmentRequest {
         site: site.clone(),
         environment: environment.clone(),
         reason,
     };
-    explained(api, api.act(request).await, &site, Some(&environment)).await
+    let answer = explained(api, api.act(request).await, &site, Some(&environment)).await?;
+    app.show(&answer, |answer| {
+        render::environment::full(answer, &app.output.look_out())
+    });
+    Ok(Exit::Done)
 }
 
 /// Changes what was named, if anything was.

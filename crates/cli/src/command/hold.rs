@@ -1,13 +1,16 @@
 //! `hold`: nothing but a rollback deploys.
 
-use candlefish_proto::deploy::{LiftHoldRequest, SetHoldRequest};
+use candlefish_proto::deploy::{Environment, LiftHoldRequest, SetHoldRequest};
 use clap::Subcommand;
 
-use super::subject::{self, Place, explained};
+use super::{
+    dry::Dry,
+    subject::{self, Place, explained},
+};
 use crate::{
     app::App,
     error::{Error, Exit},
-    render,
+    render::{self, would},
 };
 
 /// Options of `hold`.
@@ -15,6 +18,7 @@ use crate::{
 #[command(before_help = "\
 Examples:
   candlefish hold set docs/production --reason \"launch day\"
+  candlefish hold set docs/production --reason \"launch day\" --dry-run    only says what would happen
   candlefish hold lift docs/production --reason \"launched\"
   candlefish hold show docs/production")]
 pub(crate) struct Args {
@@ -42,44 +46,43 @@ struct Given {
     /// Why
     #[arg(long)]
     reason: String,
+    #[command(flatten)]
+    dry: Dry,
 }
 
 /// Sets, lifts or shows.
 pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let api = app.api()?;
-    let environment = match args.command {
-        Command::Set(Given {
-            place: Place { site, environment },
-            reason,
-        }) => {
-            let named = (site.clone(), environment.clone());
-            let answer = api
-                .act(SetHoldRequest {
-                    site,
-                    environment,
-                    reason,
-                })
-                .await;
-            explained(&api, answer, &named.0, Some(&named.1)).await?
+    let shown =
+        |environment: &Environment| render::environment::hold(environment, &app.output.look_out());
+    match args.command {
+        Command::Set(given) => {
+            let Place { site, environment } = given.place;
+            let message = SetHoldRequest {
+                site: site.clone(),
+                environment: environment.clone(),
+                reason: given.reason,
+            };
+            let answer = given.dry.of(&api).act(message).await;
+            let held = explained(&api, answer, &site, Some(&environment)).await?;
+            app.show(&held, |held| {
+                given.dry.says(would::hold(held), || shown(held))
+            });
         }
-        Command::Lift(Given {
-            place: Place { site, environment },
-            reason,
-        }) => {
-            let named = (site.clone(), environment.clone());
-            let answer = api
-                .act(LiftHoldRequest {
-                    site,
-                    environment,
-                    reason,
-                })
-                .await;
-            explained(&api, answer, &named.0, Some(&named.1)).await?
+        Command::Lift(given) => {
+            let Place { site, environment } = given.place;
+            let message = LiftHoldRequest {
+                site: site.clone(),
+                environment: environment.clone(),
+                reason: given.reason,
+            };
+            let answer = given.dry.of(&api).act(message).await;
+            let free = explained(&api, answer, &site, Some(&environment)).await?;
+            app.show(&free, |free| {
+                given.dry.says(would::lift(free), || shown(free))
+            });
         }
-        Command::Show { place } => subject::environment(&api, &place).await?,
-    };
-    app.show(&environment, |environment| {
-        render::environment::hold(environment, &app.output.look_out())
-    });
+        Command::Show { place } => app.show(&subject::environment(&api, &place).await?, shown),
+    }
     Ok(Exit::Done)
 }

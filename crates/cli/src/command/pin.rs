@@ -3,11 +3,11 @@
 use candlefish_ids::DeploymentId;
 use candlefish_proto::deploy::PinDeploymentRequest;
 
-use super::subject;
+use super::{dry::Dry, subject};
 use crate::{
     app::App,
     error::{Error, Exit},
-    render,
+    render::{self, would},
 };
 
 /// Options of `pin`.
@@ -24,6 +24,8 @@ pub(crate) struct Args {
     /// Take the pin off
     #[arg(long)]
     unpin: bool,
+    #[command(flatten)]
+    dry: Dry,
 }
 
 /// Pins or takes the pin off.
@@ -34,7 +36,11 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         unpin: args.unpin,
     };
     let api = app.api()?;
-    let deployment = api.act(request).await?;
+    let deployment = args.dry.of(&api).act(request).await?;
+    if args.dry.dry_run {
+        app.show(&deployment, would::pin);
+        return Ok(Exit::Done);
+    }
     let look = app.output.look_out();
     let kept = subject::kept(app, &api, &deployment, &look).await;
     app.show(&deployment, |deployment| {

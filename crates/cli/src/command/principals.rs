@@ -3,10 +3,11 @@
 use candlefish_proto::access::{CreatePrincipalRequest, ListPrincipalsRequest, principal};
 use clap::Subcommand;
 
+use super::dry::Dry;
 use crate::{
     app::App,
     error::{Error, Exit},
-    render,
+    render::{self, would},
 };
 
 /// Options of `principals`.
@@ -35,6 +36,8 @@ enum Command {
         /// A person's address, matched to commit authors; may be given again
         #[arg(long = "email", value_name = "ADDRESS")]
         emails: Vec<String>,
+        #[command(flatten)]
+        dry: Dry,
     },
 }
 
@@ -54,20 +57,22 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             name,
             machine,
             emails,
+            dry,
         } => {
             let kind = if machine {
                 principal::Kind::Machine
             } else {
                 principal::Kind::Person
             };
-            let principal = api
-                .act(CreatePrincipalRequest {
-                    name,
-                    kind: kind.into(),
-                    emails,
-                })
-                .await?;
-            app.show(&principal, |principal| principal.name.clone());
+            let message = CreatePrincipalRequest {
+                name,
+                kind: kind.into(),
+                emails,
+            };
+            let principal = dry.of(&api).act(message).await?;
+            app.show(&principal, |principal| {
+                dry.says(would::principal(principal), || principal.name.clone())
+            });
         }
     }
     Ok(Exit::Done)

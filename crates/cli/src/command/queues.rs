@@ -5,12 +5,12 @@ use candlefish_proto::deploy::{
 };
 use clap::Subcommand;
 
-use super::sure::Sure;
+use super::{dry::Dry, sure::Sure};
 use crate::{
     api::Api,
     app::App,
     error::{Error, Exit},
-    render,
+    render::{self, would},
 };
 
 /// Options of `queues`.
@@ -42,6 +42,8 @@ enum Command {
         /// Why
         #[arg(long)]
         reason: String,
+        #[command(flatten)]
+        dry: Dry,
     },
     /// Give an item up: a step fails its deployment, a dead letter is forgotten
     Discard {
@@ -70,9 +72,14 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             let item = find(&api, &id).await?;
             app.show(&item, |item| render::events::queue_item(item, &look));
         }
-        Command::Replay { id, reason } => {
-            let item = api.act(ReplayQueueItemRequest { id, reason }).await?;
-            app.show(&item, |item| format!("{} is back at work.", item.id));
+        Command::Replay { id, reason, dry } => {
+            let message = ReplayQueueItemRequest { id, reason };
+            let item = dry.of(&api).act(message).await?;
+            app.show(&item, |item| {
+                dry.says(would::replayed(item), || {
+                    format!("{} is back at work.", item.id)
+                })
+            });
         }
         Command::Discard { id, reason, sure } => {
             let item = find(&api, &id).await?;

@@ -6,12 +6,12 @@ use candlefish_proto::deploy::{
 };
 use clap::Subcommand;
 
-use super::{subject::explained, sure::Sure};
+use super::{dry::Dry, subject::explained, sure::Sure};
 use crate::{
     api::Api,
     app::App,
     error::{Error, Exit},
-    render,
+    render::{self, would},
 };
 
 /// Options of `releases`.
@@ -52,6 +52,8 @@ enum Command {
         /// Why
         #[arg(long)]
         reason: String,
+        #[command(flatten)]
+        dry: Dry,
     },
     /// Let a release go nowhere
     Ban {
@@ -61,7 +63,12 @@ enum Command {
         sure: Sure,
     },
     /// Lift a ban
-    Unban(Banned),
+    Unban {
+        #[command(flatten)]
+        banned: Banned,
+        #[command(flatten)]
+        dry: Dry,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -97,17 +104,18 @@ async fn change(app: &App, api: &Api, command: Command) -> Result<Exit, Error> {
             release,
             environment,
             reason,
+            dry,
         } => {
-            let id = release.to_string();
-            let release = api
-                .act(ClearReleaseRequest {
-                    id,
-                    environment: environment.clone(),
-                    reason,
-                })
-                .await?;
+            let message = ClearReleaseRequest {
+                id: release.to_string(),
+                environment: environment.clone(),
+                reason,
+            };
+            let release = dry.of(api).act(message).await?;
             app.show(&release, |release| {
-                render::release::cleared(release, &environment)
+                dry.says(would::cleared(release, &environment), || {
+                    render::release::cleared(release, &environment)
+                })
             });
         }
         Command::Ban {
@@ -123,14 +131,21 @@ async fn change(app: &App, api: &Api, command: Command) -> Result<Exit, Error> {
             let release = api.act(BanReleaseRequest { id, reason }).await?;
             app.show(&release, render::release::banned);
         }
-        Command::Unban(Banned { release, reason }) => {
+        Command::Unban {
+            banned: Banned { release, reason },
+            dry,
+        } => {
             let request = ClearReleaseRequest {
                 id: release.to_string(),
                 environment: String::new(),
                 reason,
             };
-            let release = api.act(request).await?;
-            app.show(&release, render::release::unbanned);
+            let release = dry.of(api).act(request).await?;
+            app.show(&release, |release| {
+                dry.says(would::unbanned(release), || {
+                    render::release::unbanned(release)
+                })
+            });
         }
     }
     Ok(Exit::Done)

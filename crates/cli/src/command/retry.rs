@@ -3,11 +3,14 @@
 use candlefish_ids::DeploymentId;
 use candlefish_proto::deploy::RetryDeploymentRequest;
 
-use super::waiting::{self, Waiting};
+use super::{
+    dry::Dry,
+    waiting::{self, Waiting},
+};
 use crate::{
     app::App,
     error::{Error, Exit},
-    render,
+    render::{self, would},
 };
 
 /// Options of `retry`.
@@ -25,6 +28,8 @@ pub(crate) struct Args {
     #[arg(long)]
     detach: bool,
     #[command(flatten)]
+    dry: Dry,
+    #[command(flatten)]
     waiting: Waiting,
 }
 
@@ -35,6 +40,10 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         id: args.deployment.to_string(),
         reason: args.reason,
     };
+    if args.dry.dry_run {
+        app.show(&args.dry.of(&api).act(request).await?, would::retry);
+        return Ok(Exit::Done);
+    }
     let (deployment, repeat) = api.act_as(&request.clone(), request).await?;
     app.output.note(&render::deployment::head(
         &deployment,

@@ -8,6 +8,7 @@ use clap::{Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
 use super::{
+    dry::Dry,
     strategy::{days, length},
     subject::explained,
 };
@@ -15,7 +16,7 @@ use crate::{
     api::Api,
     app::App,
     error::{Error, Exit},
-    render,
+    render::{self, would},
 };
 
 /// Options of `sites`.
@@ -56,6 +57,8 @@ enum Command {
         folder: String,
         #[command(flatten)]
         previews: Previews,
+        #[command(flatten)]
+        dry: Dry,
     },
     /// Change a site; what is not named stays as it is
     Update {
@@ -69,6 +72,8 @@ enum Command {
         repository: Option<String>,
         #[command(flatten)]
         previews: Previews,
+        #[command(flatten)]
+        dry: Dry,
     },
 }
 
@@ -152,39 +157,54 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             source,
             folder,
             previews,
+            dry,
         } => {
-            let site = api
-                .act(CreateSiteRequest {
-                    slug,
-                    name,
-                    repository,
-                    source: site::Source::from(source).into(),
-                    folder,
-                    previews: previews.apply(PreviewRule::default()),
-                })
-                .await?;
-            app.show(&site, |site| site.slug.clone());
-            let flag = match source {
-                Source::Upload => "",
-                Source::Repository => " --branch main",
+            let message = CreateSiteRequest {
+                slug,
+                name,
+                repository,
+                source: site::Source::from(source).into(),
+                folder,
+                previews: previews.apply(PreviewRule::default()),
             };
-            app.output.note(&format!(
-                "Next: candlefish env create {}/production{flag}",
-                site.slug
-            ));
+            create(app, &dry.of(&api), message, dry).await?;
         }
         Command::Update {
             site,
             name,
             repository,
             previews,
+            dry,
         } => {
-            let answer = change(&api, site.clone(), name, repository, previews).await;
+            let answer = change(&dry.of(&api), site.clone(), name, repository, previews).await;
             let site = explained(&api, answer, &site, None).await?;
-            app.show(&site, |site| render::site::full(site, &look));
+            app.show(&site, |site| {
+                dry.says(would::site_changed(site), || {
+                    render::site::full(site, &look)
+                })
+            });
         }
     }
     Ok(Exit::Done)
+}
+
+/// Makes a site, and says what comes next.
+async fn create(app: &App, api: &Api, message: CreateSiteRequest, dry: Dry) -> Result<(), Error> {
+    let site = api.act(message).await?;
+    if dry.dry_run {
+        app.show(&site, would::site_made);
+        return Ok(());
+    }
+    app.show(&site, |site| site.slug.clone());
+    let flag = match site.source() {
+        site::Source::Upload | site::Source::Unspecified => "",
+        site::Source::Repository => " --branch main",
+    };
+    app.output.note(&format!(
+        "Next: candlefish env create {}/production{flag}",
+        site.slug
+    ));
+    Ok(())
 }
 
 /// Changes what was named.

@@ -5,13 +5,13 @@ use candlefish_proto::deploy::{LiftStopRequest, ListStopsRequest, SetStopRequest
 use clap::Subcommand;
 use jiff::Span;
 
-use super::{subject::explained, sure::Sure};
+use super::{dry::Dry, subject::explained, sure::Sure};
 use crate::{
     api::Api,
     app::App,
     clock,
     error::{Error, Exit},
-    render,
+    render::{self, would},
 };
 
 /// Options of `stop`.
@@ -58,6 +58,8 @@ enum Command {
         /// Why
         #[arg(long)]
         reason: String,
+        #[command(flatten)]
+        dry: Dry,
     },
     /// List stops, newest first
     List {
@@ -77,9 +79,17 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let api = app.api()?;
     let look = app.output.look_out();
     match args.command {
-        Some(Command::Lift { stopped, reason }) => {
+        Some(Command::Lift {
+            stopped,
+            reason,
+            dry,
+        }) => {
             let id = find(&api, stopped.unwrap_or_default()).await?;
-            let stop = api.act(LiftStopRequest { id, reason }).await?;
+            let stop = dry.of(&api).act(LiftStopRequest { id, reason }).await?;
+            if dry.dry_run {
+                app.show(&stop, would::stop_lifted);
+                return Ok(Exit::Done);
+            }
             let request = ListStopsRequest {
                 site: stop.site.clone(),
                 ..Default::default()

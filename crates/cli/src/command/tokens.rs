@@ -5,12 +5,12 @@ use candlefish_proto::access::{CreateTokenRequest, ListTokensRequest, RevokeToke
 use clap::{Subcommand, ValueEnum};
 use jiff::Span;
 
-use super::sure::Sure;
+use super::{dry::Dry, sure::Sure};
 use crate::{
     app::App,
     clock,
     error::{Error, Exit},
-    render,
+    render::{self, would},
 };
 
 /// Options of `tokens`.
@@ -50,6 +50,8 @@ enum Command {
         /// How long it works, such as 90d; else without end
         #[arg(long, value_name = "DURATION")]
         expires: Option<Span>,
+        #[command(flatten)]
+        dry: Dry,
     },
     /// End a token at once
     Revoke {
@@ -104,6 +106,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             role,
             sites,
             expires,
+            dry,
         } => {
             let ends = expires.map(|length| clock::end(length, "--expires", "90d"));
             let (expires_at, lasts) = ends.transpose()?.map(|[at, lasts]| (at, lasts)).unzip();
@@ -114,6 +117,14 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
                 sites,
                 expires_at,
             };
+            if dry.dry_run {
+                let answer = dry.of(&api).act(message).await?;
+                app.show(&answer, |answer| {
+                    let token = answer.token.as_ref();
+                    token.map(would::token).unwrap_or_default()
+                });
+                return Ok(Exit::Done);
+            }
             // The same asked again is the same token, although it would end a little later.
             let asked = CreateTokenRequest {
                 expires_at: lasts,

@@ -178,7 +178,8 @@ pub(crate) fn pushes(environment: &Environment) -> String {
     }
 }
 
-fn rule_words(rule: &PushRule) -> String {
+/// `main that change docs/`.
+pub(super) fn rule_words(rule: &PushRule) -> String {
     if rule.paths.is_empty() {
         return rule.branch.clone();
     }
@@ -308,7 +309,8 @@ pub(crate) fn policy(policy: &Policy, look: &Look) -> String {
         .join("\n")
 }
 
-fn strategy(policy: &Policy) -> String {
+/// `canary 10 %, 50 %, each 30 s, bake 10 min`.
+pub(super) fn strategy(policy: &Policy) -> String {
     let mut name = words::strategy(policy.strategy.as_ref()).to_owned();
     let bake = match policy.strategy.as_ref().and_then(|s| s.kind.as_ref()) {
         Some(strategy::Kind::Rolling(rolling)) => rolling.bake.as_ref(),

@@ -75,6 +75,11 @@ fn next(error: &Error) -> Vec<String> {
                     .to_owned(),
             ]
         }
+        Error::CarriedOut { now } => {
+            let look = now.as_ref().map(|now| format!("What is now: {now}"));
+            let upgrade = "Upgrade the gateways before you use --dry-run.".to_owned();
+            look.into_iter().chain([upgrade]).collect()
+        }
         Error::Refused(status) => refused(status),
         Error::Context(error) => vec![context(error)],
         Error::Walk(_) | Error::Manifest(_) => vec!["Nothing was sent.".to_owned()],
@@ -166,7 +171,8 @@ fn advice(status: &Status) -> Option<String> {
             None => "It is not your fault. Tell whoever runs this Candlefish when it happened."
                 .to_owned(),
         },
-        Code::Unimplemented => {
+        // With a reason it is a refusal of ours, which says what it is.
+        Code::Unimplemented if status.get_error_details().error_info().is_none() => {
             "The server is older than this command, or is not a Candlefish API: candlefish context"
                 .to_owned()
         }

@@ -5,7 +5,7 @@ use candlefish_proto::deploy::{ListStopsResponse, SetStopRequest, Stop};
 use super::{Look, Tone, table::Table, words};
 
 /// `docs`, or `everything`.
-fn scope(stop: &Stop) -> &str {
+pub(super) fn scope(stop: &Stop) -> &str {
     if stop.site.is_empty() {
         "everything"
     } else {

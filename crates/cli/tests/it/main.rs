@@ -10,6 +10,7 @@ mod asks;
 mod awaits;
 mod cli;
 mod deploys;
+mod dry_runs;
 mod ends;
 mod events;
 mod opens;

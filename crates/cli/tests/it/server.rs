@@ -58,6 +58,10 @@ pub(crate) struct World {
     pub(crate) lost: BTreeMap<&'static str, usize>,
     /// What these calls are refused with.
     pub(crate) refusals: BTreeMap<&'static str, Status>,
+    /// Whether the last call was only to be rehearsed.
+    pub(crate) rehearses: bool,
+    /// The server does not know that word, as an older one.
+    pub(crate) acts_anyway: bool,
     /// Calls whose answers are marked as those of earlier ones with the same key.
     pub(crate) replays: BTreeSet<&'static str>,
     /// What a watch streams; an empty stream ends at once, and the last one stays open.
@@ -118,6 +122,8 @@ impl Shared {
         let key = request.metadata().get("idempotency-key");
         let key = key.map(|key| key.to_str().unwrap().to_owned());
         let mut world = self.lock();
+        let asked = request.metadata().get("candlefish-validate-only");
+        world.rehearses = asked.is_some_and(|asked| asked == "true");
         world
             .calls
             .push((name, key, format!("{:?}", request.get_ref())));
@@ -135,9 +141,17 @@ impl Shared {
     /// What a call that acts answers.
     pub(crate) fn answer<T>(&self, name: &str, message: T) -> Response<T> {
         let mut answer = Response::new(message);
-        if self.lock().replays.contains(name) {
-            let mark = "true".parse().unwrap();
-            answer.metadata_mut().insert("idempotent-replayed", mark);
+        let world = self.lock();
+        let marks = [
+            ("idempotent-replayed", world.replays.contains(name)),
+            (
+                "candlefish-validated-only",
+                world.rehearses && !world.acts_anyway,
+            ),
+        ];
+        for (mark, _) in marks.into_iter().filter(|(_, is_so)| *is_so) {
+            let yes = "true".parse().unwrap();
+            answer.metadata_mut().insert(mark, yes);
         }
         answer
     }

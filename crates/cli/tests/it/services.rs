@@ -154,10 +154,11 @@ impl SiteService for Shared {
             pushes,
             ..
         } = request.into_inner();
-        Ok(Response::new(pb::Environment {
+        let changed = pb::Environment {
             pushes,
             ..environment(&slug)
-        }))
+        };
+        Ok(self.answer("update_environment", changed))
     }
 
     async fn close_environment(

@@ -128,7 +128,8 @@ impl World {
             pool: database.pool(),
             config: Arc::new(Config::read(Env::from_pairs(pairs)).unwrap()),
             blobs: store,
-            nudges: nudges(),
+            nudges: Nudges::default(),
+            rehearses: false,
         };
         let world = Self {
             dir,
@@ -333,18 +334,6 @@ fn caller() -> Caller {
         sites: Vec::new(),
         request_id: String::new(),
         issuer: String::new(),
-    }
-}
-
-fn nudges() -> Nudges {
-    let notify = || Arc::new(Notify::new());
-    Nudges {
-        relay: candlefish_messaging::Nudge::new(),
-        steps: notify(),
-        lanes: notify(),
-        routes: notify(),
-        watchers: notify(),
-        poke: notify(),
     }
 }
 

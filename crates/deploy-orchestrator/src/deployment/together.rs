@@ -4,8 +4,8 @@
 //! that gets a turn carries all that wait, with one statement for each table. Where nobody waits a call
 //! goes alone, at once, by [`create`]: nothing is held back to gather more.
 //!
-//! Only plain calls share. A preview, a lift of the hold, a join with a push, a replay and every
-//! refusal takes the way of [`create`], with a transaction of its own; so does every call of a
+//! Only plain calls share. A preview, a lift of the hold, a join with a push, a replay, a rehearsal and
+//! every refusal takes the way of [`create`], with a transaction of its own; so does every call of a
 //! transaction that failed before its commit.
 //!
 //! Invariants: a call is answered after the commit that holds it, and by nothing else; no two calls
@@ -98,7 +98,7 @@ impl Together {
         cmd: Create,
     ) -> Answer {
         let environment = match &cmd.to {
-            To::Environment(slug) if cmd.lift_hold.is_empty() => slug.clone(),
+            To::Environment(slug) if cmd.lift_hold.is_empty() && !ctx.rehearses => slug.clone(),
             _ => return create::create(ctx, &caller, key, cmd).await,
         };
         let (answer, mut answered) = oneshot::channel();

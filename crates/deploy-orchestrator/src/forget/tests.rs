@@ -3,7 +3,6 @@ use std::sync::Arc;
 use candlefish_blobs::{Options, UploadKey, open};
 use candlefish_runtime::config::Env;
 use candlefish_testkit::Database;
-use tokio::sync::Notify;
 
 use super::*;
 use crate::{Config, ctx::Nudges};
@@ -47,19 +46,12 @@ async fn ctx(database: &Database, dir: &tempfile::TempDir) -> Ctx {
         ("CANDLEFISH_BLOB_SIGNING_KEY", &key),
     ];
     let pairs = pairs.map(|(name, value)| (name, value.to_owned()));
-    let notify = || Arc::new(Notify::new());
     Ctx {
         pool: database.pool(),
         config: Arc::new(Config::read(Env::from_pairs(pairs)).unwrap()),
         blobs: open(&blobs, options).await.unwrap(),
-        nudges: Nudges {
-            relay: candlefish_messaging::Nudge::new(),
-            steps: notify(),
-            lanes: notify(),
-            routes: notify(),
-            watchers: notify(),
-            poke: notify(),
-        },
+        nudges: Nudges::default(),
+        rehearses: false,
     }
 }
 

@@ -393,6 +393,10 @@ pub(crate) async fn content_arrived(
     ctx: &Ctx,
     release: candlefish_ids::ReleaseId,
 ) -> Result<(), Error> {
+    // Nothing was committed that the lanes could find.
+    if ctx.rehearses {
+        return Ok(());
+    }
     let mut conn = ctx.pool.acquire().await?;
     let lanes = store::list_concerned(&mut conn, release).await?;
     drop(conn);

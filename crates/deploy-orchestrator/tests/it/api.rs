@@ -9,9 +9,15 @@ use candlefish_proto::deploy::{
     release_service_client::ReleaseServiceClient, site_service_client::SiteServiceClient,
     trigger_service_client::TriggerServiceClient,
 };
-use candlefish_runtime::identity::{Caller, IDENTITY, Kind, Role, Signer};
+use candlefish_runtime::{
+    identity::{Caller, IDENTITY, Kind, Role, Signer},
+    listen::REHEARSED,
+};
 use candlefish_testkit::poll_until;
-use tonic::{Request, Response, Status, transport::Channel};
+use tonic::{
+    Request, Response, Status,
+    transport::{Channel, Uri},
+};
 use tonic_types::StatusExt as _;
 
 use crate::sandbox::{SITE, SOON};
@@ -26,6 +32,8 @@ pub(crate) struct Api {
     signer: Signer,
     pub(crate) caller: Caller,
     key: Option<String>,
+    /// The path that the services are below.
+    below: Uri,
 }
 
 impl Api {
@@ -46,6 +54,7 @@ impl Api {
             signer,
             caller,
             key: None,
+            below: Uri::default(),
         }
     }
 
@@ -73,6 +82,14 @@ impl Api {
         }
     }
 
+    /// The same for calls that are only rehearsed.
+    pub(crate) fn rehearsing(&self) -> Self {
+        Self {
+            below: Uri::from_static(REHEARSED),
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         let token = self.signer.token("deploy-orchestrator", &self.caller);
@@ -85,19 +102,19 @@ impl Api {
     }
 
     pub(crate) fn deployments(&self) -> DeploymentServiceClient<Channel> {
-        DeploymentServiceClient::new(self.channel.clone())
+        DeploymentServiceClient::with_origin(self.channel.clone(), self.below.clone())
     }
 
     pub(crate) fn releases(&self) -> ReleaseServiceClient<Channel> {
-        ReleaseServiceClient::new(self.channel.clone())
+        ReleaseServiceClient::with_origin(self.channel.clone(), self.below.clone())
     }
 
     pub(crate) fn sites(&self) -> SiteServiceClient<Channel> {
-        SiteServiceClient::new(self.channel.clone())
+        SiteServiceClient::with_origin(self.channel.clone(), self.below.clone())
     }
 
     pub(crate) fn queues(&self) -> QueueServiceClient<Channel> {
-        QueueServiceClient::new(self.channel.clone())
+        QueueServiceClient::with_origin(self.channel.clone(), self.below.clone())
     }
 
     /// What became of a commit, by its first digits.

@@ -6,16 +6,17 @@ use std::collections::HashMap;
 use bytes::{Buf as _, BufMut as _};
 use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId, StepId, StopId};
 use candlefish_proto::deploy as pb;
-use candlefish_runtime::listen::JUDGED;
+use candlefish_runtime::listen::{JUDGED, REHEARSED, VALIDATED_ONLY};
 use prost::{Message as _, encoding};
 use prost_types::{
     DescriptorProto, FileDescriptorSet,
     field_descriptor_proto::{Label, Type},
 };
 use tonic::{
-    Code, Status,
+    Code, Response, Status, Streaming,
     client::Grpc,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+    metadata::MetadataMap,
 };
 
 use crate::{
@@ -52,13 +53,13 @@ const LARGEST: &str = "the largest number";
 /// A filter whose answer is empty rather than a refusal: what became of a commit *there*.
 const FILTER: (&str, &str) = ("ListTriggers", "site");
 
-/// Messages out are bytes, and what comes back is not looked at.
+/// Messages are bytes.
 #[derive(Clone, Copy)]
 struct Raw;
 
 impl Codec for Raw {
     type Encode = Vec<u8>;
-    type Decode = ();
+    type Decode = Vec<u8>;
     type Encoder = Self;
     type Decoder = Self;
 
@@ -82,12 +83,12 @@ impl Encoder for Raw {
 }
 
 impl Decoder for Raw {
-    type Item = ();
+    type Item = Vec<u8>;
     type Error = Status;
 
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
-        buffer.advance(buffer.remaining());
-        Ok(Some(()))
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Vec<u8>>, Status> {
+        let length = buffer.remaining();
+        Ok(Some(buffer.copy_to_bytes(length).into()))
     }
 }
 
@@ -96,6 +97,29 @@ struct Method {
     service: String,
     name: String,
     fields: Vec<Field>,
+    /// The message that it answers.
+    answers: String,
+}
+
+impl Method {
+    fn acts(&self) -> bool {
+        let reads = ["Get", "List", "Watch"];
+        !reads.iter().any(|verb| self.name.starts_with(verb))
+    }
+
+    /// An answer that tells of something of ours.
+    fn is_answered_by(&self, bytes: &[u8]) -> bool {
+        match self.answers.rsplit('.').next().unwrap() {
+            "Site" => pb::Site::decode(bytes).is_ok_and(|one| !one.slug.is_empty()),
+            "Environment" => pb::Environment::decode(bytes).is_ok_and(|one| !one.url.is_empty()),
+            "Release" => pb::Release::decode(bytes).is_ok_and(|one| !one.id.is_empty()),
+            "Deployment" => pb::Deployment::decode(bytes).is_ok_and(|one| !one.id.is_empty()),
+            "Rollback" => pb::Rollback::decode(bytes).is_ok_and(|one| one.to.is_some()),
+            "QueueItem" => pb::QueueItem::decode(bytes).is_ok_and(|one| !one.id.is_empty()),
+            "Stop" => pb::Stop::decode(bytes).is_ok_and(|one| !one.id.is_empty()),
+            other => panic!("{} answers {other}", self.name),
+        }
+    }
 }
 
 /// A field of a request, or of a message within it.
@@ -131,6 +155,7 @@ fn methods() -> Vec<Method> {
                 service: service.name().to_owned(),
                 name: method.name().to_owned(),
                 fields: fields_of(&messages, method.input_type()),
+                answers: method.output_type().to_owned(),
             });
         }
     }
@@ -348,14 +373,36 @@ impl World {
     }
 
     async fn call_below(&self, root: &str, method: &Method, message: Vec<u8>) -> Answer<()> {
+        let answer = self.answer(root, method, message).await?;
+        answer.into_inner().message().await.map(|_first| ())
+    }
+
+    /// What a rehearsal answers; it says that nothing was done.
+    async fn rehearse(&self, method: &Method, message: Vec<u8>) -> Answer<Vec<u8>> {
+        let mark = |metadata: &MetadataMap| metadata.get(VALIDATED_ONLY).is_some();
+        let answer = self.answer(REHEARSED, method, message).await;
+        let marked = match &answer {
+            Ok(answer) => mark(answer.metadata()),
+            Err(status) => mark(status.metadata()),
+        };
+        assert!(marked, "{}", method.name);
+        let first = answer?.into_inner().message().await?;
+        Ok(first.unwrap_or_default())
+    }
+
+    async fn answer(
+        &self,
+        root: &str,
+        method: &Method,
+        message: Vec<u8>,
+    ) -> Answer<Response<Streaming<Vec<u8>>>> {
         let mut grpc = Grpc::new(self.api.channel.clone());
         grpc.ready().await.unwrap();
         let path = format!("{root}/{PACKAGE}.{}/{}", method.service, method.name);
         let path = path.parse().unwrap();
         let request = self.api.request(message);
         // To a client one message is a stream of one.
-        let answer = grpc.server_streaming(request, path, Raw).await?;
-        answer.into_inner().message().await.map(|_first| ())
+        grpc.server_streaming(request, path, Raw).await
     }
 
     /// The good message of a method with one field changed.
@@ -364,34 +411,38 @@ impl World {
         self.call(method, message).await
     }
 
-    /// The rows of every table but those that edges fill, and every number that a change raises.
     async fn picture(&self) -> Vec<(String, i64)> {
-        let tables: Vec<String> = sqlx::query_scalar(
-            "SELECT table_name::text FROM information_schema.tables
-             WHERE table_schema = current_schema() AND table_name NOT LIKE 'edge%' ORDER BY 1",
-        )
-        .fetch_all(&self.sandbox.pool)
-        .await
-        .unwrap();
-        assert!(tables.len() > 30, "{tables:?}");
-        let count = |table: &String| format!("SELECT count(*) FROM {table}");
-        let mut questions: Vec<String> = tables.iter().map(count).collect();
-        for (table, number) in [
-            ("site", "version"),
-            ("environment", "version"),
-            ("lane", "fence"),
-            ("deployment", "version"),
-            ("route", "version"),
-        ] {
-            questions.push(format!("SELECT sum({number})::bigint FROM {table}"));
-        }
-        let mut picture = Vec::new();
-        for question in questions {
-            let number = self.sandbox.number(&question).await;
-            picture.push((question, number));
-        }
-        picture
+        picture(&self.sandbox).await
     }
+}
+
+/// The rows of every table but those that edges fill, and every number that a change raises.
+pub(crate) async fn picture(sandbox: &Sandbox) -> Vec<(String, i64)> {
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT table_name::text FROM information_schema.tables
+         WHERE table_schema = current_schema() AND table_name NOT LIKE 'edge%' ORDER BY 1",
+    )
+    .fetch_all(&sandbox.pool)
+    .await
+    .unwrap();
+    assert!(tables.len() > 30, "{tables:?}");
+    let count = |table: &String| format!("SELECT count(*) FROM {table}");
+    let mut questions: Vec<String> = tables.iter().map(count).collect();
+    for (table, number) in [
+        ("site", "version"),
+        ("environment", "version"),
+        ("lane", "fence"),
+        ("deployment", "version"),
+        ("route", "version"),
+    ] {
+        questions.push(format!("SELECT sum({number})::bigint FROM {table}"));
+    }
+    let mut picture = Vec::new();
+    for question in questions {
+        let number = sandbox.number(&question).await;
+        picture.push((question, number));
+    }
+    picture
 }
 
 /// It is the request's fault, and the answer names this field of it.
@@ -482,10 +533,7 @@ async fn what_no_field_takes_is_refused_by_the_fields_name_and_writes_nothing() 
 async fn what_is_only_judged_is_refused_by_the_same_fields_and_never_acts() {
     let (world, methods) = (World::new().await, methods());
     let before = world.picture().await;
-    let reads = ["Get", "List", "Watch"];
-    let act = methods
-        .iter()
-        .filter(|method| !reads.iter().any(|verb| method.name.starts_with(verb)));
+    let act = methods.iter().filter(|method| method.acts());
     let is_judged = |answer: &Answer<()>| {
         answer.as_ref().is_err_and(|status| {
             status.code() == Code::FailedPrecondition && status.message().contains("only judged")
@@ -516,6 +564,37 @@ async fn what_is_only_judged_is_refused_by_the_same_fields_and_never_acts() {
     }
     assert!(wrong.is_empty(), "{} of {tried}: {wrong:#?}", wrong.len());
     assert!(tried > 100 && later * 10 < tried, "{later} of {tried}");
+    assert_eq!(world.picture().await, before);
+}
+
+#[tokio::test]
+async fn what_is_only_rehearsed_answers_as_the_real_call_and_never_acts() {
+    let (world, methods) = (World::new().await, methods());
+    let before = world.picture().await;
+    let (mut done, mut refused, mut not_rehearsed) = (0, Vec::new(), Vec::new());
+    for method in methods.iter().filter(|method| method.acts()) {
+        let message = world.good_message(method);
+        match world.rehearse(method, message.clone()).await {
+            Ok(answer) => {
+                assert!(method.is_answered_by(&answer), "{}", method.name);
+                done += 1;
+            }
+            Err(status) if status.code() == Code::Unimplemented => {
+                not_rehearsed.push(&*method.name)
+            }
+            Err(status) => refused.push((method, message, status)),
+        }
+        assert_eq!(world.picture().await, before, "{} acted", method.name);
+    }
+    assert_eq!(not_rehearsed, ["SealRelease"]);
+    assert!(done >= 8, "only {done} were carried out");
+    assert!(refused.len() >= 4, "only {} were refused", refused.len());
+    for (method, message, rehearsed) in refused {
+        let real = world.call(method, message).await.unwrap_err();
+        let told = |status: &Status| (status.code(), status.message().to_owned());
+        assert_eq!(told(&rehearsed), told(&real), "{}", method.name);
+        assert_eq!(fields(&rehearsed), fields(&real), "{}", method.name);
+    }
     assert_eq!(world.picture().await, before);
 }
 

@@ -32,6 +32,7 @@ mod previews;
 mod pull_paths;
 mod queues;
 mod reconcile;
+mod rehearsals;
 mod rejections;
 mod releases;
 mod repair;

@@ -96,6 +96,7 @@ pub(super) fn headers() -> Value {
         "X-Request-Id": { "description": "Names the request in the platform's logs.", "schema": { "type": "string" } },
         "Location": { "description": "Where the new resource is read.", "schema": { "type": "string", "format": "uri-reference" } },
         "Idempotent-Replayed": { "description": "`true` when the answer is that of an earlier call with the same idempotency key.", "schema": { "type": "string", "enum": ["true"] } },
+        "Candlefish-Validated-Only": { "description": "`true` when the call was only rehearsed: nothing was done, and ids in the answer are of nothing.", "schema": { "type": "string", "enum": ["true"] } },
         "Retry-After": { "description": "Seconds after which the same call may succeed.", "schema": { "type": "integer", "minimum": 1 } },
     })
 }

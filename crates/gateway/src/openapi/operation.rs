@@ -103,7 +103,10 @@ impl<'a> Operations<'a> {
             }
         }
         if !method.is_safe() {
-            parameters.push(json!({ "$ref": "#/components/parameters/Idempotency-Key" }));
+            for name in ["Idempotency-Key", "Candlefish-Validate-Only"] {
+                let shared = format!("#/components/parameters/{name}");
+                parameters.push(json!({ "$ref": shared }));
+            }
         }
         if method.stream_ids.is_some() {
             parameters.push(json!({ "$ref": "#/components/parameters/Last-Event-ID" }));
@@ -130,11 +133,8 @@ impl<'a> Operations<'a> {
         if method.creates.is_some() {
             responses.insert("201".to_owned(), self.good(method, true));
         }
-        // What exists already, or would only be made, is answered without having been made.
-        let perhaps = method.output.get_field_by_name("already").is_some();
-        if method.creates.is_none() || perhaps {
-            responses.insert("200".to_owned(), self.good(method, false));
-        }
+        // What exists already, or is only rehearsed, is answered without having been made.
+        responses.insert("200".to_owned(), self.good(method, false));
         let mut problems = vec![400, 401, 403, 429, 503, 504];
         if route.template.fields().next().is_some() {
             problems.push(404);
@@ -181,6 +181,10 @@ impl<'a> Operations<'a> {
                 "Idempotent-Replayed",
                 answer::header("Idempotent-Replayed"),
             );
+            if !made {
+                let name = "Candlefish-Validated-Only";
+                set(&mut headers, name, answer::header(name));
+            }
         }
         let mut about = super::schema::about(&method.output);
         if made {
@@ -211,6 +215,12 @@ pub(super) fn shared_parameters() -> Value {
             "in": "header",
             "description": "Makes a repeat harmless: the same key with the same message answers the same for 24 hours.",
             "schema": { "type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" },
+        },
+        "Candlefish-Validate-Only": {
+            "name": "Candlefish-Validate-Only",
+            "in": "header",
+            "description": "`true` rehearses the call: it is checked and carried out, and taken back. Answers say so with `Candlefish-Validated-Only: true`.",
+            "schema": { "type": "string", "enum": ["true", "false"] },
         },
         "Last-Event-ID": {
             "name": "Last-Event-ID",

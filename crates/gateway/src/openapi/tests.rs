@@ -101,6 +101,9 @@ fn operations_have_names_of_their_own_and_all_their_parameters() {
         assert!(responses.contains_key("default"), "{id}");
         let repeats = verb != "get" && !path.starts_with("/v1/webhooks/");
         assert_eq!(responses.contains_key("422"), repeats, "{id}");
+        let parameters = operation["parameters"].as_array().unwrap();
+        let rehearses = json!({ "$ref": "#/components/parameters/Candlefish-Validate-Only" });
+        assert_eq!(parameters.contains(&rehearses), repeats, "{id}");
     }
 }
 
@@ -210,7 +213,10 @@ fn streams_are_event_streams_and_makers_answer_201() {
     let create = &document["paths"]["/v1/deployments"]["post"]["responses"];
     assert!(create["413"].is_object() && create["415"].is_object());
     assert!(create["201"]["headers"]["Location"].is_object());
-    assert!(create.get("200").is_none());
+    // A rehearsal makes nothing.
+    let rehearsed = &create["200"]["headers"]["Candlefish-Validated-Only"];
+    assert!(rehearsed.is_object());
+    assert!(create["200"]["headers"].get("Location").is_none());
     let rollback = &document["paths"]["/v1/rollbacks"]["post"]["responses"];
     assert!(rollback["200"].is_object() && rollback["201"].is_object());
 }

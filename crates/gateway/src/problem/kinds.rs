@@ -106,8 +106,8 @@ kinds! {
         "Wait as long as `Retry-After` says, or ask for less.";
     UNIMPLEMENTED = "UNIMPLEMENTED", "unimplemented", NOT_IMPLEMENTED,
         "Not there yet",
-        "The service behind the gateway does not know this call; during an upgrade, an older one may answer.",
-        "Repeat it after the upgrade.";
+        "The service behind the gateway does not know this call; during an upgrade, an older one may answer. Or the call cannot be rehearsed, as `Candlefish-Validate-Only` asked, and nothing was done.",
+        "Repeat it after the upgrade, or without that header.";
     UNAVAILABLE = "UNAVAILABLE", "unavailable", SERVICE_UNAVAILABLE,
         "Not now",
         "A part of the platform does not answer right now.",

@@ -16,6 +16,7 @@ use crate::{
     field::{Faults, is_site_slug},
     idempotency::{self, Key},
     principal,
+    rehearsal::Rehearsal,
 };
 
 const LONGEST_NAME: usize = 64;
@@ -29,6 +30,7 @@ pub(crate) async fn create(
     metadata: &MetadataMap,
     caller: &Caller,
     request: access::CreateTokenRequest,
+    rehearsal: Rehearsal,
 ) -> Result<Response<access::CreateTokenResponse>, Refusal> {
     let key = Key::of(metadata, caller, "CreateToken", &request)?;
     check_sites(caller, &request.sites)?;
@@ -65,7 +67,11 @@ pub(crate) async fn create(
         .await
         .map_err(failed)?;
     idempotency::keep(&mut tx, key.as_ref(), None, &token.id.to_string()).await?;
-    tx.commit().await.map_err(failed)?;
+    if !rehearsal.end(tx).await.map_err(failed)? {
+        // It would open nothing.
+        let (token, secret) = (Some(token.into()), String::new());
+        return Ok(Response::new(access::CreateTokenResponse { token, secret }));
+    }
     tracing::info!(token = %token.id, principal = token.principal, by = caller.principal, "token made");
     Ok(Response::new(access::CreateTokenResponse {
         token: Some(token.into()),

@@ -15,6 +15,7 @@ use super::{is_within, store};
 use crate::{
     field::Faults,
     idempotency::{self, Key},
+    rehearsal::Rehearsal,
 };
 
 pub(crate) async fn revoke(
@@ -22,6 +23,7 @@ pub(crate) async fn revoke(
     metadata: &MetadataMap,
     caller: &Caller,
     request: access::RevokeTokenRequest,
+    rehearsal: Rehearsal,
 ) -> Result<Response<access::Token>, Refusal> {
     let key = Key::of(metadata, caller, "RevokeToken", &request)?;
     let mut faults = Faults::default();
@@ -51,12 +53,13 @@ pub(crate) async fn revoke(
     let answer = access::Token::from(token);
     let bytes = prost::Message::encode_to_vec(&answer);
     idempotency::keep(&mut tx, key.as_ref(), Some(bytes), &answer.id).await?;
-    tx.commit().await.map_err(failed)?;
-    tracing::info!(
-        token = answer.id,
-        principal = answer.principal,
-        by = caller.principal,
-        "token revoked"
-    );
+    if rehearsal.end(tx).await.map_err(failed)? {
+        tracing::info!(
+            token = answer.id,
+            principal = answer.principal,
+            by = caller.principal,
+            "token revoked"
+        );
+    }
     Ok(Response::new(answer))
 }

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use axum::Router;
+use axum::{Router, extract::OriginalUri};
 use bytes::{BufMut, Bytes, BytesMut};
 use candlefish_proto::event::{Envelope, HeadResponse, ReplayRequest, ReplayResponse};
 use candlefish_runtime::{
@@ -44,6 +44,7 @@ pub(crate) enum Answer {
 /// A call that came through.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
+    /// Whole, where a method is below another path.
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) message: Bytes,
@@ -76,12 +77,13 @@ impl Backend {
         let issuers = [("gateway", gateway)];
         let verifier = Verifier::from_dir("deploy-orchestrator", keys, &issuers).unwrap();
         let this = self.clone();
-        let router = Router::new()
+        let calls = Router::new()
             .fallback(move |request: Request<axum::body::Body>| {
                 let this = this.clone();
                 async move { this.answer(request).await }
             })
             .layer(VerifyLayer::new(verifier));
+        let router = calls.clone().nest(listen::REHEARSED, calls);
         let listener = listen::bind("127.0.0.1:0").await.unwrap();
         let address = listen::local_addr(&listener).unwrap();
         let serving = listen::serve(listener, Routes::from(router), tasks.stopping());
@@ -176,9 +178,10 @@ impl Backend {
             REPLAY => self.replay(&message),
             _ => {
                 let caller = parts.extensions.get::<Caller>().unwrap().clone();
+                let whole = parts.extensions.get::<OriginalUri>().unwrap();
                 self.with(|state| {
                     state.seen.push(Seen {
-                        path: path.clone(),
+                        path: whole.path().to_owned(),
                         headers: parts.headers.clone(),
                         message,
                         caller,

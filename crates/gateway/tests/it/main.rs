@@ -16,6 +16,7 @@ mod plans;
 mod process;
 mod raw;
 mod ready;
+mod rehearsals;
 mod rest;
 mod roles;
 mod sse;

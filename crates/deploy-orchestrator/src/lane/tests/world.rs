@@ -12,7 +12,6 @@ use candlefish_runtime::{
 };
 use candlefish_testkit::{Database, OFFSET_CLOCK};
 use sqlx::AssertSqlSafe;
-use tokio::sync::Notify;
 
 use super::{PLACE, REPOSITORY, SITE, crash, delivery::GitHub, work::Edge};
 use crate::{
@@ -244,18 +243,11 @@ async fn ctx(database: &Database, dir: &tempfile::TempDir, quarantine_after: usi
         ("CANDLEFISH_QUARANTINE_AFTER", &quarantine_after),
     ];
     let pairs = pairs.map(|(name, value)| (name, value.to_owned()));
-    let notify = || Arc::new(Notify::new());
     Ctx {
         pool: database.pool(),
         config: Arc::new(Config::read(Env::from_pairs(pairs)).unwrap()),
         blobs: store,
-        nudges: Nudges {
-            relay: candlefish_messaging::Nudge::new(),
-            steps: notify(),
-            lanes: notify(),
-            routes: notify(),
-            watchers: notify(),
-            poke: notify(),
-        },
+        nudges: Nudges::default(),
+        rehearses: false,
     }
 }
