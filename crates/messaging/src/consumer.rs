@@ -84,7 +84,8 @@ fn is_away(error: &sqlx::Error) -> bool {
 /// Whether the database broke off what it was asked: timeouts, deadlocks, serialization.
 fn is_busy(error: &sqlx::Error) -> bool {
     const BUSY: [&str; 5] = ["57014", "55P03", "40P01", "40001", "25P03"];
-    let state = error.as_database_error().and_then(|refused| refused.code());
+    let refused = error.as_database_error();
+    let state = refused.and_then(sqlx::error::DatabaseError::code);
     state.is_some_and(|state| BUSY.contains(&&*state))
 }
 

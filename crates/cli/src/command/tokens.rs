@@ -139,11 +139,8 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             if let Some(exit) = sure.ends(app, &question)? {
                 return Ok(exit);
             }
-            let token = api
-                .act(RevokeTokenRequest {
-                    id: token.to_string(),
-                })
-                .await?;
+            let id = token.to_string();
+            let token = api.act(RevokeTokenRequest { id }).await?;
             app.show(&token, |token| format!("{} is revoked.", token.id));
         }
     }

@@ -144,9 +144,8 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn every_line_says_what_would_happen_to_what() {
-        let held = Environment {
+    fn held() -> Environment {
+        Environment {
             site: "docs".to_owned(),
             slug: "production".to_owned(),
             url: "http://docs.localhost".to_owned(),
@@ -156,7 +155,12 @@ mod tests {
             }),
             policy: Some(Policy::default()),
             ..Environment::default()
-        };
+        }
+    }
+
+    #[test]
+    fn every_line_says_what_would_happen_to_an_environment() {
+        let held = held();
         let lifted = Environment {
             hold: None,
             acting_deployment_id: "dep_1".to_owned(),
@@ -170,26 +174,6 @@ mod tests {
             pending_count: 2,
             ..held.clone()
         };
-        let bakes = Step {
-            ord: 5,
-            kind: step::Kind::Bake.into(),
-            ..Step::default()
-        };
-        let deployment = Deployment {
-            id: "dep_1".to_owned(),
-            site: "docs".to_owned(),
-            environment: "production".to_owned(),
-            release_id: "rel_1".to_owned(),
-            steps: vec![bakes],
-            blockers: vec![Blocker {
-                message: "dep_0 acts on docs/production".to_owned(),
-                ..Blocker::default()
-            }],
-            ..Deployment::default()
-        };
-        let left = advance(&deployment, 5);
-        assert!(left.starts_with("would leave step 5, "), "{left}");
-        assert!(left.ends_with(", of dep_1"), "{left}");
         for (line, expected) in [
             (hold(&held), "would hold docs/production: \"launch day\""),
             (
@@ -212,6 +196,34 @@ mod tests {
                 pushes(&held),
                 "would let no push deploy to docs/production by itself",
             ),
+        ] {
+            assert_eq!(line, expected);
+        }
+    }
+
+    #[test]
+    fn every_line_says_what_would_happen_to_a_deployment() {
+        let bakes = Step {
+            ord: 5,
+            kind: step::Kind::Bake.into(),
+            ..Step::default()
+        };
+        let deployment = Deployment {
+            id: "dep_1".to_owned(),
+            site: "docs".to_owned(),
+            environment: "production".to_owned(),
+            release_id: "rel_1".to_owned(),
+            steps: vec![bakes],
+            blockers: vec![Blocker {
+                message: "dep_0 acts on docs/production".to_owned(),
+                ..Blocker::default()
+            }],
+            ..Deployment::default()
+        };
+        let left = advance(&deployment, 5);
+        assert!(left.starts_with("would leave step 5, "), "{left}");
+        assert!(left.ends_with(", of dep_1"), "{left}");
+        for (line, expected) in [
             (
                 retry(&deployment),
                 "would deploy rel_1 to docs/production once more; it would wait: dep_0 acts on \

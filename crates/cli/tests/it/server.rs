@@ -34,6 +34,10 @@ pub(crate) const BEFORE: &str = "rel_01k8pt7d3cfk2t0v1e6m7r8x9d";
 pub(crate) const URL: &str = "http://docs.localhost:8080";
 
 /// What the server knows, was asked, and is to answer.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a question of its own that a test asks"
+)]
 #[derive(Default)]
 pub(crate) struct World {
     /// How large the server takes a release; `None` as of one that does not tell.

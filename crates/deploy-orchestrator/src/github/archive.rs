@@ -126,8 +126,10 @@ impl Unfinished {
     const fn is_outage(&self) -> bool {
         match self {
             Self::GitHub(error) => error.is_outage(),
-            Self::File(_) | Self::Archive(archive::Error::Io(_)) => true,
-            Self::Blobs(_) | Self::Release(release::Error::Blobs(_)) => true,
+            Self::File(_)
+            | Self::Archive(archive::Error::Io(_))
+            | Self::Blobs(_)
+            | Self::Release(release::Error::Blobs(_)) => true,
             _ => false,
         }
     }

@@ -5,7 +5,7 @@
 //! successor's. No try needs the lease to be right: each asks for the claim under the lane's lock, so
 //! that one too many writes nothing.
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
@@ -38,23 +38,27 @@ pub(crate) async fn turn(
     };
     match answer {
         Answer::Taken(claimed) => Ok(claimed.map(|claimed| *claimed)),
-        Answer::Alone(Asked::Due(due), place) => alone(place, begin(ctx, worker, due)).await,
+        Answer::Alone(Asked::Due(due), place) => {
+            alone(place, Box::pin(begin(ctx, worker, due))).await
+        }
         Answer::Alone(Asked::Done(done), place) => {
-            alone(place, record(ctx, worker, &done, None)).await
+            alone(place, Box::pin(record(ctx, worker, &done, None))).await
         }
         Answer::Unheard(Asked::Due(_), None) => Ok(None),
         Answer::Unheard(Asked::Due(_), Some(claimed)) => find(ctx, worker, *claimed).await,
         Answer::Unheard(Asked::Done(done), claimed) => {
             let claimed = claimed.map(|claimed| *claimed);
-            record(ctx, worker, &done, Some(Unheard { claimed })).await
+            Box::pin(record(ctx, worker, &done, Some(Unheard { claimed }))).await
         }
     }
 }
 
 /// Takes a turn that keeps its place for a moment: those that come meanwhile gather. One that waits, for its
 /// lane or for the database, keeps no other.
-async fn alone<T>(place: Option<OwnedSemaphorePermit>, turn: impl Future<Output = T>) -> T {
-    let mut turn = std::pin::pin!(turn);
+async fn alone<T>(
+    place: Option<OwnedSemaphorePermit>,
+    mut turn: Pin<Box<impl Future<Output = T>>>,
+) -> T {
     if let Some(place) = place {
         if let Ok(taken) = tokio::time::timeout(KEPT, &mut turn).await {
             return taken;

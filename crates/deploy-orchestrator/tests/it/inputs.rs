@@ -580,7 +580,7 @@ async fn what_is_only_rehearsed_answers_as_the_real_call_and_never_acts() {
                 done += 1;
             }
             Err(status) if status.code() == Code::Unimplemented => {
-                not_rehearsed.push(&*method.name)
+                not_rehearsed.push(&*method.name);
             }
             Err(status) => refused.push((method, message, status)),
         }

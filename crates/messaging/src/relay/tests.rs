@@ -55,7 +55,7 @@ async fn the_pause_after_failed_turns_is_short_at_first_and_bounded() {
         lease: Duration::from_secs(5),
         ..world.relay_config()
     };
-    let relay = Relay::new(world.pool.clone(), world.nats.clone(), config);
+    let relay = Relay::new(world.pool.clone(), world.nats, config);
     for (holds, failed, millis) in [
         (true, 0, 75),
         (false, 0, 1000),

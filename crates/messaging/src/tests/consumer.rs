@@ -566,6 +566,8 @@ async fn a_dead_letter_that_is_tried_again_is_nobody_elses_until_that_is_written
     consumer.await.unwrap();
 }
 
+type Made = fn(String) -> Failure;
+
 #[tokio::test]
 async fn a_database_that_goes_or_is_full_is_away_and_one_that_breaks_off_is_busy() {
     let world = World::new().await;
@@ -575,7 +577,7 @@ async fn a_database_that_goes_or_is_full_is_away_and_one_that_breaks_off_is_busy
              AS $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = state; END $$",
         )
         .await;
-    let table: [(&str, fn(String) -> Failure); 12] = [
+    let table: [(&str, Made); 12] = [
         ("08006", Failure::Away),
         ("57P01", Failure::Away),
         ("25006", Failure::Away),

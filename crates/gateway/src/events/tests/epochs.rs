@@ -142,7 +142,7 @@ async fn nobody_goes_on_past_an_epoch_of_which_the_beginning_is_lost() {
     memory.with(|state| {
         state
             .over
-            .retain(|event| (event.epoch, event.seq) != (2, 1))
+            .retain(|event| (event.epoch, event.seq) != (2, 1));
     });
     tail.look().await.unwrap();
     let ended = next(&mut follower).await.unwrap_err();
