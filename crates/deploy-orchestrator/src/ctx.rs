@@ -113,7 +113,14 @@ impl Ctx {
     /// Writes what the transaction tells, commits, and wakes what the change may concern. Takes all of it
     /// back instead where it was only rehearsed.
     pub(crate) async fn commit(&self, mut tx: Tx) -> Result<(), CommitError> {
-        let told = tx.write_told().await?;
+        let told = match tx.write_told().await {
+            Ok(told) => told,
+            Err(error) => {
+                // At once: who goes on otherwise wants its locks. Where this fails, so did the session.
+                drop(tx.abandon().await);
+                return Err(error.into());
+            }
+        };
         if self.rehearses {
             return tx.abandon().await.map_err(CommitError::Commit);
         }

@@ -36,6 +36,11 @@ pub(crate) async fn turn(
     let Some(answer) = turns.wait(ctx, worker, answered).await else {
         return Ok(None);
     };
+    let _lone = match &answer {
+        // One that has a place is few already, and must not keep it while it waits.
+        Answer::Alone(_, None) => turns.lone().await,
+        _ => None,
+    };
     match answer {
         Answer::Taken(claimed) => Ok(claimed.map(|claimed| *claimed)),
         Answer::Alone(Asked::Due(due), place) => {

@@ -63,7 +63,7 @@ struct Hands<'a> {
     before: State,
     /// Something that people see changed.
     changed: bool,
-    /// Some stop of the line pauses what acts.
+    /// Some stop of the line pauses what acts on its site.
     pausing: bool,
     /// A blocker of the deployment may stand; false when none does.
     blocked: bool,

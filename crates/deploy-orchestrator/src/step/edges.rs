@@ -263,6 +263,7 @@ async fn still_waiting(
             patience.as_secs()
         );
         edge::store::set_aside(tx, now, &not.behind, &reason).await?;
+        shared::forget_followers(tx, deployment.id);
         tracing::warn!(
             deployment.id = %deployment.id, edges = ?not.behind, "edges are set aside: {reason}"
         );

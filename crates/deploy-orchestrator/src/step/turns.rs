@@ -4,26 +4,38 @@
 //! place takes all that wait, and where nobody else waits a turn goes alone, at once: nothing is
 //! held back to gather more. See [`super::drive::together()`] for what shares and what does not.
 //!
+//! One bad turn must not cost the others more than itself. A transaction that fails, or in which a turn
+//! panics, is taken back, and each goes alone; one that takes long gives its place to the next; a
+//! deployment whose turn fails also alone goes alone until one succeeds.
+//!
 //! Invariants: whoever asks is answered once; no two turns of a transaction are of one lane.
 
 use std::{
     collections::{HashSet, VecDeque},
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
+use candlefish_ids::DeploymentId;
 use candlefish_runtime::metrics::QUEUE_DEPTH;
+use futures_util::FutureExt as _;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::{
     drive::{self, Asked, Claimed, Share},
     worker::chain,
 };
-use crate::ctx::Ctx;
+use crate::{ctx::Ctx, deployment::Error};
 
 /// Transactions at the same time. With two, each has half of the turns, and costs nearly as much.
 const AT_A_TIME: usize = 1;
 /// Turns of one transaction, at the most: their lanes are locked until its end.
 const MOST: usize = 32;
+/// A transaction that takes longer waits for something: others go on without it.
+const KEPT: Duration = Duration::from_secs(1);
+/// Turns alone at the same time: each has a connection, and there are others who need one.
+const LONE: usize = 12;
 
 /// How a turn ends for who asked for it.
 #[derive(Debug)]
@@ -42,6 +54,9 @@ pub(crate) struct Turns {
     waiting: Arc<Mutex<VecDeque<Waiting>>>,
     places: Arc<Semaphore>,
     drained: Arc<Notify>,
+    lone: Arc<Semaphore>,
+    /// Deployments whose turns failed alone.
+    failing: Arc<Mutex<HashSet<DeploymentId>>>,
 }
 
 #[derive(Debug)]
@@ -56,12 +71,18 @@ impl Turns {
             waiting: Arc::default(),
             places: Arc::new(Semaphore::new(AT_A_TIME)),
             drained: Arc::default(),
+            lone: Arc::new(Semaphore::new(LONE)),
+            failing: Arc::default(),
         }
     }
 
     /// Asks for a turn, which somebody takes as soon as [`Turns::wait`] is waited for.
     pub(crate) fn ask(&self, asked: Asked) -> oneshot::Receiver<Answer> {
         let (answer, answered) = oneshot::channel();
+        if asked.is_lone() || self.failing().contains(&asked.deployment_id()) {
+            tell(answer, Answer::Alone(asked, None));
+            return answered;
+        }
         self.waiting().push_back(Waiting { asked, answer });
         self.measure();
         answered
@@ -92,6 +113,21 @@ impl Turns {
         }
     }
 
+    /// Waits until a turn may go alone; it does as long as this is kept.
+    pub(crate) async fn lone(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.lone).acquire_owned().await.ok()
+    }
+
+    /// A turn of this deployment failed alone, as it would have failed any transaction; or did not.
+    pub(crate) fn note(&self, deployment: DeploymentId, fails: bool) {
+        let mut failing = self.failing();
+        if fails {
+            failing.insert(deployment);
+        } else {
+            failing.remove(&deployment);
+        }
+    }
+
     /// Returns once nobody waits for a place.
     pub(crate) async fn drained(&self) {
         loop {
@@ -114,7 +150,9 @@ impl Turns {
         let (mut taken, mut left) = (Vec::new(), VecDeque::new());
         let mut lanes = HashSet::new();
         while let Some(one) = waiting.pop_front() {
-            if taken.len() < MOST && lanes.insert(one.asked.environment_id()) {
+            if one.answer.is_closed() {
+                // Nobody would work on what it claims.
+            } else if taken.len() < MOST && lanes.insert(one.asked.environment_id()) {
                 taken.push(one);
             } else {
                 left.push_back(one);
@@ -125,6 +163,12 @@ impl Turns {
             self.drained.notify_waiters();
         }
         taken
+    }
+
+    fn failing(&self) -> MutexGuard<'_, HashSet<DeploymentId>> {
+        self.failing
+            .lock()
+            .expect("nothing panics while it holds this lock")
     }
 
     fn waiting(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
@@ -148,8 +192,7 @@ async fn carry(ctx: &Ctx, worker: &str, mut waiting: Vec<Waiting>, place: OwnedS
         answers.push(one.answer);
     }
     let mut unheard = None;
-    let taken = drive::together(ctx, worker, &asked, &mut unheard).await;
-    drop(place);
+    let taken = taken(ctx, worker, (&asked, place), &mut unheard).await;
     let (shares, is_heard) = match (taken, unheard) {
         (Ok(shares), _) => (shares, true),
         (Err(error), Some(shares)) => {
@@ -176,6 +219,32 @@ async fn carry(ctx: &Ctx, worker: &str, mut waiting: Vec<Waiting>, place: OwnedS
     }
 }
 
+/// Takes them in one transaction; a place is kept for a while. A panic is one's whose turn panics alone as
+/// well; the transaction is gone by it.
+async fn taken(
+    ctx: &Ctx,
+    worker: &str,
+    (asked, place): (&[Asked], OwnedSemaphorePermit),
+    unheard: &mut Option<Vec<Share>>,
+) -> Result<Vec<Share>, Error> {
+    let taken = Box::pin(drive::together(ctx, worker, asked, unheard));
+    let mut taken = AssertUnwindSafe(taken).catch_unwind();
+    let taken = match tokio::time::timeout(KEPT, &mut taken).await {
+        Ok(taken) => taken,
+        Err(_elapsed) => {
+            drop(place);
+            taken.await
+        }
+    };
+    taken.unwrap_or_else(|_panic| {
+        tracing::error!(
+            turns = asked.len(),
+            "a turn of these panicked; they go alone"
+        );
+        Ok(asked.iter().map(|_| Share::Alone).collect())
+    })
+}
+
 /// Who asked may be gone: then nobody works on what was claimed, and its lease runs out.
 fn tell(to: oneshot::Sender<Answer>, answer: Answer) {
     let _gone = to.send(answer);
@@ -194,12 +263,36 @@ mod tests {
             deployment_id: DeploymentId::new(),
             environment_id,
             edges_reported: false,
+            is_lone: false,
         })
     }
 
     fn lanes(waiting: &[Waiting]) -> Vec<EnvironmentId> {
         let asked = waiting.iter().map(|one| &one.asked);
         asked.map(Asked::environment_id).collect()
+    }
+
+    #[tokio::test]
+    async fn one_that_fails_alone_or_undoes_is_put_into_no_transaction() {
+        let turns = Turns::new();
+        let fine = due(EnvironmentId::new());
+        let id = fine.deployment_id();
+        turns.note(id, true);
+        let told = turns.ask(fine).await.unwrap();
+        let Answer::Alone(fine, None) = told else {
+            panic!("{told:?}");
+        };
+        turns.note(id, false);
+        let _waits = turns.ask(fine);
+        let gone = turns.ask(due(EnvironmentId::new()));
+        drop(gone);
+        assert_eq!(turns.take().len(), 1);
+        let mut undoes = due(EnvironmentId::new());
+        if let Asked::Due(due) = &mut undoes {
+            due.is_lone = true;
+        }
+        let told = turns.ask(undoes).await.unwrap();
+        assert!(matches!(told, Answer::Alone(..)), "{told:?}");
     }
 
     #[test]

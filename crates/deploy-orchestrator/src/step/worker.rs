@@ -264,7 +264,10 @@ impl Worker {
     /// Carries one deployment on until it waits, ends, or belongs to another worker.
     async fn carry(&self, deployment: DeploymentId, mut answered: oneshot::Receiver<Answer>) {
         loop {
-            match again::turn(&self.ctx, &self.name, &self.turns, answered).await {
+            let turn = again::turn(&self.ctx, &self.name, &self.turns, answered).await;
+            let fails = turn.as_ref().is_err_and(|error| !error.is_contention());
+            self.turns.note(deployment, fails);
+            match turn {
                 Ok(None) => return,
                 Ok(Some(claimed)) => {
                     let Some((outcome, held_until)) = self.work(&claimed).await else {

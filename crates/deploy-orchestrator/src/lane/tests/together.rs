@@ -1,8 +1,10 @@
 //! Turns of several lanes in one transaction come to what each comes to alone.
 
+use std::panic::AssertUnwindSafe;
+
 use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId};
 use candlefish_runtime::refusal::Refusal;
-use futures_util::future::join_all;
+use futures_util::{FutureExt as _, future::join_all};
 use tokio::sync::oneshot;
 
 use super::{
@@ -168,7 +170,7 @@ impl World {
         }
     }
 
-    /// As the worker takes them; answers how many turns failed.
+    /// As the worker takes them; answers how many turns failed, also by a panic.
     async fn take_by_turns(&self, due: Vec<Due>) -> usize {
         let turns = Turns::new();
         let mut asked: Vec<Asked> = due.into_iter().map(Asked::Due).collect();
@@ -176,12 +178,14 @@ impl World {
         while !asked.is_empty() {
             let answers: Vec<_> = asked.into_iter().map(|one| turns.ask(one)).collect();
             let taken = answers.into_iter();
-            let taken = taken.map(|one| again::turn(&self.ctx, "worker", &turns, one));
+            let taken = taken.map(|one| {
+                AssertUnwindSafe(again::turn(&self.ctx, "worker", &turns, one)).catch_unwind()
+            });
             let mut done = Vec::new();
             for taken in join_all(taken).await {
                 match taken {
-                    Ok(claimed) => done.extend(claimed),
-                    Err(_) => failed += 1,
+                    Ok(Ok(claimed)) => done.extend(claimed),
+                    Ok(Err(_)) | Err(_) => failed += 1,
                 }
             }
             let done = done.into_iter();
@@ -340,6 +344,47 @@ async fn a_turn_that_fails_takes_no_other_with_it() {
         world.live_lanes().await[..3],
         ["lane-0", "lane-1", "lane-2"]
     );
+}
+
+#[tokio::test]
+async fn a_turn_that_panics_takes_no_other_with_it() {
+    let world = World::of_lanes(Order::Latest).await;
+    world.deploy_to_all(world.releases[0]).await;
+    world
+        .act(
+            "UPDATE step SET detail = '[]' WHERE state = 'pending' AND deployment_id IN (
+                 SELECT d.id FROM deployment d JOIN environment e ON e.id = d.environment_id
+                 WHERE e.slug = 'lane-1')",
+        )
+        .await;
+    let mut failed = 0;
+    for _round in 0..ROUNDS {
+        failed += world.take_by_turns(world.next_due().await).await;
+    }
+    assert!(failed > 0);
+    assert_eq!(world.live_lanes().await[..2], ["lane-0", "lane-2"]);
+}
+
+#[tokio::test]
+async fn a_stop_that_pauses_another_site_lets_turns_share() {
+    let world = World::of_lanes(Order::Latest).await;
+    world.deploy_to_all(world.releases[0]).await;
+    world
+        .act(
+            "INSERT INTO site SELECT (json_populate_record(s, json_build_object(
+                 'id', '019a0000-0000-7000-8000-000000000001', 'slug', 'another'))).* FROM site s;
+             INSERT INTO stop (id, site_id, pauses, reason, set_at, set_by, until)
+                 SELECT id, id, true, 'r', clock(), 'erin', clock() + interval '1 day'
+                 FROM site WHERE slug = 'another'",
+        )
+        .await;
+    let due = world.next_due().await;
+    assert!(due.len() > 1);
+    let asked: Vec<Asked> = due.into_iter().map(Asked::Due).collect();
+    let shares = Box::pin(together(&world.ctx, "worker", &asked, &mut None)).await;
+    for share in shares.unwrap() {
+        assert!(matches!(share, Share::Taken(_)), "{share:?}");
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 //! read by one statement for all; what they write of steps, blockers and deployments is kept in memory
 //! ([`shared`]) and written by one statement for each table before the commit.
 //!
-//! Only plain turns share: forwards, of a step that lost no worker, while no stop pauses anything. Any
+//! Only plain turns share: forwards, of a step that no lost worker has, while no stop pauses its site. Any
 //! other goes alone, by [`super::turn`] or [`super::record_outside`]; so does each of a transaction that
 //! failed before its commit, so that one cannot take others with it.
 //!
@@ -65,7 +65,12 @@ impl Asked {
         }
     }
 
-    fn deployment_id(&self) -> DeploymentId {
+    /// It is known not to be plain before anything is locked.
+    pub(crate) const fn is_lone(&self) -> bool {
+        matches!(self, Self::Due(due) if due.is_lone)
+    }
+
+    pub(crate) fn deployment_id(&self) -> DeploymentId {
         match self {
             Self::Due(due) => due.deployment_id,
             Self::Done(done) => done.claimed.deployment.id,
@@ -148,6 +153,10 @@ pub(crate) async fn together(
     unheard: &mut Option<Vec<Share>>,
 ) -> Result<Vec<Share>, Error> {
     let mut tx = ctx.begin().await.map_err(Error::Begin)?;
+    // One row that somebody has, such as an edge's, holds all these lanes no longer than that.
+    sqlx::query("SET LOCAL lock_timeout = '200ms'")
+        .execute(&mut *tx)
+        .await?;
     let mut shares: Vec<Share> = asked.iter().map(Asked::untaken).collect();
     match take(ctx, &mut tx, worker, asked, &mut shares).await {
         Ok(0) => {

@@ -101,6 +101,13 @@ pub(in crate::step) async fn followers(
     Ok(followers)
 }
 
+/// Edges are not as they were read.
+pub(in crate::step) fn forget_followers(tx: &mut Tx, deployment: DeploymentId) {
+    if let Some(shared) = tx.shared_of(deployment) {
+        shared.known.following = None;
+    }
+}
+
 /// The live release of the deployment's environment; none before the first.
 pub(in crate::step) async fn find_live(
     tx: &mut Tx,

@@ -16,6 +16,8 @@ pub(crate) struct Due {
     pub(crate) environment_id: EnvironmentId,
     /// Due before its time, because an edge reported what it may be waiting for.
     pub(crate) edges_reported: bool,
+    /// It undoes something, or its worker was lost: nothing that shares a transaction.
+    pub(crate) is_lone: bool,
 }
 
 /// Steps that are due: ready ones whose time has come, and claimed ones whose lease ran out. Nothing
@@ -31,7 +33,8 @@ pub(crate) async fn list_due(
     limit: i64,
 ) -> Result<Vec<Due>, sqlx::Error> {
     let rows = sqlx::query!(
-        "SELECT s.id, s.deployment_id, d.environment_id
+        r#"SELECT s.id, s.deployment_id, d.environment_id,
+                s.undo_of IS NOT NULL OR s.state = 'running' AS "is_lone!"
          FROM step s JOIN deployment d ON d.id = s.deployment_id
          WHERE s.state IN ('ready', 'running')
            AND s.run_at <= (SELECT clock())
@@ -40,7 +43,7 @@ pub(crate) async fn list_due(
            AND (s.lost_leases < 2 OR $3
                 OR GREATEST(s.run_at, s.lease_until)
                    < (SELECT clock()) - $5::bigint * interval '1 millisecond')
-         ORDER BY s.run_at LIMIT $4",
+         ORDER BY s.run_at LIMIT $4"#,
         kinds,
         PLAN_VERSION,
         worker_is_idle,
@@ -56,6 +59,7 @@ pub(crate) async fn list_due(
             deployment_id: DeploymentId::from_uuid(row.deployment_id),
             environment_id: EnvironmentId::from_uuid(row.environment_id),
             edges_reported: false,
+            is_lone: row.is_lone,
         })
         .collect())
 }
@@ -89,7 +93,7 @@ pub(crate) async fn list_reported(
     let environments: Vec<Uuid> = news.environments.iter().map(|id| id.uuid()).collect();
     let releases: Vec<Uuid> = news.releases.iter().map(|id| id.uuid()).collect();
     let rows = sqlx::query!(
-        r#"SELECT s.id, d.id AS deployment_id, d.environment_id
+        r#"SELECT s.id, d.id AS deployment_id, d.environment_id, s.undo_of IS NOT NULL AS "is_lone!"
            FROM deployment d
            JOIN step s ON s.deployment_id = d.id AND s.state = 'ready' AND s.waits_on_edges
            WHERE d.state IN ('running', 'waiting', 'cancelling')
@@ -127,6 +131,7 @@ pub(crate) async fn list_reported(
             deployment_id: DeploymentId::from_uuid(row.deployment_id),
             environment_id: EnvironmentId::from_uuid(row.environment_id),
             edges_reported: true,
+            is_lone: row.is_lone,
         })
         .collect())
 }

@@ -21,7 +21,7 @@ pub(crate) struct Found {
     pub(crate) step: Step,
     /// A worker has it, or had: found due, its lease ran out.
     pub(crate) is_claimed: bool,
-    /// Some stop of the line pauses what acts; whether it is this site's is asked when one does.
+    /// Some stop of the line pauses what acts on its site; which one is asked when one does.
     pub(crate) pausing: bool,
     /// From when on its turn could come: its time, or the end of the lease of who has it.
     pub(crate) due_at: Option<Moment>,
@@ -36,8 +36,10 @@ macro_rules! select_found {
             r#"SELECT id, deployment_id, ord, kind, weight, interval_ms, undo_of, attempt,
                       lost_leases, started_at AS "started_at: Timestamp", detail, message, state,
                       GREATEST(run_at, lease_until) AS "due_at: Timestamp",
-                      EXISTS (SELECT 1 FROM stop t WHERE t.ended_at IS NULL AND t.pauses)
-                          AS "pausing!",
+                      EXISTS (SELECT 1 FROM stop t WHERE t.ended_at IS NULL AND t.pauses
+                              AND (t.site_id IS NULL OR t.site_id = (
+                                  SELECT d.site_id FROM deployment d
+                                  WHERE d.id = step.deployment_id))) AS "pausing!",
                       EXISTS (SELECT 1 FROM blocker b WHERE b.deployment_id = step.deployment_id
                               AND b.cleared_at IS NULL) AS "blocked!"
                FROM step "# + $rest,
