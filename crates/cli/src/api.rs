@@ -14,7 +14,6 @@ use tonic::{
     metadata::{Ascii, MetadataValue},
     transport::{Channel, ClientTlsConfig, Endpoint, Uri},
 };
-use uuid::Uuid;
 
 use crate::{
     contexts::Chosen,
@@ -155,20 +154,28 @@ impl Api {
     }
 
     /// What the call would answer. Its key is the one that the real call would have: of a request whose
-    /// answer did not arrive, or a new one, so that a server that acts all the same does so once.
+    /// answer did not arrive, or a new one, so that a server that acts all the same does so once. As long
+    /// as nothing is answered, such a server may have acted: the key is kept as that of the real call is.
     async fn rehearse<C: Act>(&self, message: C) -> Result<C::Answer, Error> {
         let asked = message.encode_to_vec();
-        let repeat = self.repeats.find(&self.address, C::NAME, &asked);
-        let kept = repeat.as_ref().map(|repeat| repeat.key.clone());
-        let key = kept.unwrap_or_else(|| Uuid::new_v4().to_string());
-        let answer = self.call(message.clone(), Some(&key)).await?;
+        let repeat = self
+            .repeats
+            .begin(&self.address, C::NAME, &asked, asked.clone());
+        let answer = match self.call(message.clone(), Some(&repeat.key)).await {
+            Err(error @ Error::Unreachable(_)) => return Err(error.kept_by(Some(&repeat))),
+            done => {
+                // One that was left behind is that of a request whose answer is still not known.
+                if !repeat.again {
+                    repeat.settle();
+                }
+                done?
+            }
+        };
         if answer.metadata().get(VALIDATED_ONLY).is_none() {
             let now = message.now(answer.get_ref());
             return Err(Error::CarriedOut { now });
         }
-        if let Some(repeat) = &repeat {
-            self.tell_kept(&message, repeat, &answer);
-        }
+        self.tell_kept(&message, &repeat, &answer);
         Ok(answer.into_inner())
     }
 

@@ -40,7 +40,7 @@ pub(crate) struct Call {
     pub(crate) headers: HeaderMap,
     /// gRPC frames.
     pub(crate) body: Bytes,
-    /// Changes nothing: may be sent again although it may have arrived.
+    /// Changes nothing, as it only reads or is rehearsed: may be sent again although it may have arrived.
     pub(crate) safe: bool,
 }
 
@@ -90,6 +90,9 @@ impl Backend {
             }
         }
         let words = match last {
+            Some(true) if call.safe => {
+                "the service stopped answering; nothing was carried out: repeat the call"
+            }
             Some(true) => {
                 "the service stopped answering; the call may have taken effect: repeat it with the \
                  same idempotency key"

@@ -152,7 +152,7 @@ impl Calls {
             if method.streams {
                 return Ok(Answer::Stream(answer));
             }
-            let whole = answer::whole(answer, since).await?;
+            let whole = answer::whole(answer, since, is_safe).await?;
             if admitted.rehearses {
                 rehearsal::check(method, &whole)?;
             }
@@ -204,7 +204,7 @@ impl Calls {
         let since = self.memory.now();
         let asked = async {
             let answer = self.orchestrator.call(&call).await?;
-            answer::whole(answer, since).await
+            answer::whole(answer, since, true).await
         };
         let bound = self.timeout.min(JUDGED_WITHIN);
         let answered = tokio::time::timeout(bound, asked).await.ok()?;

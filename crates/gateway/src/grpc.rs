@@ -9,7 +9,7 @@ use std::{
 
 use candlefish_ids::RequestId;
 use candlefish_runtime::identity::REQUEST_ID;
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, request::Parts};
 use prost_reflect::DynamicMessage;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body};
@@ -19,7 +19,7 @@ use crate::{
     call::{Admitted, Answer, Calls, MOST_BYTES, Unread, Whole, ending, unframe},
     memory,
     problem::{self, Problem},
-    transcode,
+    rehearsal, transcode,
 };
 
 /// How `tonic` begins its words for it.
@@ -37,14 +37,21 @@ impl Grpc {
     /// Makes one call.
     pub(crate) async fn answer(&self, request: Request<Body>) -> Response<Body> {
         let request_id = RequestId::new();
-        let path = request.uri().clone();
-        let mut response = match self.pass(request, request_id).await {
-            Ok(response) => response,
-            Err(status) => {
-                problem::log(&Problem::from(&status), request_id, "gRPC", path.path());
-                status.into_http()
-            }
+        let (parts, body) = request.into_parts();
+        let admitted = self.admit(&parts, request_id).await;
+        let rehearses = admitted.as_ref().is_ok_and(|admitted| admitted.rehearses);
+        let passed = match admitted {
+            Ok(admitted) => self.pass(&admitted, &parts.headers, body).await,
+            Err(status) => Err(status),
         };
+        let mut response = passed.unwrap_or_else(|status| {
+            let path = parts.uri.path();
+            problem::log(&Problem::from(&status), request_id, "gRPC", path);
+            status.into_http()
+        });
+        if rehearses {
+            rehearsal::mark(response.headers_mut());
+        }
         if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
             let headers = response.headers_mut();
             headers.insert(problem::REQUEST_ID, value.clone());
@@ -53,17 +60,20 @@ impl Grpc {
         response
     }
 
-    async fn pass(
-        &self,
-        request: Request<Body>,
-        request_id: RequestId,
-    ) -> Result<Response<Body>, Status> {
-        let path = request.uri().path();
+    async fn admit(&self, parts: &Parts, request_id: RequestId) -> Result<Admitted, Status> {
+        let path = parts.uri.path();
         let method = self.calls.contract.method(path).ok_or_else(|| {
             Status::unimplemented(format!("there is no method {path}; reflection lists them"))
         })?;
-        let (parts, body) = request.into_parts();
-        let admitted = self.calls.admit(method, &parts.headers, request_id).await?;
+        self.calls.admit(method, &parts.headers, request_id).await
+    }
+
+    async fn pass(
+        &self,
+        admitted: &Admitted,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Response<Body>, Status> {
         let body = self
             .calls
             .whole(body, MOST_BYTES + 5)
@@ -73,17 +83,17 @@ impl Grpc {
         let message = one_message(&body).ok_or_else(|| {
             Status::invalid_argument("the request is not one whole gRPC message, uncompressed")
         })?;
-        check_guarded(&admitted, message)?;
-        if let Some(kept) = self.kept(&admitted, message).await {
+        check_guarded(admitted, message)?;
+        if let Some(kept) = self.kept(admitted, message).await {
             return Ok(kept.into_response());
         }
-        let answer = self.calls.make(&admitted, &parts.headers, body).await?;
+        let answer = self.calls.make(admitted, headers, body).await?;
         Ok(match answer {
             Answer::Stream(answer) => {
                 ending::in_words(callers_fault(answer), self.stopping.clone())
             }
             Answer::Whole(whole) => {
-                self.keep(&admitted, &whole).await;
+                self.keep(admitted, &whole).await;
                 callers_fault(whole.into_response())
             }
         })

@@ -29,9 +29,12 @@ before it may. What a token may not see answers 404.
 message answers the same for 24 hours (`Idempotent-Replayed: true`), with another message 422.
 
 **Trying.** With `Candlefish-Validate-Only: true` a call that changes something is checked and carried \
-out as ever, and taken back: it answers or refuses as the real call would have just now, with \
-`Candlefish-Validated-Only: true`, and ids in it are of nothing. An answer without that header is of \
-a gateway that does not know it, and the call was carried out.
+out as ever, and taken back: it answers or refuses as the real call would have just now, and ids in the \
+answer are of nothing. Once the caller is let in, either has `Candlefish-Validated-Only: true`. A success \
+without that header is of a gateway that does not know it, and the call was carried out; after a 5xx \
+without it, it may have been. With an `Idempotency-Key` that is known the answer is that of the act that \
+did happen, with its ids, and `Idempotent-Replayed: true` as well. `SealRelease` has no rehearsal, with a \
+known key neither (501, `not-rehearsed`).
 
 **Lists** come a page at a time: send `page_token` the `next_page_token` of the page before, until \
 it is empty.

@@ -66,7 +66,7 @@ pub(crate) fn check(method: &Method, answer: &Whole) -> Result<(), Refusal> {
     }
 }
 
-/// Marks an answer over REST.
+/// Marks an answer, or a refusal, of a call that was let in as a rehearsal.
 pub(crate) fn mark(headers: &mut HeaderMap) {
     headers.insert(VALIDATED_ONLY, HeaderValue::from_static("true"));
 }

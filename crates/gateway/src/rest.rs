@@ -37,10 +37,18 @@ impl Rest {
         let (parts, body) = request.into_parts();
         let contract = Arc::clone(&self.calls.contract);
         let mut served = None;
+        let mut rehearses = false;
         let answered = match contract.lookup(&parts.method, parts.uri.path()) {
             Lookup::Hit(hit) => {
                 served = Some(Served(hit.method.path.clone()));
-                self.call(&hit, &parts, body, request_id).await
+                let admitted = self.calls.admit(hit.method, &parts.headers, request_id);
+                match admitted.await {
+                    Ok(admitted) => {
+                        rehearses = admitted.rehearses;
+                        self.call(&hit, &admitted, &parts, body).await
+                    }
+                    Err(status) => Err(Problem::from(&status)),
+                }
             }
             other => Err(not_routed(&other, &parts.method, parts.uri.path())),
         };
@@ -56,6 +64,9 @@ impl Rest {
         if let Ok(value) = HeaderValue::from_str(&text) {
             response.headers_mut().insert(problem::REQUEST_ID, value);
         }
+        if rehearses {
+            rehearsal::mark(response.headers_mut());
+        }
         // Counted under the method, refused or not.
         if let Some(served) = served {
             response.extensions_mut().insert(served);
@@ -66,16 +77,11 @@ impl Rest {
     async fn call(
         &self,
         hit: &Hit<'_>,
+        admitted: &Admitted,
         parts: &http::request::Parts,
         body: Body,
-        request_id: RequestId,
     ) -> Result<Response<Body>, Problem> {
-        let admitted = self
-            .calls
-            .admit(hit.method, &parts.headers, request_id)
-            .await;
-        let admitted = admitted.map_err(|status| Problem::from(&status))?;
-        if let Some(kept) = self.kept(&admitted, hit, parts.uri.query()).await {
+        if let Some(kept) = self.kept(admitted, hit, parts.uri.query()).await {
             return Ok(json(kept));
         }
         let bytes = if hit.route.body {
@@ -90,16 +96,16 @@ impl Rest {
         };
         let mut message = match transcode::read(&hit.method.input, &input) {
             Ok(message) => message,
-            Err(half) => return Err(self.judged(&admitted, &parts.headers, half).await),
+            Err(half) => return Err(self.judged(admitted, &parts.headers, half).await),
         };
-        resume(&admitted, &parts.headers, &mut message);
-        Calls::check_fields(&admitted, &message).map_err(|status| Problem::from(&status))?;
+        resume(admitted, &parts.headers, &mut message);
+        Calls::check_fields(admitted, &message).map_err(|status| Problem::from(&status))?;
         let framed = frame(&message.encode_to_vec());
-        let answer = self.calls.make(&admitted, &parts.headers, framed).await;
+        let answer = self.calls.make(admitted, &parts.headers, framed).await;
         let answer = answer.map_err(|status| Problem::from(&status))?;
         match answer {
-            Answer::Stream(answer) => sse::stream(&admitted, answer, self.tasks.stopping()).await,
-            Answer::Whole(whole) => self.one_message(&admitted, whole).await,
+            Answer::Stream(answer) => sse::stream(admitted, answer, self.tasks.stopping()).await,
+            Answer::Whole(whole) => self.one_message(admitted, whole).await,
         }
     }
 
@@ -162,7 +168,6 @@ impl Rest {
         }
         if admitted.rehearses {
             // Nothing was made that could be read anywhere.
-            rehearsal::mark(headers);
             return Ok(response);
         }
         if let Some(location) = method.creates.as_ref().and_then(|c| c.made(&message)) {

@@ -68,6 +68,7 @@ impl Uploads {
         let request_id = RequestId::new();
         // A signed address opens what it names: the log has the path alone.
         let (verb, path) = (request.method().clone(), request.uri().path().to_owned());
+        let rehearses = matches!(rehearsal::is_asked(request.headers()), Ok(true));
         let passed = self.pass(request).await;
         let mut response = passed.unwrap_or_else(|problem| {
             problem::log(&problem, request_id, verb.as_str(), &path);
@@ -75,6 +76,9 @@ impl Uploads {
         });
         if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
             response.headers_mut().insert(problem::REQUEST_ID, value);
+        }
+        if rehearses {
+            rehearsal::mark(response.headers_mut());
         }
         response
     }

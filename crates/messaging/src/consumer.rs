@@ -9,7 +9,7 @@
 //! What cannot be read is parked at once, what cannot be applied after some tries, however long the
 //! database was away meanwhile; parked events are dead letters that a person replays or discards. What
 //! failed before is tried after everything else, alone. A busy database is an event's own fault only when
-//! others are applied between its tries.
+//! others are applied between its tries, and that for minutes.
 
 use std::{future::Future, time::Duration};
 
@@ -141,12 +141,16 @@ pub struct ConsumerConfig {
     /// was away do not count, nor those at which it was busy unless another event was applied since the
     /// try before.
     pub poison_after: i64,
+    /// An event that the database was busy with is not parked sooner after its first failure, however often
+    /// it was tried: an overloaded database breaks off now this one, now that one.
+    pub busy_patience: Duration,
     /// The most events of one transaction.
     pub batch: usize,
 }
 
 impl ConsumerConfig {
-    /// The usual periods: the owner's head every 5 s, a gap 300 ms, retries 1 s, parked after 8.
+    /// The usual periods: the owner's head every 5 s, a gap 300 ms, retries 1 s, parked after 8, and when
+    /// the database is busy with it after 5 min.
     pub fn of(name: &'static str, source: &'static str) -> Self {
         Self {
             name,
@@ -157,6 +161,7 @@ impl ConsumerConfig {
             gap_grace: Duration::from_millis(300),
             retry_delay: Duration::from_secs(1),
             poison_after: 8,
+            busy_patience: Duration::from_mins(5),
             batch: 64,
         }
     }

@@ -4,7 +4,8 @@
 //! the next dense number in one short transaction guarded by the fence; *publishes* in order with
 //! nothing locked, and waits for every acknowledgement; *advances* `published_upto`. It stamps on
 //! while the bus is down, so that the feed can replay. A holder that lost its lease unnoticed (a
-//! frozen process) can neither stamp nor advance; what it still publishes are duplicates.
+//! frozen process) can neither stamp nor advance; what it still publishes are duplicates. It begins no
+//! batch once the lease is over by its own clock.
 //!
 //! What it does not do: it deletes nothing, it never blocks a command, and it never trusts an
 //! acknowledgement to mean that a consumer will see the message.
@@ -97,11 +98,31 @@ struct Lease {
     renewed: Instant,
 }
 
+impl Lease {
+    /// When it ends by our clock, unless it is renewed: not after it does by the database's, which was asked
+    /// later.
+    fn until(self, length: Duration) -> Instant {
+        self.renewed + length
+    }
+
+    fn left(self, length: Duration) -> Duration {
+        length.saturating_sub(self.renewed.elapsed())
+    }
+}
+
 /// What the publishing loop may do, as the stamping loop told it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Grant {
     fence: i64,
     epoch: i32,
+    /// When the lease ends. It moves with every renewal, of which nobody is woken.
+    until: Instant,
+}
+
+impl Grant {
+    fn lasts(self) -> bool {
+        Instant::now() < self.until
+    }
 }
 
 /// Why a turn did not end well. Everything is tried again in the next one.
@@ -190,7 +211,8 @@ impl Relay {
                 (true, _) => {}
                 (false, true) => return lease,
                 (false, false) => {
-                    let pause = self.pause(lease.is_some(), failed);
+                    let left = lease.map(|held: Lease| held.left(self.config.lease));
+                    let pause = self.pause(left, failed);
                     self.rest(pause, &stopping).await;
                 }
             }
@@ -206,12 +228,19 @@ impl Relay {
     ) -> Result<bool, Error> {
         let held = self.hold(*lease).await;
         if held.is_err() {
-            *lease = lease.filter(|held| held.renewed.elapsed() < self.config.lease);
+            *lease = lease.filter(|held| !held.left(self.config.lease).is_zero());
         }
         *lease = held?;
-        let Some(Lease { fence, .. }) = *lease else {
+        let Some(held) = *lease else {
             return Ok(false);
         };
+        let (fence, until) = (held.fence, held.until(self.config.lease));
+        tell.send_if_modified(|grant| {
+            if let Some(grant) = grant.as_mut().filter(|grant| grant.fence == fence) {
+                grant.until = until;
+            }
+            false
+        });
         let Some(stamped) = store::stamp(&self.pool, &self.owner, fence, self.config.batch).await?
         else {
             self.lost();
@@ -221,6 +250,7 @@ impl Relay {
         let grant = Some(Grant {
             fence,
             epoch: stamped.epoch,
+            until,
         });
         if stamped.rows > 0 || *tell.borrow() != grant {
             tell.send_replace(grant);
@@ -256,14 +286,16 @@ impl Relay {
         tracing::warn!(source = self.config.source, "another process relays now");
     }
 
-    /// How long to wait after a turn, after so many in a row that failed.
-    fn pause(&self, holds: bool, failed: u32) -> Duration {
+    /// How long to wait after a turn, after so many in a row that failed: not beyond what is `left` of the
+    /// lease, where it is held, so that its end is noticed when it comes.
+    fn pause(&self, left: Option<Duration>, failed: u32) -> Duration {
         let waiting = self.config.lease / 5;
-        match failed.checked_sub(1) {
+        let pause = match failed.checked_sub(1) {
             Some(before) => (RETRY * 2_u32.pow(before.min(10))).min(waiting),
-            None if holds => self.config.poll,
+            None if left.is_some() => self.config.poll,
             None => waiting,
-        }
+        };
+        left.map_or(pause, |left| pause.min(left))
     }
 
     async fn rest(&self, pause: Duration, stopping: &CancellationToken) {
@@ -309,9 +341,9 @@ impl Relay {
                 told.changed().await.is_err()
             };
             let grant = *told.borrow_and_update();
-            owed = match self.publish_all(grant, &mut stream_known).await {
+            owed = match self.publish_all(&told, &mut stream_known).await {
                 Ok(all) => {
-                    // Without a grant, or without a connection to the bus, nothing was tried.
+                    // Without a grant that lasts, or without a connection to the bus, nothing was tried.
                     if all && grant.is_some() {
                         outage.over();
                     }
@@ -328,16 +360,22 @@ impl Relay {
         }
     }
 
-    /// Publishes batch after batch; answers whether nothing is left that this grant may publish.
+    /// Publishes batch after batch while the lease lasts; answers whether nothing is left that the grant
+    /// allows. One that is over says nothing of what is left: it may be renewed, or is taken back soon.
     async fn publish_all(
         &self,
-        grant: Option<Grant>,
+        told: &watch::Receiver<Option<Grant>>,
         stream_known: &mut bool,
     ) -> Result<bool, Error> {
-        let Some(Grant { fence, epoch }) = grant else {
-            return Ok(true);
-        };
-        while crate::nats::is_connected(&self.nats) {
+        loop {
+            let grant = *told.borrow();
+            let Some(grant) = grant else {
+                return Ok(true);
+            };
+            if !grant.lasts() || !crate::nats::is_connected(&self.nats) {
+                return Ok(false);
+            }
+            let Grant { fence, epoch, .. } = grant;
             publish::ready(&self.nats, &self.config.stream, stream_known).await?;
             let batch = store::unpublished(&self.pool, epoch, self.config.batch).await?;
             let Some(last) = batch.last().map(|envelope| envelope.seq) else {
@@ -346,6 +384,12 @@ impl Relay {
             // What is stamped after this was read is told of.
             let all = i64::try_from(batch.len()).is_ok_and(|count| count < self.config.batch);
             let count = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+            // The lease may have ended while the batch was read.
+            let still = *told.borrow();
+            let lasts = still.is_some_and(Grant::lasts);
+            if !lasts {
+                return Ok(false);
+            }
             publish::all(&self.nats, stream_known, batch).await?;
             if !store::advance(&self.pool, &self.owner, fence, epoch, last).await? {
                 // The stamping loop notices by itself, and says so once.
@@ -357,6 +401,5 @@ impl Relay {
                 return Ok(true);
             }
         }
-        Ok(false)
     }
 }

@@ -21,6 +21,13 @@ impl Dry {
         }
     }
 
+    /// As it is for a command that made no call, as nothing was named to change: that only shows what is.
+    pub(super) const fn when(self, acts: bool) -> Self {
+        Self {
+            dry_run: self.dry_run && acts,
+        }
+    }
+
     /// What the command says: what would happen, or what did.
     pub(super) fn says(self, would: String, did: impl FnOnce() -> String) -> String {
         if self.dry_run { would } else { did() }

@@ -257,9 +257,9 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             none,
             dry,
         } => {
-            let now = push_rule(&dry.of(&api), place, pushes, all_paths, none).await?;
+            let (now, acts) = push_rule(&dry.of(&api), place, pushes, all_paths, none).await?;
             let rule = || render::environment::pushes(&now);
-            app.show(&now, |now| dry.says(would::pushes(now), rule));
+            app.show(&now, |now| dry.when(acts).says(would::pushes(now), rule));
         }
         Command::Close {
             place,
@@ -271,10 +271,10 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             changes,
             dry,
         } => {
-            let now = change(&dry.of(&api), place, &changes).await?;
+            let (now, acts) = change(&dry.of(&api), place, &changes).await?;
             let policy = now.policy.clone().unwrap_or_default();
             let policy = || render::environment::policy(&policy, &look);
-            app.show(&now, |now| dry.says(would::policy(now), policy));
+            app.show(&now, |now| dry.when(acts).says(would::policy(now), policy));
         }
     }
     Ok(Exit::Done)
@@ -298,31 +298,31 @@ async fn create(api: &Api, request: CreateEnvironmentRequest) -> Result<Environm
     explained(api, api.act(request).await, &site, None).await
 }
 
-/// Changes which pushes deploy, if a rule was named. A rule is written whole, so that what was not
-/// named of it is read before.
+/// Changes which pushes deploy, if a rule was named; answers whether one was. A rule is written whole, so
+/// that what was not named of it is read before.
 async fn push_rule(
     api: &Api,
     place: Place,
     named: RuleOptions,
     all_paths: bool,
     none: bool,
-) -> Result<Environment, Error> {
+) -> Result<(Environment, bool), Error> {
     let now = subject::environment(api, &place).await?;
     let rule = named.rule().or_else(|| none.then(PushRule::default));
     let Some(mut rule) = rule else {
-        return Ok(now);
+        return Ok((now, false));
     };
     if rule.paths.is_empty() && !all_paths && !none {
         rule.paths = now.pushes.map(|before| before.paths).unwrap_or_default();
     }
     let Place { site, environment } = place;
-    api.act(UpdateEnvironmentRequest {
+    let request = UpdateEnvironmentRequest {
         site,
         environment,
         policy: None,
         pushes: Some(rule),
-    })
-    .await
+    };
+    Ok((api.act(request).await?, true))
 }
 
 /// Asks, and closes a preview.
@@ -350,19 +350,19 @@ async fn close(
     Ok(Exit::Done)
 }
 
-/// Changes what was named, if anything was.
-async fn change(api: &Api, place: Place, changes: &Changes) -> Result<Environment, Error> {
+/// Changes what was named, if anything was that is not so already; answers whether it was.
+async fn change(api: &Api, place: Place, changes: &Changes) -> Result<(Environment, bool), Error> {
     let now = subject::environment(api, &place).await?;
     let policy = changes.apply(now.policy.clone().unwrap_or_default())?;
     if policy.is_none() {
-        return Ok(now);
+        return Ok((now, false));
     }
     let Place { site, environment } = place;
-    api.act(UpdateEnvironmentRequest {
+    let request = UpdateEnvironmentRequest {
         site,
         environment,
         policy,
         pushes: None,
-    })
-    .await
+    };
+    Ok((api.act(request).await?, true))
 }

@@ -91,3 +91,34 @@ fn a_request_whose_answer_did_not_arrive_is_tried_under_its_key() {
     assert_eq!(keys.len(), 5);
     assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
 }
+
+#[test]
+fn a_dry_run_whose_answer_did_not_arrive_leaves_its_key_for_the_real_request() {
+    let server = Server::start();
+    let cli = Cli::new(&server.url());
+    let line = "hold set docs/production --reason launch";
+    // By a gateway that may have carried it out.
+    server.world.lock().lost.insert("set_hold", 4);
+    cli.run(&format!("{line} --dry-run"))
+        .code(6)
+        .says("it goes on as the same request, not as a second one");
+    // One that is answered takes nothing away.
+    cli.run(&format!("{line} --dry-run")).code(0);
+    cli.run(line).code(0);
+    let keys = server.world.keys("set_hold");
+    assert_eq!(keys.len(), 6);
+    assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+}
+
+#[test]
+fn what_names_nothing_to_change_shows_what_is() {
+    let server = Server::start();
+    let cli = Cli::new(&server.url());
+    for line in ["env pushes docs/production", "env policy docs/production"] {
+        let [shown, tried] =
+            [line, &format!("{line} --dry-run")].map(|line| cli.run(line).code(0).out);
+        assert_eq!(shown, tried);
+        assert!(!tried.contains("would"), "{tried}");
+    }
+    assert!(server.world.asked("update_environment").is_empty());
+}

@@ -68,13 +68,21 @@ impl Whole {
     }
 }
 
-/// Reads the answer to its end.
-pub(super) async fn whole(answer: Response<Body>, since: Since) -> Result<Whole, Status> {
+/// Reads the answer to its end; that of a `safe` call, which changes nothing, may be asked for again.
+pub(super) async fn whole(
+    answer: Response<Body>,
+    since: Since,
+    safe: bool,
+) -> Result<Whole, Status> {
     let (head, body) = answer.into_parts();
     let collected = body.collect().await.map_err(|broken| {
         tracing::debug!(%broken, "a replica did not end its answer");
-        let words = "the answer broke off; the call may have taken effect: repeat it with the same \
-                     idempotency key";
+        let words = if safe {
+            "the answer broke off; nothing was carried out: repeat the call"
+        } else {
+            "the answer broke off; the call may have taken effect: repeat it with the same \
+             idempotency key"
+        };
         Refusal::new(Code::Unavailable, "service-unavailable", words)
     })?;
     Ok(Whole {

@@ -60,7 +60,11 @@ pub(super) fn problems() -> Value {
 }
 
 fn response(description: &str, status: u16) -> Value {
-    let mut headers = json!({ "X-Request-Id": header("X-Request-Id") });
+    let rehearsed = "Candlefish-Validated-Only";
+    let mut headers = json!({
+        "X-Request-Id": header("X-Request-Id"),
+        rehearsed: header(rehearsed),
+    });
     if matches!(status, 429 | 503) {
         super::set(&mut headers, "Retry-After", header("Retry-After"));
     }
@@ -96,7 +100,7 @@ pub(super) fn headers() -> Value {
         "X-Request-Id": { "description": "Names the request in the platform's logs.", "schema": { "type": "string" } },
         "Location": { "description": "Where the new resource is read.", "schema": { "type": "string", "format": "uri-reference" } },
         "Idempotent-Replayed": { "description": "`true` when the answer is that of an earlier call with the same idempotency key.", "schema": { "type": "string", "enum": ["true"] } },
-        "Candlefish-Validated-Only": { "description": "`true` when the call was only rehearsed: nothing was done, and ids in the answer are of nothing.", "schema": { "type": "string", "enum": ["true"] } },
+        "Candlefish-Validated-Only": { "description": "`true` when the call was only rehearsed: nothing was done, and ids in the answer are of nothing, unless it is that of an earlier call (`Idempotent-Replayed`).", "schema": { "type": "string", "enum": ["true"] } },
         "Retry-After": { "description": "Seconds after which the same call may succeed.", "schema": { "type": "integer", "minimum": 1 } },
     })
 }

@@ -219,7 +219,7 @@ pub(super) fn shared_parameters() -> Value {
         "Candlefish-Validate-Only": {
             "name": "Candlefish-Validate-Only",
             "in": "header",
-            "description": "`true` rehearses the call: it is checked and carried out, and taken back. Answers say so with `Candlefish-Validated-Only: true`.",
+            "description": "`true` rehearses the call: it is checked and carried out, and taken back. Answers and refusals say so with `Candlefish-Validated-Only: true`.",
             "schema": { "type": "string", "enum": ["true", "false"] },
         },
         "Last-Event-ID": {

@@ -216,6 +216,9 @@ fn streams_are_event_streams_and_makers_answer_201() {
     // A rehearsal makes nothing.
     let rehearsed = &create["200"]["headers"]["Candlefish-Validated-Only"];
     assert!(rehearsed.is_object());
+    // A refusal of one says so too.
+    let refused = &document["components"]["responses"]["Problem409"]["headers"];
+    assert!(refused["Candlefish-Validated-Only"].is_object());
     assert!(create["200"]["headers"].get("Location").is_none());
     let rollback = &document["paths"]["/v1/rollbacks"]["post"]["responses"];
     assert!(rollback["200"].is_object() && rollback["201"].is_object());

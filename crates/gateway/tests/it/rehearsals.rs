@@ -1,20 +1,23 @@
 //! Calls that are only rehearsed: where they go, what comes back, and what the gateway does itself.
 
+use bytes::Bytes;
 use candlefish_proto::deploy::{
     CancelDeploymentRequest, Deployment, deployment_service_client::DeploymentServiceClient,
 };
 use candlefish_runtime::refusal::{Code as RefusalCode, Refusal};
+use candlefish_testkit::wait_until;
 use http::{HeaderMap, HeaderValue};
 use prost::Message;
 use reqwest::Method;
 use serde_json::json;
+use tokio::sync::oneshot;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::{
     backend::Answer,
     raw::with_token,
-    stand::{Answered, Stand},
+    stand::{Answered, SOON, Stand},
 };
 
 const ASKED: &str = "candlefish-validate-only";
@@ -78,6 +81,7 @@ async fn what_is_neither_yes_nor_no_is_refused_by_the_headers_name() {
     let answer = ask(&stand, "/v1/deployments", "1", json!({})).await;
     answer.is_problem(400);
     assert_eq!(answer.fields(), [ASKED]);
+    assert_eq!(answer.header(MARK), "");
     let mut client = DeploymentServiceClient::new(stand.channel());
     let mut request = with_token(CancelDeploymentRequest::default(), &stand.admin);
     let no = "nonsense".parse().unwrap();
@@ -110,6 +114,7 @@ async fn an_answer_without_the_mark_is_of_one_who_knows_no_rehearsals() {
         let answer = ask(&stand, "/v1/deployments/dep_1:cancel", "true", json!({})).await;
         answer.is_problem(501);
         assert_eq!(answer.body["reason"], "not-rehearsed", "{answer:?}");
+        assert_eq!(answer.header(MARK), "true");
     }
     // A refusal by whoever rehearsed it is that of the real call.
     let mut refused = not_there;
@@ -120,7 +125,61 @@ async fn an_answer_without_the_mark_is_of_one_who_knows_no_rehearsals() {
         stand.backend.will(CANCEL, Answer::Refusal(refusal));
         let answer = ask(&stand, "/v1/deployments/dep_1:cancel", "true", json!({})).await;
         answer.is_problem(code);
+        assert_eq!(answer.header(MARK), "true");
     }
+}
+
+#[tokio::test]
+async fn a_refusal_of_a_rehearsal_is_marked_whoever_refuses() {
+    let stand = Stand::start().await;
+    // By the gateway, before and after the service was asked, and by the service: over REST,
+    let unknown = json!({ "nonsense": 1 });
+    let answer = ask(&stand, "/v1/deployments", "true", unknown).await;
+    answer.is_problem(400);
+    assert_eq!(answer.header(MARK), "true");
+    // and over gRPC.
+    let mut client = DeploymentServiceClient::new(stand.channel());
+    let over = Refusal::new(RefusalCode::FailedPrecondition, "is-terminal", "has ended");
+    for (answer, code) in [
+        (Answer::Refusal(over.into()), Code::FailedPrecondition),
+        (
+            Answer::Message(deployment().encode_to_vec(), HeaderMap::new()),
+            Code::Unimplemented,
+        ),
+    ] {
+        stand.backend.will(CANCEL, answer);
+        let mut request = with_token(CancelDeploymentRequest::default(), &stand.admin);
+        let yes = "true".parse().unwrap();
+        request.metadata_mut().insert(ASKED, yes);
+        let status = client.cancel_deployment(request).await.unwrap_err();
+        assert_eq!(status.code(), code, "{status:?}");
+        assert_eq!(status.metadata().get(MARK).unwrap(), "true");
+    }
+    // Who is not let in rehearses nothing.
+    let request = stand.ask(Method::POST, "/v1/deployments", "");
+    let answer = stand.send(request.header(ASKED, "true")).await;
+    answer.is_problem(401);
+    assert_eq!(answer.header(MARK), "");
+}
+
+#[tokio::test]
+async fn a_rehearsal_whose_answer_breaks_off_says_that_nothing_was_carried_out() {
+    let stand = Stand::start().await;
+    let (kill, killed) = oneshot::channel();
+    // Half of a frame's head.
+    let death = Answer::Death(Bytes::from_static(&[0, 0]), killed);
+    stand.backend.will(CANCEL, death);
+    let asking = ask(&stand, "/v1/deployments/dep_1:cancel", "true", json!({}));
+    let dying = async {
+        wait_until(SOON, "the call", async || !stand.backend.seen().is_empty()).await;
+        kill.send(()).unwrap();
+    };
+    let (answer, ()) = tokio::join!(asking, dying);
+    answer.is_problem(503);
+    assert_eq!(answer.header(MARK), "true");
+    let words = answer.body["detail"].as_str().unwrap();
+    assert!(words.contains("nothing was carried out"), "{answer:?}");
+    assert!(!words.contains("idempotency"), "{answer:?}");
 }
 
 #[tokio::test]
@@ -138,6 +197,7 @@ async fn what_the_gateway_does_itself_is_taken_back() {
         .await;
     let taken = ask(&stand, "/v1/principals", "true", machine).await;
     taken.is_problem(409);
+    assert_eq!(taken.header(MARK), "true");
 
     let tokens = async || stand.get("/v1/tokens", &stand.admin).await.body;
     let before = tokens().await;
@@ -168,5 +228,6 @@ async fn an_upload_has_no_rehearsal() {
     let upload = stand.ask(Method::PUT, "/blobs/abc?size=3", "");
     let answer = stand.send(upload.header(ASKED, "true").body("abc")).await;
     answer.is_problem(501);
+    assert_eq!(answer.header(MARK), "true");
     assert!(stand.backend.seen().is_empty());
 }

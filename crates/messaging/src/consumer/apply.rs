@@ -197,7 +197,8 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
             self.put_off(std::slice::from_ref(one)).await;
             return;
         };
-        let why = if matches!(failure, Failure::Busy(_)) {
+        let is_busy = matches!(failure, Failure::Busy(_));
+        let why = if is_busy {
             format!(
                 "the database was busy with this event at {tries} tries, and applied others in \
                  between: {failure}"
@@ -205,19 +206,24 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
         } else {
             failure.to_string()
         };
-        let hopeless = matches!(failure, Failure::Park(_)) || tries >= self.config.poison_after;
+        let early = is_busy && self.tries.age(event) < self.config.busy_patience;
+        let often = tries >= self.config.poison_after;
+        let hopeless = matches!(failure, Failure::Park(_)) || (often && !early);
         if hopeless && self.park(one, &why).await {
             self.tries.forget(event);
             if let Some(message) = message {
                 self.ack(message).await;
             }
         } else {
-            tracing::warn!(
-                consumer = self.config.name,
-                event = event.id,
-                tries,
-                "not applied: {why}"
-            );
+            // Minutes of tries are not each said.
+            if tries <= self.config.poison_after {
+                tracing::warn!(
+                    consumer = self.config.name,
+                    event = event.id,
+                    tries,
+                    "not applied: {why}"
+                );
+            }
             self.put_off(std::slice::from_ref(one)).await;
         }
     }

@@ -2,11 +2,13 @@
 //!
 //! The bus counts deliveries, also those in an outage of the database, which no event is to blame for. A
 //! busy database is in between: whether it is busy with one event or with everything shows in whether
-//! others are applied meanwhile.
+//! others are applied meanwhile. One that is overloaded applies some and breaks others off, whichever they
+//! are, so that this says something only after a while.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use candlefish_proto::event::Envelope;
+use tokio::time::Instant;
 
 use crate::inbox::Place;
 
@@ -19,8 +21,10 @@ pub(super) struct Tries {
 }
 
 /// The failed tries of one event.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Failed {
+    /// When the first of them failed.
+    since: Instant,
     /// All of them.
     made: i64,
     /// Those that it is to blame for.
@@ -52,7 +56,13 @@ impl Tries {
     }
 
     fn fail(&mut self, event: &Envelope) -> &mut Failed {
-        let failed = self.failed.entry((event.epoch, event.seq)).or_default();
+        let failed = self.failed.entry((event.epoch, event.seq));
+        let failed = failed.or_insert_with(|| Failed {
+            since: Instant::now(),
+            made: 0,
+            counted: 0,
+            applied: 0,
+        });
         failed.made += 1;
         failed
     }
@@ -61,6 +71,14 @@ impl Tries {
     pub(super) fn made(&self, event: &Envelope) -> i64 {
         let failed = self.failed.get(&(event.epoch, event.seq));
         failed.map(|failed| failed.made).unwrap_or_default()
+    }
+
+    /// How long ago it failed first, for whatever reason; zero before that.
+    pub(super) fn age(&self, event: &Envelope) -> Duration {
+        let failed = self.failed.get(&(event.epoch, event.seq));
+        failed
+            .map(|failed| failed.since.elapsed())
+            .unwrap_or_default()
     }
 
     /// Something was applied: the database works.

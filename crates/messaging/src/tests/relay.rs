@@ -260,7 +260,13 @@ async fn another_process_takes_over_from_a_relay_that_died() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopping_relay_sends_what_is_committed_and_gives_the_lease_back() {
     let world = World::new().await;
-    let relay = world.start_relay();
+    // Nobody renews it after the stop.
+    let config = RelayConfig {
+        lease: SOON,
+        ..world.relay_config()
+    };
+    let relay = Relay::new(world.pool.clone(), world.nats.clone(), config);
+    let relay = spawn(relay.run(world.stopping.clone()));
     world.commit_each(1).await;
     published(&world, 1).await;
     world.commit_each(40).await;
@@ -280,6 +286,7 @@ async fn the_first_turn_waits_for_nothing_and_a_stop_does_not_wait_for_the_next(
     let world = World::new().await;
     let config = RelayConfig {
         gather: Duration::from_hours(1),
+        lease: Duration::from_hours(2),
         ..world.relay_config()
     };
     world.commit_each(3).await;
@@ -297,6 +304,7 @@ async fn a_nudge_between_two_turns_is_kept() {
     let world = World::new().await;
     let config = RelayConfig {
         poll: Duration::from_hours(1),
+        lease: Duration::from_hours(2),
         gather: Duration::from_secs(1),
         ..world.relay_config()
     };

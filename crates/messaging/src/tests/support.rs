@@ -85,6 +85,7 @@ impl World {
             gap_grace: Duration::from_millis(50),
             retry_delay: Duration::from_millis(50),
             poison_after: 3,
+            busy_patience: Duration::ZERO,
             ..ConsumerConfig::of("test-effects-v1", self.source)
         }
     }

@@ -16,8 +16,12 @@ const RECEIVED_AT: &str = "/v1/webhooks/github";
 /// Asked for by one sweep. After a long outage thousands are missing: each takes one of the 5,000 calls
 /// that GitHub allows in an hour, and a turn of a second, in which the repository is nobody else's.
 const MOST: usize = 100;
-/// Of the pause between two sweeps, where something is left. With the usual five minutes that is 2,400 in
-/// an hour: the other half is for all else.
+/// Of what is missing, where that is more than `MOST`. Of the 3,000 tries that are looked at it is 250, so
+/// that the oldest do not slide out of the list before their turn, and a sweep ends within its lease.
+const SHARE: usize = 12;
+/// Of the pause between two sweeps, where something is left. With the usual five minutes and the time that
+/// a sweep takes itself, 100 in four minutes and 250 in seven, that is 1,440 in an hour, and 2,250 at the
+/// most: the other half of GitHub's limit is for all else.
 const SOONER: u32 = 2;
 
 /// How far a sweep looked at deliveries.
@@ -52,10 +56,12 @@ pub(super) async fn redeliver(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<L
         let sent = github
             .deliveries(repository, hook.id, due.back(github.settings().sweep))
             .await?;
-        for missing in missing(&sent) {
-            if round.asks(ctx, github, repository, missing).await? {
-                let asked = github.redeliver(repository, hook.id, missing.id).await;
-                unless_gone(missing, asked)?;
+        let lost = missing(&sent);
+        round.missing += lost.len();
+        for one in lost {
+            if round.asks(ctx, github, repository, one).await? {
+                let asked = github.redeliver(repository, hook.id, one.id).await;
+                unless_gone(one, asked)?;
             }
         }
     }
@@ -85,10 +91,14 @@ pub(super) async fn redeliver_to_app(
     let sent = github
         .app_deliveries(due.back(github.settings().sweep))
         .await?;
-    let mut round = Round::default();
-    for missing in missing(&sent) {
-        if round.asks(ctx, github, "", missing).await? {
-            unless_gone(missing, github.redeliver_to_app(missing.id).await)?;
+    let lost = missing(&sent);
+    let mut round = Round {
+        missing: lost.len(),
+        ..Round::default()
+    };
+    for one in lost {
+        if round.asks(ctx, github, "", one).await? {
+            unless_gone(one, github.redeliver_to_app(one.id).await)?;
         }
     }
     Ok(round.end(""))
@@ -97,6 +107,8 @@ pub(super) async fn redeliver_to_app(
 /// What one sweep asked for.
 #[derive(Debug, Default)]
 struct Round {
+    /// Found missing so far.
+    missing: usize,
     asked: usize,
     /// Came after the last that it may ask for. Not all of them are due: some were asked for lately.
     left: usize,
@@ -120,8 +132,8 @@ impl Round {
         Ok(asks)
     }
 
-    const fn is_over(&self) -> bool {
-        self.asked >= MOST
+    fn is_over(&self) -> bool {
+        self.asked >= MOST.max(self.missing / SHARE)
     }
 
     fn end(&self, repository: &str) -> Looked {
@@ -228,6 +240,21 @@ mod tests {
         ];
         let found: Vec<u64> = missing(&newest_first).iter().map(|one| one.id).collect();
         assert_eq!(found, [5, 6, 3, 4]);
+    }
+
+    #[test]
+    fn a_sweep_asks_for_more_where_what_is_missing_nears_what_is_listed() {
+        for (missing, most) in [(0, 100), (130, 100), (1_200, 100), (3_000, 250)] {
+            let is_over = |asked| {
+                let round = Round {
+                    missing,
+                    asked,
+                    ..Round::default()
+                };
+                round.is_over()
+            };
+            assert!(!is_over(most - 1) && is_over(most), "{missing}");
+        }
     }
 
     #[test]

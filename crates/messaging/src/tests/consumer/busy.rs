@@ -1,8 +1,11 @@
 //! A database that breaks off what it is asked: for one event, or for all.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use candlefish_proto::event::Envelope;
@@ -109,6 +112,37 @@ async fn an_event_that_alone_meets_a_busy_database_is_parked_and_keeps_no_other(
     .await;
     let effects = world.number("SELECT count(*) FROM effect").await;
     assert_eq!(effects, facts - 1);
+    world.stopping.cancel();
+    consumer.await.unwrap();
+    relay.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_a_busy_database_breaks_off_is_not_parked_before_its_time() {
+    let world = World::new().await;
+    let busy = Busy::with(SICK);
+    at_the_beginning(&world).await;
+    let relay = world.start_relay();
+    let config = ConsumerConfig {
+        busy_patience: Duration::from_hours(1),
+        ..world.consumer_config()
+    };
+    let consumer = busy.start(&world, config);
+    world.commit(vec![world.fact(SICK, 1)]).await;
+    // Far more often than three times, with others applied in between.
+    poll_until(SOON, "tries", async || {
+        world.commit_each(1).await;
+        match busy.met.load(Ordering::SeqCst) {
+            met if met >= 12 => Ok(()),
+            met => Err(met),
+        }
+    })
+    .await;
+    assert_eq!(world.number("SELECT count(*) FROM dead_letter").await, 0);
+    *busy.with.lock().unwrap() = None;
+    let facts = world.number("SELECT count(*) FROM outbox").await;
+    applied_once(&world, facts).await;
+    assert_eq!(world.number("SELECT count(*) FROM dead_letter").await, 0);
     world.stopping.cancel();
     consumer.await.unwrap();
     relay.await.unwrap();
