@@ -16,7 +16,8 @@ use sqlx::{Connection, PgConnection};
 use crate::{Row, millis, percentile};
 
 const LANES: usize = 64;
-const EACH: usize = 10;
+/// 2,048 at the same time.
+const EACH: usize = 32;
 /// How many ask at once, each for the deployments of one lane after the other.
 const CALLERS: usize = 16;
 
@@ -119,7 +120,7 @@ pub(super) async fn throughput(sandbox: &Sandbox) -> Row {
     let rate = (LANES * EACH) as f64 / seconds;
     Row {
         path: "deployments carried through six steps, 64 lanes",
-        target: "> 500/s (five steps)",
+        target: "> 500/s, 2,000 in flight (five steps)",
         measured: format!(
             "{rate:.0}/s ({} in {seconds:.1} s, accepted within {accepted:.1} s)",
             LANES * EACH
