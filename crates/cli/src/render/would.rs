@@ -54,7 +54,7 @@ pub(crate) fn pushes(changed: &Environment) -> String {
 pub(crate) fn policy(changed: &Environment) -> String {
     let policy = changed.policy.clone().unwrap_or_default();
     let how = environment::strategy(&policy);
-    format!("would deploy to {} by {how}", place(changed))
+    format!("would change the policy of {}: {how}", place(changed))
 }
 
 /// Deploying once more, and what that would wait for.
