@@ -33,8 +33,8 @@ const QUESTIONS: [(&str, &str); 3] = [
          HAVING count(t.id) <> 1 OR count(t.id) FILTER (WHERE t.outcome <> '') <> 1",
     ),
     (
-        // Whether a delivery told of it or the sweep found it: each commit is pushed once. What is known
-        // as another's is no decision.
+        // Each commit is pushed once, and whether a delivery told of it or the sweep found it, it makes
+        // one deployment. What is known as another's is no decision.
         "a push is decided once",
         "SELECT format('%s has %s triggers on %s/%s: %s', t.commit, count(*), s.slug, e.slug,
                        string_agg(format('%s %s %s', t.event, t.outcome, t.reason), ', ' ORDER BY t.id))
@@ -42,7 +42,8 @@ const QUESTIONS: [(&str, &str); 3] = [
          JOIN deploy.site s ON s.id = e.site_id
          WHERE lower(s.repository) = lower($1) AND t.reason <> 'duplicate'
          GROUP BY s.slug, e.slug, t.branch, t.commit
-         HAVING count(*) > 1",
+         HAVING count(*) FILTER (WHERE t.event = 'push') > 1
+             OR count(DISTINCT t.deployment_id) FILTER (WHERE t.outcome = 'created') > 1",
     ),
     (
         KEPT_ONCE,
