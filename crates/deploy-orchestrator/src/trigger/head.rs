@@ -55,19 +55,27 @@ pub(crate) async fn decide(ctx: &Ctx, environment: EnvironmentId, seen: Seen) ->
     decide::of_environment(ctx, &delivery, &Push::of_head(seen, head), environment).await
 }
 
-/// Whether the newest push that is known here says something else, and said it before. Of a commit that
-/// another push replaced just now, by which GitHub's word may be older than it says: whether nothing is
-/// known of it. A branch that was put back to it is seen by a later look.
+/// How far behind GitHub may be when it says where a branch is, in seconds: its answer is dated when it
+/// is sent, and the second of a push is one of another machine.
+const BEHIND: i64 = 60;
+
+/// Whether the newest push that is known here says something else, and said it before. Of a commit that is
+/// known GitHub's word may be older than it says, until the newest push is a minute old: a branch that was
+/// put back to it is seen by a later look. One that is not known is news although it was replaced just now.
 pub(super) async fn is_news(
     tx: &mut Tx,
     environment: EnvironmentId,
     push: &Push,
 ) -> Result<bool, sqlx::Error> {
-    if let Some(known) = store::is_replaced_known(tx, environment, push).await? {
-        return Ok(!known);
+    let Some(newest) = store::find_newest_push(tx, environment, push.branch()).await? else {
+        return Ok(true);
+    };
+    if newest.commit == push.after {
+        return Ok(false);
     }
-    let newest = store::find_newest_push(tx, environment, push.branch()).await?;
-    Ok(newest.is_none_or(|newest| {
-        newest.commit != push.after && newest.pushed_at.is_none_or(|at| Some(at) <= push.pushed_at)
-    }))
+    let calm = push.pushed_at.map(|at| at - BEHIND);
+    let told = store::find_told(tx, environment, push, calm).await?;
+    let until = if told.itself { calm } else { push.pushed_at };
+    let is_later = newest.pushed_at.is_none_or(|at| Some(at) <= until);
+    Ok(is_later || told.replaced && !told.itself)
 }

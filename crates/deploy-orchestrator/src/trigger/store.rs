@@ -15,7 +15,7 @@ mod overdue;
 mod undecided;
 
 pub(super) use list::{Asked, By, list};
-pub(super) use newest::{find_later_push, find_newest_push, is_replaced_known};
+pub(super) use newest::{find_later_push, find_newest_push, find_told};
 pub(super) use noted::{Noted, find_noted};
 pub(super) use overdue::{Overdue, close_content, list_overdue};
 pub(super) use undecided::{Undecided, find_before_newest, find_undecided};

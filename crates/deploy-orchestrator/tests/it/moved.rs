@@ -61,6 +61,24 @@ async fn made(stage: &Stage, number: usize) -> i64 {
     stage.sandbox.number(&made).await
 }
 
+/// Triggers of this commit.
+async fn decided(stage: &Stage, number: usize) -> i64 {
+    let decided = format!(
+        "SELECT count(*) FROM trigger WHERE commit = '{}'",
+        commit(number)
+    );
+    stage.sandbox.number(&decided).await
+}
+
+/// Waits for two more looks that began from now on.
+async fn looks_again(github: &Fake) {
+    let looks = github.calls("repos/get-branch");
+    wait_until(SOON, "two more looks", async || {
+        github.calls("repos/get-branch") > looks + 2
+    })
+    .await;
+}
+
 async fn moves(stage: &Stage) {
     let request = stage.api.request(pb::UpdateSiteRequest {
         site: SITE.to_owned(),
@@ -103,16 +121,33 @@ async fn a_look_that_is_older_than_the_last_push_decides_nothing() {
     next.body["repository"]["pushed_at"] = seconds().into();
     stage.pushed(&next).await.is("created", "");
     // GitHub dates an answer when it is sent, and still shows the branch as it was before.
-    let looks = github.calls("repos/get-branch");
-    wait_until(SOON, "two more looks", async || {
-        github.calls("repos/get-branch") > looks + 2
+    looks_again(&github).await;
+    assert_eq!(decided(&stage, 1).await, 1);
+}
+
+#[tokio::test]
+async fn nor_does_one_that_is_older_than_what_another_look_found() {
+    let (github, stage) = pushed(&[]).await;
+    // History was rewritten: what was found does not say what it replaced.
+    github.commit(REPOSITORY, &commit(9), &[], &[CHANGES]);
+    github.branch(REPOSITORY, "main", &commit(9));
+    looks_at(&stage, 9).await;
+    assert_eq!(made(&stage, 9).await, 1);
+    github.branch(REPOSITORY, "main", &commit(1));
+    looks_again(&github).await;
+    assert_eq!(decided(&stage, 1).await, 1);
+}
+
+#[tokio::test]
+async fn a_branch_that_was_put_back_is_decided_a_minute_after_the_last_push() {
+    let (_github, stage) = pushed(&[]).await;
+    let mut next = stage::push(1, 2);
+    next.body["repository"]["pushed_at"] = (seconds() - 61).into();
+    stage.pushed(&next).await.is("created", "");
+    wait_until(SOON, "the branch to be decided", async || {
+        decided(&stage, 1).await == 2
     })
     .await;
-    let decided = format!(
-        "SELECT count(*) FROM trigger WHERE commit = '{}'",
-        commit(1)
-    );
-    assert_eq!(stage.sandbox.number(&decided).await, 1);
 }
 
 #[tokio::test]

@@ -42,31 +42,37 @@ pub(in crate::trigger) async fn find_newest_push(
     .await
 }
 
-/// How far behind GitHub may be when it says where a branch is, in seconds: its answer is dated when it
-/// is sent, and the second of a push is one of another machine.
-const BEHIND: i64 = 60;
+/// What is known here of a commit that a branch is said to be at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::trigger) struct Told {
+    /// A push to it.
+    pub(in crate::trigger) itself: bool,
+    /// One that replaced it since the moment asked for.
+    pub(in crate::trigger) replaced: bool,
+}
 
-/// Whether anything is known here of a push that a known one replaced in the same second or shortly before;
-/// none where there is no such one.
-pub(in crate::trigger) async fn is_replaced_known(
+/// Whether pushes to a commit are known here, and ones that replaced it from a second of GitHub's clock on
+/// until the push's own.
+pub(in crate::trigger) async fn find_told(
     conn: &mut PgConnection,
     environment: EnvironmentId,
     push: &Push,
-) -> Result<Option<bool>, sqlx::Error> {
-    sqlx::query_scalar!(
+    since: Option<i64>,
+) -> Result<Told, sqlx::Error> {
+    sqlx::query_as!(
+        Told,
         r#"SELECT EXISTS (SELECT FROM trigger k
-                          WHERE k.environment_id = $1 AND k.branch = $2 AND k.commit = $4) AS "known!"
-           FROM trigger n
-           WHERE n.environment_id = $1 AND n.branch = $2 AND n.pushed_at BETWEEN $3 - $5::bigint AND $3
-             AND n.before_commit = $4 AND n.commit <> $4
-           LIMIT 1"#,
+                          WHERE k.environment_id = $1 AND k.branch = $2 AND k.commit = $3) AS "itself!",
+                  EXISTS (SELECT FROM trigger n
+                          WHERE n.environment_id = $1 AND n.branch = $2 AND n.before_commit = $3
+                          AND n.commit <> $3 AND n.pushed_at BETWEEN $4 AND $5) AS "replaced!""#,
         environment.uuid(),
         push.branch(),
-        push.pushed_at,
         push.after,
-        BEHIND
+        since,
+        push.pushed_at
     )
-    .fetch_optional(conn)
+    .fetch_one(conn)
     .await
 }
 
