@@ -129,7 +129,8 @@ pub(crate) async fn clear_each(
 }
 
 /// Makes each the only standing blocker of its deployment. What stands already, word for word, is not
-/// written again.
+/// written again; nor is a lane's for an estimate that moved by less than a quarter of what is left: each
+/// grant moves those of all that wait behind.
 pub(crate) async fn set_each(
     conn: &mut PgConnection,
     now: Moment,
@@ -159,8 +160,10 @@ pub(crate) async fn set_each(
          WHERE NOT EXISTS (
              SELECT FROM blocker b
              WHERE b.deployment_id = said.id AND b.kind = said.kind AND b.cleared_at IS NULL
-               AND (b.until, b.owner, b.message)
-                   IS NOT DISTINCT FROM (said.until, said.owner, said.message))
+               AND (b.owner, b.message) = (said.owner, said.message)
+               AND (b.until IS NOT DISTINCT FROM said.until
+                    OR said.kind = $8
+                    AND greatest(b.until - said.until, said.until - b.until) < (said.until - $7) / 4))
          ON CONFLICT (deployment_id, kind) WHERE cleared_at IS NULL DO UPDATE
          SET until = excluded.until, owner = excluded.owner, message = excluded.message,
              action = excluded.action
@@ -172,7 +175,8 @@ pub(crate) async fn set_each(
         &text(|one| one.owner),
         &text(|one| &one.message),
         &text(|one| &one.action),
-        stored(now) as _
+        stored(now) as _,
+        Kind::Lane.word()
     )
     .execute(conn)
     .await?;

@@ -323,8 +323,9 @@ fn reasons(ctx: &Ctx, now: Moment, choice: &Choice<'_>) -> Vec<(DeploymentId, Bl
         .iter()
         .enumerate()
         .map(|(place, one)| {
+            // The one just before it: what is said does not change with every grant.
             let next = place.checked_sub(1).and_then(|before| pending.get(before));
-            let before = acting.or_else(|| next.map(|one| one.id));
+            let before = next.map(|one| one.id).or(acting);
             let blocker = if one.sealed {
                 let turn = since.and_then(|since| turn(since, place, setting));
                 let turn = turn.filter(|at| *at > now);
@@ -367,11 +368,7 @@ fn why(
     }
     let message = match (place, before) {
         (0, Some(acting)) => format!("{acting} acts on {}", setting.place),
-        (1, Some(acting)) => format!("{acting} acts on {}, and 1 waits before it", setting.place),
-        (_, Some(acting)) => format!(
-            "{acting} acts on {}, and {place} wait before it",
-            setting.place
-        ),
+        (_, Some(before)) => format!("{before} waits before it for {}", setting.place),
         (_, None) => format!("{} grants it next", setting.place),
     };
     Blocker {

@@ -347,7 +347,7 @@ async fn wait_for_their_turns(
         .iter()
         .map(|waiting| &*waiting.blockers.first().unwrap().message);
     let acts = format!("{} acts on docs/production", acting.id);
-    let behind = format!("{acts}, and 1 waits before it");
+    let behind = format!("{} waits before it for docs/production", places[0].id);
     assert_eq!(said.collect::<Vec<_>>(), [&*acts, &behind]);
     places.into_iter().map(|waiting| waiting.id).collect()
 }

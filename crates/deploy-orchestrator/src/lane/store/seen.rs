@@ -187,10 +187,11 @@ macro_rules! select_contenders {
                           AS rejected,
                       (SELECT x.by || ': ' || x.reason FROM ban x WHERE x.release_id = r.id
                        AND x.cleared_at IS NULL) AS banned,
-                      coalesce((SELECT t.content_until FROM trigger t
-                                WHERE t.deployment_id = d.id AND t.outcome = 'created'
-                                ORDER BY t.content_until LIMIT 1), d.content_until)
-                          AS "content_until: Timestamp",
+                      CASE WHEN r.state <> 'sealed' THEN
+                          coalesce((SELECT t.content_until FROM trigger t
+                                    WHERE t.deployment_id = d.id AND t.outcome = 'created'
+                                    ORDER BY t.content_until LIMIT 1), d.content_until)
+                      END AS "content_until: Timestamp",
                       (SELECT jsonb_build_object('branch', t.branch, 'at', t.pushed_at,
                               'before', t.before_commit)
                        FROM trigger t WHERE t.deployment_id = d.id
