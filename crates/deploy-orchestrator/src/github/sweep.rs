@@ -315,7 +315,10 @@ async fn repair(
             environment.id = %one.environment,
             "no trigger knows where a branch is: it is decided now"
         );
-        trigger::head::decide(ctx, one.environment, seen).await?;
+        if !trigger::head::decide(ctx, one.environment, seen).await? {
+            // GitHub may be behind: a later look tells.
+            return Ok(());
+        }
     }
     let mut conn = ctx.pool.acquire().await?;
     store::save_seen(&mut conn, one, &head.commit).await?;

@@ -70,18 +70,19 @@ async fn of_site(ctx: &Ctx, delivery: &Delivery, push: &Push, site: &SiteOf) -> 
     }
     let mut all = Ok(());
     for environment in environments {
-        all = all.and(of_environment(ctx, delivery, push, environment).await);
+        let decided = of_environment(ctx, delivery, push, environment).await;
+        all = all.and(decided.map(|_is_news| ()));
     }
     all
 }
 
-/// Decides it in one environment.
+/// Decides it in one environment; false when it is a look that is no news there.
 pub(super) async fn of_environment(
     ctx: &Ctx,
     delivery: &Delivery,
     push: &Push,
     id: EnvironmentId,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     let mut tx = ctx.begin().await?;
     let mut lane = lane::store::lock(&mut tx, id).await?;
     let environment = site::store::load_environment(&mut tx, id)
@@ -92,11 +93,18 @@ pub(super) async fn of_environment(
         environment: Some(id),
     };
     if store::is_decided(&mut tx, delivery.id, place).await? {
-        return Ok(());
+        return Ok(true);
     }
-    if delivery.event == head::EVENT && !head::is_news(&mut tx, id, push).await? {
-        return Ok(());
-    }
+    let news;
+    let push = if delivery.event == head::EVENT {
+        let Some(dated) = head::news(&mut tx, id, push).await? else {
+            return Ok(false);
+        };
+        news = dated;
+        &news
+    } else {
+        push
+    };
     // Under the lane's lock: of two pushes that are decided at the same moment the later one sees
     // what the other told of history.
     store::save_ancestry(&mut tx, environment.site_id, push).await?;
@@ -109,7 +117,8 @@ pub(super) async fn of_environment(
         why: &format!("pushed to {}", push.branch()),
     };
     carried.out(ctx, &mut tx, &mut lane, judged).await?;
-    ctx.commit(tx).await.map_err(Error::commit)
+    ctx.commit(tx).await.map_err(Error::commit)?;
+    Ok(true)
 }
 
 /// A decision that is written down and followed.

@@ -38,8 +38,12 @@ pub(crate) struct Seen {
     pub(crate) files: Option<Vec<String>>,
 }
 
-/// Decides a head for one environment, unless a push told of it meanwhile.
-pub(crate) async fn decide(ctx: &Ctx, environment: EnvironmentId, seen: Seen) -> Result<(), Error> {
+/// Decides a head for one environment, unless a push told of it meanwhile; false when it is no news.
+pub(crate) async fn decide(
+    ctx: &Ctx,
+    environment: EnvironmentId,
+    seen: Seen,
+) -> Result<bool, Error> {
     let delivery = Delivery {
         id: DeliveryId::new(),
         event: EVENT.to_owned(),
@@ -59,23 +63,29 @@ pub(crate) async fn decide(ctx: &Ctx, environment: EnvironmentId, seen: Seen) ->
 /// is sent, and the second of a push is one of another machine.
 const BEHIND: i64 = 60;
 
-/// Whether the newest push that is known here says something else, and said it before. Of a commit that is
-/// known GitHub's word may be older than it says, until the newest push is a minute old: a branch that was
-/// put back to it is seen by a later look. One that is not known is news although it was replaced just now.
-pub(super) async fn is_news(
+/// A look as it is decided, where the newest push that is known here says something else, and said it
+/// before; none where it is no news. Of a commit that is known GitHub's word may be older than it says,
+/// until the newest push is a minute old: a branch that was put back to it is seen by a later look. One
+/// that is not known is news although it was replaced just now, and came no later than what replaced it.
+pub(super) async fn news(
     tx: &mut Tx,
     environment: EnvironmentId,
     push: &Push,
-) -> Result<bool, sqlx::Error> {
+) -> Result<Option<Push>, sqlx::Error> {
     let Some(newest) = store::find_newest_push(tx, environment, push.branch()).await? else {
-        return Ok(true);
+        return Ok(Some(push.clone()));
     };
     if newest.commit == push.after {
-        return Ok(false);
+        return Ok(None);
     }
     let calm = push.pushed_at.map(|at| at - BEHIND);
     let told = store::find_told(tx, environment, push, calm).await?;
+    if let (false, Some(at)) = (told.itself, told.replaced_at) {
+        let mut dated = push.clone();
+        dated.pushed_at = Some(at);
+        return Ok(Some(dated));
+    }
     let until = if told.itself { calm } else { push.pushed_at };
     let is_later = newest.pushed_at.is_none_or(|at| Some(at) <= until);
-    Ok(is_later || told.replaced && !told.itself)
+    Ok(is_later.then(|| push.clone()))
 }

@@ -347,7 +347,8 @@ async fn wait_for_their_turns(
         .iter()
         .map(|waiting| &*waiting.blockers.first().unwrap().message);
     let acts = format!("{} acts on docs/production", acting.id);
-    let behind = format!("{} waits before it for docs/production", places[0].id);
+    let first = &places.first().unwrap().id;
+    let behind = format!("{first} waits before it for docs/production");
     assert_eq!(said.collect::<Vec<_>>(), [&*acts, &behind]);
     places.into_iter().map(|waiting| waiting.id).collect()
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use candlefish_proto::deploy as pb;
+use candlefish_proto::deploy::{self as pb, deployment::State};
 use candlefish_testkit::{
     github::{Fake, Push, seconds},
     wait_until,
@@ -136,6 +136,31 @@ async fn nor_does_one_that_is_older_than_what_another_look_found() {
     github.branch(REPOSITORY, "main", &commit(1));
     looks_again(&github).await;
     assert_eq!(decided(&stage, 1).await, 1);
+}
+
+/// Its delivery is lost, the next one comes, and GitHub still shows the branch as it was before.
+#[tokio::test]
+async fn a_look_that_is_older_than_the_last_push_does_not_take_its_place() {
+    let (github, stage) = pushed(&[]).await;
+    // Nothing relates the two: history was rewritten between them.
+    let mut next = stage::push(8, 9);
+    next.body["forced"] = true.into();
+    next.body["repository"]["pushed_at"] = seconds().into();
+    github.commit(REPOSITORY, &commit(8), &[], &[CHANGES]);
+    let stands = stage
+        .pushed(&next)
+        .await
+        .is("created", "")
+        .deployment
+        .clone();
+    github.branch(REPOSITORY, "main", &commit(8));
+    wait_until(SOON, "the look to be decided", async || {
+        decided(&stage, 8).await == 1
+    })
+    .await;
+    assert_eq!(made(&stage, 8).await, 0);
+    let stands = stage.api.deployment(&stands).await;
+    assert_eq!(stands.state(), State::Pending, "{stands:?}");
 }
 
 #[tokio::test]

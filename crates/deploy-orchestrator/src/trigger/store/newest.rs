@@ -47,8 +47,8 @@ pub(in crate::trigger) async fn find_newest_push(
 pub(in crate::trigger) struct Told {
     /// A push to it.
     pub(in crate::trigger) itself: bool,
-    /// One that replaced it since the moment asked for.
-    pub(in crate::trigger) replaced: bool,
+    /// When it was replaced first, since the moment asked for.
+    pub(in crate::trigger) replaced_at: Option<i64>,
 }
 
 /// Whether pushes to a commit are known here, and ones that replaced it from a second of GitHub's clock on
@@ -63,9 +63,9 @@ pub(in crate::trigger) async fn find_told(
         Told,
         r#"SELECT EXISTS (SELECT FROM trigger k
                           WHERE k.environment_id = $1 AND k.branch = $2 AND k.commit = $3) AS "itself!",
-                  EXISTS (SELECT FROM trigger n
-                          WHERE n.environment_id = $1 AND n.branch = $2 AND n.before_commit = $3
-                          AND n.commit <> $3 AND n.pushed_at BETWEEN $4 AND $5) AS "replaced!""#,
+                  (SELECT min(n.pushed_at) FROM trigger n
+                   WHERE n.environment_id = $1 AND n.branch = $2 AND n.before_commit = $3
+                   AND n.commit <> $3 AND n.pushed_at BETWEEN $4 AND $5) AS replaced_at"#,
         environment.uuid(),
         push.branch(),
         push.after,
