@@ -71,7 +71,8 @@ async fn of_site(ctx: &Ctx, delivery: &Delivery, push: &Push, site: &SiteOf) -> 
     let mut all = Ok(());
     for environment in environments {
         let decided = of_environment(ctx, delivery, push, environment).await;
-        all = all.and(decided.map(|_is_news| ()));
+        let decided = decided.map(|_is_news| ());
+        all = all.and(decided);
     }
     all
 }
