@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use candlefish_blobs::{Blob, Body, Options, Put, Store, Upload, body_of, open};
-use candlefish_ids::{ReleaseId, SiteId};
+use candlefish_ids::{EnvironmentId, ReleaseId, SiteId};
 use candlefish_manifest::{Entry, digest_of};
 use candlefish_runtime::{
     config::Env,
@@ -537,6 +537,32 @@ async fn no_blob_goes_while_a_release_is_not_counted() {
     round(&world.ctx, &CancellationToken::new()).await.unwrap();
     assert_eq!(world.files().len(), 3);
     world.assert_whole().await;
+}
+
+#[tokio::test]
+async fn what_is_pinned_and_waits_keeps_its_content_until_it_ends() {
+    let world = World::new().await;
+    let release = world.sealed(&["pinned"]).await;
+    let (id, environment) = (release.id.uuid(), EnvironmentId::new().uuid());
+    world
+        .act(&format!(
+            "INSERT INTO environment (id, site_id, slug, kind, policy, created_at, created_by)
+             SELECT '{environment}', id, 'production', 'standard', '{{}}', clock(), 'erin' FROM site;
+             INSERT INTO deployment (id, site_id, environment_id, release_id, kind, strategy, policy,
+                                     state, created_at, created_by, trace_id, span_id, pinned,
+                                     pinned_at, pinned_by, pin_reason)
+             SELECT gen_random_uuid(), id, '{environment}', '{id}', 'standard', '{{}}', '{{}}',
+                    'pending', clock(), 'erin', '', '', true, clock(), 'erin', 'launch day' FROM site;
+             UPDATE release SET sealed_at = clock() - interval '30 days'"
+        ))
+        .await;
+    assert!(!world.collect(&release).await);
+    world.assert_whole().await;
+    // Nothing else kept it.
+    world
+        .act("UPDATE deployment SET state = 'cancelled', finished_at = clock()")
+        .await;
+    assert!(world.collect(&release).await);
 }
 
 /// Rounds of the race, at the most: by chance one may leave nothing to collect.
