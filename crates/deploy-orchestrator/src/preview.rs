@@ -10,8 +10,9 @@
 //! trigger's business.
 //!
 //! Invariants: what is closed is not reachable, whatever acted there before and whatever writes its
-//! routes later (`route::store::write` sees to that); nothing is granted and nothing accepted on its
-//! lane; its records, deployments and history stay.
+//! routes later (`route::store::write` sees to that), but for some minutes on an edge that cannot hear of
+//! it (ADR 0068); nothing is granted and nothing accepted on its lane; its records, deployments and
+//! history stay.
 
 pub(crate) mod age;
 pub(crate) mod close;

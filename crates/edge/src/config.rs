@@ -39,6 +39,8 @@ pub struct Config {
     pub connections: usize,
     /// `CANDLEFISH_EDGE_STALL_MS`: a visitor who reads nothing of its answer for so long is given up.
     pub stall: Duration,
+    /// `CANDLEFISH_EDGE_PREVIEWS_MS`: previews are served for so long after an orchestrator was heard last.
+    pub previews: Duration,
     /// `CANDLEFISH_EDGE_REPORT_MS`: how often it is heard, and tells its traffic.
     pub report_period: Duration,
     /// Logs and traces.
@@ -81,6 +83,7 @@ impl Config {
             memory_bytes: mib.saturating_mul(1024 * 1024),
             connections: env.parse_or("CANDLEFISH_EDGE_CONNECTIONS", 10_000),
             stall: env.duration_ms_or("CANDLEFISH_EDGE_STALL_MS", 30_000),
+            previews: env.duration_ms_or("CANDLEFISH_EDGE_PREVIEWS_MS", 5 * 60 * 1000),
             report_period: env.duration_ms_or("CANDLEFISH_EDGE_REPORT_MS", 1000),
             telemetry: TelemetryConfig::from_env(&mut env),
         };
@@ -124,6 +127,10 @@ impl Config {
             (
                 "CANDLEFISH_EDGE_STALL_MS",
                 self.stall.as_millis().to_string(),
+            ),
+            (
+                "CANDLEFISH_EDGE_PREVIEWS_MS",
+                self.previews.as_millis().to_string(),
             ),
             (
                 "CANDLEFISH_EDGE_REPORT_MS",
@@ -185,6 +192,10 @@ mod tests {
         );
         assert!(
             shown.contains("CANDLEFISH_EDGE_STALL_MS=30000\n"),
+            "{shown}"
+        );
+        assert!(
+            shown.contains("CANDLEFISH_EDGE_PREVIEWS_MS=300000\n"),
             "{shown}"
         );
         assert!(

@@ -5,9 +5,10 @@
 //!
 //! Reading order: [`route`] (what a host serves), [`release`] (content, verified), [`serve`] (a
 //! request's way), [`split`] and [`rule`] (pure), [`stream`] and [`report`] (what it tells and is
-//! told), [`traffic`] (what it counts).
+//! told), [`contact`] (when), [`traffic`] (what it counts).
 
 pub mod config;
+mod contact;
 mod disk;
 mod percent;
 mod release;

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 pub(crate) use page::pages;
 
-use crate::route::Version;
+use crate::route::Known;
 
 /// Routes and releases of this edge.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct Report {
 /// Routes by host, and releases with the reason why they are not staged. A host is never forgotten.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Held {
-    routes: HashMap<String, Version>,
+    routes: HashMap<String, Known>,
     releases: HashMap<ReleaseId, Option<String>>,
 }
 
@@ -43,10 +43,10 @@ impl Report {
     }
 
     /// Routes are served, and on disk: told together.
-    pub(crate) fn hold<'a>(&self, routes: impl IntoIterator<Item = (&'a str, Version)>) {
+    pub(crate) fn hold<'a>(&self, routes: impl IntoIterator<Item = (&'a str, Known)>) {
         let mut held = self.lock();
-        for (host, version) in routes {
-            held.routes.insert(host.to_owned(), version);
+        for (host, known) in routes {
+            held.routes.insert(host.to_owned(), known);
         }
         drop(held);
         self.changed.send_replace(());
@@ -89,13 +89,14 @@ impl Report {
         let now = self.lock();
         let mut routes = Vec::new();
         // Only what differs is copied: an edge holds a route of every deployment there was.
-        for (host, version) in &now.routes {
-            if sent.routes.get(host) != Some(version) {
-                sent.routes.insert(host.clone(), *version);
+        for (host, known) in &now.routes {
+            if sent.routes.get(host) != Some(known) {
+                sent.routes.insert(host.clone(), *known);
                 routes.push(pb::HeldRoute {
                     host: host.clone(),
-                    epoch: version.epoch,
-                    version: version.version,
+                    epoch: known.version.epoch,
+                    version: known.version.version,
+                    preview: known.preview,
                 });
             }
         }
@@ -133,14 +134,18 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::route::Version;
 
     #[test]
     fn only_differences_are_told() {
         let report = Report::new();
         let mut sent = Held::default();
         let (first, second) = (ReleaseId::new(), ReleaseId::new());
-        let version = |version| Version { epoch: 1, version };
-        report.hold([("a", version(1)), ("b", version(1))]);
+        let known = |version, preview| Known {
+            version: Version { epoch: 1, version },
+            preview,
+        };
+        report.hold([("a", known(1, false)), ("b", known(1, false))]);
         report.staged(first);
         report.failed(second, "index.html: corrupt");
         let (routes, releases) = report.difference(&mut sent);
@@ -151,11 +156,14 @@ mod tests {
                 .any(|r| !r.staged && r.error == "index.html: corrupt")
         );
         assert_eq!(report.difference(&mut sent), (vec![], vec![]));
-        report.hold([("b", version(2))]);
+        report.hold([("b", known(2, false))]);
         report.staged(second);
         let (routes, releases) = report.difference(&mut sent);
         assert_eq!((routes[0].host.as_str(), routes[0].version), ("b", 2));
         assert!(releases[0].staged && releases[0].error.is_empty());
+        report.hold([("b", known(2, true))]);
+        let (routes, _) = report.difference(&mut sent);
+        assert!(routes[0].version == 2 && routes[0].preview, "{routes:?}");
         report.keep_only(&HashSet::from([first]));
         let (_, releases) = report.difference(&mut sent);
         assert_eq!(releases[0].release_id, second.to_string());

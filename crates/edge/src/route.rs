@@ -63,6 +63,16 @@ pub(crate) struct Route {
     pub(crate) rolling: Option<Rolling>,
     pub(crate) noindex: bool,
     pub(crate) generation: i32,
+    /// It may end while nobody can tell this edge.
+    pub(crate) preview: bool,
+}
+
+/// What is known of a route. Of one version it may be told later that it is of a preview, by an
+/// orchestrator of a newer build than the one before: that is more, and greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Known {
+    pub(crate) version: Version,
+    pub(crate) preview: bool,
 }
 
 /// Why a route of the orchestrator cannot be read.
@@ -111,6 +121,7 @@ impl Route {
             }),
             noindex: route.noindex,
             generation: route.generation,
+            preview: route.preview,
             host: route.host,
         })
     }
@@ -140,7 +151,16 @@ impl Route {
             waiting_edges: edges(|rolling| &rolling.waiting).unwrap_or_default(),
             noindex: self.noindex,
             generation: self.generation,
+            preview: self.preview,
             ..pb::Route::default()
+        }
+    }
+
+    /// How much is known of it.
+    pub(crate) fn known(&self) -> Known {
+        Known {
+            version: self.version,
+            preview: self.preview,
         }
     }
 
@@ -206,6 +226,7 @@ mod tests {
             releases,
             generation: 3,
             noindex: true,
+            preview: true,
             ..pb::Route::default()
         }
     }

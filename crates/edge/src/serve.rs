@@ -30,6 +30,7 @@ pub(crate) use body::Body;
 use host::host;
 
 use crate::{
+    contact::Contact,
     release::{File, Place, Shelf},
     route::table::{Host, Pick, Serving, Share, Table},
     rule::Action,
@@ -51,6 +52,7 @@ const COOKIE_SECONDS: u32 = 7 * 24 * 3600;
 pub(crate) struct Server {
     pub(crate) table: Arc<Table>,
     pub(crate) shelf: Arc<Shelf>,
+    contact: Arc<Contact>,
     classes: [metrics::Counter; 5],
     durations: metrics::Histogram,
     draws: std::hash::RandomState,
@@ -87,11 +89,12 @@ impl From<Response<Body>> for Answer {
 }
 
 impl Server {
-    pub(crate) fn new(table: Arc<Table>, shelf: Arc<Shelf>) -> Self {
+    pub(crate) fn new(table: Arc<Table>, shelf: Arc<Shelf>, contact: Arc<Contact>) -> Self {
         let class = |class: &'static str| metrics::counter!(EDGE_REQUESTS, "class" => class);
         Self {
             table,
             shelf,
+            contact,
             classes: ["1xx", "2xx", "3xx", "4xx", "5xx"].map(class),
             durations: metrics::histogram!(EDGE_REQUEST_DURATION),
             draws: std::hash::RandomState::new(),
@@ -118,6 +121,9 @@ impl Server {
             return page::bad_request(&request.method, "The request names no host.");
         };
         match self.table.get(&host).as_deref() {
+            Some(Host::Serving(serving)) if serving.preview && !self.contact.is_recent(began) => {
+                page::out_of_contact(&request.method, &host)
+            }
             Some(Host::Serving(serving)) => self.serve(serving, request, began).await,
             Some(Host::Nothing) => page::nothing(&request.method, &host),
             Some(Host::Unstaged) => page::unstaged(&request.method, &host),

@@ -1,20 +1,24 @@
 //! The edge's stream to an orchestrator: it tells what it holds, and gets what it lacks.
 //!
 //! Any replica will do. When a stream ends, breaks, or does not catch up in time, the next replica
-//! is asked; what is held stays served meanwhile.
+//! is asked; what is held stays served meanwhile, previews for as long as [`Contact`] says.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use candlefish_proto::deploy::{
-    Route, WatchRoutesRequest, WatchRoutesResponse, edge_service_client::EdgeServiceClient,
+    WatchRoutesRequest, WatchRoutesResponse, edge_service_client::EdgeServiceClient,
 };
 use candlefish_runtime::{
     identity::{Caller, IDENTITY, SignError, Signer},
     listen::MAX_MESSAGE_BYTES,
     ops::Readiness,
 };
+use futures_util::future::OptionFuture;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::{MissedTickBehavior, error::Elapsed, interval, sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -25,7 +29,11 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::report::{self, Held, Report};
+use crate::{
+    contact::Contact,
+    report::{self, Held, Report},
+    route::keeper::Told,
+};
 
 /// Who receives our token.
 const AUDIENCE: &str = "deploy-orchestrator";
@@ -88,7 +96,8 @@ pub(crate) struct Watch {
     /// How often the edge is heard when nothing changes.
     pub(crate) period: Duration,
     pub(crate) report: Arc<Report>,
-    pub(crate) routes: mpsc::Sender<Vec<Route>>,
+    pub(crate) routes: mpsc::Sender<Told>,
+    pub(crate) contact: Arc<Contact>,
     pub(crate) readiness: Readiness,
 }
 
@@ -103,6 +112,7 @@ impl Watch {
                 () = stopping.cancelled() => return,
                 ended = self.session(orchestrator, &mut caught_up) => ended,
             };
+            self.contact.ended(Instant::now());
             let Err(error) = ended else { return };
             if matches!(error, Error::Stopping) {
                 return;
@@ -138,10 +148,19 @@ impl Watch {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let late = sleep(CATCH_UP);
         tokio::pin!(late);
+        let mut applied: OptionFuture<oneshot::Receiver<()>> = None.into();
         loop {
             tokio::select! {
                 message = incoming.message() => {
-                    self.receive(message?.ok_or(Error::Ended)?, caught_up).await?;
+                    let message = message?.ok_or(Error::Ended)?;
+                    if let Some(is_applied) = self.receive(message, caught_up).await? {
+                        applied = Some(is_applied).into();
+                    }
+                }
+                Some(is_applied) = &mut applied => {
+                    applied = None.into();
+                    is_applied.map_err(|_gone| Error::Stopping)?;
+                    self.contact.stands();
                 }
                 // Ours to end: the sender lives in the report.
                 _ = changed.changed() => {
@@ -170,15 +189,23 @@ impl Watch {
         Ok(client.watch_routes(request).await?.into_inner())
     }
 
+    /// Passes on what came; with the message that all was sent, answers what is told once it is applied.
     async fn receive(
         &self,
         message: WatchRoutesResponse,
         caught_up: &mut bool,
-    ) -> Result<(), Error> {
-        if !message.routes.is_empty() && self.routes.send(message.routes).await.is_err() {
+    ) -> Result<Option<oneshot::Receiver<()>>, Error> {
+        let catches_up = message.caught_up && !*caught_up;
+        let (applied, is_applied) = oneshot::channel();
+        let told = Told {
+            routes: message.routes,
+            applied: catches_up.then_some(applied),
+        };
+        let says_something = catches_up || !told.routes.is_empty();
+        if says_something && self.routes.send(told).await.is_err() {
             return Err(Error::Stopping);
         }
-        if message.caught_up && !*caught_up {
+        if catches_up {
             *caught_up = true;
             tracing::info!(
                 routes = self.report.route_count(),
@@ -186,7 +213,7 @@ impl Watch {
             );
             self.readiness.set("routes", Ok(()));
         }
-        Ok(())
+        Ok(catches_up.then_some(is_applied))
     }
 
     async fn tell(

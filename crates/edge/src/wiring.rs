@@ -4,7 +4,6 @@ use std::{net::SocketAddr, sync::Arc};
 
 use candlefish_blobs::Options;
 use candlefish_ids::RequestId;
-use candlefish_proto::deploy;
 use candlefish_runtime::{
     identity::{KeyError, Signer},
     listen, ops,
@@ -16,10 +15,14 @@ use tokio::sync::mpsc;
 
 use crate::{
     Config,
+    contact::Contact,
     disk::{self, Disk},
     release::Shelf,
     report::Report,
-    route::{keeper::Keeper, table::Table},
+    route::{
+        keeper::{Keeper, Told},
+        table::Table,
+    },
     serve::{Server, descriptors, listener},
     stream::Watch,
     traffic::{
@@ -93,6 +96,7 @@ pub async fn run(config: Config, tasks: &Tasks, readiness: Readiness) -> Result<
     let server = Arc::new(Server::new(
         Arc::clone(&rooms.table),
         Arc::clone(&rooms.shelf),
+        Arc::clone(&rooms.contact),
     ));
     let (most, stall) = (config.connections, config.stall);
     let served = listener::serve(listener, server, most, stall, stopping.clone());
@@ -136,6 +140,7 @@ struct Rooms {
     table: Arc<Table>,
     traffic: Arc<Traffic>,
     report: Arc<Report>,
+    contact: Arc<Contact>,
 }
 
 impl Rooms {
@@ -158,6 +163,7 @@ impl Rooms {
             table: Arc::default(),
             traffic: Arc::default(),
             report: Arc::new(Report::new()),
+            contact: Arc::new(Contact::new(config.previews)),
         })
     }
 
@@ -176,7 +182,7 @@ impl Rooms {
         &self,
         config: &Config,
         address: SocketAddr,
-        routes: mpsc::Sender<Vec<deploy::Route>>,
+        routes: mpsc::Sender<Told>,
         readiness: Readiness,
     ) -> Result<Watch, KeyError> {
         let key = config.identity_key.as_ref();
@@ -192,6 +198,7 @@ impl Rooms {
             period: config.report_period,
             report: Arc::clone(&self.report),
             routes,
+            contact: Arc::clone(&self.contact),
             readiness,
         })
     }

@@ -179,6 +179,8 @@ pub(crate) struct Row {
     pub(crate) rolled_edges: Vec<String>,
     pub(crate) waiting_edges: Vec<String>,
     pub(crate) noindex: bool,
+    /// It serves something, and that is of a preview. No environment becomes one, or ceases to be.
+    pub(crate) preview: bool,
 }
 
 /// What a look at the routes found.
@@ -207,7 +209,14 @@ pub(crate) async fn changed_since(
                   r.version AS "version?", r.generation AS "generation?",
                   r.releases AS "releases?", r.assets_of AS "assets_of?",
                   r.rolling AS "rolling?", r.rolled_edges AS "rolled_edges?",
-                  r.waiting_edges AS "waiting_edges?", r.noindex AS "noindex?"
+                  r.waiting_edges AS "waiting_edges?", r.noindex AS "noindex?",
+                  -- Asked only of what serves: hosts that serve nothing are most. Not EXISTS, for
+                  -- which the planner may read all environments at every look.
+                  CASE WHEN r.releases <> '[]' THEN (
+                      SELECT e.kind = 'preview' FROM environment e WHERE e.id = COALESCE(
+                          r.environment_id, (SELECT d.environment_id FROM deployment d
+                                             WHERE d.id = r.deployment_id)))
+                  END AS "preview?"
            FROM "#,
         "LEFT JOIN route r
              ON r.changed_in >= pg_snapshot_xmin($1::text::pg_snapshot)
@@ -239,6 +248,7 @@ pub(crate) async fn changed_since(
                     rolled_edges: row.rolled_edges?,
                     waiting_edges: row.waiting_edges?,
                     noindex: row.noindex?,
+                    preview: row.preview.unwrap_or_default(),
                 })
             })
             .collect(),

@@ -222,6 +222,7 @@ fn shown(row: Row) -> pb::Route {
         waiting_edges: row.waiting_edges,
         rolling: row.rolling,
         noindex: row.noindex,
+        preview: row.preview,
         generation: row.generation,
         site: row.site,
         environment: row.environment,
@@ -247,6 +248,7 @@ mod tests {
             rolled_edges: Vec::new(),
             waiting_edges: Vec::new(),
             noindex: false,
+            preview: false,
         }
     }
 

@@ -65,6 +65,9 @@ async fn a_closed_pull_request_takes_its_preview_and_all_its_addresses_with_it()
         .edge
         .wait_until_it_serves(&two, &second.release_id)
         .await;
+    for host in [HOST, &two] {
+        assert!(stage.edge.route(host).unwrap().preview, "{host}");
+    }
 
     let mut merged = pull("closed", 0, 3, 4);
     merged.body["pull_request"]["merged"] = true.into();
@@ -267,6 +270,10 @@ async fn a_single_preview_serves_until_it_is_closed_however_long_ago_its_deploym
     let (before, own) = (own_address(&replaced.id), own_address(&single.id));
     edge.wait_until_it_serves(&before, &old).await;
     edge.wait_until_it_serves(&own, &shown).await;
+    // Edges are told which of them may end unseen.
+    for (host, is_preview) in [("docs.localhost", false), (&*before, false), (&*own, true)] {
+        assert_eq!(edge.route(host).unwrap().preview, is_preview, "{host}");
+    }
     let day = Duration::from_hours(24);
     sandbox.database.advance(day * 8).await;
     wait_until(SOON, "an old address to be taken away", async || {

@@ -294,6 +294,7 @@ fn held(route: &Route) -> HeldRoute {
         host: route.host.clone(),
         epoch: route.epoch,
         version: route.version,
+        preview: route.preview,
     }
 }
 

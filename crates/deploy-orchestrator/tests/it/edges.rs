@@ -223,6 +223,7 @@ async fn reports_that_come_twice_or_late_take_nothing_back() {
         host: host.to_owned(),
         epoch: route.epoch,
         version,
+        ..HeldRoute::default()
     };
     let report = |host: &str, version: i64| WatchRoutesRequest {
         held: vec![held(host, version)],
@@ -319,6 +320,7 @@ async fn tell_held(sandbox: &Sandbox, edge: &Edge, version: i64) {
             host: HOST.to_owned(),
             epoch: i32::try_from(sandbox.number(EPOCH).await).unwrap(),
             version,
+            ..HeldRoute::default()
         }],
         ..WatchRoutesRequest::default()
     });
@@ -444,6 +446,7 @@ async fn a_report_gives_no_turn_while_another_edge_is_behind() {
         host: HOST.to_owned(),
         epoch: i32::try_from(sandbox.number(EPOCH).await).unwrap(),
         version: first.route(HOST).unwrap().version,
+        ..HeldRoute::default()
     };
     let tell = || {
         first.tell(WatchRoutesRequest {

@@ -66,6 +66,7 @@ mod tests {
             host: format!("host-{version}.localhost"),
             epoch: 1,
             version,
+            ..pb::HeldRoute::default()
         };
         (1..=count).map(route).collect()
     }

@@ -14,7 +14,7 @@ use candlefish_proto::deploy as pb;
 use futures_util::{StreamExt as _, stream};
 use prost::Message as _;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     task::JoinSet,
     time::{Instant, sleep_until, timeout},
 };
@@ -45,6 +45,14 @@ const SWEEP: Duration = Duration::from_mins(10);
 
 /// So many bytes are added before all routes are written again, however few they are.
 const LATER_BYTES: usize = 64 * 1024;
+
+/// What came of a stream in one message.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) routes: Vec<pb::Route>,
+    /// Who wants to know when all that needs no staging is served.
+    pub(crate) applied: Option<oneshot::Sender<()>>,
+}
 
 /// What it works with.
 #[derive(Debug)]
@@ -158,7 +166,7 @@ impl Keeper {
         for route in routes {
             let here = route.awaited(&self.edge).iter().all(|r| self.is_here(*r));
             if here {
-                self.report.hold([(route.host.as_str(), route.version)]);
+                self.report.hold([(route.host.as_str(), route.known())]);
                 self.state.held.insert(route.host.clone(), route);
             } else {
                 self.state.waiting.insert(route.host.clone(), route);
@@ -170,21 +178,31 @@ impl Keeper {
     /// Works until `stopping`.
     pub(crate) async fn run(
         mut self,
-        mut incoming: mpsc::Receiver<Vec<pb::Route>>,
+        mut incoming: mpsc::Receiver<Told>,
         stopping: CancellationToken,
     ) {
+        let mut listeners: Vec<oneshot::Sender<()>> = Vec::new();
         loop {
             self.begin_staging();
-            self.apply().await;
+            let has_forgotten = self.apply().await;
+            for listener in listeners.drain(..) {
+                // A stream that ended meanwhile does not listen.
+                let _ended = listener.send(());
+            }
+            if has_forgotten {
+                self.sweep().await;
+            }
             let again_at = self.next_retry();
             tokio::select! {
                 () = stopping.cancelled() => return,
-                routes = incoming.recv() => match routes {
-                    Some(routes) => {
-                        self.receive(read_all(routes));
+                told = incoming.recv() => match told {
+                    Some(told) => {
+                        self.receive(read_all(told.routes));
+                        listeners.extend(told.applied);
                         // What waits already is flushed together with it.
                         while let Ok(more) = incoming.try_recv() {
-                            self.receive(read_all(more));
+                            self.receive(read_all(more.routes));
+                            listeners.extend(more.applied);
                         }
                     }
                     None => return,
@@ -209,22 +227,22 @@ impl Keeper {
         failed.filter(|again_at| *again_at > now).min()
     }
 
-    /// Takes in routes that are newer than what is known of their hosts.
+    /// Takes in routes that are newer than what is known of their hosts, or say more.
     fn receive(&mut self, routes: Vec<Route>) {
         for route in routes {
             let known = [
                 self.state.held.get(&route.host),
                 self.state.waiting.get(&route.host),
             ];
-            let newest = known.into_iter().flatten().map(|r| r.version).max();
-            if newest.is_some_and(|version| version > route.version) {
+            let newest = known.into_iter().flatten().map(Route::known).max();
+            if newest.is_some_and(|newest| newest.version > route.version) {
                 tracing::warn!(
                     route.host,
                     version = ?route.version,
-                    held = ?newest,
+                    held = ?newest.map(|newest| newest.version),
                     "refused a route older than the one held"
                 );
-            } else if newest != Some(route.version) {
+            } else if newest < Some(route.known()) {
                 self.state.waiting.insert(route.host.clone(), route);
             }
         }
@@ -304,8 +322,9 @@ impl Keeper {
         }
     }
 
-    /// Applies what can be served: table first, then disk, then the word that it is held.
-    async fn apply(&mut self) {
+    /// Applies what can be served: table first, then disk, then the word that it is held. True when
+    /// releases were let go of, whose files may go.
+    async fn apply(&mut self) -> bool {
         let ready: Vec<String> = self
             .state
             .waiting
@@ -314,7 +333,7 @@ impl Keeper {
             .map(|route| route.host.clone())
             .collect();
         if ready.is_empty() {
-            return;
+            return false;
         }
         let routes: Vec<Route> = ready
             .iter()
@@ -328,11 +347,9 @@ impl Keeper {
         self.persist(&routes).await;
         let held = routes
             .iter()
-            .map(|route| (route.host.as_str(), route.version));
+            .map(|route| (route.host.as_str(), route.known()));
         self.report.hold(held);
-        if self.forget_unnamed() {
-            self.sweep().await;
-        }
+        self.forget_unnamed()
     }
 
     async fn sweep(&mut self) {
@@ -423,7 +440,7 @@ fn newest(routes: Vec<Route>) -> Vec<Route> {
     let mut newest: HashMap<String, Route> = HashMap::new();
     for route in routes {
         let known = newest.get(&route.host);
-        if known.is_none_or(|known| known.version < route.version) {
+        if known.is_none_or(|known| known.known() < route.known()) {
             newest.insert(route.host.clone(), route);
         }
     }

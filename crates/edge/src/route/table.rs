@@ -39,6 +39,8 @@ pub(crate) struct Serving {
     pub(crate) assets_of: Vec<Arc<Release>>,
     pub(crate) pick: Pick,
     pub(crate) noindex: bool,
+    /// Only while an orchestrator was heard lately.
+    pub(crate) preview: bool,
 }
 
 /// A release on a route.
@@ -114,6 +116,7 @@ impl Host {
             assets_of,
             pick,
             noindex: route.noindex,
+            preview: route.preview,
         })
     }
 }

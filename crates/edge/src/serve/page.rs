@@ -12,6 +12,8 @@ const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 const GET_AND_HEAD: HeaderValue = HeaderValue::from_static("GET, HEAD");
 /// When to ask again, in seconds.
 const SOON: HeaderValue = HeaderValue::from_static("2");
+/// The same, where what is missing may be missing for long.
+const LATER: HeaderValue = HeaderValue::from_static("10");
 
 /// A page with a heading and a sentence; `what` may hold anything.
 fn page(method: &Method, status: StatusCode, heading: &str, what: &str) -> Response<Body> {
@@ -72,6 +74,18 @@ pub(super) fn unstaged(method: &Method, host: &str) -> Response<Body> {
     let status = StatusCode::SERVICE_UNAVAILABLE;
     let mut response = page(method, status, "Not ready", &what);
     response.headers_mut().insert(header::RETRY_AFTER, SOON);
+    response
+}
+
+/// It is a preview, and nobody has said lately that it is still open.
+pub(super) fn out_of_contact(method: &Method, host: &str) -> Response<Body> {
+    let what = format!(
+        "This server has not heard lately whether the preview at {host} is still open: it cannot \
+         reach the deployment platform. Try again in a moment."
+    );
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let mut response = page(method, status, "Preview not available", &what);
+    response.headers_mut().insert(header::RETRY_AFTER, LATER);
     response
 }
 

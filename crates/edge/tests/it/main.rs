@@ -4,6 +4,7 @@
 mod content;
 mod orchestrator;
 mod outage;
+mod previews;
 mod rules;
 mod sandbox;
 mod serving;

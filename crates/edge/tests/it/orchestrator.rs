@@ -27,6 +27,8 @@ use tower::Layer as _;
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Heard {
     pub(crate) held: HashMap<String, (i32, i64)>,
+    /// Of these, what it says is of a preview.
+    pub(crate) previews: HashSet<String>,
     pub(crate) staged: HashMap<String, StagedRelease>,
     pub(crate) address: String,
     pub(crate) messages: usize,
@@ -106,6 +108,11 @@ impl Orchestrator {
     pub(crate) fn cut(&self) {
         self.network.cut();
     }
+
+    /// Lets streams come again.
+    pub(crate) fn mend(&self) {
+        self.network.mend();
+    }
 }
 
 struct Service {
@@ -174,9 +181,13 @@ fn hear(state: &State, message: WatchRoutesRequest) {
     if message.first {
         heard.streams += 1;
         heard.held.clear();
+        heard.previews.clear();
         heard.staged.clear();
     }
     for held in message.held {
+        if held.preview {
+            heard.previews.insert(held.host.clone());
+        }
         heard.held.insert(held.host, (held.epoch, held.version));
     }
     for staged in message.staged {

@@ -11,6 +11,10 @@ use crate::route::table::{Routes, Seen};
 
 type Version = (i32, i64);
 
+/// What an edge knows of a route: its version, and whether it is of a preview, which orchestrators of an
+/// older build did not say. More of the same version is greater.
+type Told = (Version, bool);
+
 /// Of a report in several messages, all of which is kept until the last one came. It is enough for more
 /// than a million host names: some 140,000 are 8 MiB.
 const MOST_MIB: usize = 64;
@@ -24,8 +28,8 @@ pub(super) struct Known {
     /// What came of a report that goes on in the next message, and its bytes.
     unfinished: Option<(pb::WatchRoutesRequest, usize)>,
     /// What it holds, or was sent.
-    sent: HashMap<String, Version>,
-    held: HashMap<String, Version>,
+    sent: HashMap<String, Told>,
+    held: HashMap<String, Told>,
     /// The epoch that holds. What an edge holds of one before may be another fact.
     epoch: i32,
     /// Environment routes that were current when the stream began, and must be applied to join; then
@@ -82,9 +86,9 @@ impl Known {
     /// The edge tells what it holds.
     pub(super) fn take(&mut self, held: &[pb::HeldRoute]) {
         for one in held {
-            let version = (one.epoch, one.version);
-            self.held.insert(one.host.clone(), version);
-            self.sent.insert(one.host.clone(), version);
+            let told = ((one.epoch, one.version), one.preview);
+            self.held.insert(one.host.clone(), told);
+            self.sent.insert(one.host.clone(), told);
         }
     }
 
@@ -104,25 +108,26 @@ impl Known {
         let held = self
             .held
             .iter()
-            .map(|(host, (epoch, version))| pb::HeldRoute {
+            .map(|(host, ((epoch, version), preview))| pb::HeldRoute {
                 host: host.clone(),
                 epoch: *epoch,
                 version: *version,
+                preview: *preview,
             });
         Some(held.collect())
     }
 
-    /// It neither holds the route at its version nor was sent it.
+    /// It neither holds the route at its version nor was sent it, or not with the word that it is of a
+    /// preview. One of an older build never says that it knows that, and is sent it once on each stream.
     pub(super) fn lacks(&self, route: &pb::Route) -> bool {
         let sent = self.sent.get(&route.host);
-        sent.is_none_or(|version| *version < (route.epoch, route.version))
+        sent.is_none_or(|sent| *sent < told_by(route))
     }
 
     /// These were sent.
     pub(super) fn sent(&mut self, routes: &[&Arc<pb::Route>]) {
         for route in routes {
-            self.sent
-                .insert(route.host.clone(), (route.epoch, route.version));
+            self.sent.insert(route.host.clone(), told_by(route));
         }
     }
 
@@ -155,7 +160,7 @@ impl Known {
     fn applied_to_join(&self) -> bool {
         self.to_join.iter().all(|(host, wanted)| {
             let held = self.held.get(host);
-            held.is_some_and(|held| held >= wanted && held.0 >= self.epoch)
+            held.is_some_and(|(version, _)| version >= wanted && version.0 >= self.epoch)
         })
     }
 }
@@ -176,6 +181,10 @@ fn of_environments(routes: &Routes) -> HashMap<String, Version> {
         .values()
         .filter(|route| !route.environment_id.is_empty());
     of_environments.map(|route| version_of(route)).collect()
+}
+
+fn told_by(route: &pb::Route) -> Told {
+    ((route.epoch, route.version), route.preview)
 }
 
 fn version_of(route: &pb::Route) -> (String, Version) {
@@ -210,6 +219,7 @@ mod tests {
             host: "docs.localhost".to_owned(),
             epoch,
             version,
+            preview: false,
         }]
     }
 
@@ -289,5 +299,33 @@ mod tests {
         assert_eq!(known.resend(asked_at).as_deref(), Some(&held(1, 6)[..]));
         assert!(known.lacks(newer[0]));
         assert_eq!(known.resend(asked_at), None);
+    }
+
+    #[test]
+    fn a_preview_is_sent_again_to_an_edge_that_does_not_know_it_for_one() {
+        let preview = Arc::new(pb::Route {
+            host: "docs.localhost".to_owned(),
+            epoch: 1,
+            version: 7,
+            preview: true,
+            ..pb::Route::default()
+        });
+        let mut known = Known::begun(&pb::WatchRoutesRequest::default(), &seen(1, 7));
+        known.take(&held(1, 7));
+        assert!(known.lacks(&preview));
+        // To one of an older build, which says the same of it for ever, only once.
+        known.sent(&[&preview]);
+        assert!(!known.lacks(&preview));
+        let [mut knows] = held(1, 7);
+        knows.preview = true;
+        let mut known = Known::begun(&pb::WatchRoutesRequest::default(), &seen(1, 7));
+        known.take(&[knows.clone()]);
+        assert!(!known.lacks(&preview));
+        let asked_at = Some(ManualClock::at_second(1).now());
+        assert_eq!(known.resend(asked_at), Some(vec![knows]));
+        // What is taken away serves nothing, and is no preview's then.
+        let mut away = pb::Route::clone(&preview);
+        (away.version, away.preview) = (8, false);
+        assert!(known.lacks(&away));
     }
 }
