@@ -4,6 +4,7 @@
 mod api;
 mod bans;
 mod blockers;
+mod branches;
 mod closing;
 mod collecting;
 mod comments;

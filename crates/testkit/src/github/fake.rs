@@ -215,6 +215,11 @@ impl Fake {
         });
     }
 
+    /// Somebody deletes a branch; its commits stay.
+    pub fn deletes_branch(&self, repository: &str, branch: &str) {
+        self.with(|state| state.repository(repository).branches.remove(branch));
+    }
+
     /// Where a branch is.
     pub(super) fn head(&self, repository: &str, branch: &str) -> Option<String> {
         self.with(|state| state.repository(repository).branches.get(branch).cloned())
