@@ -16,6 +16,7 @@ mod edges;
 mod evidence;
 mod gateway;
 mod github;
+mod head_starts;
 mod histories;
 mod history;
 mod idempotency;
