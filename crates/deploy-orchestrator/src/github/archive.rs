@@ -129,7 +129,9 @@ impl Unfinished {
             Self::File(_)
             | Self::Archive(archive::Error::Io(_))
             | Self::Blobs(_)
-            | Self::Release(release::Error::Blobs(_)) => true,
+            | Self::Release(release::Error::Blobs(_))
+            // Whoever is slow, whoever waits cannot hurry them.
+            | Self::Slow(_) => true,
             _ => false,
         }
     }
@@ -451,6 +453,13 @@ async fn blocking<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_archive_that_is_slower_than_its_limit_is_an_outage() {
+        let slow = Unfinished::Slow(Duration::from_mins(10));
+        assert!(slow.is_outage() && !slow.is_refusal() && !slow.is_final(TRIES));
+        assert_eq!(chain(&slow), "it took longer than 600s");
+    }
 
     #[test]
     fn a_full_disk_is_an_outage_and_no_word_on_the_commit() {

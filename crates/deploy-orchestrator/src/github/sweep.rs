@@ -3,6 +3,10 @@
 //! not as we know it. So does a push that is missing between two that are known, where the later one was
 //! passed over by its files: it alone said nothing of those of the missing one.
 //!
+//! Where GitHub brings deliveries once more, they come first: all else of that repository is decided by the
+//! sweep after it, a moment later, which asks for none. So each push has its own turn in a queue, and one that
+//! does not arrive after all keeps a head back once for each time that it is asked for.
+//!
 //! A repository is swept by one process at a time: its row is due again only after the lease, should
 //! that process be lost. What is done twice all the same changes nothing twice.
 
@@ -11,7 +15,7 @@ use std::{collections::BTreeSet, time::Duration};
 use candlefish_ids::EnvironmentId;
 use tokio_util::sync::CancellationToken;
 
-use self::missing::Looked;
+use self::missing::{Looked, Round};
 use super::{Error, GitHub, Relation, heads::Head, store};
 use crate::{
     Config,
@@ -33,6 +37,10 @@ const LEAST_LEASE: Duration = Duration::from_secs(10);
 /// Not later: no sweep takes longer.
 const LONGEST_LEASE: Duration = Duration::from_mins(5);
 
+/// What is brought once more has so long until all else of its repository is decided, or a pause between sweeps
+/// where that is less: GitHub sends it at once, and waits ten seconds for an answer itself.
+const HEAD_START: Duration = Duration::from_secs(10);
+
 /// Sweeps of a repository that failed one after the other, some five minutes: then a push is decided without
 /// the comparison that GitHub does not manage, as that of a large change.
 const PATIENCE: i32 = 10;
@@ -49,6 +57,8 @@ pub(super) struct Due {
     pub(super) pulls_since: Option<i64>,
     /// And last.
     pub(super) pulls_at: Option<i64>,
+    /// The sweep before asked for deliveries and left all else to this one, which asks for none.
+    pub(super) is_second: bool,
 }
 
 impl Due {
@@ -59,6 +69,20 @@ impl Due {
         let ago = self.swept_ago.and_then(|ago| u64::try_from(ago).ok());
         ago.map_or(KEPT, |ago| KEPT.min(Duration::from_secs(ago) + overlap))
     }
+}
+
+/// How a sweep of a repository ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Finished<'a> {
+    /// Until the next sweep.
+    pub(super) pause: Duration,
+    /// Why it ended early; empty when it did not.
+    pub(super) note: &'a str,
+    /// All deliveries were looked at.
+    pub(super) looked: bool,
+    /// The next sweep decides what this one left for what GitHub brings once more; the one after it comes in
+    /// this time, or at once where that is over. None where nothing was left so.
+    pub(super) then: Option<Duration>,
 }
 
 /// A branch that an environment follows.
@@ -137,7 +161,8 @@ async fn look(ctx: &Ctx, github: &GitHub, stopping: &CancellationToken) -> Resul
             return Ok(());
         };
         drop(conn);
-        let swept = sweep(ctx, github, &due).await;
+        let mut round = Round::default();
+        let swept = sweep(ctx, github, &due, &mut round).await;
         let mut conn = ctx.pool.acquire().await?;
         // Else what is left would be too old for the next sweep.
         let looked = matches!(swept, Ok(Looked::Whole));
@@ -149,9 +174,25 @@ async fn look(ctx: &Ctx, github: &GitHub, stopping: &CancellationToken) -> Resul
                 (pause(&error, due.attempts, github.settings().sweep), words)
             }
         };
-        store::finish_repository(&mut conn, &due.repository, pause, &note, looked).await?;
+        let head_start = head_start(github.settings().sweep);
+        let finished = Finished {
+            pause: match (round.holds(), note.is_empty()) {
+                (true, true) => head_start,
+                (true, false) => head_start.max(pause),
+                (false, _) => pause,
+            },
+            note: &note,
+            looked,
+            then: round.holds().then_some(pause),
+        };
+        store::finish_repository(&mut conn, &due.repository, finished).await?;
     }
     Ok(())
+}
+
+/// How long what is brought once more has, when sweeps come so often.
+fn head_start(sweep: Duration) -> Duration {
+    HEAD_START.min(sweep)
 }
 
 /// How long until a repository is swept again. What GitHub refuses it is not asked for more often than what it
@@ -167,7 +208,12 @@ fn pause(error: &Unfinished, attempts: i32, sweep: Duration) -> Duration {
 
 /// Answers how far deliveries were looked at. What fails keeps nothing else, unless GitHub is not to be
 /// asked any more; the first such failure is answered.
-async fn sweep(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<Looked, Unfinished> {
+async fn sweep(
+    ctx: &Ctx,
+    github: &GitHub,
+    due: &Due,
+    round: &mut Round,
+) -> Result<Looked, Unfinished> {
     if due.repository.is_empty() {
         return missing::redeliver_to_app(ctx, github, due).await;
     }
@@ -184,42 +230,70 @@ async fn sweep(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<Looked, Unfinish
     let gaps = store::list_gaps(&mut conn, &due.repository).await?;
     drop(conn);
     let mut all = Ok(());
-    let looked = match missing::redeliver(ctx, github, due).await {
-        Ok(looked) => looked,
-        // Who may not see webhooks still sees heads.
-        Err(Unfinished::GitHub(error)) if error.is_final() => {
-            tracing::debug!(repository = due.repository, %error, "deliveries are not looked at");
-            Looked::Not
-        }
-        Err(error) => {
-            go_on(&mut all, Err(error))?;
-            Looked::Not
-        }
+    let looked = if due.is_second {
+        Looked::Not
+    } else {
+        look_at_deliveries(ctx, github, due, round, &mut all).await?
     };
+    if round.holds() {
+        tracing::debug!(
+            repository = due.repository,
+            "what GitHub brings once more comes first: all else is decided by the next sweep"
+        );
+        return all.map(|()| looked);
+    }
     for gap in &gaps {
         go_on(&mut all, fill(ctx, github, gap, due.attempts).await)?;
     }
+    look_at_branches(ctx, github, due, &followed, &mut all).await?;
+    if has_previews {
+        go_on(&mut all, look_at_pulls(ctx, github, due).await)?;
+    }
+    all.map(|()| looked)
+}
+
+/// Asks for deliveries once more that did not arrive; answers how far they were looked at.
+async fn look_at_deliveries(
+    ctx: &Ctx,
+    github: &GitHub,
+    due: &Due,
+    round: &mut Round,
+    all: &mut Result<(), Unfinished>,
+) -> Result<Looked, Unfinished> {
+    match missing::redeliver(ctx, github, due, round).await {
+        Ok(looked) => return Ok(looked),
+        // Who may not see webhooks still sees heads.
+        Err(Unfinished::GitHub(error)) if error.is_final() => {
+            tracing::debug!(repository = due.repository, %error, "deliveries are not looked at");
+        }
+        Err(error) => go_on(all, Err(error))?,
+    }
+    Ok(Looked::Not)
+}
+
+/// Decides heads that no trigger knows.
+async fn look_at_branches(
+    ctx: &Ctx,
+    github: &GitHub,
+    due: &Due,
+    followed: &[Followed],
+    all: &mut Result<(), Unfinished>,
+) -> Result<(), Unfinished> {
     let branches: BTreeSet<&str> = followed.iter().map(|one| one.branch.as_str()).collect();
     for branch in branches {
         let head = match github.branch(&due.repository, branch).await {
             Ok(Some(head)) => head,
             Ok(None) => continue,
             Err(error) => {
-                go_on(&mut all, Err(error.into()))?;
+                go_on(all, Err(error.into()))?;
                 continue;
             }
         };
         for one in followed.iter().filter(|one| one.branch == branch) {
-            go_on(
-                &mut all,
-                repair(ctx, github, one, (&head, due.attempts)).await,
-            )?;
+            go_on(all, repair(ctx, github, one, (&head, due.attempts)).await)?;
         }
     }
-    if has_previews {
-        go_on(&mut all, look_at_pulls(ctx, github, due).await)?;
-    }
-    all.map(|()| looked)
+    Ok(())
 }
 
 /// Keeps the first failure for the end, and answers one that ends all.

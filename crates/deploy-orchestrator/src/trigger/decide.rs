@@ -43,9 +43,10 @@ async fn of_site(ctx: &Ctx, delivery: &Delivery, push: &Push, site: &SiteOf) -> 
     drop(conn);
     let whole = match &push.target {
         Target::Other(name) => Some((Reason::NotABranch, format!("{name} is no branch"))),
-        Target::Branch(name) if push.after.is_empty() => {
-            Some((Reason::Deleted, format!("{name} was deleted")))
-        }
+        Target::Branch(name) if push.after.is_empty() => Some((
+            Reason::Deleted,
+            format!("{name} was deleted; what waits and what is live stay"),
+        )),
         Target::Branch(_) if environments.is_empty() => {
             let slug = &site.slug;
             let words = format!(

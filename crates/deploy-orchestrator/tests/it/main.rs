@@ -4,6 +4,7 @@
 mod api;
 mod bans;
 mod blockers;
+mod branches;
 mod closing;
 mod collecting;
 mod comments;
@@ -15,6 +16,7 @@ mod edges;
 mod evidence;
 mod gateway;
 mod github;
+mod head_starts;
 mod histories;
 mod history;
 mod idempotency;

@@ -420,6 +420,32 @@ async fn while_github_is_down_a_push_waits_however_long_and_goes_live_then() {
 }
 
 #[tokio::test]
+async fn an_archive_that_is_slower_than_its_limit_is_waited_for_as_in_an_outage() {
+    let settings = [
+        ("CANDLEFISH_GITHUB_TIMEOUT_MS", "60000"),
+        ("CANDLEFISH_GITHUB_ARCHIVE_TIMEOUT_MS", "1000"),
+    ];
+    let stage = Stage::with(&settings).await;
+    stage.packs(1, "one");
+    for _try in 0..2 {
+        stage.github.fails("codeload", Fault::Silent);
+    }
+    let made = stage.pushed(1).await;
+    let says = |one: &Deployment| {
+        let mut words = one.blockers.iter().map(|blocker| &blocker.message);
+        words.any(|words| words.contains("it took longer than 1s; again at "))
+    };
+    stage.api.wait_until(&made.id, "a slow try", says).await;
+    // Longer than content may take that somebody is to bring.
+    stage
+        .sandbox
+        .database
+        .advance(Duration::from_mins(61))
+        .await;
+    stage.goes_live_at_its_next_try(&made.id).await;
+}
+
+#[tokio::test]
 async fn while_the_store_is_down_a_push_waits_however_long_and_goes_live_then() {
     let stage = Stage::new().await;
     stage.packs(1, "one");

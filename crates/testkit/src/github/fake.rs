@@ -79,6 +79,8 @@ struct State {
     repositories: HashMap<String, Repository>,
     /// Where the webhooks of all repositories go; none without.
     hook: Option<String>,
+    /// What deliveries get that are asked for once more.
+    again: u16,
     /// What was sent to the App's own webhook.
     app_deliveries: Vec<Delivery>,
     /// Where archives lie.
@@ -161,6 +163,7 @@ impl Fake {
             contract: Contract::read(),
             repositories: HashMap::new(),
             hook: None,
+            again: 202,
             app_deliveries: Vec::new(),
             codeload: packed.local_addr().unwrap(),
             installed: Installed::default(),
@@ -215,6 +218,11 @@ impl Fake {
         });
     }
 
+    /// Somebody deletes a branch; its commits stay.
+    pub fn deletes_branch(&self, repository: &str, branch: &str) {
+        self.with(|state| state.repository(repository).branches.remove(branch));
+    }
+
     /// Where a branch is.
     pub(super) fn head(&self, repository: &str, branch: &str) -> Option<String> {
         self.with(|state| state.repository(repository).branches.get(branch).cloned())
@@ -233,6 +241,11 @@ impl Fake {
             state.repository(repository).deliveries.push(sent);
             id
         })
+    }
+
+    /// What is asked for once more does not arrive either, from now on.
+    pub fn brings_nothing(&self) {
+        self.with(|state| state.again = 502);
     }
 
     /// How often an operation was called, failed ones too.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use candlefish_ids::EnvironmentId;
 use sqlx::{PgConnection, postgres::types::PgInterval};
 
-use crate::github::sweep::{Due, Followed, Gap};
+use crate::github::sweep::{Due, Finished, Followed, Gap};
 
 /// Notes the repositories of environments that take pushes, and of sites that give previews.
 pub(in crate::github) async fn note_repositories(
@@ -39,7 +39,8 @@ pub(in crate::github) async fn note_app(conn: &mut PgConnection) -> Result<(), s
     Ok(())
 }
 
-/// Takes the repository that waits longest; it is not due again before the lease ends.
+/// Takes the repository that waits longest; it is not due again before the lease ends. The App's own webhook
+/// comes first: what it is asked for is of any of the others.
 pub(in crate::github) async fn claim_repository(
     conn: &mut PgConnection,
     lease: Duration,
@@ -47,37 +48,58 @@ pub(in crate::github) async fn claim_repository(
     let lease = PgInterval::try_from(lease).map_err(sqlx::Error::Encode)?;
     sqlx::query_as!(
         Due,
-        "UPDATE github_repository SET due_at = clock() + $1::interval, attempts = attempts + 1
+        r#"UPDATE github_repository SET due_at = clock() + $1::interval, attempts = attempts + 1
          WHERE repository = (
              SELECT repository FROM github_repository WHERE due_at <= (SELECT clock())
-             ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+             ORDER BY repository <> '', due_at LIMIT 1 FOR UPDATE SKIP LOCKED)
          RETURNING repository, attempts, extract(epoch FROM clock() - swept_at)::bigint AS swept_ago,
-             pulls_since, pulls_at",
+             pulls_since, pulls_at, then_due_at IS NOT NULL AS "is_second!""#,
         lease
     )
     .fetch_optional(conn)
     .await
 }
 
-/// A repository is swept, or failed to be, and its deliveries were looked at or not; it is due again
-/// after the pause.
+/// A repository is swept, or failed to be. One that left all else for deliveries that are brought once more does
+/// not count among those that failed one after the other, nor does it end them.
 pub(in crate::github) async fn finish_repository(
     conn: &mut PgConnection,
     repository: &str,
-    pause: Duration,
-    note: &str,
-    looked: bool,
+    finished: Finished<'_>,
 ) -> Result<(), sqlx::Error> {
-    let pause = PgInterval::try_from(pause).map_err(sqlx::Error::Encode)?;
+    let interval = |time: Duration| PgInterval::try_from(time).map_err(sqlx::Error::Encode);
+    let then = finished.then.map(interval).transpose()?;
     sqlx::query!(
-        "UPDATE github_repository SET due_at = clock() + $2::interval, note = $3,
-             attempts = CASE $3 WHEN '' THEN 0 ELSE attempts END,
+        "UPDATE github_repository SET note = $3,
+             -- The second one goes on where the first would have.
+             due_at = CASE WHEN $3 = '' AND then_due_at IS NOT NULL THEN then_due_at
+                           ELSE clock() + $2::interval END,
+             then_due_at = clock() + $5::interval,
+             attempts = CASE WHEN $3 <> '' THEN attempts
+                             WHEN $5::interval IS NOT NULL THEN attempts - 1 ELSE 0 END,
              swept_at = CASE WHEN $4 THEN clock() ELSE swept_at END
          WHERE repository = $1",
         repository,
-        pause,
-        note,
-        looked
+        interval(finished.pause)?,
+        finished.note,
+        finished.looked,
+        then
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// No repository is swept for so long; one that a process is sweeping goes on.
+pub(in crate::github) async fn put_repositories_off(
+    conn: &mut PgConnection,
+    pause: Duration,
+) -> Result<(), sqlx::Error> {
+    let pause = PgInterval::try_from(pause).map_err(sqlx::Error::Encode)?;
+    sqlx::query!(
+        "UPDATE github_repository SET due_at = clock() + $1::interval
+         WHERE repository <> '' AND due_at < clock() + $1::interval",
+        pause
     )
     .execute(conn)
     .await?;

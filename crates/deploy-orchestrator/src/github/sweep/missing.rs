@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Due, Unfinished};
+use super::{Due, Unfinished, head_start};
 use crate::{
     ctx::Ctx,
     github::{Error, GitHub, heads::Sent, store},
@@ -46,9 +46,13 @@ impl Looked {
 }
 
 /// Asks for deliveries once more that did not arrive, by any try of the newest.
-pub(super) async fn redeliver(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<Looked, Unfinished> {
+pub(super) async fn redeliver(
+    ctx: &Ctx,
+    github: &GitHub,
+    due: &Due,
+    round: &mut Round,
+) -> Result<Looked, Unfinished> {
     let repository = &due.repository;
-    let mut round = Round::default();
     for hook in github.hooks(repository).await? {
         if !hook.active || !hook.url().ends_with(RECEIVED_AT) {
             continue;
@@ -61,14 +65,15 @@ pub(super) async fn redeliver(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<L
         for one in lost {
             if round.asks(ctx, github, repository, one).await? {
                 let asked = github.redeliver(repository, hook.id, one.id).await;
-                unless_gone(one, asked)?;
+                round.counts(one, asked)?;
             }
         }
     }
     Ok(round.end(repository))
 }
 
-/// The same for the App's own webhook, where that comes to us.
+/// The same for the App's own webhook, where that comes to us. Nothing says of which repository a delivery
+/// is: all of them are swept when it had its time.
 pub(super) async fn redeliver_to_app(
     ctx: &Ctx,
     github: &GitHub,
@@ -98,7 +103,13 @@ pub(super) async fn redeliver_to_app(
     };
     for one in lost {
         if round.asks(ctx, github, "", one).await? {
-            unless_gone(one, github.redeliver_to_app(one.id).await)?;
+            let counted = round.counts(one, github.redeliver_to_app(one.id).await);
+            if round.holds() {
+                let head_start = head_start(github.settings().sweep);
+                let mut conn = ctx.pool.acquire().await?;
+                store::put_repositories_off(&mut conn, head_start).await?;
+            }
+            counted?;
         }
     }
     Ok(round.end(""))
@@ -106,10 +117,12 @@ pub(super) async fn redeliver_to_app(
 
 /// What one sweep asked for.
 #[derive(Debug, Default)]
-struct Round {
+pub(super) struct Round {
     /// Found missing so far.
     missing: usize,
     asked: usize,
+    /// Of these GitHub said that it brings them, or may have said so.
+    brought: usize,
     /// Came after the last that it may ask for. Not all of them are due: some were asked for lately.
     left: usize,
 }
@@ -132,6 +145,24 @@ impl Round {
         Ok(asks)
     }
 
+    /// Counts what GitHub brings once more. One that it does not bring any more keeps no other.
+    fn counts(&mut self, missing: &Sent, asked: Result<(), Error>) -> Result<(), Error> {
+        let is_brought = asked.as_ref().err().is_none_or(Error::may_have_worked);
+        self.brought += usize::from(is_brought);
+        match asked {
+            Err(error) if error.is_final() => {
+                tracing::info!(guid = missing.guid, %error, "a delivery is not brought once more");
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    /// Something is on its way: what comes by itself is not to be found first.
+    pub(super) const fn holds(&self) -> bool {
+        self.brought > 0
+    }
+
     fn is_over(&self) -> bool {
         self.asked >= MOST.max(self.missing / SHARE)
     }
@@ -147,17 +178,6 @@ impl Round {
             "more deliveries did not arrive than one sweep asks for: the next one goes on"
         );
         Looked::Partly
-    }
-}
-
-/// One that GitHub does not bring any more keeps no other.
-fn unless_gone(missing: &Sent, asked: Result<(), Error>) -> Result<(), Error> {
-    match asked {
-        Err(error) if error.is_final() => {
-            tracing::info!(guid = missing.guid, %error, "a delivery is not brought once more");
-            Ok(())
-        }
-        done => done,
     }
 }
 
@@ -240,6 +260,32 @@ mod tests {
         ];
         let found: Vec<u64> = missing(&newest_first).iter().map(|one| one.id).collect();
         assert_eq!(found, [5, 6, 3, 4]);
+    }
+
+    #[test]
+    fn what_github_brings_or_may_bring_comes_first_and_what_it_refuses_does_not() {
+        let call = "redeliver";
+        let gone = Error::Refused {
+            call,
+            status: 422,
+            message: "no such delivery".to_owned(),
+        };
+        let left = Duration::from_secs(1);
+        let after = Duration::from_secs(10);
+        for (asked, holds, ends) in [
+            (Ok(()), true, false),
+            (Err(gone), false, false),
+            (Err(Error::Limited { left }), false, true),
+            (Err(Error::Late { call, after }), true, true),
+        ] {
+            let mut round = Round::default();
+            let counted = round.counts(&sent(1, "a", 502), asked);
+            assert_eq!(
+                (round.holds(), counted.is_err()),
+                (holds, ends),
+                "{counted:?}"
+            );
+        }
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub(super) fn answer(
     };
     let number = |name: &str| said(name).parse::<u64>().unwrap_or_default();
     let id = state.next_id();
-    let hook = state.hook.clone();
+    let (hook, again) = (state.hook.clone(), state.again);
     let name = format!("{}/{}", said("owner"), said("repo"));
     let repository = state.repository(&name);
     match operation.id.as_str() {
@@ -83,7 +83,7 @@ pub(super) fn answer(
             repository.deliveries.push(Delivery {
                 id,
                 redelivery: true,
-                status_code: 202,
+                status_code: again,
                 at: moment(),
                 ..found
             });

@@ -71,11 +71,11 @@ pub(super) fn answer(state: &mut State, operation: &Operation) -> Option<(u16, V
                 let words = json!({"message": "no such delivery", "documentation_url": "x"});
                 return Some((422, words));
             };
-            let id = state.next_id();
+            let (id, status_code) = (state.next_id(), state.again);
             state.app_deliveries.push(Delivery {
                 id,
                 redelivery: true,
-                status_code: 202,
+                status_code,
                 at: moment(),
                 ..found
             });

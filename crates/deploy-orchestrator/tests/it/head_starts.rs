@@ -1,0 +1,166 @@
+//! Deliveries that GitHub brings once more come before the head that they lead to is decided, and keep it back
+//! for a moment only.
+
+use std::time::Duration;
+
+use candlefish_proto::deploy::{self as pb, deployment::State};
+use candlefish_testkit::{github::Fake, wait_until};
+
+use crate::{
+    api::policy,
+    limits,
+    sandbox::{SITE, SOON},
+    stage::{self, REPOSITORY, Stage, commit, push},
+};
+
+const HOOK: &str = "https://candlefish.example/v1/webhooks/github";
+const LOOK: &str = "repos/get-branch";
+/// Between two sweeps; longer than a test takes, whose clock moves when it says so.
+const PAUSE: Duration = Duration::from_mins(10);
+const PAUSE_MS: &str = "600000";
+/// As long as what is brought once more has.
+const HEAD_START: Duration = Duration::from_secs(10);
+
+/// `production` is a queue that follows `main`, which is at its first commit, and was looked at.
+async fn follows(github: &Fake, stage: &Stage) {
+    github.hook(HOOK);
+    github.commit(REPOSITORY, &commit(1), &[], &["docs/a.md"]);
+    for number in 2..=4 {
+        let before = commit(number - 1);
+        github.commit(REPOSITORY, &commit(number), &[&before], &["docs/a.md"]);
+    }
+    github.branch(REPOSITORY, "main", &commit(1));
+    let queue = pb::Policy {
+        order: pb::policy::Order::Queue.into(),
+        ..policy()
+    };
+    stage::site(&stage.api, SITE, REPOSITORY).await;
+    stage::environment(&stage.api, SITE, "production", "main", &[], queue).await;
+    wait_until(SOON, "the first look", async || {
+        let seen = "SELECT count(*) FROM github_branch";
+        stage.sandbox.number(seen).await == 1
+    })
+    .await;
+    wait_until(SOON, "the sweep to end", async || {
+        let open = "SELECT count(*) FROM github_repository
+                    WHERE due_at <= clock() OR attempts > 0";
+        stage.sandbox.number(open).await == 0
+    })
+    .await;
+    let first = stage.pushed(&push(0, 1)).await;
+    first.is("created", "");
+    stage.uploads(&commit(1), "one").await;
+    let succeeded = &[State::Succeeded];
+    stage.api.wait_for(&first.deployment, succeeded).await;
+}
+
+/// Two pushes are lost, whose content was built; the next sweep asks for both and leaves all else.
+async fn loses_two_and_asks() -> (Fake, Stage) {
+    let (github, stage) = Stage::asking(&[("CANDLEFISH_GITHUB_SWEEP_MS", PAUSE_MS)]).await;
+    follows(&github, &stage).await;
+    stage.uploads(&commit(2), "two").await;
+    stage.uploads(&commit(3), "three").await;
+    github.branch(REPOSITORY, "main", &commit(3));
+    github.brings_nothing();
+    github.delivered(REPOSITORY, "guid-2", 502);
+    github.delivered(REPOSITORY, "guid-3", 502);
+    stage.sandbox.database.advance(PAUSE).await;
+    wait_until(SOON, "the sweep to leave heads", async || {
+        stage.sandbox.number(LEFT).await == 1
+    })
+    .await;
+    assert_eq!(github.redelivered(REPOSITORY), ["guid-2", "guid-3"]);
+    assert_eq!(heads(&stage).await, 0);
+    (github, stage)
+}
+
+/// What is left to a sweep that comes soon.
+const LEFT: &str = "SELECT count(*) FROM github_repository
+                    WHERE then_due_at > due_at AND due_at <= clock() + interval '10 seconds'";
+
+/// Heads that were decided.
+async fn heads(stage: &Stage) -> i64 {
+    let heads = "SELECT count(*) FROM trigger WHERE event = 'head'";
+    stage.sandbox.number(heads).await
+}
+
+#[tokio::test]
+async fn two_pushes_that_are_brought_once_more_have_each_its_turn_in_a_queue() {
+    let (_github, stage) = loses_two_and_asks().await;
+    // However long this machine takes for what comes now.
+    stage
+        .sandbox
+        .act("UPDATE github_repository SET due_at = clock() + interval '5 minutes'")
+        .await;
+    for number in 2..=3 {
+        let brought = stage.pushed(&push(number - 1, number)).await;
+        brought.is("created", "");
+        let succeeded = &[State::Succeeded];
+        stage.api.wait_for(&brought.deployment, succeeded).await;
+    }
+    stage
+        .sandbox
+        .act("UPDATE github_repository SET due_at = clock()")
+        .await;
+    wait_until(SOON, "the look at the branch", async || {
+        let seen = format!(
+            "SELECT count(*) FROM github_branch WHERE commit = '{}'",
+            commit(3)
+        );
+        stage.sandbox.number(&seen).await == 1
+    })
+    .await;
+    assert_eq!(heads(&stage).await, 0);
+    let deployments = "SELECT count(*) FROM deployment";
+    assert_eq!(stage.sandbox.number(deployments).await, 3);
+}
+
+#[tokio::test]
+async fn what_does_not_arrive_keeps_a_head_back_for_a_moment_and_nothing_new_prolongs_it() {
+    let (github, stage) = loses_two_and_asks().await;
+    github.branch(REPOSITORY, "main", &commit(4));
+    github.delivered(REPOSITORY, "guid-4", 502);
+    stage.sandbox.database.advance(HEAD_START).await;
+    wait_until(SOON, "the head to be decided", async || {
+        let made = format!(
+            "SELECT count(*) FROM trigger
+             WHERE event = 'head' AND outcome = 'created' AND commit = '{}'",
+            commit(4)
+        );
+        stage.sandbox.number(&made).await == 1
+    })
+    .await;
+    assert_eq!(heads(&stage).await, 1);
+    assert_eq!(github.redelivered(REPOSITORY), ["guid-2", "guid-3"]);
+    // The sweep after that asks again, and comes when it would have come.
+    stage.sandbox.database.advance(PAUSE).await;
+    let all = ["guid-2", "guid-3", "guid-4", "guid-2", "guid-3"];
+    wait_until(SOON, "all to be asked for", async || {
+        github.redelivered(REPOSITORY) == all
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_an_app_s_own_webhook_is_asked_for_comes_before_the_heads_of_all_repositories() {
+    let (_dir, github, stage) = limits::as_app_every(PAUSE_MS).await;
+    follows(&github, &stage).await;
+    github.branch(REPOSITORY, "main", &commit(3));
+    for guid in ["guid-2", "guid-3"] {
+        github.app_delivered(guid, 502);
+    }
+    let looks = github.calls(LOOK);
+    stage.sandbox.database.advance(PAUSE).await;
+    wait_until(SOON, "the repository to be put off", async || {
+        let put_off = "SELECT count(*) FROM github_repository WHERE repository <> ''
+                       AND due_at > clock() AND due_at <= clock() + interval '10 seconds'";
+        github.app_redelivered() == ["guid-2", "guid-3"] && stage.sandbox.number(put_off).await == 1
+    })
+    .await;
+    assert_eq!(github.calls(LOOK), looks);
+    stage.sandbox.database.advance(HEAD_START).await;
+    wait_until(SOON, "the head to be decided", async || {
+        heads(&stage).await == 1
+    })
+    .await;
+}
