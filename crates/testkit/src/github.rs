@@ -7,7 +7,7 @@ mod fake;
 mod stand_in;
 
 pub use archive::archive;
-pub use fake::{Fake, Fault, seconds};
+pub use fake::{APP_ID, Fake, Fault, seconds};
 pub use stand_in::StandIn;
 
 use hmac::{Hmac, KeyInit, Mac};

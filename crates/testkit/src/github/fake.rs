@@ -10,6 +10,7 @@ mod answers;
 mod app;
 mod codeload;
 mod fault;
+mod key;
 mod pulls;
 mod reply;
 mod users;
@@ -41,6 +42,7 @@ use users::Writer;
 use who::Installed;
 
 pub use fault::Fault;
+pub use who::APP_ID;
 
 /// The fake; cheap to clone.
 #[derive(Clone)]
