@@ -67,6 +67,8 @@ impl Sandbox {
     pub async fn delivers(&self, name: &str, example: &Example) -> Result<()> {
         let hook = format!("{}/v1/webhooks/github", self.stack.gateway_url());
         let secret = self.stack.github_webhook_secret();
+        let faults = example.faults();
+        ensure!(faults.is_empty(), "{name} is not GitHub's: {faults:?}");
         let request = example.request(&reqwest::Client::new(), &hook, name, secret);
         let answer = request.send().await?;
         ensure!(

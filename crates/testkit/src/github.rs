@@ -5,9 +5,10 @@ mod archive;
 mod contract;
 mod fake;
 mod stand_in;
+mod webhooks;
 
 pub use archive::archive;
-pub use fake::{Fake, Fault, seconds};
+pub use fake::{APP_ID, Fake, Fault, seconds};
 pub use stand_in::StandIn;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -107,7 +108,7 @@ pub struct PullRequest<'a> {
     pub number: u32,
     /// `opened`, `synchronize`, `closed`, …
     pub action: &'a str,
-    /// What its branch was at; empty where the delivery does not say so.
+    /// What its branch was at; empty where the delivery does not say so: all but `synchronize`.
     pub before: &'a str,
     /// What its branch is at.
     pub head: &'a str,
@@ -135,7 +136,11 @@ impl PullRequest<'_> {
         described["number"] = json!(self.number);
         described["state"] = json!(if is_closed { "closed" } else { "open" });
         let (minute, second) = (self.updated_at / 60, self.updated_at % 60);
-        described["updated_at"] = json!(format!("2026-11-28T12:{minute:02}:{second:02}Z"));
+        let updated_at = format!("2026-11-28T12:{minute:02}:{second:02}Z");
+        if is_closed {
+            described["closed_at"] = json!(updated_at);
+        }
+        described["updated_at"] = json!(updated_at);
         described["head"]["sha"] = json!(self.head);
         for side in ["head", "base"] {
             described[side]["repo"]["full_name"] = json!(self.repository);
@@ -145,6 +150,11 @@ impl PullRequest<'_> {
 }
 
 impl Example {
+    /// What GitHub's schemas of its webhooks find wrong with it; nothing of what GitHub may send.
+    pub fn faults(&self) -> Vec<String> {
+        webhooks::faults(self.event, &self.body)
+    }
+
     /// The request that delivers it to `hook` as the delivery `guid`, signed.
     pub fn request(
         &self,

@@ -48,8 +48,10 @@ impl Told {
         });
         let refused = status == StatusCode::FORBIDDEN
             && (retry_after.is_some() || is_spent || message.contains("rate limit"));
+        // RFC 9110, 10.2.3: who is sent elsewhere is to go there after so long.
+        let put_off = status.is_redirection() && retry_after.is_some();
         Self {
-            limited: refused || status == StatusCode::TOO_MANY_REQUESTS,
+            limited: refused || put_off || status == StatusCode::TOO_MANY_REQUESTS,
             retry_after,
             reset,
         }
@@ -125,6 +127,17 @@ mod tests {
                 told(403, &[("retry-after", "7")], ""),
                 Some(Duration::from_secs(7)),
             ),
+            (
+                "the last one, sent elsewhere",
+                told(302, &[date, reset, spent], ""),
+                Some(minutes(10)),
+            ),
+            (
+                "sent elsewhere, later",
+                told(302, &[("retry-after", "7")], ""),
+                Some(Duration::from_secs(7)),
+            ),
+            ("sent elsewhere", told(302, &[date, reset], ""), None),
             (
                 "no word",
                 told(403, &[], "You have exceeded a secondary rate limit."),

@@ -105,8 +105,12 @@ async fn a_closed_pull_request_takes_its_preview_and_all_its_addresses_with_it()
     assert_eq!(was_live.message, words);
 
     // Late, in whatever order, and again.
-    for (late, head, at) in [("synchronize", 3, 3), ("opened", 1, 1), ("closed", 3, 4)] {
-        let late = stage.pushed(&pull(late, 0, head, at)).await;
+    for (late, before, head, at) in [
+        ("synchronize", 2, 3, 3),
+        ("opened", 0, 1, 1),
+        ("closed", 0, 3, 4),
+    ] {
+        let late = stage.pushed(&pull(late, before, head, at)).await;
         late.is("ignored", "closed");
     }
     is_unreachable(&stage.sandbox, &stage.edge, &[HOST, &one, &two], SLUG).await;

@@ -83,8 +83,10 @@ impl Gateway {
         }
     }
 
-    /// Stores a delivery and tells of it; answers its id.
+    /// Stores a delivery and tells of it; answers its id. What GitHub would not send is [stored](Self::stores)
+    /// and told of.
     pub(crate) fn receives(&self, example: &Example) -> String {
+        assert_eq!(example.faults(), Vec::<String>::new(), "GitHub's schemas");
         let id = self.stores(example.event, example.body.to_string().into_bytes());
         self.tells(&id);
         id

@@ -3,11 +3,6 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::{
-    encoding::{AsDer as _, Pkcs8V1Der},
-    rsa::{KeyPair, KeySize},
-};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use candlefish_proto::deploy::{self as pb, Deployment, deployment::State};
 use candlefish_testkit::{
     github::{Example, Fake, Fault, Push},
@@ -21,6 +16,8 @@ use crate::{
     sandbox::{Orchestrator, SITE, SOON, Sandbox},
     stage::{self, NONE, REPOSITORY},
 };
+
+const SWEEP: (&str, &str) = ("CANDLEFISH_GITHUB_SWEEP_MS", "100");
 
 /// The site of [`REPOSITORY`] with `production` on `main`, and GitHub.
 struct Stage {
@@ -38,9 +35,13 @@ impl Stage {
     }
 
     async fn with(order: pb::policy::Order, settings: &[(&'static str, &str)]) -> Self {
-        let mut all = vec![("CANDLEFISH_GITHUB_SWEEP_MS", "100")];
+        let mut all = vec![SWEEP];
         all.extend_from_slice(settings);
         let (github, stage) = stage::Stage::asking(&all).await;
+        Self::of(github, stage, order).await
+    }
+
+    async fn of(github: Fake, stage: stage::Stage, order: pb::policy::Order) -> Self {
         stage::site(&stage.api, SITE, REPOSITORY).await;
         let policy = pb::Policy {
             order: order.into(),
@@ -620,23 +621,9 @@ async fn a_deployment_that_github_refuses_again_and_again_is_let_be() {
 
 /// The same where an App asks.
 async fn as_app() -> (tempfile::TempDir, Stage) {
-    let dir = tempfile::tempdir().unwrap();
-    let key = dir.path().join("app.pem");
-    let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
-    let der: Pkcs8V1Der<'_> = pair.as_der().unwrap();
-    let text = STANDARD.encode(der.as_ref());
-    let pem = format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n");
-    std::fs::write(&key, pem).unwrap();
-    let stage = Stage::with(
-        pb::policy::Order::Latest,
-        &[
-            ("CANDLEFISH_GITHUB_TOKEN", ""),
-            ("CANDLEFISH_GITHUB_APP_ID", "1"),
-            ("CANDLEFISH_GITHUB_APP_KEY", key.to_str().unwrap()),
-        ],
-    )
-    .await;
-    (dir, stage)
+    let (folder, github, stage) = stage::Stage::asking_as_app(&[SWEEP]).await;
+    let stage = Stage::of(github, stage, pb::policy::Order::Latest).await;
+    (folder, stage)
 }
 
 #[tokio::test]

@@ -3,11 +3,6 @@
 
 use std::time::Duration;
 
-use aws_lc_rs::{
-    encoding::{AsDer as _, Pkcs8V1Der},
-    rsa::{KeyPair, KeySize},
-};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use candlefish_proto::deploy::deployment::State;
 use candlefish_testkit::{
     github::{Fake, Fault},
@@ -31,21 +26,7 @@ pub(crate) async fn as_app() -> (tempfile::TempDir, Fake, Stage) {
 
 /// The same that is swept so often, in milliseconds.
 pub(crate) async fn as_app_every(sweep: &str) -> (tempfile::TempDir, Fake, Stage) {
-    let dir = tempfile::tempdir().unwrap();
-    let key = dir.path().join("app.pem");
-    let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
-    let der: Pkcs8V1Der<'_> = pair.as_der().unwrap();
-    let text = STANDARD.encode(der.as_ref());
-    let pem = format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n");
-    std::fs::write(&key, pem).unwrap();
-    let (github, stage) = Stage::asking(&[
-        (SWEEP.0, sweep),
-        ("CANDLEFISH_GITHUB_TOKEN", ""),
-        ("CANDLEFISH_GITHUB_APP_ID", "1"),
-        ("CANDLEFISH_GITHUB_APP_KEY", key.to_str().unwrap()),
-    ])
-    .await;
-    (dir, github, stage)
+    Stage::asking_as_app(&[(SWEEP.0, sweep)]).await
 }
 
 /// A site that follows a repository, which is at its first commit.

@@ -180,13 +180,17 @@ async fn deliveries_that_come_twice_late_or_out_of_order_change_nothing() {
     let newest = stage.pushed(&pull("synchronize", 2, 3, 30)).await;
     newest.is("created", "");
     // The same head is told of once more, by a redelivery and by another event.
-    for (again, at) in [("synchronize", 30), ("ready_for_review", 31)] {
-        let again = stage.pushed(&pull(again, 0, 3, at)).await;
+    for (again, before, at) in [("synchronize", 2, 30), ("ready_for_review", 0, 31)] {
+        let again = stage.pushed(&pull(again, before, 3, at)).await;
         again.is("ignored", "duplicate");
         assert_eq!(again.deployment, newest.deployment);
     }
-    for (late, head, at) in [("opened", 1, 1), ("synchronize", 2, 20), ("closed", 2, 25)] {
-        let late = stage.pushed(&pull(late, 0, head, at)).await;
+    for (late, before, head, at) in [
+        ("opened", 0, 1, 1),
+        ("synchronize", 1, 2, 20),
+        ("closed", 0, 2, 25),
+    ] {
+        let late = stage.pushed(&pull(late, before, head, at)).await;
         late.is("ignored", "older");
         assert!(late.message.contains(&commit(3)[..7]), "{late:?}");
     }
@@ -203,9 +207,9 @@ async fn a_pull_request_that_was_closed_before_it_was_told_of_has_no_preview() {
     let closed = stage.pushed(&pull("closed", 0, 2, 20)).await;
     closed.is("ignored", "closed");
     assert_eq!(closed.place, SITE);
-    for (late, head, at) in [("opened", 1, 1), ("synchronize", 2, 19)] {
+    for (late, before, head, at) in [("opened", 0, 1, 1), ("synchronize", 1, 2, 19)] {
         stage
-            .pushed(&pull(late, 0, head, at))
+            .pushed(&pull(late, before, head, at))
             .await
             .is("ignored", "closed");
     }
@@ -228,11 +232,14 @@ async fn the_rule_of_the_site_says_whose_pull_requests_get_one() {
     assert_eq!(off.place, SITE);
     allow(&stage.api, pb::preview_rule::From::Repository).await;
     let forked = |at: u32, repo: serde_json::Value| {
-        let mut example = pull("synchronize", 0, usize::try_from(at).unwrap(), at);
+        let head = usize::try_from(at).unwrap();
+        let mut example = pull("synchronize", head - 1, head, at);
         example.body["pull_request"]["head"]["repo"] = repo;
         example
     };
-    let mallory = serde_json::json!({"full_name": "mallory/docs"});
+    let example = pull("synchronize", 1, 2, 2);
+    let mut mallory = example.body["pull_request"]["head"]["repo"].clone();
+    mallory["full_name"] = "mallory/docs".into();
     for (at, repo) in [(2, mallory.clone()), (3, serde_json::Value::Null)] {
         let fork = stage.pushed(&forked(at, repo)).await;
         fork.is("ignored", "fork");
@@ -243,8 +250,8 @@ async fn the_rule_of_the_site_says_whose_pull_requests_get_one() {
     allow(&stage.api, pb::preview_rule::From::Forks).await;
     let fork = stage.pushed(&forked(4, mallory)).await;
     assert_eq!(fork.is("created", "").place, PLACE);
-    let labeled = stage.pushed(&pull("labeled", 0, 4, 5)).await;
-    labeled.is("ignored", "not_acted_on");
+    let locked = stage.pushed(&pull("locked", 0, 4, 5)).await;
+    locked.is("ignored", "not_acted_on");
 }
 
 #[tokio::test]

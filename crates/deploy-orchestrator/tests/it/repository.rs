@@ -246,6 +246,7 @@ async fn whatever_goes_wrong_on_the_way_the_blocker_says_so_and_it_is_fetched_ag
         (asked, Fault::Fails, "GitHub failed at archive with 500"),
         (asked, Fault::Silent, "did not answer archive within 500ms"),
         (asked, Fault::Limited(1), "GitHub's limit is reached"),
+        (asked, Fault::Pause(1), "GitHub's limit is reached"),
         (sent, Fault::Fails, "GitHub failed at archive with 502"),
         (sent, Fault::Silent, "did not answer archive within 500ms"),
         (sent, Fault::Secondary(1), "GitHub's limit is reached"),
@@ -281,6 +282,28 @@ async fn whatever_goes_wrong_on_the_way_the_blocker_says_so_and_it_is_fetched_ag
         .await;
         stage.is_live(&made.id).await;
     }
+}
+
+#[tokio::test]
+async fn the_last_call_that_is_allowed_brings_its_archive_and_no_other_is_asked_for() {
+    const ASKED: &str = "repos/download-tarball-archive";
+    let stage = Stage::new().await;
+    stage.github.fails(ASKED, Fault::Spent(600));
+    stage.packs(1, "one");
+    let first = stage.pushed(1).await;
+    stage.is_live(&first.id).await;
+    let limited = "SELECT count(*) FROM github_budget
+                   WHERE account = 'token' AND free_at > clock()";
+    assert_eq!(stage.sandbox.number(limited).await, 1);
+    stage.packs(2, "two");
+    let second = stage.pushed(2).await;
+    let words = "GitHub's limit is reached";
+    let says = |one: &Deployment| {
+        let mut blockers = one.blockers.iter();
+        blockers.any(|blocker| blocker.message.contains(words))
+    };
+    stage.api.wait_until(&second.id, words, says).await;
+    assert_eq!(stage.github.calls(ASKED), 1);
 }
 
 #[tokio::test]

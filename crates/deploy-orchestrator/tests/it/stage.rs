@@ -3,7 +3,7 @@
 
 use candlefish_proto::deploy as pb;
 use candlefish_testkit::{
-    github::{Example, Fake, Push},
+    github::{APP_ID, Example, Fake, Push},
     poll_until,
 };
 use sqlx::Row;
@@ -43,6 +43,30 @@ impl Stage {
     /// The same with a GitHub that is asked, and no site yet.
     pub(crate) async fn asking(settings: &[(&'static str, &str)]) -> (Fake, Self) {
         let github = Fake::start().await;
+        let stage = Self::asking_of(&github, settings).await;
+        (github, stage)
+    }
+
+    /// The same where an App asks, whose key lies in the folder.
+    pub(crate) async fn asking_as_app(
+        settings: &[(&'static str, &str)],
+    ) -> (tempfile::TempDir, Fake, Self) {
+        let github = Fake::start().await;
+        let folder = tempfile::tempdir().unwrap();
+        let key = folder.path().join("app.pem");
+        std::fs::write(&key, github.app_key()).unwrap();
+        let id = APP_ID.to_string();
+        let mut all = vec![
+            ("CANDLEFISH_GITHUB_TOKEN", ""),
+            ("CANDLEFISH_GITHUB_APP_ID", &*id),
+            ("CANDLEFISH_GITHUB_APP_KEY", key.to_str().unwrap()),
+        ];
+        all.extend_from_slice(settings);
+        let stage = Self::asking_of(&github, &all).await;
+        (folder, github, stage)
+    }
+
+    async fn asking_of(github: &Fake, settings: &[(&'static str, &str)]) -> Self {
         let url = github.url();
         let mut all = vec![
             ("CANDLEFISH_GITHUB_API", &*url),
@@ -52,8 +76,7 @@ impl Stage {
             ("CANDLEFISH_GITHUB_REST_MS", "100"),
         ];
         all.extend_from_slice(settings);
-        let stage = Self::bare(&all).await;
-        (github, stage)
+        Self::bare(&all).await
     }
 
     /// Without a site.

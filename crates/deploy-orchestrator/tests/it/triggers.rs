@@ -223,7 +223,7 @@ async fn a_delivery_that_is_told_twice_is_decided_once_and_the_same_push_again_i
     stage.gateway.tells(&id);
     // Another hook tells of the same push in other words.
     let mut other = push(0, 1);
-    other.body["installation"]["id"] = 2.into();
+    other.body["installation"] = serde_json::json!({"id": 2, "node_id": "I"});
     let again = stage.pushed(&other).await;
     again.is("ignored", "duplicate");
     assert_eq!(again.deployment, first.deployment);

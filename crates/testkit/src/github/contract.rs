@@ -8,6 +8,21 @@ use serde_json::{Map, Value, json};
 /// Some operations of GitHub's description (see the README beside it).
 const DESCRIPTION: &str = include_str!("api.json");
 
+/// Answers that calls may get whose description does not have them: the status, and what their paths
+/// begin with. GitHub's guide tells of them once for all calls, and their body is that of the others.
+const UNDESCRIBED: [(u16, &str); 5] = [
+    // Whose token is not good may ask nothing.
+    (401, "/"),
+    // A right is missing, or too much was written at once: any call may be told so.
+    (403, "/"),
+    // Of a repository that one may not see nothing is there, whatever is asked.
+    (404, "/repos/"),
+    // Too much was asked, whatever it was.
+    (429, "/"),
+    // GitHub failed.
+    (500, "/"),
+];
+
 /// The description, read; what is compiled once is kept.
 pub(super) struct Contract {
     document: Value,
@@ -102,7 +117,8 @@ impl Contract {
         faults
     }
 
-    /// What is wrong with an answer. Errors that GitHub gives to every call are not described.
+    /// What is wrong with an answer. One that is not described for its call is one of [`UNDESCRIBED`], in the
+    /// words of an error.
     pub(super) fn faults_of_answer(
         &mut self,
         operation: &Operation,
@@ -112,11 +128,16 @@ impl Contract {
         let key = format!("{} answer {status}", operation.id);
         let pointer = format!("{}/responses/{status}", operation.pointer);
         let Some(described) = self.document.pointer(&pointer).cloned() else {
-            // What is not there is answered so by every call, whether or not that is described.
-            if status == 404 {
-                return Vec::new();
+            let is_known = UNDESCRIBED.iter().any(|(one, below)| {
+                let below = format!("/paths/{}", escaped(below));
+                *one == status && operation.pointer.starts_with(&below)
+            });
+            if !is_known {
+                return vec![format!("{key}: no such answer is described")];
             }
-            return vec![format!("{key}: no such answer is described")];
+            let error = "#/components/schemas/basic-error";
+            let schema = json!({"$ref": error, "required": ["message"]});
+            return self.faults(&key, &schema, body);
         };
         let described = self.resolved(&described);
         let schema = &described["content"]["application/json"]["schema"];
@@ -243,5 +264,40 @@ mod tests {
                 .is_empty()
         );
         assert_eq!(contract.faults_of_answer(&status, 418, &json!({})).len(), 1);
+    }
+
+    #[test]
+    fn failures_and_refusals_are_held_against_the_description_or_are_known_to_be_missing_there() {
+        let mut contract = Contract::read();
+        let error = json!({"message": "no", "documentation_url": "x", "status": "1"});
+        let (empty, odd) = (json!({}), json!({"message": 1}));
+        let (branch, hook) = ("/repos/a/b/branches/main", "/app/hook/config");
+        let post = "/repos/a/b/deployments";
+        for (method, path, status, body, is_right) in [
+            // Described.
+            ("GET", branch, 404, &error, true),
+            ("GET", branch, 404, &odd, false),
+            ("POST", post, 422, &error, true),
+            ("POST", post, 422, &empty, false),
+            // Not described, and given all the same.
+            ("GET", branch, 500, &error, true),
+            ("GET", branch, 500, &empty, false),
+            ("GET", branch, 403, &odd, false),
+            ("GET", hook, 401, &error, true),
+            ("POST", post, 404, &error, true),
+            ("POST", post, 429, &error, true),
+            // Neither.
+            ("GET", hook, 404, &error, false),
+            ("GET", branch, 422, &error, false),
+            ("GET", branch, 502, &error, false),
+        ] {
+            let operation = contract.find(method, path).unwrap();
+            let found = contract.faults_of_answer(&operation, status, body);
+            assert_eq!(
+                found.is_empty(),
+                is_right,
+                "{method} {path} {status}: {found:?}"
+            );
+        }
     }
 }

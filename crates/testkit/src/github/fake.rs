@@ -1,15 +1,18 @@
 //! A GitHub that keeps what it is told, for tests: commits, branches, pull requests, webhooks and their
 //! deliveries, deployments and their statuses, comments. It can be told to fail.
 //!
-//! Every call and every answer is held against GitHub's own description: a call that GitHub would
-//! not take is answered 422, one by who may not make it 401 or 404, and the test that had it fails when
-//! the fake goes.
+//! Every call and every answer is held against GitHub's own description, refusals and failures too: a
+//! call that GitHub would not take is answered 422, one by who may not make it 401 or 404, and the test
+//! that had it fails when the fake goes. That 422 alone is no answer of the description's, which may have
+//! none for the call.
 
 mod answers;
 mod app;
 mod codeload;
 mod fault;
+mod key;
 mod pulls;
+mod reply;
 mod users;
 mod who;
 
@@ -33,11 +36,13 @@ use super::{
     Example,
     contract::{Contract, Operation},
 };
-use fault::{Faults, limited, refusal, refused, spent};
+use fault::{Faults, limited, pause, refusal, refused, spent};
+use reply::Reply;
 use users::Writer;
 use who::Installed;
 
 pub use fault::Fault;
+pub use who::APP_ID;
 
 /// The fake; cheap to clone.
 #[derive(Clone)]
@@ -363,66 +368,108 @@ async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let (operation, fault) = {
+    let reply = {
         let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
-        let path = uri.path();
-        let mut operation = match state.contract.find(method.as_str(), path) {
-            Ok(operation) => operation,
-            Err(words) => {
-                state.broken.push(words.clone());
-                return refusal(StatusCode::UNPROCESSABLE_ENTITY, &words);
-            }
-        };
-        state.calls.push(operation.id.clone());
-        let query = pairs(uri.query().unwrap_or_default());
-        let faults = state.contract.faults_of_request(&operation, &query, &body);
-        if !faults.is_empty() {
-            state.broken.extend(faults.clone());
-            return refusal(StatusCode::UNPROCESSABLE_ENTITY, &faults.join("; "));
-        }
-        if let Some((status, words)) = who::turned_away(&mut state, &operation, &headers) {
-            return refusal(status, words);
-        }
-        operation.is_by_app = state.installed.is_app(&headers);
-        let body = String::from_utf8_lossy(&body);
-        let fault = state.fault(&operation.id, &[path, &body]);
-        (operation, fault)
+        state.reply(&method, &uri, &headers, &body)
     };
-    match fault {
-        Some(Fault::Fails) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "Server Error"),
-        Some(Fault::Refused(status)) => refused(status),
-        Some(Fault::Limited(after)) => limited(StatusCode::TOO_MANY_REQUESTS, after),
-        Some(Fault::Secondary(after)) => limited(StatusCode::FORBIDDEN, after),
-        Some(Fault::Spent(after)) => spent(act(&shared, &operation, &uri, &body), after),
-        Some(Fault::Silent | Fault::Cut) => std::future::pending().await,
-        Some(Fault::AnswerLost) => {
-            drop(act(&shared, &operation, &uri, &body));
-            std::future::pending().await
-        }
-        None => act(&shared, &operation, &uri, &body),
+    match reply {
+        Some(reply) => reply.into_response(),
+        None => std::future::pending().await,
     }
 }
 
-/// Does what is asked, and holds the answer against the description.
-fn act(shared: &Shared, operation: &Operation, uri: &Uri, body: &[u8]) -> Response {
-    let mut state = shared.lock().unwrap_or_else(PoisonError::into_inner);
-    if operation.id == codeload::OPERATION {
-        return codeload::redirect(&mut state, operation);
+impl State {
+    /// What a call is answered, held against the description; nothing where no answer comes.
+    fn reply(
+        &mut self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Option<Reply> {
+        let path = uri.path();
+        let mut operation = match self.contract.find(method.as_str(), path) {
+            Ok(operation) => operation,
+            Err(words) => {
+                self.broken.push(words.clone());
+                return Some(refusal(StatusCode::UNPROCESSABLE_ENTITY, &words));
+            }
+        };
+        self.calls.push(operation.id.clone());
+        let query = pairs(uri.query().unwrap_or_default());
+        let faults = self.contract.faults_of_request(&operation, &query, body);
+        if !faults.is_empty() {
+            self.broken.extend(faults.clone());
+            let words = faults.join("; ");
+            return Some(refusal(StatusCode::UNPROCESSABLE_ENTITY, &words));
+        }
+        let turned_away = who::turned_away(self, &operation, headers);
+        let reply = if let Some((status, words)) = turned_away {
+            Some(refusal(status, words))
+        } else {
+            operation.is_by_app = self.installed.is_app(headers);
+            let said = String::from_utf8_lossy(body);
+            let fault = self.fault(&operation.id, &[path, &said]);
+            self.reply_so(fault, &operation, uri, body)
+        };
+        if let Some(reply) = &reply {
+            self.hold(&operation, reply);
+        }
+        reply
     }
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    let query = pairs(uri.query().unwrap_or_default()).into_iter().collect();
-    let (status, body) = app::answer(&mut state, operation)
-        .or_else(|| pulls::answer(&mut state, operation, &query))
-        .unwrap_or_else(|| answers::answer(&mut state, operation, &query, &body));
-    let (body, link) = answers::page(body, &query, uri);
-    let faults = state.contract.faults_of_answer(operation, status, &body);
-    state.broken.extend(faults);
-    let status = StatusCode::from_u16(status).unwrap();
-    let mut response = (status, axum::Json(body)).into_response();
-    if let Some(link) = link {
-        response.headers_mut().insert("link", link.parse().unwrap());
+
+    /// What a call is answered that fails so, or does not fail.
+    fn reply_so(
+        &mut self,
+        fault: Option<Fault>,
+        operation: &Operation,
+        uri: &Uri,
+        body: &[u8],
+    ) -> Option<Reply> {
+        let reply = match fault {
+            Some(Fault::Fails) => refusal(StatusCode::INTERNAL_SERVER_ERROR, "Server Error"),
+            Some(Fault::Refused(status)) => refused(status),
+            Some(Fault::Limited(after)) => limited(StatusCode::TOO_MANY_REQUESTS, after),
+            Some(Fault::Secondary(after)) => limited(StatusCode::FORBIDDEN, after),
+            Some(Fault::Spent(after)) => spent(self.act(operation, uri, body), after),
+            Some(Fault::Pause(after)) => pause(self.act(operation, uri, body), after),
+            Some(Fault::Silent | Fault::Cut) => return None,
+            Some(Fault::AnswerLost) => {
+                let lost = self.act(operation, uri, body);
+                self.hold(operation, &lost);
+                return None;
+            }
+            None => self.act(operation, uri, body),
+        };
+        Some(reply)
     }
-    response
+
+    /// Does what is asked.
+    fn act(&mut self, operation: &Operation, uri: &Uri, body: &[u8]) -> Reply {
+        if operation.id == codeload::OPERATION {
+            return codeload::redirect(self, operation);
+        }
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let query = pairs(uri.query().unwrap_or_default()).into_iter().collect();
+        let (status, body) = app::answer(self, operation)
+            .or_else(|| pulls::answer(self, operation, &query))
+            .unwrap_or_else(|| answers::answer(self, operation, &query, &body));
+        let (body, link) = answers::page(body, &query, uri);
+        let reply = Reply::new(StatusCode::from_u16(status).unwrap(), body);
+        match link {
+            Some(link) => reply.with("link", link),
+            None => reply,
+        }
+    }
+
+    /// Holds an answer against the description.
+    fn hold(&mut self, operation: &Operation, reply: &Reply) {
+        let status = reply.status.as_u16();
+        let faults = self
+            .contract
+            .faults_of_answer(operation, status, &reply.body);
+        self.broken.extend(faults);
+    }
 }
 
 pub(super) fn pairs(query: &str) -> Vec<(String, String)> {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode, header, response::Parts};
 use http_body_util::{BodyExt as _, combinators::UnsyncBoxBody};
 use reqwest::redirect;
 use tokio::{
@@ -17,8 +17,8 @@ use tokio::{
 };
 use url::Url;
 
-use super::{Call, Error, GitHub, Settings, Voice, request_of};
-use crate::github::calls::get;
+use super::{Call, Error, GitHub, Settings, Voice, limit::Admitted, request_of};
+use crate::github::{budget::Told, calls::get};
 
 /// Places that may follow each other.
 const HOPS: usize = 5;
@@ -100,7 +100,7 @@ impl GitHub {
             Err(source) => return Err(self.not_sent(admitted, call.name, source).await),
         };
         if head.status.is_redirection() {
-            self.answered();
+            self.heed(admitted, &head).await?;
             (head, body) = self.follow(call, &head.headers).await?.into_parts();
         }
         if head.status == StatusCode::OK {
@@ -114,6 +114,20 @@ impl GitHub {
         self.judge(admitted, call.name, head.status, &head.headers, &message)
             .await?;
         Err(Error::NoPlace { call: call.name })
+    }
+
+    /// What GitHub says of limits when it sends us elsewhere; the answer from there takes the place of its
+    /// own. The last call that is allowed has its archive, for that place does not count. Who is to go there
+    /// later asks anew: until then the token in the place may have ended.
+    async fn heed(&self, admitted: Admitted, head: &Parts) -> Result<(), Error> {
+        let told = Told::read(head.status, &head.headers, "");
+        let left = self.note(admitted, told).await;
+        self.answered();
+        if told.is_limit() {
+            let left = left.unwrap_or_default();
+            return Err(Error::Limited { left });
+        }
+        Ok(())
     }
 
     /// The answer of the place that GitHub sends us to.

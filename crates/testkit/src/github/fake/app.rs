@@ -6,6 +6,7 @@ use super::{
     Delivery, Fake, Operation, State,
     answers::{self, ANYWHERE, AT},
     moment,
+    who::APP_ID,
 };
 
 impl Fake {
@@ -87,7 +88,7 @@ pub(super) fn answer(state: &mut State, operation: &Operation) -> Option<(u16, V
 
 fn installation(id: u64) -> Value {
     json!({
-        "id": id, "app_id": 1, "app_slug": "candlefish", "target_id": id,
+        "id": id, "app_id": APP_ID, "app_slug": "candlefish", "target_id": id,
         "target_type": "Organization", "account": null, "repository_selection": "all",
         "access_tokens_url": ANYWHERE, "html_url": ANYWHERE, "repositories_url": ANYWHERE,
         "events": [], "permissions": {}, "single_file_name": null, "created_at": AT,

@@ -12,9 +12,12 @@ use axum::{
 };
 use futures_util::stream;
 
+use serde_json::Value;
+
 use super::{
     Fake, Fault, Operation, Shared, State,
     fault::{limited, refusal, refused},
+    reply::Reply,
 };
 
 /// What leads here.
@@ -40,18 +43,15 @@ pub(super) fn router(state: Shared) -> Router {
 }
 
 /// Where the archive of a commit is.
-pub(super) fn redirect(state: &mut State, operation: &Operation) -> Response {
+pub(super) fn redirect(state: &mut State, operation: &Operation) -> Reply {
     let said = |name: &str| operation.parameters.get(name).cloned().unwrap_or_default();
     let (name, commit) = (format!("{}/{}", said("owner"), said("repo")), said("ref"));
     if !state.repository(&name).archives.contains_key(&commit) {
         return refusal(StatusCode::NOT_FOUND, "Not Found");
     }
-    let empty = serde_json::Value::Null;
-    let faults = state.contract.faults_of_answer(operation, 302, &empty);
-    state.broken.extend(faults);
     let host = state.codeload;
     let place = format!("http://{host}/{name}/legacy.tar.gz/{commit}?token=expires");
-    (StatusCode::FOUND, [("location", place)]).into_response()
+    Reply::new(StatusCode::FOUND, Value::Null).with("location", place)
 }
 
 async fn send(
@@ -76,13 +76,15 @@ async fn send(
     };
     match fault {
         // Limits are the API's.
-        None | Some(Fault::Spent(_)) => {
+        None | Some(Fault::Spent(_) | Fault::Pause(_)) => {
             ([("content-type", "application/x-gzip")], archive).into_response()
         }
         Some(Fault::Fails) => (StatusCode::BAD_GATEWAY, "no").into_response(),
-        Some(Fault::Refused(status)) => refused(status),
-        Some(Fault::Limited(after)) => limited(StatusCode::TOO_MANY_REQUESTS, after),
-        Some(Fault::Secondary(after)) => limited(StatusCode::FORBIDDEN, after),
+        Some(Fault::Refused(status)) => refused(status).into_response(),
+        Some(Fault::Limited(after)) => {
+            limited(StatusCode::TOO_MANY_REQUESTS, after).into_response()
+        }
+        Some(Fault::Secondary(after)) => limited(StatusCode::FORBIDDEN, after).into_response(),
         Some(Fault::Silent | Fault::AnswerLost) => std::future::pending().await,
         Some(Fault::Cut) => {
             let half = archive.slice(..archive.len() / 2);

@@ -1,13 +1,10 @@
 //! How calls fail, when they are told to.
 
-use axum::{
-    http::{HeaderValue, StatusCode, header::DATE},
-    response::{IntoResponse, Response},
-};
+use axum::http::StatusCode;
 use jiff::{Timestamp, fmt::rfc2822::DateTimePrinter};
 use serde_json::json;
 
-use super::{Fake, State};
+use super::{Fake, State, reply::Reply};
 
 /// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +19,8 @@ pub enum Fault {
     Secondary(u64),
     /// It happened, and it is the last call that is allowed for so many seconds.
     Spent(u64),
+    /// It happened, and the answer asks for a pause of so many seconds before what comes next.
+    Pause(u64),
     /// No answer, and nothing happened.
     Silent,
     /// No answer, and yet it happened.
@@ -115,17 +114,17 @@ impl State {
 }
 
 /// An error as GitHub words it.
-pub(super) fn refusal(status: StatusCode, message: &str) -> Response {
+pub(super) fn refusal(status: StatusCode, message: &str) -> Reply {
     let body = json!({
         "message": message,
         "documentation_url": "https://docs.github.com/rest",
         "status": status.as_u16().to_string(),
     });
-    (status, axum::Json(body)).into_response()
+    Reply::new(status, body)
 }
 
 /// What GitHub says with a status of [`Fault::Refused`].
-pub(super) fn refused(status: u16) -> Response {
+pub(super) fn refused(status: u16) -> Reply {
     let message = match status {
         401 => "Bad credentials",
         403 => "Resource not accessible by integration",
@@ -136,26 +135,29 @@ pub(super) fn refused(status: u16) -> Response {
 }
 
 /// Too many calls, or too many writes: again in so many seconds.
-pub(super) fn limited(status: StatusCode, after: u64) -> Response {
-    let mut response = refusal(status, "You have exceeded a secondary rate limit.");
-    response
-        .headers_mut()
-        .insert("retry-after", after.to_string().parse().unwrap());
-    response
+pub(super) fn limited(status: StatusCode, after: u64) -> Reply {
+    pause(
+        refusal(status, "You have exceeded a secondary rate limit."),
+        after,
+    )
+}
+
+/// An answer that asks for a pause of so many seconds.
+pub(super) fn pause(reply: Reply, after: u64) -> Reply {
+    reply.with("retry-after", after)
 }
 
 /// The answer to the last call that is allowed for so many seconds. It says what second it is, so that
 /// the reset is so far from that and from no other.
 #[expect(clippy::disallowed_methods, reason = "GitHub's clock is its own")]
-pub(super) fn spent(mut response: Response, after: u64) -> Response {
+pub(super) fn spent(reply: Reply, after: u64) -> Reply {
     let now = Timestamp::now();
     let date = DateTimePrinter::new()
         .timestamp_to_rfc9110_string(&now)
         .unwrap();
     let reset = now.as_second() + i64::try_from(after).unwrap();
-    let headers = response.headers_mut();
-    headers.insert(DATE, date.parse().unwrap());
-    headers.insert("x-ratelimit-remaining", HeaderValue::from_static("0"));
-    headers.insert("x-ratelimit-reset", reset.into());
-    response
+    reply
+        .with("date", date)
+        .with("x-ratelimit-remaining", 0)
+        .with("x-ratelimit-reset", reset)
 }

@@ -2,14 +2,17 @@
 
 use serde_json::{Value, json};
 
-use super::answers::{ANYWHERE, AT};
+use super::{
+    answers::{ANYWHERE, AT},
+    who::APP_ID,
+};
 
 /// Who writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Writer {
     /// Who has the token.
     Token,
-    /// The App, whose number is 1.
+    /// The App.
     App,
     Somebody,
 }
@@ -53,7 +56,7 @@ pub(super) fn app(writer: Writer) -> Value {
         return Value::Null;
     }
     json!({
-        "id": 1, "slug": "candlefish", "node_id": "A", "owner": user(Writer::Somebody),
+        "id": APP_ID, "slug": "candlefish", "node_id": "A", "owner": user(Writer::Somebody),
         "name": "Candlefish", "description": null, "external_url": ANYWHERE,
         "html_url": ANYWHERE, "created_at": AT, "updated_at": AT, "permissions": {}, "events": [],
     })

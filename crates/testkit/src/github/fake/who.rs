@@ -4,15 +4,44 @@
 use std::collections::HashMap;
 
 use axum::http::{HeaderMap, StatusCode, header::AUTHORIZATION};
+use jsonwebtoken::{Algorithm, DecodingKey, TokenData, Validation};
+use serde_json::Value;
 
-use super::{Operation, State};
+use super::{Fake, Operation, State, key, seconds};
 
+/// The number of the App.
+pub const APP_ID: u64 = 1;
 /// The number of the first installation.
 const FIRST: u64 = 7;
+/// Seconds from now, by GitHub's clock, by which a token of the App's ends at the latest.
+const LONGEST: i64 = 600;
+/// Seconds by which the App's clock may be ahead.
+const AHEAD: i64 = 60;
+
+// As GitHub words it.
+const UNKNOWN: &str = "Bad credentials";
+const UNREADABLE: &str = "A JSON web token could not be decoded";
+const NOT_YET: &str = "'Issued at' claim ('iat') must be an Integer representing the time that \
+                       the assertion was issued";
+const OVER: &str = "'Expiration time' claim ('exp') must be a numeric value representing the \
+                    future time at which the assertion expires";
+const LONG: &str = "'Expiration time' claim ('exp') is too far in the future";
+
+impl Fake {
+    /// An App of the number [`APP_ID`] asks from now on, with no key but the one that this answers: the
+    /// private half, PEM. Without this nobody asks as an App.
+    pub fn app_key(&self) -> String {
+        let (private, public) = key::generate();
+        self.with(|state| state.installed.key = Some(public));
+        private
+    }
+}
 
 /// Where the App is installed: at every owner that it is asked about.
 #[derive(Debug, Default)]
 pub(super) struct Installed {
+    /// What the App's own tokens are signed with; none while there is no App.
+    key: Option<DecodingKey>,
     /// In the order in which they were asked about.
     owners: Vec<String>,
     /// The installation that each token speaks for.
@@ -41,8 +70,8 @@ impl Installed {
 
     /// Whether the App makes a call, by itself or as an installation.
     pub(super) fn is_app(&self, headers: &HeaderMap) -> bool {
-        let asker = self.asker(headers);
-        matches!(asker, Some(Asker::App | Asker::Installation(_)))
+        let asker = self.asker(headers, seconds());
+        matches!(asker, Ok(Asker::App | Asker::Installation(_)))
     }
 
     fn known(&self, owner: &str) -> Option<u64> {
@@ -51,17 +80,45 @@ impl Installed {
         place.map(number)
     }
 
-    fn asker(&self, headers: &HeaderMap) -> Option<Asker> {
-        let said = headers.get(AUTHORIZATION)?.to_str().ok()?;
-        let (scheme, token) = said.split_once(' ')?;
+    /// Who makes a call, or what GitHub says to one who is nobody.
+    fn asker(&self, headers: &HeaderMap, now: i64) -> Result<Asker, &'static str> {
+        let said = headers.get(AUTHORIZATION).and_then(|one| one.to_str().ok());
+        let (scheme, token) = said.and_then(|one| one.split_once(' ')).ok_or(UNKNOWN)?;
         if !(scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("token")) {
-            return None;
+            return Err(UNKNOWN);
         }
-        match (token.matches('.').count(), token.starts_with("ghs_")) {
-            (2, _) => Some(Asker::App),
-            (_, true) => self.tokens.get(token).copied().map(Asker::Installation),
-            (_, false) => Some(Asker::Person),
+        if token.matches('.').count() == 2 {
+            let key = self.key.as_ref().ok_or(UNREADABLE)?;
+            return proven(key, token, now).map(|()| Asker::App);
         }
+        if !token.starts_with("ghs_") {
+            return Ok(Asker::Person);
+        }
+        let installation = self.tokens.get(token).copied();
+        installation.map(Asker::Installation).ok_or(UNKNOWN)
+    }
+}
+
+/// Whether a token is the App's own, by what GitHub documents of it; what GitHub says where it is not.
+fn proven(key: &DecodingKey, token: &str, now: i64) -> Result<(), &'static str> {
+    let mut rules = Validation::new(Algorithm::RS256);
+    // What is claimed is judged here: GitHub takes an issuer that is a number, and gives no leeway.
+    rules.required_spec_claims.clear();
+    rules.validate_exp = false;
+    let read = jsonwebtoken::decode(token, key, &rules);
+    let read: TokenData<Value> = read.map_err(|_error| UNREADABLE)?;
+    let claims = read.claims;
+    let issuer = &claims["iss"];
+    if !(*issuer == APP_ID || issuer.as_str() == Some(&*APP_ID.to_string())) {
+        return Err(UNREADABLE);
+    }
+    if claims["iat"].as_i64().is_none_or(|iat| iat > now + AHEAD) {
+        return Err(NOT_YET);
+    }
+    match claims["exp"].as_i64() {
+        Some(exp) if exp > now + LONGEST => Err(LONG),
+        Some(exp) if exp > now => Ok(()),
+        _ => Err(OVER),
     }
 }
 
@@ -87,15 +144,13 @@ pub(super) fn turned_away(
     let is_of_app = operation.id.starts_with("apps/");
     let owner = operation.parameters.get("owner");
     let installation = owner.and_then(|owner| state.installed.known(owner));
-    let refused = match (state.installed.asker(headers), is_of_app) {
-        (Some(Asker::App), true) | (Some(Asker::Person), false) => return None,
-        (Some(Asker::Installation(one)), false) if installation == Some(one) => return None,
-        (Some(Asker::Installation(_)), false) => (StatusCode::NOT_FOUND, "Not Found"),
-        (_, true) => {
-            let words = "A JSON web token could not be decoded";
-            (StatusCode::UNAUTHORIZED, words)
-        }
-        (_, false) => (StatusCode::UNAUTHORIZED, "Bad credentials"),
+    let refused = match (state.installed.asker(headers, seconds()), is_of_app) {
+        (Ok(Asker::App), true) | (Ok(Asker::Person), false) => return None,
+        (Ok(Asker::Installation(one)), false) if installation == Some(one) => return None,
+        (Ok(Asker::Installation(_)), false) => (StatusCode::NOT_FOUND, "Not Found"),
+        (Ok(_), true) => (StatusCode::UNAUTHORIZED, UNREADABLE),
+        (Ok(Asker::App), false) => (StatusCode::UNAUTHORIZED, UNKNOWN),
+        (Err(words), _) => (StatusCode::UNAUTHORIZED, words),
     };
     let (status, words) = refused;
     let fault = format!("{} for who may not: {status}, {words}", operation.id);
@@ -105,11 +160,19 @@ pub(super) fn turned_away(
 
 #[cfg(test)]
 mod tests {
+    use jsonwebtoken::{EncodingKey, Header};
+    use serde_json::json;
+
     use super::*;
 
     fn bearer(token: &str) -> HeaderMap {
         let said = format!("Bearer {token}").parse().unwrap();
         [(AUTHORIZATION, said)].into_iter().collect()
+    }
+
+    fn signed(pem: &str, algorithm: Algorithm, claims: &Value) -> String {
+        let key = EncodingKey::from_rsa_pem(pem.as_bytes()).unwrap();
+        jsonwebtoken::encode(&Header::new(algorithm), claims, &key).unwrap()
     }
 
     #[test]
@@ -120,12 +183,79 @@ mod tests {
         assert_eq!(installed.token(9, 1), None);
         let token = installed.token(8, 2).unwrap();
         for (token, asker) in [
-            (token.as_str(), Some(Asker::Installation(8))),
-            ("ghs_unknown", None),
-            ("ghp_secret", Some(Asker::Person)),
-            ("head.claims.signature", Some(Asker::App)),
+            (token.as_str(), Ok(Asker::Installation(8))),
+            ("ghs_unknown", Err(UNKNOWN)),
+            ("ghp_secret", Ok(Asker::Person)),
+            // There is no App.
+            ("head.claims.signature", Err(UNREADABLE)),
         ] {
-            assert_eq!(installed.asker(&bearer(token)), asker, "{token}");
+            assert_eq!(installed.asker(&bearer(token), 0), asker, "{token}");
         }
+    }
+
+    #[test]
+    fn a_token_is_the_app_s_by_its_key_its_number_and_its_time() {
+        const NOW: i64 = 1_790_000_000;
+        let (own, public) = key::generate();
+        let (other, _) = key::generate();
+        let installed = Installed {
+            key: Some(public),
+            ..Installed::default()
+        };
+        let claims = |iss: Value, iat: i64, exp: i64| {
+            let (iat, exp) = (NOW + iat, NOW + exp);
+            json!({"iss": iss, "iat": iat, "exp": exp})
+        };
+        let (rs256, rs512) = (Algorithm::RS256, Algorithm::RS512);
+        for (key, algorithm, claims, asker) in [
+            (&own, rs256, claims(json!(1), -60, 540), Ok(Asker::App)),
+            (&own, rs256, claims(json!("1"), 60, 600), Ok(Asker::App)),
+            (&other, rs256, claims(json!(1), 0, 540), Err(UNREADABLE)),
+            (&own, rs512, claims(json!(1), 0, 540), Err(UNREADABLE)),
+            (&own, rs256, claims(json!(2), 0, 540), Err(UNREADABLE)),
+            (&own, rs256, claims(json!("01"), 0, 540), Err(UNREADABLE)),
+            (&own, rs256, claims(Value::Null, 0, 540), Err(UNREADABLE)),
+            (&own, rs256, claims(json!(1), 61, 540), Err(NOT_YET)),
+            (&own, rs256, claims(json!(1), -600, 0), Err(OVER)),
+            (&own, rs256, claims(json!(1), 0, 601), Err(LONG)),
+            (&own, rs256, json!({"iss": 1, "exp": NOW + 9}), Err(NOT_YET)),
+            (&own, rs256, json!({"iss": 1, "iat": NOW}), Err(OVER)),
+        ] {
+            let token = signed(key, algorithm, &claims);
+            let found = installed.asker(&bearer(&token), NOW);
+            assert_eq!(found, asker, "{claims} by {algorithm:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_not_the_app_is_answered_401_in_github_s_words_and_fails_the_test() {
+        let fake = Fake::start().await;
+        let own = fake.app_key();
+        let (other, _) = key::generate();
+        let now = seconds();
+        let claims = |iss: u64, exp: i64| json!({"iss": iss, "iat": now - 60, "exp": now + exp});
+        let ask = async |token: String| {
+            let url = format!("{}/app/hook/config", fake.url());
+            let asked = reqwest::Client::new().get(url).bearer_auth(token);
+            let answer = asked.send().await.unwrap();
+            let status = answer.status().as_u16();
+            let body: Value = answer.json().await.unwrap();
+            (status, body["message"].as_str().map(str::to_owned))
+        };
+        let rs256 = Algorithm::RS256;
+        let (status, _) = ask(signed(&own, rs256, &claims(1, 540))).await;
+        assert_eq!(status, 200);
+        for (key, claims, words) in [
+            (&other, claims(1, 540), UNREADABLE),
+            (&own, claims(2, 540), UNREADABLE),
+            (&own, claims(1, -1), OVER),
+        ] {
+            let answered = ask(signed(key, rs256, &claims)).await;
+            assert_eq!(answered, (401, Some(words.to_owned())));
+        }
+        // What would fail the test is taken away, for here it is meant.
+        let broken = fake.with(|state| std::mem::take(&mut state.broken));
+        let of_401 = broken.iter().filter(|one| one.contains("401"));
+        assert_eq!((of_401.count(), broken.len()), (3, 3), "{broken:?}");
     }
 }
