@@ -316,7 +316,8 @@ async fn two_replicas_decide_each_delivery_of_a_pull_request_once() {
     let mut ids = Vec::new();
     for number in 1..=12_usize {
         let at = u32::try_from(number).unwrap();
-        let example = pull("synchronize", number - 1, number, at);
+        let action = if number == 1 { "opened" } else { "synchronize" };
+        let example = pull(action, number - 1, number, at);
         ids.push(stage.gateway.receives(&example));
     }
     for id in &ids {
