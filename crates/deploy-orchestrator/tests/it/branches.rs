@@ -17,10 +17,11 @@ const LOOK: &str = "repos/get-branch";
 /// `main`, which was at this commit, is deleted; as if the next commit were pushed then.
 fn deletion(before: usize) -> Example {
     let mut deleted = push(before, before + 1);
-    deleted.body["after"] = NONE.into();
-    deleted.body["deleted"] = true.into();
-    deleted.body["commits"] = serde_json::json!([]);
-    deleted.body["head_commit"] = serde_json::Value::Null;
+    let told = serde_json::json!({
+        "after": NONE, "deleted": true, "commits": [], "head_commit": null
+    });
+    let body = deleted.body.as_object_mut().unwrap();
+    body.extend(told.as_object().unwrap().clone());
     deleted
 }
 

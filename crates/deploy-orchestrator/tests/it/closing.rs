@@ -57,15 +57,9 @@ async fn a_closed_pull_request_takes_its_preview_and_all_its_addresses_with_it()
     let second = live(&stage, &second, 2).await;
     let waits = stage.pushed(&pull("synchronize", 2, 3, 3)).await;
     let (one, two) = (own_address(&first.id), own_address(&second.id));
-    stage
-        .edge
-        .wait_until_it_serves(HOST, &second.release_id)
-        .await;
-    stage
-        .edge
-        .wait_until_it_serves(&two, &second.release_id)
-        .await;
     for host in [HOST, &two] {
+        let served = stage.edge.wait_until_it_serves(host, &second.release_id);
+        served.await;
         assert!(stage.edge.route(host).unwrap().preview, "{host}");
     }
 
