@@ -1,6 +1,6 @@
 //! A database for one test.
 
-use std::{str::FromStr, time::Duration};
+use std::{path::Path, str::FromStr, time::Duration};
 
 use sha2::{Digest as _, Sha256};
 use sqlx::{
@@ -14,6 +14,10 @@ use crate::servers;
 /// How long a database may take to be made.
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// How many databases of tests that have ended are kept: each drop is a checkpoint, which has
+/// little to do for the ones that follow it.
+const LEFT_AT_MOST: usize = 50;
+
 /// Defines `clock()` with an offset that [`Database::advance`] moves. For `clock()` to be this
 /// one, a test runs it after the migrations.
 pub const OFFSET_CLOCK: &str = "
@@ -23,7 +27,8 @@ pub const OFFSET_CLOCK: &str = "
         AS 'SELECT clock_timestamp() + (SELECT by FROM clock_offset)';
 ";
 
-/// A fresh database; it goes with the server that `cargo xtask test` removes.
+/// A fresh database. It goes when its test has ended and others want room, at the latest with the
+/// server that `cargo xtask test` removes.
 #[derive(Debug, Clone)]
 pub struct Database {
     options: PgConnectOptions,
@@ -74,7 +79,8 @@ impl Database {
     }
 
     async fn made(server: &PgConnectOptions, like: &str) -> Self {
-        let name = format!("test_{}", uuid::Uuid::new_v4().simple());
+        sweep(server).await;
+        let name = name_for(std::process::id());
         create(server, &name, like).await;
         Self {
             // As the sessions of services are.
@@ -133,6 +139,53 @@ fn template_of(migrator: &Migrator) -> String {
     format!("migrated_{}", sum.get(..16).unwrap_or(&sum))
 }
 
+/// A name that tells whose it is: tests have a process each.
+fn name_for(process: u32) -> String {
+    format!("test_{process}_{}", uuid::Uuid::new_v4().simple())
+}
+
+/// The process of whoever made this database.
+fn maker(name: &str) -> Option<u32> {
+    let (process, _unique) = name.strip_prefix("test_")?.split_once('_')?;
+    process.parse().ok()
+}
+
+/// Drops what tests that have ended left, if that is much: a thousand of them are more than ten
+/// gigabytes. One test does it, the others go on.
+async fn sweep(server: &PgConnectOptions) {
+    if let Err(error) = sweep_beyond(LEFT_AT_MOST, server).await {
+        tracing::warn!(%error, "databases of tests that have ended stay for the next one");
+    }
+}
+
+async fn sweep_beyond(at_most: usize, server: &PgConnectOptions) -> sqlx::Result<()> {
+    let mut conn = PgConnection::connect_with(server).await?;
+    let names: Vec<String> =
+        sqlx::query_scalar("SELECT datname FROM pg_database WHERE datname LIKE 'test\\_%'")
+            .fetch_all(&mut conn)
+            .await?;
+    let left: Vec<&String> = names.iter().filter(|name| is_left(name)).collect();
+    if left.len() > at_most && is_mine_to_sweep(&mut conn).await? {
+        for name in left {
+            // Its services may outlive it for a moment.
+            let statement = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+            conn.execute(AssertSqlSafe(statement)).await?;
+        }
+    }
+    conn.close().await
+}
+
+fn is_left(name: &str) -> bool {
+    maker(name).is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists())
+}
+
+/// The lock ends with the session.
+async fn is_mine_to_sweep(conn: &mut PgConnection) -> sqlx::Result<bool> {
+    sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtextextended('sweep', 0))")
+        .fetch_one(conn)
+        .await
+}
+
 /// Makes the database that others are copied from. It has its name only when it is whole.
 async fn prepare(
     conn: &mut PgConnection,
@@ -161,4 +214,36 @@ async fn create(server: &PgConnectOptions, name: &str, like: &str) {
         conn.execute(AssertSqlSafe(statement.clone())).await
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The number of a process that has ended.
+    fn ended() -> u32 {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        child.id()
+    }
+
+    #[tokio::test]
+    async fn a_database_goes_when_its_test_has_ended() {
+        let server = server();
+        let mine = Database::fresh(&[]).await;
+        let left = name_for(ended());
+        create(&server, &left, "").await;
+
+        // Another test may be sweeping just now.
+        crate::poll_until(LONGEST, "a database that was dropped", async || {
+            sweep_beyond(0, &server).await.unwrap();
+            match PgConnection::connect_with(&server.clone().database(&left)).await {
+                Ok(_conn) => Err("it is still there"),
+                Err(_refused) => Ok(()),
+            }
+        })
+        .await;
+        let conn = PgConnection::connect_with(&mine.options()).await;
+        conn.expect("what a test still uses stays");
+    }
 }
