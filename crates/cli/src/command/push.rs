@@ -1,17 +1,23 @@
 //! `push`: what became of a commit that was pushed, everywhere; or of one delivery.
 
 use candlefish_ids::DeliveryId;
-use candlefish_proto::deploy::{GetSiteRequest, ListTriggersRequest};
+use candlefish_proto::deploy::{GetSiteRequest, ListTriggersRequest, ListTriggersResponse};
+use futures_util::{StreamExt as _, stream};
 
 use super::subject::{self, explained};
 use crate::{
+    api::Api,
     app::App,
     error::{Error, Exit},
-    render,
+    render::{self, push::There},
 };
 
 /// As many of a site as fit on a screen.
 const NEWEST: usize = 20;
+/// Environments of which it is asked whether they are held. More holds than that are no answer to one push.
+const ENVIRONMENTS: usize = 24;
+/// Calls at a time.
+const AT_ONCE: usize = 8;
 
 /// Options of `push`.
 #[derive(Debug, clap::Args)]
@@ -54,13 +60,40 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         let request = GetSiteRequest { site: site.clone() };
         explained(&api, api.read(request).await, &site, None).await?;
     }
+    let there = there(app, &api, &answer).await;
     app.show(&answer, |answer| {
         let look = app.output.look_out();
         if delivery.is_empty() {
-            render::push::text(&commit, answer, &look)
+            render::push::text(&commit, answer, &there, &look)
         } else {
-            render::push::delivery(&delivery, answer, &look)
+            render::push::delivery(&delivery, answer, &there, &look)
         }
     });
     Ok(if known { Exit::Done } else { Exit::Failed })
+}
+
+/// The environments that pushes concern, where these do not tell whether they are held or stopped. That one
+/// could not be read is told as that: the answer about the pushes stands. JSON is the answer alone, and
+/// nothing is asked for it.
+pub(super) async fn there(app: &App, api: &Api, answer: &ListTriggersResponse) -> Vec<There> {
+    if app.shared.json {
+        return Vec::new();
+    }
+    let mut asked = render::push::concerned(answer);
+    if asked.len() > ENVIRONMENTS {
+        asked.truncate(ENVIRONMENTS);
+        app.output.note(&format!(
+            "Whether they are held was asked of the first {ENVIRONMENTS} environments alone; of all of a \
+             site: candlefish status SITE"
+        ));
+    }
+    let reads = asked.into_iter().map(|request| async move {
+        let place = format!("{}/{}", request.site, request.environment);
+        let read = api.read(request).await;
+        There {
+            place,
+            read: read.map_err(|error| error.to_string()),
+        }
+    });
+    stream::iter(reads).buffered(AT_ONCE).collect().await
 }

@@ -7,7 +7,10 @@ use candlefish_proto::deploy::{
     ListTriggersRequest, ListTriggersResponse, deployment::State, trigger::Outcome,
 };
 
-use super::subject::{self, Place, Subject};
+use super::{
+    push,
+    subject::{self, Place, Subject},
+};
 use crate::{
     api::Api,
     app::App,
@@ -122,7 +125,10 @@ async fn of_commit(app: &App, commit: String) -> Result<Exit, Error> {
     let pushes = api.list(request, usize::MAX).await?;
     let (mut found, ended) = deployments_of(&api, &commit, &pushes).await?;
     if found.is_empty() && !pushes.triggers.is_empty() {
-        app.show(&pushes, |pushes| render::push::text(&commit, pushes, &look));
+        let there = Box::pin(push::there(app, &api, &pushes)).await;
+        app.show(&pushes, |pushes| {
+            render::push::text(&commit, pushes, &there, &look)
+        });
         return Ok(Exit::Done);
     }
     if found.is_empty() {

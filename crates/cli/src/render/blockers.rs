@@ -119,8 +119,8 @@ pub(super) fn told(deployment: &Deployment, held: Held, look: &Look) -> Vec<Stri
             .chain(next)
             .collect();
     }
-    let standing: Vec<_> = deployment.blockers.iter().filter(|b| stands(b)).collect();
-    if standing.is_empty() {
+    let reasons = each(&deployment.blockers, look);
+    if reasons.is_empty() {
         let doing = format!("{subject} is {}", words::state(state));
         return vec![
             ending::with_reason(&doing, deployment),
@@ -130,16 +130,26 @@ pub(super) fn told(deployment: &Deployment, held: Held, look: &Look) -> Vec<Stri
             ),
         ];
     }
-    let doing = if state == State::Cancelling {
+    let head = [format!("{subject} is {}:", doing(state)), String::new()];
+    head.into_iter().chain(reasons).collect()
+}
+
+/// What is done with a deployment that something keeps.
+pub(super) fn doing(state: State) -> &'static str {
+    if state == State::Cancelling {
         "being undone"
     } else {
         "waiting"
-    };
-    let mut lines = vec![format!("{subject} is {doing}:"), String::new()];
-    for (place, blocker) in standing.iter().enumerate() {
-        lines.extend(numbered(place + 1, blocker, look));
     }
-    lines
+}
+
+/// Each reason that stands, by its number: in words, until when, since when, who can clear it and how.
+pub(super) fn each(blockers: &[Blocker], look: &Look) -> Vec<String> {
+    let standing = blockers.iter().filter(|one| stands(one));
+    let numbered = standing
+        .zip(1..)
+        .map(|(blocker, place)| numbered(place, blocker, look));
+    numbered.flatten().collect()
 }
 
 /// Why a deployment is not moving, with where that is.

@@ -1,6 +1,6 @@
 //! What a deployment shares its lane with: who acts, who waits, and what keeps all of them.
 
-use candlefish_proto::deploy::{Deployment, Environment, Hold, Lane, Stop, blocker::Kind};
+use candlefish_proto::deploy::{Blocker, Deployment, Environment, Hold, Lane, Stop, blocker::Kind};
 
 use super::{Look, blockers, ending::Held, stop, words};
 
@@ -84,22 +84,39 @@ fn order(deployment: &Deployment, lane: &Lane) -> String {
 /// The hold and the stops of the lane that the deployment's own blockers do not tell.
 fn kept(deployment: &Deployment, lane: &Lane, look: &Look) -> Vec<String> {
     let place = format!("{}/{}", lane.site, lane.environment);
-    let standing = || {
-        deployment
-            .blockers
-            .iter()
-            .filter(|one| blockers::stands(one))
-    };
-    let is_told = standing().any(|one| one.kind() == Kind::Hold);
+    let standing = deployment.blockers.iter();
+    let standing: Vec<&Blocker> = standing.filter(|one| blockers::stands(one)).collect();
+    let is_told = standing.iter().any(|one| one.kind() == Kind::Hold);
     let hold = lane.hold.as_ref().filter(|_| !is_told);
     let hold = hold.map(|hold| held(&place, &place, hold, look));
-    // Of two stops an older orchestrator tells one.
-    let is_told =
-        |stop: &&Stop| standing().any(|one| one.kind() == Kind::Stop && one.until == stop.until);
-    let stops = lane.stops.iter().filter(|stop| !is_told(stop));
     hold.into_iter()
-        .chain(stops.map(|stop| stopped(stop, look)))
+        .chain(untold(&standing, &lane.stops, look))
         .flatten()
+        .collect()
+}
+
+/// The stops that none of these blockers tells.
+fn untold(standing: &[&Blocker], stops: &[Stop], look: &Look) -> Vec<[String; 2]> {
+    // Of two stops an older orchestrator tells one.
+    let is_told = |stop: &Stop| {
+        let mut standing = standing.iter();
+        standing.any(|one| one.kind() == Kind::Stop && one.until == stop.until)
+    };
+    let untold = stops.iter().filter(|stop| !is_told(stop));
+    untold.map(|stop| stopped(stop, look)).collect()
+}
+
+/// What holds an environment, and what stops it that none of these blockers tells; of each its two lines.
+pub(super) fn besides(
+    environment: &Environment,
+    standing: &[&Blocker],
+    look: &Look,
+) -> Vec<[String; 2]> {
+    let place = format!("{}/{}", environment.site, environment.slug);
+    let hold = environment.hold.as_ref();
+    let hold = hold.map(|hold| held(&place, &place, hold, look));
+    hold.into_iter()
+        .chain(untold(standing, &environment.stops, look))
         .collect()
 }
 

@@ -1,12 +1,15 @@
-//! What became of a push.
+//! What became of a push, and what holds and stops the environments that it concerns.
+
+use std::collections::BTreeSet;
 
 use candlefish_proto::deploy::{
-    Delivery, ListTriggersResponse, Trigger, Undecided,
+    Blocker, Delivery, Environment, GetEnvironmentRequest, ListTriggersResponse, Trigger,
+    Undecided,
     deployment::State,
     trigger::{Outcome, Reason},
 };
 
-use super::{Look, Tone, words};
+use super::{Look, Tone, blockers, lane, words};
 
 /// Where to look for a push that is not known here.
 const WHERE: &str = "\
@@ -15,23 +18,86 @@ with --site. Is it the repository of yours? See candlefish sites show SITE
 Has it reached Candlefish? GitHub lists each delivery with our answer under the repository's
 Settings, Webhooks, Recent deliveries; Redeliver there sends one again, and a repeat is harmless.";
 
-/// Every push of a commit, newest first, and what became of it everywhere; and what is to be decided yet.
-pub(crate) fn text(commit: &str, answer: &ListTriggersResponse, look: &Look) -> String {
+/// An environment that a push concerns.
+#[derive(Debug)]
+pub(crate) struct There {
+    /// `docs/production`.
+    pub(crate) place: String,
+    /// It, or why it could not be read.
+    pub(crate) read: Result<Environment, String>,
+}
+
+/// The environments of which a push does not tell whether they are held or stopped, and of which that
+/// may be why it is not what visitors see: each once, as the triggers name them.
+pub(crate) fn concerned(answer: &ListTriggersResponse) -> Vec<GetEnvironmentRequest> {
+    let told = answer.triggers.iter().filter(|one| tells_all(one));
+    let mut seen: BTreeSet<_> = told.map(place).collect();
+    let concerned = answer.triggers.iter().filter(|one| concerns(one));
+    concerned
+        .map(place)
+        .filter(|place| seen.insert(*place))
+        .map(|(site, environment)| GetEnvironmentRequest {
+            site: site.to_owned(),
+            environment: environment.to_owned(),
+        })
+        .collect()
+}
+
+fn place(trigger: &Trigger) -> (&str, &str) {
+    (&trigger.site, &trigger.environment)
+}
+
+/// Whether its blockers tell what holds and stops the environment: that keeps all that is pending there.
+fn tells_all(trigger: &Trigger) -> bool {
+    trigger.deployment_state() == State::Pending && trigger.blockers.iter().any(blockers::stands)
+}
+
+/// Whether it came to something in its environment, or would have but for a release or a newer commit. What
+/// another branch or other files left alone is none of its business.
+fn concerns(trigger: &Trigger) -> bool {
+    let is_so = match trigger.outcome() {
+        Outcome::Created | Outcome::Superseded => true,
+        Outcome::Ignored => matches!(
+            trigger.reason(),
+            Reason::RejectedRelease | Reason::BannedRelease | Reason::Older
+        ),
+        Outcome::Closed | Outcome::Unspecified => false,
+    };
+    is_so && !trigger.environment.is_empty()
+}
+
+/// Every push of a commit, newest first, and what became of it everywhere; what keeps those environments;
+/// and what is to be decided yet.
+pub(crate) fn text(
+    commit: &str,
+    answer: &ListTriggersResponse,
+    there: &[There],
+    look: &Look,
+) -> String {
     let text = if answer.triggers.is_empty() {
         unknown(commit)
     } else {
         story(answer, look)
     };
-    let undecided = undecided(answer, look).map(|told| format!("\n\n{told}"));
-    text + &undecided.unwrap_or_default()
+    let mut parts = vec![text];
+    parts.extend(kept(answer, there, look));
+    parts.extend(undecided(answer, look));
+    parts.join("\n\n")
 }
 
-/// What became of one delivery: its triggers, and what is known of it as a whole where these do not say all.
-pub(crate) fn delivery(id: &str, answer: &ListTriggersResponse, look: &Look) -> String {
+/// What became of one delivery: its triggers, what keeps their environments, and what is known of it as a
+/// whole where these do not say all.
+pub(crate) fn delivery(
+    id: &str,
+    answer: &ListTriggersResponse,
+    there: &[There],
+    look: &Look,
+) -> String {
     let left_none = answer.triggers.is_empty();
     let mut parts = Vec::new();
     if !left_none {
         parts.push(story(answer, look));
+        parts.extend(kept(answer, there, look));
     }
     match &answer.delivery {
         Some(told) if left_none || told.decided_at.is_none() => {
@@ -93,6 +159,40 @@ fn count(told: &Undecided, look: &Look) -> String {
     format!("{what} not decided yet, the oldest for {lasted}{why}")
 }
 
+/// What holds and stops the environments, as far as no trigger tells it. A stop is told once, wherever it is.
+fn kept(answer: &ListTriggersResponse, there: &[There], look: &Look) -> Option<String> {
+    let mut parts: Vec<String> = Vec::new();
+    for one in there {
+        let told: Vec<String> = match &one.read {
+            // Nothing deploys there, held or not.
+            Ok(environment) if environment.closed.is_some() => Vec::new(),
+            Ok(environment) => {
+                let told = lane::besides(environment, &standing(answer, &environment.site), look);
+                told.into_iter().map(|lines| lines.join("\n")).collect()
+            }
+            Err(why) => vec![format!(
+                "  {} could not be read, and may be held or stopped: {why}",
+                one.place
+            )],
+        };
+        for part in told {
+            if !parts.contains(&part) {
+                parts.push(part);
+            }
+        }
+    }
+    (!parts.is_empty()).then(|| parts.join("\n"))
+}
+
+/// All that the triggers of a site tell to stand in the way.
+fn standing<'a>(answer: &'a ListTriggersResponse, site: &str) -> Vec<&'a Blocker> {
+    let of_site = answer.triggers.iter().filter(|one| one.site == site);
+    of_site
+        .flat_map(|one| &one.blockers)
+        .filter(|one| blockers::stands(one))
+        .collect()
+}
+
 fn story(answer: &ListTriggersResponse, look: &Look) -> String {
     let mut lines: Vec<String> = Vec::new();
     let mut delivery = "";
@@ -151,10 +251,15 @@ fn what_became(trigger: &Trigger, look: &Look) -> Vec<String> {
         }
         _ => String::new(),
     };
-    let mut lines = vec![format!(
-        "  {mark} {place:<24} {word:<10} {id}{}",
-        trigger.message
-    )];
+    let head = format!("  {mark} {place:<24} {word:<10} {id}");
+    let reasons = blockers::each(&trigger.blockers, look);
+    if !reasons.is_empty() {
+        let head = format!("{head}is {}:", blockers::doing(trigger.deployment_state()));
+        let reasons = reasons.into_iter().map(|line| format!("    {line}"));
+        return std::iter::once(head).chain(reasons).collect();
+    }
+    let mut lines = vec![format!("{head}{}", trigger.message)];
+    // An older server says in its words what keeps it, and in blockers nothing.
     if !trigger.action.is_empty() {
         lines.push(format!("{:39}{}", "", trigger.action));
     }

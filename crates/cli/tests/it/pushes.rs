@@ -1,6 +1,24 @@
-use candlefish_proto::deploy::PushRule;
+use candlefish_proto::deploy::{
+    Hold, PushRule, Trigger,
+    trigger::{Outcome, Reason},
+};
+use tonic::Status;
 
 use crate::{cli::Cli, server::Server};
+
+const COMMIT: &str = "4ac21e05c5f6f4a7bb3b0f4bd1f0a2c3d4e5f607";
+
+/// What became of the commit in an environment.
+fn trigger(environment: &str, outcome: Outcome, reason: Reason) -> Trigger {
+    Trigger {
+        commit: COMMIT.to_owned(),
+        site: "docs".to_owned(),
+        environment: environment.to_owned(),
+        outcome: outcome.into(),
+        reason: reason.into(),
+        ..Trigger::default()
+    }
+}
 
 #[test]
 fn a_new_branch_keeps_the_patterns_unless_others_or_none_are_named() {
@@ -80,4 +98,62 @@ fn a_delivery_is_asked_for_by_its_id_alone() {
         cli.run(&line).code(2);
     }
     assert_eq!(server.world.asked("list_triggers").len(), 1);
+}
+
+#[test]
+fn a_push_that_made_way_says_that_its_environment_is_held() {
+    let server = Server::start();
+    {
+        let mut world = server.world.lock();
+        world.triggers = vec![
+            trigger("production", Outcome::Superseded, Reason::Unspecified),
+            trigger("production", Outcome::Superseded, Reason::Older),
+            trigger("staging", Outcome::Ignored, Reason::Branch),
+        ];
+        world.hold = Some(Hold {
+            by: "grace".to_owned(),
+            reason: "search is broken".to_owned(),
+            ..Hold::default()
+        });
+    }
+    let cli = Cli::new(&server.url());
+    let commands = ["push 4ac21e0", "push --site docs", "why 4ac21e0"];
+    for command in commands {
+        let done = cli.run(command).code(0);
+        let held = "docs/production is held by grace (never): \"search is broken\"\n";
+        assert_eq!(done.out.matches(held).count(), 1, "{done:#?}");
+        let lift = "lift: candlefish hold lift docs/production";
+        assert!(done.out.contains(lift), "{done:#?}");
+    }
+    // Each environment once, and none that takes another branch.
+    let asked = server.world.asked("get_environment");
+    assert_eq!(asked.len(), commands.len(), "{asked:?}");
+    // JSON is the answer alone.
+    let done = cli.run("push 4ac21e0 --json").code(0);
+    let told: serde_json::Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!(told["triggers"].as_array().unwrap().len(), 3, "{told}");
+    let asked = server.world.asked("get_environment");
+    assert_eq!(asked.len(), commands.len(), "{asked:?}");
+}
+
+#[test]
+fn what_became_of_a_push_is_told_also_where_its_environments_cannot_all_be_read() {
+    let server = Server::start();
+    {
+        let mut world = server.world.lock();
+        let environments = (0..30).map(|number| format!("e{number}"));
+        world.triggers = environments
+            .map(|one| trigger(&one, Outcome::Created, Reason::Unspecified))
+            .collect();
+        let refusal = Status::internal("something failed");
+        world.refusals.insert("get_environment", refusal);
+    }
+    let done = Cli::new(&server.url())
+        .run("push 4ac21e0")
+        .code(0)
+        .says("asked of the first 24 environments alone");
+    let words = "docs/e23 could not be read, and may be held or stopped: something failed";
+    assert!(done.out.contains(words), "{done:#?}");
+    assert!(done.out.contains("docs/e29 "), "{done:#?}");
+    assert_eq!(server.world.asked("get_environment").len(), 24);
 }

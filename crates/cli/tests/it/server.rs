@@ -16,7 +16,7 @@ use axum::{
 use candlefish_proto::{
     access::access_service_server::AccessServiceServer,
     deploy::{
-        Blocker, Deployment, Hold, Lane, PushRule, QueueItem, ReleaseLimits, Stop,
+        Blocker, Deployment, Hold, Lane, PushRule, QueueItem, ReleaseLimits, Stop, Trigger,
         deployment::State as DeploymentState, deployment_service_server::DeploymentServiceServer,
         queue_service_server::QueueServiceServer, release_service_server::ReleaseServiceServer,
         site_service_server::SiteServiceServer, stop_service_server::StopServiceServer,
@@ -98,6 +98,8 @@ pub(crate) struct World {
     pub(crate) stops: Vec<Stop>,
     /// What waits for a person.
     pub(crate) items: Vec<QueueItem>,
+    /// What was told, newest first.
+    pub(crate) triggers: Vec<Trigger>,
 }
 
 impl World {

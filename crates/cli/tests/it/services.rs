@@ -556,7 +556,10 @@ impl TriggerService for Shared {
         request: Request<pb::ListTriggersRequest>,
     ) -> Answer<pb::ListTriggersResponse> {
         self.take("list_triggers", &request)?;
-        Ok(Response::new(pb::ListTriggersResponse::default()))
+        Ok(Response::new(pb::ListTriggersResponse {
+            triggers: self.lock().triggers.clone(),
+            ..Default::default()
+        }))
     }
 }
 
