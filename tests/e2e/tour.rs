@@ -4,7 +4,7 @@
 //! A block of `sh` is run; a block of `text` after it has lines that its output must have, in this
 //! order, each with `…` for anything. A block that only asks is asked again until it is so.
 
-use std::{process::Stdio, time::Duration};
+use std::{collections::HashSet, process::Stdio, time::Duration};
 
 use candlefish_devstack::Service;
 use candlefish_testkit::github::StandIn;
@@ -160,6 +160,14 @@ impl Shell {
         panic!("the shell ended:\n{output}");
     }
 
+    /// What the stand-in for GitHub shows there.
+    async fn github_shows(&mut self, what: &str) -> String {
+        let ask = format!("curl -sS \"$GITHUB/_/{what}\"");
+        let (output, code) = timeout(PATIENCE, self.run(&ask)).await.unwrap();
+        assert_eq!(code, "0", "{ask}:\n{output}");
+        output
+    }
+
     async fn check(&mut self, block: &Block) {
         let place = format!("docs/tour.md:{}:\n{}", block.line, block.commands);
         let begun = Instant::now();
@@ -181,6 +189,28 @@ impl Shell {
     }
 }
 
+/// GitHub was told each thing once: of a commit in an environment, of each state of that, and in one comment
+/// of each pull request. The document only says what is there.
+async fn assert_told_once(shell: &mut Shell) {
+    let shown = shell
+        .github_shows("deployments?repository=acme/handbook")
+        .await;
+    let mut deployments = HashSet::new();
+    for line in shown.lines().filter(|line| !line.is_empty()) {
+        let (deployment, states) = line.split_once(": ").unwrap();
+        assert!(deployments.insert(deployment), "{line} again:\n{shown}");
+        let mut told = HashSet::new();
+        let once = states.split(", ").all(|state| told.insert(state));
+        assert!(once, "a state of {line} again:\n{shown}");
+    }
+    for number in [7, 8] {
+        let comments = format!("comments?repository=acme/handbook&number={number}");
+        let shown = shell.github_shows(&comments).await;
+        let made = shown.matches("**The preview of handbook**").count();
+        assert_eq!(made, 1, "{shown}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tour_is_as_it_is_written() {
     let github = StandIn::start("127.0.0.1:0".parse().unwrap())
@@ -194,7 +224,8 @@ async fn the_tour_is_as_it_is_written() {
         let builder = setting(builder, "CANDLEFISH_GITHUB_API", &github.url());
         let builder = setting(builder, "CANDLEFISH_GITHUB_TOKEN", "stand-in");
         let builder = setting(builder, "CANDLEFISH_GITHUB_SWEEP_MS", "1000");
-        setting(builder, "CANDLEFISH_GITHUB_WRITE_PAUSE_MS", "1")
+        let builder = setting(builder, "CANDLEFISH_GITHUB_WRITE_PAUSE_MS", "1");
+        setting(builder, "CANDLEFISH_GITHUB_REST_MS", "1000")
     });
     let sandbox = sandbox.await.unwrap();
     let hook = format!("{}/v1/webhooks/github", sandbox.stack.gateway_url());
@@ -206,6 +237,7 @@ async fn the_tour_is_as_it_is_written() {
     for block in &blocks {
         shell.check(block).await;
     }
+    assert_told_once(&mut shell).await;
     sandbox.stop().await.unwrap();
 }
 

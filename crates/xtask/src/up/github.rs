@@ -38,12 +38,14 @@ pub(super) fn build(workspace: &Workspace) -> Result<()> {
 }
 
 /// How an orchestrator asks it. What a person would wait minutes for is looked at every second.
-pub(super) fn settings() -> [(&'static str, String); 4] {
+pub(super) fn settings() -> [(&'static str, String); 5] {
     [
         ("CANDLEFISH_GITHUB_API", format!("http://{ADDRESS}")),
         ("CANDLEFISH_GITHUB_TOKEN", "stand-in".to_owned()),
         ("CANDLEFISH_GITHUB_SWEEP_MS", "1000".to_owned()),
         ("CANDLEFISH_GITHUB_WRITE_PAUSE_MS", "1".to_owned()),
+        // Else who leaves it down for some minutes waits as long again.
+        ("CANDLEFISH_GITHUB_REST_MS", "1000".to_owned()),
     ]
 }
 
