@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use candlefish_devstack::{Output, S3, Stack, Warden};
+use candlefish_devstack::{Output, S3, Stack, Warden, room};
 use clap::Args;
 
 use crate::workspace::Workspace;
@@ -19,6 +19,8 @@ use crate::{cargo, tools};
 const BUCKET: &str = "candlefish-test";
 /// How nextest ends when no test was chosen.
 const NONE_CHOSEN: i32 = 4;
+/// Bytes. A disk with less is the likeliest reason of whatever failed on it.
+const LITTLE_ROOM: u64 = 512 << 20;
 /// How many tests nextest runs at a time; whoever sets it has it so.
 const AT_A_TIME: &str = "NEXTEST_TEST_THREADS";
 
@@ -78,9 +80,23 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> Result<()> 
     let nextest = tools::program("cargo-nextest")?;
     let instances = start(options).await?;
     let outcome = all(workspace, options, &instances, nextest);
+    // While what was written is still there.
+    let outcome = outcome.map_err(|error| blame_the_disk(error, instances.stack.folder()));
     instances.s3.process().kill()?;
     instances.stack.stop().await?;
     outcome
+}
+
+/// Says that the disk is full where it is: Postgres and the runner have other words for it.
+fn blame_the_disk(error: anyhow::Error, folder: &Path) -> anyhow::Error {
+    match room(folder) {
+        Ok(left) if left < LITTLE_ROOM => error.context(format!(
+            "the disk of {} is full ({} MiB are left): make room, then try again",
+            folder.display(),
+            left >> 20
+        )),
+        _ => error,
+    }
 }
 
 async fn start(options: &Options) -> Result<Instances> {
