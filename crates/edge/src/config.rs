@@ -10,6 +10,10 @@ use tonic::transport::Endpoint;
 
 use crate::stream;
 
+/// A stream says every report period that it stands, on a busy machine a few of them late. One that
+/// stands must not count as silent meanwhile.
+const BEATS: u32 = 5;
+
 /// An edge's configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -39,7 +43,8 @@ pub struct Config {
     pub connections: usize,
     /// `CANDLEFISH_EDGE_STALL_MS`: a visitor who reads nothing of its answer for so long is given up.
     pub stall: Duration,
-    /// `CANDLEFISH_EDGE_PREVIEWS_MS`: previews are served for so long after an orchestrator was heard last.
+    /// `CANDLEFISH_EDGE_PREVIEWS_MS`: previews are served for so long after an orchestrator was heard last;
+    /// at least five report periods.
     pub previews: Duration,
     /// `CANDLEFISH_EDGE_REPORT_MS`: how often it is heard, and tells its traffic.
     pub report_period: Duration,
@@ -68,6 +73,8 @@ impl Config {
                 "has letters, digits, dots, dashes; 1 to 63 of them",
             );
         }
+        let previews = env.duration_ms_or("CANDLEFISH_EDGE_PREVIEWS_MS", 5 * 60 * 1000);
+        let report_period = env.duration_ms_or("CANDLEFISH_EDGE_REPORT_MS", 1000);
         let mib: u64 = env.parse_or("CANDLEFISH_EDGE_MEMORY_MIB", 64);
         let config = Self {
             listen: env.parse_or("CANDLEFISH_LISTEN", loopback(8080)),
@@ -83,8 +90,8 @@ impl Config {
             memory_bytes: mib.saturating_mul(1024 * 1024),
             connections: env.parse_or("CANDLEFISH_EDGE_CONNECTIONS", 10_000),
             stall: env.duration_ms_or("CANDLEFISH_EDGE_STALL_MS", 30_000),
-            previews: env.duration_ms_or("CANDLEFISH_EDGE_PREVIEWS_MS", 5 * 60 * 1000),
-            report_period: env.duration_ms_or("CANDLEFISH_EDGE_REPORT_MS", 1000),
+            previews: previews.max(report_period.saturating_mul(BEATS)),
+            report_period,
             telemetry: TelemetryConfig::from_env(&mut env),
         };
         env.finish()?;
@@ -172,6 +179,19 @@ mod tests {
                 "CANDLEFISH_STATE_DIR"
             ]
         );
+    }
+
+    #[test]
+    fn previews_are_served_for_no_less_than_a_stream_that_stands_may_be_late() {
+        let config = Config::read(Env::from_pairs([
+            ("CANDLEFISH_ORCHESTRATOR_URL", "http://127.0.0.1:7201"),
+            ("CANDLEFISH_BLOBS", "dir:/blobs"),
+            ("CANDLEFISH_STATE_DIR", "/state"),
+            ("CANDLEFISH_EDGE_REPORT_MS", "200"),
+            ("CANDLEFISH_EDGE_PREVIEWS_MS", "1"),
+        ]))
+        .unwrap();
+        assert_eq!(config.previews, Duration::from_secs(1));
     }
 
     #[test]

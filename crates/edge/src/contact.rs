@@ -4,14 +4,16 @@
 //! never ──a stream caught up──▶ stands ──it ended──▶ ended ──another caught up──▶ stands
 //! ```
 //!
-//! A stream that stands is word enough, however long nothing is told: its pings are answered, and an
-//! orchestrator that does not see the database ends it. It stands once what it told at its beginning
-//! is served, so nothing that ended meanwhile is shown for the moment between the two.
+//! A stream stands once what it told at its beginning is served, so nothing that ended meanwhile is
+//! shown for the moment between the two. While it stands each turn of the session is a word, however
+//! long nothing is told: its pings are answered, and an orchestrator that does not see the database ends
+//! it. A session that took no turn for too long, as in a process that was stopped, is a word no more:
+//! what it goes on with may be from before, so it must begin anew.
 //!
 //! By a clock that only goes on, and not kept on disk: after a start nobody knows how long it was off.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -22,51 +24,64 @@ pub(crate) struct Contact {
     last: Mutex<Last>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Last {
-    /// Not since the start of the process.
-    Never,
+#[derive(Debug, Default)]
+struct Last {
+    /// Not since the start of the process when there is none.
+    heard: Option<Instant>,
     /// A stream stands.
-    Stands,
-    /// The last one ended then.
-    Ended(Instant),
+    stands: bool,
 }
 
 impl Contact {
-    /// Nobody was heard yet; after the end of a stream it counts as heard lately for `patience`.
+    /// Nobody was heard yet; who is counts as heard lately for `patience`, which must be longer than a
+    /// session rests between its turns.
     pub(crate) fn new(patience: Duration) -> Self {
         Self {
             patience,
-            last: Mutex::new(Last::Never),
+            last: Mutex::default(),
         }
     }
 
     /// A stream caught up, and what it told is served.
-    pub(crate) fn stands(&self) {
-        self.change(|_| Last::Stands);
+    pub(crate) fn stands(&self, now: Instant) {
+        *self.last() = Last {
+            heard: Some(now),
+            stands: true,
+        };
     }
 
-    /// The stream ended; one that never caught up told nothing.
-    pub(crate) fn ended(&self, now: Instant) {
-        self.change(|last| match last {
-            Last::Stands => Last::Ended(now),
-            Last::Never | Last::Ended(_) => last,
-        });
+    /// The session takes another turn; false when the one before is too long ago for it to go on. One
+    /// that has not caught up told nothing yet.
+    #[must_use]
+    pub(crate) fn beat(&self, now: Instant) -> bool {
+        let mut last = self.last();
+        if !last.stands {
+            return true;
+        }
+        let is_recent = self.was_lately(last.heard, now);
+        if is_recent {
+            last.heard = Some(now);
+        }
+        is_recent
+    }
+
+    /// The stream ended.
+    pub(crate) fn ended(&self) {
+        self.last().stands = false;
     }
 
     /// An orchestrator was heard lately enough.
     pub(crate) fn is_recent(&self, now: Instant) -> bool {
-        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        match last {
-            Last::Never => false,
-            Last::Stands => true,
-            Last::Ended(at) => now.saturating_duration_since(at) < self.patience,
-        }
+        let heard = self.last().heard;
+        self.was_lately(heard, now)
     }
 
-    fn change(&self, to: impl FnOnce(Last) -> Last) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = to(*last);
+    fn was_lately(&self, heard: Option<Instant>, now: Instant) -> bool {
+        heard.is_some_and(|at| now.saturating_duration_since(at) < self.patience)
+    }
+
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -79,21 +94,43 @@ mod tests {
         let contact = Contact::new(Duration::from_mins(5));
         let start = Instant::now();
         let minute = |number: u64| start + Duration::from_mins(number);
-        // After a start nobody was.
+        // After a start nobody was, and a stream that has not caught up told nothing.
         assert!(!contact.is_recent(minute(0)));
-        contact.ended(minute(0));
+        assert!(contact.beat(minute(0)));
+        contact.ended();
         assert!(!contact.is_recent(minute(0)));
-        contact.stands();
-        assert!(contact.is_recent(minute(600)));
-        contact.ended(minute(600));
+        contact.stands(minute(0));
+        for turn in 1..=600 {
+            assert!(contact.beat(minute(turn)));
+        }
+        assert!(contact.is_recent(minute(604)));
+        // The end was noticed later than the last word came.
+        contact.ended();
         assert!(contact.is_recent(minute(604)));
         assert!(!contact.is_recent(minute(605)));
         // An attempt that told nothing begins no time anew.
-        contact.ended(minute(603));
+        assert!(contact.beat(minute(603)));
+        contact.ended();
         assert!(!contact.is_recent(minute(605)));
-        contact.stands();
-        assert!(contact.is_recent(minute(605)));
-        contact.ended(minute(605));
+        contact.stands(minute(605));
         assert!(contact.is_recent(minute(609)));
+    }
+
+    #[test]
+    fn a_stream_of_a_process_that_was_stopped_is_no_word_any_more() {
+        let contact = Contact::new(Duration::from_mins(5));
+        let start = Instant::now();
+        let minute = |number: u64| start + Duration::from_mins(number);
+        contact.stands(minute(0));
+        assert!(contact.beat(minute(1)));
+        // Neither before nor after its first turn, whatever it finds.
+        assert!(!contact.is_recent(minute(61)));
+        assert!(!contact.beat(minute(61)));
+        assert!(!contact.is_recent(minute(61)));
+        assert!(!contact.beat(minute(61)));
+        contact.ended();
+        assert!(!contact.is_recent(minute(61)));
+        contact.stands(minute(61));
+        assert!(contact.is_recent(minute(61)));
     }
 }

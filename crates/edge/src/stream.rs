@@ -81,6 +81,8 @@ enum Error {
     Silent(#[from] Elapsed),
     #[error("the orchestrator did not send what is current in {} s", CATCH_UP.as_secs())]
     Slow,
+    #[error("the stream was left alone for longer than previews may be served without a word")]
+    Stale,
     #[error("routes are not taken in any more")]
     Stopping,
 }
@@ -112,7 +114,7 @@ impl Watch {
                 () = stopping.cancelled() => return,
                 ended = self.session(orchestrator, &mut caught_up) => ended,
             };
-            self.contact.ended(Instant::now());
+            self.contact.ended();
             let Err(error) = ended else { return };
             if matches!(error, Error::Stopping) {
                 return;
@@ -150,6 +152,9 @@ impl Watch {
         tokio::pin!(late);
         let mut applied: OptionFuture<oneshot::Receiver<()>> = None.into();
         loop {
+            if !self.contact.beat(Instant::now()) {
+                return Err(Error::Stale);
+            }
             tokio::select! {
                 message = incoming.message() => {
                     let message = message?.ok_or(Error::Ended)?;
@@ -160,7 +165,7 @@ impl Watch {
                 Some(is_applied) = &mut applied => {
                     applied = None.into();
                     is_applied.map_err(|_gone| Error::Stopping)?;
-                    self.contact.stands();
+                    self.contact.stands(Instant::now());
                 }
                 // Ours to end: the sender lives in the report.
                 _ = changed.changed() => {
@@ -266,3 +271,6 @@ pub(crate) fn endpoint(url: &str) -> Result<Endpoint, tonic::transport::Error> {
         .keep_alive_while_idle(true)
         .tcp_nodelay(true))
 }
+
+#[cfg(test)]
+mod tests;

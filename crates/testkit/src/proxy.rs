@@ -1,6 +1,13 @@
-//! A TCP proxy that can be cut: a network that fails when a test says so.
+//! A TCP proxy that can be cut or silenced: a network that fails when a test says so.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use tokio::{
     io::copy_bidirectional,
@@ -13,7 +20,16 @@ use tokio::{
 #[derive(Debug)]
 pub struct Proxy {
     addr: SocketAddr,
-    up: watch::Sender<bool>,
+    network: watch::Sender<Network>,
+    refused: Arc<AtomicUsize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Network {
+    Up,
+    /// Nothing passes, and nobody is told.
+    Silent,
+    Cut,
 }
 
 impl Proxy {
@@ -21,9 +37,15 @@ impl Proxy {
     pub async fn start(upstream: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let (up, state) = watch::channel(true);
-        spawn(accept(listener, upstream.to_owned(), state));
-        Self { addr, up }
+        let (network, state) = watch::channel(Network::Up);
+        let refused = Arc::<AtomicUsize>::default();
+        let accepting = accept(listener, upstream.to_owned(), state, Arc::clone(&refused));
+        spawn(accepting);
+        Self {
+            addr,
+            network,
+            refused,
+        }
     }
 
     /// Where it listens.
@@ -33,30 +55,56 @@ impl Proxy {
 
     /// Ends all connections and refuses new ones.
     pub fn cut(&self) {
-        self.up.send_replace(false);
+        self.network.send_replace(Network::Cut);
     }
 
-    /// Lets connections through again.
+    /// Passes nothing on, and keeps all connections: neither end sees that the other is gone.
+    pub fn silence(&self) {
+        self.network.send_replace(Network::Silent);
+    }
+
+    /// How many connections it has closed at once so far.
+    pub fn refused(&self) -> usize {
+        self.refused.load(Ordering::SeqCst)
+    }
+
+    /// Lets connections through again; what was held back comes.
     pub fn mend(&self) {
-        self.up.send_replace(true);
+        self.network.send_replace(Network::Up);
     }
 }
 
-async fn accept(listener: TcpListener, upstream: String, state: watch::Receiver<bool>) {
+async fn accept(
+    listener: TcpListener,
+    upstream: String,
+    state: watch::Receiver<Network>,
+    refused: Arc<AtomicUsize>,
+) {
     while let Ok((client, _from)) = listener.accept().await {
-        if *state.borrow() {
+        if *state.borrow() == Network::Cut {
+            refused.fetch_add(1, Ordering::SeqCst);
+        } else {
             spawn(pass(client, upstream.clone(), state.clone()));
         }
     }
 }
 
-async fn pass(mut client: TcpStream, upstream: String, mut state: watch::Receiver<bool>) {
+async fn pass(mut client: TcpStream, upstream: String, mut state: watch::Receiver<Network>) {
     let Ok(mut server) = TcpStream::connect(upstream).await else {
         return;
     };
-    tokio::select! {
-        _end = copy_bidirectional(&mut client, &mut server) => {}
-        _cut = state.wait_for(|up| !up) => {}
+    let mut passing = pin!(copy_bidirectional(&mut client, &mut server));
+    loop {
+        let network = *state.borrow_and_update();
+        if network == Network::Cut {
+            return;
+        }
+        tokio::select! {
+            _end = &mut passing, if network == Network::Up => return,
+            changed = state.changed() => if changed.is_err() {
+                return;
+            },
+        }
     }
 }
 

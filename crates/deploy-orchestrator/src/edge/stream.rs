@@ -4,7 +4,7 @@
 //! hold at its version, and was not sent at it, is sent whole. Nothing is queued for an edge. What was
 //! sent is forgotten when the reconciler finds the edge behind.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use candlefish_ids::ReleaseId;
 use candlefish_proto::deploy as pb;
@@ -50,8 +50,19 @@ struct Heeded {
 }
 
 impl Serving {
-    /// Runs until the edge goes or the database is not seen any more.
-    pub(super) async fn run(mut self, mut reports: Streaming<pb::WatchRoutesRequest>) {
+    /// Runs until the edge goes or the database is not seen any more. The edge is told that even while what
+    /// it told is being written. That is left to its end: given up inside of `begin` it would leave the
+    /// connection in a transaction.
+    pub(super) async fn run(self, reports: Streaming<pb::WatchRoutesRequest>) {
+        let ending = end_when_blind(self.routes.clone(), self.sender.clone());
+        let mut serving = pin!(self.serve(reports));
+        tokio::select! {
+            () = &mut serving => {}
+            () = ending => serving.await,
+        }
+    }
+
+    async fn serve(mut self, mut reports: Streaming<pb::WatchRoutesRequest>) {
         let mut known = Known::default();
         loop {
             let may_lack = tokio::select! {
@@ -76,15 +87,7 @@ impl Serving {
             if known.edge.is_empty() || !may_lack {
                 continue;
             }
-            let (routes, sees) = {
-                let seen = self.routes.borrow_and_update();
-                (Arc::clone(&seen.routes), seen.sees)
-            };
-            if !sees {
-                let words = "this replica does not see its database; ask another";
-                self.end(Status::unavailable(words)).await;
-                return;
-            }
+            let routes = Arc::clone(&self.routes.borrow_and_update().routes);
             if self.send_lacking(&mut known, &routes).await.is_err() {
                 return;
             }
@@ -246,9 +249,7 @@ impl Serving {
         }
         let seen = self.routes.borrow().clone();
         if !seen.sees {
-            return Err(Status::unavailable(
-                "this replica does not see its database; ask another",
-            ));
+            return Err(blind());
         }
         *known = Known::begun(report, &seen);
         Ok(())
@@ -299,4 +300,20 @@ impl Serving {
         known.sent(&lacking);
         Ok(())
     }
+}
+
+/// Ends the stream for its edge once the database is not seen.
+async fn end_when_blind(
+    mut routes: watch::Receiver<Seen>,
+    sender: mpsc::Sender<Result<pb::WatchRoutesResponse, Status>>,
+) {
+    let is_blind = routes.wait_for(|seen| !seen.sees).await.is_ok();
+    if is_blind {
+        // An edge that is gone already needs no telling.
+        let _gone = sender.send(Err(blind())).await;
+    }
+}
+
+fn blind() -> Status {
+    Status::unavailable("this replica does not see its database; ask another")
 }

@@ -1,13 +1,15 @@
 //! The routes of this process's memory: what every edge's stream compares with.
 //!
 //! One task keeps it, whatever the number of edges: woken by a nudge or a 250 ms poll it asks for
-//! rows that changed since its last snapshot, and every 30 s for all. When its polls fail for 2 s it
-//! says so, and the streams end: an edge then finds a replica that still sees the database.
+//! rows that changed since its last snapshot, and every 30 s for all. When its polls fail for 2 s, or
+//! one hangs for so long, it says so, and the streams end: an edge then finds a replica that still sees
+//! the database.
 //!
 //! Before it shows anything it sees to the epoch: nothing is sent that edges could take for old.
 
 use std::{
     collections::{HashMap, HashSet},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -94,7 +96,7 @@ impl Table {
             if last.is_none() {
                 last_full = Instant::now();
             }
-            match self.look(last.as_ref()).await {
+            match self.watch_over(self.look(last.as_ref())).await {
                 Ok(now) => {
                     last = Some(now);
                     last_answer = Instant::now();
@@ -102,8 +104,7 @@ impl Table {
                 Err(error) => {
                     tracing::debug!(%error, "routes were not read");
                     if last_answer.elapsed() >= BLIND_AFTER {
-                        self.seen
-                            .send_if_modified(|seen| std::mem::replace(&mut seen.sees, false));
+                        self.sees_nothing();
                     }
                 }
             }
@@ -113,6 +114,22 @@ impl Table {
                 () = tokio::time::sleep(self.poll) => {}
             }
         }
+    }
+
+    /// Waits for a look to its end. One that hangs, as behind a network that loses everything, is not given
+    /// up, for it may be inside of `begin`; that nothing is seen meanwhile is said.
+    async fn watch_over<T>(&self, look: impl Future<Output = T>) -> T {
+        let mut look = pin!(look);
+        tokio::select! {
+            looked = &mut look => return looked,
+            () = tokio::time::sleep(BLIND_AFTER) => self.sees_nothing(),
+        }
+        look.await
+    }
+
+    fn sees_nothing(&self) {
+        self.seen
+            .send_if_modified(|seen| std::mem::replace(&mut seen.sees, false));
     }
 
     async fn look(&self, last: Option<&Looked>) -> Result<Looked, sqlx::Error> {
@@ -231,7 +248,16 @@ fn shown(row: Row) -> pb::Route {
 
 #[cfg(test)]
 mod tests {
+    use candlefish_runtime::{
+        database,
+        tasks::{Policy, Tasks},
+    };
+    use candlefish_testkit::{Database, Proxy};
+    use tokio::time::timeout;
+
     use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
 
     fn row(host: &str, epoch: i32, version: i64) -> Row {
         Row {
@@ -279,5 +305,34 @@ mod tests {
         ];
         assert_eq!(hosts(&on, true), [""; 0]);
         assert_eq!(hosts(&[], false), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_database_that_answers_nothing_is_not_seen_until_it_answers() {
+        let database = Database::migrated(&sqlx::migrate!()).await;
+        let options = database.options();
+        let server = format!("{}:{}", options.get_host(), options.get_port());
+        let network = Proxy::start(&server).await;
+        let through = network.addr().to_string();
+        let url = database.url().replacen(&server, &through, 1);
+        // One connection, used a moment ago: the next look hangs, and no error ends it.
+        let pool = database::connect(&url, 1).await.unwrap();
+        let table = Table::new(pool, Arc::default(), Duration::from_millis(10));
+        let mut seen = table.subscribe();
+        let tasks = Tasks::new();
+        let stopping = tasks.stopping();
+        drop(tasks.spawn("table", Policy::Ignore, table.run(stopping)));
+        for sees in [true, false, true] {
+            let is_so = seen.wait_for(|seen| seen.sees == sees);
+            let is_so = timeout(SOON, is_so).await.is_ok_and(|seen| seen.is_ok());
+            assert!(is_so, "sees: {sees}");
+            if sees {
+                network.silence();
+            } else {
+                network.mend();
+            }
+        }
+        network.cut();
+        assert!(tasks.drain(SOON).await);
     }
 }

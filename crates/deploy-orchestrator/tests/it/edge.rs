@@ -76,6 +76,8 @@ struct Shared {
     /// Pages that were asked for, and pages that were answered.
     asked: AtomicUsize,
     answered: AtomicUsize,
+    /// Why the last stream was ended.
+    refusal: Mutex<String>,
 }
 
 /// A scripted edge.
@@ -118,6 +120,7 @@ impl Edge {
             extra: Mutex::default(),
             asked: AtomicUsize::default(),
             answered: AtomicUsize::default(),
+            refusal: Mutex::default(),
         });
         let tasks = Tasks::new();
         let router = Router::new()
@@ -176,6 +179,11 @@ impl Edge {
         of_host.map(|route| alone(route, &self.shared.id)).collect()
     }
 
+    /// Why the orchestrator ended its last stream; empty before one was.
+    pub(crate) fn refusal(&self) -> String {
+        self.shared.refusal.lock().unwrap().clone()
+    }
+
     pub(crate) fn route(&self, host: &str) -> Option<Route> {
         self.shared.held.lock().unwrap().get(host).cloned()
     }
@@ -202,7 +210,9 @@ async fn follow(shared: Arc<Shared>) {
         }
         let address = *orchestrator.borrow_and_update();
         tokio::select! {
-            _ended = stream(&shared, address, script.clone()) => {}
+            ended = stream(&shared, address, script.clone()) => if let Err(status) = ended {
+                status.message().clone_into(&mut shared.refusal.lock().unwrap());
+            },
             _turned = orchestrator.changed() => {}
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -488,3 +488,16 @@ async fn the_refusal_of_the_last_edge_that_a_step_waits_for_gives_it_a_turn_at_o
     let failed = api.wait_for(&id, &[State::Failed]).await;
     assert_eq!(failed.message, "/a.css is corrupt");
 }
+
+#[tokio::test]
+async fn an_edge_is_sent_away_while_its_report_is_written_to_a_database_that_answers_nothing() {
+    let (_sandbox, orchestrator, edge, _api) = Sandbox::started().await;
+    orchestrator.database_falls_silent();
+    // Its reports, ten a second, hang: no error of the database ends the stream.
+    poll_until(SOON, "the end of the stream", async || {
+        let refusal = edge.refusal();
+        let is_it = refusal.contains("does not see its database");
+        if is_it { Ok(()) } else { Err(refusal) }
+    })
+    .await;
+}

@@ -234,6 +234,11 @@ impl Orchestrator {
         }
     }
 
+    /// Nothing comes through to the database or from it, and no connection ends.
+    pub(crate) fn database_falls_silent(&self) {
+        self.database.silence();
+    }
+
     /// The database can be reached again.
     pub(crate) fn finds_database(&self) {
         self.database.mend();

@@ -109,6 +109,11 @@ impl Orchestrator {
         self.network.cut();
     }
 
+    /// How many streams did not come through.
+    pub(crate) fn refused(&self) -> usize {
+        self.network.refused()
+    }
+
     /// Lets streams come again.
     pub(crate) fn mend(&self) {
         self.network.mend();

@@ -1,7 +1,12 @@
-use candlefish_proto::deploy as pb;
+use std::{
+    pin::pin,
+    sync::Mutex,
+    task::{Context, Wake, Waker},
+};
 
-use super::{Kept, LATER_BYTES, newest};
-use crate::route::Route;
+use candlefish_blobs::{Options, open};
+
+use super::*;
 
 fn route(host: &str, epoch: i32, version: i64) -> Route {
     let sent = pb::Route {
@@ -41,4 +46,52 @@ fn routes_are_added_until_they_take_as_much_as_all_that_were_written() {
     let many = 3 * LATER_BYTES;
     assert!(takes_more(Some(many), many - 1));
     assert!(!takes_more(Some(many), many));
+}
+
+/// Notes what the table says of a host at the moment when it is woken.
+struct Look {
+    table: Arc<Table>,
+    found: Mutex<Option<Arc<Host>>>,
+}
+
+impl Wake for Look {
+    fn wake(self: Arc<Self>) {
+        *self.found.lock().unwrap() = self.table.get("docs.localhost");
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_what_was_told_hears_when_the_table_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::open(&dir.path().join("state")).unwrap();
+    let blobs = format!("dir:{}", dir.path().join("blobs").display());
+    let store = open(&blobs, Options::default()).await.unwrap();
+    let table = Arc::<Table>::default();
+    let keeper = Keeper::new(
+        "edge-1".to_owned(),
+        Arc::new(Shelf::new(store, disk.clone(), 1 << 20)),
+        Arc::clone(&table),
+        Arc::default(),
+        disk,
+        Arc::new(Report::new()),
+    );
+    let look = Arc::new(Look {
+        table,
+        found: Mutex::default(),
+    });
+    let (applied, is_applied) = oneshot::channel();
+    let mut is_applied = pin!(is_applied);
+    let waker = Waker::from(Arc::clone(&look));
+    let waits = is_applied.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(waits.is_pending());
+    let (sender, incoming) = mpsc::channel(1);
+    let told = Told {
+        routes: vec![route("docs.localhost", 1, 1).write()],
+        applied: Some(applied),
+    };
+    sender.send(told).await.unwrap();
+    drop(sender);
+    keeper.run(incoming, CancellationToken::new()).await;
+    let found = look.found.lock().unwrap().clone();
+    assert!(matches!(found.as_deref(), Some(Host::Nothing)), "{found:?}");
 }
