@@ -48,6 +48,8 @@ use crate::{
 const TRIES: i32 = 3;
 /// Between two of these tries; the second pause is twice as long.
 const REFUSED_PAUSE: Duration = Duration::from_secs(15);
+/// Doublings of the pause after a try that took all the time it has: others are to have most of the turns.
+const SLOW_DOUBLINGS: i32 = 4;
 /// What waits has so long once GitHub can be asked again.
 const GRACE: Duration = Duration::from_mins(5);
 /// Who brings the content.
@@ -136,17 +138,19 @@ impl Unfinished {
         }
     }
 
-    /// How long until the next try.
-    fn pause(&self, wanted: &Wanted) -> Duration {
+    /// How long until the next try, after so many, of which so many before were refused.
+    fn pause(&self, attempts: i32, refusals: i32) -> Duration {
         let said = match self {
             Self::GitHub(error) => error.left(),
+            // As long as it took.
+            Self::Slow(took) => Some(*took * (1 << (attempts - 1).clamp(0, SLOW_DOUBLINGS))),
             _ => None,
         };
         said.unwrap_or_else(|| {
             if self.is_refusal() {
-                REFUSED_PAUSE * u32::try_from(wanted.refusals + 1).unwrap_or(1)
+                REFUSED_PAUSE * u32::try_from(refusals + 1).unwrap_or(1)
             } else {
-                Config::backoff(wanted.attempts - 1)
+                Config::backoff(attempts - 1)
             }
         })
     }
@@ -246,7 +250,7 @@ async fn turn(ctx: &Ctx, github: &GitHub, wanted: &Wanted) -> Result<(), Unfinis
         release.id = %wanted.release, repository = wanted.repository, commit = wanted.commit,
         error = %words, "the content of a pushed commit is not there yet"
     );
-    let pause = error.pause(wanted);
+    let pause = error.pause(wanted.attempts, wanted.refusals);
     let mut tx = ctx.pool.begin().await?;
     let (refused, outage) = (error.is_refusal(), error.is_outage());
     store::put_archive_off(&mut tx, wanted, pause, &words, (refused, outage)).await?;
@@ -459,6 +463,9 @@ mod tests {
         let slow = Unfinished::Slow(Duration::from_mins(10));
         assert!(slow.is_outage() && !slow.is_refusal() && !slow.is_final(TRIES));
         assert_eq!(chain(&slow), "it took longer than 600s");
+        for (attempts, minutes) in [(1, 10), (2, 20), (5, 160), (9, 160)] {
+            assert_eq!(slow.pause(attempts, 0), Duration::from_mins(minutes));
+        }
     }
 
     #[test]

@@ -38,7 +38,9 @@ impl Told {
     pub(super) fn read(status: StatusCode, headers: &HeaderMap, message: &str) -> Self {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let number = |name: &str| text(name).and_then(|text| text.trim().parse::<u64>().ok());
-        let retry_after = number("retry-after").map(Duration::from_secs);
+        let asks_again = number("retry-after");
+        // Who may come back at once is told nothing of when.
+        let retry_after = asks_again.filter(|wait| *wait > 0).map(Duration::from_secs);
         let is_spent = number("x-ratelimit-remaining") == Some(0);
         let now = text("date").and_then(read_date);
         let reset = number("x-ratelimit-reset").zip(now).filter(|_| is_spent);
@@ -47,7 +49,7 @@ impl Told {
             Duration::from_secs(reset.saturating_sub(now))
         });
         let refused = status == StatusCode::FORBIDDEN
-            && (retry_after.is_some() || is_spent || message.contains("rate limit"));
+            && (asks_again.is_some() || is_spent || message.contains("rate limit"));
         // RFC 9110, 10.2.3: who is sent elsewhere is to go there after so long.
         let put_off = status.is_redirection() && retry_after.is_some();
         Self {
@@ -67,7 +69,9 @@ impl Told {
         if !self.limited {
             return (self.reset.map(|wait| wait.min(LONGEST)), 0);
         }
-        if let Some(wait) = self.retry_after.or(self.reset) {
+        // A wait of no time would be no wait.
+        let said = self.retry_after.or(self.reset);
+        if let Some(wait) = said.filter(|wait| !wait.is_zero()) {
             return (Some(wait.min(LONGEST)), strikes);
         }
         let strikes = strikes.clamp(0, MOST_STRIKES);
@@ -136,6 +140,21 @@ mod tests {
                 "sent elsewhere, later",
                 told(302, &[("retry-after", "7")], ""),
                 Some(Duration::from_secs(7)),
+            ),
+            (
+                "sent elsewhere, at once",
+                told(302, &[("retry-after", "0")], ""),
+                None,
+            ),
+            (
+                "429, at once",
+                told(429, &[("retry-after", "0")], ""),
+                Some(SECONDARY),
+            ),
+            (
+                "403, at once",
+                told(403, &[("retry-after", "0")], ""),
+                Some(SECONDARY),
             ),
             ("sent elsewhere", told(302, &[date, reset], ""), None),
             (

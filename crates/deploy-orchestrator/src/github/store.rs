@@ -24,5 +24,5 @@ pub(super) use deployment::{
 pub(super) use sweep::{
     claim_repository, finish_repository, forget_pulls_since, forget_repository, has_previews,
     list_followed, list_gaps, note_app, note_gap, note_redelivery, note_repositories,
-    put_repositories_off, save_pulls_at, save_seen,
+    put_repositories_off, save_pulls_at, save_seen, wake_app, was_asked_lately,
 };

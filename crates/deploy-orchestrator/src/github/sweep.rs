@@ -5,7 +5,12 @@
 //!
 //! Where GitHub brings deliveries once more, they come first: all else of that repository is decided by the
 //! sweep after it, a moment later, which asks for none. So each push has its own turn in a queue, and one that
-//! does not arrive after all keeps a head back once for each time that it is asked for.
+//! does not arrive after all keeps a head back once for each time that it is asked for. While more is missing than
+//! one sweep asks for, the next one asks on, and all else waits for some of those.
+//!
+//! The App's own webhook is of all repositories and a row of its own, swept when it comes to that. So where an App
+//! asks, a sweep that finds news leaves it to the one after it too, and makes the App's row due: that one waits
+//! until the App's is swept, though not for ever.
 //!
 //! A repository is swept by one process at a time: its row is due again only after the lease, should
 //! that process be lost. What is done twice all the same changes nothing twice.
@@ -21,7 +26,7 @@ use crate::{
     Config,
     ctx::Ctx,
     step::worker::chain,
-    trigger::{self, head::Seen},
+    trigger::{self, head::Seen, pull_request::seen},
 };
 
 mod missing;
@@ -59,6 +64,8 @@ pub(super) struct Due {
     pub(super) pulls_at: Option<i64>,
     /// The sweep before asked for deliveries and left all else to this one, which asks for none.
     pub(super) is_second: bool,
+    /// Sweeps just before that asked for deliveries, had more to ask for, and left all else.
+    pub(super) rounds: i32,
 }
 
 impl Due {
@@ -83,6 +90,8 @@ pub(super) struct Finished<'a> {
     /// The next sweep decides what this one left for what GitHub brings once more; the one after it comes in
     /// this time, or at once where that is over. None where nothing was left so.
     pub(super) then: Option<Duration>,
+    /// As in [`Due`], with this one; 0 where the next sweep does not ask on.
+    pub(super) rounds: i32,
 }
 
 /// A branch that an environment follows.
@@ -153,38 +162,32 @@ async fn look(ctx: &Ctx, github: &GitHub, stopping: &CancellationToken) -> Resul
         store::note_app(&mut conn).await?;
     }
     drop(conn);
-    let lease = github.settings().sweep * LEASE_IN_PAUSES;
-    let lease = lease.clamp(LEAST_LEASE, LONGEST_LEASE);
+    let between = github.settings().sweep;
+    let lease = (between * LEASE_IN_PAUSES).clamp(LEAST_LEASE, LONGEST_LEASE);
     while !stopping.is_cancelled() {
         let mut conn = ctx.pool.acquire().await?;
-        let Some(due) = store::claim_repository(&mut conn, lease).await? else {
+        let Some(due) = store::claim_repository(&mut conn, lease, between).await? else {
             return Ok(());
         };
         drop(conn);
-        let mut round = Round::default();
+        let is_of_app = due.repository.is_empty();
+        let mut round = Round::new(github.is_app() && !is_of_app && !due.is_second);
         let swept = sweep(ctx, github, &due, &mut round).await;
         let mut conn = ctx.pool.acquire().await?;
         // Else what is left would be too old for the next sweep.
         let looked = matches!(swept, Ok(Looked::Whole));
         let (pause, note) = match swept {
-            Ok(looked) => (looked.pause(github.settings().sweep), String::new()),
+            Ok(looked) => (looked.pause(between), String::new()),
             Err(error) => {
                 let words = chain(&error);
                 tracing::warn!(repository = due.repository, error = %words, "a repository is not swept yet");
-                (pause(&error, due.attempts, github.settings().sweep), words)
+                (pause(&error, due.attempts, between), words)
             }
         };
-        let head_start = head_start(github.settings().sweep);
-        let finished = Finished {
-            pause: match (round.holds(), note.is_empty()) {
-                (true, true) => head_start,
-                (true, false) => head_start.max(pause),
-                (false, _) => pause,
-            },
-            note: &note,
-            looked,
-            then: round.holds().then_some(pause),
-        };
+        let finished = round.finished(&due, (pause, between), &note, looked);
+        if finished.then.is_some() && github.is_app() {
+            store::wake_app(&mut conn).await?;
+        }
         store::finish_repository(&mut conn, &due.repository, finished).await?;
     }
     Ok(())
@@ -215,7 +218,7 @@ async fn sweep(
     round: &mut Round,
 ) -> Result<Looked, Unfinished> {
     if due.repository.is_empty() {
-        return missing::redeliver_to_app(ctx, github, due).await;
+        return missing::redeliver_to_app(ctx, github, due, round).await;
     }
     let mut conn = ctx.pool.acquire().await?;
     let followed = store::list_followed(&mut conn, &due.repository).await?;
@@ -243,11 +246,13 @@ async fn sweep(
         return all.map(|()| looked);
     }
     for gap in &gaps {
-        go_on(&mut all, fill(ctx, github, gap, due.attempts).await)?;
+        if !round.leaves_news(true) {
+            go_on(&mut all, fill(ctx, github, gap, due.attempts).await)?;
+        }
     }
-    look_at_branches(ctx, github, due, &followed, &mut all).await?;
+    look_at_branches(ctx, github, due, &followed, round, &mut all).await?;
     if has_previews {
-        go_on(&mut all, look_at_pulls(ctx, github, due).await)?;
+        go_on(&mut all, look_at_pulls(ctx, github, due, round).await)?;
     }
     all.map(|()| looked)
 }
@@ -271,12 +276,13 @@ async fn look_at_deliveries(
     Ok(Looked::Not)
 }
 
-/// Decides heads that no trigger knows.
+/// Decides heads that no trigger knows, or leaves them.
 async fn look_at_branches(
     ctx: &Ctx,
     github: &GitHub,
     due: &Due,
     followed: &[Followed],
+    round: &mut Round,
     all: &mut Result<(), Unfinished>,
 ) -> Result<(), Unfinished> {
     let branches: BTreeSet<&str> = followed.iter().map(|one| one.branch.as_str()).collect();
@@ -290,6 +296,9 @@ async fn look_at_branches(
             }
         };
         for one in followed.iter().filter(|one| one.branch == branch) {
+            if round.leaves_news(news(one, &head).is_some()) {
+                continue;
+            }
             go_on(all, repair(ctx, github, one, (&head, due.attempts)).await)?;
         }
     }
@@ -312,8 +321,13 @@ fn go_on(all: &mut Result<(), Unfinished>, done: Result<(), Unfinished>) -> Resu
     Ok(())
 }
 
-/// Decides what is listed of pull requests, where that is not known.
-async fn look_at_pulls(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<(), Unfinished> {
+/// Decides what is listed of pull requests, where that is not known, or leaves it.
+async fn look_at_pulls(
+    ctx: &Ctx,
+    github: &GitHub,
+    due: &Due,
+    round: &mut Round,
+) -> Result<(), Unfinished> {
     let repository = &due.repository;
     let overlap = i64::try_from(OVERLAP.as_secs()).unwrap_or(0);
     let since = due.pulls_at.map(|at| at - overlap);
@@ -328,12 +342,18 @@ async fn look_at_pulls(ctx: &Ctx, github: &GitHub, due: &Due) -> Result<(), Unfi
     // of, gets no preview: it would be one for each pull request that there ever was.
     let mut all = Ok(());
     for one in listed.into_iter().rev() {
-        let done = trigger::pull_request::seen::decide(ctx, github, one, due.pulls_since).await;
+        let since = due.pulls_since;
+        if round.is_before_app() {
+            round.leaves_news(seen::has_news(ctx, one, since).await?);
+            continue;
+        }
+        let done = seen::decide(ctx, github, one, since).await;
         go_on(&mut all, done.map_err(Unfinished::from))?;
     }
     if let Some(at) = at {
         let mut conn = ctx.pool.acquire().await?;
-        store::save_pulls_at(&mut conn, repository, at, all.is_ok()).await?;
+        let is_whole = all.is_ok() && !round.holds();
+        store::save_pulls_at(&mut conn, repository, at, is_whole).await?;
     }
     all
 }
@@ -349,7 +369,7 @@ async fn fill(ctx: &Ctx, github: &GitHub, gap: &Gap, attempts: i32) -> Result<()
         commit: gap.commit.clone(),
         ..Head::default()
     };
-    let Some(seen) = seen(github, one, (&head, attempts), before, gap.at).await? else {
+    let Some(seen) = as_pushed(github, one, (&head, attempts), before, gap.at).await? else {
         // Most likely never: it is not asked for by every sweep.
         let mut conn = ctx.pool.acquire().await?;
         return Ok(store::note_gap(&mut conn, one, &gap.commit).await?);
@@ -363,14 +383,9 @@ async fn fill(ctx: &Ctx, github: &GitHub, gap: &Gap, attempts: i32) -> Result<()
     Ok(())
 }
 
-/// Decides a head where no trigger knows of it, and remembers it.
-async fn repair(
-    ctx: &Ctx,
-    github: &GitHub,
-    one: &Followed,
-    (head, attempts): (&Head, i32),
-) -> Result<(), Unfinished> {
-    let (pushed, looked_at) = (one.pushed.as_ref(), one.seen.as_ref());
+/// What was known before a head that no trigger knows, and when GitHub said where it is; none of what is no news.
+fn news<'a>(one: &'a Followed, head: &Head) -> Option<(&'a str, i64)> {
+    let (pushed, looked_at) = (one.pushed.as_deref(), one.seen.as_deref());
     // A look came after whatever was pushed by another name.
     let known = if one.is_moved {
         looked_at.or(pushed)
@@ -378,11 +393,20 @@ async fn repair(
         pushed.or(looked_at)
     };
     // Without GitHub's time nothing says whether a push came after it.
-    let gap = known
-        .filter(|known| **known != head.commit)
-        .zip(head.seen_at);
-    if let Some((before, at)) = gap
-        && let Some(seen) = seen(github, one, (head, attempts), before, at).await?
+    known
+        .filter(|known| *known != head.commit)
+        .zip(head.seen_at)
+}
+
+/// Decides a head where no trigger knows of it, and remembers it.
+async fn repair(
+    ctx: &Ctx,
+    github: &GitHub,
+    one: &Followed,
+    (head, attempts): (&Head, i32),
+) -> Result<(), Unfinished> {
+    if let Some((before, at)) = news(one, head)
+        && let Some(seen) = as_pushed(github, one, (head, attempts), before, at).await?
     {
         tracing::info!(
             repository = one.repository, branch = one.branch, commit = head.commit,
@@ -402,7 +426,7 @@ async fn repair(
 /// What the push would have said. None where what is known is of another repository, and not in this one:
 /// that is only looked at, as one that is connected for the first time. Without the comparison it is a push of
 /// which nothing more is told.
-async fn seen(
+async fn as_pushed(
     github: &GitHub,
     one: &Followed,
     (head, attempts): (&Head, i32),

@@ -9,12 +9,13 @@ use candlefish_testkit::{github::Fake, wait_until};
 use crate::{
     api::policy,
     limits,
+    previews::{allow, pull},
     sandbox::{SITE, SOON},
     stage::{self, REPOSITORY, Stage, commit, push},
+    unheard::found,
 };
 
 const HOOK: &str = "https://candlefish.example/v1/webhooks/github";
-const LOOK: &str = "repos/get-branch";
 /// Between two sweeps; longer than a test takes, whose clock moves when it says so.
 const PAUSE: Duration = Duration::from_mins(10);
 const PAUSE_MS: &str = "600000";
@@ -54,8 +55,8 @@ async fn follows(github: &Fake, stage: &Stage) {
     stage.api.wait_for(&first.deployment, succeeded).await;
 }
 
-/// Two pushes are lost, whose content was built; the next sweep asks for both and leaves all else.
-async fn loses_two_and_asks() -> (Fake, Stage) {
+/// Two pushes are lost, whose content was built.
+async fn loses_two() -> (Fake, Stage) {
     let (github, stage) = Stage::asking(&[("CANDLEFISH_GITHUB_SWEEP_MS", PAUSE_MS)]).await;
     follows(&github, &stage).await;
     stage.uploads(&commit(2), "two").await;
@@ -64,14 +65,25 @@ async fn loses_two_and_asks() -> (Fake, Stage) {
     github.brings_nothing();
     github.delivered(REPOSITORY, "guid-2", 502);
     github.delivered(REPOSITORY, "guid-3", 502);
+    (github, stage)
+}
+
+/// The next sweep asks for both and leaves all else.
+async fn loses_two_and_asks() -> (Fake, Stage) {
+    let (github, stage) = loses_two().await;
+    leaves_heads(&stage).await;
+    assert_eq!(github.redelivered(REPOSITORY), ["guid-2", "guid-3"]);
+    (github, stage)
+}
+
+/// The time of the next sweep comes, which decides nothing.
+async fn leaves_heads(stage: &Stage) {
     stage.sandbox.database.advance(PAUSE).await;
     wait_until(SOON, "the sweep to leave heads", async || {
         stage.sandbox.number(LEFT).await == 1
     })
     .await;
-    assert_eq!(github.redelivered(REPOSITORY), ["guid-2", "guid-3"]);
-    assert_eq!(heads(&stage).await, 0);
-    (github, stage)
+    assert_eq!(heads(stage).await, 0);
 }
 
 /// What is left to a sweep that comes soon.
@@ -142,25 +154,115 @@ async fn what_does_not_arrive_keeps_a_head_back_for_a_moment_and_nothing_new_pro
 }
 
 #[tokio::test]
-async fn what_an_app_s_own_webhook_is_asked_for_comes_before_the_heads_of_all_repositories() {
-    let (_dir, github, stage) = limits::as_app_every(PAUSE_MS).await;
+async fn what_another_replica_has_just_asked_for_keeps_heads_back_as_well() {
+    let (github, stage) = loses_two().await;
+    // It does so when the next sweep comes, for its own lasts longer than its lease.
+    stage
+        .sandbox
+        .act(
+            "INSERT INTO github_redelivery (repository, guid, asked_at, times)
+             SELECT 'example/docs', guid, clock() + interval '10 minutes', 1
+             FROM unnest(ARRAY['guid-2', 'guid-3']) AS guid",
+        )
+        .await;
+    leaves_heads(&stage).await;
+    assert!(github.redelivered(REPOSITORY).is_empty());
+    is_decided_after_the_head_start(&stage).await;
+}
+
+async fn is_decided_after_the_head_start(stage: &Stage) {
+    stage.sandbox.database.advance(HEAD_START).await;
+    wait_until(SOON, "the head to be decided", async || {
+        heads(stage).await == 1
+    })
+    .await;
+}
+
+/// An App asks; the branch is two pushes further, and the App's row is as said when its repository is due.
+async fn is_behind_as_app(row: &str) -> (tempfile::TempDir, Fake, Stage) {
+    let (dir, github, stage) = limits::as_app_every(PAUSE_MS).await;
     follows(&github, &stage).await;
     github.branch(REPOSITORY, "main", &commit(3));
     for guid in ["guid-2", "guid-3"] {
         github.app_delivered(guid, 502);
     }
-    let looks = github.calls(LOOK);
-    stage.sandbox.database.advance(PAUSE).await;
-    wait_until(SOON, "the repository to be put off", async || {
-        let put_off = "SELECT count(*) FROM github_repository WHERE repository <> ''
-                       AND due_at > clock() AND due_at <= clock() + interval '10 seconds'";
-        github.app_redelivered() == ["guid-2", "guid-3"] && stage.sandbox.number(put_off).await == 1
+    let is = format!("UPDATE github_repository SET {row} WHERE repository = ''");
+    stage.sandbox.act(&is).await;
+    (dir, github, stage)
+}
+
+#[tokio::test]
+async fn an_app_s_own_webhook_is_asked_before_a_head_is_decided_whichever_is_due_first() {
+    for row in [
+        "due_at = clock() + interval '1 hour'",
+        "due_at = clock() + interval '5 minutes'",
+    ] {
+        let (_dir, github, stage) = is_behind_as_app(row).await;
+        leaves_heads(&stage).await;
+        wait_until(SOON, "the App's deliveries to be asked for", async || {
+            let idle = "SELECT count(*) FROM github_repository
+                        WHERE repository = '' AND attempts = 0 AND due_at > clock()";
+            let asked = github.app_redelivered() == ["guid-2", "guid-3"];
+            asked && stage.sandbox.number(idle).await == 1
+        })
+        .await;
+        assert_eq!(heads(&stage).await, 0);
+        is_decided_after_the_head_start(&stage).await;
+    }
+}
+
+#[tokio::test]
+async fn while_an_app_s_own_webhook_is_looked_at_heads_wait_but_not_for_ever() {
+    // As by another replica, or one that GitHub fails.
+    let row = "attempts = 1, due_at = clock() + interval '1 hour'";
+    let (_dir, github, stage) = is_behind_as_app(row).await;
+    leaves_heads(&stage).await;
+    stage.sandbox.database.advance(HEAD_START).await;
+    // What is due after it is taken before it.
+    stage
+        .sandbox
+        .act("INSERT INTO github_repository (repository, due_at) VALUES ('example/none', clock())")
+        .await;
+    wait_until(SOON, "another to be swept", async || {
+        let there = "SELECT count(*) FROM github_repository WHERE repository = 'example/none'";
+        stage.sandbox.number(there).await == 0
     })
     .await;
-    assert_eq!(github.calls(LOOK), looks);
-    stage.sandbox.database.advance(HEAD_START).await;
+    assert_eq!(
+        (heads(&stage).await, stage.sandbox.number(LEFT).await),
+        (0, 1)
+    );
+    stage.sandbox.database.advance(PAUSE).await;
     wait_until(SOON, "the head to be decided", async || {
         heads(&stage).await == 1
     })
     .await;
+    assert!(github.app_redelivered().is_empty());
+}
+
+#[tokio::test]
+async fn an_app_s_own_webhook_is_asked_before_an_unheard_pull_request_is_decided() {
+    let (_dir, github, stage) = limits::as_app_every(PAUSE_MS).await;
+    stage::site(&stage.api, SITE, REPOSITORY).await;
+    allow(&stage.api, pb::preview_rule::From::Repository).await;
+    wait_until(SOON, "the first look", async || {
+        let looked = "SELECT count(*) FROM github_repository
+                      WHERE pulls_since IS NOT NULL AND attempts = 0";
+        stage.sandbox.number(looked).await == 1
+    })
+    .await;
+    stage
+        .sandbox
+        .act(
+            "UPDATE github_repository SET pulls_since = pulls_since - 60;
+             UPDATE github_repository SET due_at = clock() + interval '1 hour'
+             WHERE repository = ''",
+        )
+        .await;
+    github.shows(&pull("opened", 0, 1, 1));
+    leaves_heads(&stage).await;
+    let said = "SELECT count(*) FROM trigger WHERE event = 'pull'";
+    assert_eq!(stage.sandbox.number(said).await, 0);
+    stage.sandbox.database.advance(HEAD_START).await;
+    found(&stage, 1).await.is("created", "");
 }

@@ -80,23 +80,33 @@ async fn asked_again(github: &Fake, before: usize) {
 }
 
 #[tokio::test]
-async fn one_sweep_asks_for_so_many_missing_deliveries_oldest_first_and_the_next_goes_on() {
-    let (github, stage) = Stage::asking(&[SWEEP]).await;
+async fn one_sweep_asks_for_so_many_missing_deliveries_oldest_first_and_heads_wait_for_the_others()
+{
+    let (github, stage) = Stage::asking(&[(SWEEP.0, "600000")]).await;
     github.hook("https://candlefish.example/v1/webhooks/github");
     let missed: Vec<String> = (0..130).map(|number| format!("guid-{number}")).collect();
     for guid in &missed {
         github.delivered(REPOSITORY, guid, 502);
     }
-    // Nothing is asked for while the sweep after the first stands still.
-    github.fails(LOOK, Fault::Silent);
     follows(&github, &stage.api, SITE, REPOSITORY).await;
-    wait_until(SOON, "the second sweep to stand still", async || {
-        github.faults_fired() == 1
-    })
-    .await;
+    let ended = async |how: &str| {
+        wait_until(SOON, "a sweep to end", async || {
+            let ended = format!("SELECT count(*) FROM github_repository WHERE {how}");
+            stage.sandbox.number(&ended).await == 1
+        })
+        .await;
+    };
+    ended("rounds = 1 AND then_due_at IS NULL").await;
     assert_eq!(github.redelivered(REPOSITORY), &missed[..100]);
-    wait_until(SOON, "the others to be asked for", async || {
-        github.redelivered(REPOSITORY) == missed
+    // Half the pause between two sweeps.
+    stage.sandbox.database.advance(Duration::from_mins(5)).await;
+    ended("rounds = 0 AND then_due_at IS NOT NULL").await;
+    assert_eq!(github.redelivered(REPOSITORY), missed);
+    assert_eq!(github.calls(LOOK), 0);
+    let head_start = Duration::from_secs(10);
+    stage.sandbox.database.advance(head_start).await;
+    wait_until(SOON, "the look at the branch", async || {
+        github.calls(LOOK) == 1
     })
     .await;
 }

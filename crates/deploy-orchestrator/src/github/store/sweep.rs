@@ -40,21 +40,31 @@ pub(in crate::github) async fn note_app(conn: &mut PgConnection) -> Result<(), s
 }
 
 /// Takes the repository that waits longest; it is not due again before the lease ends. The App's own webhook
-/// comes first: what it is asked for is of any of the others.
+/// comes first: what it is asked for is of any of the others. What a sweep left waits while the App's is due, is
+/// swept, fails or asks on, so long at most.
 pub(in crate::github) async fn claim_repository(
     conn: &mut PgConnection,
     lease: Duration,
+    at_most: Duration,
 ) -> Result<Option<Due>, sqlx::Error> {
     let lease = PgInterval::try_from(lease).map_err(sqlx::Error::Encode)?;
+    let at_most = PgInterval::try_from(at_most).map_err(sqlx::Error::Encode)?;
     sqlx::query_as!(
         Due,
         r#"UPDATE github_repository SET due_at = clock() + $1::interval, attempts = attempts + 1
          WHERE repository = (
-             SELECT repository FROM github_repository WHERE due_at <= (SELECT clock())
-             ORDER BY repository <> '', due_at LIMIT 1 FOR UPDATE SKIP LOCKED)
+             SELECT g.repository FROM github_repository g WHERE g.due_at <= (SELECT clock())
+               AND (g.repository = '' OR g.then_due_at IS NULL
+                    OR g.due_at <= (SELECT clock()) - $2::interval
+                    OR NOT EXISTS (
+                        SELECT FROM github_repository a
+                        WHERE a.repository = ''
+                          AND (a.due_at <= (SELECT clock()) OR a.attempts > 0 OR a.rounds > 0)))
+             ORDER BY g.repository <> '', g.due_at LIMIT 1 FOR UPDATE OF g SKIP LOCKED)
          RETURNING repository, attempts, extract(epoch FROM clock() - swept_at)::bigint AS swept_ago,
-             pulls_since, pulls_at, then_due_at IS NOT NULL AS "is_second!""#,
-        lease
+             pulls_since, pulls_at, rounds, then_due_at IS NOT NULL AS "is_second!""#,
+        lease,
+        at_most
     )
     .fetch_optional(conn)
     .await
@@ -76,21 +86,39 @@ pub(in crate::github) async fn finish_repository(
                            ELSE clock() + $2::interval END,
              then_due_at = clock() + $5::interval,
              attempts = CASE WHEN $3 <> '' THEN attempts
-                             WHEN $5::interval IS NOT NULL THEN attempts - 1 ELSE 0 END,
+                             WHEN $5::interval IS NOT NULL OR $6 > 0 THEN attempts - 1 ELSE 0 END,
+             rounds = $6,
              swept_at = CASE WHEN $4 THEN clock() ELSE swept_at END
          WHERE repository = $1",
         repository,
         interval(finished.pause)?,
         finished.note,
         finished.looked,
-        then
+        then,
+        finished.rounds
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// No repository is swept for so long; one that a process is sweeping goes on.
+/// The App's own webhook is swept now. One that a process is sweeping, or that failed, is so once more after that: what
+/// is missing since it looked is not in its list. One that asks on comes when it comes.
+pub(in crate::github) async fn wake_app(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE github_repository
+         SET due_at = CASE WHEN attempts = 0 AND rounds = 0 THEN least(due_at, clock())
+                           ELSE due_at END,
+             then_due_at = CASE WHEN attempts > 0 THEN clock() ELSE then_due_at END
+         WHERE repository = ''"
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// What sweeps left is not decided for so long. A row that another process holds is being taken, or gets a head
+/// start of its own.
 pub(in crate::github) async fn put_repositories_off(
     conn: &mut PgConnection,
     pause: Duration,
@@ -98,7 +126,11 @@ pub(in crate::github) async fn put_repositories_off(
     let pause = PgInterval::try_from(pause).map_err(sqlx::Error::Encode)?;
     sqlx::query!(
         "UPDATE github_repository SET due_at = clock() + $1::interval
-         WHERE repository <> '' AND due_at < clock() + $1::interval",
+         WHERE repository IN (
+             SELECT repository FROM github_repository
+             WHERE repository <> '' AND then_due_at IS NOT NULL
+               AND due_at < (SELECT clock()) + $1::interval
+             ORDER BY repository FOR UPDATE SKIP LOCKED)",
         pause
     )
     .execute(conn)
@@ -349,4 +381,22 @@ pub(in crate::github) async fn note_redelivery(
     .execute(conn)
     .await?;
     Ok(noted.rows_affected() == 1)
+}
+
+/// Whether any delivery was asked for once more within this time.
+pub(in crate::github) async fn was_asked_lately(
+    conn: &mut PgConnection,
+    repository: &str,
+    within: Duration,
+) -> Result<bool, sqlx::Error> {
+    let within = PgInterval::try_from(within).map_err(sqlx::Error::Encode)?;
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM github_redelivery
+                          WHERE repository = $1 AND asked_at > (SELECT clock()) - $2::interval)
+           AS "was!""#,
+        repository,
+        within
+    )
+    .fetch_one(conn)
+    .await
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Due, Unfinished, head_start};
+use super::{Due, Finished, Unfinished, head_start};
 use crate::{
     ctx::Ctx,
     github::{Error, GitHub, heads::Sent, store},
@@ -23,6 +23,9 @@ const SHARE: usize = 12;
 /// a sweep takes itself, 100 in four minutes and 250 in seven, that is 1,440 in an hour, and 2,250 at the
 /// most: the other half of GitHub's limit is for all else.
 const SOONER: u32 = 2;
+/// Sweeps one after the other that ask for deliveries until all else is decided although more are missing. That is
+/// 600 or more, and about half an hour.
+const MOST_ROUNDS: i32 = 6;
 
 /// How far a sweep looked at deliveries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,15 +72,22 @@ pub(super) async fn redeliver(
             }
         }
     }
+    if round.missing > 0 && !round.holds() {
+        // Another process may be asking, whose lease is over.
+        let head_start = head_start(github.settings().sweep);
+        let mut conn = ctx.pool.acquire().await?;
+        round.is_lately = store::was_asked_lately(&mut conn, repository, head_start).await?;
+    }
     Ok(round.end(repository))
 }
 
 /// The same for the App's own webhook, where that comes to us. Nothing says of which repository a delivery
-/// is: all of them are swept when it had its time.
+/// is: whatever was left, of any, is decided when it had its time.
 pub(super) async fn redeliver_to_app(
     ctx: &Ctx,
     github: &GitHub,
     due: &Due,
+    round: &mut Round,
 ) -> Result<Looked, Unfinished> {
     if !github.is_app() {
         let mut conn = ctx.pool.acquire().await?;
@@ -97,27 +107,38 @@ pub(super) async fn redeliver_to_app(
         .app_deliveries(due.back(github.settings().sweep))
         .await?;
     let lost = missing(&sent);
-    let mut round = Round {
-        missing: lost.len(),
-        ..Round::default()
-    };
+    round.missing = lost.len();
     for one in lost {
         if round.asks(ctx, github, "", one).await? {
             let counted = round.counts(one, github.redeliver_to_app(one.id).await);
-            if round.holds() {
-                let head_start = head_start(github.settings().sweep);
-                let mut conn = ctx.pool.acquire().await?;
-                store::put_repositories_off(&mut conn, head_start).await?;
-            }
+            let put_off = put_off(ctx, github, round).await;
+            // What GitHub says tells when to ask again.
             counted?;
+            put_off?;
         }
     }
     Ok(round.end(""))
 }
 
-/// What one sweep asked for.
+/// What was left has a head start from now on, where something is brought.
+async fn put_off(ctx: &Ctx, github: &GitHub, round: &Round) -> Result<(), sqlx::Error> {
+    if round.brought == 0 {
+        return Ok(());
+    }
+    let head_start = head_start(github.settings().sweep);
+    let mut conn = ctx.pool.acquire().await?;
+    store::put_repositories_off(&mut conn, head_start).await
+}
+
+/// What one sweep asked for, and left.
 #[derive(Debug, Default)]
 pub(super) struct Round {
+    /// The App's own webhook is to be asked before news are decided.
+    is_before_app: bool,
+    /// There are news, which were left for that.
+    has_news: bool,
+    /// What is missing was asked for just now, by another process.
+    is_lately: bool,
     /// Found missing so far.
     missing: usize,
     asked: usize,
@@ -128,6 +149,51 @@ pub(super) struct Round {
 }
 
 impl Round {
+    pub(super) fn new(is_before_app: bool) -> Self {
+        Self {
+            is_before_app,
+            ..Self::default()
+        }
+    }
+
+    pub(super) const fn is_before_app(&self) -> bool {
+        self.is_before_app
+    }
+
+    /// Whether this is left to the next sweep, when it is news: it is noted that there are some.
+    pub(super) const fn leaves_news(&mut self, is_news: bool) -> bool {
+        let is_left = is_news && self.is_before_app;
+        self.has_news |= is_left;
+        is_left
+    }
+
+    /// How the sweep ends that comes to this, when the next one would mostly come in `pause`, and sweeps so far
+    /// from each other.
+    pub(super) fn finished<'a>(
+        &self,
+        due: &Due,
+        (pause, between): (Duration, Duration),
+        note: &'a str,
+        looked: bool,
+    ) -> Finished<'a> {
+        let has_more = !looked && (self.brought > 0 || self.left > 0);
+        let asks_on = has_more && due.rounds + 1 < MOST_ROUNDS;
+        // The App's own webhook has nothing else to decide.
+        let leaves = self.holds() && !asks_on && !due.repository.is_empty();
+        let head_start = head_start(between);
+        Finished {
+            pause: match (leaves, note.is_empty()) {
+                (true, true) => head_start,
+                (true, false) => head_start.max(pause),
+                (false, _) => pause,
+            },
+            note,
+            looked,
+            then: leaves.then_some(pause),
+            rounds: if asks_on { due.rounds + 1 } else { 0 },
+        }
+    }
+
     /// Whether a delivery that did not arrive is to be asked for once more; notes that it is.
     async fn asks(
         &mut self,
@@ -158,9 +224,9 @@ impl Round {
         }
     }
 
-    /// Something is on its way: what comes by itself is not to be found first.
+    /// Something is on its way, or may be: what comes by itself is not to be found first.
     pub(super) const fn holds(&self) -> bool {
-        self.brought > 0
+        self.brought > 0 || self.left > 0 || self.is_lately || self.has_news
     }
 
     fn is_over(&self) -> bool {
@@ -300,6 +366,61 @@ mod tests {
                 round.is_over()
             };
             assert!(!is_over(most - 1) && is_over(most), "{missing}");
+        }
+    }
+
+    fn due(repository: &str, rounds: i32) -> Due {
+        Due {
+            repository: repository.to_owned(),
+            attempts: 1,
+            swept_ago: None,
+            pulls_since: None,
+            pulls_at: None,
+            is_second: false,
+            rounds,
+        }
+    }
+
+    #[test]
+    fn while_more_is_missing_heads_wait_for_so_many_sweeps_and_no_longer() {
+        let between = Duration::from_mins(5);
+        let pause = Looked::Partly.pause(between);
+        let asked = Round {
+            asked: MOST,
+            brought: MOST,
+            left: 30,
+            ..Round::default()
+        };
+        let ends = |one: &Due, note| {
+            let finished = asked.finished(one, (pause, between), note, false);
+            (finished.pause, finished.then, finished.rounds)
+        };
+        // One that fails half way is no other.
+        for note in ["", "limited"] {
+            for rounds in 0..5 {
+                let one = due("example/docs", rounds);
+                assert_eq!(ends(&one, note), (pause, None, rounds + 1));
+            }
+        }
+        let last = due("example/docs", 5);
+        let head_start = Duration::from_secs(10);
+        assert_eq!(ends(&last, ""), (head_start, Some(pause), 0));
+        assert_eq!(ends(&last, "limited"), (pause, Some(pause), 0));
+        assert_eq!(ends(&due("", 0), ""), (pause, None, 1));
+        assert_eq!(ends(&due("", 5), ""), (pause, None, 0));
+    }
+
+    #[test]
+    fn news_are_left_where_an_app_is_to_be_asked_first_and_webhooks_may_not_be_seen() {
+        let between = Duration::from_mins(5);
+        for (is_before_app, is_news) in [(true, true), (true, false), (false, true)] {
+            let mut round = Round::new(is_before_app);
+            let is_left = round.leaves_news(is_news);
+            assert_eq!(is_left, is_before_app && is_news);
+            let one = due("example/docs", 0);
+            let finished = round.finished(&one, (between, between), "", false);
+            assert_eq!(finished.then, is_left.then_some(between));
+            assert_eq!(finished.rounds, 0);
         }
     }
 

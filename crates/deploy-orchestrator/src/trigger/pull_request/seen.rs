@@ -6,11 +6,12 @@ use candlefish_ids::DeliveryId;
 use super::{
     judge::{Follows, Known, judge},
     read::{Action, Described, PullRequest},
+    store,
 };
 use crate::{
     ctx::Ctx,
     github::GitHub,
-    trigger::{Delivery, Error},
+    trigger::{Delivery, Error, store as triggers},
 };
 
 /// The event of a delivery that there was not.
@@ -38,6 +39,25 @@ pub(crate) async fn decide(
         attempts: 0,
     };
     super::decide(ctx, Some(github), &delivery, &told).await
+}
+
+/// Whether [`decide`] would find something that is not known, at any site. Nothing is written.
+pub(crate) async fn has_news(
+    ctx: &Ctx,
+    listed: Described,
+    new_since: Option<i64>,
+) -> Result<bool, Error> {
+    let Ok(told) = PullRequest::listed(listed, new_since) else {
+        return Ok(false);
+    };
+    let mut conn = ctx.pool.acquire().await?;
+    for site in triggers::list_sites(&mut conn, &told.repository).await? {
+        let known = store::find(&mut conn, site.id, &told).await?;
+        if is_news(known.as_ref(), &told) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether it says anything that is not known; what a delivery says always counts.
