@@ -50,6 +50,8 @@ const TRIES: i32 = 3;
 const REFUSED_PAUSE: Duration = Duration::from_secs(15);
 /// Doublings of the pause after a try that took all the time it has: others are to have most of the turns.
 const SLOW_DOUBLINGS: i32 = 4;
+/// So many of these, hours apart in the end, and it is too large for the way to it.
+const SLOW_TRIES: i32 = 6;
 /// What waits has so long once GitHub can be asked again.
 const GRACE: Duration = Duration::from_mins(5);
 /// Who brings the content.
@@ -109,6 +111,7 @@ impl Unfinished {
         match self {
             Self::GitHub(Error::Repository { .. } | Error::Large { .. }) => true,
             Self::Archive(error) if error.is_final() => true,
+            Self::Slow(_) => refusals + 1 >= SLOW_TRIES,
             _ => self.is_refusal() && refusals + 1 >= TRIES,
         }
     }
@@ -121,6 +124,11 @@ impl Unfinished {
             Self::Archive(archive::Error::Broken(_)) => true,
             _ => false,
         }
+    }
+
+    /// So many of them are final.
+    fn is_counted(&self) -> bool {
+        self.is_refusal() || matches!(self, Self::Slow(_))
     }
 
     /// The fault of GitHub, of the way, of the store or of our disk, as one that is full, and nobody's
@@ -252,7 +260,7 @@ async fn turn(ctx: &Ctx, github: &GitHub, wanted: &Wanted) -> Result<(), Unfinis
     );
     let pause = error.pause(wanted.attempts, wanted.refusals);
     let mut tx = ctx.pool.begin().await?;
-    let (refused, outage) = (error.is_refusal(), error.is_outage());
+    let (refused, outage) = (error.is_counted(), error.is_outage());
     store::put_archive_off(&mut tx, wanted, pause, &words, (refused, outage)).await?;
     if outage {
         // Its deadline is for those who can do something about it; after the outage it has some time.
@@ -461,7 +469,8 @@ mod tests {
     #[test]
     fn an_archive_that_is_slower_than_its_limit_is_an_outage() {
         let slow = Unfinished::Slow(Duration::from_mins(10));
-        assert!(slow.is_outage() && !slow.is_refusal() && !slow.is_final(TRIES));
+        assert!(slow.is_outage() && slow.is_counted() && !slow.is_refusal());
+        assert!(!slow.is_final(SLOW_TRIES - 2) && slow.is_final(SLOW_TRIES - 1));
         assert_eq!(chain(&slow), "it took longer than 600s");
         for (attempts, minutes) in [(1, 10), (2, 20), (5, 160), (9, 160)] {
             assert_eq!(slow.pause(attempts, 0), Duration::from_mins(minutes));
