@@ -194,10 +194,15 @@ async fn judge(tx: &mut Tx, environment: &Environment, push: &Push) -> Result<Ju
         return Ok(Judged::Known(Outcome::Ignored(reason, None), words));
     }
     if let Some(first) = store::find_same_push(tx, environment.id, push).await? {
-        let words = "another delivery told of this push before".to_owned();
+        // Not that it came after the look: it may have come before, and been put off.
+        let words = if first.swept {
+            "Candlefish had already found this push at GitHub"
+        } else {
+            "another delivery told of this push before"
+        };
         return Ok(Judged::Known(
-            Outcome::Ignored(Reason::Duplicate, first),
-            words,
+            Outcome::Ignored(Reason::Duplicate, first.deployment),
+            words.to_owned(),
         ));
     }
     let release = match of_commit(tx, environment, push).await? {

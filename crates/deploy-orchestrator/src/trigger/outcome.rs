@@ -25,7 +25,7 @@ pub(crate) enum Reason {
     Branch,
     /// Nothing that counts has changed.
     Paths,
-    /// Another delivery told of the same push.
+    /// Another delivery told of the same push, or a look at GitHub found it.
     Duplicate,
     /// The environment rejected the commit's release.
     RejectedRelease,

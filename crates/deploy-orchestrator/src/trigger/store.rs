@@ -228,18 +228,28 @@ pub(super) async fn insert(
     Ok(())
 }
 
-/// Whether another delivery told of this very push here, or the sweep found what it brought: the
-/// deployment that it made, if any.
+/// A push that is decided already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Same {
+    /// The one that it made, if any.
+    pub(super) deployment: Option<DeploymentId>,
+    /// The sweep found it; else another delivery told of it.
+    pub(super) swept: bool,
+}
+
+/// What decided this very push here first: another delivery that told of it, or the sweep, which found
+/// what it brought.
 pub(super) async fn find_same_push(
     conn: &mut PgConnection,
     environment: EnvironmentId,
     push: &Push,
-) -> Result<Option<Option<DeploymentId>>, sqlx::Error> {
+) -> Result<Option<Same>, sqlx::Error> {
     let Some(pushed_at) = push.pushed_at else {
         return Ok(None);
     };
     let row = sqlx::query!(
-        "SELECT deployment_id FROM trigger WHERE environment_id = $1 AND commit = $2 AND branch = $5
+        "SELECT deployment_id, swept FROM trigger
+         WHERE environment_id = $1 AND commit = $2 AND branch = $5
              AND (before_commit = $3 AND pushed_at = $4 OR swept AND pushed_at >= $4)
          ORDER BY id LIMIT 1",
         environment.uuid(),
@@ -250,7 +260,10 @@ pub(super) async fn find_same_push(
     )
     .fetch_optional(conn)
     .await?;
-    Ok(row.map(|row| row.deployment_id.map(DeploymentId::from_uuid)))
+    Ok(row.map(|row| Same {
+        deployment: row.deployment_id.map(DeploymentId::from_uuid),
+        swept: row.swept,
+    }))
 }
 
 /// The deployment of a commit that a push of it is: one that is open or live, or one that an upload

@@ -18,6 +18,8 @@ use crate::{
 };
 
 const SWEEP: (&str, &str) = ("CANDLEFISH_GITHUB_SWEEP_MS", "100");
+/// What is said of a delivery whose push a look decided.
+const FOUND: &str = "Candlefish had already found this push at GitHub";
 
 /// The site of [`REPOSITORY`] with `production` on `main`, and GitHub.
 struct Stage {
@@ -106,12 +108,12 @@ impl Stage {
         self.sandbox.number(count).await
     }
 
-    /// Waits until a delivery is decided so for production.
-    async fn decided(&self, delivery: &str, outcome: &str, reason: &str) {
+    /// Waits until a delivery is decided so for production: its words.
+    async fn decided(&self, delivery: &str, outcome: &str, reason: &str) -> String {
         let id = delivery.parse::<candlefish_ids::DeliveryId>().unwrap();
         let decided = poll_until(SOON, "a delivery to be decided", async || {
-            sqlx::query_as::<_, (String, String)>(
-                "SELECT outcome, reason FROM trigger WHERE delivery_id = $1",
+            sqlx::query_as::<_, (String, String, String)>(
+                "SELECT outcome, reason, message FROM trigger WHERE delivery_id = $1",
             )
             .bind(id.uuid())
             .fetch_one(&self.sandbox.pool)
@@ -119,6 +121,7 @@ impl Stage {
         })
         .await;
         assert_eq!((decided.0.as_str(), decided.1.as_str()), (outcome, reason));
+        decided.2
     }
 
     async fn is_compared(&self) -> bool {
@@ -280,7 +283,8 @@ async fn a_push_that_vanished_is_found_by_its_head_and_its_late_delivery_changes
     })
     .await;
     let late = stage.gateway.receives(&push_after(&commit(2), 3));
-    stage.decided(&late, "ignored", "duplicate").await;
+    let words = stage.decided(&late, "ignored", "duplicate").await;
+    assert_eq!(words, FOUND);
     // And the one before it is older: the head brought it along.
     stage.uploads(3).await;
     stage.api.wait_for(&made.id, &[State::Succeeded]).await;
@@ -302,7 +306,12 @@ async fn a_push_that_ended_badly_is_not_made_again_by_its_late_delivery() {
     stage.api.cancel(&made.id).await.unwrap();
     stage.api.wait_for(&made.id, &[State::Cancelled]).await;
     let late = stage.gateway.receives(&push_after(&commit(1), 2));
-    stage.decided(&late, "ignored", "duplicate").await;
+    let words = stage.decided(&late, "ignored", "duplicate").await;
+    assert_eq!(words, FOUND);
+    // Of the push before it a delivery did tell.
+    let twice = stage.gateway.receives(&push(1));
+    let words = stage.decided(&twice, "ignored", "duplicate").await;
+    assert_eq!(words, "another delivery told of this push before");
     wait_until(SOON, "two more looks", async || {
         stage.github.calls("repos/get-branch") > 5
     })
@@ -342,7 +351,8 @@ async fn a_lost_push_before_one_that_is_passed_over_is_found_and_nothing_is_deci
     let made = stage.made(2).await;
     assert_eq!(made.reason, "pushed to main");
     let late = stage.gateway.receives(&push_after(&commit(1), 2));
-    stage.decided(&late, "ignored", "duplicate").await;
+    let words = stage.decided(&late, "ignored", "duplicate").await;
+    assert_eq!(words, FOUND);
     stage.github.branch(REPOSITORY, "main", &commit(3));
     wait_until(SOON, "more looks", async || {
         let seen = "SELECT count(*) FROM github_branch";

@@ -226,6 +226,7 @@ async fn a_delivery_that_is_told_twice_is_decided_once_and_the_same_push_again_i
     other.body["installation"] = serde_json::json!({"id": 2, "node_id": "I"});
     let again = stage.pushed(&other).await;
     again.is("ignored", "duplicate");
+    assert_eq!(again.message, "another delivery told of this push before");
     assert_eq!(again.deployment, first.deployment);
     assert_eq!(stage.decisions(&id).await, [first]);
     assert_eq!(
