@@ -4,10 +4,11 @@
 
 mod start;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use candlefish_clock::Moment;
-use candlefish_ids::DeploymentId;
+use candlefish_ids::{DeploymentId, EnvironmentId};
+use sqlx::PgConnection;
 
 use super::{
     content, kept,
@@ -27,7 +28,8 @@ use crate::{
 };
 
 /// Pairs of (commit, ancestor) among the commits in question.
-struct Known(HashSet<(String, String)>);
+#[derive(Default)]
+pub(super) struct Known(pub(super) HashSet<(String, String)>);
 
 impl Ancestry for Known {
     fn descends(&self, commit: &str, ancestor: &str) -> bool {
@@ -147,8 +149,7 @@ async fn look<'a>(tx: &mut Tx, lanes: Vec<&'a mut Lane>) -> Result<Vec<Seen<'a>>
     let mut known = store::list_descents(tx, &related).await?;
     for ((lane, setting, _), (related, known)) in seen.iter().zip(related.iter().zip(&mut known)) {
         if let Some(head) = &setting.head {
-            let heads = store::list_heads(tx, lane.environment_id, &related.commits).await?;
-            order::lead(known, head, &heads, &related.commits);
+            lead(tx, known, lane.environment_id, head, &related.commits).await?;
         }
     }
     Ok(seen
@@ -156,6 +157,19 @@ async fn look<'a>(tx: &mut Tx, lanes: Vec<&'a mut Lane>) -> Result<Vec<Seen<'a>>
         .zip(known)
         .map(|((lane, setting, picture), known)| (lane, (setting, picture, Known(known))))
         .collect())
+}
+
+/// In the preview of a pull request that is at `head`, that leads all of these commits.
+pub(super) async fn lead(
+    conn: &mut PgConnection,
+    known: &mut HashSet<(String, String)>,
+    preview: EnvironmentId,
+    head: &str,
+    commits: &[String],
+) -> Result<(), sqlx::Error> {
+    let heads = store::list_heads(conn, preview, commits).await?;
+    order::lead(known, head, &heads, commits);
+    Ok(())
 }
 
 fn picture(setting: &Setting, found: Contenders) -> Picture {
@@ -169,15 +183,16 @@ fn picture(setting: &Setting, found: Contenders) -> Picture {
 }
 
 fn commits(picture: &Picture) -> Vec<String> {
-    let mut commits: Vec<String> = picture
-        .pending
-        .iter()
-        .map(|one| &one.commit)
-        .chain(picture.acting.as_ref().map(|one| &one.contender.commit))
-        .chain(picture.live.as_ref().map(|live| &live.commit))
-        .filter(|commit| !commit.is_empty())
-        .cloned()
-        .collect();
+    let waiting = picture.pending.iter().map(|one| &one.commit);
+    let acting = picture.acting.as_ref().map(|one| &one.contender.commit);
+    let live = picture.live.as_ref().map(|live| &live.commit);
+    distinct(waiting.chain(acting).chain(live))
+}
+
+/// Each commit once; content without one has none.
+pub(super) fn distinct<'a>(commits: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let commits = commits.filter(|commit| !commit.is_empty());
+    let mut commits: Vec<String> = commits.cloned().collect();
     commits.sort_unstable();
     commits.dedup();
     commits
@@ -308,11 +323,10 @@ fn reasons(ctx: &Ctx, now: Moment, choice: &Choice<'_>) -> Vec<(DeploymentId, Bl
         plan,
         ..
     } = choice;
-    let left = |one: &&Contender| {
-        plan.grant != Some(one.id) && plan.superseded.iter().all(|ended| ended.id != one.id)
-    };
-    let mut pending: Vec<&Contender> = picture.pending.iter().filter(left).collect();
-    pending.sort_by_key(|one| rank(one));
+    let of = picture.pending.iter().map(|one| (one.id, one));
+    let of: HashMap<DeploymentId, &Contender> = of.collect();
+    let left = plan.turns.iter().filter(|id| plan.grant != Some(**id));
+    let pending: Vec<&Contender> = left.filter_map(|id| of.get(id).copied()).collect();
     let acting = plan.grant;
     let acting = acting.or_else(|| picture.acting.as_ref().map(|acting| acting.contender.id));
     let since = match plan.grant {
@@ -336,12 +350,6 @@ fn reasons(ctx: &Ctx, now: Moment, choice: &Choice<'_>) -> Vec<(DeploymentId, Bl
             (one.id, blocker)
         })
         .collect()
-}
-
-/// Rollbacks go first, and what has no content takes no place before those that have; a sort by this
-/// keeps the order by admission otherwise.
-pub(super) fn rank(one: &Contender) -> (bool, bool) {
-    (one.kind != Kind::Rollback, !one.sealed)
 }
 
 /// When the one at this place may have its turn, if each before it takes as long as earlier ones did.

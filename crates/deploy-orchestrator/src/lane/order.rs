@@ -128,6 +128,8 @@ pub(crate) struct Plan {
     /// The acting one is undone, for this newer one.
     pub(crate) undo_acting_for: Option<DeploymentId>,
     pub(crate) grant: Option<DeploymentId>,
+    /// Pending ones that do not end, the granted one too, as [`turns`] orders them.
+    pub(crate) turns: Vec<DeploymentId>,
 }
 
 /// Makes the head of a pull request lead in its preview: it comes after everything else there, also
@@ -152,19 +154,66 @@ pub(super) fn lead(
 
 /// Decides.
 pub(crate) fn plan(picture: &Picture, ancestry: &dyn Ancestry) -> Plan {
-    let ready: Vec<&Contender> = picture.pending.iter().filter(|one| one.sealed).collect();
+    let (ready, drafts): (Vec<&Contender>, Vec<&Contender>) =
+        picture.pending.iter().partition(|one| one.sealed);
     let (standing, superseded) = stand(&ready, picture, ancestry);
     let undo_acting_for = undo_acting_for(picture, &standing, ancestry);
-    let grant = if picture.acting.is_none() {
-        next(picture, &standing, ancestry)
-    } else {
-        None
-    };
+    let turns = turns(standing.into_iter().chain(drafts), ancestry);
+    let may_go = |one: &&&Contender| one.sealed && (!picture.held || one.kind == Kind::Rollback);
+    let first = turns.first().filter(may_go);
+    let first = first.filter(|_| picture.acting.is_none());
     Plan {
         superseded,
         undo_acting_for,
-        grant,
+        grant: first.map(|one| one.id),
+        turns: turns.iter().map(|one| one.id).collect(),
     }
+}
+
+/// The order in which the lane grants what waits, should nothing come between: rollbacks first, then by
+/// admission, but what is pinned before what descends from it: after that it could only go backwards.
+/// What has no content takes no place before those that have.
+///
+/// The one order: the first of it is granted, and what waits is told by it who is before it.
+pub(super) fn turns<'a>(
+    waiting: impl IntoIterator<Item = &'a Contender>,
+    ancestry: &dyn Ancestry,
+) -> Vec<&'a Contender> {
+    let mut waiting: Vec<&Contender> = waiting.into_iter().collect();
+    waiting.sort_by_key(|one| (!one.sealed, one.kind != Kind::Rollback, one.admission));
+    let is_ahead = |one: &&Contender| one.pinned && one.sealed;
+    let mut pinned: Vec<&Contender> = waiting.iter().copied().filter(is_ahead).collect();
+    let mut turns = Vec::with_capacity(waiting.len());
+    for one in waiting {
+        if is_ahead(&one) {
+            let Some(at) = pinned.iter().position(|other| other.id == one.id) else {
+                // What descends from it took it along.
+                continue;
+            };
+            pinned.remove(at);
+        }
+        take_turn(one, &mut pinned, ancestry, &mut turns);
+    }
+    turns
+}
+
+/// Its turn comes after those of the pinned ones that it descends from, as far as they are left. Of
+/// these, too, each comes after its own.
+fn take_turn<'a>(
+    one: &'a Contender,
+    pinned: &mut Vec<&'a Contender>,
+    ancestry: &dyn Ancestry,
+    turns: &mut Vec<&'a Contender>,
+) {
+    let is_older = |other: &&Contender| {
+        one.kind != Kind::Rollback && ancestry.descends(&one.commit, &other.commit)
+    };
+    // Each is taken out first, so that this ends whatever was said of ancestors.
+    while let Some(at) = pinned.iter().position(is_older) {
+        let older = pinned.remove(at);
+        take_turn(older, pinned, ancestry, turns);
+    }
+    turns.push(one);
 }
 
 /// Who of those that are ready stands, and who gave way. First to what is live or acts, then to what
@@ -207,22 +256,6 @@ fn stand<'a>(
     }
     superseded.sort_by_key(|ended| ready.iter().position(|one| one.id == ended.id));
     (standing, superseded)
-}
-
-fn next(
-    picture: &Picture,
-    standing: &[&Contender],
-    ancestry: &dyn Ancestry,
-) -> Option<DeploymentId> {
-    if let Some(rollback) = standing.iter().find(|one| one.kind == Kind::Rollback) {
-        return Some(rollback.id);
-    }
-    let first = standing.first().filter(|_| !picture.held)?;
-    // What is pinned goes before what descends from it: after that it could only go backwards.
-    let pinned = standing
-        .iter()
-        .find(|one| one.pinned && ancestry.descends(&first.commit, &one.commit));
-    Some(pinned.unwrap_or(first).id)
 }
 
 /// What is live or acts, and newer.

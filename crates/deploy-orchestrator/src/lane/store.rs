@@ -20,7 +20,8 @@ mod seen;
 pub(crate) use kept::{find_kept, select_kept};
 pub(crate) use live::{Lasted, WentLive, note_lasted_each, set_live_each};
 pub(crate) use seen::{
-    Contenders, Related, Setting, list_contenders, list_descents, list_heads, list_settings,
+    Contenders, Related, Setting, find_head, list_contenders, list_descents, list_heads,
+    list_settings,
 };
 
 /// A locked lane.

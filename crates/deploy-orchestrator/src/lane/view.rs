@@ -1,12 +1,21 @@
 //! A lane as the API shows it: who acts, who waits, and why.
 
-use candlefish_proto::deploy as pb;
+use std::slice;
 
-use super::{grant::rank, kept::Kept, store};
+use candlefish_ids::DeploymentId;
+use candlefish_proto::deploy as pb;
+use sqlx::PgConnection;
+
+use super::{
+    grant::{self, Known},
+    kept::Kept,
+    order::{self, Contender},
+    store,
+};
 use crate::{
     ctx::{Ctx, shown},
     deployment::Error,
-    site::Environment,
+    site::{self, Environment},
     stop,
 };
 
@@ -23,13 +32,10 @@ pub(crate) async fn read(ctx: &Ctx, environment: &Environment) -> Result<pb::Lan
     .fetch_one(&mut *conn)
     .await?;
     let mut lanes = store::list_contenders(&mut conn, &[environment.id]).await?;
-    let store::Contenders {
-        mut pending,
-        acting,
-    } = lanes.remove(&environment.id).unwrap_or_default();
-    pending.sort_by_key(rank);
+    let store::Contenders { pending, acting } = lanes.remove(&environment.id).unwrap_or_default();
+    let turns = turns(&mut conn, environment, &pending).await?;
     let first = acting.as_ref().map(|acting| acting.contender.id);
-    let first = first.or_else(|| pending.first().map(|one| one.id));
+    let first = first.or_else(|| turns.first().copied());
     let kept = match first {
         Some(id) => store::find_kept(&mut conn, id).await?,
         None => None,
@@ -42,10 +48,10 @@ pub(crate) async fn read(ctx: &Ctx, environment: &Environment) -> Result<pb::Lan
             .acting
             .map(|id| id.to_string())
             .unwrap_or_default(),
-        pending_deployment_ids: pending
+        pending_deployment_ids: turns
             .iter()
             .take(SHOWN)
-            .map(|one| one.id.to_string())
+            .map(DeploymentId::to_string)
             .collect(),
         blockers: kept.map(Kept::shown).unwrap_or_default(),
         stops: environment.stops.iter().map(stop::view::stop).collect(),
@@ -59,4 +65,30 @@ pub(crate) async fn read(ctx: &Ctx, environment: &Environment) -> Result<pb::Lan
                 .unwrap_or_default(),
         }),
     })
+}
+
+/// Those that wait, in the order in which the lane grants them.
+async fn turns(
+    conn: &mut PgConnection,
+    environment: &Environment,
+    pending: &[Contender],
+) -> Result<Vec<DeploymentId>, Error> {
+    let mut known = Known::default();
+    // Nothing but a pin makes it matter who descends from whom.
+    if pending.iter().any(|one| one.pinned) {
+        let related = store::Related {
+            site: environment.site_id,
+            commits: grant::distinct(pending.iter().map(|one| &one.commit)),
+        };
+        let found = store::list_descents(conn, slice::from_ref(&related)).await?;
+        known = Known(found.into_iter().next().unwrap_or_default());
+        if matches!(environment.kind, site::Kind::PullRequest(_))
+            && let Some(head) = store::find_head(conn, environment.id).await?
+        {
+            let commits = &related.commits;
+            grant::lead(conn, &mut known.0, environment.id, &head, commits).await?;
+        }
+    }
+    let turns = order::turns(pending, &known);
+    Ok(turns.iter().map(|one| one.id).collect())
 }

@@ -23,11 +23,16 @@ fn commit(number: usize) -> String {
     format!("{number:040x}")
 }
 
+/// The commits before this one in its line, newest first.
+fn ancestors(number: usize) -> Vec<String> {
+    (1..number).rev().map(commit).collect()
+}
+
 /// A line of commits, oldest first, each with all before it as ancestors.
 async fn line(sandbox: &Sandbox, api: &Api, count: usize) -> Vec<String> {
     let mut releases = Vec::new();
     for number in 1..=count {
-        let ancestors: Vec<String> = (1..number).rev().map(commit).collect();
+        let ancestors = ancestors(number);
         let ancestors: Vec<&str> = ancestors.iter().map(String::as_str).collect();
         releases.push(sandbox.commit(api, &commit(number), &ancestors).await);
     }
@@ -472,6 +477,78 @@ async fn what_was_pinned_first_goes_first_and_the_newer_one_after_it() {
     }
     let at = |one: &pb::Deployment| one.finished_at.map(|at| (at.seconds, at.nanos));
     assert!(ended.is_sorted_by_key(at));
+}
+
+/// A deployment of this commit of the line that is pinned before its content is there, and so waits for
+/// its lane after what descends from it.
+async fn pinned_late(sandbox: &Sandbox, api: &Api, number: usize) -> String {
+    let (commit, ancestors) = (commit(number), ancestors(number));
+    let ancestors: Vec<&str> = ancestors.iter().map(String::as_str).collect();
+    let content = sandbox.put_content(&[("index.html", &*commit)]).await;
+    let draft = api.create_release(content, &commit, &ancestors).await;
+    let id = api.deploy("production", &draft).await;
+    api.pin(&id, false).await.unwrap();
+    api.seal(&draft).await;
+    let waits = |one: &pb::Deployment| blockers(one) == [pb::blocker::Kind::Lane];
+    api.wait_until(&id, "its content to be seen", waits).await;
+    id
+}
+
+/// Two pinned commits wait with these that descend from them and came before them: who each says is
+/// before it is who goes before it.
+async fn each_names_who_goes_before_it(policy: pb::Policy, descendants: &[usize]) {
+    let (sandbox, _orchestrator, _edge, api) = started(policy).await;
+    let first = sandbox.commit(&api, &commit(1), &[]).await;
+    let made = api.create("production", &first, Some(baking())).await;
+    let acting = made.unwrap().into_inner().id;
+    let bakes = api.wait_in(&acting, pb::step::Kind::Bake).await;
+    let unrelated = sandbox.commit(&api, &commit(9), &[]).await;
+    let unrelated = api.deploy("production", &unrelated).await;
+    api.pin(&unrelated, false).await.unwrap();
+    let mut newer = Vec::new();
+    for &number in descendants {
+        let ancestors = ancestors(number);
+        let ancestors: Vec<&str> = ancestors.iter().map(String::as_str).collect();
+        let release = sandbox.commit(&api, &commit(number), &ancestors).await;
+        newer.push(api.deploy("production", &release).await);
+    }
+    let younger = pinned_late(&sandbox, &api, 3).await;
+    let older = pinned_late(&sandbox, &api, 2).await;
+    let order = [unrelated, older, younger].into_iter().chain(newer);
+    let order: Vec<String> = order.collect();
+
+    let mut before = format!("{acting} acts on docs/production");
+    for id in &order {
+        let waits = api.deployment(id).await;
+        let said: Vec<&str> = waits.blockers.iter().map(|one| &*one.message).collect();
+        assert_eq!(said, [&*before], "{}", shown(&waits));
+        before = format!("{id} waits before it for docs/production");
+    }
+    let lane = api.lane("production").await;
+    assert_eq!(lane.acting_deployment_id, acting);
+    assert_eq!(lane.pending_deployment_ids, order);
+
+    let bake = |step: &&pb::Step| step.kind() == pb::step::Kind::Bake;
+    let bake = bakes.steps.iter().find(bake).unwrap().ord;
+    api.advance(&acting, bake).await.unwrap();
+    let mut ended = Vec::new();
+    for id in &order {
+        ended.push(api.wait_for(id, &[State::Succeeded]).await);
+    }
+    let at = |at: Option<prost_types::Timestamp>| at.map(|at| (at.seconds, at.nanos)).unwrap();
+    let follows =
+        |one: &pb::Deployment, next: &pb::Deployment| at(one.finished_at) <= at(next.started_at);
+    assert!(ended.is_sorted_by(follows), "{ended:#?}");
+}
+
+#[tokio::test]
+async fn in_a_queue_each_names_who_goes_before_it_also_beside_pins() {
+    Box::pin(each_names_who_goes_before_it(policy(), &[4, 5])).await;
+}
+
+#[tokio::test]
+async fn under_latest_each_names_who_goes_before_it_also_beside_pins() {
+    Box::pin(each_names_who_goes_before_it(latest(), &[5])).await;
 }
 
 #[tokio::test]

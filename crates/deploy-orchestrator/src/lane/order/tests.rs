@@ -32,6 +32,14 @@ fn push(admission: i64, commit: &str) -> Contender {
     }
 }
 
+/// The same, pinned.
+fn pinned(admission: i64, commit: &str) -> Contender {
+    Contender {
+        pinned: true,
+        ..push(admission, commit)
+    }
+}
+
 /// The same, which `main` was pushed to at this second.
 fn pushed(admission: i64, commit: &str, at: i64) -> Contender {
     Contender {
@@ -166,6 +174,89 @@ fn a_pinned_one_goes_before_a_newer_commit_that_was_admitted_first() {
 }
 
 #[test]
+fn of_pinned_ones_the_oldest_goes_first_whichever_was_admitted_first() {
+    for order in [Order::Latest, Order::Queue] {
+        let pending = vec![push(1, "c"), pinned(2, "b"), pinned(3, "a")];
+        let plan = plan(&picture(order, pending), &Alphabet);
+        assert_eq!(ended(&plan), [], "{order:?}");
+        assert_eq!(plan.grant, Some(id(3)), "{order:?}");
+        assert_eq!(plan.turns, [id(3), id(2), id(1)], "{order:?}");
+    }
+}
+
+/// Each commit descends from each other one, as nobody should say.
+struct Circle;
+
+impl Ancestry for Circle {
+    fn descends(&self, commit: &str, ancestor: &str) -> bool {
+        commit != ancestor
+    }
+}
+
+#[test]
+fn pinned_ones_that_descend_from_each_other_have_one_turn_each() {
+    let pending = [push(1, "c"), pinned(2, "b"), pinned(3, "a")];
+    let turns = turns(&pending, &Circle);
+    let turns: Vec<DeploymentId> = turns.iter().map(|one| one.id).collect();
+    assert_eq!(turns, [id(3), id(2), id(1)]);
+}
+
+/// Whom the lane grants, one after the other, when each goes live.
+fn granted(mut picture: Picture) -> Vec<DeploymentId> {
+    let mut granted = Vec::new();
+    loop {
+        let Plan {
+            superseded, grant, ..
+        } = plan(&picture, &Alphabet);
+        let pending = &mut picture.pending;
+        pending.retain(|one| superseded.iter().all(|ended| ended.id != one.id));
+        let Some(at) = pending.iter().position(|one| Some(one.id) == grant) else {
+            return granted;
+        };
+        let next = pending.remove(at);
+        granted.push(next.id);
+        picture.live = Some(Live {
+            deployment_id: next.id,
+            ..live(0, &next.commit)
+        });
+    }
+}
+
+#[test]
+fn the_lane_grants_in_the_order_in_which_it_says_that_it_will() {
+    // All pictures of four pending pushes, each pinned or not, while another acts and without that.
+    let choices = ["a", "b", "c", "Z"]
+        .into_iter()
+        .flat_map(|commit| [(commit, false), (commit, true)]);
+    let choices: Vec<(&str, bool)> = choices.collect();
+    for number in 0..choices.len().pow(4) {
+        let mut digits = number;
+        let pending = (2..6).map(|admission| {
+            let (commit, is_pinned) = choices[digits % choices.len()];
+            digits /= choices.len();
+            Contender {
+                pinned: is_pinned,
+                ..push(admission, commit)
+            }
+        });
+        let pending: Vec<Contender> = pending.collect();
+        for order in [Order::Latest, Order::Queue] {
+            let mut before = picture(order, pending.clone());
+            assert_eq!(
+                plan(&before, &Alphabet).turns,
+                granted(before.clone()),
+                "{before:?}"
+            );
+            before.acting = Some(acting(push(1, "Y"), true));
+            let said = plan(&before, &Alphabet).turns;
+            before.acting = None;
+            before.live = Some(live(1, "Y"));
+            assert_eq!(said, granted(before.clone()), "{before:?}");
+        }
+    }
+}
+
+#[test]
 fn a_pinned_one_outlasts_a_newer_commit_that_acts_but_goes_not_back_from_one_that_is_live() {
     let mut pinned = push(2, "a");
     pinned.pinned = true;
@@ -198,14 +289,15 @@ fn what_a_hold_keeps_back_does_not_stop_what_acts() {
 
 #[test]
 fn one_without_its_content_takes_no_part() {
-    let mut draft = push(2, "b");
+    let mut draft = push(1, "b");
     draft.sealed = false;
     let plan = plan(
-        &picture(Order::Latest, vec![push(1, "a"), draft]),
+        &picture(Order::Latest, vec![draft, push(2, "a")]),
         &Alphabet,
     );
     assert_eq!(ended(&plan), []);
-    assert_eq!(plan.grant, Some(id(1)));
+    assert_eq!(plan.grant, Some(id(2)));
+    assert_eq!(plan.turns, [id(2), id(1)]);
 }
 
 #[test]
@@ -217,6 +309,7 @@ fn a_rollback_goes_first() {
         &Alphabet,
     );
     assert_eq!(plan.grant, Some(id(2)));
+    assert_eq!(plan.turns, [id(2), id(1)]);
 }
 
 #[test]

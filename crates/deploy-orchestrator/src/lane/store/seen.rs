@@ -343,3 +343,16 @@ pub(crate) async fn list_heads(
     .fetch_all(conn)
     .await
 }
+
+/// What the pull request is at whose preview this is; none for any other environment.
+pub(crate) async fn find_head(
+    conn: &mut PgConnection,
+    preview: EnvironmentId,
+) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "SELECT head_commit FROM pull_request WHERE environment_id = $1",
+        preview.uuid()
+    )
+    .fetch_optional(conn)
+    .await
+}
