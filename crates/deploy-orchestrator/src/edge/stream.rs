@@ -66,6 +66,7 @@ impl Serving {
         let mut known = Known::default();
         loop {
             let may_lack = tokio::select! {
+                biased;
                 () = self.sender.closed() => return,
                 message = reports.message() => match message {
                     Ok(Some(message)) => match self.take(&mut known, message).await {
@@ -225,20 +226,28 @@ impl Serving {
 
     async fn save(&self, row: &Report<'_>) -> Result<Asked, Status> {
         let saved = async {
+            // Who was sent away while this waited for the database has told another replica newer things.
             if !row.first {
                 let mut conn = self.pool.acquire().await?;
-                return store::save(&mut conn, row).await;
+                if self.sender.is_closed() {
+                    return Ok(None);
+                }
+                return store::save(&mut conn, row).await.map(Some);
             }
             let mut tx = self.pool.begin().await?;
+            if self.sender.is_closed() {
+                return Ok(None);
+            }
             store::forget(&mut tx, row.edge).await?;
             let asked = store::save(&mut tx, row).await?;
             tx.commit().await?;
-            Ok(asked)
+            Ok(Some(asked))
         };
-        saved.await.map_err(|error: sqlx::Error| {
+        let saved = saved.await.map_err(|error: sqlx::Error| {
             tracing::warn!(edge.id = row.edge, error = %chain(&error), "a report was not kept");
             Status::unavailable("the report was not kept; tell it to another replica")
-        })
+        })?;
+        saved.ok_or_else(|| Status::cancelled("the edge is gone"))
     }
 
     fn begin(&mut self, known: &mut Known, report: &pb::WatchRoutesRequest) -> Result<(), Status> {

@@ -44,14 +44,16 @@ use crate::{
     step::worker::chain,
 };
 
-/// What may not be there yet, or came broken, is tried so often before it counts as gone.
-const TRIES: i32 = 3;
+/// What counts against a commit comes to this before it counts as gone.
+const ENOUGH: i32 = 6;
+/// Of that: it may not be there yet, or came broken. Three times.
+const REFUSED: i32 = 2;
+/// It took all the time it has. Six times, hours apart in the end.
+const SLOW: i32 = 1;
 /// Between two of these tries; the second pause is twice as long.
 const REFUSED_PAUSE: Duration = Duration::from_secs(15);
 /// Doublings of the pause after a try that took all the time it has: others are to have most of the turns.
 const SLOW_DOUBLINGS: i32 = 4;
-/// So many of these, hours apart in the end, and it is too large for the way to it.
-const SLOW_TRIES: i32 = 6;
 /// What waits has so long once GitHub can be asked again.
 const GRACE: Duration = Duration::from_mins(5);
 /// Who brings the content.
@@ -111,8 +113,7 @@ impl Unfinished {
         match self {
             Self::GitHub(Error::Repository { .. } | Error::Large { .. }) => true,
             Self::Archive(error) if error.is_final() => true,
-            Self::Slow(_) => refusals + 1 >= SLOW_TRIES,
-            _ => self.is_refusal() && refusals + 1 >= TRIES,
+            _ => self.weight() > 0 && refusals + self.weight() >= ENOUGH,
         }
     }
 
@@ -126,9 +127,13 @@ impl Unfinished {
         }
     }
 
-    /// So many of them are final.
-    fn is_counted(&self) -> bool {
-        self.is_refusal() || matches!(self, Self::Slow(_))
+    /// What it counts against the commit.
+    fn weight(&self) -> i32 {
+        match self {
+            Self::Slow(_) => SLOW,
+            _ if self.is_refusal() => REFUSED,
+            _ => 0,
+        }
     }
 
     /// The fault of GitHub, of the way, of the store or of our disk, as one that is full, and nobody's
@@ -146,17 +151,17 @@ impl Unfinished {
         }
     }
 
-    /// How long until the next try, after so many, of which so many before were refused.
+    /// How long until the next try, after so many, when so much counts against the commit.
     fn pause(&self, attempts: i32, refusals: i32) -> Duration {
         let said = match self {
             Self::GitHub(error) => error.left(),
             // As long as it took.
-            Self::Slow(took) => Some(*took * (1 << (attempts - 1).clamp(0, SLOW_DOUBLINGS))),
+            Self::Slow(took) => Some(*took * (1 << refusals.clamp(0, SLOW_DOUBLINGS))),
             _ => None,
         };
         said.unwrap_or_else(|| {
             if self.is_refusal() {
-                REFUSED_PAUSE * u32::try_from(refusals + 1).unwrap_or(1)
+                REFUSED_PAUSE * u32::try_from(refusals / REFUSED + 1).unwrap_or(1)
             } else {
                 Config::backoff(attempts - 1)
             }
@@ -260,8 +265,8 @@ async fn turn(ctx: &Ctx, github: &GitHub, wanted: &Wanted) -> Result<(), Unfinis
     );
     let pause = error.pause(wanted.attempts, wanted.refusals);
     let mut tx = ctx.pool.begin().await?;
-    let (refused, outage) = (error.is_counted(), error.is_outage());
-    store::put_archive_off(&mut tx, wanted, pause, &words, (refused, outage)).await?;
+    let (weight, outage) = (error.weight(), error.is_outage());
+    store::put_archive_off(&mut tx, wanted, pause, &words, (weight, outage)).await?;
     if outage {
         // Its deadline is for those who can do something about it; after the outage it has some time.
         store::prolong_content(&mut tx, wanted, pause + GRACE).await?;
@@ -469,12 +474,35 @@ mod tests {
     #[test]
     fn an_archive_that_is_slower_than_its_limit_is_an_outage() {
         let slow = Unfinished::Slow(Duration::from_mins(10));
-        assert!(slow.is_outage() && slow.is_counted() && !slow.is_refusal());
-        assert!(!slow.is_final(SLOW_TRIES - 2) && slow.is_final(SLOW_TRIES - 1));
+        assert!(slow.is_outage() && !slow.is_refusal());
         assert_eq!(chain(&slow), "it took longer than 600s");
-        for (attempts, minutes) in [(1, 10), (2, 20), (5, 160), (9, 160)] {
-            assert_eq!(slow.pause(attempts, 0), Duration::from_mins(minutes));
+        for (refusals, minutes) in [(0, 10), (1, 20), (4, 160), (9, 160)] {
+            assert_eq!(slow.pause(9, refusals), Duration::from_mins(minutes));
         }
+    }
+
+    #[test]
+    fn three_refusals_are_final_or_six_tries_that_are_slow() {
+        let slow = || Unfinished::Slow(Duration::from_mins(10));
+        let refused = || {
+            let broken = io::Error::new(io::ErrorKind::UnexpectedEof, "it ends in the middle");
+            Unfinished::Archive(archive::Error::Broken(broken))
+        };
+        let is_final_after = |errors: &[Unfinished]| {
+            let mut refusals = 0;
+            errors.iter().position(|error| {
+                let is_final = error.is_final(refusals);
+                refusals += error.weight();
+                is_final
+            })
+        };
+        assert_eq!(
+            is_final_after(&[slow(), slow(), slow(), slow(), slow(), slow()]),
+            Some(5)
+        );
+        assert_eq!(is_final_after(&[refused(), refused(), refused()]), Some(2));
+        // On a way so slow one may come broken.
+        assert_eq!(is_final_after(&[slow(), slow(), slow(), refused()]), None);
     }
 
     #[test]
@@ -488,7 +516,7 @@ mod tests {
             Unfinished::Archive(archive::Error::Io(full())),
         ] {
             assert!(error.is_outage(), "{error:?}");
-            assert!(!error.is_refusal() && !error.is_final(TRIES), "{error:?}");
+            assert!(!error.is_refusal() && !error.is_final(ENOUGH), "{error:?}");
             // As the blocker says it.
             let words = chain(&error);
             assert!(words.contains("No space left on device"), "{words}");

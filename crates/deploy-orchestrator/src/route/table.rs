@@ -32,6 +32,8 @@ use super::{
 const FULL_EVERY: Duration = Duration::from_secs(30);
 /// Longer without an answer of the database, and the streams end.
 const BLIND_AFTER: Duration = Duration::from_secs(2);
+/// A look at everything may take longer: the server itself ends a statement after five seconds.
+const FULL_WITHIN: Duration = Duration::from_secs(6);
 
 /// Every route by host, shared without copying.
 pub(crate) type Routes = Arc<HashMap<String, Arc<pb::Route>>>;
@@ -96,7 +98,12 @@ impl Table {
             if last.is_none() {
                 last_full = Instant::now();
             }
-            match self.watch_over(self.look(last.as_ref())).await {
+            let within = if last.is_none() {
+                FULL_WITHIN
+            } else {
+                BLIND_AFTER
+            };
+            match self.watch_over(self.look(last.as_ref()), within).await {
                 Ok(now) => {
                     last = Some(now);
                     last_answer = Instant::now();
@@ -118,11 +125,12 @@ impl Table {
 
     /// Waits for a look to its end. One that hangs, as behind a network that loses everything, is not given
     /// up, for it may be inside of `begin`; that nothing is seen meanwhile is said.
-    async fn watch_over<T>(&self, look: impl Future<Output = T>) -> T {
+    async fn watch_over<T>(&self, look: impl Future<Output = T>, within: Duration) -> T {
         let mut look = pin!(look);
         tokio::select! {
+            biased;
             looked = &mut look => return looked,
-            () = tokio::time::sleep(BLIND_AFTER) => self.sees_nothing(),
+            () = tokio::time::sleep(within) => self.sees_nothing(),
         }
         look.await
     }

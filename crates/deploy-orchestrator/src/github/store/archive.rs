@@ -97,18 +97,18 @@ pub(in crate::github) async fn put_archive_off(
     wanted: &Wanted,
     pause: Duration,
     note: &str,
-    (refused, outage): (bool, bool),
+    (weight, outage): (i32, bool),
 ) -> Result<(), sqlx::Error> {
     let pause = PgInterval::try_from(pause).map_err(sqlx::Error::Encode)?;
     sqlx::query!(
         "UPDATE github_archive SET retry_at = clock() + $3::interval, note = $4,
-             refusals = refusals + $5::bool::int, outage = $6
+             refusals = refusals + $5, outage = $6
          WHERE release_id = $1 AND claim = $2",
         wanted.release.uuid(),
         wanted.claim,
         pause,
         note,
-        refused,
+        weight,
         outage
     )
     .execute(conn)

@@ -82,7 +82,7 @@ pub(in crate::github) async fn finish_repository(
     sqlx::query!(
         "UPDATE github_repository SET note = $3,
              -- The second one goes on where the first would have.
-             due_at = CASE WHEN $3 = '' AND then_due_at IS NOT NULL THEN then_due_at
+             due_at = CASE WHEN $3 = '' AND $6 = 0 AND then_due_at IS NOT NULL THEN then_due_at
                            ELSE clock() + $2::interval END,
              then_due_at = clock() + $5::interval,
              attempts = CASE WHEN $3 <> '' THEN attempts
@@ -109,7 +109,7 @@ pub(in crate::github) async fn wake_app(conn: &mut PgConnection) -> Result<(), s
         "UPDATE github_repository
          SET due_at = CASE WHEN attempts = 0 AND rounds = 0 THEN least(due_at, clock())
                            ELSE due_at END,
-             then_due_at = CASE WHEN attempts > 0 THEN clock() ELSE then_due_at END
+             then_due_at = CASE WHEN attempts > 0 AND rounds = 0 THEN clock() ELSE then_due_at END
          WHERE repository = ''"
     )
     .execute(conn)
@@ -399,4 +399,42 @@ pub(in crate::github) async fn was_asked_lately(
     )
     .fetch_one(conn)
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use candlefish_testkit::Database;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_app_that_asks_on_is_woken_by_nobody_before_its_pause() {
+        let pool = Database::migrated(&sqlx::migrate!()).await.pool();
+        let mut conn = pool.acquire().await.unwrap();
+        note_app(&mut conn).await.unwrap();
+        for (rounds, is_due) in [(0, true), (2, false)] {
+            // It is being swept, by which round ever, when another one finds news.
+            sqlx::query(
+                "UPDATE github_repository SET attempts = 1, rounds = $1, then_due_at = NULL",
+            )
+            .bind((rounds - 1_i32).max(0))
+            .execute(&mut *conn)
+            .await
+            .unwrap();
+            wake_app(&mut conn).await.unwrap();
+            let finished = Finished {
+                pause: Duration::from_mins(3),
+                note: "",
+                looked: false,
+                then: None,
+                rounds,
+            };
+            finish_repository(&mut conn, "", finished).await.unwrap();
+            let found: bool = sqlx::query_scalar("SELECT due_at <= clock() FROM github_repository")
+                .fetch_one(&mut *conn)
+                .await
+                .unwrap();
+            assert_eq!(found, is_due, "{rounds}");
+        }
+    }
 }

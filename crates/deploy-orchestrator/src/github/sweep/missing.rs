@@ -177,7 +177,8 @@ impl Round {
         looked: bool,
     ) -> Finished<'a> {
         let has_more = !looked && (self.brought > 0 || self.left > 0);
-        let asks_on = has_more && due.rounds + 1 < MOST_ROUNDS;
+        // Who must wait longer than usual before it may ask on has let heads wait enough.
+        let asks_on = has_more && due.rounds + 1 < MOST_ROUNDS && pause <= between;
         // The App's own webhook has nothing else to decide.
         let leaves = self.holds() && !asks_on && !due.repository.is_empty();
         let head_start = head_start(between);
@@ -406,6 +407,9 @@ mod tests {
         let head_start = Duration::from_secs(10);
         assert_eq!(ends(&last, ""), (head_start, Some(pause), 0));
         assert_eq!(ends(&last, "limited"), (pause, Some(pause), 0));
+        let hour = Duration::from_hours(1);
+        let limited = asked.finished(&due("example/docs", 0), (hour, between), "limited", false);
+        assert_eq!((limited.then, limited.rounds), (Some(hour), 0));
         assert_eq!(ends(&due("", 0), ""), (pause, None, 1));
         assert_eq!(ends(&due("", 5), ""), (pause, None, 0));
     }
