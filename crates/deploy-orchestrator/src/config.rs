@@ -131,7 +131,7 @@ impl Config {
             forget: env.duration_ms_or("CANDLEFISH_FORGET_MS", 60_000),
             collect: env.duration_ms_or("CANDLEFISH_COLLECT_MS", 600_000),
             collect_after: collect_after(&mut env),
-            workers: env.parse_or("CANDLEFISH_WORKERS", 32),
+            workers: env.parse_or("CANDLEFISH_WORKERS", 128),
             attempts: env.parse_or("CANDLEFISH_STEP_ATTEMPTS", 8),
             quarantine_after: env.parse_or("CANDLEFISH_QUARANTINE_AFTER", 6),
             edge_patience: env.duration_ms_or("CANDLEFISH_EDGE_PATIENCE_MS", 30_000),

@@ -15,11 +15,35 @@ use sqlx::{Connection, PgConnection};
 
 use crate::{Row, millis, percentile};
 
-const LANES: usize = 64;
-/// 2,048 at the same time.
-const EACH: usize = 32;
-/// How many ask at once, each for the deployments of one lane after the other.
-const CALLERS: usize = 16;
+/// 2,048 deployments at the same time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shape {
+    path: &'static str,
+    /// What its site and lanes are called after.
+    name: &'static str,
+    lanes: usize,
+    /// Of one lane.
+    each: usize,
+    /// How many ask at once, each for the deployments of one lane after the other.
+    callers: usize,
+}
+
+/// Few teams that push a lot: most wait for their lane.
+pub(super) const DEEP: Shape = Shape {
+    path: "deployments carried through six steps, 64 lanes of 32",
+    name: "carry",
+    lanes: 64,
+    each: 32,
+    callers: 16,
+};
+/// Many that push at once: half of them act.
+pub(super) const BROAD: Shape = Shape {
+    path: "the same, 1,024 lanes of 2",
+    name: "broad",
+    lanes: 1024,
+    each: 2,
+    callers: 128,
+};
 
 /// 20 deployments a second to lanes of their own, from the call on: the first step is begun where the
 /// lane is granted, so it runs once the call is answered. One that began later counts from the database's
@@ -75,11 +99,12 @@ pub(super) async fn first_step(sandbox: &Sandbox) -> Row {
 }
 
 /// Six-step deployments (recreate, two verifications) through queueing lanes.
-pub(super) async fn throughput(sandbox: &Sandbox) -> Row {
+pub(super) async fn throughput(sandbox: &Sandbox, shape: Shape) -> Row {
     let api = &sandbox.api;
-    let names: Vec<String> = (0..LANES).map(|lane| format!("carry-{lane}")).collect();
+    let Shape { name, lanes, .. } = shape;
+    let names: Vec<String> = (0..lanes).map(|lane| format!("{name}-{lane}")).collect();
     let slugs: Vec<&str> = names.iter().map(String::as_str).collect();
-    api.create_site("carry", &slugs).await.unwrap();
+    api.create_site(name, &slugs).await.unwrap();
     let policy = pb::Policy {
         order: Order::Queue.into(),
         // Six steps, and no second look at one of them.
@@ -87,24 +112,24 @@ pub(super) async fn throughput(sandbox: &Sandbox) -> Row {
         ..quick_policy()
     };
     for slug in &slugs {
-        api.set_policy("carry", slug, policy.clone()).await.unwrap();
+        api.set_policy(name, slug, policy.clone()).await.unwrap();
     }
-    let content = Content::site("carry");
+    let content = Content::site(name);
     let release = api
-        .release("carry", &content, &Commit::default())
+        .release(name, &content, &Commit::default())
         .await
         .unwrap();
     let begun = Instant::now();
     let release = &release;
     let asked = slugs.iter().map(|slug| async move {
         let mut last = String::new();
-        for _turn in 0..EACH {
+        for _turn in 0..shape.each {
             let kind = Kind::Recreate(pb::Recreate {});
-            last = api.deploy("carry", slug, release, kind).await.unwrap().id;
+            last = api.deploy(name, slug, release, kind).await.unwrap().id;
         }
         last
     });
-    let asked = stream::iter(asked).buffer_unordered(CALLERS);
+    let asked = stream::iter(asked).buffer_unordered(shape.callers);
     let last: Vec<String> = asked.collect().await;
     // A rate near that of accepting says little of carrying.
     let accepted = begun.elapsed().as_secs_f64();
@@ -117,13 +142,13 @@ pub(super) async fn throughput(sandbox: &Sandbox) -> Row {
         clippy::cast_precision_loss,
         reason = "a count of hundreds"
     )]
-    let rate = (LANES * EACH) as f64 / seconds;
+    let rate = (lanes * shape.each) as f64 / seconds;
     Row {
-        path: "deployments carried through six steps, 64 lanes",
+        path: shape.path,
         target: "> 500/s, 2,000 in flight (five steps)",
         measured: format!(
             "{rate:.0}/s ({} in {seconds:.1} s, accepted within {accepted:.1} s)",
-            LANES * EACH
+            lanes * shape.each
         ),
     }
 }

@@ -89,7 +89,8 @@ async fn main() {
         rows.push(carry::first_step(&sandbox).await);
     }
     if wanted("carry") {
-        rows.push(carry::throughput(&sandbox).await);
+        rows.push(carry::throughput(&sandbox, carry::DEEP).await);
+        rows.push(carry::throughput(&sandbox, carry::BROAD).await);
     }
     if wanted("roll back") {
         rows.push(roll_back::run(&sandbox).await);

@@ -185,8 +185,11 @@ pub(crate) async fn list_by_slugs(
     slugs: &[String],
 ) -> Result<Vec<Environment>, Error> {
     select_environment!(
-        "JOIN (SELECT DISTINCT * FROM unnest($1::text[], $2::text[])) AS n (site, slug)
-              ON n.site = s.slug AND n.slug = e.slug",
+        // One by one, each by the whole key: joined, all environments of a site are read for each.
+        "WHERE e.id = ANY(ARRAY(
+             SELECT (SELECT x.id FROM site y JOIN environment x ON x.site_id = y.id
+                     WHERE y.slug = n.site AND x.slug = n.slug)
+             FROM unnest($1::text[], $2::text[]) AS n (site, slug)))",
         sites,
         slugs
     )

@@ -31,7 +31,7 @@ use crate::{ctx::Ctx, deployment::Error};
 /// Transactions at the same time. With two, each has half of the turns, and costs nearly as much.
 const AT_A_TIME: usize = 1;
 /// Turns of one transaction, at the most: their lanes are locked until its end.
-const MOST: usize = 32;
+const MOST: usize = 128;
 /// A transaction that takes longer waits for something: others go on without it.
 const KEPT: Duration = Duration::from_secs(1);
 /// Turns alone at the same time: each has a connection, and there are others who need one.
