@@ -41,7 +41,15 @@ pub(crate) async fn is_claimed(ctx: &Ctx, worker: &str, claimed: &Claimed) -> Re
     let mut tx = ctx.begin().await.map_err(Error::Begin)?;
     lane::store::lock(&mut tx, claimed.environment_id).await?;
     let (step, claim) = (claimed.step.id, claimed.claim);
-    Ok(store::is_claimed_by(&mut tx, step, claim, worker).await?)
+    let stands = store::is_claimed_by(&mut tx, step, claim, worker).await?;
+    let_go(tx).await;
+    Ok(stands)
+}
+
+/// Lets go of the lane at once, not when the pool gets to it: whoever shares waits for no lane. Where it fails
+/// the session is gone, and nothing was written.
+async fn let_go(tx: Tx) {
+    drop(tx.abandon().await);
 }
 
 /// Records what a claimed step came to, and goes on. None when the claim was lost meanwhile.
@@ -59,14 +67,20 @@ pub(crate) async fn record_outside(
     let Some(deployment) = deployment::store::lock(&mut tx, claimed.deployment.id).await? else {
         return Ok(None);
     };
-    if deployment.fence != lane.fence {
-        let why = "under an old fence";
-        return not_ours(ctx, worker, &mut tx, &deployment, why, unheard).await;
-    }
-    let held = store::lock_claimed(&mut tx, claimed.step.id, claimed.claim).await?;
-    let Some(held) = held else {
-        let why = "without its claim";
-        return not_ours(ctx, worker, &mut tx, &deployment, why, unheard).await;
+    let held = if deployment.fence == lane.fence {
+        store::lock_claimed(&mut tx, claimed.step.id, claimed.claim)
+            .await?
+            .ok_or("without its claim")
+    } else {
+        Err("under an old fence")
+    };
+    let held = match held {
+        Ok(held) => held,
+        Err(why) => {
+            let found = not_ours(ctx, worker, &mut tx, &deployment, why, unheard).await?;
+            let_go(tx).await;
+            return Ok(found);
+        }
     };
     // With the claim still there no earlier try has committed, and none will: the lane is ours.
     *unheard = None;
