@@ -299,16 +299,17 @@ pub(crate) async fn list_descents(
         return Ok(found);
     }
     let rows = sqlx::query!(
-        r#"SELECT c.number AS "number!", a.commit AS "commit!", n.ancestor AS "ancestor!"
+        r#"SELECT c.number AS "number!", a.commit AS "commit!", ARRAY(
+                  -- Taken apart once, and each looked up among those asked for by its hash: compared one with
+                  -- one, hundreds that wait take longer than a statement may.
+                  SELECT o.commit FROM unnest(a.ancestors || a.parents) AS o(commit)
+                  WHERE (o.commit IN (SELECT unnest($3::text[]))) IS TRUE) AS "ancestors!"
            FROM unnest($1::int[], $2::uuid[], $3::text[]) AS c(number, site_id, commit)
            JOIN commit_ancestry a ON a.site_id = c.site_id AND a.commit = c.commit
-           JOIN unnest($1::int[], $3::text[]) AS n(number, ancestor)
-                ON n.number = c.number AND n.ancestor <> a.commit
-           WHERE n.ancestor = ANY(a.ancestors) OR n.ancestor = ANY(a.parents)
            UNION ALL
            -- What GitHub was asked, because nothing above tells of it.
            SELECT o.number, CASE x.relation WHEN 'ahead' THEN x.other ELSE x.one END,
-                  CASE x.relation WHEN 'ahead' THEN x.one ELSE x.other END
+                  ARRAY[CASE x.relation WHEN 'ahead' THEN x.one ELSE x.other END]
            FROM unnest($1::int[], $2::uuid[], $3::text[]) AS o(number, site_id, commit)
            JOIN comparison x ON x.site_id = o.site_id AND x.one = o.commit
            JOIN unnest($1::int[], $3::text[]) AS t(number, commit)
@@ -320,10 +321,19 @@ pub(crate) async fn list_descents(
     )
     .fetch_all(conn)
     .await?;
+    let asked = groups.iter().map(|group| group.commits.iter().collect());
+    let asked: Vec<HashSet<&String>> = asked.collect();
     for row in rows {
         let group = usize::try_from(row.number).ok();
-        if let Some(group) = group.and_then(|number| found.get_mut(number)) {
-            group.insert((row.commit, row.ancestor));
+        let group = group.and_then(|number| found.get_mut(number).zip(asked.get(number)));
+        let Some((group, asked)) = group else {
+            continue;
+        };
+        // Those of other groups were looked for as well.
+        for ancestor in row.ancestors {
+            if ancestor != row.commit && asked.contains(&ancestor) {
+                group.insert((row.commit.clone(), ancestor));
+            }
         }
     }
     Ok(found)
@@ -355,4 +365,52 @@ pub(crate) async fn find_head(
     )
     .fetch_optional(conn)
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use candlefish_testkit::Database;
+
+    use super::*;
+
+    /// So many wait for one lane.
+    const WAITING: i32 = 500;
+
+    #[tokio::test]
+    async fn hundreds_of_commits_are_related_within_the_time_of_a_statement() {
+        let pool = Database::migrated(&sqlx::migrate!()).await.pool();
+        let mut conn = pool.acquire().await.unwrap();
+        let site = SiteId::new();
+        for statement in [
+            "INSERT INTO site (id, slug, name, repository, created_at, created_by)
+             VALUES ($1, 'docs', '', '', clock(), 'test')",
+            // One line, of which each knows a thousand before it, as the command line tells them.
+            "INSERT INTO commit_ancestry (site_id, commit, parents, ancestors)
+             SELECT $1, lpad(n::text, 40, 'a'), '{}',
+                    ARRAY(SELECT lpad(m::text, 40, 'a') FROM generate_series(n - 1000, n - 1) m)
+             FROM generate_series(1, 500) n",
+            // The time that a service's statement has.
+            "SELECT set_config('statement_timeout', '5s', false), $1::uuid",
+        ] {
+            sqlx::query(statement)
+                .bind(site.uuid())
+                .execute(&mut *conn)
+                .await
+                .unwrap();
+        }
+        let commit = |number: i32| format!("{number:a>40}");
+        let commits: Vec<String> = (1..=WAITING).map(commit).collect();
+        let of = |commits: &[String]| Related {
+            site,
+            commits: commits.to_vec(),
+        };
+        let groups = [of(&commits), of(&commits[..2]), of(&commits[2..3])];
+        let found = list_descents(&mut conn, &groups).await.unwrap();
+        let pairs = usize::try_from(WAITING * (WAITING - 1) / 2).unwrap();
+        assert_eq!(found[0].len(), pairs);
+        assert!(found[0].contains(&(commit(300), commit(7))));
+        // Nothing of another group.
+        assert_eq!(found[1], HashSet::from([(commit(2), commit(1))]));
+        assert_eq!(found[2], HashSet::new());
+    }
 }
