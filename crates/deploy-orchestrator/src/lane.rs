@@ -7,6 +7,7 @@
 //! The lane decides *who* acts; what acting means is the deployment's and the steps' business.
 
 pub(crate) mod content;
+pub(crate) mod descents;
 pub(crate) mod grant;
 pub(crate) mod kept;
 pub(crate) mod order;

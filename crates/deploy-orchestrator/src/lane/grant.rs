@@ -4,15 +4,17 @@
 
 mod start;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use candlefish_clock::Moment;
 use candlefish_ids::{DeploymentId, EnvironmentId};
 use sqlx::PgConnection;
 
 use super::{
-    content, kept,
-    order::{self, ActingNow, Ancestry, Contender, Picture, Superseded},
+    content,
+    descents::Descents,
+    kept,
+    order::{self, ActingNow, Contender, Picture, Superseded},
     store::{self, Contenders, Lane, Related, Setting},
 };
 use crate::{
@@ -26,18 +28,6 @@ use crate::{
         state::{Cause, Event},
     },
 };
-
-/// Pairs of (commit, ancestor) among the commits in question.
-#[derive(Default)]
-pub(super) struct Known(pub(super) HashSet<(String, String)>);
-
-impl Ancestry for Known {
-    fn descends(&self, commit: &str, ancestor: &str) -> bool {
-        !commit.is_empty()
-            && !ancestor.is_empty()
-            && self.0.contains(&(commit.to_owned(), ancestor.to_owned()))
-    }
-}
 
 /// Lets the lane choose, until nothing follows from its choice.
 pub(crate) async fn grant(ctx: &Ctx, tx: &mut Tx, lane: &mut Lane) -> Result<(), Error> {
@@ -109,7 +99,7 @@ async fn choose<'a>(
     Ok(again)
 }
 
-type Seen<'a> = (&'a mut Lane, (Setting, Picture, Known));
+type Seen<'a> = (&'a mut Lane, (Setting, Picture, Descents));
 
 /// Reads for all lanes at once what each must know.
 async fn look<'a>(tx: &mut Tx, lanes: Vec<&'a mut Lane>) -> Result<Vec<Seen<'a>>, Error> {
@@ -155,14 +145,14 @@ async fn look<'a>(tx: &mut Tx, lanes: Vec<&'a mut Lane>) -> Result<Vec<Seen<'a>>
     Ok(seen
         .into_iter()
         .zip(known)
-        .map(|((lane, setting, picture), known)| (lane, (setting, picture, Known(known))))
+        .map(|((lane, setting, picture), known)| (lane, (setting, picture, known)))
         .collect())
 }
 
 /// In the preview of a pull request that is at `head`, that leads all of these commits.
 pub(super) async fn lead(
     conn: &mut PgConnection,
-    known: &mut HashSet<(String, String)>,
+    known: &mut Descents,
     preview: EnvironmentId,
     head: &str,
     commits: &[String],

@@ -5,13 +5,11 @@
 //! to the same picture, so that a lost wake-up costs time only.
 #![deny(clippy::wildcard_enum_match_arm)]
 
-use std::collections::HashSet;
-
 use candlefish_clock::Moment;
 use candlefish_ids::DeploymentId;
 use serde::Deserialize;
 
-use super::content::Fetch;
+use super::{content::Fetch, descents::Descents};
 use crate::{deployment::plan::Kind, site::policy::Order};
 
 #[cfg(test)]
@@ -136,18 +134,12 @@ pub(crate) struct Plan {
 /// after a head that it descended from before history was rewritten. What descends from it without
 /// having been a head itself, such as a trial merge, still comes after it.
 ///
-/// `known` are pairs of (commit, ancestor), `heads` those of the commits that were the head once.
-pub(super) fn lead(
-    known: &mut HashSet<(String, String)>,
-    head: &str,
-    heads: &[String],
-    commits: &[String],
-) {
+/// `heads` are those of the commits that were the head once.
+pub(super) fn lead(known: &mut Descents, head: &str, heads: &[String], commits: &[String]) {
     for other in commits.iter().filter(|other| *other != head) {
-        let above = (other.clone(), head.to_owned());
-        if heads.contains(other) || !known.contains(&above) {
-            known.remove(&above);
-            known.insert((head.to_owned(), other.clone()));
+        if heads.contains(other) || !known.descends(other, head) {
+            known.remove(other, head);
+            known.insert(head, other);
         }
     }
 }
@@ -323,21 +315,22 @@ impl Rule {
         ancestry: &dyn Ancestry,
     ) -> bool {
         let later = newer.admission > one.admission;
-        // In a long queue nearly all pairs are told apart by this alone.
-        if order == Order::Queue && (self != Self::Descends || later) {
-            return false;
-        }
-        let descends = ancestry.descends(&newer.commit, &one.commit);
-        let older = ancestry.descends(&one.commit, &newer.commit);
-        let pushes = newer.pushed.as_ref().zip(one.pushed.as_ref());
-        let pushed = pushes.and_then(|(newer, one)| newer.came_after(one));
+        let older = || ancestry.descends(&one.commit, &newer.commit);
+        let pushed = || {
+            let pushes = newer.pushed.as_ref().zip(one.pushed.as_ref());
+            pushes.and_then(|(newer, one)| newer.came_after(one))
+        };
+        // Hundreds that wait are asked about in pairs: nothing is looked up that does not matter.
         newer.id != one.id
             && match (self, order) {
                 // One that descends follows those before it; a late older commit has no turn.
-                (Self::Descends, Order::Queue | Order::Latest) => descends,
+                (Self::Descends, Order::Queue) => {
+                    !later && ancestry.descends(&newer.commit, &one.commit)
+                }
+                (Self::Descends, Order::Latest) => ancestry.descends(&newer.commit, &one.commit),
                 (Self::Pushed | Self::Later, Order::Queue) => false,
-                (Self::Pushed, Order::Latest) => pushed == Some(true) && !older,
-                (Self::Later, Order::Latest) => pushed.unwrap_or(later) && later && !older,
+                (Self::Pushed, Order::Latest) => pushed() == Some(true) && !older(),
+                (Self::Later, Order::Latest) => later && pushed().unwrap_or(true) && !older(),
             }
     }
 }

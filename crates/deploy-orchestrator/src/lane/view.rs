@@ -7,7 +7,8 @@ use candlefish_proto::deploy as pb;
 use sqlx::PgConnection;
 
 use super::{
-    grant::{self, Known},
+    descents::Descents,
+    grant,
     kept::Kept,
     order::{self, Contender},
     store,
@@ -73,7 +74,7 @@ async fn turns(
     environment: &Environment,
     pending: &[Contender],
 ) -> Result<Vec<DeploymentId>, Error> {
-    let mut known = Known::default();
+    let mut known = Descents::default();
     // Nothing but a pin makes it matter who descends from whom.
     if pending.iter().any(|one| one.pinned) {
         let related = store::Related {
@@ -81,12 +82,12 @@ async fn turns(
             commits: grant::distinct(pending.iter().map(|one| &one.commit)),
         };
         let found = store::list_descents(conn, slice::from_ref(&related)).await?;
-        known = Known(found.into_iter().next().unwrap_or_default());
+        known = found.into_iter().next().unwrap_or_default();
         if matches!(environment.kind, site::Kind::PullRequest(_))
             && let Some(head) = store::find_head(conn, environment.id).await?
         {
             let commits = &related.commits;
-            grant::lead(conn, &mut known.0, environment.id, &head, commits).await?;
+            grant::lead(conn, &mut known, environment.id, &head, commits).await?;
         }
     }
     let turns = order::turns(pending, &known);

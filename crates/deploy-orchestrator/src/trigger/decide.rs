@@ -1,8 +1,6 @@
 //! What becomes of a push: one trigger for each site environment that it could concern, each in a
 //! transaction that holds the environment's lane.
 
-use std::collections::HashSet;
-
 use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId};
 
 use super::{
@@ -14,7 +12,7 @@ use super::{
 use crate::{
     ctx::{Ctx, Tx},
     deployment,
-    lane::{self, store::Lane},
+    lane::{self, descents::Descents, order::Ancestry as _, store::Lane},
     release::expected::{self, Expected, OfCommit},
     site::{self, Environment, policy::Order},
 };
@@ -255,7 +253,7 @@ async fn moved_on(
         commits: vec![push.after.clone(), later.commit],
     };
     let pairs = lane::store::list_descents(tx, &[related]).await?;
-    let unrelated = pairs.iter().all(HashSet::is_empty);
+    let unrelated = pairs.iter().all(Descents::is_empty);
     Ok(unrelated.then_some(later.deployment))
 }
 
@@ -361,7 +359,7 @@ async fn find_newer(
     let pairs = lane::store::list_descents(tx, &[related]).await?;
     let pairs = pairs.into_iter().next().unwrap_or_default();
     Ok(others.into_iter().find_map(|(id, other)| {
-        let is_newer = pairs.contains(&(other, commit.to_owned()));
+        let is_newer = pairs.descends(&other, commit);
         is_newer.then_some(id)
     }))
 }

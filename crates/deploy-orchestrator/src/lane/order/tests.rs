@@ -349,25 +349,28 @@ fn no_three_take_each_other_s_place() {
 
 #[test]
 fn the_head_of_a_pull_request_comes_after_all_but_what_was_built_on_it() {
-    let pair = |commit: &str, ancestor: &str| (commit.to_owned(), ancestor.to_owned());
     let owned = |commits: &[&str]| -> Vec<String> {
         commits.iter().map(|&commit| commit.to_owned()).collect()
     };
     // The head was put back to b, which c descends from; d is a trial merge of b, x is unrelated.
-    let mut known = HashSet::from([pair("c", "b"), pair("d", "b"), pair("c", "a")]);
-    let commits = owned(&["a", "b", "c", "d", "x"]);
-    lead(&mut known, "b", &owned(&["a", "b", "c"]), &commits);
-    let expected = [
-        pair("b", "a"),
-        pair("b", "c"),
-        pair("d", "b"),
-        pair("b", "x"),
-        pair("c", "a"),
-    ];
-    assert_eq!(known, HashSet::from(expected));
-    let again = known.clone();
-    lead(&mut known, "b", &owned(&["a", "b", "c"]), &commits);
-    assert_eq!(known, again);
+    let mut known = Descents::default();
+    for (commit, ancestor) in [("c", "b"), ("d", "b"), ("c", "a")] {
+        known.insert(commit, ancestor);
+    }
+    let names = ["a", "b", "c", "d", "x"];
+    let commits = owned(&names);
+    let expected = [("b", "a"), ("b", "c"), ("b", "x"), ("c", "a"), ("d", "b")];
+    // Said once more, it changes nothing.
+    for _ in 0..2 {
+        lead(&mut known, "b", &owned(&["a", "b", "c"]), &commits);
+        let all = names
+            .iter()
+            .flat_map(|one| names.map(|other| (*one, other)));
+        let pairs: Vec<_> = all
+            .filter(|(one, other)| known.descends(one, other))
+            .collect();
+        assert_eq!(pairs, expected);
+    }
 }
 
 #[test]

@@ -1,9 +1,6 @@
 //! What lanes must see before they choose, read for all of them at once.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use candlefish_ids::{DeploymentId, EnvironmentId, SiteId};
 use jiff_sqlx::Timestamp;
@@ -15,6 +12,7 @@ use crate::{
     deployment::plan::Kind,
     lane::{
         content::Fetch,
+        descents::Descents,
         order::{ActingNow, Contender, Live, Pushed},
     },
     site::policy::Policy,
@@ -280,12 +278,12 @@ pub(crate) struct Related {
     pub(crate) commits: Vec<String>,
 }
 
-/// Which commits descend from which, for each group in turn: pairs of (commit, ancestor).
+/// Which commits descend from which, for each group in turn.
 pub(crate) async fn list_descents(
     conn: &mut PgConnection,
     groups: &[Related],
-) -> Result<Vec<HashSet<(String, String)>>, sqlx::Error> {
-    let mut found = vec![HashSet::new(); groups.len()];
+) -> Result<Vec<Descents>, sqlx::Error> {
+    let mut found = vec![Descents::default(); groups.len()];
     let (mut numbers, mut sites, mut commits) = (Vec::new(), Vec::new(), Vec::new());
     for (number, group) in (0_i32..).zip(groups) {
         // One commit alone descends from nothing.
@@ -300,10 +298,11 @@ pub(crate) async fn list_descents(
     }
     let rows = sqlx::query!(
         r#"SELECT c.number AS "number!", a.commit AS "commit!", ARRAY(
-                  -- Taken apart once, and each looked up among those asked for by its hash: compared one with
+                  -- Taken apart once, and each looked up among those of its group by its hash: compared one with
                   -- one, hundreds that wait take longer than a statement may.
                   SELECT o.commit FROM unnest(a.ancestors || a.parents) AS o(commit)
-                  WHERE (o.commit IN (SELECT unnest($3::text[]))) IS TRUE) AS "ancestors!"
+                  WHERE ((c.number, o.commit) IN (SELECT * FROM unnest($1::int[], $3::text[]))) IS TRUE
+                  ) AS "ancestors!"
            FROM unnest($1::int[], $2::uuid[], $3::text[]) AS c(number, site_id, commit)
            JOIN commit_ancestry a ON a.site_id = c.site_id AND a.commit = c.commit
            UNION ALL
@@ -321,19 +320,13 @@ pub(crate) async fn list_descents(
     )
     .fetch_all(conn)
     .await?;
-    let asked = groups.iter().map(|group| group.commits.iter().collect());
-    let asked: Vec<HashSet<&String>> = asked.collect();
     for row in rows {
-        let group = usize::try_from(row.number).ok();
-        let group = group.and_then(|number| found.get_mut(number).zip(asked.get(number)));
-        let Some((group, asked)) = group else {
+        let number = usize::try_from(row.number).ok();
+        let Some(group) = number.and_then(|number| found.get_mut(number)) else {
             continue;
         };
-        // Those of other groups were looked for as well.
-        for ancestor in row.ancestors {
-            if ancestor != row.commit && asked.contains(&ancestor) {
-                group.insert((row.commit.clone(), ancestor));
-            }
+        for ancestor in &row.ancestors {
+            group.insert(&row.commit, ancestor);
         }
     }
     Ok(found)
@@ -372,6 +365,7 @@ mod tests {
     use candlefish_testkit::Database;
 
     use super::*;
+    use crate::lane::order::Ancestry as _;
 
     /// So many wait for one lane.
     const WAITING: i32 = 500;
@@ -408,9 +402,10 @@ mod tests {
         let found = list_descents(&mut conn, &groups).await.unwrap();
         let pairs = usize::try_from(WAITING * (WAITING - 1) / 2).unwrap();
         assert_eq!(found[0].len(), pairs);
-        assert!(found[0].contains(&(commit(300), commit(7))));
+        assert!(found[0].descends(&commit(300), &commit(7)));
         // Nothing of another group.
-        assert_eq!(found[1], HashSet::from([(commit(2), commit(1))]));
-        assert_eq!(found[2], HashSet::new());
+        assert_eq!(found[1].len(), 1);
+        assert!(found[1].descends(&commit(2), &commit(1)));
+        assert!(found[2].is_empty());
     }
 }
