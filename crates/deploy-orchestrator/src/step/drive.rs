@@ -80,25 +80,44 @@ pub(crate) async fn turn(
     unheard: &mut Option<Unheard>,
 ) -> Result<Option<Claimed>, Error> {
     let mut tx = ctx.begin().await.map_err(Error::Begin)?;
-    let Some(lane) = lane::store::try_lock(&mut tx, due.environment_id).await? else {
+    match taken(ctx, &mut tx, worker, due).await {
+        Ok(Some(Taken(claimed))) => record::commit(ctx, tx, claimed, unheard).await,
+        other => {
+            record::let_go(tx).await;
+            other.map(|_| None)
+        }
+    }
+}
+
+/// A turn that was taken and is to be committed, with what it claimed.
+struct Taken(Option<Claimed>);
+
+/// None when it is not due any more, or not ours; nothing is written then.
+async fn taken(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    worker: &str,
+    due: store::Due,
+) -> Result<Option<Taken>, Error> {
+    let Some(lane) = lane::store::try_lock(tx, due.environment_id).await? else {
         return Ok(None);
     };
-    let Some(deployment) = deployment::store::lock(&mut tx, due.deployment_id).await? else {
+    let Some(deployment) = deployment::store::lock(tx, due.deployment_id).await? else {
         return Ok(None);
     };
     let now = tx.now();
     if deployment.fence != lane.fence {
         return Ok(None);
     }
-    let Some(found) = store::lock_due(&mut tx, now, due.step_id, due.edges_reported).await? else {
+    let Some(found) = store::lock_due(tx, now, due.step_id, due.edges_reported).await? else {
         return Ok(None);
     };
-    let mut hands = Hands::new(ctx, &mut tx, lane, deployment, Some(worker));
+    let mut hands = Hands::new(ctx, tx, lane, deployment, Some(worker));
     (hands.pausing, hands.blocked) = (found.pausing, found.blocked);
     hands.forgive(&found);
     let claimed = hands.turn(found).await?;
     hands.close().await?;
-    record::commit(ctx, tx, claimed, unheard).await
+    Ok(Some(Taken(claimed)))
 }
 
 impl<'a> Hands<'a> {

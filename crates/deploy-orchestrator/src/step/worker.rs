@@ -37,8 +37,9 @@ use crate::{
     deployment::{Error, plan::StepKind},
 };
 
-/// How many due steps one look takes at the most.
-const LOOK: i64 = 64;
+/// How many due steps one look takes at the most: those of a whole shared transaction, which are due until
+/// it commits, and as many to gather for the next.
+const LOOK: i64 = 256;
 /// Looks are at least this far from each other.
 const GATHER: Duration = Duration::from_millis(2);
 /// How long, in leases, a step that lost workers is left to an idle one.

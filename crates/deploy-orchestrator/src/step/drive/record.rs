@@ -39,16 +39,19 @@ pub(super) async fn commit(
 /// Whether a claim stands whose commit was not answered.
 pub(crate) async fn is_claimed(ctx: &Ctx, worker: &str, claimed: &Claimed) -> Result<bool, Error> {
     let mut tx = ctx.begin().await.map_err(Error::Begin)?;
-    lane::store::lock(&mut tx, claimed.environment_id).await?;
-    let (step, claim) = (claimed.step.id, claimed.claim);
-    let stands = store::is_claimed_by(&mut tx, step, claim, worker).await?;
+    let stands = async {
+        lane::store::lock(&mut tx, claimed.environment_id).await?;
+        let (step, claim) = (claimed.step.id, claimed.claim);
+        store::is_claimed_by(&mut tx, step, claim, worker).await
+    }
+    .await;
     let_go(tx).await;
-    Ok(stands)
+    Ok(stands?)
 }
 
 /// Lets go of the lane at once, not when the pool gets to it: whoever shares waits for no lane. Where it fails
 /// the session is gone, and nothing was written.
-async fn let_go(tx: Tx) {
+pub(super) async fn let_go(tx: Tx) {
     drop(tx.abandon().await);
 }
 
@@ -63,12 +66,40 @@ pub(crate) async fn record_outside(
     unheard: &mut Option<Unheard>,
 ) -> Result<Option<Claimed>, Error> {
     let mut tx = ctx.begin().await.map_err(Error::Begin)?;
-    let lane = lane::store::lock(&mut tx, claimed.environment_id).await?;
-    let Some(deployment) = deployment::store::lock(&mut tx, claimed.deployment.id).await? else {
-        return Ok(None);
+    match recorded(ctx, &mut tx, worker, (claimed, outcome), unheard).await {
+        Ok(Recorded::New(next)) => commit(ctx, tx, next, unheard).await,
+        Ok(Recorded::Before(found)) => {
+            let_go(tx).await;
+            Ok(found)
+        }
+        Err(error) => {
+            let_go(tx).await;
+            Err(error)
+        }
+    }
+}
+
+/// What recording an outcome came to.
+enum Recorded {
+    /// It is written, and to be committed.
+    New(Option<Claimed>),
+    /// Nothing is written: an earlier try did, or the claim was lost.
+    Before(Option<Claimed>),
+}
+
+async fn recorded(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    worker: &str,
+    (claimed, outcome): (&Claimed, &Result<Outcome, Trouble>),
+    unheard: &mut Option<Unheard>,
+) -> Result<Recorded, Error> {
+    let lane = lane::store::lock(tx, claimed.environment_id).await?;
+    let Some(deployment) = deployment::store::lock(tx, claimed.deployment.id).await? else {
+        return Ok(Recorded::Before(None));
     };
     let held = if deployment.fence == lane.fence {
-        store::lock_claimed(&mut tx, claimed.step.id, claimed.claim)
+        store::lock_claimed(tx, claimed.step.id, claimed.claim)
             .await?
             .ok_or("without its claim")
     } else {
@@ -77,20 +108,19 @@ pub(crate) async fn record_outside(
     let held = match held {
         Ok(held) => held,
         Err(why) => {
-            let found = not_ours(ctx, worker, &mut tx, &deployment, why, unheard).await?;
-            let_go(tx).await;
-            return Ok(found);
+            let found = not_ours(ctx, worker, tx, &deployment, why, unheard).await?;
+            return Ok(Recorded::Before(found));
         }
     };
     // With the claim still there no earlier try has committed, and none will: the lane is ours.
     *unheard = None;
-    let mut hands = Hands::new(ctx, &mut tx, lane, deployment, Some(worker));
+    let mut hands = Hands::new(ctx, tx, lane, deployment, Some(worker));
     (hands.pausing, hands.blocked) = (held.pausing, held.blocked);
     hands.forgive(&held);
     let step = held.step;
     let next = hands.turn_outside(step, outcome).await?;
     hands.close().await?;
-    commit(ctx, tx, next, unheard).await
+    Ok(Recorded::New(next))
 }
 
 impl Claimed {
