@@ -8,17 +8,6 @@ use crate::{
     error::{Again, Error, Exit, Unreachable},
 };
 
-fn blocked(kind: blocker::Kind, owner: &str, message: &str, action: &str) -> Blocker {
-    Blocker {
-        kind: kind.into(),
-        since: at(0),
-        owner: owner.to_owned(),
-        message: message.to_owned(),
-        action: action.to_owned(),
-        ..Blocker::default()
-    }
-}
-
 fn shared(lane: Lane) -> Around {
     let lane = Box::new(Lane {
         site: "docs".to_owned(),
