@@ -6,7 +6,7 @@ use std::str::FromStr;
 use candlefish_ids::DeploymentId;
 use candlefish_proto::deploy::{
     Deployment, Environment, GetDeploymentRequest, GetEnvironmentRequest, GetLaneRequest, Lane,
-    ListEnvironmentsRequest, ListSitesRequest,
+    ListEnvironmentsRequest, ListSitesRequest, policy::Order,
 };
 use tonic::Code;
 
@@ -15,7 +15,7 @@ use crate::{
     app::App,
     error::Error,
     render::{
-        self, Look,
+        self, Look, blockers,
         ending::{self, Held},
         environment::Kept,
     },
@@ -149,6 +149,16 @@ pub(super) async fn held(api: &Api, deployment: &Deployment) -> Held {
         return Held::No;
     }
     Held::of(&environment_of(api, deployment).await)
+}
+
+/// The order of a deployment's environment, or why it could not be read; asked only where what is said of
+/// the deployment depends on it.
+pub(super) async fn order(api: &Api, deployment: &Deployment) -> Option<Result<Order, String>> {
+    if !blockers::asks_for_order(deployment) {
+        return None;
+    }
+    let read = environment_of(api, deployment).await;
+    Some(read.map(|environment| environment.policy.unwrap_or_default().order()))
 }
 
 /// What holds and stops the environment of a deployment, in lines for below that deployment. That it

@@ -110,7 +110,8 @@ async fn around(api: &Api, deployment: &Deployment, lane: Option<Lane>) -> Aroun
         None => None,
     };
     let lane = Box::new(lane);
-    Around::Shared { lane, first }
+    let order = Box::pin(subject::order(api, deployment)).await;
+    Around::Shared { lane, first, order }
 }
 
 /// Why each deployment of a commit is not moving; when none is open, what became of its pushes, or

@@ -4,6 +4,7 @@ use candlefish_proto::deploy::{
     Blocker, Deployment, Environment,
     blocker::Kind,
     deployment::{self, State},
+    policy::Order,
 };
 
 use super::{
@@ -93,7 +94,7 @@ pub(crate) fn why(deployment: &Deployment, around: &Around, look: &Look) -> Stri
         lines.push(String::new());
     }
     lines.extend(lane::lines(deployment, around, look));
-    lines.extend(overtaken(deployment, look));
+    lines.extend(overtaken(deployment, around, look));
     lines.extend(lane::first(around, look));
     lines.join("\n")
 }
@@ -158,23 +159,72 @@ pub(crate) fn why_there(deployment: &Deployment, around: &Around, look: &Look) -
     format!("{place}\n{}", why(deployment, around, look))
 }
 
+/// Whether it depends on the order of its environment if a newer commit can take its place.
+pub(crate) fn asks_for_order(deployment: &Deployment) -> bool {
+    has_no_traffic(deployment) && deployment.pin.is_none()
+}
+
+/// A deployment that pushes order among each other, and that visitors have not seen.
+fn has_no_traffic(deployment: &Deployment) -> bool {
+    let goes_on = matches!(
+        deployment.state(),
+        State::Pending | State::Running | State::Waiting
+    );
+    goes_on && deployment.kind() == deployment::Kind::Standard && deployment.pivoted_at.is_none()
+}
+
 /// Whether a newer commit can take its place, and who decides that.
-fn overtaken(deployment: &Deployment, look: &Look) -> Option<String> {
-    let open = deployment.state() != State::Cancelling && deployment.pivoted_at.is_none();
-    if deployment.kind() != deployment::Kind::Standard || !open {
+fn overtaken(deployment: &Deployment, around: &Around, look: &Look) -> Option<String> {
+    if !has_no_traffic(deployment) {
         return None;
     }
-    let id = &deployment.id;
-    Some(match &deployment.pin {
-        Some(pin) => format!(
-            "  No newer commit takes its place: it is pinned {}",
-            super::deployment::pinned(pin, look)
+    let acts = deployment.state() != State::Pending;
+    if let Some(pin) = &deployment.pin {
+        let which = if acts {
+            "No newer commit takes its place"
+        } else {
+            "Only a newer commit that is live takes its place"
+        };
+        let pinned = super::deployment::pinned(pin, look);
+        return Some(format!("  {which}: it is pinned {pinned}"));
+    }
+    let (order, kept) = match around {
+        Around::Shared { lane, order, .. } => {
+            let kept = lane.hold.is_some() || !lane.stops.is_empty();
+            (order.as_ref(), kept)
+        }
+        Around::Ended(_) | Around::Unread(_) => (None, false),
+    };
+    Some(by_order(&deployment.id, acts, order, kept))
+}
+
+/// The same of one that nobody pinned. `kept` says that its environment is held or stopped: then nothing
+/// that waits undoes what acts.
+fn by_order(id: &str, acts: bool, order: Option<&Result<Order, String>>, kept: bool) -> String {
+    let pin = format!("unless somebody pins it: candlefish pin {id} --reason \"…\"   (approver)");
+    match order {
+        Some(Ok(Order::Queue)) if acts => {
+            "  No newer commit takes its place: the order here is queue.".to_owned()
+        }
+        // Late content of an older commit has no turn after a newer one.
+        Some(Ok(Order::Queue)) => {
+            "  It keeps its turn: the order here is queue. A newer commit takes \
+             its place only if that acts, is live or was asked for before it."
+                .to_owned()
+        }
+        Some(Ok(Order::Latest | Order::Unspecified)) if acts && kept => format!(
+            "  No newer commit takes its place while its environment is held or stopped; after that \
+             one may, {pin}"
         ),
-        None => format!(
-            "  A newer commit may take its place, unless somebody pins it: candlefish pin {id} \
-             --reason \"…\"   (approver)"
+        Some(Ok(Order::Latest | Order::Unspecified)) => {
+            format!("  A newer commit may take its place, {pin}")
+        }
+        Some(Err(why)) => format!(
+            "  The order here could not be read: {why}. If it is latest, a newer commit may take its \
+             place, {pin}"
         ),
-    })
+        None => format!("  If the order here is latest, a newer commit may take its place, {pin}"),
+    }
 }
 
 fn numbered(place: usize, blocker: &Blocker, look: &Look) -> Vec<String> {

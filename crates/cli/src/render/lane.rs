@@ -1,6 +1,8 @@
 //! What a deployment shares its lane with: who acts, who waits, and what keeps all of them.
 
-use candlefish_proto::deploy::{Blocker, Deployment, Environment, Hold, Lane, Stop, blocker::Kind};
+use candlefish_proto::deploy::{
+    Blocker, Deployment, Environment, Hold, Lane, Stop, blocker::Kind, policy::Order,
+};
 
 use super::{Look, blockers, ending::Held, stop, words};
 
@@ -18,6 +20,8 @@ pub(crate) enum Around {
         lane: Box<Lane>,
         /// The first, or why it could not be read.
         first: Option<Result<Box<Deployment>, String>>,
+        /// The order of its environment, or why it could not be read; none where nothing depends on it.
+        order: Option<Result<Order, String>>,
     },
     /// Why the lane could not be read.
     Unread(String),
@@ -152,6 +156,7 @@ pub(super) fn first(around: &Around, look: &Look) -> Vec<String> {
     let Around::Shared {
         lane,
         first: Some(first),
+        ..
     } = around
     else {
         return Vec::new();

@@ -261,3 +261,15 @@ fn hold() -> Hold {
         deployment_id: String::new(),
     }
 }
+
+/// What keeps a deployment since the start.
+fn blocked(kind: blocker::Kind, owner: &str, message: &str, action: &str) -> Blocker {
+    Blocker {
+        kind: kind.into(),
+        since: at(0),
+        owner: owner.to_owned(),
+        message: message.to_owned(),
+        action: action.to_owned(),
+        ..Blocker::default()
+    }
+}

@@ -1,4 +1,6 @@
-use candlefish_proto::deploy::{ListStopsResponse, Recreate, Rolling, SetStopRequest, Stop};
+use candlefish_proto::deploy::{
+    ListStopsResponse, Recreate, Rolling, SetStopRequest, Stop, policy::Order,
+};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -8,24 +10,22 @@ use crate::{
     error::{Again, Error, Exit, Unreachable},
 };
 
-fn blocked(kind: blocker::Kind, owner: &str, message: &str, action: &str) -> Blocker {
-    Blocker {
-        kind: kind.into(),
-        since: at(0),
-        owner: owner.to_owned(),
-        message: message.to_owned(),
-        action: action.to_owned(),
-        ..Blocker::default()
-    }
+/// A lane in which a newer commit supersedes an older one.
+fn shared(lane: Lane) -> Around {
+    ordered(lane, Some(Ok(Order::Latest)))
 }
 
-fn shared(lane: Lane) -> Around {
+fn ordered(lane: Lane, order: Option<Result<Order, String>>) -> Around {
     let lane = Box::new(Lane {
         site: "docs".to_owned(),
         environment: "production".to_owned(),
         ..lane
     });
-    Around::Shared { lane, first: None }
+    Around::Shared {
+        lane,
+        first: None,
+        order,
+    }
 }
 
 #[test]
@@ -158,6 +158,7 @@ fn why_says_what_holds_and_stops_the_lane_of_what_acts_and_what_waits_there() {
     let around = |first| Around::Shared {
         lane: Box::new(lane()),
         first,
+        order: None,
     };
     let read = around(Some(Ok(Box::new(waiting))));
     let unread = around(Some(Err("the connection was lost".to_owned())));
@@ -353,6 +354,89 @@ fn why_says_who_pinned_it_or_that_a_newer_commit_may_take_its_place() {
         let words = "by grace, 12 min ago: \"it fixes the login\"";
         assert!(text.contains(words), "{text}");
         assert!(!text.contains("candlefish pin"), "{text}");
+    }
+}
+
+#[test]
+fn why_says_by_the_order_of_the_environment_whether_a_newer_commit_takes_its_place() {
+    let (waits, acts) = (canary(), unseen(State::Running));
+    let pin = Some(candlefish_proto::deploy::deployment::Pin {
+        at: at(0),
+        by: "grace".to_owned(),
+        reason: "it fixes the login".to_owned(),
+    });
+    let pinned = |one: &Deployment| Deployment {
+        pin: pin.clone(),
+        ..one.clone()
+    };
+    let unread = "the connection was lost".to_owned();
+    let held = || Lane {
+        hold: Some(hold()),
+        ..Lane::default()
+    };
+    let stopped = || Lane {
+        stops: vec![stopping("docs", "an attack")],
+        ..Lane::default()
+    };
+    let by = |order| ordered(Lane::default(), Some(Ok(order)));
+    let cases = [
+        ("latest, waits", &waits, by(Order::Latest)),
+        ("not said, acts", &acts, by(Order::Unspecified)),
+        ("latest, waits, held", &waits, shared(held())),
+        ("latest, acts, held", &acts, shared(held())),
+        ("latest, acts, stopped", &acts, shared(stopped())),
+        ("queue, waits", &waits, by(Order::Queue)),
+        ("queue, acts", &acts, by(Order::Queue)),
+        ("queue, waits, pinned", &pinned(&waits), by(Order::Queue)),
+        ("queue, acts, pinned", &pinned(&acts), by(Order::Queue)),
+        (
+            "order unread",
+            &waits,
+            ordered(Lane::default(), Some(Err(unread.clone()))),
+        ),
+        ("lane unread", &waits, Around::Unread(unread)),
+    ];
+    let texts = cases.map(|(name, one, around)| {
+        let text = blockers::why(one, &around, &look(720));
+        format!("{name}\n{}", text.lines().next_back().unwrap())
+    });
+    assert_snapshot!(texts.join("\n"));
+}
+
+#[test]
+fn why_asks_for_the_order_only_where_its_words_depend_on_it() {
+    let rollback = Deployment {
+        kind: Kind::Rollback.into(),
+        ..canary()
+    };
+    let over = ended(State::Cancelled, "", "");
+    let cases = [
+        (canary(), true),
+        (unseen(State::Running), true),
+        (unseen(State::Waiting), true),
+        (unseen(State::Cancelling), false),
+        (analysing(), false),
+        (rollback, false),
+        (over, false),
+    ];
+    for (one, expected) in cases {
+        let state = words::state(one.state());
+        assert_eq!(blockers::asks_for_order(&one), expected, "{state}");
+        let around = ordered(Lane::default(), Some(Ok(Order::Latest)));
+        let text = blockers::why(&one, &around, &look(80));
+        assert_eq!(
+            text.contains("takes its place") || text.contains("take its place"),
+            expected,
+            "{text}"
+        );
+    }
+}
+
+/// In a state, with no visitors yet.
+fn unseen(state: State) -> Deployment {
+    Deployment {
+        state: state.into(),
+        ..canary()
     }
 }
 

@@ -22,18 +22,6 @@ fn trigger(environment: &str, outcome: Outcome) -> Trigger {
     }
 }
 
-/// What keeps a deployment since the start.
-fn blocked(kind: blocker::Kind, owner: &str, message: &str, action: &str) -> Blocker {
-    Blocker {
-        kind: kind.into(),
-        since: at(0),
-        owner: owner.to_owned(),
-        message: message.to_owned(),
-        action: action.to_owned(),
-        ..Blocker::default()
-    }
-}
-
 /// A push that waits for its content, in an environment that is held.
 fn waiting() -> Trigger {
     let content = "nobody uploaded the content of 4ac21e0 yet; whoever builds it, such as CI, does";
