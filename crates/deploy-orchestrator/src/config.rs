@@ -72,6 +72,8 @@ pub struct Config {
     pub attempts: i32,
     /// Lost workers after which a step is quarantined.
     pub quarantine_after: i32,
+    /// Deployments that may wait in one environment; calls for more are refused.
+    pub max_waiting: u32,
     /// How long an edge may lag behind before it is set aside.
     pub edge_patience: Duration,
     /// The same in a rollback or an undo.
@@ -134,6 +136,7 @@ impl Config {
             workers: env.parse_or("CANDLEFISH_WORKERS", 128),
             attempts: env.parse_or("CANDLEFISH_STEP_ATTEMPTS", 8),
             quarantine_after: env.parse_or("CANDLEFISH_QUARANTINE_AFTER", 6),
+            max_waiting: max_waiting(&mut env),
             edge_patience: env.duration_ms_or("CANDLEFISH_EDGE_PATIENCE_MS", 30_000),
             edge_patience_hurried: env.duration_ms_or("CANDLEFISH_EDGE_PATIENCE_HURRIED_MS", 3_000),
             // A week.
@@ -181,7 +184,7 @@ impl Config {
             "listen {}\nops_listen {}\ndatabase {database}\ndatabase_connections {}\nnats {}\n\
              gateways {gateways}\ngithub {github}\nblobs {}\ns3_endpoint {s3_endpoint}\nrelease {}\ndomain {}\nsite_port {}\nlease {:?}\npoll {:?}\nsweep {:?}\nheal {:?}\nreconcile {:?}\n\
              restorable {:?}\nforget {:?}\ncollect {:?}\ncollect_after {:?}\n\
-             workers {}\nattempts {}\nquarantine_after {}\nedge_patience {:?}\n\
+             workers {}\nattempts {}\nquarantine_after {}\nmax_waiting {}\nedge_patience {:?}\n\
              edge_patience_hurried {:?}\nkeep_addresses {:?}\nfetch_timeout {:?}\n",
             self.listen,
             self.ops_listen,
@@ -203,6 +206,7 @@ impl Config {
             self.workers,
             self.attempts,
             self.quarantine_after,
+            self.max_waiting,
             self.edge_patience,
             self.edge_patience_hurried,
             self.keep_addresses,
@@ -222,6 +226,16 @@ fn collect_after(env: &mut Env) -> Duration {
         );
     }
     after
+}
+
+fn max_waiting(env: &mut Env) -> u32 {
+    const NAME: &str = "CANDLEFISH_MAX_WAITING";
+    // A choice of a lane in which so many wait takes a part of a second, far from a statement's limit.
+    let most = env.parse_or(NAME, 1_000);
+    if most == 0 {
+        env.fault(NAME, "must be at least 1");
+    }
+    most
 }
 
 fn gateways(env: &mut Env) -> Vec<Uri> {
@@ -342,9 +356,14 @@ mod tests {
             ("CANDLEFISH_BLOBS", "s3://candlefish"),
             ("CANDLEFISH_S3_ENDPOINT", "http://s3:9000"),
             ("CANDLEFISH_KEEP_ADDRESSES_MS", "7000"),
+            ("CANDLEFISH_MAX_WAITING", "70"),
         ]));
         let shown = config.unwrap().describe();
-        for line in ["s3_endpoint http://s3:9000\n", "keep_addresses 7s\n"] {
+        for line in [
+            "s3_endpoint http://s3:9000\n",
+            "keep_addresses 7s\n",
+            "max_waiting 70\n",
+        ] {
             assert!(shown.contains(line), "{shown}");
         }
         assert!(!shown.contains("secret"), "{shown}");

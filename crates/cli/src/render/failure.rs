@@ -176,7 +176,10 @@ fn advice(status: &Status) -> Option<String> {
             "The server is older than this command, or is not a Candlefish API: candlefish context"
                 .to_owned()
         }
-        Code::ResourceExhausted => "Try again in a moment.".to_owned(),
+        // As above.
+        Code::ResourceExhausted if status.get_error_details().error_info().is_none() => {
+            "Try again in a moment.".to_owned()
+        }
         Code::Aborted => "Somebody else was faster. Look again, then repeat it.".to_owned(),
         _ => return None,
     };

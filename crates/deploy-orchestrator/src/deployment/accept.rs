@@ -143,6 +143,8 @@ pub(super) struct Wanted {
     pub(super) ban: Option<Ban>,
     /// When its content was collected.
     pub(super) collected_at: Option<Moment>,
+    /// Deployments that wait in the environment, as far as they were counted.
+    pub(super) waiting: i64,
 }
 
 impl Wanted {
@@ -208,14 +210,27 @@ pub(super) async fn share_release(
     environment: &Environment,
     release: ReleaseId,
 ) -> Result<Option<Wanted>, sqlx::Error> {
-    let found = share_releases(conn, &[(environment, release)]).await?;
+    // However many wait, it changes nothing for who asks here.
+    share_counting(conn, environment, release, 0).await
+}
+
+/// The same with the deployments that wait in the environment, counted up to `most`. Needs the lane's
+/// lock.
+pub(super) async fn share_counting(
+    conn: &mut PgConnection,
+    environment: &Environment,
+    release: ReleaseId,
+    most: u32,
+) -> Result<Option<Wanted>, sqlx::Error> {
+    let found = share_releases(conn, &[(environment, release)], most).await?;
     Ok(found.into_iter().next().flatten())
 }
 
-/// The releases that are asked for, in this order, as [`share_release`] does it.
+/// The releases that are asked for, in this order, as [`share_counting`] does it.
 pub(super) async fn share_releases(
     conn: &mut PgConnection,
     asked: &[(&Environment, ReleaseId)],
+    most: u32,
 ) -> Result<Vec<Option<Wanted>>, sqlx::Error> {
     let ids = |of: fn(&(&Environment, ReleaseId)) -> Uuid| asked.iter().map(of).collect::<Vec<_>>();
     let rows = sqlx::query!(
@@ -224,13 +239,18 @@ pub(super) async fn share_releases(
                    AND j.environment_id = n.environment AND j.cleared_at IS NULL LIMIT 1) AS rejected,
                   (SELECT jsonb_build_object('at', x.at, 'by', x.by, 'reason', x.reason)
                    FROM ban x WHERE x.release_id = r.id AND x.cleared_at IS NULL)
-                      AS "ban: Json<Ban>"
+                      AS "ban: Json<Ban>",
+                  (SELECT count(*) FROM (
+                       SELECT 1 FROM deployment d
+                       WHERE d.environment_id = n.environment AND d.state = 'pending' LIMIT $4) AS w)
+                      AS "waiting!"
            FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) WITH ORDINALITY
                 AS n (release, site, environment, place)
            JOIN release r ON r.id = n.release AND r.site_id = n.site FOR SHARE OF r"#,
         &ids(|(_, release)| release.uuid()),
         &ids(|(environment, _)| environment.site_id.uuid()),
-        &ids(|(environment, _)| environment.id.uuid())
+        &ids(|(environment, _)| environment.id.uuid()),
+        i64::from(most)
     )
     .fetch_all(conn)
     .await?;
@@ -243,6 +263,7 @@ pub(super) async fn share_releases(
                 rejected: row.rejected,
                 ban: row.ban.map(|ban| ban.0),
                 collected_at: row.collected_at.map(read),
+                waiting: row.waiting,
             });
         }
     }

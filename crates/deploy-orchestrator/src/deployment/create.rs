@@ -9,8 +9,9 @@ use candlefish_runtime::{
 
 use super::{
     Error,
-    accept::{New, accept, check_open, share_release},
+    accept::{New, check_open, share_counting},
     error::{no_release, unknown_release},
+    limit,
     plan::Kind,
     view,
 };
@@ -77,7 +78,7 @@ pub(crate) async fn create(
     }
     let now = tx.now();
     check_open(lane.closed, &environment)?;
-    check(&mut tx, &environment, &cmd).await?;
+    let waiting = check(ctx, &mut tx, &environment, &cmd).await?;
     if !cmd.lift_hold.is_empty() {
         lift(ctx, &mut tx, caller, &environment, &cmd.lift_hold).await?;
     }
@@ -103,7 +104,7 @@ pub(crate) async fn create(
         retry_of: None,
         leaves_release_id: None,
     };
-    let accepted = accept(ctx, &mut tx, &mut lane, id, new).await?;
+    let accepted = limit::accept(ctx, &mut tx, &mut lane, id, new, waiting).await?;
     let answer = view::whole(ctx, &mut tx, accepted).await?;
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
     ctx.commit(tx).await?;
@@ -180,13 +181,21 @@ async fn load(tx: &mut Tx, id: EnvironmentId) -> Result<Environment, Refusal> {
     Ok(found.map_err(site::Error::from)?)
 }
 
-async fn check(tx: &mut Tx, environment: &Environment, cmd: &Create) -> Result<(), Error> {
+/// Refuses what may not be deployed there; answers how many wait there, counted up to the limit.
+async fn check(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    environment: &Environment,
+    cmd: &Create,
+) -> Result<i64, Error> {
     if environment.kind == site::Kind::Preview && !matches!(cmd.to, To::Preview) {
         return Err(single_preview(environment).into());
     }
-    let wanted = share_release(tx, environment, cmd.release_id).await?;
+    let most = ctx.config.max_waiting;
+    let wanted = share_counting(tx, environment, cmd.release_id, most).await?;
     let wanted = wanted.ok_or_else(|| unknown_release(cmd.release_id))?;
-    Ok(wanted.allowed(cmd.release_id, environment, "release_id")?)
+    wanted.allowed(cmd.release_id, environment, "release_id")?;
+    Ok(wanted.waiting)
 }
 
 /// An address that a preview has for itself.

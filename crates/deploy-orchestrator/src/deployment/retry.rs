@@ -11,8 +11,9 @@ use candlefish_runtime::{
 
 use super::{
     Error,
-    accept::{New, accept, check_open, share_release},
+    accept::{New, check_open, share_counting},
     error::{again, unknown_release},
+    limit,
     plan::Kind,
     stop, view,
 };
@@ -65,7 +66,8 @@ pub(crate) async fn retry(
         .map_err(site::Error::from)
         .map_err(Refusal::from)?;
     check_open(lane.closed, &environment)?;
-    let wanted = share_release(&mut tx, &environment, before.release_id).await?;
+    let most = ctx.config.max_waiting;
+    let wanted = share_counting(&mut tx, &environment, before.release_id, most).await?;
     let wanted = wanted.ok_or_else(|| unknown_release(before.release_id))?;
     wanted.allowed(before.release_id, &environment, "id")?;
     let id = DeploymentId::new();
@@ -79,7 +81,7 @@ pub(crate) async fn retry(
         retry_of: Some(cmd.id),
         leaves_release_id: None,
     };
-    accept(ctx, &mut tx, &mut lane, id, new).await?;
+    limit::accept(ctx, &mut tx, &mut lane, id, new, wanted.waiting).await?;
     let answer = view::load(ctx, &mut tx, id).await?;
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
     ctx.commit(tx).await?;

@@ -252,7 +252,7 @@ async fn share(ctx: &Ctx, calls: &[Asked]) -> Result<Vec<Option<pb::Deployment>>
     let ids: Vec<_> = plain.iter().map(|one| one.environment.id).collect();
     let mut lanes = lane::store::lock_each(&mut tx, &ids).await?;
     plain = unused(&mut tx, plain).await?;
-    plain = allowed(&mut tx, plain).await?;
+    plain = allowed(ctx, &mut tx, plain).await?;
     if plain.is_empty() {
         return Ok(answers);
     }
@@ -345,8 +345,9 @@ async fn unused<'a>(
         .collect())
 }
 
-/// Those whose release may be deployed here, and that no push has asked for.
+/// Those whose release may be deployed here, that no push has asked for, and for which there is room.
 async fn allowed<'a>(
+    ctx: &Ctx,
     conn: &mut sqlx::PgConnection,
     plain: Vec<Plain<'a>>,
 ) -> Result<Vec<Plain<'a>>, Error> {
@@ -357,7 +358,8 @@ async fn allowed<'a>(
         .iter()
         .map(|one| (one.environment, one.asked.cmd.release_id))
         .collect();
-    let wanted = accept::share_releases(conn, &asked).await?;
+    let most = ctx.config.max_waiting;
+    let wanted = accept::share_releases(conn, &asked, most).await?;
     let asked: Vec<_> = asked
         .iter()
         .map(|(environment, release)| (environment.id, *release))
@@ -367,7 +369,9 @@ async fn allowed<'a>(
         .into_iter()
         .zip(wanted)
         .filter(|(one, wanted)| {
-            let allowed = wanted.as_ref().is_some_and(accept::Wanted::is_allowed);
+            let allowed = wanted
+                .as_ref()
+                .is_some_and(|wanted| wanted.is_allowed() && wanted.waiting < i64::from(most));
             allowed && !joins.contains(&one.environment.id)
         })
         .map(|(one, _)| one)

@@ -14,6 +14,7 @@ mod deliveries;
 mod edge;
 mod edges;
 mod evidence;
+mod full;
 mod gateway;
 mod github;
 mod head_starts;

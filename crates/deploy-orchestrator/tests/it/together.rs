@@ -174,6 +174,42 @@ async fn what_is_refused_leaves_the_others() {
     assert_eq!(sandbox.number(made).await, 1);
 }
 
+/// Where as many wait as may.
+#[tokio::test]
+async fn a_full_lane_refuses_its_own_call_alone() {
+    let settings = [("CANDLEFISH_MAX_WAITING", "1")];
+    let (sandbox, orchestrator, _edge, api) = Sandbox::started_with(&settings).await;
+    let release = sandbox.release(&api, "one").await;
+    for lane in ["good", "full", "fine"] {
+        api.create_environment(lane, policy()).await;
+    }
+    api.hold("full").await.unwrap();
+    let waits = api.deploy("full", &release).await;
+    let calls = async {
+        tokio::join!(
+            api.create("good", &release, Some(recreate())),
+            api.create("full", &release, Some(recreate())),
+            api.create("fine", &release, Some(recreate())),
+        )
+    };
+    let (good, full, fine) = Box::pin(while_turns_are_taken(
+        &sandbox,
+        &orchestrator,
+        &api,
+        3,
+        calls,
+    ))
+    .await;
+    assert_eq!(reason(&full.unwrap_err()), "lane-full");
+    for one in [good, fine] {
+        api.wait_for(&id(one), &[State::Succeeded]).await;
+    }
+    assert_eq!(api.deployment(&waits).await.state(), State::Pending);
+    let made = "SELECT count(*) FROM deployment WHERE environment_id =
+                (SELECT id FROM environment WHERE slug = 'full')";
+    assert_eq!(sandbox.number(made).await, 1);
+}
+
 #[tokio::test]
 async fn equal_calls_and_calls_to_one_lane_follow_each_other() {
     let (sandbox, orchestrator, _edge, api) = Sandbox::started().await;

@@ -103,7 +103,7 @@ kinds! {
     RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED", "resource-exhausted", TOO_MANY_REQUESTS,
         "A limit is reached",
         "A limit of the platform or of the caller is reached; the problem names it.",
-        "Wait as long as `Retry-After` says, or ask for less.";
+        "Wait as long as `Retry-After` says, do what the problem names, or ask for less.";
     UNIMPLEMENTED = "UNIMPLEMENTED", "unimplemented", NOT_IMPLEMENTED,
         "Not there yet",
         "The service behind the gateway does not know this call; during an upgrade, an older one may answer. Or the call cannot be rehearsed, as `Candlefish-Validate-Only` asked, and nothing was done.",

@@ -563,6 +563,18 @@ fn refusals() -> Vec<Error> {
     ]
 }
 
+#[test]
+fn a_limit_that_its_refusal_explains_gets_no_other_advice() {
+    let text = |status: Status| failure::text(&Error::Refused(Box::new(status)), &look(0));
+    let mut details = ErrorDetails::new();
+    details.set_error_info("lane-full", "candlefish", std::collections::HashMap::new());
+    let words = "as many deployments wait for docs/production as may (1000)";
+    let explained = Status::with_error_details(Code::ResourceExhausted, words, details);
+    assert_eq!(text(explained), format!("error: {words}"));
+    let bare = text(Status::resource_exhausted("full"));
+    assert_eq!(bare, "error: full\n  Try again in a moment.");
+}
+
 fn machine() -> Vec<Error> {
     let unreachable = Unreachable {
         address: "http://127.0.0.1:8090".to_owned(),
