@@ -9,8 +9,9 @@
 //!
 //! The event is applied as a row; its body is fetched from the gateway outside of any transaction,
 //! read by [`push`], which is pure, and decided by [`decide`], one lane at a time. What is no push is
-//! read by [`other`] and leaves a trigger at each site of its repository, without an environment. Every
-//! step may be repeated: a delivery has one trigger for an environment, whatever crashed between.
+//! read by [`other`] and leaves a trigger at each site of its repository, without an environment; that a
+//! branch is gone, one for each environment that follows it ([`gone`]). Every step may be repeated: a
+//! delivery has one trigger for an environment, whatever crashed between.
 //!
 //! Invariants: a push that concerns an environment has a row that says what became of it, and that
 //! row never changes its outcome; a hold or a closed window is no reason to ignore one; a push and an
@@ -31,6 +32,7 @@ mod error;
 mod fetch;
 mod form;
 pub(crate) mod gateway;
+mod gone;
 pub(crate) mod head;
 mod join;
 mod note;

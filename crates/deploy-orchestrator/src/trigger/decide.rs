@@ -4,7 +4,7 @@
 use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId};
 
 use super::{
-    About, Delivery, Error, head, note,
+    About, Delivery, Error, gone, head, note,
     outcome::{Outcome, Reason},
     push::{Push, Target},
     store::{self, Place, SiteOf},
@@ -41,10 +41,10 @@ async fn of_site(ctx: &Ctx, delivery: &Delivery, push: &Push, site: &SiteOf) -> 
     drop(conn);
     let whole = match &push.target {
         Target::Other(name) => Some((Reason::NotABranch, format!("{name} is no branch"))),
-        Target::Branch(name) if push.after.is_empty() => Some((
-            Reason::Deleted,
-            format!("{name} was deleted; what waits and what is live stay"),
-        )),
+        Target::Branch(name) if push.after.is_empty() => {
+            let words = format!("{name} was deleted; what waits and what is live stay");
+            return gone::of_site(ctx, delivery, &push.about(), site, &words).await;
+        }
         Target::Branch(_) if environments.is_empty() => {
             let slug = &site.slug;
             let words = format!(

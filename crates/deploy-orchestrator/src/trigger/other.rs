@@ -1,20 +1,22 @@
 //! Deliveries that make nothing happen: what they are about, and why nothing follows. Reading is pure.
 //!
-//! They leave a trigger all the same, so that whoever asks what became of one is answered. What can be read
-//! and names no repository keeps its note only.
+//! They leave a trigger all the same, so that whoever asks what became of one is answered; that a branch is
+//! [gone] leaves one where it is followed. What can be read and names no repository keeps its note only.
 
 use serde_json::Value;
 
 use super::{
-    About, Delivery, Error, note,
+    About, Delivery, Error, gone, note,
     outcome::{Outcome, Reason},
     push::is_commit,
-    store,
+    store::{self, SiteOf},
 };
 use crate::ctx::Ctx;
 
 /// As much of a name as a sentence needs.
 const NAME_MAX: usize = 100;
+/// As long as the branch that an environment follows may be: it is compared with that.
+const BRANCH_MAX: usize = 250;
 /// GitHub's are no longer; a site's neither.
 const REPOSITORY_MAX: usize = 140;
 /// As much of a reason: an error may repeat what was sent.
@@ -26,6 +28,8 @@ pub(super) struct Other {
     about: About,
     reason: Reason,
     words: String,
+    /// A branch was deleted, not a tag: that concerns whatever follows it.
+    is_branch_gone: bool,
 }
 
 impl Other {
@@ -45,7 +49,7 @@ impl Other {
         let mut reason = Reason::NotActedOn;
         let words = match event {
             "create" | "delete" => {
-                about.branch = text(body, "/ref");
+                about.branch = text_of(body, "/ref", BRANCH_MAX);
                 let what = format!("the {} {}", text(body, "/ref_type"), about.branch);
                 if event == "delete" {
                     reason = Reason::Deleted;
@@ -86,6 +90,7 @@ impl Other {
             about,
             reason,
             words,
+            is_branch_gone: event == "delete" && text(body, "/ref_type") == "branch",
         }
     }
 
@@ -115,10 +120,17 @@ impl Other {
         // A site where it cannot be written keeps no other.
         let mut all = Ok(());
         for site in sites {
-            let told = (Outcome::Ignored(self.reason, None), self.words.clone());
-            all = all.and(note::of_site(ctx, delivery, &self.about, Some(site.id), told).await);
+            all = all.and(self.of_site(ctx, delivery, &site).await);
         }
         all.map(|()| self.words)
+    }
+
+    async fn of_site(&self, ctx: &Ctx, delivery: &Delivery, site: &SiteOf) -> Result<(), Error> {
+        if self.is_branch_gone {
+            return gone::of_site(ctx, delivery, &self.about, site, &self.words).await;
+        }
+        let told = (Outcome::Ignored(self.reason, None), self.words.clone());
+        note::of_site(ctx, delivery, &self.about, Some(site.id), told).await
     }
 
     /// What cannot be read is as a push is then: one trigger without a site, for it may have been one.
@@ -275,7 +287,24 @@ mod tests {
             "{{\"repository\": {{\"full_name\": \"a/b\"}}, \"ref\": \"\\u001b[31m{long}\"}}"
         );
         let read = read("create", &body);
-        assert_eq!(read.about.branch.len(), NAME_MAX);
+        assert_eq!(read.about.branch.len(), BRANCH_MAX);
         assert!(read.about.branch.starts_with("[31mx"), "{read:?}");
+    }
+
+    #[test]
+    fn a_branch_that_is_gone_is_named_whole_and_a_tag_is_no_branch() {
+        let longest = "b".repeat(BRANCH_MAX);
+        let mut example = github::delete();
+        example.body["ref"] = longest.as_str().into();
+        for (kind, is_branch) in [("branch", true), ("tag", false)] {
+            example.body["ref_type"] = kind.into();
+            let read = read(example.event, &example.body.to_string());
+            assert_eq!(
+                (&read.about.branch, read.is_branch_gone),
+                (&longest, is_branch)
+            );
+        }
+        example.body["ref_type"] = "branch".into();
+        assert!(!read("create", &example.body.to_string()).is_branch_gone);
     }
 }

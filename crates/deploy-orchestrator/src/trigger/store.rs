@@ -8,12 +8,14 @@ use jiff_sqlx::{Timestamp, ToSqlx};
 use sqlx::{PgConnection, postgres::types::PgInterval};
 use uuid::Uuid;
 
+mod gone;
 mod list;
 mod newest;
 mod noted;
 mod overdue;
 mod undecided;
 
+pub(super) use gone::{is_decided_at_site, list_following};
 pub(super) use list::{Asked, By, list};
 pub(super) use newest::{find_later_push, find_newest_push, find_told};
 pub(super) use noted::{Noted, find_noted};

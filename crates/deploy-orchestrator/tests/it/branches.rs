@@ -1,15 +1,19 @@
 //! Branches that are deleted, and made anew elsewhere: by their deliveries, and where these are lost.
 
-use candlefish_proto::deploy::{self as pb, deployment::State};
+use candlefish_proto::deploy::{
+    self as pb,
+    deployment::State,
+    trigger::{Outcome, Reason},
+};
 use candlefish_testkit::{
-    github::{Example, Fake},
+    github::{self, Example, Fake},
     wait_until,
 };
 
 use crate::{
     api::blockers,
     sandbox::{SITE, SOON},
-    stage::{self, Decided, NONE, REPOSITORY, Stage, commit, latest, push},
+    stage::{self, Decided, NONE, REPOSITORY, Stage, commit, latest, push, uuid_of},
 };
 
 const LOOK: &str = "repos/get-branch";
@@ -28,9 +32,82 @@ fn deletion(before: usize) -> Example {
 async fn is_deleted(stage: &Stage, before: usize) {
     let told = stage.pushed(&deletion(before)).await;
     told.is("ignored", "deleted");
-    assert_eq!(told.place, "docs");
+    assert_eq!(told.place, "docs/production");
     let words = "main was deleted; what waits and what is live stay";
     assert_eq!(told.message, words);
+}
+
+/// What a delivery that says so of a branch left, at these places.
+async fn left(stage: &Stage, delivery: &str, places: &[&str]) {
+    let decided = stage.decided(delivery, places.len()).await;
+    for (one, place) in decided.iter().zip(places) {
+        one.is("ignored", "deleted");
+        assert_eq!((&*one.place, &*one.deployment), (*place, ""));
+        assert!(one.message.contains("main was deleted"), "{one:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_branch_leaves_a_trigger_where_it_is_followed_and_at_sites_where_it_is_not() {
+    let stage = Stage::new().await;
+    stage::environment(&stage.api, SITE, "staging", "main", &["docs/"], latest()).await;
+    stage::environment(&stage.api, SITE, "next", "next", &[], latest()).await;
+    stage::site(&stage.api, "partners", REPOSITORY).await;
+    stage::environment(&stage.api, "partners", "next", "next", &[], latest()).await;
+    let places = ["docs/production", "docs/staging", "partners"];
+    let mut event = github::delete();
+    event.body["repository"]["full_name"] = REPOSITORY.into();
+    event.body["ref"] = "main".into();
+    event.body["ref_type"] = "branch".into();
+    for told in [&deletion(1), &event] {
+        let id = stage.gateway.receives(told);
+        left(&stage, &id, &places).await;
+        let answer = stage.api.delivered(&id).await.unwrap();
+        let mut shown: Vec<_> = answer
+            .triggers
+            .iter()
+            .map(|one| {
+                assert_eq!(
+                    (one.outcome(), one.reason()),
+                    (Outcome::Ignored, Reason::Deleted)
+                );
+                (&*one.site, &*one.environment)
+            })
+            .collect();
+        shown.sort_unstable();
+        assert_eq!(
+            shown,
+            [
+                ("docs", "production"),
+                ("docs", "staging"),
+                ("partners", "")
+            ]
+        );
+    }
+
+    // A tag of that name is followed by nobody.
+    event.body["ref_type"] = "tag".into();
+    let id = stage.gateway.receives(&event);
+    left(&stage, &id, &["docs", "partners"]).await;
+}
+
+#[tokio::test]
+async fn a_deleted_branch_is_decided_once_whoever_follows_it_when_it_is_looked_at_again() {
+    let stage = Stage::new().await;
+    stage::site(&stage.api, "partners", REPOSITORY).await;
+    let places = ["docs/production", "partners"];
+    let id = stage.gateway.receives(&deletion(1));
+    left(&stage, &id, &places).await;
+    for site in [SITE, "partners"] {
+        stage::environment(&stage.api, site, "staging", "main", &[], latest()).await;
+    }
+    // As after a crash between what it left and the note that it is done.
+    let again = format!(
+        "UPDATE delivery SET done_at = NULL, retry_at = clock() WHERE id = '{}'",
+        uuid_of(&id)
+    );
+    stage.sandbox.act(&again).await;
+    left(&stage, &id, &places).await;
 }
 
 /// A push whose content is still to come.
@@ -119,10 +196,11 @@ async fn a_branch_that_is_not_there_decides_nothing_and_is_found_when_it_is_back
     let one = stage.api.deployment(&made.deployment).await;
     assert_eq!(one.state(), State::Pending, "{one:?}");
 
-    // Where it was before it is no news.
+    // Where it was before it is no news, whether or not somebody told that it was gone.
+    is_deleted(&stage, 1).await;
     github.branch(REPOSITORY, "main", &commit(1));
     looks_again(&github).await;
-    assert_eq!(triggers().await, 1);
+    assert_eq!(triggers().await, 2);
 
     github.deletes_branch(REPOSITORY, "main");
     looks_again(&github).await;
@@ -133,5 +211,5 @@ async fn a_branch_that_is_not_there_decides_nothing_and_is_found_when_it_is_back
         commit(9)
     );
     assert_eq!(stage.sandbox.number(&found).await, 1);
-    assert_eq!(triggers().await, 2);
+    assert_eq!(triggers().await, 3);
 }

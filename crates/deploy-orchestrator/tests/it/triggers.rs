@@ -163,7 +163,9 @@ async fn what_is_ignored_says_why() {
     let mut deleted = push(1, 2);
     deleted.body["after"] = NONE.into();
     deleted.body["head_commit"] = serde_json::Value::Null;
-    stage.pushed(&deleted).await.is("ignored", "deleted");
+    let decided = stage.pushed(&deleted).await;
+    decided.is("ignored", "deleted");
+    assert_eq!(decided.place, "docs/production");
 }
 
 #[tokio::test]

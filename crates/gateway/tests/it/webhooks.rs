@@ -360,6 +360,50 @@ async fn what_is_announced_and_does_not_come_keeps_nobody_out() {
     }
 }
 
+/// How many deliveries are stored, and how many are told of.
+async fn kept(pool: &PgPool) -> (i64, i64) {
+    let told = pool.fetch_one("SELECT count(*) FROM outbox");
+    (rows(pool).await, told.await.unwrap().get(0))
+}
+
+/// A delivery is refused: for now, with what to do, and without a trace.
+async fn is_not_stored(stand: &Stand, push: &Example) {
+    let answer = Sent::of(push, "one").to(stand).await;
+    answer.is_problem(503);
+    assert_eq!(answer.body["code"], "UNAVAILABLE");
+    assert_eq!(answer.body["reason"], "not-stored");
+    assert_eq!(answer.header("retry-after"), "1");
+    let words = "the delivery could not be stored; deliver it again";
+    assert_eq!(answer.body["detail"], words);
+    assert_eq!(rows(&stand.database.pool()).await, 0);
+}
+
+#[tokio::test]
+async fn what_cannot_be_stored_is_refused_for_now_and_taken_when_it_is_sent_again() {
+    let stand = start().await;
+    let pool = stand.database.pool();
+    let push = github::push();
+    // Somebody keeps the table for longer than a statement waits.
+    let mut keeper = pool.begin().await.unwrap();
+    let locked = keeper.execute("LOCK TABLE delivery IN EXCLUSIVE MODE");
+    locked.await.unwrap();
+    is_not_stored(&stand, &push).await;
+    keeper.rollback().await.unwrap();
+    assert_eq!(kept(&pool).await, (0, 0));
+    // The row can be written, and nobody can be told of it.
+    let away = "ALTER TABLE outbox RENAME TO mislaid";
+    pool.execute(away).await.unwrap();
+    is_not_stored(&stand, &push).await;
+    let back = "ALTER TABLE mislaid RENAME TO outbox";
+    pool.execute(back).await.unwrap();
+    assert_eq!(kept(&pool).await, (0, 0));
+
+    let id = is_stored(&Sent::of(&push, "one").to(&stand).await, false);
+    let again = Sent::of(&push, "one").to(&stand).await;
+    assert_eq!(is_stored(&again, true), id);
+    assert_eq!(kept(&pool).await, (1, 1));
+}
+
 #[tokio::test]
 async fn without_a_secret_nothing_is_taken_and_the_answer_says_why() {
     let stand = Stand::start().await;

@@ -34,13 +34,13 @@ const QUESTIONS: [(&str, &str); 3] = [
     ),
     (
         // Each commit is pushed once, and whether a delivery told of it or the sweep found it, it makes
-        // one deployment. What is known as another's is no decision.
+        // one deployment. What is known as another's is no decision, and a deleted branch no commit.
         "a push is decided once",
         "SELECT format('%s has %s triggers on %s/%s: %s', t.commit, count(*), s.slug, e.slug,
                        string_agg(format('%s %s %s', t.event, t.outcome, t.reason), ', ' ORDER BY t.id))
          FROM deploy.trigger t JOIN deploy.environment e ON e.id = t.environment_id
          JOIN deploy.site s ON s.id = e.site_id
-         WHERE lower(s.repository) = lower($1) AND t.reason <> 'duplicate'
+         WHERE lower(s.repository) = lower($1) AND t.reason <> 'duplicate' AND t.commit <> ''
          GROUP BY s.slug, e.slug, t.branch, t.commit
          HAVING count(*) FILTER (WHERE t.event = 'push') > 1
              OR count(DISTINCT t.deployment_id) FILTER (WHERE t.outcome = 'created') > 1",

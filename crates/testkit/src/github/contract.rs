@@ -1,5 +1,7 @@
 //! GitHub's own description of its API, and whether calls and answers keep to it.
 
+mod unnamed;
+
 use std::collections::HashMap;
 
 use jsonschema::Validator;
@@ -68,7 +70,8 @@ impl Contract {
         found.ok_or_else(|| format!("no operation {method} {path} is described"))
     }
 
-    /// What is wrong with a request; nothing when it keeps to the description.
+    /// What is wrong with a request; nothing when it keeps to the description, and says nothing that this
+    /// does not name.
     pub(super) fn faults_of_request(
         &mut self,
         operation: &Operation,
@@ -110,7 +113,12 @@ impl Contract {
             (true, false) => faults.push(format!("{key}: no body is described")),
             (true, true) => {}
             (false, _) => match serde_json::from_slice::<Value>(body) {
-                Ok(body) => faults.extend(self.faults(&key, schema, &body)),
+                Ok(body) => {
+                    faults.extend(self.faults(&key, schema, &body));
+                    let unnamed = unnamed::fields(&self.document, schema, &body);
+                    let words = |field: String| format!("{key}: no field {field} is described");
+                    faults.extend(unnamed.into_iter().map(words));
+                }
                 Err(error) => faults.push(format!("{key}: {error}")),
             },
         }
@@ -230,6 +238,7 @@ mod tests {
         assert_eq!(faults(json!({"ref": "main", "payload": {"a": 1}})), 0);
         assert_eq!(faults(json!({"payload": {}})), 1);
         assert_eq!(faults(json!({"ref": "main", "auto_merge": "no"})), 1);
+        assert_eq!(faults(json!({"ref": "main", "automerge": false})), 1);
         assert_eq!(contract.faults_of_request(&create, &[], b"").len(), 1);
         assert!(contract.find("POST", "/repos/a/b/merges").is_err());
         let list = contract.find("GET", "/repos/a/b/deployments").unwrap();
@@ -251,6 +260,37 @@ mod tests {
                 .len(),
             1
         );
+    }
+
+    #[test]
+    fn a_field_that_github_does_not_know_is_found_also_within_another() {
+        let mut contract = Contract::read();
+        for (method, path, body, unknown) in [
+            (
+                "POST",
+                "/repos/a/b/deployments/1/statuses",
+                json!({"state": "success", "enviroment_url": "https://a.example"}),
+                "/enviroment_url",
+            ),
+            (
+                "PATCH",
+                "/repos/a/b/issues/comments/1",
+                json!({"body": "a", "text": "b"}),
+                "/text",
+            ),
+            (
+                "POST",
+                "/app/installations/7/access_tokens",
+                json!({"permissions": {"contents": "read", "deployment": "write"}}),
+                "/permissions/deployment",
+            ),
+        ] {
+            let operation = contract.find(method, path).unwrap();
+            let body = body.to_string();
+            let faults = contract.faults_of_request(&operation, &[], body.as_bytes());
+            let words = format!("{} request: no field {unknown} is described", operation.id);
+            assert_eq!(faults, [words], "{body}");
+        }
     }
 
     #[test]

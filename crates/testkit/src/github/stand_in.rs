@@ -1,6 +1,7 @@
 //! A stand-in for GitHub that people can push to: the fake of its API, and beside it, below `/_/`, what
 //! one does with `git push` and with GitHub's pages. It delivers webhooks as GitHub does: signed, once,
-//! and never again by itself.
+//! and never again by itself. One that GitHub's schemas find wrong is not sent: what would have sent it is
+//! answered 500, with the faults.
 //!
 //! | `POST` | fields | answers |
 //! |---|---|---|
@@ -40,7 +41,9 @@ use super::{
 /// Of a branch that is new.
 const NOWHERE: &str = "0000000000000000000000000000000000000000";
 
-type Answer = Result<String, (StatusCode, String)>;
+/// The status, and why.
+type Refusal = (StatusCode, String);
+type Answer = Result<String, Refusal>;
 
 /// The stand-in; cheap to clone.
 #[derive(Debug, Clone)]
@@ -95,9 +98,9 @@ impl StandIn {
     }
 
     /// A new commit on a branch, and its webhooks.
-    async fn push(&self, repository: &str, branch: &str, file: &str) -> String {
+    async fn push(&self, repository: &str, branch: &str, file: &str) -> Answer {
         let before = self.fake.head(repository, branch).unwrap_or_default();
-        let commit = self.commit(repository, branch, file, None).await;
+        let commit = self.commit(repository, branch, file, None).await?;
         let number = {
             let open = self.open();
             let of_it = open
@@ -107,9 +110,9 @@ impl StandIn {
         };
         if let Some(number) = number {
             let told = Self::told(repository, number, "synchronize", &before, &commit);
-            self.deliver(repository, &self.fake.shows(&told)).await;
+            self.deliver(repository, &self.fake.shows(&told)).await?;
         }
-        commit
+        Ok(commit)
     }
 
     /// A new commit on a branch, which merges another one or not, and the webhook of its push.
@@ -119,7 +122,7 @@ impl StandIn {
         branch: &str,
         file: &str,
         merged: Option<&str>,
-    ) -> String {
+    ) -> Answer {
         let before = self.fake.head(repository, branch);
         let number = self.pushes.fetch_add(1, Ordering::Relaxed);
         let now = githubs_clock();
@@ -136,8 +139,25 @@ impl StandIn {
             changes: &[file],
             pushed_at: i64::try_from(now.as_secs()).unwrap_or(i64::MAX),
         };
-        self.deliver(repository, &push.example()).await;
-        commit
+        self.deliver(repository, &push.example()).await?;
+        Ok(commit)
+    }
+
+    /// A new commit on a branch, which a pull request begins with.
+    async fn open_of(&self, repository: &str, number: u32, branch: &str) -> Answer {
+        let head = self.commit(repository, branch, "index.html", None).await?;
+        let key = (repository.to_owned(), number);
+        self.open().insert(key, branch.to_owned());
+        let told = Self::told(repository, number, "opened", "", &head);
+        self.deliver(repository, &self.fake.shows(&told)).await?;
+        Ok(head)
+    }
+
+    /// Closes a pull request, and merges it into `base`; answers the commit that does.
+    async fn merge(&self, repository: &str, number: u32, base: &str) -> Answer {
+        let head = self.close(repository, number, true).await?;
+        self.commit(repository, base, "index.html", Some(&head))
+            .await
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<(String, u32), String>> {
@@ -158,17 +178,24 @@ impl StandIn {
     }
 
     /// Closes a pull request; answers where its branch is.
-    async fn close(&self, repository: &str, number: u32, merged: bool) -> Option<String> {
-        let branch = self.open().remove(&(repository.to_owned(), number))?;
-        let head = self.fake.head(repository, &branch)?;
+    async fn close(&self, repository: &str, number: u32, merged: bool) -> Answer {
+        let branch = self.open().remove(&(repository.to_owned(), number));
+        let branch = branch.ok_or_else(not_open)?;
+        let head = self.fake.head(repository, &branch).ok_or_else(not_open)?;
         let mut told = Self::told(repository, number, "closed", "", &head);
         told.body["pull_request"]["merged"] = merged.into();
-        self.deliver(repository, &self.fake.shows(&told)).await;
-        Some(head)
+        self.deliver(repository, &self.fake.shows(&told)).await?;
+        Ok(head)
     }
 
-    /// Sends a webhook, once. What does not arrive is among the failed deliveries.
-    async fn deliver(&self, repository: &str, example: &Example) {
+    /// Sends a webhook, once. What does not arrive is among the failed deliveries; what GitHub would not send
+    /// is neither sent nor among them.
+    async fn deliver(&self, repository: &str, example: &Example) -> Result<(), Refusal> {
+        let faults = example.faults();
+        if !faults.is_empty() {
+            let words = format!("GitHub sends no such webhook: {}\n", faults.join("; "));
+            return Err((StatusCode::INTERNAL_SERVER_ERROR, words));
+        }
         let guid = uuid::Uuid::new_v4().to_string();
         let status = if self.is_down.load(Ordering::Relaxed) {
             502
@@ -176,6 +203,7 @@ impl StandIn {
             self.send(&guid, example).await
         };
         self.fake.delivered(repository, &guid, status);
+        Ok(())
     }
 
     async fn send(&self, guid: &str, example: &Example) -> u16 {
@@ -204,7 +232,7 @@ impl Said {
         Self(pairs(text))
     }
 
-    fn field(&self, name: &str) -> Result<&str, (StatusCode, String)> {
+    fn field(&self, name: &str) -> Result<&str, Refusal> {
         let found = self.0.iter().find(|(one, _)| one == name);
         found.map(|(_, value)| value.as_str()).ok_or_else(|| {
             let words = format!("say {name}=…\n");
@@ -212,7 +240,7 @@ impl Said {
         })
     }
 
-    fn number(&self) -> Result<u32, (StatusCode, String)> {
+    fn number(&self) -> Result<u32, Refusal> {
         let number = self.field("number")?.parse();
         number.map_err(|_error| {
             let words = "number is a number\n";
@@ -225,41 +253,31 @@ async fn push(State(stand_in): State<StandIn>, body: String) -> Answer {
     let said = Said::of(&body);
     let file = said.field("file").unwrap_or("index.html");
     let (repository, branch) = (said.field("repository")?, said.field("branch")?);
-    Ok(stand_in.push(repository, branch, file).await + "\n")
+    Ok(stand_in.push(repository, branch, file).await? + "\n")
 }
 
 async fn open(State(stand_in): State<StandIn>, body: String) -> Answer {
     let said = Said::of(&body);
     let (repository, branch) = (said.field("repository")?, said.field("branch")?);
-    let number = said.number()?;
-    let head = stand_in
-        .commit(repository, branch, "index.html", None)
-        .await;
-    let key = (repository.to_owned(), number);
-    stand_in.open().insert(key, branch.to_owned());
-    let told = StandIn::told(repository, number, "opened", "", &head);
-    let shown = stand_in.fake.shows(&told);
-    stand_in.deliver(repository, &shown).await;
-    Ok(head + "\n")
+    let opened = stand_in.open_of(repository, said.number()?, branch);
+    Ok(opened.await? + "\n")
 }
 
 async fn merge(State(stand_in): State<StandIn>, body: String) -> Answer {
     let said = Said::of(&body);
     let (repository, base) = (said.field("repository")?, said.field("base")?);
-    let head = stand_in.close(repository, said.number()?, true).await;
-    let head = head.ok_or_else(not_open)?;
-    let merge = stand_in.commit(repository, base, "index.html", Some(&head));
-    Ok(merge.await + "\n")
+    let merged = stand_in.merge(repository, said.number()?, base);
+    Ok(merged.await? + "\n")
 }
 
 async fn close(State(stand_in): State<StandIn>, body: String) -> Answer {
     let said = Said::of(&body);
     let repository = said.field("repository")?;
-    let closed = stand_in.close(repository, said.number()?, false).await;
-    closed.map(|head| head + "\n").ok_or_else(not_open)
+    let closed = stand_in.close(repository, said.number()?, false);
+    Ok(closed.await? + "\n")
 }
 
-fn not_open() -> (StatusCode, String) {
+fn not_open() -> Refusal {
     let words = "no such pull request is open\n";
     (StatusCode::UNPROCESSABLE_ENTITY, words.to_owned())
 }
@@ -297,3 +315,6 @@ async fn deployments(State(stand_in): State<StandIn>, RawQuery(query): RawQuery)
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests;

@@ -216,6 +216,8 @@ pub(in crate::github) async fn list_followed(
            LEFT JOIN LATERAL (
                SELECT t.commit, t.repository FROM trigger t
                WHERE t.environment_id = e.id AND t.branch = e.push_branch
+                 -- That it was deleted says nothing of where it is.
+                 AND t.commit <> ''
                ORDER BY t.pushed_at DESC NULLS LAST, EXISTS (
                    SELECT FROM trigger n
                    WHERE n.environment_id = t.environment_id AND n.branch = t.branch
@@ -276,7 +278,7 @@ pub(in crate::github) async fn list_gaps(
            CROSS JOIN LATERAL (
                SELECT k.commit, k.repository FROM trigger k
                WHERE k.environment_id = e.id AND k.branch = e.push_branch
-                 AND k.pushed_at < gap.at
+                 AND k.pushed_at < gap.at AND k.commit <> ''
                ORDER BY k.pushed_at DESC, EXISTS (
                    SELECT FROM trigger n
                    WHERE n.environment_id = k.environment_id AND n.branch = k.branch

@@ -22,7 +22,7 @@ pub(in crate::trigger) struct Later {
 }
 
 /// The newest push to a branch that was decided in an environment, by the sender's clock; of those of
-/// one second the one that no other of them replaced.
+/// one second the one that no other of them replaced. That the branch was deleted is no push.
 pub(in crate::trigger) async fn find_newest_push(
     conn: &mut PgConnection,
     environment: EnvironmentId,
@@ -30,7 +30,8 @@ pub(in crate::trigger) async fn find_newest_push(
 ) -> Result<Option<Known>, sqlx::Error> {
     sqlx::query_as!(
         Known,
-        "SELECT commit, pushed_at FROM trigger t WHERE environment_id = $1 AND branch = $2
+        "SELECT commit, pushed_at FROM trigger t
+         WHERE environment_id = $1 AND branch = $2 AND commit <> ''
          ORDER BY pushed_at DESC NULLS LAST, EXISTS (
              SELECT FROM trigger n WHERE n.environment_id = t.environment_id AND n.branch = t.branch
              AND n.pushed_at = t.pushed_at AND n.before_commit = t.commit AND n.commit <> t.commit),
