@@ -25,7 +25,7 @@ use self::{
 use crate::{
     ctx::{Ctx, Tx},
     deployment::Error,
-    edge, lane,
+    edge, lane, release,
     route::{
         Spec,
         store::{self as route_store, Place},
@@ -106,7 +106,7 @@ async fn correct(ctx: &Ctx, environment: EnvironmentId) -> Result<(), Error> {
     };
     // Named from here on, so kept from being collected; or it was already.
     if let Some(left) = &one.left
-        && !store::share(&mut tx, left.release).await?
+        && !release::store::share(&mut tx, left.release).await?
     {
         one.left = None;
     }

@@ -47,10 +47,10 @@ async fn is_kept_to_return(tx: &mut Tx, id: ReleaseId) -> Result<bool, Error> {
         if place.newer < place.keep {
             return Ok(true);
         }
-        if let Some(live) = place.live
-            && target::find_before(tx, place.environment, live).await? == Some(id)
-        {
-            return Ok(true);
+        for leaves in [place.live, place.acts].into_iter().flatten() {
+            if target::find_before(tx, place.environment, leaves).await? == Some(id) {
+                return Ok(true);
+            }
         }
     }
     Ok(false)

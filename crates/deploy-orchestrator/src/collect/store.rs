@@ -151,6 +151,8 @@ pub(super) async fn lock_due(
 pub(super) struct Place {
     pub(super) environment: EnvironmentId,
     pub(super) live: Option<ReleaseId>,
+    /// What would be left if that which acts were undone, or a rollback that acts leaves.
+    pub(super) acts: Option<ReleaseId>,
     /// Other releases that succeeded there since.
     pub(super) newer: i64,
     /// As many as its policy keeps.
@@ -163,6 +165,10 @@ pub(super) async fn list_places(
 ) -> Result<Vec<Place>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"SELECT e.id, e.policy, e.live_release_id,
+                  (SELECT CASE WHEN a.pivoted_at IS NULL THEN a.leaves_release_id
+                               ELSE a.release_id END
+                   FROM deployment a WHERE a.environment_id = e.id
+                     AND a.state IN ('running', 'waiting', 'cancelling')) AS acts,
                   (SELECT count(*) FROM (
                        SELECT DISTINCT n.release_id FROM deployment n
                        WHERE n.environment_id = e.id AND n.state = 'succeeded'
@@ -184,6 +190,7 @@ pub(super) async fn list_places(
             Place {
                 environment: EnvironmentId::from_uuid(row.id),
                 live: row.live_release_id.map(ReleaseId::from_uuid),
+                acts: row.acts.map(ReleaseId::from_uuid),
                 newer: row.newer,
                 keep: i64::from(policy.keep_releases),
             }

@@ -565,6 +565,52 @@ async fn what_is_pinned_and_waits_keeps_its_content_until_it_ends() {
     assert!(world.collect(&release).await);
 }
 
+#[tokio::test]
+async fn what_the_undo_of_a_rollback_would_go_to_past_a_banned_release_stays() {
+    let world = World::new().await;
+    let [one, two, three] = [
+        world.sealed(&["one"]).await,
+        world.sealed(&["two"]).await,
+        world.sealed(&["three"]).await,
+    ];
+    let environment = EnvironmentId::new().uuid();
+    let deployed = |release: &Begun, kind: &str, state: &str, finished: &str, leaves: &str| {
+        format!(
+            "INSERT INTO deployment (id, site_id, environment_id, release_id, kind, strategy, policy,
+                                     state, created_at, created_by, trace_id, span_id, started_at,
+                                     pivoted_at, finished_at, leaves_release_id)
+             SELECT gen_random_uuid(), id, '{environment}', '{}', '{kind}', '{{}}', '{{}}', '{state}',
+                    clock(), 'erin', '', '', clock(), clock(), {finished}, {leaves} FROM site;",
+            release.id.uuid()
+        )
+    };
+    let left = three.id.uuid();
+    let statements = [
+        format!(
+            "INSERT INTO environment (id, site_id, slug, kind, policy, created_at, created_by,
+                                      live_release_id, live_since)
+             SELECT '{environment}', id, 'production', 'standard', '{{\"keep_releases\": 1}}', clock(),
+                    'erin', '{left}', clock() FROM site;"
+        ),
+        deployed(&one, "standard", "succeeded", "clock()", "NULL"),
+        deployed(&two, "standard", "succeeded", "clock()", "NULL"),
+        deployed(&three, "standard", "succeeded", "clock()", "NULL"),
+        deployed(&two, "rollback", "running", "NULL", &format!("'{left}'")),
+        format!(
+            "INSERT INTO ban (release_id, at, by, reason) VALUES ('{left}', clock(), 'erin', '');
+             UPDATE release SET sealed_at = clock() - interval '30 days'"
+        ),
+    ];
+    world.act(&statements.concat()).await;
+    assert!(!world.collect(&one).await);
+    // Nothing else kept it.
+    world
+        .act("UPDATE deployment SET state = 'succeeded', finished_at = clock()")
+        .await;
+    world.act("UPDATE ban SET cleared_at = clock()").await;
+    assert!(world.collect(&one).await);
+}
+
 /// Rounds of the race, at the most: by chance one may leave nothing to collect.
 const MOST_ROUNDS: u64 = 20;
 

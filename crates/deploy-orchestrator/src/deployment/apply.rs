@@ -57,6 +57,10 @@ pub(crate) async fn apply(
         let now = tx.now();
         release::store::suspect(tx, now, deployment.release_id).await?;
     }
+    if consequences.contains(&Consequence::Undo) && deployment.state.pivoted() {
+        // Before the history is told where traffic goes.
+        step::undo::avoid_banned(tx, deployment).await?;
+    }
     for consequence in consequences {
         follow(tx, lane, deployment, consequence, change).await?;
     }

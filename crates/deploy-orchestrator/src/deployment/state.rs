@@ -188,6 +188,15 @@ impl State {
         self.acting().is_some_and(|acting| acting.live_at.is_some())
     }
 
+    /// What is being undone has nothing to go back to any more: it ends as one that never had.
+    pub(crate) fn strand(&mut self) {
+        if let Self::Cancelling { ends, .. } = self
+            && *ends == Ending::RolledBack
+        {
+            *ends = Ending::Failed;
+        }
+    }
+
     /// Says whether the move is legal and what must follow from it.
     pub(crate) fn decide(
         self,

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     ctx::{Ctx, Tx, stored},
-    lane, route,
+    lane, release, route,
     site::Environment,
     step,
 };
@@ -68,7 +68,7 @@ pub(super) async fn choose(
     }
     let to = match &asked {
         Some(asked) => asked.release,
-        None => find_kept_before(tx, environment, leaves).await?.ok_or_else(|| {
+        None => find_kept_before(tx, environment.id, leaves).await?.ok_or_else(|| {
             let words = format!(
                 "no release before {leaves} succeeded on {place} that is neither banned nor rejected \
                  nor left by a rollback. Another that was live there can be named: candlefish \
@@ -331,16 +331,17 @@ async fn find_already(
     }))
 }
 
-/// What [`find_before`] finds, locked against being collected. One that was collected between the
-/// two looks, or banned, is left out of the second.
-async fn find_kept_before(
-    tx: &mut Tx,
-    environment: &Environment,
+/// What [`find_before`] finds, locked against being banned and collected. One that was either between
+/// the two looks is left out of the second.
+pub(crate) async fn find_kept_before(
+    conn: &mut PgConnection,
+    environment: EnvironmentId,
     leaves: ReleaseId,
-) -> Result<Option<ReleaseId>, Error> {
-    while let Some(found) = find_before(tx, environment.id, leaves).await? {
-        let wanted = share_release(tx, environment, found).await?;
-        if wanted.is_some_and(|wanted| wanted.collected_at.is_none() && wanted.ban.is_none()) {
+) -> Result<Option<ReleaseId>, sqlx::Error> {
+    while let Some(found) = find_before(conn, environment, leaves).await? {
+        if release::store::share(conn, found).await?
+            && release::store::find_ban(conn, found).await?.is_none()
+        {
             return Ok(Some(found));
         }
     }
@@ -370,7 +371,8 @@ pub(crate) async fn find_before(
                AND j.release_id = d.release_id AND j.cleared_at IS NULL)
            AND NOT EXISTS (
                SELECT 1 FROM ban x WHERE x.release_id = d.release_id AND x.cleared_at IS NULL)
-           AND (SELECT c.collected_at IS NULL FROM release c WHERE c.id = d.release_id)
+           AND (SELECT c.state = 'sealed' AND c.collected_at IS NULL
+                FROM release c WHERE c.id = d.release_id)
            AND NOT EXISTS (
                SELECT 1 FROM deployment r WHERE r.environment_id = $1 AND r.kind = 'rollback'
                AND r.leaves_release_id = d.release_id AND r.admission > d.admission

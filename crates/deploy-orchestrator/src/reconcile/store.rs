@@ -158,21 +158,6 @@ async fn read(
     Ok(rows.into_iter().map(Found::from).collect())
 }
 
-/// Keeps a release from being collected until the transaction ends; false when it was already.
-pub(super) async fn share(
-    conn: &mut PgConnection,
-    release: ReleaseId,
-) -> Result<bool, sqlx::Error> {
-    let kept = sqlx::query_scalar!(
-        r#"SELECT state = 'sealed' AND collected_at IS NULL AS "kept!" FROM release
-           WHERE id = $1 FOR SHARE"#,
-        release.uuid()
-    )
-    .fetch_optional(conn)
-    .await?;
-    Ok(kept.unwrap_or(false))
-}
-
 /// The environment has a version of its own for what is told of it next. Needs the lane's lock.
 pub(super) async fn raise_version(
     conn: &mut PgConnection,

@@ -3,7 +3,8 @@
 //! What is live stays: ending that is for cancel, abort and rollback. What is pending ends, and what
 //! acts without being live: of a share of the traffic, or of all that nobody fetched yet, it goes back.
 //! Both end when their lane chooses, which follows the commit, one lane at a time. A rollback that acts
-//! already goes on.
+//! already goes on. No undo brings a banned release back that visitors have left: it finds the ban when it
+//! begins, or when it writes the route ([`crate::step::undo`]), and is not told of it.
 
 use candlefish_ids::ReleaseId;
 use candlefish_proto::deploy as pb;

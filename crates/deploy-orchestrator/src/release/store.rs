@@ -242,6 +242,23 @@ pub(super) async fn lock(conn: &mut PgConnection, id: ReleaseId) -> Result<(), s
     Ok(())
 }
 
+/// Keeps a release from being banned and collected until the transaction ends; false when it is collected
+/// or not sealed. Whether it is banned is read afterwards: what is committed while this waits is not seen
+/// by it.
+pub(crate) async fn share(
+    conn: &mut PgConnection,
+    release: ReleaseId,
+) -> Result<bool, sqlx::Error> {
+    let kept = sqlx::query_scalar!(
+        r#"SELECT state = 'sealed' AND collected_at IS NULL AS "kept!" FROM release
+           WHERE id = $1 FOR SHARE"#,
+        release.uuid()
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(kept.unwrap_or(false))
+}
+
 /// The ban that stands against a release, whatever its site.
 pub(crate) async fn find_ban(
     conn: &mut PgConnection,

@@ -103,6 +103,25 @@ async fn write_unless_moved(
         .collect())
 }
 
+/// Whether visitors of an environment get a release: some share of them, or while a switch rolls those of
+/// the edges that wait. The caller holds the lane.
+pub(crate) async fn is_served(
+    conn: &mut PgConnection,
+    environment: EnvironmentId,
+    release: ReleaseId,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT 1 FROM route o, jsonb_array_elements(o.releases) AS w (one)
+               WHERE o.environment_id = $1 AND w.one ->> 'release' = $2
+                 AND (o.rolling OR (w.one ->> 'weight')::int > 0)) AS "is!""#,
+        environment.uuid(),
+        release.to_string()
+    )
+    .fetch_one(conn)
+    .await
+}
+
 /// The manifests of releases, as routes name them: in the order asked, unknown ones left out.
 pub(crate) async fn manifests(
     conn: &mut PgConnection,

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     ctx::{Ctx, Tx},
     deployment::{Deployment, Error, plan::Kind, state::Event},
-    lane,
+    lane, release,
     route::{Assets, Spec, Weighted, Written, store::Place},
 };
 
@@ -254,6 +254,11 @@ pub(super) async fn back(
     step: &mut Step,
 ) -> Result<Outcome, Error> {
     if written(step).is_empty() {
+        if let Some(previous) = deployment.previous_release_id {
+            // From here on a ban of it waits, and finds it live.
+            release::store::share(tx, previous).await?;
+            undo::avoid_banned(tx, deployment).await?;
+        }
         let mut spec = spec(tx, deployment, |previous, _| vec![(previous, 100)]).await?;
         spec.forgets = true;
         let held = find_held(tx, deployment).await?;

@@ -11,9 +11,11 @@ use crate::{
         event::SYSTEM,
         plan::{Kind, StepKind},
         store::Preempted,
+        target,
     },
     lane::store::Lane,
     record::{Act, Kind as RecordKind, Scope},
+    release, route,
 };
 
 /// Abandons every open step and readies the undo steps; answers how many there are.
@@ -54,6 +56,58 @@ fn moved(begun: &[Step]) -> Option<&Step> {
         matches!(step.kind, StepKind::Shift | StepKind::Switch) && !written(step).is_empty()
     };
     begun.iter().find(moves)
+}
+
+/// Chooses the way back anew where the release to go back to was banned and visitors have left it: the one
+/// that a rollback by hand would choose, or none. What they still get some of stays, banned or not.
+///
+/// The choice is the deployment's from then on, and the caller saves it. It may be banned in its turn, so
+/// it is looked at when the undo begins and again when the route is written.
+pub(crate) async fn avoid_banned(tx: &mut Tx, deployment: &mut Deployment) -> Result<(), Error> {
+    let Some(banned) = deployment.previous_release_id else {
+        return Ok(());
+    };
+    let Some(ban) = release::store::find_ban(tx, banned).await? else {
+        return Ok(());
+    };
+    let environment = deployment.environment_id;
+    if route::store::is_served(tx, environment, banned).await? {
+        return Ok(());
+    }
+    let leaves = deployment.given_up().unwrap_or(deployment.release_id);
+    let to = target::find_kept_before(tx, environment, leaves).await?;
+    let goes = match to {
+        Some(release) => format!("traffic goes back to {release}"),
+        None => "there is nothing to go back to".to_owned(),
+    };
+    let words = format!("{goes}, for {banned} is banned {}", ban.words());
+    deployment.previous_release_id = to;
+    if to.is_none() {
+        deployment.state.strand();
+    }
+    deployment.message = match deployment.message.as_str() {
+        "" => words.clone(),
+        why => format!("{why}; {words}"),
+    };
+    tx.log(deployment.id, 0, &words);
+    record_return(tx, deployment, &words).await?;
+    Ok(())
+}
+
+/// Where traffic goes back to is in the history, where nobody could guess it.
+async fn record_return(
+    tx: &mut Tx,
+    deployment: &Deployment,
+    words: &str,
+) -> Result<(), sqlx::Error> {
+    let scope = Scope::Environment(deployment.site_id, deployment.environment_id);
+    Act {
+        release: deployment.previous_release_id,
+        deployment: Some(deployment.id),
+        ..Act::new(RecordKind::Rollback, scope, SYSTEM, words)
+    }
+    .write(tx)
+    .await
 }
 
 /// What a rollback takes back should it end before it moved traffic.
@@ -130,22 +184,17 @@ pub(crate) async fn find_inherited(
 /// What the rollback preempted has ended and left its undo to it: from now on it returns to where that
 /// would have returned to. Answers the step that is undone.
 async fn inherit(tx: &mut Tx, rollback: &mut Deployment) -> Result<Option<StepId>, Error> {
-    let Some(inherited) = find_inherited(tx, rollback.id).await? else {
+    let Some(mut inherited) = find_inherited(tx, rollback.id).await? else {
         return Ok(None);
     };
     rollback.previous_release_id = inherited.to;
+    avoid_banned(tx, rollback).await?;
+    inherited.to = rollback.previous_release_id;
     let words = inherited.words();
     tx.log(rollback.id, 0, &words);
     if !inherited.announced {
         // Whoever reads the history would take what was preempted to be live yet.
-        let scope = Scope::Environment(rollback.site_id, rollback.environment_id);
-        Act {
-            release: inherited.to,
-            deployment: Some(rollback.id),
-            ..Act::new(RecordKind::Rollback, scope, SYSTEM, &words)
-        }
-        .write(tx)
-        .await?;
+        record_return(tx, rollback, &words).await?;
     }
     Ok(Some(inherited.step))
 }

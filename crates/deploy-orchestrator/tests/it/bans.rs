@@ -1,5 +1,6 @@
 //! A banned release goes nowhere.
 
+use candlefish_ids::ReleaseId;
 use candlefish_proto::deploy::{self as pb, blocker::Kind, deployment::State};
 use candlefish_testkit::poll_until;
 use futures_util::future::join_all;
@@ -8,6 +9,7 @@ use tonic::Status;
 use crate::{
     api::{Answer, Api, baking, blockers, canary, policy, reason},
     edge::Edge,
+    history::of_kind,
     sandbox::{Orchestrator, SITE, SOON, Sandbox},
 };
 
@@ -252,6 +254,140 @@ async fn the_release_before_is_never_a_banned_one() {
     api.wait_for(&back.id, &[State::Succeeded]).await;
     edge.wait_until_it_serves("docs.localhost", &releases[0])
         .await;
+}
+
+const HOST: &str = "docs.localhost";
+
+/// Bans what an undo is to go back to in the transaction that begins it, after that has chosen.
+const BANNED_LATE: &str = "
+    CREATE FUNCTION ban_late() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        INSERT INTO ban (release_id, at, by, reason)
+        SELECT previous_release_id, clock(), 'erin', 'it leaks'
+        FROM deployment WHERE id = NEW.deployment_id;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER ban_late AFTER INSERT ON step
+        FOR EACH ROW WHEN (NEW.kind = 'return') EXECUTE FUNCTION ban_late()";
+
+/// What is live, and another release over it that bakes.
+async fn over(sandbox: &Sandbox, api: &Api) -> (String, String) {
+    let before = sandbox.release(api, "before").await;
+    api.deploy_whole("production", &before).await;
+    let new = sandbox.release(api, "new").await;
+    let made = api.create("production", &new, Some(baking())).await;
+    let id = made.unwrap().into_inner().id;
+    api.wait_in(&id, pb::step::Kind::Bake).await;
+    (before, id)
+}
+
+/// It went back past the banned release to an older one, everywhere and by its own account.
+async fn went_past(edge: &Edge, api: &Api, id: &str, banned: &str, older: &str) {
+    let ended = api.wait_for(id, &[State::RolledBack]).await;
+    assert_eq!(ended.previous_release_id, older);
+    let words = format!("traffic goes back to {older}, for {banned} is banned by erin since ");
+    assert!(ended.message.contains(&words), "{}", ended.message);
+    edge.wait_until_it_serves(HOST, older).await;
+    let served = edge.served(HOST);
+    let new = Some(ended.release_id);
+    let last = served.iter().rposition(|one| *one == new).unwrap();
+    let mut after = served[last + 1..].iter();
+    assert!(after.all(|one| one.as_deref() == Some(older)), "{served:?}");
+    assert_eq!(api.environment("production").await.live_release_id, older);
+    let told = of_kind(api, "production", pb::record::Kind::Rollback).await;
+    let told: Vec<_> = told.iter().filter(|one| one.release_id == older).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].reason.starts_with(&words), "{told:?}");
+}
+
+/// There was nothing to go back to but the banned release: nothing is served, and it says why.
+async fn went_nowhere(edge: &Edge, api: &Api, id: &str, banned: &str) {
+    let ended = api.wait_for(id, &[State::Failed]).await;
+    assert_eq!(ended.previous_release_id, "");
+    let words = format!("; there is nothing to go back to, for {banned} is banned by erin since ");
+    assert!(ended.message.contains(&words), "{}", ended.message);
+    assert_eq!(edge.serves(HOST), []);
+    assert_eq!(api.environment("production").await.live_release_id, "");
+}
+
+#[tokio::test]
+async fn an_abort_goes_past_what_was_banned_while_it_baked() {
+    let (sandbox, _orchestrator, edge, api) = started().await;
+    let older = sandbox.release(&api, "older").await;
+    let first = api.deploy_whole("production", &older).await.id;
+    let (banned, acting) = over(&sandbox, &api).await;
+    api.ban(&banned).await.unwrap();
+    api.abort(&acting).await.unwrap();
+    went_past(&edge, &api, &acting, &banned, &older).await;
+    let live = "SELECT count(*) FROM environment e JOIN deployment d ON d.id = e.live_deployment_id
+                WHERE d.release_id = e.live_release_id";
+    assert_eq!(sandbox.number(live).await, 1);
+    assert_eq!(api.deployment(&first).await.state(), State::Succeeded);
+    let next = sandbox.release(&api, "next").await;
+    let next = api.deploy_whole("production", &next).await;
+    assert_eq!(next.previous_release_id, older);
+}
+
+#[tokio::test]
+async fn what_fails_by_itself_goes_past_what_was_banned_since_its_switch() {
+    let (sandbox, _orchestrator, edge, api) = started().await;
+    let older = sandbox.release(&api, "older").await;
+    api.deploy_whole("production", &older).await;
+    let banned = sandbox.release(&api, "before").await;
+    api.deploy_whole("production", &banned).await;
+    edge.act(|script| script.away_on = Some("docs.".to_owned()));
+    let new = sandbox.release(&api, "new").await;
+    let id = api.deploy("production", &new).await;
+    let switched =
+        |one: &pb::Deployment| one.pivoted_at.is_some() && blockers(one) == [Kind::Provider];
+    api.wait_until(&id, "a switch", switched).await;
+    api.ban(&banned).await.unwrap();
+    edge.act(|script| {
+        script.away_on = None;
+        script.lies_on = Some("docs.".to_owned());
+    });
+    went_past(&edge, &api, &id, &banned, &older).await;
+    assert_eq!(api.deployment(&id).await.cause, "verification");
+}
+
+#[tokio::test]
+async fn with_nothing_but_a_banned_release_before_it_nothing_is_served() {
+    let (sandbox, _orchestrator, edge, api) = started().await;
+    let older = sandbox.release(&api, "older").await;
+    api.deploy_whole("production", &older).await;
+    let (banned, acting) = over(&sandbox, &api).await;
+    // Its content was collected, and somebody begins to upload it again.
+    let draft = format!(
+        "UPDATE release SET state = 'draft', sealed_at = NULL WHERE id = '{}'",
+        older.parse::<ReleaseId>().unwrap().uuid()
+    );
+    sandbox.act(&draft).await;
+    api.ban(&banned).await.unwrap();
+    api.abort(&acting).await.unwrap();
+    went_nowhere(&edge, &api, &acting, &banned).await;
+}
+
+#[tokio::test]
+async fn a_ban_between_the_abort_and_the_return_is_seen() {
+    let (sandbox, _orchestrator, edge, api) = started().await;
+    let (banned, acting) = over(&sandbox, &api).await;
+    sandbox.act(BANNED_LATE).await;
+    api.abort(&acting).await.unwrap();
+    went_nowhere(&edge, &api, &acting, &banned).await;
+}
+
+#[tokio::test]
+async fn what_has_a_share_of_the_traffic_goes_back_to_what_is_live_though_that_is_banned() {
+    let (sandbox, _orchestrator, edge, api) = started().await;
+    let older = sandbox.release(&api, "older").await;
+    api.deploy_whole("production", &older).await;
+    let (old, acting) = shared(&sandbox, &api).await;
+    api.ban(&old).await.unwrap();
+    api.abort(&acting.id).await.unwrap();
+    let ended = api.wait_for(&acting.id, &[State::RolledBack]).await;
+    assert_eq!(ended.previous_release_id, old);
+    edge.wait_until_it_serves(HOST, &old).await;
+    assert_eq!(api.environment("production").await.live_release_id, old);
 }
 
 #[tokio::test]

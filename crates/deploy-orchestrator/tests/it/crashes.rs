@@ -153,6 +153,8 @@ enum Then {
     Nothing,
     /// Aborts it while it bakes.
     Abort,
+    /// The same, when the release before it was banned: it goes past that.
+    AbortOverBanned,
     /// Goes back by hand once it is live.
     RollBack,
 }
@@ -165,6 +167,8 @@ struct World {
     api: Api,
     gate: Gate,
     old: String,
+    /// The release that is banned, where one is.
+    banned: String,
     new: String,
 }
 
@@ -179,6 +183,7 @@ impl World {
         api.wait_for_live_edges(2).await;
         Self {
             old: sandbox.release(&api, "old").await,
+            banned: String::new(),
             new: sandbox.release(&api, "new").await,
             gate: Gate::new(&sandbox).await,
             sandbox,
@@ -224,8 +229,11 @@ impl World {
         let id = made.unwrap().into_inner().id;
         match then {
             Then::Nothing => id,
-            Then::Abort => {
+            Then::Abort | Then::AbortOverBanned => {
                 self.api.wait_in(&id, pb::step::Kind::Bake).await;
+                if then == Then::AbortOverBanned {
+                    self.api.ban(&self.banned).await.unwrap();
+                }
                 self.gate.watch(environment, most).await;
                 self.api.abort(&id).await.unwrap();
                 id
@@ -250,6 +258,10 @@ impl World {
     ) -> (Vec<String>, i64) {
         self.api.create_environment(environment, policy()).await;
         self.api.deploy_whole(environment, &self.old).await;
+        if then == Then::AbortOverBanned {
+            self.banned = self.sandbox.release(&self.api, environment).await;
+            self.api.deploy_whole(environment, &self.banned).await;
+        }
         let id = self.begin(environment, strategy, then, crash_after).await;
         if let Some(count) = crash_after {
             self.crash_after(count).await;
@@ -355,6 +367,11 @@ async fn canary_survives_a_crash_at_every_version() {
 #[tokio::test]
 async fn an_undo_survives_a_crash_at_every_version() {
     Box::pin(survives(crate::api::baking(), Then::Abort)).await;
+}
+
+#[tokio::test]
+async fn an_undo_past_a_banned_release_survives_a_crash_at_every_version() {
+    Box::pin(survives(crate::api::baking(), Then::AbortOverBanned)).await;
 }
 
 #[tokio::test]

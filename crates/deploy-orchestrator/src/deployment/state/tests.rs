@@ -85,6 +85,20 @@ fn with_no_release_to_go_back_to_it_ends_failed() {
 }
 
 #[test]
+fn what_has_nothing_to_go_back_to_any_more_fails_and_nothing_else_changes() {
+    for (pivoted, ends) in [(true, "failed"), (false, "cancelled")] {
+        let stopped = Event::Stops(Cause::Cancelled);
+        let (mut state, _) = running(pivoted).decide(now(), stopped, PLAIN).unwrap();
+        state.strand();
+        let (ended, _) = state.decide(now(), Event::Undone, PLAIN).unwrap();
+        assert_eq!(ended.word(), ends);
+    }
+    let mut state = running(true);
+    state.strand();
+    assert_eq!(state, running(true));
+}
+
+#[test]
 fn a_rollback_is_not_rolled_back_by_itself_but_by_a_person() {
     let facts = Facts {
         is_rollback: true,

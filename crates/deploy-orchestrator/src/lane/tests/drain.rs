@@ -12,7 +12,7 @@ const LEFT: &str = "
 
 /// What the history does not tell as it was: it names once what went live, and once why one failed that
 /// acted. A rollback that fails past its pivot is live all the same, and has a line of kind rollback of
-/// whoever asked for it.
+/// whoever asked for it. Where traffic goes back to because of a ban has a line of its own.
 const UNTOLD: &str = "
     SELECT format('%s (%s, %s) is told as live %s times', d.id, d.kind, d.state, count(r.id))
     FROM deployment d LEFT JOIN record r ON r.deployment_id = d.id AND r.kind = 'live'
@@ -24,7 +24,8 @@ const UNTOLD: &str = "
     UNION ALL
     SELECT format('%s (%s, %s) by %s is told %s times', d.id, d.kind, d.state, d.cause, count(r.id))
     FROM deployment d LEFT JOIN record r ON r.deployment_id = d.id
-        AND (r.kind = 'fail' OR (d.kind <> 'rollback' AND r.kind IN ('rollback', 'reject')))
+        AND (r.kind = 'fail' OR (d.kind <> 'rollback' AND r.kind IN ('rollback', 'reject')
+                                AND r.reason NOT LIKE '%, for rel_% is banned by %'))
     WHERE d.started_at IS NOT NULL
       AND d.cause IN ('verification', 'verdict', 'deadline', 'edges', 'discarded', 'content')
     GROUP BY d.id HAVING count(r.id) <> 1";
