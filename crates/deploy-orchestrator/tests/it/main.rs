@@ -24,6 +24,7 @@ mod identity;
 mod inputs;
 mod keys;
 mod late;
+mod ledgers;
 mod limits;
 mod metrics;
 mod moved;
