@@ -445,7 +445,10 @@ impl Door<'_> {
     async fn blockers(&self, id: &str) -> Vec<String> {
         match self.way {
             Way::Grpc => {
-                let request = pb::ListBlockersRequest { id: id.to_owned() };
+                let request = pb::ListBlockersRequest {
+                    id: id.to_owned(),
+                    ..Default::default()
+                };
                 let mut client = self.sandbox.api.deployments();
                 let listed = client.list_blockers(request).await.unwrap();
                 let listed = listed.into_inner().blockers;
@@ -454,6 +457,7 @@ impl Door<'_> {
             }
             Way::Rest => {
                 let listed = self.reads(&format!("{}/blockers", of(id))).await;
+                assert!(listed["lead_time"].is_string(), "{listed}");
                 texts(&listed["blockers"], "kind")
             }
             Way::CommandLine => texts(&self.shows(&["why", id])["blockers"], "kind"),

@@ -23,6 +23,7 @@ pub(crate) mod steps;
 pub(crate) mod stop;
 pub(crate) mod table;
 pub(crate) mod timeline;
+pub(crate) mod waited;
 pub(crate) mod words;
 pub(crate) mod would;
 

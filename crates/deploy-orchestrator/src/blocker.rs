@@ -2,7 +2,8 @@
 //!
 //! At most one stands for a deployment, so that the time of a wait is charged to one cause; `since` is
 //! kept while only its words change. A cleared one stays as the record of what kept the deployment, and
-//! for how long. What else keeps it meanwhile is no business of this ledger: [`crate::lane::kept`].
+//! for how long: [`ledger`]. What else keeps it meanwhile is no business of this ledger:
+//! [`crate::lane::kept`].
 
 use candlefish_clock::Moment;
 use candlefish_ids::DeploymentId;
@@ -13,6 +14,8 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::ctx::{read, shown, stored};
+
+pub(crate) mod ledger;
 
 /// What a deployment waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +64,12 @@ impl Kind {
             self,
             Self::Hold | Self::Stop | Self::Evidence | Self::Quarantine
         )
+    }
+
+    /// The kind that a row names; a word that a newer release wrote reads as unspecified.
+    fn shown_word(word: &str) -> pb::blocker::Kind {
+        let kind = Self::ALL.into_iter().find(|kind| kind.word() == word);
+        kind.map_or(pb::blocker::Kind::Unspecified, Self::shown)
     }
 
     const fn shown(self) -> pb::blocker::Kind {
@@ -245,12 +254,8 @@ impl Told {
 
     pub(crate) fn shown(self) -> pb::Blocker {
         let at = |at: jiff::Timestamp| shown(Moment::from_database(at));
-        let kind = Kind::ALL.into_iter().find(|kind| kind.word() == self.kind);
         pb::Blocker {
-            // A word that a newer release wrote reads as unspecified.
-            kind: kind
-                .map_or(pb::blocker::Kind::Unspecified, Kind::shown)
-                .into(),
+            kind: Kind::shown_word(&self.kind).into(),
             since: Some(at(self.since)),
             until: self.until.map(at),
             owner: self.owner,
@@ -259,46 +264,4 @@ impl Told {
             cleared_at: self.cleared_at.map(at),
         }
     }
-}
-
-/// A blocker as columns tell it.
-struct Row {
-    kind: String,
-    since: Timestamp,
-    until: Option<Timestamp>,
-    owner: String,
-    message: String,
-    action: String,
-    cleared_at: Option<Timestamp>,
-}
-
-impl From<Row> for Told {
-    fn from(row: Row) -> Self {
-        Self {
-            kind: row.kind,
-            since: row.since.to_jiff(),
-            until: row.until.map(Timestamp::to_jiff),
-            owner: row.owner,
-            message: row.message,
-            action: row.action,
-            cleared_at: row.cleared_at.map(Timestamp::to_jiff),
-        }
-    }
-}
-
-/// The last 200 of a deployment, cleared ones too, oldest first.
-pub(crate) async fn list_all(
-    conn: &mut PgConnection,
-    deployment: DeploymentId,
-) -> Result<Vec<Told>, sqlx::Error> {
-    let rows = sqlx::query_as!(
-        Row,
-        r#"SELECT kind, since AS "since: Timestamp", until AS "until: Timestamp",
-                  owner, message, action, cleared_at AS "cleared_at: Timestamp"
-           FROM blocker WHERE deployment_id = $1 ORDER BY id DESC LIMIT 200"#,
-        deployment.uuid()
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows.into_iter().rev().map(Told::from).collect())
 }

@@ -16,7 +16,7 @@ pub(crate) trait Paged: Call {
     fn next(answer: &mut Self::Answer) -> &mut String;
     /// How many it holds.
     fn count(answer: &Self::Answer) -> usize;
-    /// Puts what a later page holds behind what this one does.
+    /// Puts what a later page holds to what this one does, in the order of the list.
     fn join(answer: &mut Self::Answer, later: Self::Answer);
 }
 
@@ -55,6 +55,29 @@ paged! {
     deploy::ListHistoryRequest, records;
     access::ListPrincipalsRequest, principals;
     access::ListTokensRequest, tokens;
+}
+
+impl Paged for deploy::ListBlockersRequest {
+    fn page(&mut self, size: i32, token: String) {
+        self.page_size = size;
+        self.page_token = token;
+    }
+
+    fn next(answer: &mut Self::Answer) -> &mut String {
+        &mut answer.next_page_token
+    }
+
+    fn count(answer: &Self::Answer) -> usize {
+        answer.blockers.len()
+    }
+
+    /// Puts them before: later pages have older ones. The sums stay those of the first page.
+    fn join(answer: &mut Self::Answer, later: Self::Answer) {
+        let mut blockers = later.blockers;
+        blockers.append(&mut answer.blockers);
+        answer.blockers = blockers;
+        answer.next_page_token = later.next_page_token;
+    }
 }
 
 impl Api {

@@ -20,6 +20,8 @@ use crate::{
 
 /// Deployments shown below an environment.
 const LATEST: usize = 5;
+/// Waits that a timeline draws, the last ones: nobody looks through more.
+const WAITS: usize = 1000;
 /// Sites shown when none is named.
 const SITES: usize = 50;
 /// Calls at a time.
@@ -35,7 +37,7 @@ Examples:
 pub(crate) struct Args {
     /// A deployment's id, SITE/ENV, or SITE; else what the environment and candlefish.toml say
     subject: Option<String>,
-    /// Show what a deployment waited for, and its steps, against time
+    /// Show what a deployment waited for, and its steps, against time; below that the sums by cause
     #[arg(long)]
     timeline: bool,
 }
@@ -104,10 +106,13 @@ async fn deployment(app: &App, api: &Api, id: &str, timeline: bool) -> Result<()
     let look = app.output.look_out();
     let kept = subject::kept(app, api, &deployment, &look).await;
     if timeline {
-        let request = ListBlockersRequest { id: id.to_string() };
-        let blockers = api.read(request).await?.blockers;
+        let request = ListBlockersRequest {
+            id: id.to_string(),
+            ..Default::default()
+        };
+        let ledger = api.list(request, WAITS).await?;
         app.show(&deployment, |deployment| {
-            render::timeline::text(deployment, &blockers, &kept.lines, &look)
+            render::timeline::text(deployment, &ledger, &kept.lines, &look)
         });
     } else {
         app.show(&deployment, |deployment| {

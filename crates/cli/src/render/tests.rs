@@ -2,8 +2,8 @@
 //! fixed times.
 
 use candlefish_proto::deploy::{
-    Blocker, BlueGreen, Canary, Deployment, Environment, Hold, Lane, Release, Rollback, Step,
-    Strategy, blocker,
+    Blocker, BlueGreen, Canary, Deployment, Environment, Hold, Lane, ListBlockersResponse, Release,
+    Rollback, Step, Strategy, Waited, blocker,
     deployment::{Kind, State},
     step, strategy,
 };

@@ -1,18 +1,19 @@
 //! A deployment's waits and steps against time, from the stored times.
 
-use candlefish_proto::deploy::{Blocker, Deployment, Step, blocker::Kind};
+use candlefish_proto::deploy::{Blocker, Deployment, ListBlockersResponse, Step, blocker::Kind};
 use jiff::Timestamp;
 
-use super::{Look, Tone, blockers, deployment, pad, steps, words};
+use super::{Look, Tone, blockers, deployment, pad, steps, waited, words};
 
 const NAME: usize = 20;
 const TIMES: usize = 32;
 
 /// A waterfall: when each step began, how long it took, and what kept the deployment for how long. Above
-/// it stands what keeps its environment now ([`kept`](super::environment::kept)).
+/// it stands what keeps its environment now ([`kept`](super::environment::kept)), below it what the lead
+/// time went into ([`waited`]).
 pub(crate) fn text(
     deployment: &Deployment,
-    blockers: &[Blocker],
+    ledger: &ListBlockersResponse,
     kept: &[String],
     look: &Look,
 ) -> String {
@@ -49,10 +50,8 @@ pub(crate) fn text(
     };
     // The intervals of steps are shown by the steps themselves. What keeps it besides the first that
     // stands comes after that, and is charged with no time: the bars add up.
-    let blockers = blockers
-        .iter()
-        .take(charged(blockers))
-        .filter(|one| one.kind() != Kind::Timer);
+    let charged = ledger.blockers.iter().take(charged(&ledger.blockers));
+    let blockers = charged.filter(|one| one.kind() != Kind::Timer);
     let waits = blockers.filter_map(|one| wait(one, deployment));
     let steps = deployment.steps.iter().filter_map(|step| bar(step, look));
     let mut bars: Vec<Bar> = waits.chain(steps).collect();
@@ -63,7 +62,24 @@ pub(crate) fn text(
         "  {} in all",
         words::duration(start.duration_until(end))
     ));
+    lines.extend(undrawn(deployment, ledger));
+    let waited = waited::lines(deployment, ledger, look);
+    if !waited.is_empty() {
+        lines.push(String::new());
+    }
+    lines.extend(waited);
     lines.join("\n")
+}
+
+/// Where the waits are that no bar shows.
+fn undrawn(deployment: &Deployment, ledger: &ListBlockersResponse) -> Option<String> {
+    let token = &ledger.next_page_token;
+    (!token.is_empty()).then(|| {
+        format!(
+            "  Earlier waits: GET /v1/deployments/{}/blockers?page_token={token}",
+            deployment.id
+        )
+    })
 }
 
 /// How many of them time is, or was, charged to.

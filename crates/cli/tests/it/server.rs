@@ -16,8 +16,9 @@ use axum::{
 use candlefish_proto::{
     access::access_service_server::AccessServiceServer,
     deploy::{
-        Blocker, Deployment, Hold, Lane, PushRule, QueueItem, ReleaseLimits, Stop, Trigger,
-        deployment::State as DeploymentState, deployment_service_server::DeploymentServiceServer,
+        Blocker, Deployment, Hold, Lane, ListBlockersResponse, PushRule, QueueItem, ReleaseLimits,
+        Stop, Trigger, deployment::State as DeploymentState,
+        deployment_service_server::DeploymentServiceServer,
         queue_service_server::QueueServiceServer, release_service_server::ReleaseServiceServer,
         site_service_server::SiteServiceServer, stop_service_server::StopServiceServer,
         trigger_service_server::TriggerServiceServer,
@@ -82,6 +83,8 @@ pub(crate) struct World {
     pub(crate) deployment: Deployment,
     /// What keeps and kept it, oldest first.
     pub(crate) blockers: Vec<Blocker>,
+    /// The sums over all of that; nothing as of a server that does not tell.
+    pub(crate) sums: ListBlockersResponse,
     /// All others, newest first.
     pub(crate) others: Vec<Deployment>,
     /// The lane of every environment; `None` as of a server that lost it.

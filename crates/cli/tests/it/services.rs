@@ -380,8 +380,25 @@ impl DeploymentService for Shared {
         request: Request<pb::ListBlockersRequest>,
     ) -> Answer<pb::ListBlockersResponse> {
         self.take("list_blockers", &request)?;
-        let blockers = self.lock().blockers.clone();
-        Ok(Response::new(pb::ListBlockersResponse { blockers }))
+        let asked = request.into_inner();
+        let world = self.lock();
+        // The last ones first, each page oldest first.
+        let end = asked.page_token.parse().unwrap_or(world.blockers.len());
+        let begin = end.saturating_sub(usize::try_from(asked.page_size).unwrap());
+        let sums = if asked.page_token.is_empty() {
+            world.sums.clone()
+        } else {
+            pb::ListBlockersResponse::default()
+        };
+        Ok(Response::new(pb::ListBlockersResponse {
+            blockers: world.blockers.get(begin..end).unwrap().to_vec(),
+            next_page_token: if begin > 0 {
+                begin.to_string()
+            } else {
+                String::new()
+            },
+            ..sums
+        }))
     }
 
     async fn watch_deployment(

@@ -1,5 +1,6 @@
 use candlefish_proto::deploy::{
-    Blocker, Deployment, Hold, Lane, Release, blocker, deployment::State,
+    Blocker, Deployment, Hold, Lane, ListBlockersResponse, Release, Waited, blocker,
+    deployment::State,
 };
 use tonic::Status;
 
@@ -214,8 +215,89 @@ fn the_timeline_tells_what_kept_it_before_and_what_its_time_is_charged_to_now() 
     assert!(line("‖ content").ends_with("1 min 30 s"), "{done:#?}");
     assert!(line("‖ hold").ends_with(" so far"), "{done:#?}");
     assert!(!done.out.contains("‖ stop"), "{done:#?}");
+    // A server that does not tell sums: none are made up.
+    assert!(done.out.trim_end().ends_with(" in all"), "{done:#?}");
     cli.run(&format!("status {DEP}")).code(0);
     assert_eq!(server.world.asked("list_blockers").len(), 1);
+}
+
+/// Went live after 4000 s, and waited so often: a second, every other one.
+fn waited_often(count: i64) -> Server {
+    const BEGUN: i64 = 1_700_000_000;
+    let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+    let lasted = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let wait = |number: i64| Blocker {
+        kind: blocker::Kind::Provider.into(),
+        since: at(BEGUN + 2 * number),
+        cleared_at: at(BEGUN + 2 * number + 1),
+        ..Blocker::default()
+    };
+    let server = Server::start();
+    {
+        let mut world = server.world.lock();
+        world.deployment = Deployment {
+            created_at: at(BEGUN),
+            live_at: at(BEGUN + 4000),
+            finished_at: at(BEGUN + 4000),
+            ..deployment(State::Succeeded, 9)
+        };
+        world.blockers = (0..count).map(wait).collect();
+        world.sums.waited = vec![Waited {
+            kind: blocker::Kind::Provider.into(),
+            total: lasted(count),
+            of_lead_time: lasted(count),
+            ..Waited::default()
+        }];
+        world.sums.lead_time = lasted(4000);
+        world.sums.unblocked = lasted(4000 - count);
+    }
+    server
+}
+
+/// When each of the waits that a timeline draws began.
+fn begun(timeline: &str) -> Vec<&str> {
+    let bars = timeline.lines().filter_map(|line| line.rsplit_once('│'));
+    let waits = bars.filter(|(bar, _)| bar.contains("‖ provider"));
+    // The columns of both times have a width.
+    waits.map(|(_, times)| times[..12].trim()).collect()
+}
+
+#[test]
+fn the_timeline_joins_the_pages_of_what_waited_often_and_sums_it_up_once() {
+    let server = waited_often(450);
+    let done = Cli::new(&server.url()).run(&format!("status {DEP} --timeline"));
+    let done = done.code(0);
+    assert_eq!(server.world.asked("list_blockers").len(), 3);
+    let begun = begun(&done.out);
+    assert_eq!(begun.len(), 450, "{done:#?}");
+    assert_eq!(begun[..3], ["0 ms", "2 s", "4 s"], "{done:#?}");
+    assert!(!done.out.contains("Earlier waits"), "{done:#?}");
+    let told: Vec<_> = done.out.trim_end().lines().rev().take(3).collect();
+    assert_eq!(
+        told,
+        [
+            "    nothing in its way   59 min 10 s    89 %",
+            "  ‖ provider              7 min 30 s    11 %",
+            "  Until it was live: 1 h 6 min",
+        ]
+    );
+}
+
+#[test]
+fn the_timeline_draws_the_last_thousand_waits_and_says_where_the_others_are() {
+    let server = waited_often(1200);
+    let done = Cli::new(&server.url()).run(&format!("status {DEP} --timeline"));
+    let done = done.code(0);
+    let begun = begun(&done.out);
+    assert_eq!(begun.len(), 1000, "{done:#?}");
+    assert_eq!(begun[0], "6 min 40 s", "{done:#?}");
+    let earlier = format!("Earlier waits: GET /v1/deployments/{DEP}/blockers?page_token=200");
+    assert!(done.out.contains(&earlier), "{done:#?}");
+    assert!(
+        done.out
+            .contains("‖ provider                  20 min    30 %"),
+        "{done:#?}"
+    );
 }
 
 #[test]

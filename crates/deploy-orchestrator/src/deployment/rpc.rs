@@ -33,7 +33,8 @@ use crate::{
 
 mod commands;
 
-const LOG_SIZES: page::Sizes = page::Sizes {
+/// Of logs and of ledgers of blockers.
+const LONG: page::Sizes = page::Sizes {
     default: 200,
     most: 1000,
 };
@@ -172,7 +173,7 @@ impl DeploymentService for Rpc {
             &filter,
             message.page_size,
             &message.page_token,
-            LOG_SIZES,
+            LONG,
         );
         let found = self.find(&caller, &message.id, faults).await?;
         let after = page.after().copied().unwrap_or(0);
@@ -203,12 +204,20 @@ impl DeploymentService for Rpc {
         request: Request<pb::ListBlockersRequest>,
     ) -> Result<Response<pb::ListBlockersResponse>, Status> {
         let caller = identity::caller(&request)?;
-        let id = &request.get_ref().id;
-        let found = self.find(&caller, id, Faults::default()).await?;
+        let message = request.into_inner();
+        let mut faults = Faults::default();
+        let filter = Filter::of("ListBlockers").with(&message.id);
+        let page = Page::read(
+            &mut faults,
+            &filter,
+            message.page_size,
+            &message.page_token,
+            LONG,
+        );
+        let found = self.find(&caller, &message.id, faults).await?;
         let mut conn = self.ctx.pool.acquire().await.map_err(Error::from)?;
-        let blockers = view::blockers(&mut conn, found.id).await;
-        let blockers = blockers.map_err(Error::from)?;
-        Ok(Response::new(pb::ListBlockersResponse { blockers }))
+        let answer = view::blockers(&mut conn, found.id, &page).await;
+        Ok(Response::new(answer.map_err(Error::from)?))
     }
 
     async fn cancel_deployment(

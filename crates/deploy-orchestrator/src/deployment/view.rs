@@ -12,10 +12,15 @@ use super::{
     store::{self, Step, Steps, Surroundings},
 };
 use crate::{
-    blocker::{self, Told},
+    blocker::{
+        Told,
+        ledger::{self, Sums},
+    },
     config::Config,
     ctx::{Ctx, Tx, shown, shown_duration},
-    lane, release,
+    lane,
+    page::Page,
+    release,
     site::host,
 };
 
@@ -258,18 +263,33 @@ fn step_state(word: &str) -> pb::step::State {
     }
 }
 
-/// What kept a deployment, oldest first, and at the end what keeps it besides.
+/// What kept a deployment, a page at a time from the last ones on; the first page also tells at its end
+/// what keeps it besides, and the sums over all pages.
 pub(super) async fn blockers(
     conn: &mut PgConnection,
     id: DeploymentId,
-) -> Result<Vec<pb::Blocker>, sqlx::Error> {
+    page: &Page<i64>,
+) -> Result<pb::ListBlockersResponse, sqlx::Error> {
+    let before = page.after().copied();
     // The ledger first: what is granted between the two is kept by nothing besides.
-    let ledger = blocker::list_all(conn, id).await?;
-    let told = match lane::store::find_kept(conn, id).await? {
-        Some(kept) => kept.after(ledger),
-        None => ledger,
-    };
-    Ok(told.into_iter().map(Told::shown).collect())
+    let rows = ledger::list(conn, id, before, page.limit()).await?;
+    let (rows, next_page_token) = page.cut(rows, |(place, _)| *place);
+    let mut told: Vec<Told> = rows.into_iter().rev().map(|(_, told)| told).collect();
+    let mut sums = Sums::default();
+    if before.is_none() {
+        // Once for all pages: it reads the whole ledger of the deployment.
+        sums = ledger::sum(conn, id).await?;
+        if let Some(kept) = lane::store::find_kept(conn, id).await? {
+            told = kept.after(told);
+        }
+    }
+    Ok(pb::ListBlockersResponse {
+        blockers: told.into_iter().map(Told::shown).collect(),
+        next_page_token,
+        waited: sums.waited,
+        lead_time: sums.lead_time.map(shown_duration),
+        unblocked: sums.unblocked.map(shown_duration),
+    })
 }
 
 /// The steps of a deployment, undo steps last.

@@ -365,6 +365,22 @@ impl Api {
         lines.into_iter().map(|line| line.message).collect()
     }
 
+    /// A page of what kept and keeps it, with the sums by cause on the first.
+    pub(crate) async fn ledger(
+        &self,
+        id: &str,
+        page_size: i32,
+        page_token: &str,
+    ) -> Answer<pb::ListBlockersResponse> {
+        let request = self.request(pb::ListBlockersRequest {
+            id: id.to_owned(),
+            page_size,
+            page_token: page_token.to_owned(),
+        });
+        let page = self.deployments().list_blockers(request).await?;
+        Ok(page.into_inner())
+    }
+
     pub(crate) async fn edges(&self) -> Vec<pb::Edge> {
         let request = self.request(pb::ListEdgesRequest {});
         let mut client = EdgeServiceClient::new(self.channel.clone());

@@ -201,9 +201,7 @@ impl Scene {
     /// All blockers that it had, oldest first.
     async fn ledger(&self, id: &str) -> Vec<pb::Blocker> {
         let api = &self.world.api;
-        let request = api.request(pb::ListBlockersRequest { id: id.to_owned() });
-        let listed = api.deployments().list_blockers(request).await;
-        listed.unwrap().into_inner().blockers
+        api.ledger(id, 0, "").await.unwrap().blockers
     }
 }
 

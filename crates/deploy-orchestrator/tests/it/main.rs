@@ -25,6 +25,7 @@ mod identity;
 mod inputs;
 mod keys;
 mod late;
+mod ledgers;
 mod limits;
 mod metrics;
 mod moved;

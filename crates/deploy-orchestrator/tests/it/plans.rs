@@ -83,6 +83,10 @@ const YEARS: &str = "
     INSERT INTO blocker (deployment_id, kind, since, owner, message, action, cleared_at)
         SELECT uid(4, n), 'lane', clock(), 'platform', '', '', clock()
         FROM generate_series(1, 100000) n;
+    -- One that waited often.
+    INSERT INTO blocker (deployment_id, kind, since, owner, message, action, cleared_at)
+        SELECT uid(4, 100000), 'lane', clock(), 'platform', '', '', clock()
+        FROM generate_series(1, 500) n;
     INSERT INTO deployment_log (deployment_id, at, step_ord, message)
         SELECT uid(4, n), clock(), 0, 'a line' FROM generate_series(1, 100000) n, generate_series(1, 2);
     UPDATE environment e SET live_release_id = d.release_id, live_deployment_id = d.id,
@@ -279,8 +283,10 @@ async fn look_around(api: &Api, deployment: &str, commit: &str) {
         assert_eq!(api.logged(deployment).await.len(), 2);
         let request = api.request(pb::ListStepsRequest { id: id.clone() });
         api.deployments().list_steps(request).await.unwrap();
-        let request = api.request(pb::ListBlockersRequest { id });
-        api.deployments().list_blockers(request).await.unwrap();
+        let first = api.ledger(&id, 0, "").await.unwrap();
+        assert_eq!((first.blockers.len(), first.waited.len()), (200, 1));
+        let older = api.ledger(&id, 0, &first.next_page_token).await.unwrap();
+        assert_eq!(older.blockers.len(), 200);
         for commit in ["", commit] {
             let request = api.request(pb::ListReleasesRequest {
                 site: SITE.to_owned(),

@@ -150,9 +150,7 @@ async fn a_stop_keeps_what_is_new_and_says_who_why_until_when_and_how_it_ends() 
         ["deploy.stop.set.v1 1", "deploy.stop.lifted.v1 2"]
     );
     // The record of what kept it stays.
-    let request = api.request(pb::ListBlockersRequest { id });
-    let all = api.deployments().list_blockers(request).await.unwrap();
-    let all = all.into_inner().blockers;
+    let all = api.ledger(&id, 0, "").await.unwrap().blockers;
     let was_stopped = |one: &pb::Blocker| one.kind() == Kind::Stop && one.cleared_at.is_some();
     assert!(all.iter().any(was_stopped), "{all:?}");
 }

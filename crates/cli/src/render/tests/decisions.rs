@@ -193,11 +193,12 @@ fn a_hold_is_told_whatever_a_deployment_does_and_so_is_that_nobody_knows() {
     let unread = environment::kept(&Err("the connection was lost".to_owned()), &look);
     let over = [Succeeded, Failed, Cancelled, Superseded, RolledBack];
     let over = over.map(|state| ended(state, "", ""));
+    let ledger = ListBlockersResponse::default();
     for one in [canary(), analysing(), live()].iter().chain(&over) {
         let texts = |kept: &Kept| {
             [
                 deployment::full(one, kept, &look),
-                timeline::text(one, &[], &kept.lines, &look),
+                timeline::text(one, &ledger, &kept.lines, &look),
             ]
         };
         for text in texts(&held) {

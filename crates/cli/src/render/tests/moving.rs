@@ -285,11 +285,11 @@ fn a_deployment_in_full_says_who_asked_and_how_it_stands() {
 fn the_timeline_is_a_waterfall_of_the_stored_times() {
     let mut deployment = live();
     deployment.started_at = at_ms(9);
-    let blockers = [
+    let ledger = ledger(vec![
         waited(blocker::Kind::Lane, at(0), at_ms(9)),
         waited(blocker::Kind::Timer, at(1), at(31)),
-    ];
-    assert_snapshot!(timeline::text(&deployment, &blockers, &[], &look(73)));
+    ]);
+    assert_snapshot!(timeline::text(&deployment, &ledger, &[], &look(73)));
 }
 
 #[test]
@@ -298,20 +298,87 @@ fn the_timeline_says_what_kept_a_deployment_and_for_how_long() {
     let mut deployment = live();
     deployment.created_at = at(-DAYS);
     deployment.started_at = at_ms(9);
-    let mut blockers = vec![
+    let mut kept = ledger(vec![
         waited(blocker::Kind::Lane, at(-DAYS), at(-DAYS + 7200)),
         waited(blocker::Kind::Hold, at(-DAYS + 7200), at(-3600)),
         waited(blocker::Kind::Stop, at(-3600), at_ms(9)),
         waited(blocker::Kind::Edge, at_ms(40), at_ms(60)),
-    ];
-    let went_on = timeline::text(&deployment, &blockers, &[], &look(73));
+    ]);
+    let went_on = timeline::text(&deployment, &kept, &[], &look(73));
 
     let mut deployment = canary();
     deployment.created_at = at(-DAYS);
-    blockers.truncate(1);
-    blockers.push(waited(blocker::Kind::Hold, at(-DAYS + 7200), None));
-    let waits = timeline::text(&deployment, &blockers, &[], &look(0));
+    kept.blockers.truncate(1);
+    kept.blockers
+        .push(waited(blocker::Kind::Hold, at(-DAYS + 7200), None));
+    let waits = timeline::text(&deployment, &kept, &[], &look(0));
     assert_snapshot!([went_on, waits].join("\n\n"));
+}
+
+#[test]
+fn the_timeline_sums_up_by_cause_what_the_lead_time_went_into() {
+    const DAYS: i64 = 3 * 24 * 3600;
+    let baking = ListBlockersResponse {
+        waited: vec![
+            summed(blocker::Kind::Timer, 70_000, 60_000),
+            summed(blocker::Kind::Edge, 20, 20),
+            summed(blocker::Kind::Lane, 900, 900),
+            summed(blocker::Kind::Provider, 2000, 0),
+        ],
+        lead_time: seconds(63),
+        unblocked: millis(2080),
+        ..ledger(vec![waited(blocker::Kind::Lane, at(0), at_ms(900))])
+    };
+    let baking = timeline::text(&live(), &baking, &[], &look(73));
+
+    let mut deployment = canary();
+    deployment.created_at = at(-DAYS);
+    let pending = ListBlockersResponse {
+        waited: vec![
+            summed(blocker::Kind::Lane, 7_200_000, 7_200_000),
+            summed(blocker::Kind::Hold, 252_000_000, 252_000_000),
+        ],
+        lead_time: seconds(DAYS),
+        unblocked: seconds(0),
+        ..ledger(vec![waited(blocker::Kind::Hold, at(-DAYS + 7200), None)])
+    };
+    let waits = timeline::text(&deployment, &pending, &[], &look(0));
+
+    let mut ended = ended(State::Cancelled, "cancelled", "");
+    ended.steps.clear();
+    let untouched = ListBlockersResponse {
+        lead_time: seconds(64),
+        unblocked: seconds(64),
+        ..ListBlockersResponse::default()
+    };
+    let ended = timeline::text(&ended, &untouched, &[], &look(90));
+    assert_snapshot!([baking, waits, ended].join("\n\n"));
+}
+
+/// A ledger of which no sums are told.
+fn ledger(blockers: Vec<Blocker>) -> ListBlockersResponse {
+    ListBlockersResponse {
+        blockers,
+        ..ListBlockersResponse::default()
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as fields of messages are")]
+fn millis(ms: i64) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration {
+        seconds: ms / 1000,
+        nanos: i32::try_from(ms % 1000).unwrap() * 1_000_000,
+    })
+}
+
+/// So many milliseconds for one cause, and those before it was live.
+fn summed(kind: blocker::Kind, total: i64, of_lead: i64) -> Waited {
+    Waited {
+        kind: kind.into(),
+        total: millis(total),
+        of_lead_time: millis(of_lead),
+        count: 1,
+    }
 }
 
 /// What kept a deployment from one moment to another.
