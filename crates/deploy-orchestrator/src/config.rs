@@ -272,6 +272,8 @@ fn github(env: &mut Env) -> Option<Settings> {
     let write_pause = env.duration_ms_or("CANDLEFISH_GITHUB_WRITE_PAUSE_MS", 1_000);
     let rest = env.duration_ms_or("CANDLEFISH_GITHUB_REST_MS", 30_000);
     let sweep = env.duration_ms_or("CANDLEFISH_GITHUB_SWEEP_MS", 300_000);
+    // GitHub sends at once what it brings once more, and waits ten seconds for an answer itself.
+    let head_start = env.duration_ms_or("CANDLEFISH_GITHUB_HEAD_START_MS", 10_000);
     let archive = env.duration_ms_or("CANDLEFISH_GITHUB_ARCHIVE_TIMEOUT_MS", 600_000);
     let url = |env: &mut Env, name: &str| {
         let url = env.optional(name)?;
@@ -312,6 +314,7 @@ fn github(env: &mut Env) -> Option<Settings> {
         write_pause,
         rest,
         sweep,
+        head_start,
         archive,
         public_url,
     })

@@ -59,6 +59,9 @@ pub struct Settings {
     pub rest: Duration,
     /// How often the heads and the failed deliveries of a repository are looked at.
     pub sweep: Duration,
+    /// How long what GitHub brings once more has until all else of its repository is decided; no longer than
+    /// `sweep`, whatever is set.
+    pub head_start: Duration,
     /// For the archive of one commit, until its content is stored.
     pub archive: Duration,
     /// Where people reach the gateway; statuses link to it.

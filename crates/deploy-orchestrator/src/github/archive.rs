@@ -50,9 +50,10 @@ const ENOUGH: i32 = 6;
 const REFUSED: i32 = 2;
 /// It took all the time it has. Six times, hours apart in the end.
 const SLOW: i32 = 1;
-/// Between two of these tries; the second pause is twice as long.
+/// After a try that was refused; the pause after the second is twice as long.
 const REFUSED_PAUSE: Duration = Duration::from_secs(15);
-/// Doublings of the pause after a try that took all the time it has: others are to have most of the turns.
+/// Doublings of the pause after a try that took all the time it has, one for each that counts before it: others are to
+/// have most of the turns. A refusal counts as two here as well: which tries it were is not kept.
 const SLOW_DOUBLINGS: i32 = 4;
 /// What waits has so long once GitHub can be asked again.
 const GRACE: Duration = Duration::from_mins(5);
@@ -68,7 +69,8 @@ pub(super) struct Wanted {
     pub(super) release: ReleaseId,
     pub(super) claim: i64,
     pub(super) attempts: i32,
-    /// Tries before that GitHub refused, or that brought no archive.
+    /// What counts against the commit so far, of [`ENOUGH`]: tries that GitHub refused, that brought no archive or a
+    /// broken one, or that took all the time they had.
     pub(super) refusals: i32,
     /// The slug.
     pub(super) site: String,

@@ -20,16 +20,19 @@ use std::{collections::BTreeSet, time::Duration};
 use candlefish_ids::EnvironmentId;
 use tokio_util::sync::CancellationToken;
 
-use self::missing::{Looked, Round};
+use self::{
+    missing::{Looked, Round},
+    pauses::{Pauses, head_start, longest_wait},
+};
 use super::{Error, GitHub, Relation, heads::Head, store};
 use crate::{
-    Config,
     ctx::Ctx,
     step::worker::chain,
     trigger::{self, head::Seen, pull_request::seen},
 };
 
 mod missing;
+mod pauses;
 
 /// GitHub keeps a delivery for so long, and brings it once more when it is asked to.
 const KEPT: Duration = Duration::from_hours(72);
@@ -41,10 +44,6 @@ const LEASE_IN_PAUSES: u32 = 5;
 const LEAST_LEASE: Duration = Duration::from_secs(10);
 /// Not later: no sweep takes longer.
 const LONGEST_LEASE: Duration = Duration::from_mins(5);
-
-/// What is brought once more has so long until all else of its repository is decided, or a pause between sweeps
-/// where that is less: GitHub sends it at once, and waits ten seconds for an answer itself.
-const HEAD_START: Duration = Duration::from_secs(10);
 
 /// Sweeps of a repository that failed one after the other, some five minutes: then a push is decided without
 /// the comparison that GitHub does not manage, as that of a large change.
@@ -62,7 +61,8 @@ pub(super) struct Due {
     pub(super) pulls_since: Option<i64>,
     /// And last.
     pub(super) pulls_at: Option<i64>,
-    /// The sweep before asked for deliveries and left all else to this one, which asks for none.
+    /// The sweep before left to this one what it did not decide, for deliveries that it asked for, or that the App's
+    /// own webhook is to be asked for; this one asks for none. Of the App's own row: it was to be swept once more.
     pub(super) is_second: bool,
     /// Sweeps just before that asked for deliveries, had more to ask for, and left all else.
     pub(super) rounds: i32,
@@ -162,11 +162,12 @@ async fn look(ctx: &Ctx, github: &GitHub, stopping: &CancellationToken) -> Resul
         store::note_app(&mut conn).await?;
     }
     drop(conn);
-    let between = github.settings().sweep;
+    let settings = github.settings();
+    let (between, in_all) = (settings.sweep, longest_wait(settings));
     let lease = (between * LEASE_IN_PAUSES).clamp(LEAST_LEASE, LONGEST_LEASE);
     while !stopping.is_cancelled() {
         let mut conn = ctx.pool.acquire().await?;
-        let Some(due) = store::claim_repository(&mut conn, lease, between).await? else {
+        let Some(due) = store::claim_repository(&mut conn, lease, between, in_all).await? else {
             return Ok(());
         };
         drop(conn);
@@ -176,37 +177,19 @@ async fn look(ctx: &Ctx, github: &GitHub, stopping: &CancellationToken) -> Resul
         let mut conn = ctx.pool.acquire().await?;
         // Else what is left would be too old for the next sweep.
         let looked = matches!(swept, Ok(Looked::Whole));
-        let (pause, note) = match swept {
-            Ok(looked) => (looked.pause(between), String::new()),
-            Err(error) => {
-                let words = chain(&error);
-                tracing::warn!(repository = due.repository, error = %words, "a repository is not swept yet");
-                (pause(&error, due.attempts, between), words)
-            }
-        };
-        let finished = round.finished(&due, (pause, between), &note, looked);
+        let pauses = Pauses::after(&swept, due.attempts, (between, head_start(settings)));
+        let note = swept.err().map_or_else(String::new, |error| {
+            let words = chain(&error);
+            tracing::warn!(repository = due.repository, error = %words, "a repository is not swept yet");
+            words
+        });
+        let finished = round.finished(&due, pauses, &note, looked);
         if finished.then.is_some() && github.is_app() {
             store::wake_app(&mut conn).await?;
         }
         store::finish_repository(&mut conn, &due.repository, finished).await?;
     }
     Ok(())
-}
-
-/// How long what is brought once more has, when sweeps come so often.
-fn head_start(sweep: Duration) -> Duration {
-    HEAD_START.min(sweep)
-}
-
-/// How long until a repository is swept again. What GitHub refuses it is not asked for more often than what it
-/// answers.
-fn pause(error: &Unfinished, attempts: i32, sweep: Duration) -> Duration {
-    let pause = Config::backoff(attempts);
-    match error {
-        Unfinished::GitHub(error) if error.is_final() => pause.max(sweep),
-        Unfinished::GitHub(error) => error.left().unwrap_or(pause),
-        Unfinished::Sql(_) | Unfinished::Trigger(_) => pause,
-    }
 }
 
 /// Answers how far deliveries were looked at. What fails keeps nothing else, unless GitHub is not to be

@@ -8,7 +8,6 @@ use candlefish_testkit::{github::Fake, wait_until};
 
 use crate::{
     api::policy,
-    limits,
     previews::{allow, pull},
     sandbox::{SITE, SOON},
     stage::{self, REPOSITORY, Stage, commit, push},
@@ -18,9 +17,12 @@ use crate::{
 const HOOK: &str = "https://candlefish.example/v1/webhooks/github";
 /// Between two sweeps; longer than a test takes, whose clock moves when it says so.
 const PAUSE: Duration = Duration::from_mins(10);
-const PAUSE_MS: &str = "600000";
-/// As long as what is brought once more has.
-const HEAD_START: Duration = Duration::from_secs(10);
+/// As long as what is brought once more has: longer than a test takes, too.
+const HEAD_START: Duration = Duration::from_mins(5);
+const SLOWLY: [(&str, &str); 2] = [
+    ("CANDLEFISH_GITHUB_SWEEP_MS", "600000"),
+    ("CANDLEFISH_GITHUB_HEAD_START_MS", "300000"),
+];
 
 /// `production` is a queue that follows `main`, which is at its first commit, and was looked at.
 async fn follows(github: &Fake, stage: &Stage) {
@@ -57,7 +59,7 @@ async fn follows(github: &Fake, stage: &Stage) {
 
 /// Two pushes are lost, whose content was built.
 async fn loses_two() -> (Fake, Stage) {
-    let (github, stage) = Stage::asking(&[("CANDLEFISH_GITHUB_SWEEP_MS", PAUSE_MS)]).await;
+    let (github, stage) = Stage::asking(&SLOWLY).await;
     follows(&github, &stage).await;
     stage.uploads(&commit(2), "two").await;
     stage.uploads(&commit(3), "three").await;
@@ -86,9 +88,9 @@ async fn leaves_heads(stage: &Stage) {
     assert_eq!(heads(stage).await, 0);
 }
 
-/// What is left to a sweep that comes soon.
+/// What is left to a sweep that did not begin yet.
 const LEFT: &str = "SELECT count(*) FROM github_repository
-                    WHERE then_due_at > due_at AND due_at <= clock() + interval '10 seconds'";
+                    WHERE then_due_at > due_at AND attempts = 0";
 
 /// Heads that were decided.
 async fn heads(stage: &Stage) -> i64 {
@@ -99,21 +101,13 @@ async fn heads(stage: &Stage) -> i64 {
 #[tokio::test]
 async fn two_pushes_that_are_brought_once_more_have_each_its_turn_in_a_queue() {
     let (_github, stage) = loses_two_and_asks().await;
-    // However long this machine takes for what comes now.
-    stage
-        .sandbox
-        .act("UPDATE github_repository SET due_at = clock() + interval '5 minutes'")
-        .await;
     for number in 2..=3 {
         let brought = stage.pushed(&push(number - 1, number)).await;
         brought.is("created", "");
         let succeeded = &[State::Succeeded];
         stage.api.wait_for(&brought.deployment, succeeded).await;
     }
-    stage
-        .sandbox
-        .act("UPDATE github_repository SET due_at = clock()")
-        .await;
+    stage.sandbox.database.advance(HEAD_START).await;
     wait_until(SOON, "the look at the branch", async || {
         let seen = format!(
             "SELECT count(*) FROM github_branch WHERE commit = '{}'",
@@ -180,7 +174,7 @@ async fn is_decided_after_the_head_start(stage: &Stage) {
 
 /// An App asks; the branch is two pushes further, and the App's row is as said when its repository is due.
 async fn is_behind_as_app(row: &str) -> (tempfile::TempDir, Fake, Stage) {
-    let (dir, github, stage) = limits::as_app_every(PAUSE_MS).await;
+    let (dir, github, stage) = Stage::asking_as_app(&SLOWLY).await;
     follows(&github, &stage).await;
     github.branch(REPOSITORY, "main", &commit(3));
     for guid in ["guid-2", "guid-3"] {
@@ -242,7 +236,7 @@ async fn while_an_app_s_own_webhook_is_looked_at_heads_wait_but_not_for_ever() {
 
 #[tokio::test]
 async fn an_app_s_own_webhook_is_asked_before_an_unheard_pull_request_is_decided() {
-    let (_dir, github, stage) = limits::as_app_every(PAUSE_MS).await;
+    let (_dir, github, stage) = Stage::asking_as_app(&SLOWLY).await;
     stage::site(&stage.api, SITE, REPOSITORY).await;
     allow(&stage.api, pb::preview_rule::From::Repository).await;
     wait_until(SOON, "the first look", async || {

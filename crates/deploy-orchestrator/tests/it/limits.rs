@@ -21,12 +21,7 @@ const TOKEN: &str = "apps/create-installation-access-token";
 
 /// A GitHub that an App asks, and no site yet.
 pub(crate) async fn as_app() -> (tempfile::TempDir, Fake, Stage) {
-    as_app_every(SWEEP.1).await
-}
-
-/// The same that is swept so often, in milliseconds.
-pub(crate) async fn as_app_every(sweep: &str) -> (tempfile::TempDir, Fake, Stage) {
-    Stage::asking_as_app(&[(SWEEP.0, sweep)]).await
+    Stage::asking_as_app(&[SWEEP]).await
 }
 
 /// A site that follows a repository, which is at its first commit.
@@ -82,7 +77,9 @@ async fn asked_again(github: &Fake, before: usize) {
 #[tokio::test]
 async fn one_sweep_asks_for_so_many_missing_deliveries_oldest_first_and_heads_wait_for_the_others()
 {
-    let (github, stage) = Stage::asking(&[(SWEEP.0, "600000")]).await;
+    // Longer than this takes.
+    let head_start = ("CANDLEFISH_GITHUB_HEAD_START_MS", "240000");
+    let (github, stage) = Stage::asking(&[(SWEEP.0, "600000"), head_start]).await;
     github.hook("https://candlefish.example/v1/webhooks/github");
     let missed: Vec<String> = (0..130).map(|number| format!("guid-{number}")).collect();
     for guid in &missed {
@@ -103,8 +100,8 @@ async fn one_sweep_asks_for_so_many_missing_deliveries_oldest_first_and_heads_wa
     ended("rounds = 0 AND then_due_at IS NOT NULL").await;
     assert_eq!(github.redelivered(REPOSITORY), missed);
     assert_eq!(github.calls(LOOK), 0);
-    let head_start = Duration::from_secs(10);
-    stage.sandbox.database.advance(head_start).await;
+    // The head start.
+    stage.sandbox.database.advance(Duration::from_mins(4)).await;
     wait_until(SOON, "the look at the branch", async || {
         github.calls(LOOK) == 1
     })

@@ -41,14 +41,15 @@ pub(in crate::github) async fn note_app(conn: &mut PgConnection) -> Result<(), s
 
 /// Takes the repository that waits longest; it is not due again before the lease ends. The App's own webhook
 /// comes first: what it is asked for is of any of the others. What a sweep left waits while the App's is due, is
-/// swept, fails or asks on, so long at most.
+/// swept, fails or asks on: `at_most` from when it is due, which is put off while something is brought, and `in_all`
+/// from when its next sweep would have come, which is not.
 pub(in crate::github) async fn claim_repository(
     conn: &mut PgConnection,
     lease: Duration,
     at_most: Duration,
+    in_all: Duration,
 ) -> Result<Option<Due>, sqlx::Error> {
-    let lease = PgInterval::try_from(lease).map_err(sqlx::Error::Encode)?;
-    let at_most = PgInterval::try_from(at_most).map_err(sqlx::Error::Encode)?;
+    let interval = |time: Duration| PgInterval::try_from(time).map_err(sqlx::Error::Encode);
     sqlx::query_as!(
         Due,
         r#"UPDATE github_repository SET due_at = clock() + $1::interval, attempts = attempts + 1
@@ -56,6 +57,7 @@ pub(in crate::github) async fn claim_repository(
              SELECT g.repository FROM github_repository g WHERE g.due_at <= (SELECT clock())
                AND (g.repository = '' OR g.then_due_at IS NULL
                     OR g.due_at <= (SELECT clock()) - $2::interval
+                    OR g.then_due_at <= (SELECT clock()) - $3::interval
                     OR NOT EXISTS (
                         SELECT FROM github_repository a
                         WHERE a.repository = ''
@@ -63,15 +65,17 @@ pub(in crate::github) async fn claim_repository(
              ORDER BY g.repository <> '', g.due_at LIMIT 1 FOR UPDATE OF g SKIP LOCKED)
          RETURNING repository, attempts, extract(epoch FROM clock() - swept_at)::bigint AS swept_ago,
              pulls_since, pulls_at, rounds, then_due_at IS NOT NULL AS "is_second!""#,
-        lease,
-        at_most
+        interval(lease)?,
+        interval(at_most)?,
+        interval(in_all)?
     )
     .fetch_optional(conn)
     .await
 }
 
-/// A repository is swept, or failed to be. One that left all else for deliveries that are brought once more does
-/// not count among those that failed one after the other, nor does it end them.
+/// A repository is swept, or failed to be. One that left something to the next sweep does not count among those that
+/// failed one after the other, whatever failed in it, nor does it end them. Of those that ask on only one that failed
+/// counts.
 pub(in crate::github) async fn finish_repository(
     conn: &mut PgConnection,
     repository: &str,
@@ -85,8 +89,10 @@ pub(in crate::github) async fn finish_repository(
              due_at = CASE WHEN $3 = '' AND $6 = 0 AND then_due_at IS NOT NULL THEN then_due_at
                            ELSE clock() + $2::interval END,
              then_due_at = clock() + $5::interval,
-             attempts = CASE WHEN $3 <> '' THEN attempts
-                             WHEN $5::interval IS NOT NULL OR $6 > 0 THEN attempts - 1 ELSE 0 END,
+             -- Where a sweep outlasts its lease another one may have set it to 0 meanwhile.
+             attempts = CASE WHEN $5::interval IS NOT NULL THEN greatest(attempts - 1, 0)
+                             WHEN $3 <> '' THEN attempts
+                             WHEN $6 > 0 THEN greatest(attempts - 1, 0) ELSE 0 END,
              rounds = $6,
              swept_at = CASE WHEN $4 THEN clock() ELSE swept_at END
          WHERE repository = $1",
@@ -117,21 +123,27 @@ pub(in crate::github) async fn wake_app(conn: &mut PgConnection) -> Result<(), s
     Ok(())
 }
 
-/// What sweeps left is not decided for so long. A row that another process holds is being taken, or gets a head
+/// What sweeps left, and would be due within `soon`, is not decided for the time of `pause`, unless it waits for as
+/// long as `in_all` (as in [`claim_repository`]). A row that another process holds is being taken, or gets a head
 /// start of its own.
 pub(in crate::github) async fn put_repositories_off(
     conn: &mut PgConnection,
     pause: Duration,
+    soon: Duration,
+    in_all: Duration,
 ) -> Result<(), sqlx::Error> {
-    let pause = PgInterval::try_from(pause).map_err(sqlx::Error::Encode)?;
+    let interval = |time: Duration| PgInterval::try_from(time).map_err(sqlx::Error::Encode);
     sqlx::query!(
         "UPDATE github_repository SET due_at = clock() + $1::interval
          WHERE repository IN (
              SELECT repository FROM github_repository
-             WHERE repository <> '' AND then_due_at IS NOT NULL
-               AND due_at < (SELECT clock()) + $1::interval
+             WHERE repository <> '' AND due_at < (SELECT clock()) + $2::interval
+               -- Unset where nothing was left.
+               AND then_due_at > (SELECT clock()) - $3::interval
              ORDER BY repository FOR UPDATE SKIP LOCKED)",
-        pause
+        interval(pause)?,
+        interval(soon)?,
+        interval(in_all)?
     )
     .execute(conn)
     .await?;
@@ -404,39 +416,4 @@ pub(in crate::github) async fn was_asked_lately(
 }
 
 #[cfg(test)]
-mod tests {
-    use candlefish_testkit::Database;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn an_app_that_asks_on_is_woken_by_nobody_before_its_pause() {
-        let pool = Database::migrated(&sqlx::migrate!()).await.pool();
-        let mut conn = pool.acquire().await.unwrap();
-        note_app(&mut conn).await.unwrap();
-        for (rounds, is_due) in [(0, true), (2, false)] {
-            // It is being swept, by which round ever, when another one finds news.
-            sqlx::query(
-                "UPDATE github_repository SET attempts = 1, rounds = $1, then_due_at = NULL",
-            )
-            .bind((rounds - 1_i32).max(0))
-            .execute(&mut *conn)
-            .await
-            .unwrap();
-            wake_app(&mut conn).await.unwrap();
-            let finished = Finished {
-                pause: Duration::from_mins(3),
-                note: "",
-                looked: false,
-                then: None,
-                rounds,
-            };
-            finish_repository(&mut conn, "", finished).await.unwrap();
-            let found: bool = sqlx::query_scalar("SELECT due_at <= clock() FROM github_repository")
-                .fetch_one(&mut *conn)
-                .await
-                .unwrap();
-            assert_eq!(found, is_due, "{rounds}");
-        }
-    }
-}
+mod tests;

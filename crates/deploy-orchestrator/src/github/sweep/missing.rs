@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use super::{Due, Finished, Unfinished, head_start};
+use super::{
+    Due, Finished, Unfinished,
+    pauses::{Pauses, head_start, longest_wait},
+};
 use crate::{
     ctx::Ctx,
     github::{Error, GitHub, heads::Sent, store},
@@ -74,7 +77,7 @@ pub(super) async fn redeliver(
     }
     if round.missing > 0 && !round.holds() {
         // Another process may be asking, whose lease is over.
-        let head_start = head_start(github.settings().sweep);
+        let head_start = head_start(github.settings());
         let mut conn = ctx.pool.acquire().await?;
         round.is_lately = store::was_asked_lately(&mut conn, repository, head_start).await?;
     }
@@ -108,26 +111,46 @@ pub(super) async fn redeliver_to_app(
         .await?;
     let lost = missing(&sent);
     round.missing = lost.len();
-    for one in lost {
-        if round.asks(ctx, github, "", one).await? {
-            let counted = round.counts(one, github.redeliver_to_app(one.id).await);
-            let put_off = put_off(ctx, github, round).await;
-            // What GitHub says tells when to ask again.
-            counted?;
-            put_off?;
-        }
-    }
+    let asked = ask_app(ctx, github, lost, round).await;
+    let put_off = put_off(ctx, github, round, head_start(github.settings())).await;
+    // What GitHub says tells when to ask again.
+    asked?;
+    put_off?;
     Ok(round.end(""))
 }
 
-/// What was left has a head start from now on, where something is brought.
-async fn put_off(ctx: &Ctx, github: &GitHub, round: &Round) -> Result<(), sqlx::Error> {
+/// Asks for what is missing. Meanwhile only what is due soon is put off: hundreds of rows are not written for each of
+/// hundreds of deliveries.
+async fn ask_app(
+    ctx: &Ctx,
+    github: &GitHub,
+    lost: Vec<&Sent>,
+    round: &mut Round,
+) -> Result<(), Unfinished> {
+    let soon = head_start(github.settings()) / 2;
+    for one in lost {
+        if round.asks(ctx, github, "", one).await? {
+            round.counts(one, github.redeliver_to_app(one.id).await)?;
+            put_off(ctx, github, round, soon).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What was left, and is due within `soon`, has a head start from now on, where something is brought.
+async fn put_off(
+    ctx: &Ctx,
+    github: &GitHub,
+    round: &Round,
+    soon: Duration,
+) -> Result<(), sqlx::Error> {
     if round.brought == 0 {
         return Ok(());
     }
-    let head_start = head_start(github.settings().sweep);
+    let settings = github.settings();
+    let (head_start, in_all) = (head_start(settings), longest_wait(settings));
     let mut conn = ctx.pool.acquire().await?;
-    store::put_repositories_off(&mut conn, head_start).await
+    store::put_repositories_off(&mut conn, head_start, soon, in_all).await
 }
 
 /// What one sweep asked for, and left.
@@ -167,30 +190,24 @@ impl Round {
         is_left
     }
 
-    /// How the sweep ends that comes to this, when the next one would mostly come in `pause`, and sweeps so far
-    /// from each other.
+    /// How the sweep ends that comes to this.
     pub(super) fn finished<'a>(
         &self,
         due: &Due,
-        (pause, between): (Duration, Duration),
+        pauses: Pauses,
         note: &'a str,
         looked: bool,
     ) -> Finished<'a> {
         let has_more = !looked && (self.brought > 0 || self.left > 0);
         // Who must wait longer than usual before it may ask on has let heads wait enough.
-        let asks_on = has_more && due.rounds + 1 < MOST_ROUNDS && pause <= between;
+        let asks_on = has_more && due.rounds + 1 < MOST_ROUNDS && pauses.next <= pauses.between;
         // The App's own webhook has nothing else to decide.
         let leaves = self.holds() && !asks_on && !due.repository.is_empty();
-        let head_start = head_start(between);
         Finished {
-            pause: match (leaves, note.is_empty()) {
-                (true, true) => head_start,
-                (true, false) => head_start.max(pause),
-                (false, _) => pause,
-            },
+            pause: if leaves { pauses.second } else { pauses.next },
             note,
             looked,
-            then: leaves.then_some(pause),
+            then: leaves.then_some(pauses.next),
             rounds: if asks_on { due.rounds + 1 } else { 0 },
         }
     }
@@ -386,6 +403,7 @@ mod tests {
     fn while_more_is_missing_heads_wait_for_so_many_sweeps_and_no_longer() {
         let between = Duration::from_mins(5);
         let pause = Looked::Partly.pause(between);
+        let head_start = Duration::from_secs(10);
         let asked = Round {
             asked: MOST,
             brought: MOST,
@@ -393,23 +411,36 @@ mod tests {
             ..Round::default()
         };
         let ends = |one: &Due, note| {
-            let finished = asked.finished(one, (pause, between), note, false);
+            let pauses = Pauses {
+                between,
+                next: pause,
+                second: head_start,
+            };
+            let finished = asked.finished(one, pauses, note, false);
             (finished.pause, finished.then, finished.rounds)
         };
         // One that fails half way is no other.
-        for note in ["", "limited"] {
+        for note in ["", "failed"] {
             for rounds in 0..5 {
                 let one = due("example/docs", rounds);
                 assert_eq!(ends(&one, note), (pause, None, rounds + 1));
             }
         }
         let last = due("example/docs", 5);
-        let head_start = Duration::from_secs(10);
-        assert_eq!(ends(&last, ""), (head_start, Some(pause), 0));
-        assert_eq!(ends(&last, "limited"), (pause, Some(pause), 0));
+        for note in ["", "failed"] {
+            assert_eq!(ends(&last, note), (head_start, Some(pause), 0));
+        }
         let hour = Duration::from_hours(1);
-        let limited = asked.finished(&due("example/docs", 0), (hour, between), "limited", false);
-        assert_eq!((limited.then, limited.rounds), (Some(hour), 0));
+        let pauses = Pauses {
+            between,
+            next: hour,
+            second: hour,
+        };
+        let limited = asked.finished(&due("example/docs", 0), pauses, "limited", false);
+        assert_eq!(
+            (limited.pause, limited.then, limited.rounds),
+            (hour, Some(hour), 0)
+        );
         assert_eq!(ends(&due("", 0), ""), (pause, None, 1));
         assert_eq!(ends(&due("", 5), ""), (pause, None, 0));
     }
@@ -422,7 +453,12 @@ mod tests {
             let is_left = round.leaves_news(is_news);
             assert_eq!(is_left, is_before_app && is_news);
             let one = due("example/docs", 0);
-            let finished = round.finished(&one, (between, between), "", false);
+            let pauses = Pauses {
+                between,
+                next: between,
+                second: between,
+            };
+            let finished = round.finished(&one, pauses, "", false);
             assert_eq!(finished.then, is_left.then_some(between));
             assert_eq!(finished.rounds, 0);
         }
