@@ -1,5 +1,5 @@
 use candlefish_proto::deploy::{
-    Blocker, Deployment, Hold, Lane, ListBlockersResponse, Release, Waited, blocker,
+    Blocker, Deployment, Hold, Lane, Release, Waited, blocker,
     deployment::State,
 };
 use tonic::Status;

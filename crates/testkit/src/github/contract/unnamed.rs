@@ -65,13 +65,11 @@ fn takes_any(schema: &Value) -> bool {
         Value::Array(types) => types.iter().any(|one| one == "object"),
         one => one == "object",
     };
-    match schema.get("additionalProperties") {
-        Some(said) => *said == true,
-        None => {
-            let mut says = COMBINED.iter().chain(&["$ref", "properties"]);
-            is_object && says.all(|word| schema.get(word).is_none())
-        }
+    if let Some(said) = schema.get("additionalProperties") {
+        return *said == true;
     }
+    let mut says = COMBINED.iter().chain(&["$ref", "properties"]);
+    is_object && says.all(|word| schema.get(word).is_none())
 }
 
 /// The schemas, what they refer to and what they are combined of: whatever one of them names is named.
