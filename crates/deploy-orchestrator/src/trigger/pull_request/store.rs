@@ -54,7 +54,10 @@ pub(super) async fn save(
              head_commit, before_commit, updated_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
          ON CONFLICT (site_id, number) DO UPDATE SET repository = excluded.repository,
-             environment_id = coalesce(excluded.environment_id, pull_request.environment_id),
+             -- Of another repository, which the site had before, it is another one's preview.
+             environment_id = coalesce(excluded.environment_id,
+                 CASE WHEN lower(pull_request.repository) = lower(excluded.repository)
+                      THEN pull_request.environment_id END),
              is_open = excluded.is_open, head_commit = excluded.head_commit,
              before_commit = excluded.before_commit, updated_at = excluded.updated_at",
         site.uuid(),
