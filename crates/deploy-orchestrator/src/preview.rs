@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! pull request opened ──▶ pr-12 ──its close, its age, a person──▶ closed ──reopened, a push after its age──▶ pr-12
+//!                                └─its site has another repository─▶ closed ──a push, should it have that again─▶ pr-12
 //! candlefish deploy --preview ──▶ 26 characters ──its age, a person──▶ closed
 //! ```
 //!
@@ -16,6 +17,7 @@
 
 pub(crate) mod age;
 pub(crate) mod close;
+mod moved;
 mod store;
 
 use candlefish_clock::Moment;

@@ -135,6 +135,7 @@ fn whole(action: &str) -> Vec<String> {
     let filled = told.into_iter().map(|one| {
         let one = one.split(" (").next().unwrap_or(one);
         let one = one.replace("{place}", "docs/production");
+        let one = one.replace("{live}", "1");
         // The first that is named is a deployment or what has one; a second is the place of a step.
         let first = ["{}", "{id}", "{acting}"]
             .iter()

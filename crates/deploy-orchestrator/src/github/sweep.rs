@@ -33,6 +33,7 @@ use crate::{
 
 mod missing;
 mod pauses;
+mod unanswered;
 
 /// GitHub keeps a delivery for so long, and brings it once more when it is asked to.
 const KEPT: Duration = Duration::from_hours(72);
@@ -237,6 +238,8 @@ async fn sweep(
     if has_previews {
         go_on(&mut all, look_at_pulls(ctx, github, due, round).await)?;
     }
+    let asked = unanswered::ask_again(ctx, github, &due.repository).await;
+    go_on(&mut all, asked)?;
     all.map(|()| looked)
 }
 

@@ -1,10 +1,10 @@
 //! Previews that have their age are closed: those of pull requests by their last push, single ones by
-//! when they were made.
+//! when they were made. So are, by the same loop, those of a repository that was left ([`moved`]).
 
 use candlefish_ids::EnvironmentId;
 use tokio_util::sync::CancellationToken;
 
-use super::{close, store};
+use super::{close, moved, store};
 use crate::{
     ctx::Ctx,
     deployment::{Error, event::SYSTEM},
@@ -21,6 +21,9 @@ pub(crate) async fn run(ctx: Ctx, stopping: CancellationToken) {
     {
         if let Err(error) = sweep(&ctx).await {
             tracing::debug!(error = %chain(&error), "a look at old previews failed");
+        }
+        if let Err(error) = moved::sweep(&ctx).await {
+            tracing::debug!(error = %chain(&error), "a look at previews left behind failed");
         }
     }
 }

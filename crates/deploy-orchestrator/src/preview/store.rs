@@ -93,6 +93,60 @@ pub(super) async fn list_old(conn: &mut PgConnection) -> Result<Vec<EnvironmentI
     Ok(ids.into_iter().map(EnvironmentId::from_uuid).collect())
 }
 
+/// A preview whose pull request is of a repository that its site does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Moved {
+    /// Its slug.
+    pub(super) site: String,
+    /// What the site has now; empty for none.
+    pub(super) repository: String,
+    /// Who changed that.
+    pub(super) by: String,
+    /// Of the pull request.
+    pub(super) number: i32,
+    /// The pull request's, as far as it is known still.
+    pub(super) was: Option<String>,
+}
+
+/// Open previews of pull requests of other repositories than their sites have now, some of each site that
+/// somebody gave another one; by lot, as above.
+pub(super) async fn list_moved(conn: &mut PgConnection) -> Result<Vec<EnvironmentId>, sqlx::Error> {
+    let ids = sqlx::query_scalar!(
+        r#"SELECT o.id FROM (SELECT id, repository FROM site WHERE repository_by <> ''
+                             ORDER BY random()) s
+           CROSS JOIN LATERAL (
+               SELECT e.id FROM environment e
+               LEFT JOIN pull_request p ON p.environment_id = e.id
+               WHERE e.site_id = s.id AND e.kind = 'preview' AND e.closed_at IS NULL
+                 AND e.pull_request IS NOT NULL
+                 AND lower(p.repository) IS DISTINCT FROM lower(s.repository)
+               ORDER BY random() LIMIT 50) o LIMIT 500"#
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(ids.into_iter().map(EnvironmentId::from_uuid).collect())
+}
+
+/// What one of these is; none when it is not one of them.
+pub(super) async fn find_moved(
+    conn: &mut PgConnection,
+    id: EnvironmentId,
+) -> Result<Option<Moved>, sqlx::Error> {
+    sqlx::query_as!(
+        Moved,
+        r#"SELECT s.slug AS site, s.repository, s.repository_by AS by, e.pull_request AS "number!",
+                  p.repository AS "was?"
+           FROM environment e JOIN site s ON s.id = e.site_id
+           LEFT JOIN pull_request p ON p.environment_id = e.id
+           WHERE e.id = $1 AND e.kind = 'preview' AND e.pull_request IS NOT NULL
+             AND s.repository_by <> ''
+             AND lower(p.repository) IS DISTINCT FROM lower(s.repository)"#,
+        id.uuid()
+    )
+    .fetch_optional(conn)
+    .await
+}
+
 /// Whether a preview is older than its site lets it be.
 pub(super) async fn is_old(
     conn: &mut PgConnection,

@@ -19,7 +19,8 @@ pub(crate) struct UpdateSite {
 }
 
 /// Changes what is named. Deliveries that come from now on are decided by it; what was made by the
-/// rule before stays until it is closed.
+/// rule before stays until it is closed. With another repository the previews of the one before are
+/// closed soon after: see `preview::moved`.
 pub(crate) async fn update(
     ctx: &Ctx,
     caller: &Caller,
@@ -41,7 +42,7 @@ pub(crate) async fn update(
     }
     site.previews = cmd.previews.unwrap_or(site.previews);
     site.version += 1;
-    store::save_site(&mut tx, &site).await?;
+    store::save_site(&mut tx, &site, &caller.principal).await?;
     tracing::info!(
         site = site.slug, actor = %caller.principal, previews = site.previews.from.word(),
         "a site is changed"

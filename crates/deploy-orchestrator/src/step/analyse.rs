@@ -1,7 +1,8 @@
 //! `analyse`: watches one share of the traffic for an interval and judges it, as often as needed.
 //!
 //! The first good interval passes. A bad or empty one repeats at the same weight: two bad ones in a
-//! row fail the release, three empty ones leave it to the policy.
+//! row fail the release, three empty ones leave it to the policy. Where that waits for a person, what is
+//! counted from then on stays counted: visitors who come slowly are enough in time.
 
 use std::time::Duration;
 
@@ -114,8 +115,19 @@ pub(super) async fn turn(
     let policy = &deployment.policy;
     let counted = (judges.0.counted, judges.1.counted);
     let (verdict, words) = judged(&memory, counted, sampled, policy.min_requests);
-    begin(&mut memory, now_ms, &hosts, (candidate, stable));
-    Ok(conclude(now, policy, step, memory, verdict, words))
+    if counts_on != hosts || !goes_on(&memory, verdict, counted) {
+        begin(&mut memory, now_ms, &hosts, (candidate, stable));
+    }
+    let enough_in = enough_in(policy, step, &memory, (candidate, stable));
+    let enough_at = enough_in.map(|left| now.plus(left));
+    Ok(conclude(
+        now,
+        policy,
+        step,
+        memory,
+        (verdict, words),
+        enough_at,
+    ))
 }
 
 /// What was counted of the candidate and of what is stable, on all these hosts together.
@@ -167,13 +179,41 @@ fn since(now: Counted, before: [i64; 2]) -> Option<Counted> {
     (counted.requests >= 0 && counted.failed >= 0).then_some(counted)
 }
 
+/// Whether an interval is not over with this verdict: a person is waited for, and too few came so far.
+/// Counters that were forgotten begin anew.
+fn goes_on(memory: &Memory, verdict: Verdict, (candidate, stable): (Counted, Counted)) -> bool {
+    let all_known =
+        since(candidate, memory.candidate).is_some() && since(stable, memory.stable).is_some();
+    memory.stuck && verdict == Verdict::NotEnoughData && all_known
+}
+
+/// In how long enough will have been counted at the traffic of now, which is looked at after each
+/// interval; none without traffic.
+fn enough_in(
+    policy: &Policy,
+    step: &Step,
+    memory: &Memory,
+    (candidate, stable): (Sum, Sum),
+) -> Option<Duration> {
+    let per_second = (candidate.rate + stable.rate) * f64::from(step.weight) / 100.0;
+    let counted = candidate.counted.requests - memory.candidate[0];
+    let missing = i32::try_from(i64::from(policy.min_requests) - counted).ok()?;
+    if per_second <= 0.0 {
+        return None;
+    }
+    let interval = step.interval.as_secs_f64();
+    let looks = (f64::from(missing) / per_second / interval).ceil().max(1.0);
+    Duration::try_from_secs_f64(looks * interval).ok()
+}
+
+/// `enough_at` is when there will be evidence, as far as that is known.
 fn conclude(
     now: Moment,
     policy: &Policy,
     step: &Step,
     mut memory: Memory,
-    verdict: Verdict,
-    words: String,
+    (verdict, words): (Verdict, String),
+    enough_at: Option<Moment>,
 ) -> Outcome {
     match verdict {
         Verdict::Pass => return Outcome::done(words),
@@ -188,14 +228,20 @@ fn conclude(
             memory.empty += 1;
             memory.bad = 0;
             if memory.empty >= EMPTY_IN_A_ROW {
-                return without_evidence(policy, step, memory, words);
+                return without_evidence(policy, step, memory, words, enough_at);
             }
         }
     }
     wait(now, step, &memory, step.interval, words)
 }
 
-fn without_evidence(policy: &Policy, step: &Step, mut memory: Memory, words: String) -> Outcome {
+fn without_evidence(
+    policy: &Policy,
+    step: &Step,
+    mut memory: Memory,
+    words: String,
+    enough_at: Option<Moment>,
+) -> Outcome {
     match policy.on_no_evidence {
         OnNoEvidence::Advance => {
             Outcome::done(format!("{words}; goes on by our own fetches (synthetic)"))
@@ -210,7 +256,7 @@ fn without_evidence(policy: &Policy, step: &Step, mut memory: Memory, words: Str
                 on_edges: false,
                 blocker: Some(Blocker {
                     kind: blocker::Kind::Evidence,
-                    until: None,
+                    until: enough_at,
                     owner: "deployer",
                     message: format!("{words}; the policy waits for a person"),
                     action: format!(

@@ -406,7 +406,10 @@ impl<'a> Hands<'a> {
             until: Some(now.plus(again_in)),
             owner: "platform",
             message: format!("{why}; tried again"),
-            action: "candlefish edges".to_owned(),
+            action: format!(
+                "candlefish edges (shows who does not answer) or candlefish cancel {} (gives it up)",
+                step.deployment_id
+            ),
         };
         self.block(Some(&blocker)).await?;
         self.move_by(Event::Waits, "").await

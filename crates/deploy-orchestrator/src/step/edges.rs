@@ -269,14 +269,14 @@ async fn still_waiting(
         );
     }
     let blocker = if not.live < not.needed {
-        few(not.live, not.needed)
+        few(not.live, not.needed, deployment, step)
     } else {
         let message = format!("waiting for {}", not.behind.join(", "));
         // Then those that are behind are set aside, and nobody waits for them any more.
         let until = waits_since(step).map(|since| since.plus(patience));
         Blocker {
             until: until.filter(|at| *at > now),
-            ..blocked("platform", message)
+            ..behind(message)
         }
     };
     let message = blocker.message.clone();
@@ -293,8 +293,8 @@ async fn still_waiting(
 }
 
 /// A step that needs live edges and found too few waits for them: that is no fault of the release.
-pub(super) fn too_few(live: usize, needed: usize, step: &Step) -> Outcome {
-    let blocker = few(live, needed);
+pub(super) fn too_few(live: usize, needed: usize, deployment: &Deployment, step: &Step) -> Outcome {
+    let blocker = few(live, needed, deployment, step);
     Outcome::Wait(Wait {
         again_in: Duration::from_millis(500),
         on_edges: true,
@@ -304,17 +304,44 @@ pub(super) fn too_few(live: usize, needed: usize, step: &Step) -> Outcome {
     })
 }
 
-/// That there are enough edges is for people to see to.
-fn few(live: usize, needed: usize) -> Blocker {
-    let live = noun::counted(live, "live edge");
-    blocked("admin", format!("{live}, {needed} needed"))
-}
-
-fn blocked(owner: &'static str, message: String) -> Blocker {
+/// That there are enough edges is for people to see to: more are started, or fewer are asked for. A
+/// deployment keeps the minimum that its environment had when it was made.
+fn few(live: usize, needed: usize, deployment: &Deployment, step: &Step) -> Blocker {
+    let (id, more) = (deployment.id, needed.saturating_sub(live));
+    let place = format!("{}/{}", deployment.site, deployment.environment);
+    // A single preview's environment goes with it, and no minimum is below one.
+    let cannot_be_lower = live == 0 || deployment.kind == Kind::Preview;
     Blocker {
         kind: blocker::Kind::Edge,
         until: None,
-        owner,
+        owner: "admin",
+        message: few_words(live, needed),
+        // What is undone goes on without them by its deadline.
+        action: if step.is_undo {
+            format!("candlefish edges (shows them: start {more} more)")
+        } else if cannot_be_lower {
+            format!("candlefish edges (shows them: start {more} more) or candlefish cancel {id}")
+        } else {
+            format!(
+                "candlefish edges (shows them: start \
+                 {more} more) or candlefish env policy {place} --min-edges {live} (for what is \
+                 deployed after it) or candlefish cancel {id}"
+            )
+        },
+    }
+}
+
+fn few_words(live: usize, needed: usize) -> String {
+    let live = noun::counted(live, "live edge");
+    format!("{live}, {needed} needed")
+}
+
+/// Live edges have not followed, and are set aside when they do not in time.
+fn behind(message: String) -> Blocker {
+    Blocker {
+        kind: blocker::Kind::Edge,
+        until: None,
+        owner: "platform",
         message,
         action: "candlefish edges".to_owned(),
     }
@@ -358,7 +385,7 @@ mod tests {
             panic!("one edge is not two");
         };
         assert_eq!((not.live, not.needed, not.behind.len()), (1, 2, 0));
-        assert_eq!(few(not.live, not.needed).message, "1 live edge, 2 needed");
+        assert_eq!(few_words(not.live, not.needed), "1 live edge, 2 needed");
         assert!(matches!(judge(&[], 1), Standing::Not(_)));
     }
 

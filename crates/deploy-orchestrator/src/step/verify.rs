@@ -141,7 +141,7 @@ pub(super) async fn run(
     }
     let needed = usize::try_from(deployment.policy.min_edges).unwrap_or(1);
     if live.len() < needed {
-        return Ok(edges::too_few(live.len(), needed, step));
+        return Ok(edges::too_few(live.len(), needed, deployment, step));
     }
     let redirects = has_redirects(&manifest);
     for edge in &live {

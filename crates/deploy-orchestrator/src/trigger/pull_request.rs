@@ -5,7 +5,8 @@
 //! said, whichever came last. A list of GitHub's says the same ([`seen`]) where none arrived.
 //!
 //! Where a preview is to open and every environment that follows the pull request's base branch has paths,
-//! its files decide as those of a push do ([`files`]).
+//! its files decide as those of a push do ([`files`]); where GitHub does not say which, once it does
+//! ([`unanswered`]).
 
 mod decide;
 mod files;
@@ -13,6 +14,7 @@ mod judge;
 mod read;
 pub(crate) mod seen;
 mod store;
+pub(crate) mod unanswered;
 
 pub(super) use decide::decide;
 pub(crate) use read::Described;

@@ -64,7 +64,11 @@ impl Says {
             Kind::Timer => ("time", true, format!("advance {id}")),
             Kind::Evidence => ("deployer", false, format!("advance {id} ")),
             Kind::Quarantine => ("approver", false, "queues replay step_".to_owned()),
-            Kind::Edge | Kind::Provider => ("platform", true, "edges".to_owned()),
+            Kind::Edge => ("platform", true, "edges".to_owned()),
+            Kind::Provider => {
+                let words = format!("edges (shows who does not answer) or candlefish cancel {id} ");
+                ("platform", true, words)
+            }
             Kind::Stop => ("approver", true, format!("stop lift {SITE} --reason")),
         };
         Self {

@@ -12,7 +12,7 @@ use crate::{
     edge::Edge,
     previews::{HOST, PLACE, SLUG, allow, allowed, live, pull},
     sandbox::{SITE, SOON, Sandbox},
-    stage::{Stage, commit},
+    stage::{REPOSITORY, Stage, commit},
 };
 
 async fn close(api: &Api, environment: &str, reason: &str) -> Result<pb::Environment, Status> {
@@ -246,6 +246,51 @@ async fn previews_that_have_their_age_are_closed_and_a_push_opens_a_pull_request
     let pushed = stage.pushed(&pull("synchronize", 2, 3, 3)).await;
     live(&stage, &pushed, 3).await;
     assert_eq!(stage.api.environment(SLUG).await.closed, None);
+}
+
+#[tokio::test]
+async fn a_site_that_gets_another_repository_closes_the_previews_of_the_one_before() {
+    let stage = Stage::with(&[("CANDLEFISH_RECONCILE_MS", "100")]).await;
+    allow(&stage.api, pb::preview_rule::From::Repository).await;
+    let first = stage.pushed(&pull("opened", 0, 1, 1)).await;
+    live(&stage, &first, 1).await;
+    let waits = stage.pushed(&pull("synchronize", 1, 2, 2)).await;
+    let becomes = async |repository: &str| {
+        let request = stage.api.request(pb::UpdateSiteRequest {
+            site: SITE.to_owned(),
+            repository: Some(repository.to_owned()),
+            ..pb::UpdateSiteRequest::default()
+        });
+        stage.api.sites().update_site(request).await.unwrap();
+    };
+    // By another case it is the same one.
+    becomes("EXAMPLE/docs").await;
+    let changed = "SELECT count(*) FROM site WHERE repository_by <> ''";
+    assert_eq!(stage.sandbox.number(changed).await, 0);
+    becomes("acme/docs").await;
+    let closing = is_closed(&stage.api, SLUG).await;
+    let words = "erin made acme/docs the repository of docs: pull request 12 is of example/docs";
+    assert_eq!((&*closing.by, &*closing.reason), ("system", words));
+    is_unreachable(&stage.sandbox, &stage.edge, &[HOST], SLUG).await;
+    let ended = stage
+        .api
+        .wait_for(&waits.deployment, &[State::Cancelled])
+        .await;
+    assert_eq!(
+        ended.message,
+        format!("{PLACE} was closed by system: {words}")
+    );
+    let recorded =
+        format!("SELECT count(*) FROM record WHERE kind = 'close' AND reason = '{words}'");
+    assert_eq!(stage.sandbox.number(&recorded).await, 1);
+    assert_eq!(stage.api.environment("production").await.closed, None);
+    // Where that was a mistake, nobody has to reopen a pull request.
+    becomes(REPOSITORY).await;
+    let again = stage.pushed(&pull("synchronize", 2, 3, 3)).await;
+    assert_eq!(again.is("created", "").place, PLACE);
+    live(&stage, &again, 3).await;
+    assert_eq!(stage.api.environment(SLUG).await.closed, None);
+    assert_eq!(stage.sandbox.number(&recorded).await, 1);
 }
 
 #[tokio::test]

@@ -167,6 +167,11 @@ async fn fewer_edges_than_the_policy_needs_is_a_blocker() {
     let waits = api.wait_until(&id, "a wait for edges", blocked).await;
     assert_eq!(waits.blockers[0].message, "2 live edges, 3 needed");
     assert_eq!(waits.blockers[0].owner, "admin");
+    let action = format!(
+        "candlefish edges (shows them: start 1 more) or candlefish env policy docs/production \
+         --min-edges 2 (for what is deployed after it) or candlefish cancel {id}"
+    );
+    assert_eq!(waits.blockers[0].action, action);
     let _third = Edge::start(&sandbox, "edge-3", orchestrator.running.address).await;
     // The same blocker in other words is somebody else's.
     let behind =

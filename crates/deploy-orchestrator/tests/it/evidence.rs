@@ -7,7 +7,7 @@ use candlefish_proto::deploy::{self as pb, deployment::State};
 use candlefish_testkit::wait_until;
 
 use crate::{
-    api::{Api, canary, policy, reason},
+    api::{Api, blockers, canary, policy, reason},
     edge::Edge,
     sandbox::{Orchestrator, SITE, SOON, Sandbox},
 };
@@ -235,6 +235,48 @@ async fn a_forecast_counts_the_visitors_of_every_host() {
     world
         .said(&id, "at 10.0 requests/s a judgement needs about ")
         .await;
+}
+
+#[tokio::test]
+async fn visitors_who_come_slowly_are_enough_in_time_and_it_is_said_when() {
+    let world = World::new().await;
+    let waits = pb::Policy {
+        on_no_evidence: pb::policy::OnNoEvidence::Wait.into(),
+        ..policy()
+    };
+    let request = world.api.request(pb::UpdateEnvironmentRequest {
+        site: SITE.to_owned(),
+        environment: "production".to_owned(),
+        policy: Some(waits),
+        ..pb::UpdateEnvironmentRequest::default()
+    });
+    world.api.sites().update_environment(request).await.unwrap();
+    let id = world.begin().await;
+    // Three intervals have too little, each another number of requests.
+    for (all, new) in [(10, 10), (21, 11), (33, 12)] {
+        world.interval((all, 0), (10 * all, 0)).await;
+        let words = format!("not enough data: candidate {new} requests");
+        world.said(&id, &words).await;
+    }
+    let evidence = |one: &pb::Deployment| blockers(one) == [pb::blocker::Kind::Evidence];
+    let stuck = world.api.wait_until(&id, "a wait for visitors", evidence);
+    assert_eq!(stuck.await.blockers[0].until, None);
+    world.counted(&world.candidate, "now", (50, 0)).await;
+    world.counted(&world.stable, "now", (500, 0)).await;
+    // As if they came all the time: of one in ten seconds a tenth is 36 in an interval, and 33 are missing.
+    let rates = "UPDATE traffic SET rate = 0.05, at = clock() + interval '2 hours'";
+    world.sandbox.act(rates).await;
+    world.sandbox.database.advance(INTERVAL).await;
+    let still = world
+        .said(&id, "not enough data: candidate 17 requests")
+        .await;
+    let until = still.blockers[0].until.as_ref().unwrap().seconds;
+    let since = still.blockers[0].since.as_ref().unwrap().seconds;
+    // It waited an interval, and enough is there after one more.
+    assert!((7_200..7_500).contains(&(until - since)), "{still:?}");
+    world.interval((83, 0), (830, 0)).await;
+    world.said(&id, "candidate 50 requests, 0.0 % failed").await;
+    world.api.wait_for(&id, &[State::Succeeded]).await;
 }
 
 #[tokio::test]

@@ -1,15 +1,17 @@
 //! At which sites of its repository a pull request gets a preview, by the files that it changes.
 
-use candlefish_proto::deploy as pb;
+use std::time::Duration;
+
+use candlefish_proto::deploy::{self as pb, deployment::State};
 use candlefish_testkit::{
     github::{Example, Fake, Fault},
     wait_until,
 };
 
 use crate::{
-    previews::{PLACE, SLUG, allow, allowed, pull},
+    previews::{PLACE, SLUG, allow, allowed, live, pull},
     sandbox::{SITE, SOON},
-    stage::{self, Decided, REPOSITORY, Stage, commit, latest},
+    stage::{self, Decided, REPOSITORY, Stage, commit, latest, push},
     unheard::found,
 };
 
@@ -53,6 +55,16 @@ fn into_main(number: u32, action: &str, before: usize, head: usize, updated_at: 
 async fn opened(stage: &Stage, number: u32) -> Decided {
     let head = usize::try_from(number).unwrap();
     stage.pushed(&into_main(number, "opened", 0, head, 1)).await
+}
+
+/// Waits until GitHub was looked at once; the next look is in five minutes.
+async fn looked_at(stage: &Stage) {
+    let looked = "SELECT count(*) FROM github_repository
+                  WHERE attempts = 0 AND due_at > clock() + interval '1 minute'";
+    wait_until(SOON, "the first look", async || {
+        stage.sandbox.number(looked).await == 1
+    })
+    .await;
 }
 
 async fn previews(stage: &Stage) -> i64 {
@@ -122,6 +134,8 @@ async fn every_page_is_read_and_one_that_changes_too_many_files_may_touch_anythi
 #[tokio::test]
 async fn without_an_answer_the_preview_is_made() {
     let (github, stage) = sites(&[DOCS], &[]).await;
+    // Else that look asks once more.
+    looked_at(&stage).await;
     // After a limit nothing is asked for a while: it comes last.
     let faults = [
         Fault::Fails,
@@ -145,6 +159,7 @@ async fn without_an_answer_the_preview_is_made() {
 async fn while_github_is_left_alone_previews_are_made_without_asking() {
     let rest = ("CANDLEFISH_GITHUB_REST_MS", "600000");
     let (github, stage) = sites(&[DOCS], &[rest]).await;
+    looked_at(&stage).await;
     github.goes_down();
     for number in 21_u32..=28 {
         github.changes(REPOSITORY, u64::from(number), ["src/a.rs"]);
@@ -152,6 +167,63 @@ async fn while_github_is_left_alone_previews_are_made_without_asking() {
     }
     // It is left alone after five failures, of whatever calls.
     assert!(github.calls(FILES) <= 5);
+}
+
+#[tokio::test]
+async fn what_opened_without_an_answer_closes_once_github_says_that_no_file_counts() {
+    let sweep = ("CANDLEFISH_GITHUB_SWEEP_MS", "100");
+    let (github, stage) = sites(&[DOCS], &[PATIENT, sweep]).await;
+    let api = &stage.api;
+    for (number, file) in [(12, "src/a.rs"), (13, "docs/a.md"), (14, "src/b.rs")] {
+        github.changes(REPOSITORY, number, [file]);
+    }
+    github.goes_down();
+    let (none, counts) = (opened(&stage, 12).await, opened(&stage, 13).await);
+    let brought = opened(&stage, 14).await;
+    live(&stage, &brought, 14).await;
+    let waits = api.deployment(&none.is("created", "").deployment).await;
+    let why = "pull request 12; GitHub could not say which files it changes";
+    assert_eq!(waits.reason, why);
+    // The deadline of a push's content is over, and so would be theirs.
+    let late = stage.pushed(&push(0, 1)).await;
+    stage
+        .sandbox
+        .database
+        .advance(Duration::from_hours(2))
+        .await;
+    api.wait_for(&late.deployment, &[State::Failed]).await;
+    for one in [&none, &counts] {
+        let waits = api.deployment(&one.deployment).await;
+        assert_eq!(waits.state(), State::Pending);
+    }
+
+    github.comes_back();
+    // Whatever it is asked again is due.
+    stage
+        .sandbox
+        .database
+        .advance(Duration::from_mins(15))
+        .await;
+    let ended = api.wait_for(&none.deployment, &[State::Cancelled]).await;
+    let words = "docs/pr-12 was closed by system: pull request 12 changes nothing that counts for \
+                 docs/production: docs/, as GitHub said after it had opened";
+    assert_eq!(ended.message, words);
+    let told = api.triggers(&commit(12)).await.unwrap().remove(0);
+    assert_eq!(told.message, words);
+    // What counts ends as any whose content nobody brings, and what somebody brought stays.
+    api.wait_for(&counts.deployment, &[State::Failed]).await;
+    wait_until(SOON, "every answer", async || {
+        let owed = "SELECT count(*) FROM pull_request WHERE unanswered_base <> ''";
+        stage.sandbox.number(owed).await == 0
+    })
+    .await;
+    assert!(api.environment(SLUG).await.closed.is_some());
+    assert_eq!(api.environment("pr-14").await.closed, None);
+
+    // The first push whose files count opens it again.
+    github.changes(REPOSITORY, 12, ["docs/b.md"]);
+    let again = stage.pushed(&into_main(12, "synchronize", 12, 15, 2)).await;
+    assert_eq!(again.is("created", "").place, PLACE);
 }
 
 #[tokio::test]

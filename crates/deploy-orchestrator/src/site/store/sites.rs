@@ -132,17 +132,24 @@ pub(in crate::site) async fn lock_site(conn: &mut PgConnection, id: SiteId) -> R
 }
 
 /// Needs the site's lock.
-pub(in crate::site) async fn save_site(conn: &mut PgConnection, site: &Site) -> Result<(), Error> {
+pub(in crate::site) async fn save_site(
+    conn: &mut PgConnection,
+    site: &Site,
+    by: &str,
+) -> Result<(), Error> {
+    // By another case it is the same repository.
     sqlx::query!(
         "UPDATE site SET name = $2, repository = $3, preview_from = $4, preview_max_age_ms = $5,
-             version = $6
+             version = $6,
+             repository_by = CASE WHEN lower(repository) <> lower($3) THEN $7 ELSE repository_by END
          WHERE id = $1",
         site.id.uuid(),
         site.name,
         site.repository,
         site.previews.from.word(),
         millis(site.previews.max_age),
-        site.version
+        site.version,
+        by
     )
     .execute(conn)
     .await?;

@@ -40,7 +40,7 @@ fn told(on_no_evidence: OnNoEvidence, verdicts: &[Verdict]) -> Outcome {
     let next = |step: &Step, verdict: &Verdict| {
         let memory = serde_json::from_value(step.detail.clone()).unwrap_or_default();
         let words = format!("{verdict:?}");
-        conclude(now, &policy, step, memory, *verdict, words)
+        conclude(now, &policy, step, memory, (*verdict, words), None)
     };
     let (last, before) = verdicts.split_last().unwrap();
     for verdict in before {
@@ -255,6 +255,43 @@ fn an_interval_that_an_older_build_began_counts_on_the_platforms_host() {
     let memory: Memory = serde_json::from_value(kept).unwrap();
     let now = hosts(&[HOST, "docs.example.com"]);
     assert_eq!(memory.counts_on(&now), hosts(&[HOST]).as_slice());
+}
+
+#[test]
+fn who_waits_for_evidence_says_when_there_will_be_enough_at_this_traffic() {
+    let left = |rate: f64, so_far: i64| {
+        let now = |counted| Sum {
+            rate: rate / 2.0,
+            ..all(counted)
+        };
+        let memory = memory(counted(1_000, 0), counted(9_000, 0));
+        let sums = (now(counted(1_000 + so_far, 0)), now(counted(9_000, 0)));
+        enough_in(&Policy::default(), &step(), &memory, sums).map(|left| left.as_secs())
+    };
+    assert_eq!(left(0.0, 0), None);
+    // A tenth of it: 50 requests at one a second, looked at every 30 s.
+    assert_eq!(left(10.0, 0), Some(60));
+    assert_eq!(left(10.0, 30), Some(30));
+    assert_eq!(left(1_000.0, 0), Some(30));
+    assert_eq!(left(1.0, 0), Some(510));
+}
+
+#[test]
+fn what_came_while_a_person_is_waited_for_stays_counted() {
+    let stuck = Memory {
+        stuck: true,
+        ..memory(counted(100, 0), counted(100, 0))
+    };
+    let more = (counted(110, 0), counted(200, 0));
+    assert!(goes_on(&stuck, NotEnoughData, more));
+    for other in [Pass, Fail, ProviderDown] {
+        assert!(!goes_on(&stuck, other, more), "{other:?}");
+    }
+    // Some were forgotten.
+    let less = (counted(90, 0), counted(200, 0));
+    assert!(!goes_on(&stuck, NotEnoughData, less));
+    let watches = memory(counted(100, 0), counted(100, 0));
+    assert!(!goes_on(&watches, NotEnoughData, more));
 }
 
 #[test]

@@ -205,7 +205,8 @@ async fn close(
     };
     let judged = Judged::Known(outcome, words);
     let of = (delivery, told, &environment);
-    carry_out(ctx, tx, &mut lane, of, judged).await?;
+    let why = format!("pull request {number}");
+    carry_out(ctx, tx, &mut lane, of, (judged, &why)).await?;
     Ok(Became::Something)
 }
 
@@ -237,9 +238,11 @@ impl Opening<'_> {
             );
             return Ok(Became::Nothing(Reason::SlugTaken, words));
         }
-        let passed_over = match self.counts(tx, place.as_ref()).await? {
-            Counts::Yes => None,
-            Counts::No(words) => Some(words),
+        let (passed_over, owed) = match self.counts(tx, place.as_ref()).await? {
+            Counts::Yes => (None, Some("")),
+            Counts::Owed => (None, Some(told.base.as_str())),
+            Counts::Anyway => (None, None),
+            Counts::No(words) => (Some(words), None),
             Counts::NotAsked => return Ok(Became::Undecided),
         };
         let id = match (place, &passed_over) {
@@ -253,14 +256,22 @@ impl Opening<'_> {
             }
         };
         store::save(tx, site.id, told, Some(id)).await?;
+        if let Some(base) = owed {
+            store::save_unanswered(tx, site.id, told.number, base).await?;
+        }
         let mut lane = lane::store::lock(tx, id).await?;
         let judged = match passed_over {
             Some(words) => Judged::Known(Outcome::Ignored(Reason::Paths, None), words),
             None => self.judged(ctx, tx, &mut lane).await?,
         };
         let environment = load(tx, id).await?;
+        let unsaid = match owed {
+            Some("") | None => "",
+            Some(_base) => "; GitHub could not say which files it changes",
+        };
+        let why = format!("pull request {}{unsaid}", told.number);
         let of = (self.delivery, told, &environment);
-        carry_out(ctx, tx, &mut lane, of, judged).await?;
+        carry_out(ctx, tx, &mut lane, of, (judged, &why)).await?;
         Ok(Became::Something)
     }
 
@@ -291,14 +302,14 @@ impl Opening<'_> {
     async fn counts(&mut self, tx: &mut Tx, place: Option<&Place>) -> Result<Counts, Error> {
         if let Some(place) = place {
             let Some(by) = &place.closed_by else {
-                return Ok(Counts::Yes);
+                return Ok(Counts::Anyway);
             };
             if !self.again && by != SYSTEM {
                 // When it was opened once more its files did not count; that they do now opens it.
                 self.again = store::is_passed_over(tx, place.id).await?;
             }
             if !self.again && by != SYSTEM {
-                return Ok(Counts::Yes);
+                return Ok(Counts::Anyway);
             }
         }
         let (told, site) = (self.told, self.site);
@@ -365,19 +376,19 @@ async fn carry_out(
     tx: &mut Tx,
     lane: &mut Lane,
     (delivery, told, environment): (&Delivery, &PullRequest, &Environment),
-    judged: Judged,
+    (judged, why): (Judged, &str),
 ) -> Result<(), Error> {
     let carried = Carried {
         delivery,
         about: &told.about(),
         push: &told.push(),
         environment,
-        why: &format!("pull request {}", told.number),
+        why,
     };
     carried.out(ctx, tx, lane, judged).await
 }
 
-async fn load(tx: &mut Tx, id: EnvironmentId) -> Result<Environment, Error> {
+pub(super) async fn load(tx: &mut Tx, id: EnvironmentId) -> Result<Environment, Error> {
     site::store::load_environment(tx, id)
         .await
         .map_err(Error::Site)

@@ -2,6 +2,7 @@
 //!
 //! Nobody but GitHub knows them all: it is asked once for all sites, and only when a site cannot be decided
 //! without it. What it does not say may be anything: a preview too many is better than one that is missing.
+//! Where it could not say, it is asked once more later ([`super::unanswered`]).
 
 use super::read::PullRequest;
 use crate::{github::GitHub, site::pushes::PushRule, step::worker::chain};
@@ -10,8 +11,10 @@ use crate::{github::GitHub, site::pushes::PushRule, step::worker::chain};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Changed {
     NotAsked,
-    /// GitHub is not asked, or did not say, or there are too many.
+    /// GitHub is not asked, or refuses, or there are too many: they will not be known.
     Unknown,
+    /// GitHub rests, limits, fails or is late: it may say later.
+    Unanswered,
     Files(Vec<String>),
 }
 
@@ -27,6 +30,10 @@ pub(super) struct Rule {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Counts {
     Yes,
+    /// For all that is known; GitHub owes the answer.
+    Owed,
+    /// Whatever is changed: its preview is open, or stays closed.
+    Anyway,
     /// And why not.
     No(String),
     /// The files decide, and nobody asked for them.
@@ -52,7 +59,11 @@ impl Changed {
                     repository, number, error = %chain(&error),
                     "the files of a pull request are not known: it gets its previews"
                 );
-                Self::Unknown
+                if error.is_outage() {
+                    Self::Unanswered
+                } else {
+                    Self::Unknown
+                }
             }
         }
     }
@@ -67,6 +78,7 @@ pub(super) fn count(number: i32, site: &str, rules: &[Rule], changed: &Changed) 
     let files = match changed {
         Changed::NotAsked => return Counts::NotAsked,
         Changed::Unknown => return Counts::Yes,
+        Changed::Unanswered => return Counts::Owed,
         Changed::Files(files) => files,
     };
     if rules.iter().any(|rule| rule.pushes.counts(files)) {
@@ -108,13 +120,19 @@ mod tests {
     fn files_are_asked_for_only_where_every_environment_has_paths() {
         let both = rules(&[("production", &["docs/"]), ("staging", &[])]);
         for taking_all in [&both[..0], &both[..]] {
-            for changed in [Changed::NotAsked, Changed::Unknown, files(&["src/a.rs"])] {
+            for changed in [
+                Changed::NotAsked,
+                Changed::Unknown,
+                Changed::Unanswered,
+                files(&["src/a.rs"]),
+            ] {
                 assert_eq!(count(12, "docs", taking_all, &changed), Counts::Yes);
             }
         }
         let one = &both[..1];
         assert_eq!(count(12, "docs", one, &Changed::NotAsked), Counts::NotAsked);
         assert_eq!(count(12, "docs", one, &Changed::Unknown), Counts::Yes);
+        assert_eq!(count(12, "docs", one, &Changed::Unanswered), Counts::Owed);
     }
 
     #[test]

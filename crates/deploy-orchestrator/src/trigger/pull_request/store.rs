@@ -3,7 +3,7 @@
 use candlefish_ids::{DeliveryId, DeploymentId, EnvironmentId, SiteId};
 use sqlx::PgConnection;
 
-use super::{files::Rule, judge::Known, read::PullRequest};
+use super::{files::Rule, judge::Known, read::PullRequest, unanswered::Unanswered};
 use crate::site::{previews::From, pushes::PushRule};
 
 /// Holds a pull request until the transaction ends: its deliveries are decided one after the other.
@@ -54,7 +54,10 @@ pub(super) async fn save(
              head_commit, before_commit, updated_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
          ON CONFLICT (site_id, number) DO UPDATE SET repository = excluded.repository,
-             environment_id = coalesce(excluded.environment_id, pull_request.environment_id),
+             -- Of another repository, which the site had before, it is another one's preview.
+             environment_id = coalesce(excluded.environment_id,
+                 CASE WHEN lower(pull_request.repository) = lower(excluded.repository)
+                      THEN pull_request.environment_id END),
              is_open = excluded.is_open, head_commit = excluded.head_commit,
              before_commit = excluded.before_commit, updated_at = excluded.updated_at",
         site.uuid(),
@@ -69,6 +72,84 @@ pub(super) async fn save(
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// The branch that a pull request is to be merged into, as long as GitHub owes an answer which files it changes;
+/// empty when it does not. Needs the pull request's lock.
+pub(super) async fn save_unanswered(
+    conn: &mut PgConnection,
+    site: SiteId,
+    number: i32,
+    base: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE pull_request SET unanswered_base = $3
+         WHERE site_id = $1 AND number = $2 AND unanswered_base <> $3",
+        site.uuid(),
+        number,
+        base
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// What was saved so; none where nothing is owed.
+pub(super) async fn find_unanswered(
+    conn: &mut PgConnection,
+    site: SiteId,
+    number: i32,
+) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "SELECT unanswered_base FROM pull_request
+         WHERE site_id = $1 AND number = $2 AND unanswered_base <> ''",
+        site.uuid(),
+        number
+    )
+    .fetch_optional(conn)
+    .await
+}
+
+/// The pull requests of a repository, in lower case, of which GitHub owes an answer and a preview is open.
+pub(super) async fn list_unanswered(
+    conn: &mut PgConnection,
+    repository: &str,
+) -> Result<Vec<i32>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "SELECT DISTINCT p.number FROM pull_request p JOIN environment e ON e.id = p.environment_id
+         WHERE lower(p.repository) = $1 AND p.unanswered_base <> '' AND e.closed_at IS NULL
+         ORDER BY p.number",
+        repository
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// The previews of such a one, by site.
+pub(super) async fn list_unanswered_sites(
+    conn: &mut PgConnection,
+    repository: &str,
+    number: i32,
+) -> Result<Vec<Unanswered>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT s.id, s.slug, p.environment_id AS "environment!"
+           FROM pull_request p JOIN site s ON s.id = p.site_id
+           WHERE lower(p.repository) = $1 AND p.number = $2 AND p.unanswered_base <> ''
+             AND p.environment_id IS NOT NULL
+           ORDER BY s.slug"#,
+        repository,
+        number
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Unanswered {
+            site: SiteId::from_uuid(row.id),
+            slug: row.slug,
+            environment: EnvironmentId::from_uuid(row.environment),
+        })
+        .collect())
 }
 
 /// Whether a delivery has its trigger at a site, or at an environment of it.
