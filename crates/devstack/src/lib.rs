@@ -15,6 +15,7 @@
 //! keep its data leaves no folder. What it deliberately does not do: know a service's code. It
 //! runs the binaries, and everything it tells them goes through their environment.
 
+mod disk;
 pub mod http;
 mod identity;
 pub mod install;
@@ -23,19 +24,18 @@ mod output;
 mod ports;
 mod postgres;
 mod process;
-mod room;
 mod s3;
 mod stack;
 mod supervise;
 mod wait;
 mod warden;
 
+pub use disk::disk_left;
 pub use nats::Nats;
 pub use output::{Console, Output};
 pub use ports::Port;
 pub use postgres::{Account, Postgres};
 pub use process::{Launch, Process, Signal};
-pub use room::room;
 pub use s3::S3;
 pub use stack::{Blobs, Builder, Edge, Service, Stack};
 pub use supervise::{Event, supervise};

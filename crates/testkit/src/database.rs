@@ -18,6 +18,9 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// little to do for the ones that follow it.
 const LEFT_AT_MOST: usize = 50;
 
+/// Where the system has an entry for each process that runs.
+const PROCESSES: &str = "/proc";
+
 /// Defines `clock()` with an offset that [`Database::advance`] moves. For `clock()` to be this
 /// one, a test runs it after the migrations.
 pub const OFFSET_CLOCK: &str = "
@@ -153,30 +156,46 @@ fn maker(name: &str) -> Option<u32> {
 /// Drops what tests that have ended left, if that is much: a thousand of them are more than ten
 /// gigabytes. One test does it, the others go on.
 async fn sweep(server: &PgConnectOptions) {
-    if let Err(error) = sweep_beyond(LEFT_AT_MOST, server).await {
+    if let Err(error) = sweep_beyond(LEFT_AT_MOST, server, |_name| true).await {
         tracing::warn!(%error, "databases of tests that have ended stay for the next one");
     }
 }
 
-async fn sweep_beyond(at_most: usize, server: &PgConnectOptions) -> sqlx::Result<()> {
+/// Of those databases that `among` claims. One that cannot be dropped keeps no other; the first failure is
+/// told when all are done.
+async fn sweep_beyond(
+    at_most: usize,
+    server: &PgConnectOptions,
+    among: impl Fn(&str) -> bool,
+) -> sqlx::Result<()> {
     let mut conn = PgConnection::connect_with(server).await?;
-    let names: Vec<String> =
-        sqlx::query_scalar("SELECT datname FROM pg_database WHERE datname LIKE 'test\\_%'")
-            .fetch_all(&mut conn)
-            .await?;
-    let left: Vec<&String> = names.iter().filter(|name| is_left(name)).collect();
+    let names: Vec<String> = sqlx::query_scalar(
+        "SELECT datname FROM pg_database WHERE datname LIKE 'test\\_%' ORDER BY datname",
+    )
+    .fetch_all(&mut conn)
+    .await?;
+    let left = names.iter().filter(|name| among(name));
+    let left: Vec<&String> = left
+        .filter(|name| is_left(name, Path::new(PROCESSES)))
+        .collect();
+    let mut swept = Ok(());
     if left.len() > at_most && is_mine_to_sweep(&mut conn).await? {
         for name in left {
             // Its services may outlive it for a moment.
             let statement = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
-            conn.execute(AssertSqlSafe(statement)).await?;
+            let dropped = conn.execute(AssertSqlSafe(statement)).await;
+            swept = swept.and(dropped.map(drop));
         }
     }
-    conn.close().await
+    let closed = conn.close().await;
+    swept.and(closed)
 }
 
-fn is_left(name: &str) -> bool {
-    maker(name).is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists())
+/// Whether the test that made it has ended. Where the system tells nothing of processes, not even of this
+/// one, none has.
+fn is_left(name: &str, processes: &Path) -> bool {
+    let runs = |process: &str| processes.join(process).exists();
+    maker(name).is_some_and(|process| runs("self") && !runs(&process.to_string()))
 }
 
 /// The lock ends with the session.
@@ -227,23 +246,64 @@ mod tests {
         child.id()
     }
 
-    #[tokio::test]
-    async fn a_database_goes_when_its_test_has_ended() {
-        let server = server();
-        let mine = Database::fresh(&[]).await;
-        let left = name_for(ended());
-        create(&server, &left, "").await;
+    async fn is_there(server: &PgConnectOptions, name: &str) -> bool {
+        let mut conn = PgConnection::connect_with(server).await.unwrap();
+        let asked = "SELECT EXISTS (SELECT 1 FROM pg_database WHERE datname = $1)";
+        let asked = sqlx::query_scalar(asked).bind(name);
+        asked.fetch_one(&mut conn).await.unwrap()
+    }
 
-        // Another test may be sweeping just now.
+    /// Sweeps among these until one is gone: another test may be sweeping just now.
+    async fn sweep_until_gone(server: &PgConnectOptions, among: &[&str], name: &str) {
         crate::poll_until(LONGEST, "a database that was dropped", async || {
-            sweep_beyond(0, &server).await.unwrap();
-            match PgConnection::connect_with(&server.clone().database(&left)).await {
-                Ok(_conn) => Err("it is still there"),
-                Err(_refused) => Ok(()),
+            let swept = sweep_beyond(0, server, |one| among.contains(&one)).await;
+            if is_there(server, name).await {
+                Err(swept)
+            } else {
+                Ok(())
             }
         })
         .await;
-        let conn = PgConnection::connect_with(&mine.options()).await;
-        conn.expect("what a test still uses stays");
+    }
+
+    #[tokio::test]
+    async fn a_database_goes_when_its_test_has_ended() {
+        let server = server();
+        let mine = Database::fresh(&[]).await.options();
+        let used = mine.get_database().unwrap();
+        let left = name_for(ended());
+        create(&server, &left, "").await;
+        sweep_until_gone(&server, &[used, &left], &left).await;
+        assert!(
+            is_there(&server, used).await,
+            "what a test still uses stays"
+        );
+    }
+
+    #[tokio::test]
+    async fn one_that_cannot_be_dropped_keeps_no_other() {
+        let server = server();
+        let process = ended();
+        let mut left = [name_for(process), name_for(process)];
+        // In the order in which they are dropped.
+        left.sort_unstable();
+        let [stuck, other] = left.each_ref().map(String::as_str);
+        create(&server, stuck, "IS_TEMPLATE true").await;
+        create(&server, other, "").await;
+        sweep_until_gone(&server, &[stuck, other], other).await;
+        assert!(is_there(&server, stuck).await, "no template is dropped");
+        let mut conn = PgConnection::connect_with(&server).await.unwrap();
+        let statement = format!("ALTER DATABASE {stuck} IS_TEMPLATE false");
+        conn.execute(AssertSqlSafe(statement)).await.unwrap();
+        sweep_until_gone(&server, &[stuck, other], stuck).await;
+    }
+
+    #[test]
+    fn where_nothing_is_told_of_processes_no_test_has_ended() {
+        let processes = Path::new(PROCESSES);
+        let left = name_for(ended());
+        assert!(is_left(&left, processes));
+        assert!(!is_left(&name_for(std::process::id()), processes));
+        assert!(!is_left(&left, Path::new("/nowhere")));
     }
 }

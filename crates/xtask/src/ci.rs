@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use candlefish_devstack::room;
+use candlefish_devstack::disk_left;
 
 use crate::workspace::Workspace;
 use crate::{check, test};
@@ -37,9 +37,9 @@ pub(crate) async fn run(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// With the room that the disk has: when it is full, what fails says so in many other words.
+/// With what the disk has left: when it is full, what fails says so in many other words.
 fn headline(text: &str, workspace: &Workspace) {
-    let left = room(&workspace.root).map_or_else(
+    let left = disk_left(&workspace.root).map_or_else(
         |error| format!("{error:#}"),
         |bytes| format!("{} GiB of disk are left", bytes >> 30),
     );

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use candlefish_devstack::{Output, S3, Stack, Warden, room};
+use candlefish_devstack::{Output, S3, Stack, Warden, disk_left};
 use clap::Args;
 
 use crate::workspace::Workspace;
@@ -20,7 +20,7 @@ const BUCKET: &str = "candlefish-test";
 /// How nextest ends when no test was chosen.
 const NONE_CHOSEN: i32 = 4;
 /// Bytes. A disk with less is the likeliest reason of whatever failed on it.
-const LITTLE_ROOM: u64 = 512 << 20;
+const LITTLE_LEFT: u64 = 512 << 20;
 /// How many tests nextest runs at a time; whoever sets it has it so.
 const AT_A_TIME: &str = "NEXTEST_TEST_THREADS";
 
@@ -89,8 +89,8 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> Result<()> 
 
 /// Says that the disk is full where it is: Postgres and the runner have other words for it.
 fn blame_the_disk(error: anyhow::Error, folder: &Path) -> anyhow::Error {
-    match room(folder) {
-        Ok(left) if left < LITTLE_ROOM => error.context(format!(
+    match disk_left(folder) {
+        Ok(left) if left < LITTLE_LEFT => error.context(format!(
             "the disk of {} is full ({} MiB are left): make room, then try again",
             folder.display(),
             left >> 20

@@ -93,34 +93,36 @@ fn kept(deployment: &Deployment, lane: &Lane, look: &Look) -> Vec<String> {
     let is_told = standing.iter().any(|one| one.kind() == Kind::Hold);
     let hold = lane.hold.as_ref().filter(|_| !is_told);
     let hold = hold.map(|hold| held(&place, &place, hold, look));
+    // Of two stops an older orchestrator tells one.
+    let is_told_of = |stop: &Stop| standing.iter().any(|one| tells(one, stop));
     hold.into_iter()
-        .chain(untold(&standing, &lane.stops, look))
+        .chain(untold(&lane.stops, is_told_of, look))
         .flatten()
         .collect()
 }
 
-/// The stops that none of these blockers tells.
-fn untold(standing: &[&Blocker], stops: &[Stop], look: &Look) -> Vec<[String; 2]> {
-    // Of two stops an older orchestrator tells one.
-    let is_told = |stop: &Stop| {
-        let mut standing = standing.iter();
-        standing.any(|one| one.kind() == Kind::Stop && one.until == stop.until)
-    };
+/// Whether this blocker is this stop, which keeps the deployment that it is of.
+pub(super) fn tells(blocker: &Blocker, stop: &Stop) -> bool {
+    blocker.kind() == Kind::Stop && blocker.until == stop.until
+}
+
+/// The stops that are not told.
+fn untold(stops: &[Stop], is_told: impl Fn(&Stop) -> bool, look: &Look) -> Vec<[String; 2]> {
     let untold = stops.iter().filter(|stop| !is_told(stop));
     untold.map(|stop| stopped(stop, look)).collect()
 }
 
-/// What holds an environment, and what stops it that none of these blockers tells; of each its two lines.
+/// What holds an environment, and what stops it that is not told; of each its two lines.
 pub(super) fn besides(
     environment: &Environment,
-    standing: &[&Blocker],
+    is_told: impl Fn(&Stop) -> bool,
     look: &Look,
 ) -> Vec<[String; 2]> {
     let place = format!("{}/{}", environment.site, environment.slug);
     let hold = environment.hold.as_ref();
     let hold = hold.map(|hold| held(&place, &place, hold, look));
     hold.into_iter()
-        .chain(untold(standing, &environment.stops, look))
+        .chain(untold(&environment.stops, is_told, look))
         .collect()
 }
 

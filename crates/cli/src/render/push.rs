@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use candlefish_proto::deploy::{
-    Blocker, Delivery, Environment, GetEnvironmentRequest, ListTriggersResponse, Trigger,
-    Undecided,
+    Delivery, Environment, GetEnvironmentRequest, ListTriggersResponse, Stop, Trigger, Undecided,
     deployment::State,
     trigger::{Outcome, Reason},
 };
@@ -167,7 +166,7 @@ fn kept(answer: &ListTriggersResponse, there: &[There], look: &Look) -> Option<S
             // Nothing deploys there, held or not.
             Ok(environment) if environment.closed.is_some() => Vec::new(),
             Ok(environment) => {
-                let told = lane::besides(environment, &standing(answer, &environment.site), look);
+                let told = lane::besides(environment, |stop| is_told(answer, stop), look);
                 told.into_iter().map(|lines| lines.join("\n")).collect()
             }
             Err(why) => vec![format!(
@@ -184,13 +183,13 @@ fn kept(answer: &ListTriggersResponse, there: &[There], look: &Look) -> Option<S
     (!parts.is_empty()).then(|| parts.join("\n"))
 }
 
-/// All that the triggers of a site tell to stand in the way.
-fn standing<'a>(answer: &'a ListTriggersResponse, site: &str) -> Vec<&'a Blocker> {
-    let of_site = answer.triggers.iter().filter(|one| one.site == site);
-    of_site
+/// Whether a trigger tells this stop: one of its site, or of any site where it stops everything.
+fn is_told(answer: &ListTriggersResponse, stop: &Stop) -> bool {
+    let stopped = answer.triggers.iter();
+    let stopped = stopped.filter(|one| stop.site.is_empty() || one.site == stop.site);
+    stopped
         .flat_map(|one| &one.blockers)
-        .filter(|one| blockers::stands(one))
-        .collect()
+        .any(|one| blockers::stands(one) && lane::tells(one, stop))
 }
 
 fn story(answer: &ListTriggersResponse, look: &Look) -> String {

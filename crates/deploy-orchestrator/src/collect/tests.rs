@@ -540,24 +540,28 @@ async fn no_blob_goes_while_a_release_is_not_counted() {
 }
 
 #[tokio::test]
-async fn what_is_pinned_and_waits_keeps_its_content_until_it_ends() {
+async fn what_waits_keeps_its_content_until_it_ends_whether_or_not_it_is_pinned() {
     let world = World::new().await;
-    let release = world.sealed(&["pinned"]).await;
+    let release = world.sealed(&["waits"]).await;
     let (id, environment) = (release.id.uuid(), EnvironmentId::new().uuid());
     world
         .act(&format!(
             "INSERT INTO environment (id, site_id, slug, kind, policy, created_at, created_by)
              SELECT '{environment}', id, 'production', 'standard', '{{}}', clock(), 'erin' FROM site;
              INSERT INTO deployment (id, site_id, environment_id, release_id, kind, strategy, policy,
-                                     state, created_at, created_by, trace_id, span_id, pinned,
-                                     pinned_at, pinned_by, pin_reason)
+                                     state, created_at, created_by, trace_id, span_id)
              SELECT gen_random_uuid(), id, '{environment}', '{id}', 'standard', '{{}}', '{{}}',
-                    'pending', clock(), 'erin', '', '', true, clock(), 'erin', 'launch day' FROM site;
+                    'pending', clock(), 'erin', '', '' FROM site;
              UPDATE release SET sealed_at = clock() - interval '30 days'"
         ))
         .await;
-    assert!(!world.collect(&release).await);
-    world.assert_whole().await;
+    for pinned in [false, true] {
+        world
+            .act(&format!("UPDATE deployment SET pinned = {pinned}"))
+            .await;
+        assert!(!world.collect(&release).await);
+        world.assert_whole().await;
+    }
     // Nothing else kept it.
     world
         .act("UPDATE deployment SET state = 'cancelled', finished_at = clock()")

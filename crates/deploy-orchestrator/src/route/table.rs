@@ -98,12 +98,7 @@ impl Table {
             if last.is_none() {
                 last_full = Instant::now();
             }
-            let within = if last.is_none() {
-                FULL_WITHIN
-            } else {
-                BLIND_AFTER
-            };
-            match self.watch_over(self.look(last.as_ref()), within).await {
+            match self.look(last.as_ref()).await {
                 Ok(now) => {
                     last = Some(now);
                     last_answer = Instant::now();
@@ -140,27 +135,49 @@ impl Table {
             .send_if_modified(|seen| std::mem::replace(&mut seen.sees, false));
     }
 
+    /// At what changed since the last look, and at everything without one or where that says too little.
+    /// Each has its own time: a database that has just answered is seen, however long it reads everything.
     async fn look(&self, last: Option<&Looked>) -> Result<Looked, sqlx::Error> {
+        if let Some(last) = last
+            && let Some(now) = self.watch_over(self.look_since(last), BLIND_AFTER).await?
+        {
+            return Ok(now);
+        }
+        self.watch_over(self.look_at_all(), FULL_WITHIN).await
+    }
+
+    /// None, and nothing shown, where another epoch holds or has to begin: then all routes are to be read.
+    async fn look_since(&self, last: &Looked) -> Result<Option<Looked>, sqlx::Error> {
         let mut conn = self.pool.acquire().await?;
-        let since = last.map(|last| &*last.snapshot);
-        let mut found = store::changed_since(&mut conn, since).await?;
-        let mut is_whole = since.is_none();
-        let mut epoch = if found.moved {
-            epoch::current(&mut conn).await?
-        } else {
-            found.epoch
-        };
+        let found = store::changed_since(&mut conn, Some(&last.snapshot)).await?;
         // Of another database no snapshot says anything.
-        if found.moved || last.is_some_and(|last| last.epoch != epoch) {
+        let is_other = found.moved || found.epoch != last.epoch;
+        let is_old = found.rows.iter().any(|row| row.epoch < found.epoch);
+        let ahead = ahead(&self.seen.borrow().routes, &found.rows, false);
+        if is_other || is_old || !ahead.is_empty() {
+            return Ok(None);
+        }
+        self.show(found.rows, found.epoch);
+        Ok(Some(Looked {
+            epoch: found.epoch,
+            snapshot: found.snapshot,
+        }))
+    }
+
+    /// Sees to the epoch first, where that has to be.
+    async fn look_at_all(&self) -> Result<Looked, sqlx::Error> {
+        let mut conn = self.pool.acquire().await?;
+        let mut found = store::changed_since(&mut conn, None).await?;
+        let mut epoch = found.epoch;
+        if found.moved {
+            epoch = epoch::current(&mut conn).await?;
             found = store::changed_since(&mut conn, None).await?;
-            is_whole = true;
         }
         if found.rows.iter().any(|row| row.epoch < epoch) {
             super::epoch::renew(&mut conn, epoch).await?;
             found = store::changed_since(&mut conn, None).await?;
-            is_whole = true;
         }
-        let ahead = ahead(&self.seen.borrow().routes, &found.rows, is_whole);
+        let ahead = ahead(&self.seen.borrow().routes, &found.rows, true);
         if !ahead.is_empty() {
             epoch = super::epoch::begin(&mut conn, &ahead).await?;
             found = store::changed_since(&mut conn, None).await?;
@@ -264,6 +281,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use crate::route::Spec;
 
     const SOON: Duration = Duration::from_secs(20);
 
@@ -313,6 +331,53 @@ mod tests {
         ];
         assert_eq!(hosts(&on, true), [""; 0]);
         assert_eq!(hosts(&[], false), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn what_changed_says_too_little_where_another_epoch_holds_or_has_to_begin() {
+        let database = Database::migrated(&sqlx::migrate!()).await;
+        let pool = database.pool();
+        let mut conn = pool.acquire().await.unwrap();
+        let table = Table::new(pool.clone(), Arc::default(), Duration::from_millis(10));
+        let all = table.look_at_all().await.unwrap();
+        let place = store::Place {
+            environment_id: None,
+            deployment_id: None,
+            site: "docs",
+            environment: "production",
+            noindex: false,
+        };
+        let host = "a.localhost".to_owned();
+        let (hosts, spec) = ([host.clone()], Spec::default());
+        let written = store::write(&mut conn, &hosts, place, &spec).await.unwrap();
+        let now = table.look_since(&all).await.unwrap();
+        assert_eq!(now.map(|now| now.epoch), Some(all.epoch));
+        let shows = |table: &Table| table.seen.borrow().routes.get(&host).map(|one| one.version);
+        assert_eq!(shows(&table), Some(written[0].version));
+
+        // Another one began it.
+        let before = Looked {
+            epoch: all.epoch - 1,
+            snapshot: all.snapshot.clone(),
+        };
+        assert!(table.look_since(&before).await.unwrap().is_none());
+        // The database was set back.
+        let known = Arc::new(shown(row(&host, all.epoch, 9)));
+        table.seen.send_modify(|seen| {
+            Arc::make_mut(&mut seen.routes).insert(host.clone(), known);
+        });
+        assert!(table.look_since(&all).await.unwrap().is_none());
+        assert_eq!(shows(&table), Some(9));
+        // It is another one.
+        sqlx::query("UPDATE relay SET timeline = '000000FF'")
+            .execute(&mut *conn)
+            .await
+            .unwrap();
+        assert!(table.look_since(&all).await.unwrap().is_none());
+        let anew = table.look_at_all().await.unwrap();
+        assert!(anew.epoch > all.epoch);
+        let now = table.look_since(&anew).await.unwrap();
+        assert_eq!(now.map(|now| now.epoch), Some(anew.epoch));
     }
 
     #[tokio::test]

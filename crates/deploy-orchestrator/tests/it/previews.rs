@@ -4,7 +4,7 @@ use candlefish_proto::deploy::{self as pb, deployment::State};
 use candlefish_testkit::github::{Example, PullRequest};
 
 use crate::{
-    api::{Api, blockers, fields, policy, reason},
+    api::{Api, baking, blockers, fields, policy, reason, shown},
     sandbox::{SITE, Sandbox},
     stage::{Decided, REPOSITORY, Stage, commit},
 };
@@ -172,6 +172,54 @@ async fn a_head_that_is_put_back_to_what_is_live_wins_over_the_one_on_its_way() 
         .edge
         .wait_until_it_serves(HOST, &first.release_id)
         .await;
+}
+
+/// What the preview gets from now on bakes, and each has its turn.
+async fn bake(stage: &Stage) {
+    let request = stage.api.request(pb::UpdateEnvironmentRequest {
+        site: SITE.to_owned(),
+        environment: SLUG.to_owned(),
+        policy: Some(pb::Policy {
+            strategy: Some(baking()),
+            ..policy()
+        }),
+        pushes: None,
+    });
+    stage.api.sites().update_environment(request).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pinned_one_waits_before_the_head_that_came_before_it_and_the_lane_says_so() {
+    let stage = allowed().await;
+    let api = &stage.api;
+    live(&stage, &stage.pushed(&pull("opened", 0, 1, 1)).await, 1).await;
+    bake(&stage).await;
+    let acting = stage.pushed(&pull("synchronize", 1, 2, 2)).await.deployment;
+    stage.uploads(&commit(2), "number 2").await;
+    api.wait_in(&acting, pb::step::Kind::Bake).await;
+    let head = stage.pushed(&pull("synchronize", 2, 3, 3)).await.deployment;
+    stage.uploads(&commit(3), "number 3").await;
+    let waits = |one: &pb::Deployment| blockers(one) == [pb::blocker::Kind::Lane];
+    api.wait_until(&head, "its content to be seen", waits).await;
+    // Nothing but that 3 is the head says that it comes after 9.
+    let content = [("index.html", "number 9")];
+    let content = stage.sandbox.put_content(&content).await;
+    let draft = api.create_release(content, &commit(9), &[]).await;
+    let pinned = api.deploy(SLUG, &draft).await;
+    api.pin(&pinned, false).await.unwrap();
+    api.seal(&draft).await;
+    api.wait_until(&pinned, "its content to be seen", waits)
+        .await;
+
+    let order = [pinned, head];
+    let mut before = format!("{acting} acts on {PLACE}");
+    for id in &order {
+        let waits = api.deployment(id).await;
+        let said: Vec<&str> = waits.blockers.iter().map(|one| &*one.message).collect();
+        assert_eq!(said, [&*before], "{}", shown(&waits));
+        before = format!("{id} waits before it for {PLACE}");
+    }
+    assert_eq!(api.lane(SLUG).await.pending_deployment_ids, order);
 }
 
 #[tokio::test]

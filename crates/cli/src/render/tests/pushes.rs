@@ -196,6 +196,42 @@ fn what_keeps_the_environments_is_told_once_and_that_nobody_knows_as_well() {
 }
 
 #[test]
+fn a_stop_of_everything_is_told_once_also_where_several_sites_have_the_repository() {
+    let message = "everything is stopped by erin: the registry is down";
+    let lift = "candlefish stop lift --reason …";
+    let mut waits = trigger("production", Outcome::Created);
+    waits.deployment_id = DEP.to_owned();
+    waits.set_deployment_state(State::Pending);
+    waits.blockers = vec![Blocker {
+        until: at(7200),
+        ..blocked(blocker::Kind::Stop, "approver", message, lift)
+    }];
+    let mut overtaken = trigger("production", Outcome::Superseded);
+    overtaken.site = "handbook".to_owned();
+    overtaken.deployment_id = EARLIER.to_owned();
+    overtaken.set_deployment_state(State::Superseded);
+    overtaken.message = "a newer commit took its place".to_owned();
+    let answer = ListTriggersResponse {
+        triggers: vec![waits, overtaken],
+        ..ListTriggersResponse::default()
+    };
+    let of = |site: &str| Stop {
+        site: site.to_owned(),
+        ..stop()
+    };
+    // A stop of its own, which ends at the same time, is another one.
+    let handbook = There {
+        place: "handbook/production".to_owned(),
+        read: Ok(Environment {
+            site: "handbook".to_owned(),
+            stops: vec![of(""), of("handbook")],
+            ..environment()
+        }),
+    };
+    assert_snapshot!(push::text("4ac21e0", &answer, &[handbook], &look(180)));
+}
+
+#[test]
 fn a_push_whose_deployment_failed_names_the_one_that_made_its_commit_live() {
     let ended = [
         State::Failed,

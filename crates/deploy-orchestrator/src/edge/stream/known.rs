@@ -118,7 +118,8 @@ impl Known {
     }
 
     /// It neither holds the route at its version nor was sent it, or not with the word that it is of a
-    /// preview. One of an older build never says that it knows that, and is sent it once on each stream.
+    /// preview. One of an older build never says that it knows that, and is sent it once on each stream and
+    /// again after each report that names the host: what that tells takes the place of what was sent.
     pub(super) fn lacks(&self, route: &pb::Route) -> bool {
         let sent = self.sent.get(&route.host);
         sent.is_none_or(|sent| *sent < told_by(route))
@@ -313,9 +314,11 @@ mod tests {
         let mut known = Known::begun(&pb::WatchRoutesRequest::default(), &seen(1, 7));
         known.take(&held(1, 7));
         assert!(known.lacks(&preview));
-        // To one of an older build, which says the same of it for ever, only once.
+        // To one of an older build, which says the same of it for ever, once after each report.
         known.sent(&[&preview]);
         assert!(!known.lacks(&preview));
+        known.take(&held(1, 7));
+        assert!(known.lacks(&preview));
         let [mut knows] = held(1, 7);
         knows.preview = true;
         let mut known = Known::begun(&pb::WatchRoutesRequest::default(), &seen(1, 7));
