@@ -1,6 +1,5 @@
 use candlefish_proto::deploy::{
-    Blocker, Deployment, Hold, Lane, Release, Waited, blocker,
-    deployment::State,
+    Blocker, Deployment, Hold, Lane, Release, Waited, blocker, deployment::State,
 };
 use tonic::Status;
 
