@@ -184,7 +184,10 @@ async fn sweep_beyond(
             // Its services may outlive it for a moment.
             let statement = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
             let dropped = conn.execute(AssertSqlSafe(statement)).await;
-            swept = swept.and(dropped.map(drop));
+            swept = match swept {
+                Ok(()) => dropped.map(drop),
+                Err(first) => Err(first),
+            };
         }
     }
     let closed = conn.close().await;
