@@ -1,8 +1,7 @@
 //! `analyse`: watches one share of the traffic for an interval and judges it, as often as needed.
 //!
 //! The first good interval passes. A bad or empty one repeats at the same weight: two bad ones in a
-//! row fail the release, three empty ones leave it to the policy. Where that waits for a person, what is
-//! counted from then on stays counted: visitors who come slowly are enough in time.
+//! row fail the release, three empty ones leave it to the policy.
 
 use std::time::Duration;
 
@@ -115,11 +114,9 @@ pub(super) async fn turn(
     let policy = &deployment.policy;
     let counted = (judges.0.counted, judges.1.counted);
     let (verdict, words) = judged(&memory, counted, sampled, policy.min_requests);
-    if counts_on != hosts || !goes_on(&memory, verdict, counted) {
-        begin(&mut memory, now_ms, &hosts, (candidate, stable));
-    }
-    let enough_in = enough_in(policy, step, &memory, (candidate, stable));
-    let enough_at = enough_in.map(|left| now.plus(left));
+    begin(&mut memory, now_ms, &hosts, (candidate, stable));
+    let is_enough = is_enough(policy, step, candidate.rate + stable.rate);
+    let enough_at = is_enough.then(|| now.plus(step.interval));
     Ok(conclude(
         now,
         policy,
@@ -179,34 +176,14 @@ fn since(now: Counted, before: [i64; 2]) -> Option<Counted> {
     (counted.requests >= 0 && counted.failed >= 0).then_some(counted)
 }
 
-/// Whether an interval is not over with this verdict: a person is waited for, and too few came so far.
-/// Counters that were forgotten begin anew.
-fn goes_on(memory: &Memory, verdict: Verdict, (candidate, stable): (Counted, Counted)) -> bool {
-    let all_known =
-        since(candidate, memory.candidate).is_some() && since(stable, memory.stable).is_some();
-    memory.stuck && verdict == Verdict::NotEnoughData && all_known
+/// Whether an interval has enough of the candidate's requests, should as many come as now: `rate` a second
+/// of all.
+fn is_enough(policy: &Policy, step: &Step, rate: f64) -> bool {
+    let share = f64::from(step.weight) / 100.0;
+    rate * share * step.interval.as_secs_f64() >= f64::from(policy.min_requests)
 }
 
-/// In how long enough will have been counted at the traffic of now, which is looked at after each
-/// interval; none without traffic.
-fn enough_in(
-    policy: &Policy,
-    step: &Step,
-    memory: &Memory,
-    (candidate, stable): (Sum, Sum),
-) -> Option<Duration> {
-    let per_second = (candidate.rate + stable.rate) * f64::from(step.weight) / 100.0;
-    let counted = candidate.counted.requests - memory.candidate[0];
-    let missing = i32::try_from(i64::from(policy.min_requests) - counted).ok()?;
-    if per_second <= 0.0 {
-        return None;
-    }
-    let interval = step.interval.as_secs_f64();
-    let looks = (f64::from(missing) / per_second / interval).ceil().max(1.0);
-    Duration::try_from_secs_f64(looks * interval).ok()
-}
-
-/// `enough_at` is when there will be evidence, as far as that is known.
+/// `enough_at` is when there will be evidence at the traffic of now; none when it is too little.
 fn conclude(
     now: Moment,
     policy: &Policy,

@@ -238,7 +238,7 @@ async fn a_forecast_counts_the_visitors_of_every_host() {
 }
 
 #[tokio::test]
-async fn visitors_who_come_slowly_are_enough_in_time_and_it_is_said_when() {
+async fn who_waits_for_visitors_says_when_there_will_be_enough_and_only_then() {
     let world = World::new().await;
     let waits = pb::Policy {
         on_no_evidence: pb::policy::OnNoEvidence::Wait.into(),
@@ -261,21 +261,19 @@ async fn visitors_who_come_slowly_are_enough_in_time_and_it_is_said_when() {
     let evidence = |one: &pb::Deployment| blockers(one) == [pb::blocker::Kind::Evidence];
     let stuck = world.api.wait_until(&id, "a wait for visitors", evidence);
     assert_eq!(stuck.await.blockers[0].until, None);
+    // As if so many came all the time that an interval has more than enough.
     world.counted(&world.candidate, "now", (50, 0)).await;
     world.counted(&world.stable, "now", (500, 0)).await;
-    // As if they came all the time: of one in ten seconds a tenth is 36 in an interval, and 33 are missing.
-    let rates = "UPDATE traffic SET rate = 0.05, at = clock() + interval '2 hours'";
+    let rates = "UPDATE traffic SET rate = 5, at = clock() + interval '2 hours'";
     world.sandbox.act(rates).await;
     world.sandbox.database.advance(INTERVAL).await;
-    let still = world
-        .said(&id, "not enough data: candidate 17 requests")
-        .await;
+    let words = "not enough data: candidate 17 requests";
+    let still = world.said(&id, words).await;
     let until = still.blockers[0].until.as_ref().unwrap().seconds;
     let since = still.blockers[0].since.as_ref().unwrap().seconds;
     // It waited an interval, and enough is there after one more.
     assert!((7_200..7_500).contains(&(until - since)), "{still:?}");
-    world.interval((83, 0), (830, 0)).await;
-    world.said(&id, "candidate 50 requests, 0.0 % failed").await;
+    world.interval((100, 0), (1_000, 0)).await;
     world.api.wait_for(&id, &[State::Succeeded]).await;
 }
 

@@ -258,40 +258,12 @@ fn an_interval_that_an_older_build_began_counts_on_the_platforms_host() {
 }
 
 #[test]
-fn who_waits_for_evidence_says_when_there_will_be_enough_at_this_traffic() {
-    let left = |rate: f64, so_far: i64| {
-        let now = |counted| Sum {
-            rate: rate / 2.0,
-            ..all(counted)
-        };
-        let memory = memory(counted(1_000, 0), counted(9_000, 0));
-        let sums = (now(counted(1_000 + so_far, 0)), now(counted(9_000, 0)));
-        enough_in(&Policy::default(), &step(), &memory, sums).map(|left| left.as_secs())
-    };
-    assert_eq!(left(0.0, 0), None);
-    // A tenth of it: 50 requests at one a second, looked at every 30 s.
-    assert_eq!(left(10.0, 0), Some(60));
-    assert_eq!(left(10.0, 30), Some(30));
-    assert_eq!(left(1_000.0, 0), Some(30));
-    assert_eq!(left(1.0, 0), Some(510));
-}
-
-#[test]
-fn what_came_while_a_person_is_waited_for_stays_counted() {
-    let stuck = Memory {
-        stuck: true,
-        ..memory(counted(100, 0), counted(100, 0))
-    };
-    let more = (counted(110, 0), counted(200, 0));
-    assert!(goes_on(&stuck, NotEnoughData, more));
-    for other in [Pass, Fail, ProviderDown] {
-        assert!(!goes_on(&stuck, other, more), "{other:?}");
-    }
-    // Some were forgotten.
-    let less = (counted(90, 0), counted(200, 0));
-    assert!(!goes_on(&stuck, NotEnoughData, less));
-    let watches = memory(counted(100, 0), counted(100, 0));
-    assert!(!goes_on(&watches, NotEnoughData, more));
+fn enough_come_in_an_interval_or_never() {
+    // A tenth of it for 30 s: 50 are needed.
+    let is_enough = |rate| is_enough(&Policy::default(), &step(), rate);
+    assert!(!is_enough(0.0));
+    assert!(!is_enough(16.6));
+    assert!(is_enough(16.7));
 }
 
 #[test]
