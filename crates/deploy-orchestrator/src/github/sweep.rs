@@ -18,6 +18,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use candlefish_ids::EnvironmentId;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -167,6 +168,8 @@ async fn look(ctx: &Ctx, github: &GitHub, stopping: &CancellationToken) -> Resul
     let (between, in_all) = (settings.sweep, longest_wait(settings));
     let lease = (between * LEASE_IN_PAUSES).clamp(LEAST_LEASE, LONGEST_LEASE);
     while !stopping.is_cancelled() {
+        // What is asked for one after the other leaves the rest of the lease to the last call.
+        let ends = Instant::now() + lease / 2;
         let mut conn = ctx.pool.acquire().await?;
         let Some(due) = store::claim_repository(&mut conn, lease, between, in_all).await? else {
             return Ok(());
@@ -174,7 +177,7 @@ async fn look(ctx: &Ctx, github: &GitHub, stopping: &CancellationToken) -> Resul
         drop(conn);
         let is_of_app = due.repository.is_empty();
         let mut round = Round::new(github.is_app() && !is_of_app && !due.is_second);
-        let swept = sweep(ctx, github, &due, &mut round).await;
+        let swept = sweep(ctx, github, &due, &mut round, ends).await;
         let mut conn = ctx.pool.acquire().await?;
         // Else what is left would be too old for the next sweep.
         let looked = matches!(swept, Ok(Looked::Whole));
@@ -200,6 +203,7 @@ async fn sweep(
     github: &GitHub,
     due: &Due,
     round: &mut Round,
+    ends: Instant,
 ) -> Result<Looked, Unfinished> {
     if due.repository.is_empty() {
         return missing::redeliver_to_app(ctx, github, due, round).await;
@@ -238,7 +242,7 @@ async fn sweep(
     if has_previews {
         go_on(&mut all, look_at_pulls(ctx, github, due, round).await)?;
     }
-    let asked = unanswered::ask_again(ctx, github, &due.repository).await;
+    let asked = unanswered::ask_again(ctx, github, &due.repository, ends).await;
     go_on(&mut all, asked)?;
     all.map(|()| looked)
 }

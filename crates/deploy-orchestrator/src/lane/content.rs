@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::order::Contender;
+use super::{order::Contender, store::Setting};
 use crate::{
     blocker::{self, Blocker},
     deployment::plan::Kind,
@@ -17,16 +17,21 @@ pub(crate) struct Fetch {
     pub(crate) retry_at: Option<jiff::Timestamp>,
 }
 
-/// The blocker of a deployment on `place` whose content is not whole.
-pub(super) fn missing(one: &Contender, place: &str, asks_github: bool) -> Blocker {
+/// The blocker of a deployment whose content is not whole.
+pub(super) fn missing(one: &Contender, setting: &Setting, asks_github: bool) -> Blocker {
     let short = one.commit.get(..7).unwrap_or(&one.commit);
     let is_commit = !one.commit.is_empty();
     // GitHub packs commits; content that has none is uploaded.
     let (owner, message) = match one.fetch.as_ref().filter(|_| is_commit) {
         Some(fetch) => fetched(fetch, short, asks_github),
         None if is_commit => {
+            let unless = if setting.owes_files && asks_github {
+                ", unless no file of its pull request counts: GitHub has not told these yet"
+            } else {
+                ""
+            };
             let words = "yet; whoever builds it, such as CI, does";
-            let message = format!("nobody uploaded the content of {short} {words}");
+            let message = format!("nobody uploaded the content of {short} {words}{unless}");
             ("deployer", message)
         }
         None => {
@@ -39,7 +44,7 @@ pub(super) fn missing(one: &Contender, place: &str, asks_github: bool) -> Blocke
         until: one.content_until,
         owner,
         message,
-        action: upload(place, one.kind, &one.commit),
+        action: upload(&setting.place, one.kind, &one.commit),
     }
 }
 

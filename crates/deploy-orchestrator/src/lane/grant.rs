@@ -335,7 +335,7 @@ fn reasons(ctx: &Ctx, now: Moment, choice: &Choice<'_>) -> Vec<(DeploymentId, Bl
                 let turn = turn.filter(|at| *at > now);
                 why(one, place, before, turn, setting)
             } else {
-                content::missing(one, &setting.place, ctx.config.github.is_some())
+                content::missing(one, setting, ctx.config.github.is_some())
             };
             (one.id, blocker)
         })

@@ -1,6 +1,7 @@
 //! What becomes of a push: one trigger for each site environment that it could concern, each in a
 //! transaction that holds the environment's lane.
 
+use candlefish_clock::Moment;
 use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId};
 
 use super::{
@@ -115,6 +116,7 @@ pub(super) async fn of_environment(
         push,
         environment: &environment,
         why: &format!("pushed to {}", push.branch()),
+        owed_until: None,
     };
     carried.out(ctx, &mut tx, &mut lane, judged).await?;
     ctx.commit(tx).await.map_err(Error::commit)?;
@@ -129,6 +131,8 @@ pub(super) struct Carried<'a> {
     pub(super) environment: &'a Environment,
     /// Of its deployment.
     pub(super) why: &'a str,
+    /// Until then somebody may say that nobody is to bring the content: its deadline begins then.
+    pub(super) owed_until: Option<Moment>,
 }
 
 impl Carried<'_> {
@@ -145,7 +149,8 @@ impl Carried<'_> {
         let (outcome, message, content_until) = match &judged {
             Judged::Known(outcome, message) => (outcome.clone(), message.clone(), None),
             Judged::New { sealed, .. } => {
-                let until = now.plus(environment.policy.content_deadline);
+                let from = self.owed_until.map_or(now, |owed| owed.max(now));
+                let until = from.plus(environment.policy.content_deadline);
                 let outcome = Outcome::Created(DeploymentId::new());
                 (outcome, String::new(), (!sealed).then_some(until))
             }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use candlefish_ids::DeploymentId;
 use candlefish_proto::deploy::{self as pb, deployment::State};
 use candlefish_testkit::{
-    github::{Example, Fake, Fault},
+    github::{Example, Fake, Fault, archive},
     wait_until,
 };
 
@@ -65,6 +66,40 @@ async fn looked_at(stage: &Stage) {
         stage.sandbox.number(looked).await == 1
     })
     .await;
+}
+
+/// Its content may come until a time that is so far away.
+async fn has_until(stage: &Stage, made: &Decided, after: &str, at_last: &str) {
+    let id: DeploymentId = made.deployment.parse().unwrap();
+    let count = format!(
+        "SELECT count(*) FROM trigger WHERE deployment_id = '{}' AND content_until
+         BETWEEN clock() + interval '{after}' AND clock() + interval '{at_last}'",
+        id.uuid()
+    );
+    let is_so = stage.sandbox.number(&count).await == 1;
+    assert!(is_so, "{made:?} not within {after} to {at_last}");
+}
+
+/// Waits until GitHub owes nothing any more.
+async fn answered(stage: &Stage) {
+    wait_until(SOON, "every answer", async || {
+        let owed = "SELECT count(*) FROM pull_request WHERE unanswered_base <> ''";
+        stage.sandbox.number(owed).await == 0
+    })
+    .await;
+}
+
+/// It waits for its content as if it were made now, and ends when nobody brings that.
+async fn waits_for_an_hour(stage: &Stage, made: &Decided) {
+    let waits = stage.api.deployment(&made.deployment).await;
+    assert_eq!(waits.state(), State::Pending);
+    let words = &waits.blockers[0].message;
+    assert!(words.ends_with("such as CI, does"), "{words}");
+    has_until(stage, made, "30 minutes", "1 hour").await;
+    let hours = Duration::from_hours(2);
+    stage.sandbox.database.advance(hours).await;
+    let failed = &[State::Failed];
+    stage.api.wait_for(&made.deployment, failed).await;
 }
 
 async fn previews(stage: &Stage) -> i64 {
@@ -184,6 +219,10 @@ async fn what_opened_without_an_answer_closes_once_github_says_that_no_file_coun
     let waits = api.deployment(&none.is("created", "").deployment).await;
     let why = "pull request 12; GitHub could not say which files it changes";
     assert_eq!(waits.reason, why);
+    let words = &waits.blockers[0].message;
+    assert!(words.ends_with("GitHub has not told these yet"), "{words}");
+    // So long the answer is waited for, and then the content.
+    has_until(&stage, &none, "6 hours", "7 hours").await;
     // The deadline of a push's content is over, and so would be theirs.
     let late = stage.pushed(&push(0, 1)).await;
     stage
@@ -210,13 +249,10 @@ async fn what_opened_without_an_answer_closes_once_github_says_that_no_file_coun
     assert_eq!(ended.message, words);
     let told = api.triggers(&commit(12)).await.unwrap().remove(0);
     assert_eq!(told.message, words);
-    // What counts ends as any whose content nobody brings, and what somebody brought stays.
-    api.wait_for(&counts.deployment, &[State::Failed]).await;
-    wait_until(SOON, "every answer", async || {
-        let owed = "SELECT count(*) FROM pull_request WHERE unanswered_base <> ''";
-        stage.sandbox.number(owed).await == 0
-    })
-    .await;
+    // Whoever builds what counts may have waited for GitHub too: its deadline begins now. What somebody brought
+    // stays.
+    answered(&stage).await;
+    waits_for_an_hour(&stage, &counts).await;
     assert!(api.environment(SLUG).await.closed.is_some());
     assert_eq!(api.environment("pr-14").await.closed, None);
 
@@ -224,6 +260,53 @@ async fn what_opened_without_an_answer_closes_once_github_says_that_no_file_coun
     github.changes(REPOSITORY, 12, ["docs/b.md"]);
     let again = stage.pushed(&into_main(12, "synchronize", 12, 15, 2)).await;
     assert_eq!(again.is("created", "").place, PLACE);
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_is_waited_for_no_longer_than_six_hours() {
+    let sweep = ("CANDLEFISH_GITHUB_SWEEP_MS", "100");
+    let (github, stage) = sites(&[DOCS], &[PATIENT, sweep]).await;
+    github.changes(REPOSITORY, 12, ["docs/a.md"]);
+    // Of this call alone.
+    github.refuses(FILES, 500);
+    let made = opened(&stage, 12).await;
+    has_until(&stage, &made, "6 hours", "7 hours").await;
+    let advance = async |hours| {
+        let hours = Duration::from_hours(hours);
+        stage.sandbox.database.advance(hours).await;
+    };
+    advance(5).await;
+    let asked = github.calls(FILES);
+    wait_until(SOON, "one more try", async || github.calls(FILES) > asked).await;
+    // What it is pushed to waits for the same answer.
+    let tell = into_main(12, "synchronize", 12, 13, 2);
+    let pushed = stage.pushed(&tell).await;
+    pushed.is("created", "");
+    has_until(&stage, &pushed, "1 hour", "2 hours").await;
+
+    advance(1).await;
+    answered(&stage).await;
+    waits_for_an_hour(&stage, &pushed).await;
+    assert_eq!(stage.api.environment(SLUG).await.closed, None);
+}
+
+#[tokio::test]
+async fn what_is_fetched_is_brought_by_nobody_and_closes_though_it_is_live() {
+    let sweep = ("CANDLEFISH_GITHUB_SWEEP_MS", "100");
+    let (github, stage) = sites(&[DOCS], &[PATIENT, sweep]).await;
+    let source = "UPDATE site SET source = 'repository'";
+    stage.sandbox.act(source).await;
+    let index: (&str, &[u8]) = ("index.html", b"twelve");
+    github.packs(REPOSITORY, &commit(12), archive(&commit(12), &[index]));
+    github.changes(REPOSITORY, 12, ["src/a.rs"]);
+    github.refuses(FILES, 500);
+    let made = opened(&stage, 12).await;
+    let live = &[State::Succeeded];
+    stage.api.wait_for(&made.deployment, live).await;
+    assert_eq!(stage.api.environment(SLUG).await.closed, None);
+    github.allows(FILES);
+    answered(&stage).await;
+    assert!(stage.api.environment(SLUG).await.closed.is_some());
 }
 
 #[tokio::test]

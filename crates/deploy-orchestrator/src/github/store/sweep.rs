@@ -234,7 +234,7 @@ pub(in crate::github) async fn list_followed(
                    SELECT FROM trigger n
                    WHERE n.environment_id = t.environment_id AND n.branch = t.branch
                      AND n.pushed_at = t.pushed_at AND n.before_commit = t.commit
-                     AND n.commit <> t.commit),
+                     AND n.commit <> t.commit AND n.commit <> ''),
                    t.id DESC LIMIT 1) AS p ON true
            WHERE lower(s.repository) = $1 AND s.repository <> '' ORDER BY e.id"#,
         repository
@@ -295,7 +295,7 @@ pub(in crate::github) async fn list_gaps(
                    SELECT FROM trigger n
                    WHERE n.environment_id = k.environment_id AND n.branch = k.branch
                      AND n.pushed_at = k.pushed_at AND n.before_commit = k.commit
-                     AND n.commit <> k.commit),
+                     AND n.commit <> k.commit AND n.commit <> ''),
                    k.id DESC LIMIT 1) AS known
            WHERE lower(s.repository) = $1 AND s.repository <> '' ORDER BY gap.at, e.id"#,
         repository

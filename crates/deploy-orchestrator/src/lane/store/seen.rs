@@ -42,6 +42,8 @@ pub(crate) struct Setting {
     pub(crate) head: Option<String>,
     /// How long a deployment of a commit acts here, as far as known.
     pub(crate) lasts: Option<Duration>,
+    /// GitHub may still say that no file of that pull request counts.
+    pub(crate) owes_files: bool,
 }
 
 struct SettingRow {
@@ -58,6 +60,7 @@ struct SettingRow {
     stop: Option<Json<Standing>>,
     head: Option<String>,
     lasts_ms: Option<i64>,
+    owes_files: bool,
 }
 
 impl From<SettingRow> for Setting {
@@ -83,6 +86,7 @@ impl From<SettingRow> for Setting {
                 .lasts_ms
                 .and_then(|lasts| u64::try_from(lasts).ok())
                 .map(Duration::from_millis),
+            owes_files: row.owes_files,
         }
     }
 }
@@ -109,7 +113,11 @@ macro_rules! select_setting {
                        ORDER BY t.until DESC LIMIT 1) AS "stop: Json<Standing>",
                       (SELECT p.head_commit FROM pull_request p WHERE p.environment_id = e.id)
                           AS head,
-                      (SELECT l.lasts_ms FROM lane l WHERE l.environment_id = e.id) AS lasts_ms
+                      (SELECT l.lasts_ms FROM lane l WHERE l.environment_id = e.id) AS lasts_ms,
+                      CASE WHEN e.kind = 'preview' THEN EXISTS (
+                          SELECT FROM pull_request p WHERE p.environment_id = e.id
+                          AND p.unanswered_base <> '' AND p.unanswered_until > $2)
+                      ELSE false END AS "owes_files!"
                FROM environment e JOIN site s ON s.id = e.site_id
                LEFT JOIN release r ON r.id = e.live_release_id WHERE e.id "#
                 + $which,

@@ -2,6 +2,7 @@
 //! each site by itself, in a transaction that holds the pull request and the preview's lane. One that finds
 //! that the files of the pull request decide ends without a trace; GitHub is asked, and it is decided anew.
 
+use candlefish_clock::Moment;
 use candlefish_ids::{EnvironmentId, SiteId};
 
 use super::{
@@ -17,6 +18,7 @@ use super::{
     read::{Action, PullRequest},
     seen,
     store::{self, Place},
+    unanswered,
 };
 use crate::{
     ctx::{Ctx, Tx},
@@ -206,7 +208,7 @@ async fn close(
     let judged = Judged::Known(outcome, words);
     let of = (delivery, told, &environment);
     let why = format!("pull request {number}");
-    carry_out(ctx, tx, &mut lane, of, (judged, &why)).await?;
+    carry_out(ctx, tx, &mut lane, of, (judged, &why, None)).await?;
     Ok(Became::Something)
 }
 
@@ -238,40 +240,35 @@ impl Opening<'_> {
             );
             return Ok(Became::Nothing(Reason::SlugTaken, words));
         }
-        let (passed_over, owed) = match self.counts(tx, place.as_ref()).await? {
-            Counts::Yes => (None, Some("")),
-            Counts::Owed => (None, Some(told.base.as_str())),
-            Counts::Anyway => (None, None),
-            Counts::No(words) => (Some(words), None),
-            Counts::NotAsked => return Ok(Became::Undecided),
-        };
-        let id = match (place, &passed_over) {
+        let counts = self.counts(tx, place.as_ref()).await?;
+        if counts == Counts::NotAsked {
+            return Ok(Became::Undecided);
+        }
+        let id = match (place, &counts) {
             (Some(place), _) => place.id,
-            (None, Some(words)) => {
+            (None, Counts::No(words)) => {
                 store::save(tx, site.id, told, None).await?;
                 return Ok(Became::Nothing(Reason::Paths, words.clone()));
             }
-            (None, None) => {
-                preview::make(ctx, tx, site.id, told.number, &actor(&told.sender)).await?
-            }
+            (None, _) => preview::make(ctx, tx, site.id, told.number, &actor(&told.sender)).await?,
         };
         store::save(tx, site.id, told, Some(id)).await?;
-        if let Some(base) = owed {
-            store::save_unanswered(tx, site.id, told.number, base).await?;
-        }
+        let owed_until = unanswered::note(ctx, tx, site.id, told, &counts).await?;
         let mut lane = lane::store::lock(tx, id).await?;
-        let judged = match passed_over {
-            Some(words) => Judged::Known(Outcome::Ignored(Reason::Paths, None), words),
-            None => self.judged(ctx, tx, &mut lane).await?,
+        let judged = if let Counts::No(words) = counts {
+            Judged::Known(Outcome::Ignored(Reason::Paths, None), words)
+        } else {
+            self.judged(ctx, tx, &mut lane).await?
         };
         let environment = load(tx, id).await?;
-        let unsaid = match owed {
-            Some("") | None => "",
-            Some(_base) => "; GitHub could not say which files it changes",
+        let unsaid = if owed_until.is_some() {
+            "; GitHub could not say which files it changes"
+        } else {
+            ""
         };
         let why = format!("pull request {}{unsaid}", told.number);
         let of = (self.delivery, told, &environment);
-        carry_out(ctx, tx, &mut lane, of, (judged, &why)).await?;
+        carry_out(ctx, tx, &mut lane, of, (judged, &why, owed_until)).await?;
         Ok(Became::Something)
     }
 
@@ -376,7 +373,7 @@ async fn carry_out(
     tx: &mut Tx,
     lane: &mut Lane,
     (delivery, told, environment): (&Delivery, &PullRequest, &Environment),
-    (judged, why): (Judged, &str),
+    (judged, why, owed_until): (Judged, &str, Option<Moment>),
 ) -> Result<(), Error> {
     let carried = Carried {
         delivery,
@@ -384,6 +381,7 @@ async fn carry_out(
         push: &told.push(),
         environment,
         why,
+        owed_until,
     };
     carried.out(ctx, tx, lane, judged).await
 }

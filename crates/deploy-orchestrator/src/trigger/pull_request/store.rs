@@ -1,10 +1,21 @@
 //! Every SQL string about what is known of pull requests.
 
+use candlefish_clock::Moment;
 use candlefish_ids::{DeliveryId, DeploymentId, EnvironmentId, SiteId};
+use jiff_sqlx::Timestamp;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
-use super::{files::Rule, judge::Known, read::PullRequest, unanswered::Unanswered};
-use crate::site::{previews::From, pushes::PushRule};
+use super::{
+    files::Rule,
+    judge::Known,
+    read::PullRequest,
+    unanswered::{Debt, Owed, Unanswered},
+};
+use crate::{
+    ctx::{read, stored},
+    site::{previews::From, pushes::PushRule},
+};
 
 /// Holds a pull request until the transaction ends: its deliveries are decided one after the other.
 /// Comes before the lane of its preview.
@@ -42,7 +53,8 @@ pub(super) async fn find(
     .await
 }
 
-/// It is what this delivery says.
+/// It is what this delivery says. What GitHub owes is of the base branch that it says, and nothing of one that
+/// is closed, or of another repository.
 pub(super) async fn save(
     conn: &mut PgConnection,
     site: SiteId,
@@ -59,7 +71,11 @@ pub(super) async fn save(
                  CASE WHEN lower(pull_request.repository) = lower(excluded.repository)
                       THEN pull_request.environment_id END),
              is_open = excluded.is_open, head_commit = excluded.head_commit,
-             before_commit = excluded.before_commit, updated_at = excluded.updated_at",
+             before_commit = excluded.before_commit, updated_at = excluded.updated_at,
+             unanswered_base = CASE
+                 WHEN pull_request.unanswered_base <> '' AND excluded.is_open
+                      AND lower(pull_request.repository) = lower(excluded.repository)
+                 THEN $9::text ELSE '' END",
         site.uuid(),
         told.number,
         told.repository,
@@ -67,62 +83,112 @@ pub(super) async fn save(
         told.is_open,
         told.head,
         told.before,
-        told.updated_at
+        told.updated_at,
+        told.base
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// The branch that a pull request is to be merged into, as long as GitHub owes an answer which files it changes;
-/// empty when it does not. Needs the pull request's lock.
+/// GitHub owes an answer which files it changes: it was asked now, and the answer is waited for until then. Needs the
+/// pull request's lock.
 pub(super) async fn save_unanswered(
     conn: &mut PgConnection,
     site: SiteId,
-    number: i32,
-    base: &str,
+    told: &PullRequest,
+    (now, until): (Moment, Moment),
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "UPDATE pull_request SET unanswered_base = $3
-         WHERE site_id = $1 AND number = $2 AND unanswered_base <> $3",
+        "UPDATE pull_request
+         SET unanswered_base = $3, unanswered_asked_at = $4, unanswered_until = $5
+         WHERE site_id = $1 AND number = $2",
         site.uuid(),
-        number,
-        base
+        told.number,
+        told.base,
+        stored(now) as _,
+        stored(until) as _
     )
     .execute(conn)
     .await?;
     Ok(())
 }
 
-/// What was saved so; none where nothing is owed.
-pub(super) async fn find_unanswered(
+/// Nothing is owed. Needs the pull request's lock.
+pub(super) async fn clear_unanswered(
     conn: &mut PgConnection,
     site: SiteId,
     number: i32,
-) -> Result<Option<String>, sqlx::Error> {
-    sqlx::query_scalar!(
-        "SELECT unanswered_base FROM pull_request
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE pull_request SET unanswered_base = ''
          WHERE site_id = $1 AND number = $2 AND unanswered_base <> ''",
         site.uuid(),
         number
     )
-    .fetch_optional(conn)
-    .await
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
-/// The pull requests of a repository, in lower case, of which GitHub owes an answer and a preview is open.
+/// What was saved so of a pull request of this repository; none where nothing is owed.
+pub(super) async fn find_unanswered(
+    conn: &mut PgConnection,
+    site: SiteId,
+    repository: &str,
+    number: i32,
+) -> Result<Option<Debt>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"SELECT unanswered_base AS base, unanswered_until AS "until!: Timestamp"
+           FROM pull_request WHERE site_id = $1 AND number = $2
+             AND lower(repository) = lower($3) AND unanswered_base <> ''"#,
+        site.uuid(),
+        number,
+        repository
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Debt {
+        base: row.base,
+        until: read(row.until),
+    }))
+}
+
+/// At most so many pull requests of a repository, in lower case, of which GitHub owes an answer and a preview is open:
+/// those that it was asked for longest ago.
 pub(super) async fn list_unanswered(
     conn: &mut PgConnection,
     repository: &str,
-) -> Result<Vec<i32>, sqlx::Error> {
-    sqlx::query_scalar!(
-        "SELECT DISTINCT p.number FROM pull_request p JOIN environment e ON e.id = p.environment_id
-         WHERE lower(p.repository) = $1 AND p.unanswered_base <> '' AND e.closed_at IS NULL
-         ORDER BY p.number",
-        repository
+    at_most: i64,
+) -> Result<Vec<Owed>, sqlx::Error> {
+    sqlx::query_as!(
+        Owed,
+        r#"SELECT p.number AS "number!", max(p.unanswered_until) <= (SELECT clock()) AS "is_over!"
+           FROM pull_request p JOIN environment e ON e.id = p.environment_id
+           WHERE lower(p.repository) = $1 AND p.unanswered_base <> '' AND e.closed_at IS NULL
+           GROUP BY p.number ORDER BY min(p.unanswered_asked_at), p.number LIMIT $2"#,
+        repository,
+        at_most
     )
     .fetch_all(conn)
     .await
+}
+
+/// Such a one is asked for now.
+pub(super) async fn note_asked(
+    conn: &mut PgConnection,
+    repository: &str,
+    number: i32,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE pull_request SET unanswered_asked_at = clock()
+         WHERE lower(repository) = $1 AND number = $2 AND unanswered_base <> ''",
+        repository,
+        number
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// The previews of such a one, by site.
@@ -150,6 +216,58 @@ pub(super) async fn list_unanswered_sites(
             environment: EnvironmentId::from_uuid(row.environment),
         })
         .collect())
+}
+
+/// What waits for its content in a preview does so until then, neither shorter nor longer; what a call made no shorter.
+pub(super) async fn save_content_until(
+    conn: &mut PgConnection,
+    preview: EnvironmentId,
+    until: Moment,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE trigger t SET content_until = $2
+         FROM deployment d
+         WHERE d.environment_id = $1 AND d.state = 'pending' AND t.deployment_id = d.id
+           AND t.outcome = 'created'
+           AND (t.content_until < $2
+                -- What is fetched may have been given longer.
+                OR t.content_until > $2 AND NOT EXISTS (
+                    SELECT FROM github_archive g WHERE g.release_id = d.release_id))",
+        preview.uuid(),
+        stored(until) as _
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query!(
+        "UPDATE deployment SET content_until = $2
+         WHERE environment_id = $1 AND state = 'pending' AND content_until < $2",
+        preview.uuid(),
+        stored(until) as _
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Whether somebody brought the content of any of these deployments. What a push made of a site in its repository is
+/// fetched from there, by nobody.
+pub(super) async fn is_any_brought(
+    conn: &mut PgConnection,
+    deployments: &[DeploymentId],
+) -> Result<bool, sqlx::Error> {
+    let ids: Vec<Uuid> = deployments.iter().map(|id| id.uuid()).collect();
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT FROM deployment d JOIN release r ON r.id = d.release_id
+               JOIN site s ON s.id = d.site_id
+               WHERE d.id = ANY($1)
+                 AND NOT (s.source = 'repository' AND r.commit <> ''
+                          AND EXISTS (SELECT FROM trigger t WHERE t.deployment_id = d.id
+                                      AND t.outcome = 'created'))) AS "brought!""#,
+        &ids
+    )
+    .fetch_one(conn)
+    .await
 }
 
 /// Whether a delivery has its trigger at a site, or at an environment of it.
@@ -270,3 +388,6 @@ pub(super) async fn find_same_head(
     .await?;
     Ok(id.map(DeploymentId::from_uuid))
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,8 +34,8 @@ pub(in crate::trigger) async fn find_newest_push(
          WHERE environment_id = $1 AND branch = $2 AND commit <> ''
          ORDER BY pushed_at DESC NULLS LAST, EXISTS (
              SELECT FROM trigger n WHERE n.environment_id = t.environment_id AND n.branch = t.branch
-             AND n.pushed_at = t.pushed_at AND n.before_commit = t.commit AND n.commit <> t.commit),
-             id DESC LIMIT 1",
+             AND n.pushed_at = t.pushed_at AND n.before_commit = t.commit AND n.commit <> t.commit
+             AND n.commit <> ''), id DESC LIMIT 1",
         environment.uuid(),
         branch
     )
@@ -106,4 +106,36 @@ pub(in crate::trigger) async fn find_later_push(
         deployment: DeploymentId::from_uuid(row.id),
         waits: row.waits,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use candlefish_testkit::Database;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_push_whose_branch_is_deleted_within_its_second_is_the_newest_all_the_same() {
+        let pool = Database::migrated(&sqlx::migrate!()).await.pool();
+        let mut conn = pool.acquire().await.unwrap();
+        let id = EnvironmentId::new();
+        for statement in [
+            "WITH s AS (
+                 INSERT INTO site (id, slug, name, repository, created_at, created_by)
+                 VALUES ($1, 'docs', '', 'example/docs', clock(), 'test') RETURNING id)
+             INSERT INTO environment (id, site_id, slug, kind, policy, created_at, created_by)
+             SELECT $1, id, 'production', 'standard', '{}', clock(), 'test' FROM s",
+            // The one that was replaced has the later id: it was decided last.
+            "INSERT INTO trigger (id, delivery_id, repository, branch, commit, before_commit, pushed_at,
+                 sender, site_id, environment_id, outcome, reason, message, received_at, created_at)
+             SELECT lpad(n::text, 32, '0')::uuid, lpad(n::text, 32, '0')::uuid, 'example/docs', 'main',
+                 commit, before, 5, '', $1, $1, 'ignored', 'paths', '', clock(), clock()
+             FROM (VALUES (3, 'a', ''), (2, 'b', 'a'), (1, '', 'b')) AS t (n, commit, before)",
+        ] {
+            let done = sqlx::query(statement).bind(id.uuid());
+            done.execute(&mut *conn).await.unwrap();
+        }
+        let newest = find_newest_push(&mut conn, id, "main").await.unwrap();
+        assert_eq!(newest.map(|one| one.commit), Some("b".to_owned()));
+    }
 }

@@ -32,10 +32,6 @@ pub(in crate::trigger) async fn list_overdue(
                              AND (g.outage OR g.note = '' AND g.attempts < 3
                                   AND late.content_until > (SELECT clock()) - interval '3 days')
                              WHERE d.id = late.deployment_id AND d.state = 'pending')
-             -- Nor where GitHub owes the answer whether anybody is to bring it.
-             AND NOT EXISTS (SELECT FROM pull_request p JOIN environment e ON e.id = p.environment_id
-                             WHERE p.environment_id = late.environment_id
-                               AND p.unanswered_base <> '' AND e.closed_at IS NULL)
            ORDER BY late.content_until LIMIT 100"#
     )
     .fetch_all(conn)

@@ -135,3 +135,45 @@ async fn a_sweep_that_leaves_something_neither_counts_as_failed_nor_ends_those_t
         assert_eq!(found, expected, "{case:?}");
     }
 }
+
+#[tokio::test]
+async fn a_push_whose_branch_is_deleted_within_its_second_is_where_the_branch_was() {
+    let pool = Database::migrated(&sqlx::migrate!()).await.pool();
+    let mut conn = pool.acquire().await.unwrap();
+    let id = EnvironmentId::new();
+    for statement in [
+        "WITH s AS (
+             INSERT INTO site (id, slug, name, repository, created_at, created_by)
+             VALUES ($1, 'docs', '', 'example/docs', clock(), 'test') RETURNING id)
+         INSERT INTO environment (id, site_id, slug, kind, policy, push_branch, created_at, created_by)
+         SELECT $1, id, 'production', 'standard', '{}', 'main', clock(), 'test' FROM s",
+        // The one that was replaced has the later id: it was decided last.
+        "INSERT INTO trigger (id, delivery_id, repository, branch, commit, before_commit, pushed_at,
+             sender, site_id, environment_id, outcome, reason, message, received_at, created_at)
+         SELECT lpad(n::text, 32, '0')::uuid, lpad(n::text, 32, '0')::uuid, 'example/docs', 'main',
+             commit, before, at, '', $1, $1, 'ignored', 'paths', '', clock(), clock()
+         FROM (VALUES (3, 'a', '', 5), (2, 'b', 'a', 5), (1, '', 'b', 5)) AS t (n, commit, before, at)",
+    ] {
+        let done = sqlx::query(statement).bind(id.uuid());
+        done.execute(&mut *conn).await.unwrap();
+    }
+    let followed = list_followed(&mut conn, "example/docs").await.unwrap();
+    let pushed: Vec<_> = followed.into_iter().map(|one| one.pushed).collect();
+    assert_eq!(pushed, [Some("b".to_owned())]);
+    sqlx::query(
+        "INSERT INTO trigger (id, delivery_id, repository, branch, commit, before_commit, pushed_at,
+             sender, site_id, environment_id, outcome, reason, message, received_at, created_at)
+         VALUES (gen_random_uuid(), gen_random_uuid(), 'example/docs', 'main', 'd', 'c', 6, '', $1, $1,
+             'ignored', 'paths', '', clock(), clock())",
+    )
+    .bind(id.uuid())
+    .execute(&mut *conn)
+    .await
+    .unwrap();
+    let gaps = list_gaps(&mut conn, "example/docs").await.unwrap();
+    let gaps: Vec<_> = gaps
+        .into_iter()
+        .map(|gap| (gap.commit, gap.followed.pushed))
+        .collect();
+    assert_eq!(gaps, [("c".to_owned(), Some("b".to_owned()))]);
+}
