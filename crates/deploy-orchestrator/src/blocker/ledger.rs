@@ -47,8 +47,8 @@ pub(crate) async fn list(
 pub(crate) struct Sums {
     /// By cause, what took longest first.
     pub(crate) waited: Vec<pb::Waited>,
-    /// From its acceptance until it was live, until it ended, or until now; none when there is no such
-    /// deployment.
+    /// From its acceptance until its `live_at`; without one, as a preview is and a rollback that failed
+    /// past its pivot, until it ended, or until now. None when there is no such deployment.
     pub(crate) lead_time: Option<Duration>,
     /// The part of that in which nothing blocked it.
     pub(crate) unblocked: Option<Duration>,

@@ -47,12 +47,24 @@ pub(super) async fn accept(
     id: DeploymentId,
     new: New<'_>,
 ) -> Result<Deployment, Error> {
+    let accepted = accept_unsaid(ctx, tx, lane, id, new).await?;
+    say_accepted(&accepted);
+    Ok(accepted)
+}
+
+/// The same without a word in the log: whoever may still refuse it says it ([`say_accepted`]).
+pub(super) async fn accept_unsaid(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    lane: &mut Lane,
+    id: DeploymentId,
+    new: New<'_>,
+) -> Result<Deployment, Error> {
     check_open(lane.closed, new.environment)?;
     let parent = candlefish_runtime::trace::current_traceparent();
     let deployment = build(id, tx.now(), &new);
     write_each(tx, &[(&deployment, parent)]).await?;
     lane::grant(ctx, tx, lane).await?;
-    say_accepted(&deployment);
     Ok(deployment)
 }
 

@@ -12,6 +12,7 @@ use sqlx::PgConnection;
 use super::{
     Deployment, Error,
     accept::{self, New},
+    state::State,
     store,
 };
 use crate::{
@@ -20,8 +21,12 @@ use crate::{
     site::{Environment, policy::Order},
 };
 
-/// Accepts a deployment ([`accept::accept`]) where there is room for one more; `waiting` are there
-/// before it, counted up to the limit.
+/// How far beyond the limit it is known whether more wait than before, in times the limit: what pushes
+/// brought has no bound, and a count has. Beyond that, what is not granted at once is refused.
+const COUNTED: i64 = 10;
+
+/// Accepts a deployment ([`accept::accept`]), unless it would be one more that waits beyond the limit;
+/// `waiting` are there before it, counted up to the limit.
 pub(super) async fn accept(
     ctx: &Ctx,
     tx: &mut Tx,
@@ -32,16 +37,37 @@ pub(super) async fn accept(
 ) -> Result<Deployment, Error> {
     let most = i64::from(ctx.config.max_waiting);
     let environment = new.environment;
-    // In a queue each stays: to have the lane choose among so many would only keep others from it.
-    if waiting >= most && environment.policy.order == Order::Queue {
+    let is_full = waiting >= most;
+    // In a queue that is kept each stays: to have the lane choose among so many would only keep others
+    // from it.
+    if is_full
+        && environment.policy.order == Order::Queue
+        && store::is_kept(tx, environment.id).await?
+    {
         return Err(full(tx, environment, most).await?.into());
     }
-    let accepted = accept::accept(ctx, tx, lane, id, new).await?;
-    // Those that it took the place of have ended.
-    if waiting >= most && store::count_waiting(tx, environment.id, most + 1).await? > most {
+    let before = if is_full {
+        store::count_waiting(tx, environment.id, most * COUNTED).await?
+    } else {
+        waiting
+    };
+    let accepted = accept::accept_unsaid(ctx, tx, lane, id, new).await?;
+    if is_full && waits_beyond(tx, &accepted, before).await? {
         return Err(full(tx, environment, most).await?.into());
     }
+    accept::say_accepted(&accepted);
     Ok(accepted)
+}
+
+/// Whether it waits, and more do than these: it was not granted at once, and nothing made room.
+async fn waits_beyond(tx: &mut Tx, accepted: &Deployment, before: i64) -> Result<bool, Error> {
+    // Those that it took the place of have ended; a hold that it lifted lets another go.
+    let after = store::count_waiting(tx, accepted.environment_id, before + 1).await?;
+    if after <= before {
+        return Ok(false);
+    }
+    let now = store::find(tx, accepted.id).await?;
+    Ok(now.is_some_and(|one| one.state == State::Pending))
 }
 
 /// Says what keeps those that wait, and how to make room.

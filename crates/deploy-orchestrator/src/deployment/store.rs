@@ -202,7 +202,7 @@ pub(super) use content::{list_without_content, replace_release};
 pub(super) use list::{Listing, Narrowing, Scope, list};
 pub(crate) use many::{insert_each, lock_each, save_each, save_never_acted};
 pub(super) use surroundings::{Step, Steps, Surroundings};
-pub(super) use waiting::{count_waiting, find_oldest_waiting};
+pub(super) use waiting::{count_waiting, find_oldest_waiting, is_kept};
 
 /// The deployment; none when there is none.
 pub(crate) async fn find(

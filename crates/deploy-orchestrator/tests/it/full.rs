@@ -1,10 +1,11 @@
 //! Environments in which as many deployments wait as may.
 
 use candlefish_proto::deploy::{self as pb, deployment::State};
+use candlefish_testkit::Log;
 use tonic::{Code, Status};
 
 use crate::{
-    api::{Api, policy, reason},
+    api::{Api, baking, policy, reason},
     inputs::picture,
     sandbox::{SITE, Sandbox},
     stage::{Stage, commit, latest, push},
@@ -116,9 +117,82 @@ async fn where_newer_ones_take_the_place_of_older_ones_only_what_stays_counts() 
 
     api.pin(&newer, false).await.unwrap();
     let before = picture(&sandbox).await;
+    let log = Log::hear();
+    let accepted = || log.count("a deployment to docs/production is accepted");
     let words = refused(&api, &release).await;
     assert!(words.message().contains(&newer), "{words}");
     assert!(!words.message().contains("--order"), "{words}");
     assert_eq!(picture(&sandbox).await, before);
+    assert_eq!(accepted(), 0);
     assert_eq!(api.deployment(&newer).await.state(), State::Pending);
+
+    api.pin(&newer, true).await.unwrap();
+    api.deploy("production", &release).await;
+    assert_eq!(accepted(), 1);
+    assert_eq!(api.deployment(&newer).await.state(), State::Superseded);
+}
+
+/// Neither has its content: they hold no lane, and give way to nothing.
+async fn push_twice(stage: &Stage) {
+    for number in [0, 1] {
+        let pushed = stage.pushed(&push(number, number + 1)).await;
+        pushed.is("created", "");
+    }
+}
+
+#[tokio::test]
+async fn a_queue_full_of_pushes_without_content_takes_what_goes_at_once() {
+    let stage = Stage::with(&[("CANDLEFISH_MAX_WAITING", "2")]).await;
+    let (sandbox, api) = (&stage.sandbox, &stage.api);
+    queue(api).await;
+    push_twice(&stage).await;
+    let release = sandbox.release(api, "one").await;
+    let live = api.deploy_whole("production", &release).await;
+    let again = api.retry(&live.id).await.unwrap().into_inner();
+    api.wait_for(&again.id, &[State::Succeeded]).await;
+
+    let content = sandbox.put_content(&[("index.html", "late")]).await;
+    let draft = api.create_release(content, "late", &[]).await;
+    refused(api, &draft).await;
+    let acts = api.create("production", &release, Some(baking())).await;
+    refused(api, &release).await;
+    let acts = api.deployment(&acts.unwrap().into_inner().id).await;
+    assert!(acts.started_at.is_some(), "{acts:?}");
+    assert_eq!(sandbox.number(PENDING).await, 2);
+}
+
+#[tokio::test]
+async fn a_full_queue_takes_a_call_that_lets_another_go() {
+    let settings = [("CANDLEFISH_MAX_WAITING", "1")];
+    let (sandbox, _orchestrator, _edge, api) = Sandbox::started_with(&settings).await;
+    api.create_environment("production", policy()).await;
+    let release = sandbox.release(&api, "one").await;
+    api.hold("production").await.unwrap();
+    let first = api.deploy("production", &release).await;
+    refused(&api, &release).await;
+    let lifts = api.create_lifting("production", &release).await.unwrap();
+    for id in [first, lifts.into_inner().id] {
+        api.wait_for(&id, &[State::Succeeded]).await;
+    }
+}
+
+#[tokio::test]
+async fn beyond_the_limit_a_newer_one_takes_the_place_of_an_older_one_or_goes_at_once() {
+    let stage = Stage::with(&[("CANDLEFISH_MAX_WAITING", "1")]).await;
+    let (sandbox, api) = (&stage.sandbox, &stage.api);
+    api.hold("production").await.unwrap();
+    let release = sandbox.release(api, "one").await;
+    let older = api.deploy("production", &release).await;
+    push_twice(&stage).await;
+    assert_eq!(sandbox.number(PENDING).await, 3);
+    let newer = api.deploy("production", &release).await;
+    assert_eq!(api.deployment(&older).await.state(), State::Superseded);
+    assert_eq!(sandbox.number(PENDING).await, 3);
+
+    api.pin(&newer, false).await.unwrap();
+    refused(api, &release).await;
+    api.lift("production").await.unwrap();
+    api.wait_for(&newer, &[State::Succeeded]).await;
+    api.deploy_whole("production", &release).await;
+    assert_eq!(sandbox.number(PENDING).await, 2);
 }

@@ -3,6 +3,8 @@
 use candlefish_ids::{DeploymentId, EnvironmentId};
 use sqlx::PgConnection;
 
+use crate::ctx::{Tx, stored};
+
 /// How many deployments are pending in an environment, counted up to `most`. Needs the lane's lock.
 pub(in crate::deployment) async fn count_waiting(
     conn: &mut PgConnection,
@@ -17,6 +19,27 @@ pub(in crate::deployment) async fn count_waiting(
         most
     )
     .fetch_one(conn)
+    .await
+}
+
+/// Whether nothing that comes can be granted in an environment: something acts there, or a hold or a
+/// stop keeps it. Needs the lane's lock.
+pub(in crate::deployment) async fn is_kept(
+    tx: &mut Tx,
+    environment: EnvironmentId,
+) -> Result<bool, sqlx::Error> {
+    let now = tx.now();
+    sqlx::query_scalar!(
+        r#"SELECT e.hold_by IS NOT NULL
+               OR EXISTS (SELECT 1 FROM deployment d WHERE d.environment_id = e.id
+                          AND d.state IN ('running', 'waiting', 'cancelling'))
+               OR EXISTS (SELECT 1 FROM stop t WHERE t.ended_at IS NULL AND t.until > $2
+                          AND (t.site_id = e.site_id OR t.site_id IS NULL)) AS "kept!"
+           FROM environment e WHERE e.id = $1"#,
+        environment.uuid(),
+        stored(now) as _
+    )
+    .fetch_one(&mut **tx)
     .await
 }
 
