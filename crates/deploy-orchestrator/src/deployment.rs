@@ -39,7 +39,7 @@ pub(crate) use error::Error;
 use self::{
     pin::Pin,
     plan::Kind,
-    state::{Facts, State},
+    state::{Ending, Facts, State},
 };
 use crate::site::{policy::Policy, strategy::Strategy};
 
@@ -100,6 +100,20 @@ impl Deployment {
         let left = self.leaves_release_id.filter(|_left| !self.state.pivoted());
         let given_up = left.unwrap_or(self.release_id);
         (Some(given_up) != self.previous_release_id).then_some(given_up)
+    }
+
+    /// The release that a rollback could not go to, which failed before it moved any traffic. None where a
+    /// person ended it: nothing is known against its release then.
+    pub(crate) fn not_reached(&self) -> Option<ReleaseId> {
+        let fails = matches!(
+            self.state,
+            State::Cancelling {
+                ends: Ending::Failed,
+                ..
+            }
+        );
+        let is_it = self.kind == Kind::Rollback && fails && !self.state.pivoted();
+        is_it.then_some(self.release_id)
     }
 
     /// `docs/production`, or `a preview of docs`.

@@ -36,7 +36,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let deployment = api.read(GetDeploymentRequest { id: id.clone() }).await?;
     let place = render::words::place(&deployment.site, &deployment.environment, deployment.kind());
     let what = if deployment.pivoted_at.is_some() {
-        "Traffic goes back to the release before."
+        "Traffic goes back."
     } else {
         "Nothing has moved yet."
     };

@@ -118,11 +118,7 @@ fn baked_at(deployment: &Deployment) -> Option<jiff::Timestamp> {
 fn ended(deployment: &Deployment, look: &Look) -> String {
     let place = words::place(&deployment.site, &deployment.environment, deployment.kind());
     let (tone, what, then) = match deployment.state() {
-        State::RolledBack => (
-            Tone::Bad,
-            "Rolled back",
-            format!("{place} serves the release before again."),
-        ),
+        State::RolledBack => (Tone::Bad, "Rolled back", after_return(deployment, &place)),
         State::Failed => (Tone::Bad, "Failed", after_failure(deployment, &place)),
         State::Cancelled if deployment.target_confirmed == Some(false) => (
             Tone::Wait,
@@ -138,6 +134,17 @@ fn ended(deployment: &Deployment, look: &Look) -> String {
     };
     let what = with_reason(&look.paint(tone, what), deployment);
     format!("{what} {then}").trim_end().to_owned()
+}
+
+/// What visitors get of one that was sent back.
+fn after_return(deployment: &Deployment, place: &str) -> String {
+    let back = match deployment.previous_release_id.as_str() {
+        // What took its place says what they get.
+        _ if deployment.cause == "preempted" => return String::new(),
+        "" => "the release before",
+        release => release,
+    };
+    format!("{place} serves {back} again.")
 }
 
 /// What visitors get of one that failed.

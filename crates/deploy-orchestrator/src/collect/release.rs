@@ -47,8 +47,15 @@ async fn is_kept_to_return(tx: &mut Tx, id: ReleaseId) -> Result<bool, Error> {
         if place.newer < place.keep {
             return Ok(true);
         }
-        for leaves in [place.live, place.acts].into_iter().flatten() {
-            if target::find_before(tx, place.environment, leaves).await? == Some(id) {
+        let ways = [
+            (place.live, None),
+            (place.acts, None),
+            (place.acts.filter(|_acts| place.goes.is_some()), place.goes),
+        ];
+        for (leaves, passes) in ways {
+            if let Some(leaves) = leaves
+                && target::find_before(tx, place.environment, leaves, passes).await? == Some(id)
+            {
                 return Ok(true);
             }
         }

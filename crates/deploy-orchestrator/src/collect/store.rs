@@ -153,6 +153,8 @@ pub(super) struct Place {
     pub(super) live: Option<ReleaseId>,
     /// What would be left if that which acts were undone, or a rollback that acts leaves.
     pub(super) acts: Option<ReleaseId>,
+    /// Where a rollback goes that acts and has moved no traffic: its undo passes it over should it fail.
+    pub(super) goes: Option<ReleaseId>,
     /// Other releases that succeeded there since.
     pub(super) newer: i64,
     /// As many as its policy keeps.
@@ -169,6 +171,9 @@ pub(super) async fn list_places(
                                ELSE a.release_id END
                    FROM deployment a WHERE a.environment_id = e.id
                      AND a.state IN ('running', 'waiting', 'cancelling')) AS acts,
+                  (SELECT a.release_id FROM deployment a WHERE a.environment_id = e.id
+                     AND a.state IN ('running', 'waiting', 'cancelling')
+                     AND a.kind = 'rollback' AND a.pivoted_at IS NULL) AS goes,
                   (SELECT count(*) FROM (
                        SELECT DISTINCT n.release_id FROM deployment n
                        WHERE n.environment_id = e.id AND n.state = 'succeeded'
@@ -191,6 +196,7 @@ pub(super) async fn list_places(
                 environment: EnvironmentId::from_uuid(row.id),
                 live: row.live_release_id.map(ReleaseId::from_uuid),
                 acts: row.acts.map(ReleaseId::from_uuid),
+                goes: row.goes.map(ReleaseId::from_uuid),
                 newer: row.newer,
                 keep: i64::from(policy.keep_releases),
             }

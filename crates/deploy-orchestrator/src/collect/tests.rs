@@ -607,11 +607,18 @@ async fn what_the_undo_of_a_rollback_would_go_to_past_a_banned_release_stays() {
     ];
     world.act(&statements.concat()).await;
     assert!(!world.collect(&one).await);
+    // Nor does the undo go to what the rollback failed to reach.
+    world
+        .act(
+            "UPDATE ban SET cleared_at = clock();
+             UPDATE deployment SET pivoted_at = NULL WHERE finished_at IS NULL",
+        )
+        .await;
+    assert!(!world.collect(&one).await);
     // Nothing else kept it.
     world
         .act("UPDATE deployment SET state = 'succeeded', finished_at = clock()")
         .await;
-    world.act("UPDATE ban SET cleared_at = clock()").await;
     assert!(world.collect(&one).await);
 }
 

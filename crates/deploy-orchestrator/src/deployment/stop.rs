@@ -23,6 +23,7 @@ use crate::{
     idempotency::{self, Key, Reply},
     lane::{self, store::Lane},
     record::{self, Act, Scope},
+    step,
 };
 
 /// Which of the two, and why.
@@ -56,6 +57,7 @@ pub(crate) async fn stop(
         return Err(over(&deployment).into());
     }
     target::check_end(&mut tx, caller, &deployment).await?;
+    check_way_back(&mut tx, &deployment).await?;
     let message = match cmd.reason.as_str() {
         "" => format!("{verb} by {}", caller.principal),
         reason => format!("{verb} by {}: {reason}", caller.principal),
@@ -72,6 +74,25 @@ pub(crate) async fn stop(
     ctx.commit(tx).await?;
     tracing::info!(deployment.id = %cmd.id, actor = %caller.principal, "a deployment is {verb}");
     Ok(Reply::new(answer))
+}
+
+/// A rollback that moved traffic is not ended where what visitors had before is banned, and they have left
+/// it: they would get something older, or nothing, in place of what a person chose for them. Another
+/// rollback takes its place and says what they get.
+async fn check_way_back(tx: &mut Tx, ending: &Deployment) -> Result<(), Error> {
+    if ending.kind != Kind::Rollback || !ending.state.pivoted() {
+        return Ok(());
+    }
+    let Some((back, ban)) = step::undo::find_barred(tx, ending).await? else {
+        return Ok(());
+    };
+    let (id, place) = (ending.id, ending.place());
+    let words = format!(
+        "{id} would go back to {back}, which is banned {}: let it finish, or name another release: \
+         candlefish rollback {place} --to REL",
+        ban.words()
+    );
+    Err(Refusal::new(Code::FailedPrecondition, "release-banned", words).into())
 }
 
 /// Locks a deployment that the caller may see, its lane first.

@@ -333,12 +333,12 @@ async fn find_already(
 
 /// What [`find_before`] finds, locked against being banned and collected. One that was either between
 /// the two looks is left out of the second.
-pub(crate) async fn find_kept_before(
+async fn find_kept_before(
     conn: &mut PgConnection,
     environment: EnvironmentId,
     leaves: ReleaseId,
 ) -> Result<Option<ReleaseId>, sqlx::Error> {
-    while let Some(found) = find_before(conn, environment, leaves).await? {
+    while let Some(found) = find_before(conn, environment, leaves, None).await? {
         if release::store::share(conn, found).await?
             && release::store::find_ban(conn, found).await?.is_none()
         {
@@ -349,8 +349,10 @@ pub(crate) async fn find_kept_before(
 }
 
 /// The newest release that succeeded here before the one left, neither banned nor rejected nor
-/// itself left, with its content. Collecting keeps it. A rollback that failed past its pivot, or there
-/// gave way to another one, left what it left all the same.
+/// itself left, with its content. Collecting keeps it. A rollback that failed past its pivot and was not
+/// undone, or there gave way to another one, left what it left all the same.
+///
+/// `passes` is passed over as well, whatever else it is.
 ///
 /// By admission, which one database counts; ids are ordered by the clocks of the machines that made
 /// them.
@@ -358,10 +360,12 @@ pub(crate) async fn find_before(
     conn: &mut PgConnection,
     environment: EnvironmentId,
     leaves: ReleaseId,
+    passes: Option<ReleaseId>,
 ) -> Result<Option<ReleaseId>, sqlx::Error> {
     let id = sqlx::query_scalar!(
         "SELECT d.release_id FROM deployment d
          WHERE d.environment_id = $1 AND d.state = 'succeeded' AND d.release_id <> $2
+           AND d.release_id IS DISTINCT FROM $3
            AND d.admission < COALESCE(
                (SELECT max(l.admission) FROM deployment l
                 WHERE l.environment_id = $1 AND l.release_id = $2 AND l.pivoted_at IS NOT NULL),
@@ -377,10 +381,13 @@ pub(crate) async fn find_before(
                SELECT 1 FROM deployment r WHERE r.environment_id = $1 AND r.kind = 'rollback'
                AND r.leaves_release_id = d.release_id AND r.admission > d.admission
                AND (r.state NOT IN ('failed', 'cancelled', 'superseded', 'rolled_back')
-                    OR r.pivoted_at IS NOT NULL AND (r.state = 'failed' OR r.cause = 'preempted')))
+                    OR r.pivoted_at IS NOT NULL
+                       AND (r.state = 'failed' AND r.target_confirmed IS NULL
+                            OR r.cause = 'preempted')))
          ORDER BY d.admission DESC LIMIT 1",
         environment.uuid(),
-        leaves.uuid()
+        leaves.uuid(),
+        passes.map(ReleaseId::uuid)
     )
     .fetch_optional(conn)
     .await?;

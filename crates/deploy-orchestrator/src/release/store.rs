@@ -259,6 +259,19 @@ pub(crate) async fn share(
     Ok(kept.unwrap_or(false))
 }
 
+/// Keeps a release from being collected until the transaction ends, and nothing else: who bans, blames or
+/// shares it waits for none of this. False when it is collected or not sealed.
+pub(crate) async fn keep(conn: &mut PgConnection, release: ReleaseId) -> Result<bool, sqlx::Error> {
+    let kept = sqlx::query_scalar!(
+        r#"SELECT state = 'sealed' AND collected_at IS NULL AS "kept!" FROM release
+           WHERE id = $1 FOR KEY SHARE"#,
+        release.uuid()
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(kept.unwrap_or(false))
+}
+
 /// The ban that stands against a release, whatever its site.
 pub(crate) async fn find_ban(
     conn: &mut PgConnection,

@@ -122,6 +122,24 @@ pub(crate) async fn is_served(
     .await
 }
 
+/// Whether a route of an environment names a release, for visitors or for its assets. Edges keep what a
+/// route names; what none does they may have to fetch again.
+pub(crate) async fn is_named(
+    conn: &mut PgConnection,
+    environment: EnvironmentId,
+    release: ReleaseId,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (
+               SELECT 1 FROM route o, jsonb_array_elements(o.releases || o.assets_of) AS w (one)
+               WHERE o.environment_id = $1 AND w.one ->> 'release' = $2) AS "is!""#,
+        environment.uuid(),
+        release.to_string()
+    )
+    .fetch_one(conn)
+    .await
+}
+
 /// The manifests of releases, as routes name them: in the order asked, unknown ones left out.
 pub(crate) async fn manifests(
     conn: &mut PgConnection,

@@ -31,6 +31,9 @@ use crate::{
 /// A wait shorter than this is not worth a blocker.
 pub(super) const NAMED_AFTER: Duration = Duration::from_secs(1);
 
+/// In a step's detail: edges may lack what it sends visitors back to, as no route named it before.
+pub(super) const FETCHES: &str = "fetches";
+
 /// How the edges stand towards what was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -141,8 +144,11 @@ pub(super) async fn await_followers(
             step.message = followed_words(stale, live, &absent);
             Ok(None)
         }
-        Standing::Not(_) if step.is_undo && waited(step, now) >= config.edge_patience => {
+        Standing::Not(not) if step.is_undo && waited(step, now) >= config.edge_patience => {
             // An undo ends by its deadline, whoever followed; the record says that not all did.
+            if step.detail.get(FETCHES).is_some() {
+                set_aside(tx, deployment, &not.behind, config.edge_patience).await?;
+            }
             let (confirmed, absent) = confirmed(&followers);
             step.message = unconfirmed_words(stale(deployment, step.kind), confirmed, &absent);
             let object = step
@@ -250,23 +256,9 @@ async fn still_waiting(
     if let Some(error) = not.refused.filter(|_| !step.is_undo) {
         return Ok(Outcome::failed(Cause::Verification, error));
     }
-    let hurried = step.is_undo || deployment.kind == Kind::Rollback;
-    let patience = if hurried {
-        config.edge_patience_hurried
-    } else {
-        config.edge_patience
-    };
-    if waited >= patience && !not.behind.is_empty() {
-        let reason = format!(
-            "did not follow {} within {} s",
-            deployment.id,
-            patience.as_secs()
-        );
-        edge::store::set_aside(tx, now, &not.behind, &reason).await?;
-        shared::forget_followers(tx, deployment.id);
-        tracing::warn!(
-            deployment.id = %deployment.id, edges = ?not.behind, "edges are set aside: {reason}"
-        );
+    let patience = patience(config, deployment, step);
+    if waited >= patience {
+        set_aside(tx, deployment, &not.behind, patience).await?;
     }
     let blocker = if not.live < not.needed {
         few(not.live, not.needed, deployment, step)
@@ -290,6 +282,35 @@ async fn still_waiting(
         blocker,
         detail: step.detail.clone(),
     }))
+}
+
+/// How long live edges are waited for before they are set aside. What sends visitors back is in a hurry,
+/// as long as edges have what it goes to.
+fn patience(config: &Config, deployment: &Deployment, step: &Step) -> Duration {
+    let hurried = step.is_undo || deployment.kind == Kind::Rollback;
+    if hurried && step.detail.get(FETCHES).is_none() {
+        config.edge_patience_hurried
+    } else {
+        config.edge_patience
+    }
+}
+
+/// Live edges that are behind after so long are waited for no more.
+async fn set_aside(
+    tx: &mut Tx,
+    deployment: &Deployment,
+    behind: &[String],
+    patience: Duration,
+) -> Result<(), sqlx::Error> {
+    if behind.is_empty() {
+        return Ok(());
+    }
+    let (now, id) = (tx.now(), deployment.id);
+    let reason = format!("did not follow {id} within {} s", patience.as_secs());
+    edge::store::set_aside(tx, now, behind, &reason).await?;
+    shared::forget_followers(tx, id);
+    tracing::warn!(deployment.id = %id, edges = ?behind, "edges are set aside: {reason}");
+    Ok(())
 }
 
 /// A step that needs live edges and found too few waits for them: that is no fault of the release.

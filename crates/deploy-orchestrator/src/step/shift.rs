@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{
     Step,
-    edges::{await_followers, remember, written},
+    edges::{FETCHES, await_followers, remember, written},
     outcome::Outcome,
     shared, undo,
 };
@@ -21,7 +21,7 @@ use crate::{
     ctx::{Ctx, Tx},
     deployment::{Deployment, Error, plan::Kind, state::Event},
     lane, release,
-    route::{Assets, Spec, Weighted, Written, store::Place},
+    route::{self, Assets, Spec, Weighted, Written, store::Place},
 };
 
 /// In a step's detail: what it wrote last only announces the new release, and moved nothing.
@@ -254,10 +254,17 @@ pub(super) async fn back(
     step: &mut Step,
 ) -> Result<Outcome, Error> {
     if written(step).is_empty() {
-        if let Some(previous) = deployment.previous_release_id {
+        while let Some(previous) = deployment.previous_release_id {
             // From here on a ban of it waits, and finds it live.
             release::store::share(tx, previous).await?;
-            undo::avoid_banned(tx, deployment).await?;
+            if !undo::avoid_banned(tx, deployment).await? {
+                break;
+            }
+        }
+        if let Some(previous) = deployment.previous_release_id
+            && !route::store::is_named(tx, deployment.environment_id, previous).await?
+        {
+            note(step, FETCHES, json!(true));
         }
         let mut spec = spec(tx, deployment, |previous, _| vec![(previous, 100)]).await?;
         spec.forgets = true;

@@ -15,7 +15,8 @@ use crate::{
     },
     lane::store::Lane,
     record::{Act, Kind as RecordKind, Scope},
-    release, route,
+    release::{self, store::Ban},
+    route,
 };
 
 /// Abandons every open step and readies the undo steps; answers how many there are.
@@ -58,24 +59,32 @@ fn moved(begun: &[Step]) -> Option<&Step> {
     begun.iter().find(moves)
 }
 
-/// Chooses the way back anew where the release to go back to was banned and visitors have left it: the one
-/// that a rollback by hand would choose, or none. What they still get some of stays, banned or not.
+/// The release to go back to and the ban that stands against it, where visitors have left it. What they
+/// still get some of stays, banned or not.
+pub(crate) async fn find_barred(
+    tx: &mut Tx,
+    deployment: &Deployment,
+) -> Result<Option<(ReleaseId, Ban)>, sqlx::Error> {
+    let Some(back) = deployment.previous_release_id else {
+        return Ok(None);
+    };
+    let Some(ban) = release::store::find_ban(tx, back).await? else {
+        return Ok(None);
+    };
+    let is_served = route::store::is_served(tx, deployment.environment_id, back).await?;
+    Ok((!is_served).then_some((back, ban)))
+}
+
+/// Chooses the way back anew where [`find_barred`] finds one: the release that a rollback by hand would
+/// choose, or none. Answers whether it did.
 ///
 /// The choice is the deployment's from then on, and the caller saves it. It may be banned in its turn, so
 /// it is looked at when the undo begins and again when the route is written.
-pub(crate) async fn avoid_banned(tx: &mut Tx, deployment: &mut Deployment) -> Result<(), Error> {
-    let Some(banned) = deployment.previous_release_id else {
-        return Ok(());
+pub(crate) async fn avoid_banned(tx: &mut Tx, deployment: &mut Deployment) -> Result<bool, Error> {
+    let Some((banned, ban)) = find_barred(tx, deployment).await? else {
+        return Ok(false);
     };
-    let Some(ban) = release::store::find_ban(tx, banned).await? else {
-        return Ok(());
-    };
-    let environment = deployment.environment_id;
-    if route::store::is_served(tx, environment, banned).await? {
-        return Ok(());
-    }
-    let leaves = deployment.given_up().unwrap_or(deployment.release_id);
-    let to = target::find_kept_before(tx, environment, leaves).await?;
+    let to = find_other(tx, deployment).await?;
     let goes = match to {
         Some(release) => format!("traffic goes back to {release}"),
         None => "there is nothing to go back to".to_owned(),
@@ -91,7 +100,26 @@ pub(crate) async fn avoid_banned(tx: &mut Tx, deployment: &mut Deployment) -> Re
     };
     tx.log(deployment.id, 0, &words);
     record_return(tx, deployment, &words).await?;
-    Ok(())
+    Ok(true)
+}
+
+/// What takes the place of a banned way back, kept from being collected.
+///
+/// A ban of it does not wait: `return` looks again. Here the release that failed is locked already, and
+/// another environment, in which these two came the other way round, would wait for us as we for it.
+async fn find_other(
+    tx: &mut Tx,
+    deployment: &Deployment,
+) -> Result<Option<ReleaseId>, sqlx::Error> {
+    let environment = deployment.environment_id;
+    let leaves = deployment.given_up().unwrap_or(deployment.release_id);
+    let passes = deployment.not_reached();
+    while let Some(found) = target::find_before(tx, environment, leaves, passes).await? {
+        if release::store::keep(tx, found).await? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 /// Where traffic goes back to is in the history, where nobody could guess it.

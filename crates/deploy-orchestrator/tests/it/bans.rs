@@ -1,14 +1,18 @@
 //! A banned release goes nowhere.
 
 use candlefish_ids::ReleaseId;
-use candlefish_proto::deploy::{self as pb, blocker::Kind, deployment::State};
-use candlefish_testkit::poll_until;
+use candlefish_proto::deploy::{
+    self as pb, StagedRelease, WatchRoutesRequest, blocker::Kind, deployment::State,
+};
+use candlefish_testkit::{poll_until, wait_until};
 use futures_util::future::join_all;
+use sqlx::{AssertSqlSafe, Postgres, Transaction};
 use tonic::Status;
 
 use crate::{
     api::{Answer, Api, baking, blockers, canary, policy, reason},
     edge::Edge,
+    edges,
     history::of_kind,
     sandbox::{Orchestrator, SITE, SOON, Sandbox},
 };
@@ -389,6 +393,208 @@ async fn what_has_a_share_of_the_traffic_goes_back_to_what_is_live_though_that_i
     assert_eq!(ended.previous_release_id, old);
     edge.wait_until_it_serves(HOST, &old).await;
     assert_eq!(api.environment("production").await.live_release_id, old);
+}
+
+/// A release that went live, and its lane is free.
+async fn live(sandbox: &Sandbox, api: &Api, words: &str) -> String {
+    let release = sandbox.release(api, words).await;
+    api.deploy_whole("production", &release).await;
+    release
+}
+
+/// A transaction of somebody else that did this, with `$id` for a release, and is not at its end.
+async fn under_way(
+    sandbox: &Sandbox,
+    release: &str,
+    statements: &str,
+) -> Transaction<'static, Postgres> {
+    let id = release.parse::<ReleaseId>().unwrap().uuid().to_string();
+    let statements = AssertSqlSafe(statements.replace("$id", &id));
+    let mut other = sandbox.pool.begin().await.unwrap();
+    sqlx::raw_sql(statements)
+        .execute(&mut *other)
+        .await
+        .unwrap();
+    other
+}
+
+#[tokio::test]
+async fn a_ban_between_the_abort_and_the_return_sends_traffic_further_back() {
+    let (sandbox, _orchestrator, edge, api) = started().await;
+    let older = live(&sandbox, &api, "older").await;
+    let (banned, acting) = over(&sandbox, &api).await;
+    sandbox.act(BANNED_LATE).await;
+    api.abort(&acting).await.unwrap();
+    went_past(&edge, &api, &acting, &banned, &older).await;
+}
+
+#[tokio::test]
+async fn a_return_waits_for_a_ban_that_is_being_written() {
+    let (sandbox, _orchestrator, edge, api) = started().await;
+    let older = live(&sandbox, &api, "older").await;
+    let (banned, acting) = over(&sandbox, &api).await;
+    let written = "
+        SELECT 1 FROM release WHERE id = '$id' FOR NO KEY UPDATE;
+        INSERT INTO ban (release_id, at, by, reason) VALUES ('$id', clock(), 'erin', 'it leaks')";
+    let ban = under_way(&sandbox, &banned, written).await;
+    api.abort(&acting).await.unwrap();
+    let waits = "SELECT count(*) FROM pg_stat_activity
+                 WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    wait_until(SOON, "a session to wait for a lock", async || {
+        sandbox.number(waits).await > 0
+    })
+    .await;
+    ban.commit().await.unwrap();
+    went_past(&edge, &api, &acting, &banned, &older).await;
+}
+
+#[tokio::test]
+async fn an_abort_waits_for_nobody_who_blames_the_release_that_it_goes_back_to() {
+    let (sandbox, _orchestrator, edge, api) = started().await;
+    let older = live(&sandbox, &api, "older").await;
+    let (banned, acting) = over(&sandbox, &api).await;
+    api.ban(&banned).await.unwrap();
+    // As of another environment, which would wait for what is blamed here.
+    let blames = "UPDATE release SET suspect_since = clock() WHERE id = '$id'";
+    let blamed = under_way(&sandbox, &older, blames).await;
+    api.abort(&acting).await.unwrap();
+    blamed.rollback().await.unwrap();
+    went_past(&edge, &api, &acting, &banned, &older).await;
+}
+
+#[tokio::test]
+async fn edges_have_time_to_fetch_what_takes_the_place_of_a_banned_release() {
+    let patient = [("CANDLEFISH_EDGE_PATIENCE_MS", "600000")];
+    let (sandbox, _orchestrator, [_first, second], api) = edges::started(&patient, policy()).await;
+    let older = live(&sandbox, &api, "older").await;
+    let (banned, acting) = over(&sandbox, &api).await;
+    api.ban(&banned).await.unwrap();
+    second.act(|script| script.frozen = true);
+    api.abort(&acting).await.unwrap();
+    let named = |one: &pb::Deployment| blockers(one) == [Kind::Edge];
+    let waits = api.wait_until(&acting, "a wait for an edge", named).await;
+    let back = |step: &&pb::Step| step.kind() == pb::step::Kind::Return;
+    let begun = waits.steps.iter().find(back).unwrap().started_at.as_ref();
+    let until = waits.blockers[0].until.as_ref().unwrap();
+    let patience = until.seconds - begun.unwrap().seconds;
+    assert!(patience > 60, "{patience} s");
+    second.act(|script| script.frozen = false);
+    let ended = api.wait_for(&acting, &[State::RolledBack]).await;
+    assert_eq!(ended.previous_release_id, older);
+    assert_eq!(ended.target_confirmed, Some(true));
+}
+
+/// As [`started`], where a rollback waits for its edge however long that takes.
+async fn patient() -> (Sandbox, Orchestrator, Edge, Api) {
+    let patient = [("CANDLEFISH_EDGE_PATIENCE_HURRIED_MS", "600000")];
+    let started = Sandbox::started_with(&patient).await;
+    started.3.create_environment("production", policy()).await;
+    started
+}
+
+/// A rollback that gave its release all the traffic and waits for its edge.
+async fn pivoted(edge: &Edge, api: &Api, to: &str) -> String {
+    edge.act(|script| script.frozen = true);
+    let id = back_to(api, to, "").await.unwrap().deployment.unwrap().id;
+    api.wait_until(&id, "the pivot", |one| one.pivoted_at.is_some())
+        .await;
+    id
+}
+
+#[tokio::test]
+async fn a_rollback_away_from_what_is_banned_since_is_not_ended_but_replaced() {
+    let (sandbox, _orchestrator, edge, api) = patient().await;
+    let older = live(&sandbox, &api, "older").await;
+    let good = live(&sandbox, &api, "good").await;
+    let bad = live(&sandbox, &api, "bad").await;
+    let first = pivoted(&edge, &api, &good).await;
+    api.ban(&bad).await.unwrap();
+    is_refused(api.cancel(&first).await);
+    is_refused(api.abort(&first).await);
+    let refused = api.rehearsing().cancel(&first).await.unwrap_err();
+    for words in [
+        &*format!("{first} would go back to {bad}, which is banned by erin since "),
+        "candlefish rollback docs/production --to REL",
+    ] {
+        assert!(refused.message().contains(words), "{refused}");
+    }
+    let second = back_to(&api, &older, "").await.unwrap();
+    let second = second.deployment.unwrap().id;
+    edge.act(|script| script.frozen = false);
+    let replaced = api.wait_for(&first, &[State::RolledBack]).await;
+    assert_eq!(replaced.superseded_by, second);
+    api.wait_for(&second, &[State::Succeeded]).await;
+    edge.wait_until_it_serves(HOST, &older).await;
+}
+
+#[tokio::test]
+async fn what_a_rollback_left_that_was_itself_undone_is_a_way_back_again() {
+    let (sandbox, _orchestrator, edge, api) = patient().await;
+    let good = live(&sandbox, &api, "good").await;
+    let left = live(&sandbox, &api, "left").await;
+    let back = pivoted(&edge, &api, &good).await;
+    sandbox.act(BANNED_LATE).await;
+    api.cancel(&back).await.unwrap();
+    edge.act(|script| script.frozen = false);
+    went_nowhere(&edge, &api, &back, &left).await;
+    unban(&api, &left).await.unwrap();
+    api.lift("production").await.unwrap();
+    live(&sandbox, &api, "next").await;
+    let again = api.roll_back("production").await.unwrap().into_inner();
+    assert_eq!(again.to.unwrap().id, left);
+}
+
+/// A rollback that waits before its pivot for an edge that has forgotten what is not live; what it preempted
+/// is left to it.
+async fn stuck(sandbox: &Sandbox, edge: &Edge, api: &Api, to: &str) -> String {
+    edge.act(|script| script.stages_nothing = true);
+    sandbox.act("DELETE FROM edge_release").await;
+    let id = back_to(api, to, "").await.unwrap().deployment.unwrap().id;
+    let waits = api.wait_in(&id, pb::step::Kind::Stage).await;
+    assert_eq!(waits.pivoted_at, None);
+    id
+}
+
+/// Its undo went past a banned release to this one, which is live.
+async fn inherited(edge: &Edge, api: &Api, id: &str, state: State, to: &str) {
+    edge.act(|script| script.stages_nothing = false);
+    let ended = api.wait_for(id, &[state]).await;
+    assert_eq!(ended.previous_release_id, to, "{}", ended.message);
+    edge.wait_until_it_serves(HOST, to).await;
+    assert_eq!(api.environment("production").await.live_release_id, to);
+}
+
+#[tokio::test]
+async fn what_a_rollback_takes_back_goes_past_what_was_banned_meanwhile() {
+    let (sandbox, _orchestrator, edge, api) = patient().await;
+    let one = live(&sandbox, &api, "one").await;
+    let two = live(&sandbox, &api, "two").await;
+    let (banned, _preempted) = over(&sandbox, &api).await;
+    let back = stuck(&sandbox, &edge, &api, &one).await;
+    api.ban(&banned).await.unwrap();
+    api.cancel(&back).await.unwrap();
+    inherited(&edge, &api, &back, State::Cancelled, &two).await;
+}
+
+#[tokio::test]
+async fn what_a_rollback_takes_back_does_not_go_to_what_no_edge_could_stage() {
+    let (sandbox, _orchestrator, edge, api) = patient().await;
+    let one = live(&sandbox, &api, "one").await;
+    let two = live(&sandbox, &api, "two").await;
+    let (banned, _preempted) = over(&sandbox, &api).await;
+    let back = stuck(&sandbox, &edge, &api, &two).await;
+    api.ban(&banned).await.unwrap();
+    edge.tell(WatchRoutesRequest {
+        staged: vec![StagedRelease {
+            release_id: two,
+            staged: false,
+            error: "/a.css is corrupt".to_owned(),
+        }],
+        ..WatchRoutesRequest::default()
+    });
+    let undone = |one: &pb::Deployment| matches!(one.state(), State::Cancelling | State::Failed);
+    api.wait_until(&back, "its undo", undone).await;
+    inherited(&edge, &api, &back, State::Failed, &one).await;
 }
 
 #[tokio::test]

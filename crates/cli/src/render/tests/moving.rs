@@ -108,6 +108,14 @@ fn every_ending_says_what_happened_and_what_to_do() {
 }
 
 #[test]
+fn what_gave_way_to_a_rollback_does_not_say_what_visitors_get() {
+    let words = "dep_01k8qtzz9cfk2t0v1e6m7r8x9b of erin goes back";
+    let preempted = ended(State::RolledBack, "preempted", words);
+    let text = ending::text(&preempted, Outcome::Failed, Held::No, &look(64));
+    assert!(!text.contains("serves"), "{text}");
+}
+
+#[test]
 fn what_failed_with_traffic_says_what_visitors_get_now() {
     let mut failed = ended(State::Failed, "aborted", "aborted by grace: it hurts");
     let nothing = "There was no release to go back to: docs/production serves nothing now.";
