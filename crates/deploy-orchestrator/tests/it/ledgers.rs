@@ -31,9 +31,9 @@ const SPANS: &str = "
 /// for.
 const OFTEN: &str = "
     INSERT INTO blocker (deployment_id, kind, since, owner, message, action, cleared_at)
-        SELECT d.id, 'provider', d.created_at - (1000 - n) * interval '1 second', 'time', n::text, '',
-               d.created_at - (999.5 - n) * interval '1 second'
-        FROM deployment d, generate_series(1, 450) n ORDER BY n;
+        SELECT d.id, 'provider', d.created_at - (1000 - s.n) * interval '1 second', 'time', s.n::text, '',
+               d.created_at - (999.5 - s.n) * interval '1 second'
+        FROM deployment d, generate_series(1, 450) s(n) ORDER BY s.n;
     UPDATE blocker SET id = DEFAULT WHERE cleared_at IS NULL;";
 
 fn seconds(duration: Option<prost_types::Duration>) -> i64 {
