@@ -93,7 +93,7 @@ async fn answered(stage: &Stage) {
 async fn waits_for_an_hour(stage: &Stage, made: &Decided) {
     let waits = stage.api.deployment(&made.deployment).await;
     assert_eq!(waits.state(), State::Pending);
-    let words = &waits.blockers[0].message;
+    let words = &waits.blockers.first().unwrap().message;
     assert!(words.ends_with("such as CI, does"), "{words}");
     has_until(stage, made, "30 minutes", "1 hour").await;
     let hours = Duration::from_hours(2);
