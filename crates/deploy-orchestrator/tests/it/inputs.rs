@@ -435,7 +435,9 @@ pub(crate) async fn picture(sandbox: &Sandbox) -> Vec<(String, i64)> {
         ("deployment", "version"),
         ("route", "version"),
     ] {
-        questions.push(format!("SELECT coalesce(sum({number}), 0)::bigint FROM {table}"));
+        questions.push(format!(
+            "SELECT coalesce(sum({number}), 0)::bigint FROM {table}"
+        ));
     }
     let mut picture = Vec::new();
     for question in questions {
