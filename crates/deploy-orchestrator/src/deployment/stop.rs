@@ -88,8 +88,8 @@ async fn check_way_back(tx: &mut Tx, ending: &Deployment) -> Result<(), Error> {
     };
     let (id, place) = (ending.id, ending.place());
     let words = format!(
-        "{id} would go back to {back}, which is banned {}: let it finish, or name another release: \
-         candlefish rollback {place} --to REL",
+        "{id} would go back to {back}, which is banned {}: let it finish, name another release \
+         (candlefish rollback {place} --to REL), or lift the ban (candlefish releases unban {back} --reason …)",
         ban.words()
     );
     Err(Refusal::new(Code::FailedPrecondition, "release-banned", words).into())
