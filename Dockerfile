@@ -1,5 +1,5 @@
 # One image for every process: the command says which. `docker build .` needs BuildKit, which is the default.
-FROM rust:1.95-bookworm AS build
+FROM rust:1.95.0-bookworm AS build
 WORKDIR /src
 # The image has the pinned toolchain; without this, rustup would fetch components that only developers need.
 ENV RUSTUP_TOOLCHAIN=1.95.0 CARGO_INCREMENTAL=0

@@ -1,21 +1,21 @@
 //! The distribution's programs: found always in the same places, installed when missing.
 
 use std::fs;
-use std::io::{IsTerminal, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
+
+mod guard;
 
 /// Oldest Postgres whose SQL we use.
 const OLDEST_POSTGRES: u32 = 15;
 
-/// Asked by package scripts before they start a service; 101 means no.
-const POLICY: &str = "/usr/sbin/policy-rc.d";
+/// Has a folder for each major version of Postgres.
+const POSTGRES: &str = "/usr/lib/postgresql";
 
-/// Keeps the Postgres packages from making a cluster of their own.
-const NO_CLUSTER: &str = "/etc/postgresql-common/createcluster.d/candlefish.conf";
+const NATS_SERVER: [&str; 2] = ["/usr/sbin/nats-server", "/usr/bin/nats-server"];
 
 /// Packages that would start a service of their own name at boot.
 const SERVICES: [&str; 2] = ["nats-server", "prometheus"];
@@ -36,8 +36,8 @@ pub struct Programs {
 impl Programs {
     /// What is there; otherwise the packages that are missing.
     pub fn find() -> Result<Self, Vec<&'static str>> {
-        let postgres = newest_postgres(Path::new("/usr/lib/postgresql"));
-        let nats_server = first(&["/usr/sbin/nats-server", "/usr/bin/nats-server"]);
+        let postgres = newest_postgres(Path::new(POSTGRES));
+        let nats_server = first(&NATS_SERVER);
         let openssl = first(&["/usr/bin/openssl"]);
         // What the documents tell people to type, and their tests do.
         let curl = first(&["/usr/bin/curl"]);
@@ -62,15 +62,11 @@ impl Programs {
 
     /// What is there, after installing what is not.
     pub fn install(progress: &dyn Fn(&str)) -> Result<Self> {
+        guard::sweep(progress);
         if let Err(missing) = Self::find() {
             packages(&missing, progress)?;
         }
-        Self::find().map_err(|missing| {
-            anyhow::anyhow!(
-                "installed, but still not found: {}; Postgres must be {OLDEST_POSTGRES} or newer",
-                missing.join(", ")
-            )
-        })
+        Self::find().map_err(|missing| anyhow!(still_missing(&missing)))
     }
 }
 
@@ -91,12 +87,51 @@ fn newest_postgres(root: &Path) -> Option<PathBuf> {
     let versions = fs::read_dir(root).ok()?.flatten().filter_map(|entry| {
         let version: u32 = entry.file_name().to_str()?.parse().ok()?;
         let bin = entry.path().join("bin");
-        let whole = ["postgres", "initdb", "psql", "pg_isready"]
-            .iter()
-            .all(|program| bin.join(program).is_file());
-        (version >= OLDEST_POSTGRES && whole).then_some((version, bin))
+        (version >= OLDEST_POSTGRES && is_whole(&bin)).then_some((version, bin))
     });
     versions.max().map(|(_, bin)| bin)
+}
+
+/// The programs of the major version `version`, where they are installed beside those of another.
+pub(crate) fn postgres_of(version: &str, other: &Path) -> Option<PathBuf> {
+    let bin = other.ancestors().nth(2)?.join(version).join("bin");
+    is_whole(&bin).then_some(bin)
+}
+
+fn is_whole(bin: &Path) -> bool {
+    ["postgres", "initdb", "psql", "pg_isready"]
+        .iter()
+        .all(|program| bin.join(program).is_file())
+}
+
+/// What a system says whose packages are there, and are not what is needed.
+fn still_missing(missing: &[&str]) -> String {
+    let text = format!(
+        "installed, but still not found: {}",
+        places(missing).join(", ")
+    );
+    if !missing.contains(&"postgresql") {
+        return text;
+    }
+    let package = format!("postgresql-{OLDEST_POSTGRES}");
+    let by_hand = guard::by_hand(&[&package]);
+    format!(
+        "{text}. This system's packages have an older Postgres; {OLDEST_POSTGRES} or newer is at \
+         apt.postgresql.org. Run this once:\n  \
+         sudo apt-get install -y postgresql-common\n  \
+         sudo /usr/share/postgresql-common/pgdg/apt.postgresql.org.sh -y\n{by_hand}"
+    )
+}
+
+/// The packages, each with the places where its program is looked for.
+fn places(packages: &[&str]) -> Vec<String> {
+    let packages = packages.iter().map(|&package| match package {
+        "postgresql" => format!("{package} (in {POSTGRES}/<{OLDEST_POSTGRES} or newer>/bin)"),
+        "nats-server" => format!("{package} (as {})", NATS_SERVER.join(" or ")),
+        "openssl" | "curl" => format!("{package} (as /usr/bin/{package})"),
+        _ => package.to_owned(),
+    });
+    packages.collect()
 }
 
 /// Installs Debian packages without starting what they bring. Root, or sudo; otherwise the error
@@ -105,17 +140,18 @@ pub fn packages(names: &[&str], progress: &dyn Fn(&str)) -> Result<()> {
     let list = names.join(" ");
     ensure!(
         Path::new("/usr/bin/apt-get").is_file(),
-        "missing: {list}. This is no Debian or Ubuntu, so install them by hand."
+        "missing: {}. There is no apt-get here, so install them by hand.",
+        places(names).join(", ")
     );
     let root = is_root();
-    let by_hand = format!("missing: {list}. Run this once:  sudo apt-get install -y {list}");
-    ensure!(root || may_sudo(), "{by_hand}");
+    let by_hand = || format!("missing: {list}. Run this once:\n{}", guard::by_hand(names));
+    ensure!(root || may_sudo(), by_hand());
     progress(&format!("installing {list} by apt (services stay off)"));
-    let _quiet = Quiet::start(root)?;
+    let _guards = guard::start(root)?;
     // A list of packages that is fresh enough needs no update.
     if !apt(root, &[&INSTALL[..], names].concat())? {
         apt(root, &["update", "-qq"])?;
-        ensure!(apt(root, &[&INSTALL[..], names].concat())?, "{by_hand}");
+        ensure!(apt(root, &[&INSTALL[..], names].concat())?, by_hand());
     }
     keep_off(root, names);
     Ok(())
@@ -169,52 +205,6 @@ fn apt(root: bool, args: &[&str]) -> Result<bool> {
     Ok(status.success())
 }
 
-/// While this lives, package scripts start no service and make no Postgres cluster.
-struct Quiet {
-    root: bool,
-    ours: Vec<&'static str>,
-}
-
-impl Quiet {
-    fn start(root: bool) -> Result<Self> {
-        let mut quiet = Self {
-            root,
-            ours: Vec::new(),
-        };
-        quiet.put(POLICY, "#!/bin/sh\nexit 101\n", 0o755)?;
-        quiet.put(NO_CLUSTER, "create_main_cluster = false\n", 0o644)?;
-        Ok(quiet)
-    }
-
-    fn put(&mut self, path: &'static str, text: &str, mode: u32) -> Result<()> {
-        if Path::new(path).exists() {
-            return Ok(());
-        }
-        let copy = std::env::temp_dir().join(format!("candlefish-{}", std::process::id()));
-        fs::File::create(&copy)?.write_all(text.as_bytes())?;
-        fs::set_permissions(&copy, fs::Permissions::from_mode(mode))?;
-        let status = as_root(self.root, "install")
-            .args(["-D", "-m", &format!("{mode:o}")])
-            .args([copy.as_os_str(), path.as_ref()])
-            .status()?;
-        fs::remove_file(&copy)?;
-        if !status.success() {
-            bail!("could not write {path}");
-        }
-        self.ours.push(path);
-        Ok(())
-    }
-}
-
-impl Drop for Quiet {
-    fn drop(&mut self) {
-        for path in &self.ours {
-            // What stays behind is an empty wish to start nothing; the installation has succeeded.
-            drop(as_root(self.root, "rm").args(["-f", path]).status());
-        }
-    }
-}
-
 /// Otherwise the next boot would start what we only wanted on disk.
 fn keep_off(root: bool, names: &[&str]) {
     if !Path::new("/run/systemd/system").is_dir() {
@@ -251,5 +241,28 @@ mod tests {
         fs::remove_dir_all(root.path().join("16")).unwrap();
         fs::remove_dir_all(root.path().join("15")).unwrap();
         assert_eq!(newest_postgres(root.path()), None);
+    }
+
+    #[test]
+    fn who_has_no_apt_or_too_old_a_distribution_is_told_what_to_install_and_where_it_is_looked_for()
+    {
+        assert_eq!(
+            places(&["postgresql", "nats-server", "curl", "wrk"]),
+            [
+                "postgresql (in /usr/lib/postgresql/<15 or newer>/bin)",
+                "nats-server (as /usr/sbin/nats-server or /usr/bin/nats-server)",
+                "curl (as /usr/bin/curl)",
+                "wrk",
+            ]
+        );
+        let told = still_missing(&["postgresql"]);
+        for part in [
+            "15 or newer is at apt.postgresql.org",
+            "apt.postgresql.org.sh -y\n",
+            "sudo apt-get install -y --no-install-recommends postgresql-15",
+        ] {
+            assert!(told.contains(part), "{told}");
+        }
+        assert!(!still_missing(&["curl"]).contains("Postgres"));
     }
 }

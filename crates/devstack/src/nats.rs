@@ -76,7 +76,7 @@ impl Nats {
     pub async fn ready(&self) -> Result<()> {
         wait_until(READY_WITHIN, "NATS", || async {
             if let Some(status) = self.process.lost() {
-                return Err(format!("{status}: {}", self.process.tail(5)));
+                return Err(format!("{status}: {}", self.process.last_words(5)));
             }
             let greeting = self.greeting().await.map_err(|error| error.to_string())?;
             if greeting.starts_with("INFO ") && greeting.contains("\"jetstream\":true") {

@@ -1,5 +1,6 @@
 //! Where a process's lines go: a file of its own, or one console with a prefix per process.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -10,6 +11,10 @@ use anyhow::{Context, Result};
 
 /// Colours that are readable on dark and light ground; Postgres and NATS get grey.
 const COLOURS: [u8; 6] = [36, 33, 35, 32, 34, 31];
+
+/// Lines of a quiet process that a console remembers: more than a killed Postgres with all its
+/// connections has last words.
+const REMEMBERED: usize = 1_000;
 
 /// Where a process's output goes.
 #[derive(Debug, Clone)]
@@ -37,6 +42,9 @@ impl Output {
 
     pub(crate) fn follow(&self, name: &str, quiet: bool, child: &mut Child) {
         let Self::Console(console) = self else { return };
+        if quiet {
+            console.begin(name);
+        }
         if let Some(stream) = child.stdout.take() {
             console.copy(name, quiet, stream);
         }
@@ -45,16 +53,26 @@ impl Output {
         }
     }
 
-    /// The last `count` lines of a process's file; nothing when it writes to the console.
+    /// The last `count` lines of a process's file. On a console those since the last start of a quiet
+    /// one; nothing of the others, whose lines are there to be seen.
     pub(crate) fn tail(&self, name: &str, count: usize) -> String {
-        let Self::Folder(folder) = self else {
-            return String::new();
+        let folder = match self {
+            Self::Folder(folder) => folder,
+            Self::Console(console) => return console.tail(name, count),
         };
         let text = std::fs::read(log_path(folder, name)).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
         let from = lines.len().saturating_sub(count);
         lines.get(from..).unwrap_or_default().join("\n")
+    }
+
+    /// The file that has every line of a process; none when they are on the console.
+    pub(crate) fn log(&self, name: &str, quiet: bool) -> Option<PathBuf> {
+        match self {
+            Self::Folder(folder) => Some(log_path(folder, name)),
+            Self::Console(console) => quiet.then(|| console.quiet_path.clone()),
+        }
     }
 }
 
@@ -78,6 +96,9 @@ pub struct Console {
     known: Mutex<Vec<String>>,
     /// Quiet processes (Postgres, NATS) write here instead.
     quiet: Mutex<File>,
+    quiet_path: PathBuf,
+    /// The last lines of each quiet process, by its name.
+    tails: Mutex<BTreeMap<String, VecDeque<String>>>,
 }
 
 impl Console {
@@ -89,6 +110,8 @@ impl Console {
             width,
             known: Mutex::default(),
             quiet: Mutex::new(open(quiet)?),
+            quiet_path: quiet.to_owned(),
+            tails: Mutex::default(),
         }))
     }
 
@@ -118,6 +141,38 @@ impl Console {
             .unwrap_or_default()
     }
 
+    /// A quiet process starts: what it wrote before is of no interest any more.
+    fn begin(&self, name: &str) {
+        self.tails
+            .lock()
+            .expect("no panic while remembering")
+            .remove(name);
+    }
+
+    /// One line of a quiet process.
+    fn keep(&self, name: &str, text: &str) {
+        {
+            let mut file = self.quiet.lock().expect("no panic while writing");
+            drop(writeln!(file, "{name}: {text}"));
+        }
+        let mut tails = self.tails.lock().expect("no panic while remembering");
+        let tail = tails.entry(name.to_owned()).or_default();
+        if tail.len() == REMEMBERED {
+            tail.pop_front();
+        }
+        tail.push_back(text.to_owned());
+    }
+
+    fn tail(&self, name: &str, count: usize) -> String {
+        let tails = self.tails.lock().expect("no panic while remembering");
+        let Some(tail) = tails.get(name) else {
+            return String::new();
+        };
+        let from = tail.len().saturating_sub(count);
+        let lines: Vec<&str> = tail.iter().skip(from).map(String::as_str).collect();
+        lines.join("\n")
+    }
+
     fn copy(self: &Arc<Self>, name: &str, quiet: bool, stream: impl Read + Send + 'static) {
         let console = Arc::clone(self);
         let name = name.to_owned();
@@ -126,8 +181,7 @@ impl Console {
                 let Ok(line) = line else { break };
                 let text = String::from_utf8_lossy(&line);
                 if quiet {
-                    let mut file = console.quiet.lock().expect("no panic while writing");
-                    drop(writeln!(file, "{name}: {text}"));
+                    console.keep(&name, &text);
                 } else {
                     console.line(&name, &text);
                 }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::AsyncWriteExt;
 
-use crate::install::is_root;
+use crate::install::{is_root, postgres_of};
 use crate::output::Output;
 use crate::ports::Port;
 use crate::process::{Launch, Process};
@@ -47,8 +47,9 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Starts the server on the data in `folder`, which is made when it is empty. As root the
-    /// server runs as `postgres`, who must be able to enter every folder above.
+    /// Starts the server on the data in `folder`, which is made by `programs` when it is empty; what is
+    /// there is served by the major version that made it, installed beside them. As root the server
+    /// runs as `postgres`, who must be able to enter every folder above.
     pub async fn start(
         programs: &Path,
         folder: &Path,
@@ -59,9 +60,7 @@ impl Postgres {
     ) -> Result<Self> {
         let data = folder.join("data");
         own_folder(folder)?;
-        if !data.join("PG_VERSION").exists() {
-            initialise(programs, folder, &data, password)?;
-        }
+        let programs = ensure_data(programs, folder, &data, password)?;
         let mut launch = Launch::new(programs.join("postgres"));
         let settings = [
             format!("port={}", port.number()),
@@ -85,7 +84,7 @@ impl Postgres {
         launch.quiet = true;
         let postgres = Self {
             process: Arc::new(Process::new("postgres", launch, output, warden)),
-            programs: programs.to_owned(),
+            programs,
             port,
             password: password.to_owned(),
         };
@@ -107,7 +106,7 @@ impl Postgres {
                 {
                     self.process.start().map_err(|error| format!("{error:#}"))?;
                 }
-                return Err(format!("{status}: {}", self.process.tail(5)));
+                return Err(format!("{status}: {}", self.process.last_words(5)));
             }
             self.answers().await
         })
@@ -278,7 +277,32 @@ fn user_id(name: &str) -> Result<u32> {
     Ok(id.parse()?)
 }
 
+/// Makes the data when there is none. Answers the programs that serve it: a server reads only what its
+/// own major version wrote, so a newer one that came beside it is of no use here.
+fn ensure_data(programs: &Path, folder: &Path, data: &Path, password: &str) -> Result<PathBuf> {
+    let version = data.join("PG_VERSION");
+    if !version.exists() {
+        initialise(programs, folder, data, password)?;
+        return Ok(programs.to_owned());
+    }
+    let version = fs::read_to_string(version).context("reading the version of Postgres's data")?;
+    let version = version.trim();
+    postgres_of(version, programs).with_context(|| {
+        format!(
+            "the data in {} is of Postgres {version}, which is not installed: install \
+             postgresql-{version}, or begin anew with `cargo xtask down --wipe`",
+            data.display()
+        )
+    })
+}
+
+/// Makes the data beside its place, and puts it there when it is whole: what an interruption leaves is
+/// not taken for data.
 fn initialise(programs: &Path, folder: &Path, data: &Path, password: &str) -> Result<()> {
+    let begun = folder.join("data.new");
+    if begun.exists() {
+        fs::remove_dir_all(&begun).context("removing data that was never finished")?;
+    }
     let secret = folder.join("superuser");
     fs::write(&secret, password)?;
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600))?;
@@ -299,7 +323,7 @@ fn initialise(programs: &Path, folder: &Path, data: &Path, password: &str) -> Re
     launch.args.push(format!("--pwfile={}", secret.display()));
     launch
         .args
-        .extend(["-D".to_owned(), data.display().to_string()]);
+        .extend(["-D".to_owned(), begun.display().to_string()]);
     if is_root() {
         launch.user = Some(USER.to_owned());
         chown(&secret, Some(user_id(USER)?), None)?;
@@ -307,8 +331,70 @@ fn initialise(programs: &Path, folder: &Path, data: &Path, password: &str) -> Re
     let out = launch.command().output().context("running initdb")?;
     fs::remove_file(&secret)?;
     if !out.status.success() {
-        drop(fs::remove_dir_all(data));
+        drop(fs::remove_dir_all(&begun));
         bail!("initdb: {}", String::from_utf8_lossy(&out.stderr));
     }
-    Ok(())
+    fs::rename(&begun, data).with_context(|| format!("putting new data at {}", data.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Programs of a major version, of which `initdb` alone does anything.
+    fn programs(root: &Path, version: &str, initdb: &str) -> PathBuf {
+        let bin = root.join(version).join("bin");
+        fs::create_dir_all(&bin).unwrap();
+        for program in ["postgres", "psql", "pg_isready", "initdb"] {
+            let path = bin.join(program);
+            fs::write(&path, format!("#!/bin/sh\n{initdb}\n")).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        bin
+    }
+
+    /// A folder that whoever runs Postgres may enter, and one in it that is theirs.
+    fn folders() -> (tempfile::TempDir, PathBuf) {
+        let above = tempfile::tempdir().unwrap();
+        fs::set_permissions(above.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let folder = above.path().join("postgres");
+        own_folder(&folder).unwrap();
+        (above, folder)
+    }
+
+    #[test]
+    fn data_is_in_its_place_only_when_it_is_whole() {
+        let (above, folder) = folders();
+        let data = folder.join("data");
+        let cut = folder.join("data.new");
+        fs::create_dir(&cut).unwrap();
+        fs::write(cut.join("PG_VERSION"), "15\n").unwrap();
+        // As initdb it names the version early; what would a start find that came now?
+        let initdb = format!(
+            "for last; do :; done\n\
+             mkdir \"$last\" && echo 15 >\"$last/PG_VERSION\" && test ! -e {}",
+            data.display()
+        );
+        let bin = programs(above.path(), "15", &initdb);
+        assert_eq!(ensure_data(&bin, &folder, &data, "secret").unwrap(), bin);
+        assert!(data.join("PG_VERSION").exists());
+        assert!(!cut.exists());
+        assert!(!folder.join("superuser").exists());
+    }
+
+    #[test]
+    fn data_is_served_by_the_version_that_made_it_or_the_error_says_what_to_do() {
+        let (above, folder) = folders();
+        let data = folder.join("data");
+        fs::create_dir(&data).unwrap();
+        fs::write(data.join("PG_VERSION"), "15\n").unwrap();
+        let newer = programs(above.path(), "16", "exit 1");
+        let refused = ensure_data(&newer, &folder, &data, "secret").unwrap_err();
+        let refused = refused.to_string();
+        let told = "is of Postgres 15, which is not installed: install postgresql-15, or begin anew with \
+                    `cargo xtask down --wipe`";
+        assert!(refused.ends_with(told), "{refused}");
+        let own = programs(above.path(), "15", "exit 1");
+        assert_eq!(ensure_data(&newer, &folder, &data, "secret").unwrap(), own);
+    }
 }

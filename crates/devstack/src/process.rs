@@ -1,5 +1,6 @@
 //! One child process that can be killed, frozen and started again.
 
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -80,6 +81,8 @@ pub struct Process {
 #[derive(Debug, Default)]
 struct State {
     child: Option<Child>,
+    /// The number that the warden ends when we are gone; none once it is known to have ended.
+    watched: Option<u32>,
     /// Whether it should run: what a supervisor restarts.
     wanted: bool,
     starts: u32,
@@ -108,8 +111,8 @@ impl Process {
     /// Starts it, for the first time or again. An error while it still runs.
     pub fn start(&self) -> Result<u32> {
         let mut state = self.state();
-        if let Some(child) = state.child.as_mut() {
-            let ended = child.try_wait()?.is_some();
+        if state.child.is_some() {
+            let ended = self.ended(&mut state)?.is_some();
             ensure!(ended, "{} runs already", self.name);
         }
         let mut command = self.launch.command();
@@ -120,6 +123,7 @@ impl Process {
             .with_context(|| format!("starting {}", self.launch.program.display()))?;
         let pid = child.id();
         self.warden.watch(pid, self.launch.abandon)?;
+        state.watched = Some(pid);
         self.output
             .follow(&self.name, self.launch.quiet, &mut child);
         state.child = Some(child);
@@ -146,16 +150,14 @@ impl Process {
 
     pub fn is_running(&self) -> bool {
         let mut state = self.state();
-        let child = state.child.as_mut();
-        child.is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+        state.child.is_some() && matches!(self.ended(&mut state), Ok(None))
     }
 
     /// How it ended, when it ended by itself or by a stranger's hand.
     pub fn lost(&self) -> Option<ExitStatus> {
         let mut state = self.state();
-        let wanted = state.wanted;
-        let ended = state.child.as_mut()?.try_wait().ok().flatten();
-        ended.filter(|_| wanted)
+        let ended = self.ended(&mut state).ok().flatten();
+        ended.filter(|_| state.wanted)
     }
 
     /// `kill -9`, and waits until it is gone. A supervisor does not restart it.
@@ -165,7 +167,7 @@ impl Process {
         if let Some(child) = state.child.as_mut() {
             child.kill()?;
             child.wait()?;
-            self.warden.forget(child.id())?;
+            self.forget(&mut state);
         }
         Ok(())
     }
@@ -176,6 +178,7 @@ impl Process {
         state.wanted = false;
         if let Some(child) = state.child.as_mut() {
             child.wait()?;
+            self.forget(&mut state);
         }
         Ok(())
     }
@@ -198,12 +201,13 @@ impl Process {
     /// Sends a signal to it; answers its number.
     pub fn signal(&self, signal: Signal) -> Result<Pid> {
         let mut state = self.state();
-        let Some(child) = state.child.as_mut() else {
+        let Some(pid) = state.child.as_ref().map(Child::id) else {
             bail!("{} was never started", self.name);
         };
         // Not yet waited for, so its number cannot be somebody else's.
-        ensure!(child.try_wait()?.is_none(), "{} does not run", self.name);
-        let pid = Pid::from_raw(i32::try_from(child.id())?).context("pid 0")?;
+        let ended = self.ended(&mut state)?.is_some();
+        ensure!(!ended, "{} does not run", self.name);
+        let pid = Pid::from_raw(i32::try_from(pid)?).context("pid 0")?;
         kill_process(pid, signal).with_context(|| format!("signalling {}", self.name))?;
         Ok(pid)
     }
@@ -216,24 +220,131 @@ impl Process {
         }
         self.signal(self.launch.stop)?;
         let stopped = wait_until(grace, &format!("stopping {}", self.name), || async {
-            let ended = match self.state().child.as_mut() {
-                Some(child) => child.try_wait().map_err(|error| error.to_string())?,
-                None => None,
-            };
+            let ended = self.ended(&mut self.state());
+            let ended = ended.map_err(|error| error.to_string())?;
             ended.ok_or_else(|| "still runs".to_owned())
         })
         .await;
-        // Also when it has ended: the warden is told to forget it.
         self.kill()?;
         stopped.map(Some)
     }
 
-    /// The last lines it wrote, where they go to a file.
+    /// The last lines it wrote; nothing where they are on the console.
     pub fn tail(&self, count: usize) -> String {
         self.output.tail(&self.name, count)
     }
 
+    /// The last lines it wrote and the file that has all of them, for an error.
+    pub(crate) fn last_words(&self, count: usize) -> String {
+        let tail = self.tail(count);
+        match self.output.log(&self.name, self.launch.quiet) {
+            Some(log) => format!("{tail} (its log: {})", log.display()),
+            None => tail,
+        }
+    }
+
+    /// How it ended; nothing while it runs, or when it was never started. Whoever is told of the end
+    /// first has waited for it, and from then on its number may be a stranger's.
+    fn ended(&self, state: &mut State) -> io::Result<Option<ExitStatus>> {
+        let Some(child) = state.child.as_mut() else {
+            return Ok(None);
+        };
+        let ended = child.try_wait()?;
+        if ended.is_some() {
+            self.forget(state);
+        }
+        Ok(ended)
+    }
+
+    /// Once for each start: later its number may be that of another process of the stack.
+    fn forget(&self, state: &mut State) {
+        if let Some(pid) = state.watched.take() {
+            // A warden that is gone ends nobody.
+            drop(self.warden.forget(pid));
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no panic while holding a process")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+    use crate::output::Console;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    fn runs(program: &str, args: &[&str]) -> Launch {
+        let mut launch = Launch::new(PathBuf::from(program));
+        launch.args = args.iter().map(|&arg| arg.to_owned()).collect();
+        launch
+    }
+
+    async fn gone(process: &Process) {
+        wait_until(SOON, "its end", async || {
+            let ended = process.lost().map(|_| ());
+            ended.ok_or_else(|| "it runs".to_owned())
+        })
+        .await
+        .unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_warden_forgets_each_pid_once_and_before_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let orders = folder.path().join("orders");
+        let warden = Arc::new(Warden::that_writes(&orders).unwrap());
+        let output = Output::Folder(folder.path().to_owned());
+        let launch = runs("/bin/sleep", &["600"]);
+        let process = Process::new("sleeps", launch, output, warden);
+        let first = process.start().unwrap();
+        process.signal(Signal::KILL).unwrap();
+        gone(&process).await;
+        let second = process.start().unwrap();
+        process.kill().unwrap();
+        process.kill().unwrap();
+        // The last to hold the warden, which has written all of it when it is gone.
+        drop(process);
+        assert_eq!(
+            fs::read_to_string(orders).unwrap(),
+            format!("watch KILL:{first}\nforget {first}\nwatch KILL:{second}\nforget {second}\n")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_quiet_process_has_last_words_on_a_console_too_and_those_of_its_last_start_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("stores.log");
+        let script = folder.path().join("script");
+        let mut launch = runs("/bin/sh", &[script.to_str().unwrap()]);
+        launch.quiet = true;
+        let output = Output::Console(Console::new(8, &log).unwrap());
+        let warden = Arc::new(Warden::start().unwrap());
+        let process = Process::new("store", launch, output, warden);
+        let says = async |text: &str, seen: &str| {
+            fs::write(&script, text).unwrap();
+            process.start().unwrap();
+            gone(&process).await;
+            // They are copied by a thread of their own.
+            let words = format!("{seen} (its log: {})", log.display());
+            wait_until(SOON, "its last words", async || {
+                let found = process.last_words(2);
+                (found == words).then_some(()).ok_or(found)
+            })
+            .await
+            .unwrap();
+        };
+        says("echo one; echo two; echo three", "two\nthree").await;
+        says("echo four", "four").await;
+        assert!(kept(&log).contains("store: one\n"), "{}", kept(&log));
+    }
+
+    fn kept(log: &Path) -> String {
+        fs::read_to_string(log).unwrap()
     }
 }

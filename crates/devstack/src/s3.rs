@@ -60,7 +60,7 @@ impl S3 {
         let s3 = Self { process, port };
         wait_until(READY_WITHIN, "the S3 server", || async {
             if let Some(status) = s3.process.lost() {
-                return Err(format!("{status}: {}", s3.process.tail(5)));
+                return Err(format!("{status}: {}", s3.process.last_words(5)));
             }
             let answer = s3.call(Method::GET, "/_ministack/health").await;
             answer.map_err(|error| format!("{error:#}"))

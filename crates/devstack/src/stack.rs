@@ -99,6 +99,14 @@ pub(crate) struct Replica {
     pub(crate) process: Arc<Process>,
 }
 
+/// A process that is not of the platform, and is restarted with it.
+#[derive(Debug)]
+pub(crate) struct Companion {
+    pub(crate) process: Arc<Process>,
+    /// Takes connections when it is ready.
+    pub(crate) address: SocketAddr,
+}
+
 /// An edge, as a visitor and a killer see it.
 #[derive(Debug, Clone)]
 pub struct Edge {
@@ -113,6 +121,7 @@ pub struct Edge {
 #[derive(Debug)]
 pub struct Stack {
     replicas: Vec<Replica>,
+    companions: Vec<Companion>,
     nats: Nats,
     postgres: Postgres,
     secrets: Secrets,
@@ -242,6 +251,12 @@ impl Stack {
         Ok(())
     }
 
+    /// Lets [`supervise`](crate::supervise()) restart a process of somebody else too, which is ready
+    /// when it takes connections at `address`. Ending it stays its owner's.
+    pub fn accompany(&mut self, process: Arc<Process>, address: SocketAddr) {
+        self.companions.push(Companion { process, address });
+    }
+
     /// Ends everything in order: the way in first, the stores last. The error names what did not
     /// end by itself or not with success.
     pub async fn stop(self) -> Result<()> {
@@ -282,6 +297,10 @@ impl Stack {
 
     pub(crate) fn replicas(&self) -> &[Replica] {
         &self.replicas
+    }
+
+    pub(crate) fn companions(&self) -> &[Companion] {
+        &self.companions
     }
 }
 

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use futures_util::future::{Either, select};
+use tokio::net::TcpStream;
 
-use crate::stack::{Replica, Stack, readiness};
+use crate::process::Process;
+use crate::stack::{Companion, Replica, Stack, readiness};
 
 const POLL: Duration = Duration::from_millis(50);
 
@@ -85,7 +87,8 @@ impl Watched {
 }
 
 /// Restarts every process of the stack that ends by itself or by a stranger's hand, until
-/// `stopping` is done. What was stopped through the stack stays stopped.
+/// `stopping` is done; that also ends a wait for a store that does not come back. What was stopped
+/// through the stack stays stopped.
 pub async fn supervise(
     stack: &Stack,
     stopping: impl Future<Output = ()>,
@@ -94,22 +97,42 @@ pub async fn supervise(
     let mut stopping = pin!(stopping);
     let mut watched: BTreeMap<String, Watched> = BTreeMap::new();
     loop {
-        stores(stack, &mut watched, &mut tell).await;
-        for replica in stack.replicas() {
-            let known = watched
-                .entry(replica.process.name().to_owned())
-                .or_default();
-            look_after(replica, known, &mut tell).await;
-        }
-        let pause = pin!(tokio::time::sleep(POLL));
-        if let Either::Left(_) = select(&mut stopping, pause).await {
+        let round = async {
+            stores(stack, &mut watched, &mut tell).await;
+            others(stack, &mut watched, &mut tell).await;
+            tokio::time::sleep(POLL).await;
+        };
+        if let Either::Left(_) = select(&mut stopping, pin!(round)).await {
             return Ok(());
         }
     }
 }
 
-async fn look_after(replica: &Replica, watched: &mut Watched, tell: &mut impl FnMut(Event)) {
-    let process = &replica.process;
+/// Everything but the stores, one after the other.
+async fn others(
+    stack: &Stack,
+    watched: &mut BTreeMap<String, Watched>,
+    tell: &mut impl FnMut(Event),
+) {
+    for Replica { process, ports, .. } in stack.replicas() {
+        let known = watched.entry(process.name().to_owned()).or_default();
+        let ready = async { readiness(ports.ops.address()).await.is_ok() };
+        look_after(process, ready, known, tell).await;
+    }
+    for Companion { process, address } in stack.companions() {
+        let known = watched.entry(process.name().to_owned()).or_default();
+        let ready = async { TcpStream::connect(address).await.is_ok() };
+        look_after(process, ready, known, tell).await;
+    }
+}
+
+/// Starts it again when it has ended; `ready` is asked only of one that was started again.
+async fn look_after(
+    process: &Process,
+    ready: impl Future<Output = bool>,
+    watched: &mut Watched,
+    tell: &mut impl FnMut(Event),
+) {
     let name = process.name().to_owned();
     let pid = process.pid().unwrap_or_default();
     if let Some(status) = process.lost() {
@@ -141,7 +164,7 @@ async fn look_after(replica: &Replica, watched: &mut Watched, tell: &mut impl Fn
     // Also when it was stopped, or started by another hand, before its turn came.
     watched.started();
     if let Some(since) = watched.absent
-        && readiness(replica.ports.ops.address()).await.is_ok()
+        && ready.await
     {
         watched.absent = None;
         let after = since.elapsed();
@@ -201,9 +224,7 @@ mod tests {
 
     use super::*;
     use crate::output::Output;
-    use crate::ports::Port;
-    use crate::process::{Launch, Process};
-    use crate::stack::{Ports, Service};
+    use crate::process::Launch;
     use crate::wait::wait_until;
     use crate::warden::Warden;
 
@@ -244,19 +265,10 @@ mod tests {
         let output = Output::Folder(folder.path().to_owned());
         let warden = Arc::new(Warden::start().unwrap());
         let process = Process::new("edge-1", Launch::new(program.clone()), output, warden);
-        let replica = Replica {
-            service: Service::Edge,
-            ports: Ports {
-                main: Port::free().unwrap(),
-                ops: Port::free().unwrap(),
-                internal: None,
-            },
-            process: Arc::new(process),
-        };
-        replica.process.start().unwrap();
+        process.start().unwrap();
         std::fs::remove_file(&program).unwrap();
         wait_until(Duration::from_secs(10), "its end", async || {
-            let ended = replica.process.lost();
+            let ended = process.lost();
             ended.ok_or_else(|| "it runs".to_owned())
         })
         .await
@@ -265,7 +277,8 @@ mod tests {
         let mut told = Vec::new();
         // Each is a look, of which there are twenty a second.
         for _ in 0..5 {
-            look_after(&replica, &mut watched, &mut |event| told.push(event)).await;
+            let ready = std::future::ready(true);
+            look_after(&process, ready, &mut watched, &mut |event| told.push(event)).await;
         }
         assert!(
             matches!(&told[..], [Event::Lost { .. }, Event::Failed { .. }]),

@@ -46,8 +46,19 @@ pub struct Warden {
 
 impl Warden {
     pub fn start() -> Result<Self> {
+        Self::run(&["-c", SCRIPT])
+    }
+
+    /// One that only writes down what it is told.
+    #[cfg(test)]
+    pub(crate) fn that_writes(orders: &Path) -> Result<Self> {
+        let path = orders.to_str().context("the file's name is not UTF-8")?;
+        Self::run(&["-c", "exec cat >\"$0\"", path])
+    }
+
+    fn run(args: &[&str]) -> Result<Self> {
         let mut child = Command::new("/bin/sh")
-            .args(["-c", SCRIPT])
+            .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -107,8 +107,9 @@ async fn bring_up(workspace: &Workspace, options: &Options, folder: &Path) -> Re
             builder = builder.env(Service::Orchestrator, key, &value);
         }
     }
-    let stack = builder.start().await?;
-    let github = options.github.then(|| github::start(&stack)).transpose()?;
+    let mut stack = builder.start().await?;
+    let github = options.github.then(|| github::start(&mut stack));
+    let github = github.transpose()?;
     seed::ensure(&stack, workspace).await?;
     Ok((stack, github))
 }

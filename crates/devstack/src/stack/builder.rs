@@ -194,6 +194,7 @@ impl Builder {
         let keys = Keys::ensure(home.folder().join("keys"), &programs.openssl, &issuers)?;
         let mut stack = Stack {
             replicas: Vec::new(),
+            companions: Vec::new(),
             nats,
             postgres,
             secrets,

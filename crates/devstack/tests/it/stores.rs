@@ -1,8 +1,12 @@
 //! What is committed survives the death of the store.
 
+use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 
-use candlefish_devstack::{Event, Signal, Stack, supervise, wait_until};
+use candlefish_devstack::{
+    Event, Launch, Output, Process, Signal, Stack, Warden, supervise, wait_until,
+};
 
 #[tokio::test]
 async fn postgres_keeps_what_was_committed_before_it_was_killed() {
@@ -108,4 +112,58 @@ async fn what_the_stack_itself_stopped_stays_stopped() {
     supervise(&stack, a_while, |_| told += 1).await.unwrap();
     assert_eq!(told, 0);
     assert!(!stack.nats().process().is_running());
+}
+
+#[tokio::test]
+async fn who_asks_to_stop_does_not_wait_for_a_store_that_does_not_come_back() {
+    let stack = Stack::builder().replicas(0, 0, 0).start().await.unwrap();
+    let data = stack.folder().join("postgres/data");
+    std::fs::rename(&data, data.with_extension("away")).unwrap();
+    stack.postgres().process().signal(Signal::KILL).unwrap();
+    let (lost, seen) = tokio::sync::oneshot::channel();
+    let mut lost = Some(lost);
+    let until_lost = async {
+        drop(seen.await);
+    };
+    let supervised = supervise(&stack, until_lost, |event| {
+        if let Event::Lost { name, .. } = event {
+            assert_eq!(name, "postgres");
+            lost.take().unwrap().send(()).unwrap();
+        }
+    });
+    // It would be waited for six times as long.
+    let in_time = tokio::time::timeout(Duration::from_secs(10), supervised).await;
+    in_time.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_companion_that_is_killed_is_told_and_brought_back_too() {
+    let mut stack = Stack::builder().replicas(0, 0, 0).start().await.unwrap();
+    let logs = tempfile::tempdir().unwrap();
+    let mut launch = Launch::new("/bin/sleep".into());
+    launch.args = vec!["600".to_owned()];
+    let output = Output::Folder(logs.path().to_owned());
+    let warden = Arc::new(Warden::start().unwrap());
+    let companion = Arc::new(Process::new("companion", launch, output, warden));
+    companion.start().unwrap();
+    let takes = TcpListener::bind("127.0.0.1:0").unwrap();
+    stack.accompany(Arc::clone(&companion), takes.local_addr().unwrap());
+    companion.signal(Signal::KILL).unwrap();
+
+    let (back, seen) = tokio::sync::oneshot::channel();
+    let mut back = Some(back);
+    let until_back = async {
+        drop(seen.await);
+    };
+    let supervised = supervise(&stack, until_back, |event| {
+        if let Event::Back { name, .. } = event {
+            assert_eq!(name, "companion");
+            back.take().unwrap().send(()).unwrap();
+        }
+    });
+    let in_time = tokio::time::timeout(Duration::from_secs(20), supervised).await;
+    in_time.unwrap().unwrap();
+    assert!(companion.is_running());
+    assert_eq!(companion.starts(), 2);
+    companion.kill().unwrap();
 }

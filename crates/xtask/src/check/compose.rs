@@ -15,13 +15,14 @@ use crate::{cargo, tools};
 /// The image that our Dockerfile makes.
 const IMAGE: &str = "candlefish:dev";
 
-/// Where the services of others listen.
-const FOREIGN: [(&str, &str, u16); 5] = [
-    ("postgres", "postgres", 5432),
-    ("nats", "nats", 4222),
-    ("s3", "minio/minio", 9000),
-    ("jaeger", "jaegertracing/all-in-one", 4317),
-    ("jaeger", "jaegertracing/all-in-one", 16686),
+/// The services of others: name, image, its oldest version that we run with, and where it listens.
+const FOREIGN: [(&str, &str, (u32, u32), u16); 5] = [
+    ("postgres", "postgres", (15, 0), 5432),
+    ("nats", "nats", (2, 9), 4222),
+    // Its versions are days: of one of them, year and month.
+    ("s3", "minio/minio", (2025, 4), 9000),
+    ("jaeger", "jaegertracing/all-in-one", (1, 62), 4317),
+    ("jaeger", "jaegertracing/all-in-one", (1, 62), 16686),
 ];
 
 /// Read by the AWS SDK, not by us.
@@ -62,8 +63,11 @@ pub(super) fn check(workspace: &Workspace) -> Outcome {
     let compose = read(workspace)?;
     let docker = workspace.read(Path::new("Dockerfile"))?;
     let toolchain = workspace.read(Path::new("rust-toolchain.toml"))?;
+    let by_git = workspace.read(Path::new(".gitignore"))?;
+    let by_docker = workspace.read(Path::new(".dockerignore"))?;
     cargo::build_programs(workspace, true)?;
     let mut faults = faults_of_image(&docker, &toolchain, &workspace.metadata()?)?;
+    faults.extend(faults_of_context(&by_git, &by_docker));
     faults.extend(faults_of_images(&compose));
     faults.extend(faults_of_ports(&compose));
     faults.extend(faults_of_addresses(&compose));
@@ -125,11 +129,34 @@ impl Service {
 
     /// The ports of one of others, by its image.
     fn foreign(&self, name: &str) -> impl Iterator<Item = u16> {
-        let foreign = FOREIGN.iter().filter(move |(of, image, _)| {
-            *of == name && self.image.split(':').next() == Some(*image)
+        let image = self.image.as_str();
+        let (own, tag) = image.split_once(':').unwrap_or((image, ""));
+        let foreign = FOREIGN.iter().filter(move |(of, image, oldest, _)| {
+            *of == name && own == *image && version(tag).is_some_and(|tag| tag >= *oldest)
         });
         foreign.map(|(.., port)| *port)
     }
+}
+
+/// Major and minor version by an image's tag; none of one that names no version, as `latest`. A tag
+/// without a minor version is the newest of its major one.
+fn version(tag: &str) -> Option<(u32, u32)> {
+    let tag = tag.strip_prefix("RELEASE.").unwrap_or(tag);
+    let mut numbers = tag.split(['.', '-']).map(str::parse::<u32>);
+    let major = numbers.next()?.ok()?;
+    let minor = numbers.next().and_then(Result::ok).unwrap_or(u32::MAX);
+    Some((major, minor))
+}
+
+/// What is no business of git's, secrets among it, is none of an image's either.
+fn faults_of_context(by_git: &str, by_docker: &str) -> Vec<String> {
+    let kept_out: BTreeSet<&str> = by_docker.lines().map(str::trim).collect();
+    let lines = by_git.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let missing = lines.filter(|line| !kept_out.contains(line));
+    missing
+        .map(|line| format!(".dockerignore: lacks {line}, which .gitignore has"))
+        .collect()
 }
 
 /// What our image is built with and of: the pinned toolchain, and packages and programs that the
@@ -143,7 +170,8 @@ fn faults_of_image(docker: &str, toolchain: &str, metadata: &Metadata) -> Result
     let after = |key: &'static str| words().filter_map(move |word| word.strip_prefix(key));
     let mut faults = Vec::new();
     let base = after("rust:").filter_map(|tag| tag.split('-').next());
-    let other = base.filter(|base| *base != pinned && !pinned.starts_with(&format!("{base}.")));
+    // Exactly: a shorter tag moves with time, and brings another toolchain than the one that is named.
+    let other = base.filter(|base| *base != pinned);
     faults.extend(other.map(|base| format!("Dockerfile: rust:{base} is not {pinned}")));
     let named = after("RUSTUP_TOOLCHAIN=").filter(|named| *named != pinned);
     faults.extend(named.map(|named| format!("Dockerfile: {named} is not {pinned}")));
@@ -197,7 +225,7 @@ fn faults_of_images(compose: &Compose) -> Vec<String> {
     let unknown = services
         .filter(|(name, service)| service.image != IMAGE && service.foreign(name).next().is_none());
     unknown
-        .map(|(name, service)| format!("{name}: nobody knows the image {}", service.image))
+        .map(|(name, service)| format!("{name}: the image {} is unknown or too old", service.image))
         .collect()
 }
 
@@ -276,12 +304,19 @@ fn knows(sources: &[String], key: &str) -> bool {
     sources.iter().any(|source| source.contains(&quoted))
 }
 
+/// The program with what a container sets, and nothing of whoever runs the check.
+fn contained(program: &Path, service: &Service) -> Command {
+    let mut command = Command::new(program);
+    let set = service.environment.iter();
+    command.env_clear();
+    command.envs(set.filter_map(|(key, value)| Some((key, value.as_ref()?))));
+    command
+}
+
 /// The program itself says whether its configuration is whole.
 fn accepts(workspace: &Workspace, program: &str, service: &Service) -> Result<()> {
-    let mut command = Command::new(cargo::programs()?.join(program));
+    let mut command = contained(&cargo::programs()?.join(program), service);
     command.arg("--check-config").current_dir(&workspace.root);
-    let set = service.environment.iter();
-    command.envs(set.filter_map(|(key, value)| Some((key, value.as_ref()?))));
     let shown = cargo::output(command)?;
     let secret = example_token();
     ensure!(
@@ -327,6 +362,15 @@ mod tests {
             ("gateway", "candlefish:latest", 1),
             ("nats", "nats-streaming:2", 1),
             ("broker", "nats:2.12-alpine", 1),
+            ("nats", "nats:2.1", 1),
+            ("nats", "nats:2", 0),
+            ("nats", "nats:latest", 1),
+            ("nats", "nats", 1),
+            ("postgres", "postgres:15", 0),
+            ("postgres", "postgres:17-bookworm", 0),
+            ("postgres", "postgres:14.9", 1),
+            ("s3", "minio/minio:RELEASE.2025-04-22T22-12-26Z", 0),
+            ("s3", "minio/minio:RELEASE.2024-12-18T13-15-44Z", 1),
         ] {
             let found = faults_of_images(&text(name, image));
             assert_eq!(found.len(), faults, "{name} {image}: {found:?}");
@@ -344,9 +388,10 @@ mod tests {
         let shipped = "\nFROM debian:bookworm-slim\nUSER 10001\n";
         for (docker, faults) in [
             (
-                "FROM rust:1.95-bookworm AS build\nENV RUSTUP_TOOLCHAIN=1.95.0 X=0",
+                "FROM rust:1.95.0-bookworm AS build\nENV RUSTUP_TOOLCHAIN=1.95.0 X=0",
                 0,
             ),
+            ("FROM rust:1.95-bookworm AS build", 1),
             ("FROM rust:1.9-bookworm AS build", 1),
             ("ENV RUSTUP_TOOLCHAIN=1.94.0", 1),
             (
@@ -363,8 +408,27 @@ mod tests {
     }
 
     #[test]
+    fn a_program_is_asked_in_the_environment_of_its_container_alone() {
+        let text = r#"{"image": "candlefish:dev", "environment": {"CANDLEFISH_LOG": "info"}}"#;
+        let service: Service = serde_json::from_str(text).unwrap();
+        // A test of cargo's has more variables than this one.
+        let shown = cargo::output(contained(Path::new("/usr/bin/env"), &service)).unwrap();
+        assert_eq!(shown, "CANDLEFISH_LOG=info\n");
+    }
+
+    #[test]
+    fn what_git_leaves_out_and_an_image_does_not_is_a_fault() {
+        let by_git = "/target\n\n# secrets\n/.env\n";
+        assert!(faults_of_context(by_git, "/.git\n/.env\n/target\n").is_empty());
+        assert_eq!(
+            faults_of_context(by_git, "/target\n"),
+            [".dockerignore: lacks /.env, which .gitignore has"]
+        );
+    }
+
+    #[test]
     fn an_image_that_is_large_or_runs_as_root_is_a_fault() {
-        let build = "FROM rust:1.95-bookworm AS build\nUSER 1000\n";
+        let build = "FROM rust:1.95.0-bookworm AS build\nUSER 1000\n";
         for (last, faults) in [
             (
                 "FROM debian:bookworm-slim\nUSER 10001\nCMD [\"candlefish\"]",

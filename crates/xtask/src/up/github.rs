@@ -17,8 +17,8 @@ const PROGRAM: &str = "github-stand-in";
 /// would find its port taken, and pushes signed with a secret of before.
 #[derive(Debug)]
 pub(super) struct StandIn {
-    process: Process,
-    _port: Port,
+    process: Arc<Process>,
+    port: Port,
     // Last: it ends what still runs.
     _warden: Arc<Warden>,
 }
@@ -49,14 +49,16 @@ pub(super) fn settings() -> [(&'static str, String); 5] {
     ]
 }
 
-/// Starts it, as what delivers to the gateway of this stack.
-pub(super) fn start(stack: &Stack) -> Result<StandIn> {
+/// Starts it, as what delivers to the gateway of this stack, and is restarted with it.
+pub(super) fn start(stack: &mut Stack) -> Result<StandIn> {
     let mut launch = Launch::new(cargo::programs()?.join("examples").join(PROGRAM));
     let hook = format!("{}/v1/webhooks/github", stack.gateway_url());
     let secret = stack.github_webhook_secret();
     launch.args = [ADDRESS, &hook, secret].map(str::to_owned).to_vec();
-    StandIn::start(launch, PORT, &stack.folder().join("logs"))
-        .context("starting the stand-in for GitHub")
+    let stand_in = StandIn::start(launch, PORT, &stack.folder().join("logs"))
+        .context("starting the stand-in for GitHub")?;
+    stack.accompany(Arc::clone(&stand_in.process), stand_in.port.address());
+    Ok(stand_in)
 }
 
 impl StandIn {
@@ -66,10 +68,11 @@ impl StandIn {
         let warden = Arc::new(Warden::start()?);
         let output = Output::Folder(logs.to_owned());
         let process = Process::new(PROGRAM, launch, output, Arc::clone(&warden));
+        let process = Arc::new(process);
         process.start()?;
         Ok(Self {
             process,
-            _port: port,
+            port,
             _warden: warden,
         })
     }

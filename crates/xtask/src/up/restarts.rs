@@ -126,9 +126,10 @@ pub(super) async fn tell(
     }
 }
 
+/// Asked when the process is back: what ended in between is not told of.
 fn went_on(acting: Result<Vec<String>>) -> String {
     match acting {
-        Ok(ids) if ids.is_empty() => "; no deployment was on its way".to_owned(),
+        Ok(ids) if ids.is_empty() => "; no deployment is on its way now".to_owned(),
         Ok(ids) => format!("; went on: {}", ids.join(", ")),
         Err(error) => format!("; which deployments go on could not be asked: {error:#}"),
     }
@@ -206,11 +207,11 @@ mod tests {
         assert_eq!(
             lines(events, async || Ok(Vec::new())).await,
             "edge-2 (pid 2) ended by signal: 9 (SIGKILL), and runs again as pid 3 after 700.0ms; \
-             no deployment was on its way\n\
+             no deployment is on its way now\n\
              edge-1 (pid 1) ended by signal: 9 (SIGKILL), and runs again as pid 4 after 900.0ms; \
-             no deployment was on its way\n\
+             no deployment is on its way now\n\
              edge-1 (pid 4) ended by signal: 9 (SIGKILL), and runs again as pid 5 after 1.2s; \
-             no deployment was on its way\n"
+             no deployment is on its way now\n"
         );
     }
 
