@@ -149,7 +149,7 @@ fn all(
     if journeys {
         validators.extend(tools::validators()?);
         // They run the services as programs, which no test target depends on.
-        cargo::build_programs(workspace, true)?;
+        cargo::build_programs(workspace)?;
     }
     if components {
         let mut command = nextest_run(workspace, options, instances, &nextest);
