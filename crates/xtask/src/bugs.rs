@@ -74,6 +74,10 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> Result<()> 
     let scratch = Scratch::make()?;
     let mut bad = Vec::new();
     for name in &names {
+        eprintln!(
+            "{name}: building, then a run under fire with each of {} seeds",
+            options.seeds
+        );
         let begun = Instant::now();
         let outcomes = one(workspace, &scratch, name, options).await;
         // One that does not fit or build must not keep the others.

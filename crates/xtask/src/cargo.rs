@@ -16,14 +16,11 @@ pub(crate) fn command(workspace: &Workspace) -> Command {
     command
 }
 
-/// Builds every program. Of the whole workspace at once, always: what one package alone asks of its
+/// Builds every program, with cargo's own progress. Of the whole workspace at once, always: what one package alone asks of its
 /// dependencies is less, and cargo would build them a second time.
-pub(crate) fn build_programs(workspace: &Workspace, quiet: bool) -> Result<()> {
+pub(crate) fn build_programs(workspace: &Workspace) -> Result<()> {
     let mut build = command(workspace);
     build.args(["build", "--workspace", "--bins", "--locked"]);
-    if quiet {
-        build.arg("--quiet");
-    }
     run(build)
 }
 

@@ -23,9 +23,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
-    let mut build = cargo::command(workspace);
-    build.args(["build", "--workspace", "--bins", "--locked", "--quiet"]);
-    cargo::run(build)?;
+    cargo::build_programs(workspace)?;
     let mut run = cargo::command(workspace);
     run.args([
         "test",

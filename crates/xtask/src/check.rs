@@ -1,4 +1,4 @@
-//! The rules that a machine can check. Every one runs; all faults are shown at the end.
+//! The rules that a machine can check. Each of those asked for runs, also after a fault.
 
 use std::time::Instant;
 
@@ -53,9 +53,20 @@ pub(crate) async fn run(workspace: &Workspace, only: &[String]) -> Result<()> {
     } else {
         QUICK.into_iter().chain(SLOW).filter(wanted).collect()
     };
-    let known = || QUICK.into_iter().chain(SLOW).collect::<Vec<_>>().join(", ");
-    ensure!(!chosen.is_empty(), "the checks are: {}", known());
     these(workspace, &chosen).await
+}
+
+/// The beginning of a check's name; else which there are.
+pub(crate) fn named(text: &str) -> Result<String, String> {
+    begins_one_of(text, &[&QUICK[..], &SLOW[..]].concat())
+}
+
+/// The text, when one of these names begins so; else the names.
+pub(crate) fn begins_one_of(text: &str, names: &[&str]) -> Result<String, String> {
+    if names.iter().any(|name| name.starts_with(text)) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("there are {}", names.join(", ")))
 }
 
 /// Every check there is.
@@ -66,6 +77,8 @@ pub(crate) async fn everything(workspace: &Workspace) -> Result<()> {
 async fn these(workspace: &Workspace, chosen: &[&str]) -> Result<()> {
     let mut faults = Vec::new();
     for name in chosen {
+        // Before: some take minutes.
+        eprintln!("  … {name}");
         let begun = Instant::now();
         let outcome = one(workspace, name).await;
         let seconds = begun.elapsed().as_secs_f64();
@@ -161,4 +174,18 @@ fn proto(workspace: &Workspace) -> Outcome {
 fn faultless(faults: Vec<String>) -> Outcome {
     ensure!(faults.is_empty(), "{}", faults.join("\n"));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_no_check_has_is_refused_with_those_there_are() {
+        assert_eq!(named("format").unwrap(), "format");
+        assert_eq!(named("comp").unwrap(), "comp");
+        let refused = named("typo").unwrap_err();
+        assert!(refused.contains("format, arrows"), "{refused}");
+        assert!(refused.contains("compose, chart"), "{refused}");
+    }
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use candlefish_devstack::{Stack, wait_until};
 
 use crate::cargo;
+use crate::up::CONTEXT;
 use crate::up::lock::Lock;
 use crate::workspace::Workspace;
 
@@ -20,6 +21,10 @@ pub(crate) async fn run(workspace: &Workspace, wipe: bool) -> Result<()> {
         return Ok(());
     }
     if let Some(pid) = Lock::holder(&folder)? {
+        println!(
+            "Asking `up` (process {pid}) to stop, and waiting for its services, for {} s at most.",
+            STOPS_WITHIN.as_secs()
+        );
         // The shell's own: a bare system has no program of that name.
         let mut shell = Command::new("sh");
         shell.args(["-c", "kill -TERM \"$0\"", &pid.to_string()]);
@@ -39,7 +44,10 @@ pub(crate) async fn run(workspace: &Workspace, wipe: bool) -> Result<()> {
     if wipe {
         let _lock = Lock::take(&folder)?;
         Stack::wipe(&folder)?;
-        println!("Its data is gone; the next `cargo xtask up` begins anew.");
+        println!(
+            "Its data is gone; the next `cargo xtask up` begins anew. The context `{CONTEXT}` of \
+             `candlefish` stays, and leads nowhere until then."
+        );
     }
     Ok(())
 }

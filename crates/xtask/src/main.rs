@@ -46,9 +46,11 @@ enum Command {
     },
     /// Make visitors of a site, until Ctrl-C.
     Traffic(traffic::Options),
-    /// Check everything that a machine can check without running the platform.
+    /// Check the rules that a machine can check, but for `compose` and `chart`: their tools take minutes
+    /// to build, so they run in `ci`, and when they are named.
     Check {
         /// Only the checks whose names begin so.
+        #[arg(value_parser = check::named)]
         only: Vec<String>,
     },
     /// Run all tests on private instances of Postgres, NATS and S3.
@@ -59,8 +61,9 @@ enum Command {
     Bugs(bugs::Options),
     /// Load runs of the hot paths against release builds.
     Bench(bench::Options),
-    /// What CI runs: check, test, and what needs more tools.
-    Ci,
+    /// What CI runs: every check, every test, those of NATS on the newer server, and `up` as a newcomer
+    /// meets it.
+    Ci(ci::Options),
     /// Renew the stored data of checked queries (`.sqlx`).
     Prepare {
         /// Renew `proto/baseline.binpb` instead: what the next change of the API may not break.
@@ -94,7 +97,7 @@ async fn run(command: Command) -> Result<()> {
         Command::Chaos(options) => chaos::run(&workspace, &options),
         Command::Bugs(options) => bugs::run(&workspace, &options).await,
         Command::Bench(options) => bench::run(&workspace, &options),
-        Command::Ci => ci::run(&workspace).await,
+        Command::Ci(options) => ci::run(&workspace, &options).await,
         Command::Prepare { baseline } => prepare::run(&workspace, baseline).await,
         Command::Tools => tools::install_all(&workspace),
     }

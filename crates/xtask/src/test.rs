@@ -43,13 +43,12 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Only these packages' components, on the newer NATS server. What they are built of is that of
-    /// the whole workspace: for themselves alone, their dependencies would be built again.
-    pub(crate) fn newer_nats(packages: &[&str]) -> Self {
-        let packages = packages.iter().map(|name| format!("package({name})"));
-        let packages: Vec<String> = packages.collect();
+    /// Only the components that this expression of nextest names, on the newer NATS server. What they
+    /// are built of is that of the whole workspace: for themselves alone, their dependencies would be
+    /// built again.
+    pub(crate) fn newer_nats(only: String) -> Self {
         Self {
-            only: Some(packages.join(" | ")),
+            only: Some(only),
             newer_nats: true,
             ..Self::everything()
         }
@@ -100,10 +99,11 @@ fn blame_the_disk(error: anyhow::Error, folder: &Path) -> anyhow::Error {
 }
 
 async fn start(options: &Options) -> Result<Instances> {
-    let mut builder = Stack::builder().replicas(0, 0, 0);
-    let newer = tools::program("nats-server")?;
+    let mut builder = Stack::builder()
+        .replicas(0, 0, 0)
+        .progress(|text| eprintln!("xtask: {text}"));
     if options.newer_nats {
-        builder = builder.nats_server(newer.clone());
+        builder = builder.nats_server(tools::program("nats-server")?);
     }
     let stack = builder.start().await?;
     let folder = tempfile::tempdir()?;
@@ -113,7 +113,7 @@ async fn start(options: &Options) -> Result<Instances> {
     let ministack = tools::program("ministack")?;
     let s3 = S3::start(ministack, folder.path(), output, Arc::clone(&warden)).await?;
     s3.create_bucket(BUCKET).await?;
-    let mut variables = vec![
+    let variables = vec![
         (
             "CANDLEFISH_TEST_DATABASE_URL",
             stack.postgres().superuser_url("postgres"),
@@ -122,9 +122,6 @@ async fn start(options: &Options) -> Result<Instances> {
         ("CANDLEFISH_TEST_S3_ENDPOINT", s3.endpoint()),
         ("CANDLEFISH_TEST_S3_BUCKET", BUCKET.to_owned()),
     ];
-    if options.newer_nats {
-        variables.push(("CANDLEFISH_TEST_NATS_SERVER", newer.display().to_string()));
-    }
     Ok(Instances {
         stack,
         s3,
@@ -149,7 +146,7 @@ fn all(
     if journeys {
         validators.extend(tools::validators()?);
         // They run the services as programs, which no test target depends on.
-        cargo::build_programs(workspace, true)?;
+        cargo::build_programs(workspace)?;
     }
     if components {
         let mut command = nextest_run(workspace, options, instances, &nextest);
@@ -164,6 +161,7 @@ fn all(
         outcomes.push(tests(command, options));
     }
     if components && whole && options.filter.is_empty() {
+        eprintln!("xtask: examples in the docs");
         let mut command = cargo::command(workspace);
         command.args(["test", "--doc", "--locked", "--quiet", "--no-fail-fast"]);
         packages(&mut command, options);

@@ -40,7 +40,13 @@ const HELM: GoTool = GoTool {
 
 /// The folder of programs from Python's registry, installed when it is not there.
 pub(crate) fn python() -> Result<PathBuf> {
-    let folder = cache()?.join(format!("python-{:016x}", hash(REQUIREMENTS)));
+    let version = if let Some(version) = python_version() {
+        version
+    } else {
+        install::packages(&["python3-venv"], &|text| eprintln!("xtask: {text}"))?;
+        python_version().with_context(|| format!("{PYTHON} does not say its version"))?
+    };
+    let folder = cache()?.join(helpers_of(&version));
     let bin = folder.join("bin");
     if folder.join("complete").exists() {
         return Ok(bin);
@@ -61,6 +67,20 @@ pub(crate) fn python() -> Result<PathBuf> {
     cargo::run(pip)?;
     fs::write(folder.join("complete"), "")?;
     Ok(bin)
+}
+
+/// Such as `3.11`.
+fn python_version() -> Option<String> {
+    let mut command = Command::new(PYTHON);
+    command.args(["-c", "import sys; print('%d.%d' % sys.version_info[:2])"]);
+    let version = cargo::output(command).ok()?;
+    Some(version.trim().to_owned()).filter(|version| !version.is_empty())
+}
+
+/// The name of the folder of helpers. Another Python does not find what was installed for one: after an
+/// upgrade of the system they are installed anew.
+fn helpers_of(version: &str) -> String {
+    format!("python-{version}-{:016x}", hash(REQUIREMENTS))
 }
 
 fn venv(folder: &Path) -> bool {
@@ -157,4 +177,15 @@ fn hash(text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_python_has_helpers_of_its_own() {
+        assert_ne!(helpers_of("3.11"), helpers_of("3.13"));
+        assert_eq!(helpers_of("3.11"), helpers_of("3.11"));
+    }
 }

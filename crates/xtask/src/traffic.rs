@@ -52,6 +52,8 @@ struct Tally {
 struct Paths {
     by_release: BTreeMap<String, BTreeSet<String>>,
     common: Vec<String>,
+    /// Releases and their pages whose links are known: they do not change.
+    read: BTreeSet<(String, String)>,
 }
 
 impl Paths {
@@ -62,15 +64,21 @@ impl Paths {
             .map_or_else(|| "/".to_owned(), Clone::clone)
     }
 
-    fn learn(&mut self, answer: &Answer) {
+    /// What the page at this path links to.
+    fn learn(&mut self, page: &str, answer: &Answer) {
         let release = answer.headers.get("candlefish-release");
         let release = release
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default();
-        let links = links(answer);
+        let known = (release.to_owned(), page.to_owned());
+        if self.read.contains(&known) {
+            return;
+        }
+        let links = links(page, answer);
         if links.is_empty() {
             return;
         }
+        self.read.insert(known);
         let paths = self.by_release.entry(release.to_owned()).or_default();
         let before = paths.len();
         paths.extend(links);
@@ -84,6 +92,7 @@ impl Paths {
 }
 
 struct Visit {
+    path: String,
     cookie: Option<usize>,
     outcome: Result<Answer>,
     took: Duration,
@@ -148,7 +157,7 @@ async fn visit(options: &Options, host: &str) -> Result<()> {
             Some(visit) = pending.next() => {
                 if let Ok(answer) = &visit.outcome {
                     keep_cookie(&mut cookies, visit.cookie, answer);
-                    known.learn(answer);
+                    known.learn(&visit.path, answer);
                 }
                 tally.add(&visit);
             }
@@ -175,6 +184,7 @@ async fn one(
     }
     let outcome = http::get(edge, host, &path, &headers, PATIENCE).await;
     Visit {
+        path,
         cookie: visitor,
         outcome,
         took: begun.elapsed(),
@@ -194,21 +204,70 @@ fn keep_cookie(cookies: &mut [Option<String>], visitor: Option<usize>, answer: &
     }
 }
 
-/// Paths of the same site that a page names.
-fn links(answer: &Answer) -> Vec<String> {
+/// Paths of the same site that the page at the path `page` names.
+fn links(page: &str, answer: &Answer) -> Vec<String> {
     let kind = answer
         .headers
         .get("content-type")
         .and_then(|value| value.to_str().ok());
-    if !kind.is_some_and(|kind| kind.starts_with("text/html")) {
+    // An error's page stands for addresses that it does not know.
+    let is_page = kind.is_some_and(|kind| kind.starts_with("text/html"));
+    if !is_page || !answer.status.is_success() {
         return Vec::new();
     }
     let text = answer.text();
     let after = text.split(" href=\"").chain(text.split(" src=\""));
     let targets = after.filter_map(|rest| rest.split('"').next());
-    let own = targets.filter(|target| target.starts_with('/') && !target.starts_with("//"));
-    own.map(|target| target.split('#').next().unwrap_or_default().to_owned())
-        .collect()
+    targets.filter_map(|target| resolve(page, target)).collect()
+}
+
+/// Where a link of the page at the path `page` leads: a path of the same site, with its query. Nothing
+/// for a link to another site or into the page itself, and for what is no address.
+fn resolve(page: &str, target: &str) -> Option<String> {
+    let target = target.split('#').next()?;
+    let is_address = target.bytes().all(|byte| byte.is_ascii_graphic());
+    // `https:`, `mailto:`, `data:`.
+    let scheme = target
+        .split(['/', '?'])
+        .next()
+        .filter(|first| first.contains(':'));
+    if target.is_empty() || target.starts_with("//") || scheme.is_some() || !is_address {
+        return None;
+    }
+    let target = target.replace("&amp;", "&");
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, format!("?{query}")),
+        None => (target.as_str(), String::new()),
+    };
+    let page = page.split('?').next()?;
+    let path = if path.is_empty() {
+        page.to_owned()
+    } else if path.starts_with('/') {
+        without_dots(path)
+    } else {
+        let folder = page.rsplit_once('/').map_or("", |(folder, _)| folder);
+        without_dots(&format!("{folder}/{path}"))
+    };
+    Some(path + &query)
+}
+
+/// `/a/./b/../c` is `/a/c`; nothing is above the root.
+fn without_dots(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    for part in path.split('/').skip(1) {
+        match part {
+            "." => {}
+            ".." => {
+                kept.pop();
+            }
+            part => kept.push(part),
+        }
+    }
+    // At the end they name a folder.
+    if path.ends_with("/.") || path.ends_with("/..") {
+        kept.push("");
+    }
+    format!("/{}", kept.join("/"))
 }
 
 impl Tally {
@@ -263,17 +322,58 @@ mod tests {
     #[test]
     fn visitors_follow_links_of_the_same_site_only() {
         let body = r#"<a href="/guide/#top"> <a href="//other.org"> <script src="/a.js">"#;
-        let found = links(&page(body, "a=b"));
+        let found = links("/", &page(body, "a=b"));
         assert_eq!(found, ["/guide/", "/a.js"]);
+        let mut missing = page(body, "a=b");
+        missing.status = StatusCode::NOT_FOUND;
+        assert!(links("/", &missing).is_empty());
+    }
+
+    #[test]
+    fn a_link_leads_where_a_browser_would_go() {
+        for (page, target, leads) in [
+            ("/", "sql.html", "/sql.html"),
+            ("/guide/install", "first-flag#top", "/guide/first-flag"),
+            ("/guide/", "./rollout?a=1&amp;b=2", "/guide/rollout?a=1&b=2"),
+            ("/guide/install?x=/y/", "../a/../logo.svg", "/logo.svg"),
+            ("/guide/", "..", "/"),
+            ("/guide/deep/", "../..", "/"),
+            ("/", "../../up", "/up"),
+            ("/guide/", ".", "/guide/"),
+            ("/guide/install?page=1", "?page=2", "/guide/install?page=2"),
+            ("/guide/", "/a/./b", "/a/b"),
+            ("/", "a/b:c", "/a/b:c"),
+        ] {
+            assert_eq!(resolve(page, target).as_deref(), Some(leads), "{target}");
+        }
+        for target in [
+            "",
+            "#top",
+            "//other.org/a",
+            "https://other.org",
+            "mailto:ada@example.org",
+            "two words",
+        ] {
+            assert_eq!(resolve("/guide/", target), None, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_a_release_is_read_once() {
+        let mut paths = Paths::default();
+        paths.learn("/", &page_of("rel_1", r#"<a href="a.html">"#));
+        paths.learn("/", &page_of("rel_1", r#"<a href="b.html">"#));
+        paths.learn("/a.html", &page_of("rel_1", r#"<a href="c.html">"#));
+        assert_eq!(paths.common, ["/a.html", "/c.html"]);
     }
 
     #[test]
     fn nobody_asks_for_a_page_that_only_one_release_has() {
         let mut paths = Paths::default();
         assert_eq!(paths.pick(7), "/");
-        paths.learn(&page_of("rel_1", r#"<a href="/a"><a href="/b">"#));
+        paths.learn("/", &page_of("rel_1", r#"<a href="/a"><a href="/b">"#));
         assert_eq!(paths.common, ["/a", "/b"]);
-        paths.learn(&page_of("rel_2", r#"<a href="/b"><a href="/c">"#));
+        paths.learn("/", &page_of("rel_2", r#"<a href="/b"><a href="/c">"#));
         assert_eq!(paths.common, ["/b"]);
         assert_eq!(paths.pick(7), "/b");
     }

@@ -14,13 +14,16 @@ use tokio::sync::mpsc;
 use crate::cargo;
 use crate::workspace::Workspace;
 
-mod closing;
+pub(crate) mod closing;
 mod github;
 pub(crate) mod lock;
 mod restarts;
 mod seed;
 
 use lock::Lock;
+
+/// The context of `candlefish` that is made for it.
+pub(crate) const CONTEXT: &str = "dev";
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -87,7 +90,7 @@ async fn watch_over(stack: &Stack) -> Result<()> {
 /// Builds everything that runs as a process, with cargo's own progress.
 fn build(workspace: &Workspace) -> Result<()> {
     say("building (the first time takes some minutes)");
-    cargo::build_programs(workspace, false)
+    cargo::build_programs(workspace)
 }
 
 type Brought = (Stack, Option<github::StandIn>);
@@ -117,6 +120,11 @@ async fn bring_up(workspace: &Workspace, options: &Options, folder: &Path) -> Re
 fn otlp_endpoint() -> Option<String> {
     let value = std::env::var_os("OTEL_EXPORTER_OTLP_ENDPOINT")?;
     value.into_string().ok().filter(|url| !url.is_empty())
+}
+
+/// What it says at the very end of coming up, without `--github`.
+pub(crate) fn last_words() -> String {
+    github::closing(false)
 }
 
 /// A second Ctrl-C, or a second SIGTERM, does not wait for an orderly end.

@@ -26,6 +26,10 @@ pub(super) async fn run(sandbox: &Sandbox, binaries: &Path) -> Row {
         .set_policy("files", "production", policy)
         .await
         .unwrap();
+    // As the platform has it: nobody said another one.
+    let environment = sandbox.api.environment("files", "production").await;
+    let settle = environment.unwrap().policy.and_then(|policy| policy.settle);
+    let settle: Duration = settle.unwrap().try_into().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let page = |place: usize, turn: usize| {
         format!(
@@ -54,12 +58,13 @@ pub(super) async fn run(sandbox: &Sandbox, binaries: &Path) -> Row {
         }
     }
     Row {
-        path: "`candlefish deploy`, 1,000 files, 10 changed, blue-green → live (1 s of settling included)",
+        path: "`candlefish deploy`, 1,000 files, 10 changed, blue-green → live",
         target: "< 1 s",
         measured: format!(
-            "median {}, slowest {}",
+            "median {}, slowest {}; {} of settling in each",
             millis(percentile(&mut samples, 0.5)),
-            millis(percentile(&mut samples, 1.0))
+            millis(percentile(&mut samples, 1.0)),
+            millis(settle)
         ),
     }
 }

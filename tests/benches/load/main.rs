@@ -18,7 +18,7 @@ mod roll_back;
 mod webhook;
 mod wrk;
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use candlefish_devstack::Stack;
 use e2e::{Sandbox, api::Api};
@@ -61,7 +61,9 @@ async fn main() {
         .filter(|arg| !arg.starts_with('-'))
         .collect();
     let wanted = |name: &str| only.is_empty() || only.iter().any(|one| name.contains(one.as_str()));
-    let binaries = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/release");
+    // Where cargo puts what it builds, whatever was said of that: ours is in the folder `deps` there.
+    let own = std::env::current_exe().unwrap();
+    let binaries = own.ancestors().nth(2).unwrap().to_owned();
     let stack = Stack::builder()
         .replicas(1, 1, 2)
         .binaries(binaries.clone())

@@ -1,7 +1,9 @@
-//! One edge beside nginx, serving the same files in the same run.
+//! One edge beside nginx, serving the same files in the same run: with one worker, as in all former
+//! runs, and with one for each core, as the edge has threads.
 
 use std::{
     os::unix::fs::PermissionsExt as _,
+    path::Path,
     process::{Child, Command},
     time::Duration,
 };
@@ -12,6 +14,9 @@ use crate::{Row, wrk};
 
 const CONNECTIONS: u32 = 64;
 const SECONDS: u32 = 8;
+/// Where the nginx with one worker serves, and the one with a worker for each core.
+const ONE_WORKER: u16 = 18_080;
+const ALL_CORES: u16 = 18_081;
 
 /// nginx, ended when dropped.
 struct Nginx(Child);
@@ -45,17 +50,19 @@ pub(super) async fn run(sandbox: &Sandbox) -> Vec<Row> {
     for file in &files {
         std::fs::write(folder.path().join(file.name), &file.body).unwrap();
     }
-    let port = 18_080;
-    let _nginx = start(folder.path(), port).await;
+    let _nginxes = [
+        start(folder.path(), ONE_WORKER, "1").await,
+        start(folder.path(), ALL_CORES, "auto").await,
+    ];
     let edge = sandbox.stack.edges().first().unwrap().address;
     let ours = Peer {
         origin: format!("http://{edge}"),
         headers: vec!["Host: docs.localhost".to_owned()],
     };
-    let theirs = Peer {
+    let [one, all] = [ONE_WORKER, ALL_CORES].map(|port| Peer {
         origin: format!("http://127.0.0.1:{port}"),
         headers: Vec::new(),
-    };
+    });
     let page = |peer: &Peer| {
         let url = format!("{}/page.html", peer.origin);
         wrk::run(&url, CONNECTIONS, SECONDS, &peer.headers)
@@ -68,14 +75,16 @@ pub(super) async fn run(sandbox: &Sandbox) -> Vec<Row> {
     };
     vec![
         row(
-            "edge, a page of 8 KB, 64 connections, beside nginx (one worker)",
+            "edge, a page of 8 KB, 64 connections, beside nginx",
             &page(&ours),
-            &page(&theirs),
+            &page(&one),
+            &page(&all),
         ),
         row(
             "edge, files of 8, 2, 30 and 100 KB in turn (page, style, script, image), the same",
             &site(&ours),
-            &site(&theirs),
+            &site(&one),
+            &site(&all),
         ),
     ]
 }
@@ -115,35 +124,48 @@ fn files() -> Vec<File> {
     ]
 }
 
-fn row(path: &'static str, ours: &wrk::Outcome, theirs: &wrk::Outcome) -> Row {
-    // Whoever refuses is quick.
-    assert_eq!((&*ours.errors, &*theirs.errors), ("0", "0"), "{path}");
-    let ratio = ours.per_second / theirs.per_second.max(1.0);
+fn row(path: &'static str, ours: &wrk::Outcome, one: &wrk::Outcome, all: &wrk::Outcome) -> Row {
+    let beside = |theirs: &wrk::Outcome| {
+        // Whoever refuses is quick.
+        assert_eq!((&*ours.errors, &*theirs.errors), ("0", "0"), "{path}");
+        let ratio = ours.per_second / theirs.per_second.max(1.0);
+        let wrk::Outcome {
+            per_second, p99, ..
+        } = theirs;
+        format!("{per_second:.0}/s, p99 {p99}, ratio {ratio:.2}")
+    };
     Row {
         path,
         target: "nginx in the same run",
         measured: format!(
-            "{:.0}/s, p99 {} · nginx {:.0}/s, p99 {} · ratio {ratio:.2}",
-            ours.per_second, ours.p99, theirs.per_second, theirs.p99
+            "{:.0}/s, p99 {} · nginx with one worker {} · with one for each core {}",
+            ours.per_second,
+            ours.p99,
+            beside(one),
+            beside(all)
         ),
     }
 }
 
-async fn start(folder: &std::path::Path, port: u16) -> Nginx {
-    let config = folder.join("nginx.conf");
+/// Serves `folder` with this many workers; what it writes itself is in a folder of its own there.
+async fn start(folder: &Path, port: u16, workers: &str) -> Nginx {
+    let own = folder.join(format!("nginx-{workers}"));
+    std::fs::create_dir(&own).unwrap();
+    let config = own.join("nginx.conf");
     let text = format!(
-        "daemon off; worker_processes 1; pid {0}/pid; error_log {0}/error.log;\n\
+        "daemon off; worker_processes {workers}; pid {0}/pid; error_log {0}/error.log;\n\
          events {{ worker_connections 1024; }}\n\
          http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000;\n\
          open_file_cache max=1000;\n\
          types {{ text/html html; text/css css; text/javascript js; image/svg+xml svg; }}\n\
          client_body_temp_path {0}/b; proxy_temp_path {0}/p; fastcgi_temp_path {0}/f;\n\
          uwsgi_temp_path {0}/u; scgi_temp_path {0}/s;\n\
-         server {{ listen 127.0.0.1:{port}; root {0}; }} }}\n",
+         server {{ listen 127.0.0.1:{port}; root {1}; }} }}\n",
+        own.display(),
         folder.display()
     );
     std::fs::write(&config, text).unwrap();
-    // Its worker is another user, who must be able to enter.
+    // Its workers are another user, who must be able to enter.
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755)).unwrap();
     let child = Command::new("/usr/sbin/nginx")
         .arg("-c")

@@ -1,27 +1,30 @@
 //! What `up` says last, after all logs: where to look, and what to try.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use candlefish_devstack::Stack;
 
+use super::CONTEXT;
 use crate::traffic;
 use crate::workspace::Workspace;
 
 pub(super) fn show(stack: &Stack, workspace: &Workspace, took: Duration) {
-    println!("{}", text(stack, workspace, took));
-}
-
-fn text(stack: &Stack, workspace: &Workspace, took: Duration) -> String {
     let edges: Vec<_> = stack.edges().iter().map(|edge| edge.address).collect();
-    let port = edges.first().map_or(0, SocketAddr::port);
-    let edges = visited(&edges);
-    let api = stack.gateway_url();
     let candlefish = super::binary(workspace, "candlefish").unwrap_or_default();
     let candlefish = candlefish
         .strip_prefix(&workspace.root)
-        .unwrap_or(&candlefish)
-        .display();
+        .unwrap_or(&candlefish);
+    println!("{}", text(&edges, &stack.gateway_url(), candlefish, took));
+}
+
+/// Commands are indented by six spaces, those to be pasted at once without a line between: `ci` pastes
+/// what it finds there.
+pub(crate) fn text(edges: &[SocketAddr], api: &str, candlefish: &Path, took: Duration) -> String {
+    let port = edges.first().map_or(0, SocketAddr::port);
+    let edges = visited(edges);
+    let candlefish = candlefish.display();
     let seconds = took.as_secs_f64();
     format!(
         "
@@ -29,16 +32,21 @@ fn text(stack: &Stack, workspace: &Workspace, took: Duration) -> String {
 
   The site      http://docs.localhost:{port}            (staging: http://staging--docs.localhost:{port})
   The API       {api}                    (its description: {api}/docs)
+  `candlefish` asks it from now on: the context `{CONTEXT}` is the current one. `candlefish context NAME` goes back to yours.
 
   Three things to try, in another shell, in this folder:
 
-    A canary of version 2, with visitors:
-      cargo xtask traffic docs/production --seconds 60{edges} &
+    A canary of version 2, with visitors (.dev/visitors says what they get):
+      cargo xtask traffic docs/production --seconds 60{edges} >.dev/visitors 2>&1 &
       {candlefish} deploy examples/docs-site/v2 --site docs --env production --strategy canary --weights 10,50 --interval 10s --bake 30s
     A broken version 3, which is refused with the page named:
       {candlefish} deploy examples/docs-site/v3 --site docs --env production
-    Back again:
+    Back again, which holds docs/production until somebody lifts that:
       {candlefish} rollback docs/production --yes
+
+  So before the first two once more, also after the next `cargo xtask up`:
+
+      {candlefish} hold lift docs/production --reason tried
 
   Browsers and curl know that *.localhost is this machine; other programs of this system do not.
   Kill a service and watch it come back. Ctrl-C stops everything; `cargo xtask up` continues with the same data.

@@ -7,12 +7,11 @@ use anyhow::{Context, Result, ensure};
 use candlefish_devstack::{Stack, http};
 use serde_json::Value;
 
-use super::{binary, say};
+use super::{CONTEXT, binary, say};
 use crate::workspace::Workspace;
 
 const SITE: &str = "docs";
 const ENVIRONMENTS: [&str; 2] = ["staging", "production"];
-const CONTEXT: &str = "dev";
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Makes what does not exist yet: the context, the site, its environments, a first release live
