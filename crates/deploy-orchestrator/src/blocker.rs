@@ -5,6 +5,8 @@
 //! for how long: [`ledger`]. What else keeps it meanwhile is no business of this ledger:
 //! [`crate::lane::kept`].
 
+use std::collections::HashSet;
+
 use candlefish_clock::Moment;
 use candlefish_ids::DeploymentId;
 use candlefish_proto::deploy as pb;
@@ -13,7 +15,10 @@ use serde::Deserialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::ctx::{read, shown, stored};
+use crate::{
+    ctx::{Tx, read, shown, stored},
+    observed::Observed,
+};
 
 pub(crate) mod ledger;
 
@@ -101,20 +106,20 @@ pub(crate) struct Blocker {
 
 /// Makes this the only standing blocker of a deployment; none clears all.
 pub(crate) async fn set(
-    conn: &mut PgConnection,
+    tx: &mut Tx,
     now: Moment,
     deployment: DeploymentId,
     blocker: Option<&Blocker>,
 ) -> Result<(), sqlx::Error> {
     if let Some(blocker) = blocker {
-        return set_each(conn, now, &[(deployment, blocker.clone())]).await;
+        return set_each(tx, now, &[(deployment, blocker.clone())]).await;
     }
     sqlx::query!(
         "UPDATE blocker SET cleared_at = $2 WHERE deployment_id = $1 AND cleared_at IS NULL",
         deployment.uuid(),
         stored(now) as _
     )
-    .execute(conn)
+    .execute(&mut **tx)
     .await?;
     Ok(())
 }
@@ -139,9 +144,10 @@ pub(crate) async fn clear_each(
 
 /// Makes each the only standing blocker of its deployment. What stands already, word for word, is not
 /// written again; nor is a lane's for an estimate that moved by less than a quarter of what is left: each
-/// grant moves those of all that wait behind.
+/// grant moves those of all that wait behind. The log is told of those that are new, not of other words for
+/// what stands.
 pub(crate) async fn set_each(
-    conn: &mut PgConnection,
+    tx: &mut Tx,
     now: Moment,
     blockers: &[(DeploymentId, Blocker)],
 ) -> Result<(), sqlx::Error> {
@@ -156,8 +162,8 @@ pub(crate) async fn set_each(
         .iter()
         .map(|(_, one)| one.until.map(stored))
         .collect();
-    sqlx::query!(
-        "WITH said AS (
+    let written = sqlx::query!(
+        r#"WITH said AS (
              SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[], $5::text[],
                                   $6::text[]) AS n(id, kind, until, owner, message, action)),
          cleared AS (
@@ -177,7 +183,9 @@ pub(crate) async fn set_each(
          SET until = excluded.until, owner = excluded.owner, message = excluded.message,
              action = excluded.action
          WHERE (blocker.until, blocker.owner, blocker.message)
-               IS DISTINCT FROM (excluded.until, excluded.owner, excluded.message)",
+               IS DISTINCT FROM (excluded.until, excluded.owner, excluded.message)
+         -- One that stood before keeps its beginning.
+         RETURNING blocker.deployment_id, blocker.since = $7 AS "is_new!""#,
         &ids,
         &text(|one| one.kind.word()),
         &until as _,
@@ -187,8 +195,15 @@ pub(crate) async fn set_each(
         stored(now) as _,
         Kind::Lane.word()
     )
-    .execute(conn)
+    .fetch_all(&mut **tx)
     .await?;
+    let new: HashSet<Uuid> = written
+        .into_iter()
+        .filter_map(|row| row.is_new.then_some(row.deployment_id))
+        .collect();
+    for (id, blocker) in blockers.iter().filter(|(id, _)| new.contains(&id.uuid())) {
+        tx.observe(Observed::waits(*id, blocker.clone()));
+    }
     Ok(())
 }
 

@@ -293,7 +293,7 @@ impl Tx {
         self.inner.rollback().await
     }
 
-    /// Counts for `/metrics` once this is committed.
+    /// Counts for `/metrics`, or is said in the log, once this is committed.
     pub(crate) fn observe(&mut self, what: Observed) {
         self.observed.push(what);
     }

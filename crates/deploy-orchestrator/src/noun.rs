@@ -1,4 +1,4 @@
-//! A noun behind a number, as people say it.
+//! Nouns as people say them: one behind a number, several one after the other.
 
 use std::fmt::Display;
 
@@ -9,6 +9,12 @@ where
 {
     let ending = if number == N::from(1) { "" } else { "s" };
     format!("{number} {noun}{ending}")
+}
+
+/// `this, that`.
+pub(crate) fn listed<T: Display>(all: &[T]) -> String {
+    let all: Vec<String> = all.iter().map(T::to_string).collect();
+    all.join(", ")
 }
 
 #[cfg(test)]

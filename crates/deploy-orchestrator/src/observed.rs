@@ -1,9 +1,10 @@
-//! What this process saw happen and what waits, for `/metrics`.
+//! What this process saw happen and what waits, for `/metrics` and the log.
 //!
-//! What a transaction did counts once it is committed: the transaction carries its observations
+//! What a transaction did counts, and is said, once it is committed: the transaction carries its observations
 //! ([`crate::ctx::Tx::observe`]). What stands is read from the database, so that every replica says
 //! the same.
 
+mod said;
 mod store;
 
 use std::time::Duration;
@@ -36,10 +37,12 @@ pub(crate) enum Observed {
     },
     /// A claimed step's worker was lost.
     LeaseLost,
+    /// A line of the log.
+    Said(said::Said),
 }
 
 impl Observed {
-    /// Counts it; after the commit.
+    /// Counts it, or says it; after the commit.
     pub(crate) fn count(self) {
         match self {
             Self::DeploymentEnded {
@@ -62,6 +65,7 @@ impl Observed {
                 metrics::histogram!(STEP_DURATION, "kind" => kind).record(took.as_secs_f64());
             }
             Self::LeaseLost => metrics::counter!(LEASE_LOSSES, "lease" => "step").increment(1),
+            Self::Said(said) => said.say(),
         }
     }
 }

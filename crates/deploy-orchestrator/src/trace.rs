@@ -13,25 +13,49 @@
 //! deployment's own span with the last of them. The request that asked for a deployment is linked
 //! from it: a trace of ours never begins in somebody else's.
 //!
+//! A turn that the collector refuses is tried again with half as many deployments, for its message may have
+//! been too large; one deployment alone is bounded by what its spans leave out.
+//!
 //! Without a collector nothing runs and nothing is marked; one that is named later gets the last
 //! day.
 
 use std::time::Duration;
 
-use candlefish_runtime::{metrics::TRACES_UNSENT, telemetry};
+use candlefish_ids::DeploymentId;
+use candlefish_messaging::Outage;
+use candlefish_runtime::{
+    metrics::{LEASE_LOSSES, TRACES_UNSENT},
+    telemetry::{self, LOG_ONLY},
+};
 use opentelemetry_sdk::{error::OTelSdkError, trace::SpanExporter};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
-
-use crate::step::worker::chain;
+use tracing::Span;
 
 mod span;
 mod store;
 #[cfg(test)]
 mod tests;
 
-/// Deployments of one turn.
+/// Deployments of one turn, at the most.
 const BATCH: i64 = 100;
+
+/// The trace of a deployment: its id names it, so that a log line leads there.
+pub(crate) fn id_of(deployment: DeploymentId) -> String {
+    deployment.uuid().simple().to_string()
+}
+
+/// Around what is done about a deployment, whoever does it: each of its log lines names it and its trace. No
+/// trace has this span: those of deployments come from their rows.
+pub(crate) fn about(deployment: DeploymentId) -> Span {
+    tracing::info_span!(
+        target: LOG_ONLY,
+        parent: None,
+        "turn",
+        deployment.id = %deployment,
+        trace_id = %deployment.uuid().simple()
+    )
+}
 
 /// What an exporter is told.
 #[derive(Debug, Clone)]
@@ -64,6 +88,43 @@ enum Error {
     Export(#[from] OTelSdkError),
 }
 
+/// What one exporter knows of its turns before.
+#[derive(Debug)]
+struct Past {
+    /// Deployments of the next turn.
+    batch: i64,
+    /// It had the lease at the last one.
+    held: bool,
+}
+
+impl Default for Past {
+    fn default() -> Self {
+        Self {
+            batch: BATCH,
+            held: false,
+        }
+    }
+}
+
+impl Past {
+    /// Notes whether the lease is held now; one that another took meanwhile was lost.
+    fn holds(&mut self, held: bool) {
+        if self.held && !held {
+            metrics::counter!(LEASE_LOSSES, "lease" => "traces").increment(1);
+        }
+        self.held = held;
+    }
+
+    /// Half as many after what was refused, twice as many after what was taken.
+    fn sent(&mut self, taken: bool) {
+        self.batch = if taken {
+            self.batch.saturating_mul(2).min(BATCH)
+        } else {
+            (self.batch / 2).max(1)
+        };
+    }
+}
+
 /// Sends until `stopping`.
 pub(crate) async fn run(
     pool: PgPool,
@@ -71,11 +132,16 @@ pub(crate) async fn run(
     config: TraceConfig,
     stopping: CancellationToken,
 ) {
+    let mut past = Past::default();
+    let mut outage = Outage::of("traces", "exporter", "sending");
     loop {
-        let more = match turn(&pool, &exporter, &config).await {
-            Ok(more) => more,
+        let more = match turn(&pool, &exporter, &config, &mut past).await {
+            Ok(more) => {
+                outage.over();
+                more
+            }
             Err(error) => {
-                tracing::debug!(error = %chain(&error), "traces were not sent");
+                outage.failed(&error);
                 false
             }
         };
@@ -95,12 +161,15 @@ async fn turn(
     pool: &PgPool,
     exporter: &telemetry::SpanExporter,
     config: &TraceConfig,
+    past: &mut Past,
 ) -> Result<bool, Error> {
     let mut conn = pool.acquire().await?;
-    if !store::hold(&mut conn, &config.owner, config.lease).await? {
+    past.holds(store::hold(&mut conn, &config.owner, config.lease).await?);
+    if !past.held {
         return Ok(false);
     }
-    let deployments = store::list(&mut conn, BATCH).await?;
+    let most = past.batch;
+    let deployments = store::list(&mut conn, most).await?;
     let unsent = u32::try_from(deployments.len()).unwrap_or(u32::MAX);
     metrics::gauge!(TRACES_UNSENT).set(f64::from(unsent));
     if deployments.is_empty() {
@@ -112,11 +181,12 @@ async fn turn(
     let lines = store::lines(&mut conn, &ids).await?;
     // Nothing is held while the collector is asked.
     drop(conn);
-    exporter
-        .export(span::all(&deployments, &steps, &attempts, &lines))
-        .await?;
+    let spans = span::all(&deployments, &steps, &attempts, &lines);
+    let sent = exporter.export(spans).await;
+    past.sent(sent.is_ok());
+    sent?;
     let mut tx = pool.begin().await?;
     store::mark(&mut tx, &deployments, &steps).await?;
     tx.commit().await?;
-    Ok(i64::try_from(deployments.len()) == Ok(BATCH))
+    Ok(i64::try_from(deployments.len()) == Ok(most))
 }

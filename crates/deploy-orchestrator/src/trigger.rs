@@ -65,6 +65,9 @@ pub(crate) struct Delivery {
     pub(crate) received_at: Timestamp,
     /// Tries that failed so far.
     pub(crate) attempts: i32,
+    /// W3C trace context of the call that brought it to the gateway; empty until it is fetched, and when
+    /// there was none.
+    pub(crate) traceparent: String,
 }
 
 /// What a delivery is about, as far as it says; texts are empty where it says nothing.

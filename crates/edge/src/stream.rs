@@ -12,9 +12,11 @@ use candlefish_proto::deploy::{
     WatchRoutesRequest, WatchRoutesResponse, edge_service_client::EdgeServiceClient,
 };
 use candlefish_runtime::{
+    config::without_secrets,
     identity::{Caller, IDENTITY, SignError, Signer},
     listen::MAX_MESSAGE_BYTES,
     ops::Readiness,
+    trace,
 };
 use futures_util::future::OptionFuture;
 use tokio::{
@@ -158,7 +160,8 @@ impl Watch {
             tokio::select! {
                 message = incoming.message() => {
                     let message = message?.ok_or(Error::Ended)?;
-                    if let Some(is_applied) = self.receive(message, caught_up).await? {
+                    let received = self.receive(message, orchestrator, caught_up).await?;
+                    if let Some(is_applied) = received {
                         applied = Some(is_applied).into();
                     }
                 }
@@ -188,6 +191,7 @@ impl Watch {
             let token: MetadataValue<Ascii> = token.parse()?;
             request.metadata_mut().insert(IDENTITY, token);
         }
+        trace::inject(request.metadata_mut());
         let mut client = EdgeServiceClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES);
@@ -198,6 +202,7 @@ impl Watch {
     async fn receive(
         &self,
         message: WatchRoutesResponse,
+        orchestrator: &Endpoint,
         caught_up: &mut bool,
     ) -> Result<Option<oneshot::Receiver<()>>, Error> {
         let catches_up = message.caught_up && !*caught_up;
@@ -212,8 +217,10 @@ impl Watch {
         }
         if catches_up {
             *caught_up = true;
+            let orchestrator = orchestrator.uri().to_string();
             tracing::info!(
                 routes = self.report.route_count(),
+                orchestrator = without_secrets(&orchestrator),
                 "the stream of routes caught up"
             );
             self.readiness.set("routes", Ok(()));

@@ -114,21 +114,28 @@ pub async fn run(config: Config, tasks: &Tasks, readiness: Readiness) -> Result<
             boot: rooms.boot,
             period: config.report_period,
         };
-        let told = publish::run(rooms.traffic, nats, teller, stopping.clone());
+        let told = publish::run(rooms.traffic, nats, teller, stopping);
         drop(tasks.spawn("traffic", Policy::StopProcess, told));
     }
-    let shelf = rooms.shelf;
+    prepare_variants(rooms.shelf, tasks);
+    tracing::info!(
+        edge = rooms.edge, listen = %address, ops = %ops_address, routes = restored, "serving"
+    );
+    Ok(Running {
+        edge: rooms.edge,
+        address,
+        ops_address,
+    })
+}
+
+fn prepare_variants(shelf: Arc<Shelf>, tasks: &Tasks) {
+    let stopping = tasks.stopping();
     drop(tasks.spawn("variants", Policy::StopProcess, async move {
         tokio::select! {
             () = shelf.prepare_variants() => {}
             () = stopping.cancelled() => {}
         }
     }));
-    Ok(Running {
-        edge: rooms.edge,
-        address,
-        ops_address,
-    })
 }
 
 /// What the tasks share.

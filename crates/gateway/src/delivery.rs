@@ -47,6 +47,8 @@ pub(crate) struct Delivery {
     pub(crate) received_at: Timestamp,
     /// Bytes of the body.
     pub(crate) size: i32,
+    /// W3C trace context of the call that brought it; empty when there was none.
+    pub(crate) traceparent: String,
 }
 
 impl From<Delivery> for pb::Delivery {
@@ -58,6 +60,7 @@ impl From<Delivery> for pb::Delivery {
             event: delivery.event,
             received_at: Some(crate::principal::shown(delivery.received_at)),
             size: delivery.size,
+            traceparent: delivery.traceparent,
         }
     }
 }

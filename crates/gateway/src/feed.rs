@@ -14,7 +14,7 @@ use candlefish_proto::event::{
 };
 use candlefish_runtime::{
     identity::{Caller, IDENTITY, Signer},
-    listen,
+    listen, trace,
 };
 use futures_util::StreamExt;
 use tokio::sync::Notify;
@@ -94,6 +94,7 @@ impl Deploy {
             .map_err(|_error| Status::internal("a token is no header"))?;
         let mut request = Request::new(message);
         request.metadata_mut().insert(IDENTITY, token);
+        trace::inject(request.metadata_mut());
         request.set_timeout(TIMEOUT);
         Ok(request)
     }

@@ -10,7 +10,10 @@ use candlefish_proto::deploy::{
     edge_service_client::EdgeServiceClient, release_service_client::ReleaseServiceClient,
     site_service_client::SiteServiceClient,
 };
-use candlefish_runtime::identity::{Caller, IDENTITY, Signer};
+use candlefish_runtime::{
+    identity::{Caller, IDENTITY, Signer},
+    trace,
+};
 use http::Uri;
 use jiff::Timestamp;
 use moka::future::Cache;
@@ -296,6 +299,7 @@ impl Asking<'_> {
             .map_err(|_error| Status::internal("a token is no header"))?;
         let mut request = Request::new(message);
         request.metadata_mut().insert(IDENTITY, token);
+        trace::inject(request.metadata_mut());
         request.set_timeout(TIMEOUT);
         Ok(request)
     }

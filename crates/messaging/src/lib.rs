@@ -24,6 +24,7 @@ pub mod retention;
 pub mod streams;
 
 pub use consumer::{Consumer, ConsumerConfig};
+pub use outage::Outage;
 pub use outbox::Fact;
 pub use relay::{Nudge, Relay, RelayConfig};
 

@@ -9,9 +9,9 @@ use std::{
 /// One that lasts is said again after this, so that whoever reads only the newest lines hears of it.
 const AGAIN: Duration = Duration::from_mins(10);
 
-/// Whether one act of a relay or a consumer fails now.
+/// Whether one act of a loop fails now.
 #[derive(Debug)]
-pub(crate) struct Outage {
+pub struct Outage {
     who: &'static str,
     name: &'static str,
     act: &'static str,
@@ -20,8 +20,8 @@ pub(crate) struct Outage {
 }
 
 impl Outage {
-    /// None yet, of an act (`stamping`) of a `relay` or a `consumer`, by its source or its name.
-    pub(crate) const fn of(who: &'static str, name: &'static str, act: &'static str) -> Self {
+    /// None yet, of an act (`stamping`) of a `relay`, a `consumer` or another loop, by its source or its name.
+    pub const fn of(who: &'static str, name: &'static str, act: &'static str) -> Self {
         Self {
             who,
             name,
@@ -31,7 +31,7 @@ impl Outage {
     }
 
     /// It failed, and is tried again soon.
-    pub(crate) fn failed(&mut self, error: &dyn Error) {
+    pub fn failed(&mut self, error: &dyn Error) {
         self.failed_at(Instant::now(), error);
     }
 
@@ -53,7 +53,7 @@ impl Outage {
     }
 
     /// It went well.
-    pub(crate) fn over(&mut self) {
+    pub fn over(&mut self) {
         let Self { who, name, act, .. } = *self;
         if self.said.take().is_some() {
             tracing::info!("{who} {name}: {act} works again");

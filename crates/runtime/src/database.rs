@@ -199,7 +199,8 @@ pub fn code(error: &sqlx::Error) -> Code {
 pub fn refuse(act: &'static str, error: &sqlx::Error) -> Refusal {
     match code(error) {
         Code::Unavailable => {
-            tracing::warn!("database: {act}: {error}");
+            // One for each call: that the database is away is said once, by whoever watches it.
+            tracing::info!("database: {act}: {error}");
             Refusal::new(
                 Code::Unavailable,
                 "database-unavailable",

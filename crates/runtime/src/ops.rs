@@ -52,6 +52,10 @@ impl Readiness {
         if parts.get(name) != Some(&state) {
             match &state {
                 Ok(()) => tracing::info!(part = name, "ready"),
+                // Every start begins so.
+                Err(why) if !parts.contains_key(name) => {
+                    tracing::info!(part = name, "not ready yet: {why}");
+                }
                 Err(why) => tracing::warn!(part = name, "not ready: {why}"),
             }
             parts.insert(name, state);
@@ -202,6 +206,20 @@ mod tests {
             (status, body.as_str()),
             (StatusCode::OK, r#"{"ready":true,"waiting":[]}"#)
         );
+    }
+
+    #[test]
+    fn a_part_that_was_never_ready_is_no_warning_and_one_that_is_not_any_more_is() {
+        let log = candlefish_testkit::Log::hear();
+        let readiness = Readiness::new();
+        let away = || Err("not connected".to_owned());
+        readiness.set("database", away());
+        assert_eq!(log.count("WARN"), 0);
+        assert_eq!(log.count("INFO not ready yet: not connected"), 1);
+        readiness.set("database", Ok(()));
+        readiness.set("database", away());
+        readiness.set("database", away());
+        assert_eq!(log.count("WARN not ready: not connected"), 1);
     }
 
     #[tokio::test]

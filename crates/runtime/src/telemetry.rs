@@ -10,7 +10,12 @@ use opentelemetry::{KeyValue, trace::TracerProvider};
 pub use opentelemetry_otlp::SpanExporter;
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
-use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{Directive, ParseError},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 use crate::{config::Env, metrics};
 
@@ -23,6 +28,13 @@ const EXPORTER_STACK: [&str; 6] = [
     "tower",
     "opentelemetry",
 ];
+/// The target of spans that are for log lines alone, as those around the turns of a deployment: no trace has
+/// them, and log lines have them whatever the filter says.
+pub const LOG_ONLY: &str = "candlefish_log";
+
+/// What traces have: a task's span lasts as long as the process.
+const TRACED: &str = "info,candlefish_runtime::tasks=off,candlefish_log=off";
+
 /// A collector that does not answer costs spans, not the process.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -99,7 +111,7 @@ impl TelemetryConfig {
 pub enum Error {
     /// The filter.
     #[error("read the log filter")]
-    Filter(#[from] tracing_subscriber::filter::ParseError),
+    Filter(#[from] ParseError),
     /// The exporter.
     #[error("build the trace exporter")]
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
@@ -120,9 +132,8 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
     let provider = provider(service, config)?;
     let traces = tracing_opentelemetry::layer()
         .with_tracer(provider.tracer("candlefish"))
-        // A task's span is for its log lines: it lasts as long as the process.
-        .with_filter(quiet(EnvFilter::new("info,candlefish_runtime::tasks=off"), "off"));
-    let filter = quiet(EnvFilter::try_new(&config.filter)?, "warn");
+        .with_filter(quiet(EnvFilter::new(TRACED), "off"));
+    let filter = log_filter(&config.filter)?;
     let to_stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let logs = match config.format {
         Format::Json => to_stderr
@@ -186,6 +197,12 @@ fn resource(service: &'static str) -> Resource {
         .build()
 }
 
+/// What the log has: what was asked for, and the spans that lines are to have.
+fn log_filter(asked: &str) -> Result<EnvFilter, ParseError> {
+    let spans: Directive = format!("{LOG_ONLY}=info").parse()?;
+    Ok(quiet(EnvFilter::try_new(asked)?, "warn").add_directive(spans))
+}
+
 /// Gives the exporter's stack the level `level` unless the filter speaks of it itself.
 fn quiet(filter: EnvFilter, level: &str) -> EnvFilter {
     let spoken = filter.to_string();
@@ -217,6 +234,8 @@ impl Telemetry {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
 
     #[test]
@@ -227,6 +246,48 @@ mod tests {
         for target in ["hyper=off", "tonic=off", "tower=off", "opentelemetry=off"] {
             assert!(filter.contains(target), "{filter}");
         }
+    }
+
+    /// What a log is written to.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_span_for_the_log_is_on_its_lines_and_in_no_trace() {
+        let written = Written::default();
+        let writer = written.clone();
+        let logs = tracing_subscriber::fmt::layer()
+            .with_writer(move || writer.clone())
+            .json()
+            .flatten_event(true)
+            .with_filter(log_filter("off,candlefish_runtime=info").unwrap());
+        let provider = SdkTracerProvider::builder().build();
+        let traces = tracing_opentelemetry::layer()
+            .with_tracer(provider.tracer("test"))
+            .with_filter(quiet(EnvFilter::new(TRACED), "off"));
+        let subscriber = tracing_subscriber::registry().with(traces).with(logs);
+        tracing::subscriber::with_default(subscriber, || {
+            let span =
+                tracing::info_span!(target: LOG_ONLY, parent: None, "turn", trace_id = "abc");
+            span.in_scope(|| {
+                tracing::info!("a line");
+                assert_eq!(crate::trace::current_traceparent(), "");
+            });
+            tracing::info_span!("call")
+                .in_scope(|| assert_ne!(crate::trace::current_traceparent(), ""));
+        });
+        let line = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(line.matches(r#""trace_id":"abc""#).count(), 2, "{line}");
     }
 
     #[test]

@@ -73,6 +73,13 @@ pub fn parse_traceparent(traceparent: &str) -> Context {
     TraceContextPropagator::new().extract_with_context(&Context::new(), &Pair(traceparent))
 }
 
+/// The trace that a `traceparent` is of, in 32 hex digits; none when it is none.
+pub fn trace_id_of(traceparent: &str) -> Option<String> {
+    let context = parse_traceparent(traceparent);
+    let trace = context.span().span_context().clone();
+    trace.is_valid().then(|| trace.trace_id().to_string())
+}
+
 /// The current span's context as a `traceparent`; empty when there is none.
 pub fn current_traceparent() -> String {
     let mut parent = Parent::default();
@@ -119,12 +126,14 @@ mod tests {
             assert_eq!(metadata.get("traceparent").unwrap().to_str().unwrap(), text);
             let read = parse_traceparent(&text);
             assert_eq!(read.span().span_context(), came.span().span_context());
+            assert_eq!(trace_id_of(&text), Some(trace_id(&span)));
         });
     }
 
     #[test]
     fn without_a_span_there_is_no_context() {
         assert_eq!(current_traceparent(), "");
+        assert_eq!(trace_id_of(""), None);
         assert!(
             !parse_traceparent("nonsense")
                 .span()

@@ -31,14 +31,14 @@ impl Log {
         }
     }
 
-    /// How many lines contain these words.
+    /// How many lines contain these words; each begins with its level, as in `WARN not ready`.
     pub fn count(&self, words: &str) -> usize {
         let lines = self.lines.0.lock().unwrap();
         lines.iter().filter(|line| line.contains(words)).count()
     }
 }
 
-/// The messages, without what else their events tell.
+/// The levels and messages, without what else their events tell.
 #[derive(Debug, Clone, Default)]
 struct Lines(Arc<Mutex<Vec<String>>>);
 
@@ -50,7 +50,8 @@ impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         let mut message = Message::default();
         event.record(&mut message);
-        self.0.lock().unwrap().push(message.0);
+        let line = format!("{} {}", event.metadata().level(), message.0);
+        self.0.lock().unwrap().push(line);
     }
 }
 
@@ -76,7 +77,7 @@ mod tests {
         tracing::warn!("another line");
         tracing::debug!("no line");
         assert_eq!(log.count("line"), 2);
-        assert_eq!(log.count("one line"), 1);
+        assert_eq!(log.count("INFO one line"), 1);
         drop(log);
         let later = Log::hear();
         assert_eq!(later.count("line"), 0);

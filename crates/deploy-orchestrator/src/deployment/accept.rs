@@ -5,7 +5,10 @@
 
 use candlefish_clock::Moment;
 use candlefish_ids::{DeploymentId, ReleaseId};
-use candlefish_runtime::refusal::{Code, Refusal};
+use candlefish_runtime::{
+    refusal::{Code, Refusal},
+    trace::current_traceparent,
+};
 use jiff_sqlx::Timestamp;
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
@@ -23,7 +26,7 @@ use crate::{
     lane::{self, store::Lane},
     release::store::Ban,
     site::{self, Environment, strategy::Strategy},
-    step,
+    step, trace,
 };
 
 /// What the accepting commands differ in.
@@ -47,7 +50,18 @@ pub(super) async fn accept(
     id: DeploymentId,
     new: New<'_>,
 ) -> Result<Deployment, Error> {
-    let accepted = accept_unsaid(ctx, tx, lane, id, new).await?;
+    accept_linked(ctx, tx, lane, (id, current_traceparent()), new).await
+}
+
+/// The same where the call that asked for it is over: its trace context is given.
+pub(super) async fn accept_linked(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    lane: &mut Lane,
+    linked: (DeploymentId, String),
+    new: New<'_>,
+) -> Result<Deployment, Error> {
+    let accepted = write(ctx, tx, lane, linked, new).await?;
     say_accepted(&accepted);
     Ok(accepted)
 }
@@ -60,8 +74,17 @@ pub(super) async fn accept_unsaid(
     id: DeploymentId,
     new: New<'_>,
 ) -> Result<Deployment, Error> {
+    write(ctx, tx, lane, (id, current_traceparent()), new).await
+}
+
+async fn write(
+    ctx: &Ctx,
+    tx: &mut Tx,
+    lane: &mut Lane,
+    (id, parent): (DeploymentId, String),
+    new: New<'_>,
+) -> Result<Deployment, Error> {
     check_open(lane.closed, new.environment)?;
-    let parent = candlefish_runtime::trace::current_traceparent();
     let deployment = build(id, tx.now(), &new);
     write_each(tx, &[(&deployment, parent)]).await?;
     lane::grant(ctx, tx, lane).await?;
@@ -140,7 +163,7 @@ pub(super) fn build(id: DeploymentId, now: Moment, new: &New<'_>) -> Deployment 
         reason: new.reason.to_owned(),
         target_confirmed: None,
         // A deployment is one trace; its id names it, so that a log line leads there.
-        trace_id: id.uuid().simple().to_string(),
+        trace_id: trace::id_of(id),
         span_id: step::store::span_id(id.uuid()),
     }
 }

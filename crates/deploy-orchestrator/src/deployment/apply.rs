@@ -310,7 +310,18 @@ pub(crate) async fn record_each(
     Ok(())
 }
 
+/// What the log says of a move: that it is live, that it has ended and why.
+fn say(tx: &mut Tx, deployment: &Deployment, before: &State, actor: &str) {
+    if deployment.state.went_live() && !before.went_live() {
+        tx.observe(Observed::live(deployment));
+    }
+    if let (State::Ended { outcome, .. }, false) = (&deployment.state, before.is_terminal()) {
+        tx.observe(Observed::ended(deployment, outcome.word(), actor));
+    }
+}
+
 fn tell(tx: &mut Tx, deployment: &Deployment, before: &State, actor: &str) {
+    say(tx, deployment, before, actor);
     if let (State::Ended { outcome, at, .. }, false) = (&deployment.state, before.is_terminal()) {
         let environment = match deployment.kind {
             Kind::Preview => Kind::Preview.word(),

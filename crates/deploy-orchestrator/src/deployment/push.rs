@@ -27,6 +27,8 @@ pub(crate) struct Accept<'a> {
     pub(crate) release: ReleaseId,
     pub(crate) actor: &'a str,
     pub(crate) reason: &'a str,
+    /// W3C trace context of the call that told of the push; empty when none did.
+    pub(crate) parent: &'a str,
 }
 
 /// Accepts a deployment by the environment's own strategy.
@@ -46,7 +48,8 @@ pub(crate) async fn accept(
         retry_of: None,
         leaves_release_id: None,
     };
-    accept::accept(ctx, tx, lane, cmd.id, new).await?;
+    let linked = (cmd.id, cmd.parent.to_owned());
+    accept::accept_linked(ctx, tx, lane, linked, new).await?;
     Ok(())
 }
 

@@ -112,8 +112,8 @@ pub(crate) async fn roll_back(
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
     ctx.commit(tx).await?;
     tracing::info!(
-        deployment.id = %id, actor = %caller.principal, release.id = %choice.to,
-        "{} goes back", environment.place()
+        deployment.id = %id, actor = %caller.principal, reason = %cmd.reason,
+        release.id = %choice.to, "{} goes back", environment.place()
     );
     Ok(Reply::new(answer))
 }

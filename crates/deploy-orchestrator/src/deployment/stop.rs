@@ -72,7 +72,10 @@ pub(crate) async fn stop(
     let answer = view::load(ctx, &mut tx, cmd.id).await?;
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
     ctx.commit(tx).await?;
-    tracing::info!(deployment.id = %cmd.id, actor = %caller.principal, "a deployment is {verb}");
+    tracing::info!(
+        deployment.id = %cmd.id, actor = %caller.principal, reason = %cmd.reason,
+        "a deployment is {verb}"
+    );
     Ok(Reply::new(answer))
 }
 

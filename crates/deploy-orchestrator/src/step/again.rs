@@ -11,6 +11,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
     time::Instant,
 };
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{
@@ -19,7 +20,7 @@ use super::{
     turns::{Answer, Turns},
     worker::chain,
 };
-use crate::{Config, ctx::Ctx, deployment::Error};
+use crate::{Config, ctx::Ctx, deployment::Error, trace};
 
 /// A turn alone takes a few milliseconds.
 const KEPT: Duration = Duration::from_millis(50);
@@ -44,16 +45,21 @@ pub(crate) async fn turn(
     match answer {
         Answer::Taken(claimed) => Ok(claimed.map(|claimed| *claimed)),
         Answer::Alone(Asked::Due(due), place) => {
-            alone(place, Box::pin(begin(ctx, worker, due))).await
+            let about = trace::about(due.deployment_id);
+            alone(place, Box::pin(begin(ctx, worker, due).instrument(about))).await
         }
         Answer::Alone(Asked::Done(done), place) => {
-            alone(place, Box::pin(record(ctx, worker, &done, None))).await
+            let about = trace::about(done.claimed.deployment.id);
+            let recorded = Box::pin(record(ctx, worker, &done, None).instrument(about));
+            alone(place, recorded).await
         }
         Answer::Unheard(Asked::Due(_), None) => Ok(None),
         Answer::Unheard(Asked::Due(_), Some(claimed)) => find(ctx, worker, *claimed).await,
         Answer::Unheard(Asked::Done(done), claimed) => {
+            let about = trace::about(done.claimed.deployment.id);
             let claimed = claimed.map(|claimed| *claimed);
-            Box::pin(record(ctx, worker, &done, Some(Unheard { claimed }))).await
+            let unheard = Some(Unheard { claimed });
+            Box::pin(record(ctx, worker, &done, unheard).instrument(about)).await
         }
     }
 }

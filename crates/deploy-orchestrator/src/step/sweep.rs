@@ -2,13 +2,14 @@
 //! what makes a lost wake-up cost seconds only.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant},
 };
 
 use candlefish_ids::{DeploymentId, EnvironmentId};
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::{AWAY, worker::chain};
@@ -21,7 +22,7 @@ use crate::{
         plan::{PLAN_VERSION, StepKind},
         state::{Cause, Event},
     },
-    lane, stop,
+    lane, stop, trace,
 };
 
 /// Lanes at once.
@@ -31,13 +32,24 @@ const LANES: i64 = 200;
 /// longer than a suspect is left to an idle one: who has not come by then does not come.
 const LEFT_FOR: u32 = 8;
 
-/// Late deployments that are left to a worker, and since when.
+/// What a sweep leaves as it is, for the next one.
 #[derive(Debug, Default)]
-pub(crate) struct Left(HashMap<Uuid, Instant>);
+pub(crate) struct Left {
+    /// Late deployments that are left to a worker, and since when.
+    late: HashMap<Uuid, Instant>,
+    /// Deployments and lanes with which this sweep failed, and the one before, so that it is said once.
+    failing: HashSet<Uuid>,
+    failed: HashSet<Uuid>,
+}
 
 impl Left {
     fn leaves(&mut self, id: Uuid, longest: Duration) -> bool {
-        self.0.entry(id).or_insert_with(Instant::now).elapsed() < longest
+        self.late.entry(id).or_insert_with(Instant::now).elapsed() < longest
+    }
+
+    /// Notes how it went with one; true when it fails, and did not fail in the sweep before.
+    fn fails_anew<T, E>(&mut self, id: Uuid, went: &Result<T, E>) -> bool {
+        went.is_err() && self.failing.insert(id) && !self.failed.contains(&id)
     }
 }
 
@@ -48,7 +60,7 @@ pub(crate) async fn run(ctx: Ctx, stopping: CancellationToken) {
         if let Err(error) = sweep(&ctx, &mut left).await {
             tracing::debug!(error = %chain(&error), "a sweep failed; the next one looks again");
             // Nor could a worker come.
-            left = Left::default();
+            left.late.clear();
         }
         tokio::select! {
             () = stopping.cancelled() => return,
@@ -60,16 +72,20 @@ pub(crate) async fn run(ctx: Ctx, stopping: CancellationToken) {
 
 /// One sweep.
 pub(crate) async fn sweep(ctx: &Ctx, left: &mut Left) -> Result<(), Error> {
+    left.failed = std::mem::take(&mut left.failing);
     end_all_late(ctx, left).await?;
-    if let Err(error) = stop::lift::end_expired(ctx).await {
+    let lifted = stop::lift::end_expired(ctx).await;
+    // No lane has this id.
+    let is_new = left.fails_anew(Uuid::nil(), &lifted);
+    if let (true, Err(error)) = (is_new, lifted) {
         tracing::warn!(error = %chain(&error), "a stop whose time has passed did not end");
     }
-    choose_again(ctx).await
+    choose_again(ctx, left).await
 }
 
 /// Lets the lanes choose that may have missed something: all of them, page by page, for a stop of
 /// everything may have kept thousands.
-async fn choose_again(ctx: &Ctx) -> Result<(), Error> {
+async fn choose_again(ctx: &Ctx, told: &mut Left) -> Result<(), Error> {
     let mut after = None;
     loop {
         let mut conn = ctx.pool.acquire().await?;
@@ -80,7 +96,9 @@ async fn choose_again(ctx: &Ctx) -> Result<(), Error> {
             return Ok(());
         }
         for environment in left {
-            if let Err(error) = grant(ctx, environment).await {
+            let granted = grant(ctx, environment).await;
+            let is_new = told.fails_anew(environment.uuid(), &granted);
+            if let (true, Err(error)) = (is_new, granted) {
                 tracing::warn!(
                     environment.id = %environment, error = %chain(&error), "a lane could not choose"
                 );
@@ -106,7 +124,7 @@ async fn end_all_late(ctx: &Ctx, left: &mut Left) -> Result<(), Error> {
         let late = list_late(&mut conn, &tried, ctx.config.lease).await?;
         drop(conn);
         if late.is_empty() {
-            left.0.retain(|id, _| tried.contains(id));
+            left.late.retain(|id, _| tried.contains(id));
             return Ok(());
         }
         for Late {
@@ -119,11 +137,18 @@ async fn end_all_late(ctx: &Ctx, left: &mut Left) -> Result<(), Error> {
             if is_due && left.leaves(deployment.uuid(), longest) {
                 continue;
             }
-            if let Err(error) = end_late(ctx, environment, deployment).await {
-                tracing::warn!(
-                    deployment.id = %deployment, error = %chain(&error),
-                    "a passed deadline did not end it"
-                );
+            let about = trace::about(deployment);
+            let ended = end_late(ctx, environment, deployment)
+                .instrument(about.clone())
+                .await;
+            let is_new = left.fails_anew(deployment.uuid(), &ended);
+            if let (true, Err(error)) = (is_new, ended) {
+                about.in_scope(|| {
+                    tracing::warn!(
+                        deployment.id = %deployment, error = %chain(&error),
+                        "a passed deadline did not end it"
+                    );
+                });
             }
         }
     }

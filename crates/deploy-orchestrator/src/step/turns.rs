@@ -26,7 +26,7 @@ use super::{
     drive::{self, Asked, Claimed, Share},
     worker::chain,
 };
-use crate::{ctx::Ctx, deployment::Error};
+use crate::{ctx::Ctx, deployment::Error, noun};
 
 /// Transactions at the same time. With two, each has half of the turns, and costs nearly as much.
 const AT_A_TIME: usize = 1;
@@ -237,8 +237,9 @@ async fn taken(
         }
     };
     taken.unwrap_or_else(|_panic| {
+        let ids: Vec<DeploymentId> = asked.iter().map(Asked::deployment_id).collect();
         tracing::error!(
-            turns = asked.len(),
+            deployments = noun::listed(&ids),
             "a turn of these panicked; they go alone"
         );
         Ok(asked.iter().map(|_| Share::Alone).collect())

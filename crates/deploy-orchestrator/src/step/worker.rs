@@ -14,6 +14,7 @@ use std::{
 };
 
 use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId};
+use candlefish_messaging::Outage;
 use candlefish_runtime::{
     metrics::STEPS_DUE,
     tasks::{Policy, Tasks},
@@ -23,6 +24,7 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::{
     again,
@@ -35,6 +37,7 @@ use super::{
 use crate::{
     ctx::Ctx,
     deployment::{Error, plan::StepKind},
+    trace,
 };
 
 /// How many due steps one look takes at the most: those of a whole shared transaction, which are due until
@@ -143,13 +146,20 @@ impl Worker {
 
     /// Takes turns until `stopping`.
     pub(crate) async fn run(self, stopping: CancellationToken) {
+        let mut outage = Outage::of("worker", "steps", "listing what is due");
         loop {
             let nudge = Arc::clone(&self.ctx.nudges.steps);
             let nudged = nudge.notified();
-            let pause = self.look().await.unwrap_or_else(|error| {
-                tracing::warn!(error = %chain(&error), "due steps were not listed");
-                self.ctx.config.poll
-            });
+            let pause = match self.look().await {
+                Ok(pause) => {
+                    outage.over();
+                    pause
+                }
+                Err(error) => {
+                    outage.failed(&error);
+                    self.ctx.config.poll
+                }
+            };
             // What many commits make due is found by one look.
             tokio::time::sleep(GATHER).await;
             tokio::select! {
@@ -271,7 +281,9 @@ impl Worker {
             match turn {
                 Ok(None) => return,
                 Ok(Some(claimed)) => {
-                    let Some((outcome, held_until)) = self.work(&claimed).await else {
+                    let about = trace::about(deployment);
+                    let worked = self.work(&claimed).instrument(about).await;
+                    let Some((outcome, held_until)) = worked else {
                         return;
                     };
                     let done = Done {
@@ -282,7 +294,7 @@ impl Worker {
                     answered = self.turns.ask(Asked::Done(Box::new(done)));
                 }
                 Err(error) => {
-                    log_error(deployment, &error);
+                    trace::about(deployment).in_scope(|| log_error(deployment, &error));
                     return;
                 }
             }

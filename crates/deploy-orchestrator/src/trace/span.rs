@@ -15,6 +15,10 @@ use super::store::{Attempt, Deployment, Line, Step};
 
 /// Lines of one span; a deployment that waits for days says more.
 const MOST_LINES: usize = 128;
+/// Attempts of one step, the newest: a collector takes messages of 4 MiB.
+const MOST_ATTEMPTS: usize = 64;
+/// Characters of one text.
+const LONGEST: usize = 1000;
 
 /// The spans of what is to be sent: a deployment's own only once it ended.
 pub(super) fn all(
@@ -38,9 +42,10 @@ pub(super) fn all(
             .filter(|step| step.deployment_id == deployment.id)
         {
             spans.push(of_step(trace, deployment, step, &of_it));
-            for attempt in attempts.iter().filter(|attempt| attempt.step_id == step.id) {
-                spans.push(of_attempt(trace, step, attempt));
-            }
+            let own = attempts.iter().filter(|attempt| attempt.step_id == step.id);
+            let newest = own.rev().take(MOST_ATTEMPTS);
+            let newest: Vec<_> = newest.map(|one| of_attempt(trace, step, one)).collect();
+            spans.extend(newest.into_iter().rev());
         }
     }
     spans
@@ -159,7 +164,7 @@ fn events<'a>(lines: impl Iterator<Item = &'a &'a Line>) -> SpanEvents {
             let at = SystemTime::from(line.at.timestamp());
             events
                 .events
-                .push(Event::new(line.message.clone(), at, Vec::new(), 0));
+                .push(Event::new(cut(&line.message), at, Vec::new(), 0));
         } else {
             events.dropped_count += 1;
         }
@@ -173,14 +178,18 @@ fn span_of(id: &str) -> SpanId {
 
 fn status(bad: bool, message: &str) -> Status {
     if bad {
-        Status::error(message.to_owned())
+        Status::error(cut(message))
     } else {
         Status::Unset
     }
 }
 
+fn cut(text: &str) -> String {
+    text.chars().take(LONGEST).collect()
+}
+
 fn text(key: &'static str, value: &str) -> KeyValue {
-    KeyValue::new(key, value.to_owned())
+    KeyValue::new(key, cut(value))
 }
 
 fn id(key: &'static str, value: impl std::fmt::Display) -> KeyValue {

@@ -41,7 +41,14 @@ impl World {
     }
 
     async fn turn(&self, owner: &str) -> Result<bool, Error> {
-        turn(&self.pool, &self.exporter(), &TraceConfig::of(owner)).await
+        let mut past = Past::default();
+        turn(
+            &self.pool,
+            &self.exporter(),
+            &TraceConfig::of(owner),
+            &mut past,
+        )
+        .await
     }
 
     async fn act(&self, statement: &str) {
@@ -220,6 +227,55 @@ async fn one_process_sends_at_a_time_and_another_takes_over() {
     world.database.advance(Duration::from_secs(11)).await;
     world.turn("two").await.unwrap();
     is_one_whole_tree(&world.spans());
+}
+
+/// More than a collector takes in one message, though not more than it takes of any one deployment.
+const LARGE: [&str; 2] = [
+    "INSERT INTO deployment (id, site_id, environment_id, release_id, kind, strategy, policy, state,
+         created_at, created_by, started_at, finished_at, trace_id, span_id)
+     SELECT gen_random_uuid(), site_id, environment_id, release_id, kind, strategy, policy, 'failed',
+         created_at, created_by, started_at, clock(), replace(gen_random_uuid()::text, '-', ''),
+         left(md5(n::text), 16)
+     FROM deployment, generate_series(1, 60) n",
+    "INSERT INTO deployment_log (deployment_id, at, step_ord, message)
+     SELECT id, clock(), 0, repeat('x', 2000) FROM deployment, generate_series(1, 200)
+     WHERE finished_at IS NOT NULL",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_much_for_one_message_is_sent_in_several() {
+    let world = World::new().await;
+    for statement in LARGE {
+        world.act(statement).await;
+    }
+    let (exporter, config) = (world.exporter(), TraceConfig::of("one"));
+    let mut past = Past::default();
+    let first = turn(&world.pool, &exporter, &config, &mut past).await;
+    assert!(matches!(first, Err(Error::Export(_))), "{first:?}");
+    assert!(world.spans().is_empty());
+    wait_until(SOON, "every deployment's span", async || {
+        // One that is refused is no end: the next one is smaller.
+        let _refused = turn(&world.pool, &exporter, &config, &mut past).await;
+        let names = world.names();
+        names
+            .iter()
+            .filter(|name| name.starts_with("deployment "))
+            .count()
+            == 60
+    })
+    .await;
+}
+
+#[test]
+fn a_batch_halves_down_to_one_and_grows_again() {
+    let mut past = Past::default();
+    let mut batches = Vec::new();
+    for taken in [[false; 8].as_slice(), &[true; 8]].concat() {
+        past.sent(taken);
+        batches.push(past.batch);
+    }
+    assert_eq!(batches[..8], [50, 25, 12, 6, 3, 1, 1, 1]);
+    assert_eq!(batches[8..], [2, 4, 8, 16, 32, 64, 100, 100]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -174,6 +174,7 @@ impl Carried<'_> {
                 release,
                 actor: &actor(&self.push.sender),
                 reason: self.why,
+                parent: &self.delivery.traceparent,
             };
             deployment::push::accept(ctx, tx, lane, accept).await?;
         }

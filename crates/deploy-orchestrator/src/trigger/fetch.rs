@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use candlefish_runtime::{telemetry::LOG_ONLY, trace};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
 use super::{
     Delivery, Error, decide, form,
@@ -60,19 +62,42 @@ async fn look(
         if stopping.is_cancelled() {
             return Ok(0);
         }
-        // One that cannot be decided must not keep the others.
-        if let Err(error) = carry(ctx, sources, &delivery).await {
-            let words = chain(&error);
-            tracing::warn!(
-                delivery.id = %delivery.id, attempts = delivery.attempts + 1, error = %words,
-                "a delivery is not decided yet"
-            );
-            let pause = Config::backoff(delivery.attempts);
-            let mut conn = ctx.pool.acquire().await?;
-            store::put_off(&mut conn, delivery.id, pause, &words).await?;
-        }
+        let about = about(&delivery);
+        attend(ctx, sources, &delivery).instrument(about).await?;
     }
     Ok(count)
+}
+
+/// Around what is done about a delivery: each log line names it and, once it is fetched, the trace of the
+/// call that brought it. No trace has this span.
+fn about(delivery: &Delivery) -> Span {
+    tracing::info_span!(
+        target: LOG_ONLY,
+        parent: None,
+        "delivery",
+        delivery.id = %delivery.id,
+        trace_id = tracing::field::Empty
+    )
+}
+
+/// One that cannot be decided is put off: it must not keep the others.
+async fn attend(
+    ctx: &Ctx,
+    sources: (&Gateway, Option<&GitHub>),
+    delivery: &Delivery,
+) -> Result<(), Error> {
+    let Err(error) = carry(ctx, sources, delivery).await else {
+        return Ok(());
+    };
+    let words = chain(&error);
+    tracing::warn!(
+        delivery.id = %delivery.id, attempts = delivery.attempts + 1, error = %words,
+        "a delivery is not decided yet"
+    );
+    let pause = Config::backoff(delivery.attempts);
+    let mut conn = ctx.pool.acquire().await?;
+    store::put_off(&mut conn, delivery.id, pause, &words).await?;
+    Ok(())
 }
 
 async fn carry(
@@ -80,12 +105,19 @@ async fn carry(
     (gateway, github): (&Gateway, Option<&GitHub>),
     delivery: &Delivery,
 ) -> Result<(), Error> {
-    let body = match gateway.fetch(delivery.id).await {
-        Ok(body) => body,
+    let (body, traceparent) = match gateway.fetch(delivery.id).await {
+        Ok(fetched) => fetched,
         Err(status) if status.code() == tonic::Code::NotFound => {
             return finish(ctx, delivery, "the gateway has forgotten it").await;
         }
         Err(status) => return Err(Error::Gateway(status)),
+    };
+    if let Some(trace) = trace::trace_id_of(&traceparent) {
+        Span::current().record("trace_id", trace);
+    }
+    let delivery = &Delivery {
+        traceparent,
+        ..delivery.clone()
     };
     let note = decided(ctx, github, delivery, &body).await?;
     finish(ctx, delivery, &note).await

@@ -12,7 +12,7 @@ use candlefish_ids::DeliveryId;
 use candlefish_messaging::consumer::{Owner, OwnerError};
 use candlefish_proto::{
     delivery::{
-        Delivery, FetchDeliveryRequest, ListDeliveriesRequest,
+        Delivery, FetchDeliveryRequest, FetchDeliveryResponse, ListDeliveriesRequest,
         delivery_service_client::DeliveryServiceClient,
     },
     event::{
@@ -22,7 +22,7 @@ use candlefish_proto::{
 };
 use candlefish_runtime::{
     identity::{Caller, IDENTITY, Signer},
-    listen,
+    listen, trace,
 };
 use tonic::{
     Code, Request, Response, Status,
@@ -97,8 +97,8 @@ impl Gateway {
         }
     }
 
-    /// The body of a delivery, as it was signed.
-    pub(super) async fn fetch(&self, id: DeliveryId) -> Result<bytes::Bytes, Status> {
+    /// The body of a delivery, as it was signed, and the trace context of the call that brought it.
+    pub(super) async fn fetch(&self, id: DeliveryId) -> Result<(bytes::Bytes, String), Status> {
         let asked = FetchDeliveryRequest { id: id.to_string() };
         let fetched = ask!(
             self,
@@ -108,7 +108,10 @@ impl Gateway {
             TIMEOUT,
             MOST_BYTES
         );
-        Ok(fetched?.body)
+        let FetchDeliveryResponse { delivery, body } = fetched?;
+        // An older gateway keeps none.
+        let traceparent = delivery.map(|delivery| delivery.traceparent);
+        Ok((body, traceparent.unwrap_or_default()))
     }
 
     /// Deliveries after one, by id; fewer than a page are the last.
@@ -168,6 +171,7 @@ impl Gateway {
             .map_err(|_error| Status::internal("a token is no header"))?;
         let mut request = Request::new(message);
         request.metadata_mut().insert(IDENTITY, token);
+        trace::inject(request.metadata_mut());
         request.set_timeout(timeout);
         Ok(request)
     }

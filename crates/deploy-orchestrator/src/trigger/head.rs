@@ -49,6 +49,7 @@ pub(crate) async fn decide(
         event: EVENT.to_owned(),
         received_at: ctx.now().await?.timestamp(),
         attempts: 0,
+        traceparent: String::new(),
     };
     let head = Head::new(
         &seen.message,

@@ -66,6 +66,7 @@ pub(super) async fn list_due(
             event: row.event,
             received_at: row.received_at.to_jiff(),
             attempts: row.attempts,
+            traceparent: String::new(),
         })
         .collect())
 }

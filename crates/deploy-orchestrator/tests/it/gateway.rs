@@ -37,6 +37,8 @@ struct State {
     fetched: usize,
     /// Nobody is told what there is.
     keeps_its_list: bool,
+    /// The trace context of the calls that bring deliveries.
+    traceparent: String,
 }
 
 /// The gateway; cheap to clone.
@@ -95,6 +97,7 @@ impl Gateway {
     /// Stores a delivery without a word.
     pub(crate) fn stores(&self, event: &str, body: Vec<u8>) -> String {
         let id = DeliveryId::new().to_string();
+        let traceparent = self.with(|state| state.traceparent.clone());
         let delivery = Delivery {
             id: id.clone(),
             source: "github".to_owned(),
@@ -105,6 +108,7 @@ impl Gateway {
                 nanos: 0,
             }),
             size: i32::try_from(body.len()).unwrap(),
+            traceparent,
         };
         self.with(|state| state.deliveries.push((delivery, body)));
         id
@@ -113,6 +117,11 @@ impl Gateway {
     /// Tells of a delivery, perhaps once more.
     pub(crate) fn tells(&self, id: &str) {
         self.with(|state| state.told.push(id.to_owned()));
+    }
+
+    /// Deliveries are brought by this call from now on.
+    pub(crate) fn is_called_by(&self, traceparent: &str) {
+        self.with(|state| traceparent.clone_into(&mut state.traceparent));
     }
 
     /// So many fetches fail from now on.

@@ -1,7 +1,7 @@
 //! What becomes of pushes.
 
 use candlefish_proto::deploy::{self as pb, Deployment, deployment::State};
-use candlefish_testkit::{github, poll_until};
+use candlefish_testkit::{Log, github, poll_until, wait_until};
 use sqlx::Row;
 
 use crate::{
@@ -723,4 +723,33 @@ async fn a_push_and_the_upload_of_its_commit_at_the_same_moment_are_one_release(
     tokio::join!(upload, ends(&stage, expected));
     let releases = stage.sandbox.number("SELECT count(*) FROM release");
     assert_eq!(releases.await, 2);
+}
+
+#[tokio::test]
+async fn the_deployment_of_a_push_leads_to_the_call_that_told_of_it() {
+    let stage = Stage::new().await;
+    let call = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    stage.gateway.is_called_by(call);
+    stage.pushed(&push(0, 1)).await.is("created", "");
+    let parent = sqlx::query_scalar("SELECT request_traceparent FROM deployment");
+    let parent: String = parent.fetch_one(&stage.sandbox.pool).await.unwrap();
+    assert_eq!(parent, call);
+}
+
+#[tokio::test]
+async fn the_log_says_once_what_a_deployment_waits_for_that_it_is_live_and_how_it_ended() {
+    let log = Log::hear();
+    let stage = Stage::new().await;
+    let waits = stage.pushed(&push(0, 1)).await;
+    let said = async |words: &str| {
+        wait_until(SOON, words, async || log.count(words) == 1).await;
+    };
+    said("INFO a deployment waits: nobody uploaded the content").await;
+    stage.uploads(&commit(1), "one").await;
+    let ended = [State::Succeeded];
+    stage.api.wait_for(&waits.deployment, &ended).await;
+    said("INFO a deployment to docs/production has ended as succeeded").await;
+    said("INFO docs/production is granted its lane").await;
+    said("INFO docs/production is live").await;
+    said("INFO a deployment waits: nobody uploaded the content").await;
 }

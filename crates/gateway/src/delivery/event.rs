@@ -9,6 +9,7 @@ use super::Delivery;
 /// A delivery is stored. The body stays here: it may have 25 MB.
 pub(super) fn received(delivery: Delivery) -> Fact {
     let (entity, actor) = (delivery.id.to_string(), delivery.source.clone());
+    let traceparent = delivery.traceparent.clone();
     let body = pb::DeliveryReceived {
         delivery: Some(delivery.into()),
     };
@@ -19,7 +20,7 @@ pub(super) fn received(delivery: Delivery) -> Fact {
         site: String::new(),
         environment: String::new(),
         actor,
-        traceparent: candlefish_runtime::trace::current_traceparent(),
+        traceparent,
         terminal: false,
         body: prost_types::Any {
             type_url: "type.googleapis.com/candlefish.delivery.v1.DeliveryReceived".to_owned(),

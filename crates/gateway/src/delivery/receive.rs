@@ -49,6 +49,7 @@ pub(super) async fn receive(pool: &PgPool, cmd: Receive<'_>) -> Result<Received,
         event: cmd.event.to_owned(),
         received_at: now,
         size: i32::try_from(cmd.body.len()).unwrap_or(i32::MAX),
+        traceparent: candlefish_runtime::trace::current_traceparent(),
     };
     // Waits for whoever stores the same at this moment: what they commit is known afterwards.
     if !store::insert(&mut tx, &delivery, &hash, cmd.body).await? {

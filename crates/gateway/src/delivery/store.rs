@@ -25,15 +25,16 @@ pub(super) async fn insert(
     body: &[u8],
 ) -> Result<bool, sqlx::Error> {
     let done = sqlx::query!(
-        "INSERT INTO delivery (id, source, source_id, event, body_hash, body, received_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+        "INSERT INTO delivery (id, source, source_id, event, body_hash, body, received_at, traceparent)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
         delivery.id.uuid(),
         delivery.source,
         delivery.source_id,
         delivery.event,
         hash.as_slice(),
         body,
-        delivery.received_at.to_sqlx() as _
+        delivery.received_at.to_sqlx() as _,
+        delivery.traceparent
     )
     .execute(conn)
     .await?;
@@ -65,6 +66,7 @@ struct Row {
     event: String,
     received_at: Timestamp,
     size: i32,
+    traceparent: String,
 }
 
 impl From<Row> for Delivery {
@@ -76,6 +78,7 @@ impl From<Row> for Delivery {
             event: row.event,
             received_at: row.received_at.to_jiff(),
             size: row.size,
+            traceparent: row.traceparent,
         }
     }
 }
@@ -87,7 +90,7 @@ pub(super) async fn find(
 ) -> Result<Option<(Delivery, Vec<u8>)>, sqlx::Error> {
     let row = sqlx::query!(
         r#"SELECT source, source_id, event, received_at AS "received_at: Timestamp",
-                  octet_length(body) AS "size!", body
+                  octet_length(body) AS "size!", traceparent, body
            FROM delivery WHERE id = $1"#,
         id.uuid()
     )
@@ -101,6 +104,7 @@ pub(super) async fn find(
             event: row.event,
             received_at: row.received_at.to_jiff(),
             size: row.size,
+            traceparent: row.traceparent,
         };
         (delivery, row.body)
     }))
@@ -115,7 +119,7 @@ pub(super) async fn list_after(
     let rows = sqlx::query_as!(
         Row,
         r#"SELECT id, source, source_id, event, received_at AS "received_at: Timestamp",
-                  octet_length(body) AS "size!"
+                  octet_length(body) AS "size!", traceparent
            FROM delivery WHERE id > $1 ORDER BY id LIMIT $2"#,
         after.map_or(Uuid::nil(), DeliveryId::uuid),
         limit

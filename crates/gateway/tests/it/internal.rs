@@ -105,6 +105,24 @@ async fn a_delivery_is_fetched_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn a_delivery_tells_the_trace_of_the_call_that_brought_it() {
+    let stand = start().await;
+    let id = deliver(&stand, "guid", b"{}".to_vec()).await;
+    let call = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    // A process of its own has spans; here there are none.
+    let kept = sqlx::query("UPDATE delivery SET traceparent = $1").bind(call);
+    kept.execute(&stand.database.pool()).await.unwrap();
+    let mut client = client(&stand);
+    let fetched = client.fetch_delivery(asked(&stand, fetch(&id))).await;
+    let fetched = fetched.unwrap().into_inner().delivery.unwrap();
+    let page = asked(&stand, ListDeliveriesRequest::default());
+    let listed = client.list_deliveries(page).await.unwrap().into_inner();
+    for told in [&fetched, &listed.deliveries[0]] {
+        assert_eq!((&told.id, told.traceparent.as_str()), (&id, call));
+    }
+}
+
+#[tokio::test]
 async fn deliveries_are_listed_without_bodies_page_by_page() {
     let stand = start().await;
     let mut expected = Vec::new();

@@ -21,6 +21,7 @@ use crate::{
         order::SUPERSEDED_BEFORE_PINNED,
         store::{self, Lane},
     },
+    observed::Observed,
     record::{Act, Scope},
     step::{
         self, Step,
@@ -64,7 +65,7 @@ async fn start(ctx: &Ctx, tx: &mut Tx, lane: &mut Lane, id: DeploymentId) -> Res
     let plan = deployment::plan::plan(granted.kind, &granted.strategy);
     let first = step::store::insert_plan(tx, now, id, &plan).await?;
     record(tx, &mut granted, &before, SYSTEM).await?;
-    say_granted(&granted);
+    tx.observe(Observed::granted(&granted));
     match first {
         Some(first) => step::drive::begin(ctx, tx, lane, granted, first).await,
         None => Ok(false),
@@ -111,7 +112,7 @@ async fn start_together(
     let moved = moved.map(|one| (&mut one.deployment, &one.before));
     record_each(tx, moved.collect(), SYSTEM).await?;
     for one in &starting {
-        say_granted(&one.deployment);
+        tx.observe(Observed::granted(&one.deployment));
     }
     begin_first(ctx, tx, lanes, starting).await
 }
@@ -160,12 +161,6 @@ async fn enter(tx: &mut Tx, lane: &mut Lane, granted: &mut Deployment) -> Result
     apply(tx, lane, granted, &change).await?;
     granted.message.clear();
     Ok(())
-}
-
-fn say_granted(granted: &Deployment) {
-    tracing::info!(
-        deployment.id = %granted.id, fence = granted.fence, "{} is granted its lane", granted.place()
-    );
 }
 
 /// On a busy branch the next one counts as pinned; the history says so.

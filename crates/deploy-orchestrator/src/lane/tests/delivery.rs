@@ -182,6 +182,7 @@ impl World {
             event: told.event.to_owned(),
             received_at: self.ctx.now().await.unwrap().timestamp(),
             attempts: 0,
+            traceparent: String::new(),
         };
         let body = told.body.as_bytes();
         let decided = Box::pin(trigger::decided(&self.ctx, None, &delivery, body)).await;

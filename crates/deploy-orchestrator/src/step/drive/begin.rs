@@ -1,5 +1,8 @@
 //! Taking a deployment over its first steps where its lane is granted.
 
+use candlefish_ids::DeploymentId;
+use tracing::Instrument as _;
+
 use super::{
     Hands,
     together::{Carried, save_each},
@@ -8,11 +11,13 @@ use crate::{
     ctx::{Ctx, Tx},
     deployment::{Deployment, Error},
     lane::store::Lane,
+    noun,
     step::{
         Step,
         shared::{self, Shared},
         worker::chain,
     },
+    trace,
 };
 
 /// Takes a deployment that was just granted its lane over its first steps, as far as they are in the
@@ -32,15 +37,21 @@ pub(crate) async fn begin(
     }
     let id = deployment.id;
     let mark = tx.mark().await?;
-    match Box::pin(first_steps(ctx, tx, lane.clone(), deployment, first)).await {
+    let about = trace::about(id);
+    let after =
+        Box::pin(first_steps(ctx, tx, lane.clone(), deployment, first).instrument(about.clone()));
+    match after.await {
         Ok((after, ended)) => {
             *lane = after;
             Ok(ended)
         }
         Err(error) => {
-            tracing::warn!(
-                deployment.id = %id, error = %chain(&error), "the first steps are left to a worker"
-            );
+            about.in_scope(|| {
+                tracing::warn!(
+                    deployment.id = %id, error = %chain(&error),
+                    "the first steps are left to a worker"
+                );
+            });
             tx.go_back(mark).await?;
             Ok(false)
         }
@@ -77,7 +88,7 @@ pub(crate) async fn begin_each(
     tx: &mut Tx,
     begun: Vec<Begun>,
 ) -> Result<Vec<(Lane, bool)>, Error> {
-    let count = begun.len();
+    let ids: Vec<DeploymentId> = begun.iter().map(|one| one.deployment.id).collect();
     let mark = tx.mark().await?;
     match Box::pin(first_steps_each(ctx, tx, begun)).await {
         Ok(after) => Ok(after),
@@ -85,7 +96,8 @@ pub(crate) async fn begin_each(
             let error = chain(&error);
             tracing::warn!(
                 error,
-                "the first steps of {count} deployments are left to workers"
+                deployments = noun::listed(&ids),
+                "the first steps of deployments are left to workers"
             );
             drop(tx.unshare());
             tx.go_back(mark).await?;
@@ -109,7 +121,8 @@ async fn first_steps_each(
         let mut hands = Hands::new(ctx, tx, one.lane, one.deployment, None);
         hands.blocked = false;
         if let Some(first) = first.filter(|first| !first.kind.is_outside()) {
-            hands.go_on(first).await?;
+            let about = trace::about(hands.deployment.id);
+            hands.go_on(first).instrument(about).await?;
         }
         carried.push(Carried::new(hands, None));
     }

@@ -15,6 +15,7 @@ use std::collections::HashMap;
 
 use candlefish_ids::{DeploymentId, EnvironmentId, StepId};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::{Claimed, Hands};
 use crate::{
@@ -27,6 +28,7 @@ use crate::{
         store::{self, Due, Found, Wanted},
         verify::Trouble,
     },
+    trace,
 };
 
 /// What a turn is asked for.
@@ -200,7 +202,9 @@ async fn take(
     let places: Vec<usize> = plain.iter().map(|one| one.place).collect();
     for one in plain {
         if let Some(asked) = asked.get(one.place) {
-            carried.push(Box::pin(carry(ctx, tx, worker, one, asked)).await?);
+            let about = trace::about(one.deployment.id);
+            let turn = Box::pin(carry(ctx, tx, worker, one, asked).instrument(about));
+            carried.push(turn.await?);
         }
     }
     let claims = shared::write_out(ctx, tx, worker).await?;

@@ -37,6 +37,7 @@ pub(crate) async fn decide(
         event: EVENT.to_owned(),
         received_at: ctx.now().await?.timestamp(),
         attempts: 0,
+        traceparent: String::new(),
     };
     super::decide(ctx, Some(github), &delivery, &told).await
 }
