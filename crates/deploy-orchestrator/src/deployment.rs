@@ -14,6 +14,7 @@ pub(crate) mod apply;
 pub(crate) mod create;
 pub(crate) mod error;
 pub(crate) mod event;
+mod forecast;
 mod limit;
 pub(crate) mod pin;
 pub(crate) mod plan;

@@ -14,6 +14,7 @@ mod deliveries;
 mod edge;
 mod edges;
 mod evidence;
+mod forecasts;
 mod full;
 mod gateway;
 mod github;
