@@ -14,6 +14,7 @@ pub(crate) mod apply;
 pub(crate) mod create;
 pub(crate) mod error;
 pub(crate) mod event;
+mod forecast;
 mod limit;
 pub(crate) mod pin;
 pub(crate) mod plan;
@@ -114,6 +115,16 @@ impl Deployment {
         );
         let is_it = self.kind == Kind::Rollback && fails && !self.state.pivoted();
         is_it.then_some(self.release_id)
+    }
+
+    /// How many live edges its steps need. A rollback goes on with what there is: what visitors get hurts
+    /// them now, on few edges as on many.
+    pub(crate) fn needed_edges(&self) -> usize {
+        let needed = usize::try_from(self.policy.min_edges).unwrap_or(1);
+        match self.kind {
+            Kind::Rollback => needed.min(1),
+            Kind::Standard | Kind::Preview => needed,
+        }
     }
 
     /// `docs/production`, or `a preview of docs`.

@@ -31,10 +31,14 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let id = args.deployment.to_string();
     let deployment = api.read(GetDeploymentRequest { id: id.clone() }).await?;
     let place = render::words::place(&deployment.site, &deployment.environment, deployment.kind());
-    let question = format!(
-        "  Abort the deployment to {place}? Traffic goes back, and {} is rejected there.",
-        deployment.release_id
-    );
+    // Nothing is known against a release that had no traffic.
+    let what = if deployment.pivoted_at.is_some() {
+        let release = &deployment.release_id;
+        format!("Traffic goes back, and {release} is rejected there.")
+    } else {
+        "Nothing has moved yet, and nothing is rejected.".to_owned()
+    };
+    let question = format!("  Abort the deployment to {place}? {what}");
     if let Some(exit) = args.sure.ends(app, &question)? {
         return Ok(exit);
     }

@@ -175,7 +175,7 @@ struct Changes {
     /// The requests that an interval needs to be judged
     #[arg(long, value_name = "COUNT")]
     min_requests: Option<i32>,
-    /// Live edges without which nothing moves
+    /// Live edges without which nothing moves but a rollback
     #[arg(long, value_name = "COUNT")]
     min_edges: Option<i32>,
     /// Releases that stay restorable

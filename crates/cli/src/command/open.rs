@@ -13,7 +13,7 @@ use crate::{
 /// Options of `open`.
 #[derive(Debug, clap::Args)]
 #[command(
-    before_help = "Examples:\n  candlefish open docs/production\n  candlefish open dep_01k8qx…              the release's own address\n  curl $(candlefish open docs/production)   on a pipe it only writes the address"
+    before_help = "Examples:\n  candlefish open docs/production\n  candlefish open dep_01k8qx…              the release's own address, while it has one\n  curl $(candlefish open docs/production)   on a pipe it only writes the address"
 )]
 pub(crate) struct Args {
     /// A deployment's id, or SITE/ENV

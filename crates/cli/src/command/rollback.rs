@@ -22,13 +22,17 @@ use crate::{
 Examples:
   candlefish rollback docs/production                           to the one before
   candlefish rollback docs/production --to 9b1d0aa --reason \"search is broken\"
-  candlefish rollback docs/production --dry-run                 only says what would happen")]
+  candlefish rollback docs/production --dry-run                 only says what would happen
+  candlefish rollback docs/production --leaves rel_01k8… --yes  away from this one, once, whoever asks besides")]
 pub(crate) struct Args {
     /// SITE/ENV
     place: Place,
     /// The release (rel_…) or commit to go back to, which was live there; else the newest that succeeded there before
     #[arg(long, value_name = "RELEASE|COMMIT")]
     to: Option<Back>,
+    /// The release to leave (rel_…), as you saw it live: when a rollback has left it already, no other is made
+    #[arg(long, value_name = "RELEASE")]
+    leaves: Option<ReleaseId>,
     /// Why; without it, and without --yes, a terminal asks
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
@@ -121,7 +125,10 @@ impl Args {
             to_commit,
             reason: self.reason.clone(),
             validate_only: false,
-            leaves_release_id: String::new(),
+            leaves_release_id: self
+                .leaves
+                .map(|leaves| leaves.to_string())
+                .unwrap_or_default(),
         }
     }
 }
@@ -156,6 +163,9 @@ async fn confirm(
         &environment,
         &app.output.look_err(),
     ));
+    if yes {
+        check_seen(&forecast, asked)?;
+    }
     if !forecast.already && !app.output.confirm("  Roll back?", yes)? {
         return Ok(None);
     }
@@ -169,4 +179,23 @@ async fn confirm(
         reason,
         ..asked.clone()
     }))
+}
+
+/// Of two people who go back a moment apart, unasked, the second means what the first has left: refuses
+/// to leave what a rollback brought just now, unless this or the target is named.
+fn check_seen(forecast: &Rollback, asked: &CreateRollbackRequest) -> Result<(), Error> {
+    let is_named = !asked.leaves_release_id.is_empty()
+        || !asked.to_release_id.is_empty()
+        || !asked.to_commit.is_empty();
+    if is_named || forecast.already {
+        return Ok(());
+    }
+    let Some(recent) = render::rollback::recent(forecast) else {
+        return Ok(());
+    };
+    let live = forecast.from.as_ref().map_or("", |from| from.id.as_str());
+    Err(Error::wrong(
+        recent,
+        format!("To go further back: --leaves {live} (or --to RELEASE)"),
+    ))
 }

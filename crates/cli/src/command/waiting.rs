@@ -1,6 +1,6 @@
 //! Options of the commands that watch a deployment, and what they say at the end.
 
-use candlefish_proto::deploy::{Deployment, Environment, deployment::Kind};
+use candlefish_proto::deploy::{Deployment, Environment};
 use clap::{Args, ValueEnum};
 use jiff::SignedDuration;
 
@@ -113,7 +113,7 @@ fn report(app: &App, deployment: &Deployment, outcome: Outcome, held: Held) {
         &app.output.look_err(),
     ));
     if outcome == Outcome::Live {
-        app.output.result(address(deployment));
+        app.output.result(render::words::address(deployment));
     }
 }
 
@@ -128,13 +128,4 @@ pub(super) fn detached(app: &App, deployment: &Deployment) {
         deployment.id
     ));
     app.output.result(&deployment.id);
-}
-
-/// Where people see it.
-pub(super) fn address(deployment: &Deployment) -> &str {
-    if deployment.kind() == Kind::Preview {
-        &deployment.preview_url
-    } else {
-        &deployment.url
-    }
 }

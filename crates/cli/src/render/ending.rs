@@ -77,7 +77,7 @@ fn live(deployment: &Deployment, look: &Look) -> String {
         let words = look.paint(Tone::Good, "Verified");
         return format!(
             "{words} on {}{after}; no environment was touched.",
-            deployment.preview_url
+            words::address(deployment)
         );
     }
     let bake = match baked_at(deployment) {

@@ -1,7 +1,7 @@
 //! Numbers, times and names as people read them.
 
 use candlefish_proto::deploy::{
-    Strategy,
+    Deployment, Strategy,
     deployment::{Kind, State},
     strategy,
 };
@@ -197,6 +197,15 @@ pub(crate) fn place(site: &str, environment: &str, kind: Kind) -> String {
         format!("{site}, as a preview")
     } else {
         format!("{site}/{environment}")
+    }
+}
+
+/// Where people see it: of a preview its release's own address, also once nothing is served there.
+pub(crate) fn address(deployment: &Deployment) -> &str {
+    if deployment.kind() == Kind::Preview && !deployment.preview_url.is_empty() {
+        &deployment.preview_url
+    } else {
+        &deployment.url
     }
 }
 

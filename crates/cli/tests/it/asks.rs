@@ -38,7 +38,7 @@ fn a_dry_run_says_what_would_end_and_ends_nothing() {
         ),
         (
             format!("abort {DEP}"),
-            "is rejected there",
+            "Nothing has moved yet, and nothing is rejected.",
             "abort_deployment",
         ),
         (
@@ -85,4 +85,15 @@ fn the_stop_of_one_site_does_not_ask() {
         .run("stop docs --reason r --for 30m")
         .code(0);
     assert_eq!(server.world.keys("set_stop").len(), 1);
+}
+
+#[test]
+fn an_abort_says_that_it_rejects_where_the_release_had_traffic() {
+    let server = Server::start();
+    let moment = prost_types::Timestamp::default();
+    server.world.lock().deployment.pivoted_at = Some(moment);
+    Cli::new(&server.url())
+        .run(&format!("abort {DEP} --dry-run"))
+        .code(0)
+        .says(&format!("Traffic goes back, and {REL} is rejected there."));
 }

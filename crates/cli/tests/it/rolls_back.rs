@@ -1,6 +1,7 @@
 use candlefish_proto::deploy::{
     Deployment, Hold,
     deployment::{Kind, State},
+    rollback::Earlier,
 };
 
 use crate::{
@@ -140,4 +141,57 @@ fn a_dry_run_only_says_what_would_happen() {
         "{done:?}"
     );
     assert!(server.world.keys("create_rollback").is_empty());
+}
+
+/// Production came back from another release by somebody's rollback, so many seconds ago.
+fn earlier(seconds: i64) -> Option<Earlier> {
+    Some(Earlier {
+        by: "ops@example.org".to_owned(),
+        ago: Some(prost_types::Duration { seconds, nanos: 0 }),
+        left: "rel_01k8qy4f9cfk2t0v1e6m7r8x9e".to_owned(),
+        ..Earlier::default()
+    })
+}
+
+#[test]
+fn whoever_is_second_and_does_not_look_goes_no_further() {
+    let server = Server::start();
+    let cli = Cli::new(&server.url());
+    server.world.lock().deployment = back();
+    server.world.lock().told.earlier = earlier(12);
+    let words = "ops@example.org rolled back 12 s ago, from rel_01k8qy4f9c… to rel_01k8qv2h8c…";
+    cli.run("rollback docs/production --yes")
+        .code(2)
+        .says(&format!("error: {words}"))
+        .says(&format!(
+            "To go further back: --leaves {REL} (or --to RELEASE)"
+        ));
+    assert!(server.world.keys("create_rollback").is_empty());
+    cli.run("rollback docs/production --dry-run").code(0);
+    // Who says where from, or where to, knows what is live.
+    for named in [format!("--leaves {REL}"), format!("--to {BEFORE}")] {
+        cli.run(&format!("rollback docs/production {named} --yes"))
+            .code(0);
+    }
+    server.world.lock().told.earlier = earlier(601);
+    cli.run("rollback docs/production --yes").code(0);
+    assert_eq!(server.world.keys("create_rollback").len(), 3);
+}
+
+#[test]
+fn the_release_to_leave_is_named_from_the_first_look_on() {
+    let server = Server::start();
+    server.world.lock().deployment = back();
+    Cli::new(&server.url())
+        .run(&format!("rollback docs/production --leaves {REL} --yes"))
+        .code(0);
+    let leaves = format!("leaves_release_id: \"{REL}\"");
+    for call in ["forecast", "create_rollback"] {
+        let asked = server.world.asked(call);
+        assert!(
+            asked.iter().all(|asked| asked.contains(&leaves)),
+            "{asked:?}"
+        );
+        assert_eq!(asked.len(), 1);
+    }
 }

@@ -17,7 +17,7 @@ use candlefish_proto::{
     access::access_service_server::AccessServiceServer,
     deploy::{
         Blocker, Deployment, Hold, Lane, ListBlockersResponse, PushRule, QueueItem, ReleaseLimits,
-        Stop, Trigger, deployment::State as DeploymentState,
+        Rollback, Stop, Trigger, deployment::State as DeploymentState,
         deployment_service_server::DeploymentServiceServer,
         queue_service_server::QueueServiceServer, release_service_server::ReleaseServiceServer,
         site_service_server::SiteServiceServer, stop_service_server::StopServiceServer,
@@ -93,6 +93,8 @@ pub(crate) struct World {
     pub(crate) unmade: BTreeMap<&'static str, usize>,
     /// How many more looks these environments are closed for.
     pub(crate) closed: BTreeMap<&'static str, usize>,
+    /// What a rollback is told besides where it goes.
+    pub(crate) told: Rollback,
     /// Which pushes deploy, everywhere.
     pub(crate) pushes: PushRule,
     /// What holds every environment that is looked at alone.

@@ -483,12 +483,13 @@ impl DeploymentService for Shared {
                 ..Default::default()
             })
         };
-        let deployment = (!validates).then(|| self.lock().deployment.clone());
+        let world = self.lock();
+        let deployment = (!validates).then(|| world.deployment.clone());
         Ok(Response::new(pb::Rollback {
             deployment,
             from: named(REL),
             to: named(BEFORE),
-            ..Default::default()
+            ..world.told.clone()
         }))
     }
 

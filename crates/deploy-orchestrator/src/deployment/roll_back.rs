@@ -15,6 +15,7 @@ use super::{
     Deployment, Error,
     accept::{New, accept, check_open},
     apply::{Change, apply_and_record},
+    forecast,
     plan::Kind,
     state::{Cause, Event},
     store, target, view,
@@ -100,6 +101,7 @@ pub(crate) async fn roll_back(
         environment: &environment,
         release_id: choice.to,
         kind: Kind::Rollback,
+        // As all of its policy, that of now: see ADR 0071.
         strategy: environment.policy.strategy.clone(),
         actor: &caller.principal,
         reason: &cmd.reason,
@@ -157,15 +159,30 @@ async fn tell(ctx: &Ctx, caller: &Caller, cmd: &RollBack) -> Result<pb::Rollback
     let environment = find(&mut tx, caller, cmd).await?;
     let choice = target::choose(&mut tx, caller, &environment, cmd.leaves, &cmd.to).await?;
     let mut shown = release::view::load_many(&mut tx, &[choice.leaves, choice.to]).await?;
+    let last_live = forecast::find_last_live(&mut tx, environment.id, choice.to).await?;
+    let (leaves, already) = (choice.leaves, choice.already);
+    let earlier = forecast::find_earlier(&mut tx, environment.id, leaves, already).await?;
     drop(tx);
-    let (lost_path_count, lost_paths) = target::lost(ctx, choice.leaves, choice.to).await;
-    Ok(pb::Rollback {
+    let told = pb::Rollback {
         deployment: None,
         from: shown.get(&choice.leaves).cloned(),
         to: shown.remove(&choice.to),
-        lost_path_count,
-        lost_paths,
         already: choice.already.is_some(),
+        last_live,
+        earlier,
+        ..pb::Rollback::default()
+    };
+    let lost = forecast::find_lost(ctx, choice.leaves, choice.to).await;
+    Ok(match lost {
+        Some(lost) => pb::Rollback {
+            lost_path_count: lost.count,
+            lost_paths: lost.paths,
+            ..told
+        },
+        None => pb::Rollback {
+            loss_unknown: true,
+            ..told
+        },
     })
 }
 

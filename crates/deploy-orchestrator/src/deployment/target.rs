@@ -2,7 +2,6 @@
 
 use candlefish_clock::Moment;
 use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId};
-use candlefish_manifest::{Limits, Manifest};
 use candlefish_runtime::{
     identity::{Caller, Role},
     refusal::{Code, Refusal},
@@ -17,21 +16,18 @@ use super::{
     roll_back::To,
 };
 use crate::{
-    ctx::{Ctx, Tx, stored},
-    lane, release, route,
+    ctx::{Tx, stored},
+    lane, release,
     site::Environment,
     step,
 };
-
-/// At most this many lost paths are named.
-const NAMED: usize = 20;
 
 /// What a rollback is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Choice {
     pub(super) leaves: ReleaseId,
     pub(super) to: ReleaseId,
-    /// A rollback that has left that release already.
+    /// A rollback that has left that release already, or that goes to that one now.
     pub(super) already: Option<DeploymentId>,
 }
 
@@ -68,15 +64,14 @@ pub(super) async fn choose(
     }
     let to = match &asked {
         Some(asked) => asked.release,
-        None => find_kept_before(tx, environment.id, leaves).await?.ok_or_else(|| {
-            let words = format!(
-                "no release before {leaves} succeeded on {place} that is neither banned nor rejected \
-                 nor left by a rollback. Another that was live there can be named: candlefish \
-                 rollback {place} --to REL; to end what acts: candlefish abort DEP"
-            );
-            Refusal::new(Code::FailedPrecondition, "nothing-before", words)
-        })?,
+        None => {
+            let before = find_kept_before(tx, environment.id, leaves).await?;
+            before.ok_or_else(|| nothing_before(leaves, &place))?
+        }
     };
+    if let Some(choice) = find_going(tx, environment.id, leaves, to).await? {
+        return Ok(choice);
+    }
     if Some(to) == serving && to == leaves {
         let words = format!("{to} is live on {place} already");
         return Err(Refusal::new(Code::FailedPrecondition, "live-already", words).into());
@@ -92,6 +87,15 @@ pub(super) async fn choose(
         to,
         already: None,
     })
+}
+
+fn nothing_before(leaves: ReleaseId, place: &str) -> Refusal {
+    let words = format!(
+        "no release before {leaves} succeeded on {place} that is neither banned nor rejected nor left by a \
+         rollback. Another that was live there can be named: candlefish rollback {place} --to REL; to end \
+         what acts: candlefish abort DEP"
+    );
+    Refusal::new(Code::FailedPrecondition, "nothing-before", words)
 }
 
 /// The release that is left: the one that was named, which is the site's, or what visitors get.
@@ -331,6 +335,30 @@ async fn find_already(
     }))
 }
 
+/// A rollback that goes to this release already, whatever it leaves: it yields to one with another target
+/// alone.
+async fn find_going(
+    conn: &mut PgConnection,
+    environment: EnvironmentId,
+    leaves: ReleaseId,
+    to: ReleaseId,
+) -> Result<Option<Choice>, sqlx::Error> {
+    let row = sqlx::query!(
+        "SELECT id, leaves_release_id FROM deployment
+         WHERE environment_id = $1 AND state IN ('running', 'waiting')
+           AND kind = 'rollback' AND release_id = $2",
+        environment.uuid(),
+        to.uuid()
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| Choice {
+        leaves: row.leaves_release_id.map_or(leaves, ReleaseId::from_uuid),
+        to,
+        already: Some(DeploymentId::from_uuid(row.id)),
+    }))
+}
+
 /// What [`find_before`] finds, locked against being banned and collected. One that was either between
 /// the two looks is left out of the second.
 async fn find_kept_before(
@@ -443,37 +471,4 @@ async fn find_commit(
             .field("to_commit", words)
             .into()
     })
-}
-
-/// How many paths of `from` the release `to` lacks, and the first of them. Manifests that cannot be
-/// read tell nothing: going back must not wait for a store.
-pub(super) async fn lost(ctx: &Ctx, from: ReleaseId, to: ReleaseId) -> (i32, Vec<String>) {
-    let (Some(from), Some(to)) = (load(ctx, from).await, load(ctx, to).await) else {
-        return (0, Vec::new());
-    };
-    let lost: Vec<&str> = from
-        .entries()
-        .iter()
-        .map(|entry| entry.path.as_str())
-        .filter(|path| to.get(path).is_none())
-        .collect();
-    let count = i32::try_from(lost.len()).unwrap_or(i32::MAX);
-    (
-        count,
-        lost.into_iter()
-            .take(NAMED)
-            .map(|path| format!("/{path}"))
-            .collect(),
-    )
-}
-
-async fn load(ctx: &Ctx, release: ReleaseId) -> Option<Manifest> {
-    let mut conn = ctx.pool.acquire().await.ok()?;
-    let known = route::store::manifests(&mut conn, &[release]).await.ok()?;
-    drop(conn);
-    let digest = known.first()?.manifest.parse().ok()?;
-    let limits = Limits::of_sealed();
-    let most = u64::try_from(limits.manifest_bytes).unwrap_or(u64::MAX);
-    let bytes = ctx.blobs.read(&digest, most).await.ok()?;
-    Manifest::decode(&bytes, &limits).ok()
 }

@@ -180,13 +180,13 @@ pub(super) async fn with_surroundings(
 fn shown_with(ctx: &Ctx, deployment: &Deployment, around: Option<Surroundings>) -> pb::Deployment {
     let mut shown = pb::Deployment {
         url: url(&ctx.config, deployment),
-        preview_url: host::url(
-            &host::of_deployment(&deployment.site, deployment.id, &ctx.config.domain),
-            ctx.config.site_port,
-        ),
         ..bare(deployment)
     };
     if let Some(around) = around {
+        if around.has_address {
+            let own = host::of_deployment(&deployment.site, deployment.id, &ctx.config.domain);
+            shown.preview_url = host::url(&own, ctx.config.site_port);
+        }
         shown.release = Some(release::view::release(around.release));
         shown.blockers = around.kept.shown();
         shown.steps = around.steps.into_iter().map(step).collect();

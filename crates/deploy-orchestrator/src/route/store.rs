@@ -140,6 +140,31 @@ pub(crate) async fn is_named(
     .await
 }
 
+/// The releases whose assets the routes of environments serve besides, of each by the first host that names
+/// any; those without are left out.
+pub(crate) async fn list_assets(
+    conn: &mut PgConnection,
+    environments: &[EnvironmentId],
+) -> Result<HashMap<EnvironmentId, Vec<Assets>>, sqlx::Error> {
+    let ids: Vec<Uuid> = environments.iter().map(|id| id.uuid()).collect();
+    // The inner SELECT hides the array from the planner, as in `manifests`.
+    let rows = sqlx::query!(
+        r#"SELECT DISTINCT ON (environment_id) environment_id AS "environment_id!", assets_of
+           FROM route
+           WHERE environment_id = ANY((SELECT $1::uuid[])::uuid[]) AND assets_of <> '[]'
+           ORDER BY environment_id, host"#,
+        &ids
+    )
+    .fetch_all(conn)
+    .await?;
+    let assets = rows.into_iter().map(|row| {
+        // What a hand left unreadable in it counts as nothing.
+        let of_one: Vec<Assets> = serde_json::from_value(row.assets_of).unwrap_or_default();
+        (EnvironmentId::from_uuid(row.environment_id), of_one)
+    });
+    Ok(assets.collect())
+}
+
 /// The manifests of releases, as routes name them: in the order asked, unknown ones left out.
 pub(crate) async fn manifests(
     conn: &mut PgConnection,

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `docs.<domain>` | production of docs |
 //! | `staging--docs.<domain>` | another environment of docs |
-//! | `<26 characters>--docs.<domain>` | a preview, or a deployment's release, for good |
+//! | `<26 characters>--docs.<domain>` | a preview until it is closed, or a deployment's release until a week after its end |
 
 use candlefish_ids::DeploymentId;
 
@@ -42,7 +42,7 @@ pub(crate) fn all_of_environment(
     hosts
 }
 
-/// The address of what a deployment staged, which never changes.
+/// The address of what a deployment staged: of that alone, as long as it is served.
 pub(crate) fn of_deployment(site: &str, deployment: DeploymentId, domain: &str) -> String {
     format!("{}--{site}.{domain}", deployment.suffix())
 }

@@ -57,7 +57,7 @@ pub(crate) struct Policy {
     pub(crate) on_no_evidence: OnNoEvidence,
     /// The candidate requests that an interval needs to be judged.
     pub(crate) min_requests: i32,
-    /// Live edges without which nothing moves.
+    /// Live edges without which nothing moves but a rollback, which needs one.
     pub(crate) min_edges: i32,
     /// Releases that stay restorable.
     pub(crate) keep_releases: i32,

@@ -131,7 +131,7 @@ pub(super) async fn await_followers(
 ) -> Result<Option<Outcome>, sqlx::Error> {
     let now = tx.now();
     let routes = written(step);
-    let needed = usize::try_from(deployment.policy.min_edges).unwrap_or(1);
+    let needed = deployment.needed_edges();
     let followers = shared::followers(tx, deployment, &routes).await?;
     match judge(&followers, needed) {
         Standing::Followed { live, absent } => {

@@ -18,7 +18,7 @@ use candlefish_ids::{DeploymentId, StepId};
 
 use self::{ends::Ends, known::Known, routes::Routes};
 pub(super) use self::{
-    known::{find_live, followers, forget_followers, hosts, manifests},
+    known::{assets, find_live, followers, forget_followers, hosts, manifests},
     routes::write_routes,
 };
 use super::{Step, outcome::Wait, store, store::Note};

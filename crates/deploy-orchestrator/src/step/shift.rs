@@ -269,7 +269,10 @@ pub(super) async fn back(
         let mut spec = spec(tx, deployment, |previous, _| vec![(previous, 100)]).await?;
         spec.forgets = true;
         let held = find_held(tx, deployment).await?;
-        spec.assets_of = manifests(tx, deployment, held.as_slice()).await?;
+        // Where it is the release itself, what the routes name besides stays.
+        if let Some(held) = held.filter(|held| Some(*held) != deployment.previous_release_id) {
+            spec.assets_of = manifests(tx, deployment, &[held]).await?;
+        }
         write(ctx, tx, deployment, step, spec).await?;
         deployment.weight = 0;
         lane::store::restore_live(tx, deployment).await?;
@@ -336,9 +339,14 @@ async fn spec(
             })
         })
         .collect();
+    let assets_of = match (before, deployment.previous_release_id) {
+        // The release that is live already: visitors still hold pages of what came before it.
+        (None, Some(_live)) => shared::assets(tx, deployment).await?,
+        (before, _) => find(before).cloned().into_iter().collect(),
+    };
     Ok(Spec {
         releases,
-        assets_of: find(before).cloned().into_iter().collect(),
+        assets_of,
         ..Spec::default()
     })
 }

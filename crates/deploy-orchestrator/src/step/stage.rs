@@ -77,8 +77,7 @@ async fn already_staged(
 ) -> Result<Option<String>, sqlx::Error> {
     let followers = shared::followers(tx, deployment, &[]).await?;
     let live: Vec<_> = followers.iter().filter(|one| one.live).collect();
-    let needed = usize::try_from(deployment.policy.min_edges).unwrap_or(1);
-    let all = live.len() >= needed && live.iter().all(|one| one.staged);
+    let all = live.len() >= deployment.needed_edges() && live.iter().all(|one| one.staged);
     let edges = noun::counted(live.len(), "edge");
     Ok(all.then(|| format!("{} of {edges} had it", live.len())))
 }

@@ -139,7 +139,7 @@ pub(super) async fn run(
     if let Some(waits) = waits {
         return Ok(waits);
     }
-    let needed = usize::try_from(deployment.policy.min_edges).unwrap_or(1);
+    let needed = deployment.needed_edges();
     if live.len() < needed {
         return Ok(edges::too_few(live.len(), needed, deployment, step));
     }

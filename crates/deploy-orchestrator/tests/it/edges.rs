@@ -183,6 +183,29 @@ async fn fewer_edges_than_the_policy_needs_is_a_blocker() {
 }
 
 #[tokio::test]
+async fn a_rollback_goes_on_with_fewer_edges_than_the_policy_needs() {
+    let two = pb::Policy {
+        min_edges: 2,
+        ..policy()
+    };
+    let (sandbox, _orchestrator, [first, second], api) = started(&[], two).await;
+    let old = sandbox.release(&api, "old").await;
+    api.deploy_whole("production", &old).await;
+    let new = sandbox.release(&api, "new").await;
+    api.deploy_whole("production", &new).await;
+    second.act(|script| script.silent = true);
+    sandbox.database.advance(Duration::from_secs(6)).await;
+    edge_is(&api, "edge-2", pb::edge::State::Silent).await;
+    api.wait_for_live_edges(1).await;
+    let back = api.roll_back("production").await.unwrap().into_inner();
+    let back = back.deployment.unwrap().id;
+    let done = api.wait_for(&back, &[State::Succeeded]).await;
+    first.wait_until_it_serves(HOST, &old).await;
+    let said = &step(&done, pb::step::Kind::Switch).message;
+    assert!(said.contains("edge-2 unreachable"), "{said}");
+}
+
+#[tokio::test]
 async fn a_wait_for_edges_is_named_however_late_its_turn_comes() {
     // A second passes between two looks, as under load.
     let slow = [("CANDLEFISH_POLL_MS", "1500")];

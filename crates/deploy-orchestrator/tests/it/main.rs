@@ -1,6 +1,7 @@
 //! A real orchestrator on a database of its own, called by a gateway's key, and scripted edges.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod addresses;
 mod api;
 mod bans;
 mod blockers;
@@ -14,6 +15,7 @@ mod deliveries;
 mod edge;
 mod edges;
 mod evidence;
+mod forecasts;
 mod full;
 mod gateway;
 mod github;

@@ -16,7 +16,7 @@ use crate::{
 const HOST: &str = "docs.localhost";
 
 /// Three releases went live one after the other.
-async fn started(
+pub(crate) async fn started(
     settings: &[(&'static str, &str)],
 ) -> (Sandbox, Orchestrator, Edge, Api, [String; 3]) {
     let (sandbox, orchestrator, edge, api) = Sandbox::started_with(settings).await;
@@ -51,7 +51,7 @@ async fn ask(
     Ok(made.into_inner())
 }
 
-async fn rolled_back(
+pub(crate) async fn rolled_back(
     api: &Api,
     change: impl FnOnce(&mut pb::CreateRollbackRequest),
 ) -> pb::Rollback {
@@ -127,6 +127,14 @@ async fn two_people_on_call_go_back_once() {
     api.wait_for(&first, &[State::Succeeded]).await;
     let third = rolled_back(&api, leaves).await;
     assert_eq!(third.deployment.unwrap().id, first);
+    // Also whoever only asks is told which one that is.
+    let told = rolled_back(&api, |message| {
+        leaves(message);
+        message.validate_only = true;
+    });
+    let told = told.await;
+    assert!(told.already && told.deployment.is_none());
+    assert_eq!(told.earlier.unwrap().deployment_id, first);
     edge.wait_until_it_serves(HOST, &two).await;
 }
 
@@ -331,6 +339,28 @@ async fn an_acting_one_yields_to_another_target_alone() {
     // Both were left, also the one by what gave way.
     let third = ask(&api, |message| message.validate_only = true).await;
     assert_eq!(reason(&third.unwrap_err()), "nothing-before");
+}
+
+#[tokio::test]
+async fn an_acting_one_is_the_answer_to_whoever_goes_to_the_same_release() {
+    let (_sandbox, _orchestrator, edge, api, [one, two, three]) = started(&PATIENT).await;
+    edge.act(|script| script.frozen = true);
+    let first = rolled_back(&api, |_| {}).await.deployment.unwrap().id;
+    api.wait_until(&first, "the pivot", |one| one.pivoted_at.is_some())
+        .await;
+    for leaves in [one.as_str(), ""] {
+        let again = rolled_back(&api, |message| {
+            leaves.clone_into(&mut message.leaves_release_id);
+            two.clone_into(&mut message.to_release_id);
+        });
+        let again = again.await;
+        assert!(again.already, "from {leaves:?}");
+        assert_eq!(again.deployment.unwrap().id, first);
+        assert_eq!(again.from.unwrap().id, three);
+    }
+    edge.act(|script| script.frozen = false);
+    api.wait_for(&first, &[State::Succeeded]).await;
+    edge.wait_until_it_serves(HOST, &two).await;
 }
 
 #[tokio::test]

@@ -223,3 +223,27 @@ async fn where_there_is_one_edge_a_switch_is_one_route() {
     }
     assert_eq!(edge.served(HOST), releases);
 }
+
+#[tokio::test]
+async fn pages_of_the_release_before_keep_their_assets_when_the_live_one_is_deployed_again() {
+    let (sandbox, _orchestrator, [first, _second], api) = started(&[], policy()).await;
+    let old = sandbox.release(&api, "old").await;
+    let new = sandbox.release(&api, "new").await;
+    for release in [&old, &new, &new] {
+        api.deploy_whole("production", release).await;
+    }
+    let kept = || {
+        let kept = first.route(HOST).unwrap().assets_of.into_iter();
+        kept.map(|one| one.release_id).collect::<Vec<_>>()
+    };
+    first.wait_until_it_serves(HOST, &new).await;
+    assert_eq!(kept(), [old.clone()]);
+    // Nor are they lost when that is taken back.
+    let made = api.create("production", &new, Some(baking())).await;
+    let again = made.unwrap().into_inner().id;
+    api.wait_in(&again, pb::step::Kind::Bake).await;
+    api.cancel(&again).await.unwrap();
+    api.wait_until(&again, "an end", |one| one.finished_at.is_some())
+        .await;
+    assert_eq!(kept(), [old]);
+}

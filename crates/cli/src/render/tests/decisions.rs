@@ -1,5 +1,7 @@
 use candlefish_proto::deploy::{
-    ListStopsResponse, Recreate, Rolling, SetStopRequest, Stop, policy::Order,
+    ListStopsResponse, Recreate, Rolling, SetStopRequest, Stop,
+    policy::Order,
+    rollback::{Earlier, LastLive},
 };
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -482,6 +484,11 @@ fn a_rollback_says_what_will_not_come_back_and_what_holds_afterwards() {
         to: Some(before()),
         lost_path_count: 14,
         lost_paths: (1..=14).map(|n| format!("/pricing/{n}.html")).collect(),
+        last_live: Some(LastLive {
+            since: at(-2 * 24 * 3600),
+            until: at(0),
+            replaced_by: REL.to_owned(),
+        }),
         ..Rollback::default()
     };
     let environment = Environment {
@@ -500,6 +507,47 @@ fn a_rollback_says_what_will_not_come_back_and_what_holds_afterwards() {
     };
     let texts =
         [rollback, nothing_lost, already].map(|r| rollback::forecast(&r, &environment, &look(180)));
+    assert_snapshot!(texts.join("\n\n"));
+}
+
+#[test]
+fn a_rollback_says_who_went_back_just_before_and_what_nobody_can_tell() {
+    let unknown = Rollback {
+        from: Some(release()),
+        to: Some(before()),
+        loss_unknown: true,
+        earlier: Some(Earlier {
+            by: "ops@example.org".to_owned(),
+            ago: seconds(180),
+            left: "rel_01k8qy4f9cfk2t0v1e6m7r8x9e".to_owned(),
+            deployment_id: EARLIER.to_owned(),
+            ..Earlier::default()
+        }),
+        ..Rollback::default()
+    };
+    let live = |until: Option<prost_types::Timestamp>| {
+        let last_live = LastLive {
+            since: at(-3 * 24 * 3600),
+            until,
+            replaced_by: "rel_01k8qw4f9cfk2t0v1e6m7r8x9f".to_owned(),
+        };
+        Rollback {
+            last_live: Some(last_live),
+            earlier: None,
+            ..unknown.clone()
+        }
+    };
+    let (long_ago, still) = (live(at(-24 * 3600)), live(None));
+    let already = Rollback {
+        already: true,
+        ..unknown.clone()
+    };
+    let environment = Environment {
+        live_since: at(0),
+        ..environment()
+    };
+    let texts = [unknown, long_ago, still, already]
+        .map(|r| rollback::forecast(&r, &environment, &look(180)));
     assert_snapshot!(texts.join("\n\n"));
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Surroundings {
     /// Of the deployment at the moment of the snapshot.
     pub(crate) version: i32,
     pub(crate) release: release::store::Shown,
+    /// Its own address serves its release.
+    pub(crate) has_address: bool,
     pub(crate) kept: Kept,
     /// In the order of the plan, undo steps last; empty unless asked for.
     pub(crate) steps: Vec<Step>,
@@ -72,6 +74,9 @@ macro_rules! select_surroundings {
                       (SELECT jsonb_build_object('at', x.at, 'by', x.by, 'reason', x.reason)
                        FROM ban x WHERE x.release_id = r.id AND x.cleared_at IS NULL)
                           AS "ban: Json<release::store::Ban>",
+                      -- The limit keeps Postgres from reading all addresses for a list of deployments.
+                      (SELECT true FROM route o WHERE o.deployment_id = d.id AND o.releases <> '[]'
+                       LIMIT 1) IS NOT NULL AS "has_address!",
                       (SELECT COALESCE(jsonb_agg(jsonb_build_object('id', t.id, 'ord', t.ord,
                               'kind', t.kind, 'state', t.state, 'weight', t.weight,
                               'interval_ms', t.interval_ms, 'undo', t.undo_of IS NOT NULL,
@@ -95,6 +100,7 @@ macro_rules! select_surroundings {
             let surroundings = Surroundings {
                 version: row.version,
                 release: release::store::shown_release!(row, row.release_id),
+                has_address: row.has_address,
                 kept: row.kept.0,
                 steps: row.steps.0,
             };

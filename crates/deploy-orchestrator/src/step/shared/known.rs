@@ -31,6 +31,8 @@ pub(super) struct Known {
     following: Option<Following>,
     live: Option<HashMap<EnvironmentId, LiveRelease>>,
     pub(super) own_hosts: Option<HashMap<EnvironmentId, Vec<String>>>,
+    /// What their routes serve the assets of, as they were.
+    assets: Option<HashMap<EnvironmentId, Vec<Assets>>>,
     /// Those that there are of the releases that were asked for.
     manifests: HashMap<ReleaseId, Assets>,
     asked: HashSet<ReleaseId>,
@@ -155,6 +157,28 @@ pub(in crate::step) async fn hosts(
     let (site, environment) = (&deployment.site, &deployment.environment);
     let own = own.unwrap_or_default();
     Ok(host::all_of_environment(site, environment, domain, own))
+}
+
+/// The releases whose assets the routes of the deployment's environment serve besides.
+pub(in crate::step) async fn assets(
+    tx: &mut Tx,
+    deployment: &Deployment,
+) -> Result<Vec<Assets>, sqlx::Error> {
+    let environment = deployment.environment_id;
+    let Some(shared) = tx.shared_of(deployment.id) else {
+        let mut all = route::store::list_assets(tx, &[environment]).await?;
+        return Ok(all.remove(&environment).unwrap_or_default());
+    };
+    if let Some(all) = &shared.known.assets {
+        return Ok(all.get(&environment).cloned().unwrap_or_default());
+    }
+    let environments = shared.known.environments();
+    let all = route::store::list_assets(tx, &environments).await?;
+    let found = all.get(&environment).cloned().unwrap_or_default();
+    if let Some(shared) = tx.shared_of(deployment.id) {
+        shared.known.assets = Some(all);
+    }
+    Ok(found)
 }
 
 /// The manifests of releases, as routes name them: in the order asked, unknown ones left out.

@@ -1,0 +1,75 @@
+//! What a rollback says before it is made.
+
+use std::time::Duration;
+
+use candlefish_proto::deploy::{self as pb, deployment::State};
+
+use crate::{
+    api::Api,
+    rollbacks::{rolled_back, started},
+};
+
+/// What a rollback to a release, or to the one before, would be.
+async fn told(api: &Api, to: &str) -> pb::Rollback {
+    let told = rolled_back(api, |message| {
+        to.clone_into(&mut message.to_release_id);
+        message.validate_only = true;
+    });
+    told.await
+}
+
+#[tokio::test]
+async fn without_the_store_nobody_is_told_that_nothing_is_lost() {
+    let (sandbox, _orchestrator, _edge, api, [one, ..]) = started(&[]).await;
+    assert!(!told(&api, "").await.loss_unknown);
+    let (blobs, away) = (sandbox.blobs(), sandbox.blobs().with_extension("away"));
+    std::fs::rename(&blobs, &away).unwrap();
+    for to in ["", one.as_str()] {
+        let told = told(&api, to).await;
+        assert!(told.loss_unknown, "{told:?}");
+        assert_eq!(told.lost_path_count, 0);
+    }
+    std::fs::rename(&away, &blobs).unwrap();
+    assert!(!told(&api, "").await.loss_unknown);
+}
+
+#[tokio::test]
+async fn who_went_back_just_before_is_told_to_whoever_is_next() {
+    let (sandbox, _orchestrator, _edge, api, [_one, two, three]) = started(&[]).await;
+    assert_eq!(told(&api, "").await.earlier, None);
+    let first = rolled_back(&api, |_| {}).await.deployment.unwrap().id;
+    api.wait_for(&first, &[State::Succeeded]).await;
+    let second = told(&api, "").await;
+    assert_eq!(second.from.unwrap().id, two);
+    let earlier = second.earlier.unwrap();
+    assert_eq!(
+        (earlier.deployment_id, &*earlier.by, earlier.left),
+        (first, "erin", three)
+    );
+    assert!(earlier.at.is_some() && earlier.ago.unwrap().seconds < 60);
+    sandbox.database.advance(Duration::from_secs(3600)).await;
+    let later = told(&api, "").await.earlier.unwrap();
+    assert!(later.ago.unwrap().seconds >= 3600, "{later:?}");
+    // What is deployed since then came by no rollback.
+    api.wait_for_live_edges(1).await;
+    api.lift("production").await.unwrap();
+    let four = sandbox.release(&api, "four").await;
+    api.deploy_whole("production", &four).await;
+    assert_eq!(told(&api, "").await.earlier, None);
+}
+
+#[tokio::test]
+async fn what_comes_back_says_when_it_was_live() {
+    let (_sandbox, _orchestrator, _edge, api, [one, two, three]) = started(&[]).await;
+    let last = |told: pb::Rollback| {
+        let last = told.last_live.unwrap();
+        assert!(last.since.is_some() && last.until.is_some(), "{last:?}");
+        last.replaced_by
+    };
+    assert_eq!(last(told(&api, "").await), three);
+    assert_eq!(last(told(&api, &one).await), two);
+    let back = rolled_back(&api, |_| {}).await.deployment.unwrap().id;
+    api.wait_for(&back, &[State::Succeeded]).await;
+    assert_eq!(last(told(&api, &three).await), two);
+    assert_eq!(last(told(&api, "").await), two);
+}
