@@ -14,6 +14,8 @@ use crate::github::{Credentials, Settings};
 
 /// Longer than a signed upload works, many times over.
 const LEAST_KEPT: Duration = Duration::from_hours(1);
+/// An edge that answers at all does within this.
+const LEAST_SILENCE: Duration = Duration::from_secs(1);
 
 /// Everything that can be set, validated.
 #[derive(Debug, Clone)]
@@ -81,7 +83,7 @@ pub struct Config {
     /// How long a deployment's own address stays after its end.
     pub keep_addresses: Duration,
     /// In a verification: how long an edge may take to be connected, to begin its answer, and between
-    /// two pieces of it. A whole page may take longer.
+    /// two pieces of it. A whole page may take longer. What holds is [`Config::silence`].
     pub fetch_timeout: Duration,
     /// Telemetry.
     pub telemetry: TelemetryConfig,
@@ -157,10 +159,10 @@ impl Config {
         Ok(config)
     }
 
-    /// How long to wait after the error of this attempt: doubled from a second, a minute at most.
-    pub fn backoff(attempt: i32) -> Duration {
-        let doubled = 1_u64 << u32::try_from(attempt.clamp(0, 6)).unwrap_or(0);
-        Duration::from_secs(doubled).min(Duration::from_mins(1))
+    /// How long an edge may be silent in a verification: a claim whose lease is short is not spent on one edge.
+    /// Where even a third of it is less than a healthy edge may need on a busy machine, that.
+    pub(crate) fn silence(&self) -> Duration {
+        self.fetch_timeout.min((self.lease / 3).max(LEAST_SILENCE))
     }
 
     /// What `--check-config` prints: everything but secrets.
@@ -210,7 +212,7 @@ impl Config {
             self.edge_patience,
             self.edge_patience_hurried,
             self.keep_addresses,
-            self.fetch_timeout,
+            self.silence(),
         )
     }
 }
@@ -370,5 +372,34 @@ mod tests {
             assert!(shown.contains(line), "{shown}");
         }
         assert!(!shown.contains("secret"), "{shown}");
+    }
+
+    #[test]
+    fn no_fetch_outlasts_a_third_of_a_lease_but_each_has_a_second() {
+        for (lease, timeout, silence) in [
+            ("15000", "5000", 5_000),
+            ("15000", "60000", 5_000),
+            ("15000", "200", 200),
+            ("6000", "5000", 2_000),
+            ("1000", "5000", 1_000),
+        ] {
+            let config = Config::read(Env::from_pairs([
+                ("CANDLEFISH_LISTEN", "127.0.0.1:7201"),
+                ("CANDLEFISH_OPS_LISTEN", "127.0.0.1:7290"),
+                ("CANDLEFISH_DATABASE_URL", "postgres://deploy@db/main"),
+                ("CANDLEFISH_NATS_URL", "nats://nats:4222"),
+                ("CANDLEFISH_IDENTITY_KEY", "/key.pem"),
+                ("CANDLEFISH_TRUSTED_KEYS", "/trusted"),
+                ("CANDLEFISH_BLOBS", "s3://candlefish"),
+                ("CANDLEFISH_LEASE_MS", lease),
+                ("CANDLEFISH_FETCH_TIMEOUT_MS", timeout),
+            ]));
+            let config = config.unwrap();
+            assert_eq!(
+                config.silence(),
+                Duration::from_millis(silence),
+                "{lease} {timeout}"
+            );
+        }
     }
 }

@@ -63,6 +63,8 @@ mod page;
 
 mod noun;
 
+mod backoff;
+
 mod field;
 
 mod upload;

@@ -4,8 +4,9 @@
 //! On our own edge the routes are the desired state, so drift is a route that a lost host, a new host
 //! name, an undo that was never finished or a hand in the database left wrong; and an edge that missed
 //! something. Input-free and idempotent: on timer and on nudge it looks, makes a plan with a reason for
-//! each item, and acts under the lane's lock after looking again. Where a deployment acts it does
-//! nothing.
+//! each item, and acts under the lane's lock after looking again. What the routes say where a deployment
+//! acts is that one's business; whether edges serve it is looked at there too, and at the own addresses of
+//! deployments, with the patience that a deployment has with an edge that must fetch first.
 
 mod late;
 mod plan;
@@ -19,7 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    late::{Lag, Lags},
+    late::{LATE_AFTER, Lag, Lags},
     plan::{Drift, Found, Why, plan},
 };
 use crate::{
@@ -34,7 +35,7 @@ use crate::{
     step::worker::chain,
 };
 
-/// Environments read at once.
+/// Environments, or addresses, read at once.
 const AT_ONCE: i64 = 500;
 /// A nudge is followed by a round after this, so that a busy minute makes few.
 const REST: Duration = Duration::from_secs(2);
@@ -67,6 +68,8 @@ pub(crate) async fn run(ctx: Ctx, stopping: CancellationToken) {
 
 async fn round(ctx: &Ctx, lags: &mut Lags) -> Result<(), Error> {
     let mut behind = Vec::new();
+    // An edge may have to fetch what it is to serve.
+    let patient = ctx.config.edge_patience.max(LATE_AFTER);
     let mut after = None;
     loop {
         let mut conn = ctx.pool.acquire().await?;
@@ -76,11 +79,26 @@ async fn round(ctx: &Ctx, lags: &mut Lags) -> Result<(), Error> {
             break;
         };
         after = Some(last.environment_id);
-        for one in page.iter().filter(|one| !one.acts) {
-            behind.extend(Lag::all(one));
-            if !plan(one, &ctx.config.domain).is_empty() {
+        for one in &page {
+            let patience = if one.acts { patient } else { LATE_AFTER };
+            behind.extend(Lag::all(one).map(|lag| (lag, patience)));
+            if !one.acts && !plan(one, &ctx.config.domain).is_empty() {
                 correct_alone(ctx, one.environment_id).await;
             }
+        }
+    }
+    let mut after = None;
+    loop {
+        let mut conn = ctx.pool.acquire().await?;
+        let page = store::list_own(&mut conn, after, AT_ONCE).await?;
+        drop(conn);
+        let Some(last) = page.last() else {
+            break;
+        };
+        after = Some(last.deployment_id);
+        for one in &page {
+            let lags = Lag::of(&one.host, (one.epoch, one.version), &one.behind);
+            behind.extend(lags.map(|lag| (lag, patient)));
         }
     }
     send_again(ctx, &lags.late(Instant::now(), behind)).await

@@ -11,7 +11,7 @@ use candlefish_runtime::{
 };
 
 use super::{
-    Error,
+    Deployment, Error,
     apply::{Change, apply_and_record},
     plan::StepKind,
     state::{Event, State},
@@ -53,8 +53,7 @@ pub(crate) async fn advance(
         _ => step::verify::settles(step, now),
     });
     let Some(waiting) = waiting else {
-        let words = format!("{} waits for nothing that a person can pass", cmd.id);
-        return Err(Refusal::new(Code::FailedPrecondition, "nothing-to-pass", words).into());
+        return Err(nothing_to_pass(&deployment).into());
     };
     if waiting.ord != cmd.step_ord {
         let words = format!(
@@ -90,4 +89,14 @@ pub(crate) async fn advance(
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
     ctx.commit(tx).await?;
     Ok(Reply::new(answer))
+}
+
+/// There is no wait to pass: says how far it is, and what works now.
+fn nothing_to_pass(deployment: &Deployment) -> Refusal {
+    let (id, state) = (deployment.id, deployment.state.word());
+    let words = format!(
+        "{id} is {state}, and in no wait that a person can pass: what it waits for: candlefish why {id}; \
+         to end it: candlefish cancel {id} or candlefish abort {id}"
+    );
+    Refusal::new(Code::FailedPrecondition, "nothing-to-pass", words).metadata("state", state)
 }

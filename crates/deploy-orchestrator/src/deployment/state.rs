@@ -82,6 +82,8 @@ pub(crate) enum Cause {
     Discarded,
     /// Its content cannot be had.
     Content,
+    /// Too little traffic to judge it by, and a policy that goes back then.
+    Evidence,
 }
 
 /// What happens to a deployment.
@@ -282,7 +284,8 @@ impl State {
             | Cause::Verdict
             | Cause::Preempted
             | Cause::Edges
-            | Cause::Discarded => {
+            | Cause::Discarded
+            | Cause::Evidence => {
                 return Err(InvalidTransition {
                     from: "pending",
                     event: Event::Stops(cause),
@@ -327,16 +330,22 @@ impl State {
         match (cause, pivoted) {
             (Cause::Cancelled | Cause::Aborted | Cause::Superseded | Cause::Preempted, _)
             | (Cause::Verification | Cause::Verdict, true) => None,
-            (Cause::Deadline | Cause::Edges | Cause::Discarded | Cause::Content, true) => {
-                Some(Consequence::RecordReturn)
-            }
+            (
+                Cause::Deadline
+                | Cause::Edges
+                | Cause::Discarded
+                | Cause::Content
+                | Cause::Evidence,
+                true,
+            ) => Some(Consequence::RecordReturn),
             (
                 Cause::Verification
                 | Cause::Verdict
                 | Cause::Deadline
                 | Cause::Edges
                 | Cause::Discarded
-                | Cause::Content,
+                | Cause::Content
+                | Cause::Evidence,
                 false,
             ) => Some(Consequence::RecordFailure),
         }
@@ -360,7 +369,8 @@ impl Ending {
             | Cause::Deadline
             | Cause::Edges
             | Cause::Discarded
-            | Cause::Content => Self::Failed,
+            | Cause::Content
+            | Cause::Evidence => Self::Failed,
         }
     }
 
@@ -433,6 +443,7 @@ impl Cause {
             Self::Edges => "edges",
             Self::Discarded => "discarded",
             Self::Content => "content",
+            Self::Evidence => "evidence",
         }
     }
 }

@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Error, GitHub, store};
 use crate::{
-    Config,
+    backoff,
     ctx::Ctx,
     deployment::{
         self,
@@ -165,7 +165,7 @@ impl Unfinished {
             if self.is_refusal() {
                 REFUSED_PAUSE * u32::try_from(refusals / REFUSED + 1).unwrap_or(1)
             } else {
-                Config::backoff(attempts - 1)
+                backoff::after(attempts - 1)
             }
         })
     }

@@ -10,7 +10,7 @@ use candlefish_ids::{EnvironmentId, SiteId};
 use tokio_util::sync::CancellationToken;
 
 use super::{Error, GitHub, store};
-use crate::{Config, ctx::Ctx, deployment, lane, step::worker::chain};
+use crate::{backoff, ctx::Ctx, deployment, lane, step::worker::chain};
 
 /// Pairs of one look.
 const AT_ONCE: i64 = 50;
@@ -99,7 +99,7 @@ async fn carry(ctx: &Ctx, github: &GitHub, pair: &Pair) -> Result<(), Unfinished
 
 /// How long until the same is asked again: what is refused may be allowed one day.
 fn pause(error: &Error, attempts: i32) -> Duration {
-    let pause = error.left().unwrap_or_else(|| Config::backoff(attempts));
+    let pause = error.left().unwrap_or_else(|| backoff::after(attempts));
     if error.is_final() {
         pause.max(Duration::from_hours(1))
     } else {

@@ -22,7 +22,7 @@ use super::{
     Error, GitHub,
     rests::{self, Refusal, Rests},
 };
-use crate::{Config, ctx::Ctx, step::worker::chain};
+use crate::{backoff, ctx::Ctx, step::worker::chain};
 
 /// Refusals after which something is let be, if nothing was told between them.
 const MOST_REFUSALS: i32 = 6;
@@ -265,7 +265,7 @@ fn ending<'a, T: Turn>(
             turn.is_gone(error),
         ),
         (Unfinished::Sql(_) | Unfinished::Overtaken | Unfinished::Unwelcome { .. }, _) => {
-            (Config::backoff(turn.attempts()), false, false)
+            (backoff::after(turn.attempts()), false, false)
         }
     };
     Ending {
@@ -279,7 +279,7 @@ fn ending<'a, T: Turn>(
 
 /// How long until the next turn; a call that may still be on its way is given its time.
 fn pause(error: &Error, attempts: i32, quiet: Duration) -> Duration {
-    let pause = error.left().unwrap_or_else(|| Config::backoff(attempts));
+    let pause = error.left().unwrap_or_else(|| backoff::after(attempts));
     if error.may_have_worked() {
         pause.max(quiet)
     } else {

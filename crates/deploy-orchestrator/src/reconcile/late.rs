@@ -1,4 +1,4 @@
-//! Live edges that do not serve what the routes say, where nothing acts; pure.
+//! Live edges that do not serve what the routes say; pure.
 //!
 //! An edge applies what it has staged at once, so a lag that lasts is something that it missed, or that
 //! was written down wrongly.
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::plan::Found;
 
 /// Above what an edge needs to apply a route whose releases it has.
-const LATE_AFTER: Duration = Duration::from_secs(5);
+pub(super) const LATE_AFTER: Duration = Duration::from_secs(5);
 
 /// An edge and the version of a host's route that it has not applied.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -26,12 +26,20 @@ pub(super) struct Lag {
 impl Lag {
     /// Those of an environment.
     pub(super) fn all(one: &Found) -> impl Iterator<Item = Self> {
-        one.routes.iter().flat_map(|route| {
-            route.behind.iter().map(|edge| Self {
-                edge: edge.clone(),
-                host: route.host.clone(),
-                version: (route.epoch, route.version),
-            })
+        let routes = one.routes.iter();
+        routes.flat_map(|route| Self::of(&route.host, (route.epoch, route.version), &route.behind))
+    }
+
+    /// Those of a host whose route has this version.
+    pub(super) fn of(
+        host: &str,
+        version: (i32, i64),
+        behind: &[String],
+    ) -> impl Iterator<Item = Self> {
+        behind.iter().map(move |edge| Self {
+            edge: edge.clone(),
+            host: host.to_owned(),
+            version,
         })
     }
 }
@@ -43,13 +51,18 @@ pub(super) struct Lags {
 }
 
 impl Lags {
-    /// Takes in all that a round found; answers the late edges, each with how many routes it lacks.
-    pub(super) fn late(&mut self, now: Instant, found: Vec<Lag>) -> BTreeMap<String, u64> {
+    /// Takes in all that a round found, each with how long it may last; answers the late edges, each with
+    /// how many routes it lacks.
+    pub(super) fn late(
+        &mut self,
+        now: Instant,
+        found: Vec<(Lag, Duration)>,
+    ) -> BTreeMap<String, u64> {
         let before = std::mem::take(&mut self.since);
         let mut late = BTreeMap::new();
-        for lag in found {
+        for (lag, patience) in found {
             let since = before.get(&lag).copied().unwrap_or(now);
-            if now.duration_since(since) >= LATE_AFTER {
+            if now.duration_since(since) >= patience {
                 *late.entry(lag.edge.clone()).or_insert(0) += 1;
             }
             self.since.insert(lag, since);
@@ -62,12 +75,13 @@ impl Lags {
 mod tests {
     use super::*;
 
-    fn lag(edge: &str, host: &str, version: i64) -> Lag {
-        Lag {
+    fn lag(edge: &str, host: &str, version: i64) -> (Lag, Duration) {
+        let lag = Lag {
             edge: edge.to_owned(),
             host: host.to_owned(),
             version: (1, version),
-        }
+        };
+        (lag, LATE_AFTER)
     }
 
     #[test]
@@ -85,5 +99,17 @@ mod tests {
         assert!(lags.late(at + 2 * LATE_AFTER, Vec::new()).is_empty());
         let again = vec![lag("a", "x", 1)];
         assert!(lags.late(at + 3 * LATE_AFTER, again).is_empty());
+    }
+
+    #[test]
+    fn each_lag_has_a_patience_of_its_own() {
+        let mut lags = Lags::default();
+        let at = Instant::now();
+        let (slow, _) = lag("a", "x", 1);
+        let found = vec![(slow, 6 * LATE_AFTER), lag("b", "y", 1)];
+        assert!(lags.late(at, found.clone()).is_empty());
+        let late = lags.late(at + LATE_AFTER, found.clone());
+        assert_eq!(late, BTreeMap::from([("b".to_owned(), 1)]));
+        assert_eq!(lags.late(at + 6 * LATE_AFTER, found).len(), 2);
     }
 }

@@ -1,6 +1,6 @@
 //! What the reconciler looks at.
 
-use candlefish_ids::{EnvironmentId, ReleaseId};
+use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId};
 use serde::Deserialize;
 use serde_json::Value;
 use sqlx::{PgConnection, types::Json};
@@ -156,6 +156,58 @@ async fn read(
     .fetch_all(conn)
     .await?;
     Ok(rows.into_iter().map(Found::from).collect())
+}
+
+/// The own address of a deployment, as long as it serves.
+#[derive(Debug)]
+pub(super) struct OwnAddress {
+    pub(super) deployment_id: DeploymentId,
+    pub(super) host: String,
+    pub(super) epoch: i32,
+    pub(super) version: i64,
+    /// Live edges that have not applied it, but for those that cannot stage its release.
+    pub(super) behind: Vec<String>,
+}
+
+/// Own addresses that serve, of deployments after one, by id.
+pub(super) async fn list_own(
+    conn: &mut PgConnection,
+    after: Option<DeploymentId>,
+    limit: i64,
+) -> Result<Vec<OwnAddress>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"WITH live_edge AS MATERIALIZED (
+               SELECT id FROM edge WHERE joined_at IS NOT NULL AND failing_since IS NULL
+                 AND heard_at > clock() - $3::bigint * interval '1 millisecond')
+           SELECT w.deployment_id AS "deployment_id!", w.host, w.epoch, w.version,
+                  ARRAY(SELECT l.id FROM live_edge l
+                        WHERE NOT EXISTS (
+                            SELECT 1 FROM edge_route a
+                            WHERE a.edge_id = l.id AND a.host = w.host
+                              AND (a.epoch, a.version) >= (w.epoch, w.version))
+                          AND NOT EXISTS (
+                            SELECT 1 FROM deployment d
+                            JOIN edge_release x ON x.release_id = d.release_id
+                            WHERE d.id = w.deployment_id AND x.edge_id = l.id AND x.error <> ''))
+                      AS "behind!"
+           FROM route w WHERE w.deployment_id > $1 AND w.releases <> '[]'
+           ORDER BY w.deployment_id LIMIT $2"#,
+        after.map_or(Uuid::nil(), DeploymentId::uuid),
+        limit,
+        LIVE_FOR_MS
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| OwnAddress {
+            deployment_id: DeploymentId::from_uuid(row.deployment_id),
+            host: row.host,
+            epoch: row.epoch,
+            version: row.version,
+            behind: row.behind,
+        })
+        .collect())
 }
 
 /// The environment has a version of its own for what is told of it next. Needs the lane's lock.

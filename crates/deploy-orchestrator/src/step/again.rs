@@ -12,7 +12,6 @@ use tokio::{
     time::Instant,
 };
 use tracing::Instrument as _;
-use uuid::Uuid;
 
 use super::{
     drive::{self, Asked, Claimed, Done, Unheard},
@@ -20,7 +19,7 @@ use super::{
     turns::{Answer, Turns},
     worker::chain,
 };
-use crate::{Config, ctx::Ctx, deployment::Error, trace};
+use crate::{backoff, ctx::Ctx, deployment::Error, trace};
 
 /// A turn alone takes a few milliseconds.
 const KEPT: Duration = Duration::from_millis(50);
@@ -156,12 +155,10 @@ impl Tries {
     }
 }
 
-/// How long to wait after so many failures before the last one: doubled from an eighth of a second. Up
-/// to half of it is taken off by chance, for all that the database's end cut off at once.
+/// How long to wait after so many failures before the last one: up to an eighth of a second, doubled each
+/// time up to a whole one; how much of it, chance says.
 pub(super) fn pause(failed: i32) -> Duration {
-    let whole = (Config::backoff(failed) / 8).min(LONGEST_PAUSE);
-    let chance = f64::from(Uuid::new_v4().as_fields().0) / f64::from(u32::MAX);
-    whole.mul_f64(1.0 - chance / 2.0)
+    backoff::jittered((backoff::longest(failed) / 8).min(LONGEST_PAUSE))
 }
 
 #[cfg(test)]
@@ -172,8 +169,7 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_second_and_no_two_are_the_same() {
-        for (failed, least, most) in [(0, 62, 125), (1, 125, 250), (3, 500, 1000), (50, 500, 1000)]
-        {
+        for (failed, least, most) in [(0, 15, 125), (1, 31, 250), (3, 125, 1000), (50, 125, 1000)] {
             let millis = Duration::from_millis;
             let (one, other) = (pause(failed), pause(failed));
             assert!(
@@ -198,9 +194,9 @@ mod tests {
     async fn no_pause_outlasts_the_lease() {
         let away = Error::Begin(sqlx::Error::PoolTimedOut);
         let begun = Instant::now();
-        let mut tries = Tries::until(begun + Duration::from_millis(40));
+        let mut tries = Tries::until(begun + Duration::from_millis(10));
         assert!(!tries.goes_on_after(&away).await);
-        // The least first pause is 62 ms.
+        // The least first pause is 15 ms.
         assert_eq!(tries.failed, 0);
     }
 }

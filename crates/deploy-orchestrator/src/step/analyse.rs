@@ -13,6 +13,7 @@ use super::{
     Step,
     finish::words,
     outcome::{Outcome, Wait},
+    store,
     verdict::{Counted, Verdict, judge},
 };
 use crate::{
@@ -64,6 +65,14 @@ impl Memory {
             &self.hosts
         }
     }
+
+    /// Whether any sample came since the running interval began.
+    fn is_sampled(&self, (candidate, stable): (Sum, Sum)) -> bool {
+        [candidate.sampled_ms, stable.sampled_ms]
+            .into_iter()
+            .flatten()
+            .any(|at| at > self.began_ms)
+    }
 }
 
 /// One turn of `analyse`.
@@ -107,24 +116,39 @@ pub(super) async fn turn(
     } else {
         sums(tx, counts_on, both).await?
     };
-    let sampled = [judges.0.sampled_ms, judges.1.sampled_ms]
-        .into_iter()
-        .flatten()
-        .any(|at| at > memory.began_ms);
     let policy = &deployment.policy;
     let counted = (judges.0.counted, judges.1.counted);
-    let (verdict, words) = judged(&memory, counted, sampled, policy.min_requests);
+    let sampled = memory.is_sampled(judges);
+    let verdict = judged(&memory, counted, sampled, policy.min_requests);
     begin(&mut memory, now_ms, &hosts, (candidate, stable));
     let is_enough = is_enough(policy, step, candidate.rate + stable.rate);
-    let enough_at = is_enough.then(|| now.plus(step.interval));
-    Ok(conclude(
+    let known = Known {
         now,
-        policy,
-        step,
-        memory,
-        (verdict, words),
-        enough_at,
-    ))
+        enough_at: is_enough.then(|| now.plus(step.interval)),
+        verified_at: if advances(policy, &memory, verdict.0) {
+            store::find_verified_at(tx, step.deployment_id).await?
+        } else {
+            None
+        },
+    };
+    Ok(conclude(&known, policy, step, memory, verdict))
+}
+
+/// What is known when an interval ends, besides its verdict.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    now: Moment,
+    /// When there will be evidence at the traffic of now; none when it is too little.
+    enough_at: Option<Moment>,
+    /// When the candidate's pages were fetched; looked for where the policy goes on by that alone.
+    verified_at: Option<Moment>,
+}
+
+/// Whether the policy goes on after this verdict although nothing was seen of the candidate's traffic.
+fn advances(policy: &Policy, memory: &Memory, verdict: Verdict) -> bool {
+    policy.on_no_evidence == OnNoEvidence::Advance
+        && matches!(verdict, Verdict::NotEnoughData | Verdict::ProviderDown)
+        && memory.empty + 1 >= EMPTY_IN_A_ROW
 }
 
 /// What was counted of the candidate and of what is stable, on all these hosts together.
@@ -176,21 +200,23 @@ fn since(now: Counted, before: [i64; 2]) -> Option<Counted> {
     (counted.requests >= 0 && counted.failed >= 0).then_some(counted)
 }
 
-/// Whether an interval has enough of the candidate's requests, should as many come as now: `rate` a second
-/// of all.
-fn is_enough(policy: &Policy, step: &Step, rate: f64) -> bool {
+/// How many of the candidate's requests an interval has, should as many come as now: `rate` a second of all.
+fn expected(step: &Step, rate: f64) -> f64 {
     let share = f64::from(step.weight) / 100.0;
-    rate * share * step.interval.as_secs_f64() >= f64::from(policy.min_requests)
+    rate * share * step.interval.as_secs_f64()
 }
 
-/// `enough_at` is when there will be evidence at the traffic of now; none when it is too little.
+/// Whether those are enough to judge by. Each interval counts anew: where one has too few, all have.
+fn is_enough(policy: &Policy, step: &Step, rate: f64) -> bool {
+    expected(step, rate) >= f64::from(policy.min_requests)
+}
+
 fn conclude(
-    now: Moment,
+    known: &Known,
     policy: &Policy,
     step: &Step,
     mut memory: Memory,
     (verdict, words): (Verdict, String),
-    enough_at: Option<Moment>,
 ) -> Outcome {
     match verdict {
         Verdict::Pass => return Outcome::done(words),
@@ -205,26 +231,29 @@ fn conclude(
             memory.empty += 1;
             memory.bad = 0;
             if memory.empty >= EMPTY_IN_A_ROW {
-                return without_evidence(policy, step, memory, words, enough_at);
+                return without_evidence(known, policy, step, memory, words);
             }
         }
     }
-    wait(now, step, &memory, step.interval, words)
+    wait(known.now, step, &memory, step.interval, words)
 }
 
 fn without_evidence(
+    known: &Known,
     policy: &Policy,
     step: &Step,
     mut memory: Memory,
     words: String,
-    enough_at: Option<Moment>,
 ) -> Outcome {
     match policy.on_no_evidence {
-        OnNoEvidence::Advance => {
-            Outcome::done(format!("{words}; goes on by our own fetches (synthetic)"))
-        }
+        OnNoEvidence::Advance => Outcome::done(format!(
+            "{words}; goes on by {}",
+            fetches(known.verified_at)
+        )),
         // Not a word against the release: it is not rejected.
-        OnNoEvidence::Return => Outcome::failed(Cause::Deadline, words),
+        OnNoEvidence::Return => {
+            Outcome::failed(Cause::Evidence, format!("{words}; the policy goes back"))
+        }
         OnNoEvidence::Wait => {
             memory.stuck = true;
             let detail = serde_json::to_value(&memory).unwrap_or_default();
@@ -233,7 +262,7 @@ fn without_evidence(
                 on_edges: false,
                 blocker: Some(Blocker {
                     kind: blocker::Kind::Evidence,
-                    until: enough_at,
+                    until: known.enough_at,
                     owner: "deployer",
                     message: format!("{words}; the policy waits for a person"),
                     action: format!(
@@ -268,29 +297,38 @@ fn wait(now: Moment, step: &Step, memory: &Memory, left: Duration, message: Stri
     })
 }
 
-#[expect(
-    clippy::as_conversions,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a forecast in whole seconds of rates and counts far below 2^52"
-)]
+/// Our own fetches, which saw no visitor, and when they were: nothing is fetched anew.
+fn fetches(verified_at: Option<Moment>) -> String {
+    verified_at.map_or_else(
+        || "our own fetches (synthetic)".to_owned(),
+        |at| {
+            let at = at.timestamp().strftime("%H:%M UTC");
+            format!("the verification of {at} (synthetic)")
+        },
+    )
+}
+
+/// How long a judgement takes at this traffic, or that none comes and what is done then.
 fn forecast(policy: &Policy, step: &Step, rate: f64) -> String {
-    let share = f64::from(step.weight) / 100.0;
-    let needed = f64::from(policy.min_requests);
-    if rate * share <= 0.0 {
-        return format!(
-            "no traffic now: needs {} at {} %, or three intervals of {}",
-            noun::counted(policy.min_requests, "request"),
-            step.weight,
-            words(step.interval)
-        );
+    let interval = words(step.interval);
+    let tenths = format!("{rate:.1}");
+    if is_enough(policy, step, rate) {
+        let rate = noun::grouped(tenths.as_str());
+        return format!("at {rate} requests/s a judgement needs about {interval}");
     }
-    let seconds = (needed / (rate * share))
-        .ceil()
-        .max(step.interval.as_secs_f64());
+    let what = if rate > 0.0 { "too little" } else { "no" };
+    // Rounded down, so that too few never read as enough.
+    let come = format!("{:.0}", expected(step, rate).max(0.0).floor());
+    let then = match policy.on_no_evidence {
+        OnNoEvidence::Advance => "advances",
+        OnNoEvidence::Wait => "waits for a person",
+        OnNoEvidence::Return => "goes back",
+    };
     format!(
-        "at {rate:.1} requests/s a judgement needs about {}",
-        words(Duration::from_secs(seconds as u64))
+        "{what} traffic: about {} of {} requests an interval; after {EMPTY_IN_A_ROW} intervals of \
+         {interval} it {then} (policy)",
+        noun::grouped(come.as_str()),
+        noun::grouped(policy.min_requests)
     )
 }
 
@@ -300,7 +338,7 @@ fn evidence(verdict: Verdict, candidate: Counted, stable: Counted) -> String {
         "candidate {}, {:.1} % failed · stable {}, {:.1} %",
         noun::counted(candidate.requests, "request"),
         share(candidate),
-        stable.requests,
+        noun::grouped(stable.requests),
         share(stable)
     );
     match verdict {

@@ -25,7 +25,7 @@ use super::{
     verify::{self, Seen},
 };
 use crate::{
-    Config,
+    backoff,
     blocker::{self, Blocker},
     ctx::{Ctx, Tx},
     deployment::{
@@ -398,7 +398,7 @@ impl<'a> Hands<'a> {
             let words = format!("{}: {why}, {times}", step.kind.word());
             return self.failed(step, Cause::Edges, words).await;
         }
-        let again_in = Config::backoff(step.attempt);
+        let again_in = backoff::after(step.attempt);
         shared::leave(self.ctx, self.tx, self.deployment.id).await?;
         store::retry(self.tx, now, step, again_in, why).await?;
         let blocker = Blocker {

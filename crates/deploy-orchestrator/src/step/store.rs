@@ -196,6 +196,21 @@ pub(crate) async fn list_begun(
     Ok(rows.into_iter().filter_map(Row::known).collect())
 }
 
+/// When the candidate of a deployment had passed its verification; none before that, and without one.
+pub(crate) async fn find_verified_at(
+    conn: &mut PgConnection,
+    deployment: DeploymentId,
+) -> Result<Option<Moment>, sqlx::Error> {
+    let verified_at = sqlx::query_scalar!(
+        r#"SELECT finished_at AS "at: Timestamp" FROM step
+           WHERE deployment_id = $1 AND kind = 'verify_candidate' AND state = 'done'"#,
+        deployment.uuid()
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(verified_at.flatten().map(read))
+}
+
 /// Makes the first pending step ready; none when all are done.
 pub(crate) async fn ready_next(
     conn: &mut PgConnection,

@@ -265,6 +265,8 @@ mod tests {
             environment_id,
             edges_reported: false,
             is_lone: false,
+            is_suspect: false,
+            returns: false,
         })
     }
 

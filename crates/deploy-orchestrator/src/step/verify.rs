@@ -1,6 +1,10 @@
 //! `verify_candidate` and `verify_live`: fetches pages as visitors get them, from every live edge,
 //! and compares digests. One lucky answer is not healthy: a candidate must pass again after settling.
 //!
+//! What is live is looked at once. Its content was looked at twice already, through the same edges from the
+//! same store, with the settling between; a rollback's was live here before. What is new is the route, whose
+//! version each live edge confirmed before, and one look asks every edge for up to two hundred files by it.
+//!
 //! Nothing is locked while it fetches. A page that is not the release's fails the release; an edge
 //! that does not answer is the edge's fault, and is tried again.
 
@@ -144,6 +148,7 @@ pub(super) async fn run(
         return Ok(edges::too_few(live.len(), needed, deployment, step));
     }
     let redirects = has_redirects(&manifest);
+    let mut redirected = 0;
     for edge in &live {
         let look = Look {
             http,
@@ -152,14 +157,15 @@ pub(super) async fn run(
             host: &seen_as,
             redirects,
         };
-        if let Some(fault) = look.fetch_all(&wanted).await? {
-            return Ok(Outcome::failed(Cause::Verification, fault));
+        match look.fetch_all(&wanted).await? {
+            Ok(some) => redirected = redirected.max(some),
+            Err(fault) => return Ok(Outcome::failed(Cause::Verification, fault.0)),
         }
     }
     let settles = step.kind == StepKind::VerifyCandidate
         && deployment.kind != Kind::Preview
         && !deployment.policy.settle.is_zero();
-    let words = matched(wanted.len(), served(&manifest).count());
+    let words = matched(wanted.len(), redirected, served(&manifest).count());
     if settles && !passed_before {
         let now = ctx.now().await?;
         return Ok(settle(now, step, deployment.policy.settle, words));
@@ -262,11 +268,18 @@ fn has_redirects(manifest: &Manifest) -> bool {
     manifest.get("_redirects").is_some()
 }
 
-/// The first page was asked for by its short address as well, and counts once.
-fn matched(fetched: usize, files: usize) -> String {
-    let matched = fetched.saturating_sub(1).min(files);
+/// The first page was asked for by its short address as well, and counts once. For those that a rule sends
+/// elsewhere nothing was compared.
+fn matched(fetched: usize, redirected: usize, files: usize) -> String {
+    let looked_at = fetched.saturating_sub(1).min(files);
+    let matched = noun::grouped(looked_at.saturating_sub(redirected));
     let verb = if files == 1 { "matches" } else { "match" };
-    format!("{matched} of {} {verb}", noun::counted(files, "file"))
+    let words = format!("{matched} of {} {verb}", noun::counted(files, "file"));
+    match redirected {
+        0 => words,
+        1 => format!("{words}, 1 redirects"),
+        more => format!("{words}, {} redirect", noun::grouped(more)),
+    }
 }
 
 /// One file to fetch and what it must be. It is asked for by its name: from there an edge sends
@@ -316,6 +329,18 @@ fn sample(manifest: &Manifest, limit: usize, seed: u128) -> Vec<Wanted> {
     wanted
 }
 
+/// An answer that was not the edge's to blame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answered {
+    Match,
+    /// A rule of the release sends elsewhere.
+    Redirect,
+}
+
+/// What is wrong with the release, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Fault(String);
+
 /// One edge, looked at as a visitor of one host.
 struct Look<'a> {
     http: &'a reqwest::Client,
@@ -327,20 +352,26 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// Fetches all; the first fault, or none.
-    async fn fetch_all(&self, wanted: &[Wanted]) -> Result<Option<String>, Trouble> {
+    /// Fetches all; how many files redirect, or the first fault.
+    async fn fetch_all(&self, wanted: &[Wanted]) -> Result<Result<usize, Fault>, Trouble> {
         // Collected first: a closure inside the stream would borrow for any lifetime.
         let fetches: Vec<_> = wanted.iter().map(|one| self.fetch(one)).collect();
         let mut answers = stream::iter(fetches).buffered(AT_A_TIME);
+        let mut of = wanted.iter();
+        let mut redirected = 0;
         while let Some(answer) = answers.next().await {
-            if let Some(fault) = answer? {
-                return Ok(Some(fault));
+            // The short address of the first page is no file.
+            let is_file = of.next().is_some_and(|one| !one.path.is_empty());
+            match answer? {
+                Ok(Answered::Redirect) if is_file => redirected += 1,
+                Ok(_) => {}
+                Err(fault) => return Ok(Err(fault)),
             }
         }
-        Ok(None)
+        Ok(Ok(redirected))
     }
 
-    async fn fetch(&self, wanted: &Wanted) -> Result<Option<String>, Trouble> {
+    async fn fetch(&self, wanted: &Wanted) -> Result<Result<Answered, Fault>, Trouble> {
         let trouble = |error: reqwest::Error| Trouble::Edge {
             edge: self.edge.to_owned(),
             path: format!("/{}", wanted.path),
@@ -357,7 +388,7 @@ impl Look<'_> {
             .map_err(trouble)?;
         let status = response.status();
         if status.is_redirection() && self.redirects {
-            return Ok(None);
+            return Ok(Ok(Answered::Redirect));
         }
         if status == StatusCode::MISDIRECTED_REQUEST || status == StatusCode::SERVICE_UNAVAILABLE {
             return Err(Trouble::Edge {
@@ -367,7 +398,7 @@ impl Look<'_> {
             });
         }
         if status != StatusCode::OK {
-            return Ok(Some(self.fault(wanted, &format!("answered {status}"))));
+            return Ok(Err(self.fault(wanted, &format!("answered {status}"))));
         }
         let mut hash = Sha256::new();
         let mut body = response.bytes_stream();
@@ -376,20 +407,23 @@ impl Look<'_> {
         }
         let found: [u8; 32] = hash.finalize().into();
         if found == *wanted.digest.as_bytes() {
-            Ok(None)
+            Ok(Ok(Answered::Match))
         } else {
-            Ok(Some(self.fault(
+            Ok(Err(self.fault(
                 wanted,
                 "answered other content than the release's",
             )))
         }
     }
 
-    fn fault(&self, wanted: &Wanted, what: &str) -> String {
+    fn fault(&self, wanted: &Wanted, what: &str) -> Fault {
         if wanted.path.is_empty() && wanted.digest == digest_of(b"") {
-            return format!("/ {what} on {}: the release has no index.html", self.edge);
+            return Fault(format!(
+                "/ {what} on {}: the release has no index.html",
+                self.edge
+            ));
         }
-        format!("/{} {what} on {}", wanted.path, self.edge)
+        Fault(format!("/{} {what} on {}", wanted.path, self.edge))
     }
 }
 

@@ -4,6 +4,8 @@
 //! poll. Losing it at any moment loses nothing: what was inside the database rolls back, what was
 //! claimed is found again when its lease runs out.
 
+mod suspect;
+
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
     sync::{
@@ -26,11 +28,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use self::suspect::{Hands, part};
 use super::{
     again,
     drive::{Asked, Claimed, Done},
     outcome::Outcome,
-    store,
+    store::{self, Due},
     turns::{Answer, Turns},
     verify::{self, Trouble},
 };
@@ -45,8 +48,6 @@ use crate::{
 const LOOK: i64 = 256;
 /// Looks are at least this far from each other.
 const GATHER: Duration = Duration::from_millis(2);
-/// How long, in leases, a step that lost workers is left to an idle one.
-const SUSPECT_PATIENCE: u32 = 4;
 
 /// One process's worker; cheap to clone.
 #[derive(Debug, Clone)]
@@ -56,9 +57,11 @@ pub(crate) struct Worker {
     /// Names this process in the rows of what it claims.
     name: Arc<str>,
     at_a_time: Arc<Semaphore>,
-    busy: Arc<Mutex<HashMap<DeploymentId, Passed>>>,
-    /// A look left due steps for want of a permit.
+    busy: Arc<Mutex<HashMap<DeploymentId, InHand>>>,
+    /// A look left due steps for want of a permit, or for a step that lost workers.
     full: Arc<AtomicBool>,
+    /// The last look that might begin anything began a step that lost workers.
+    had_suspect: Arc<AtomicBool>,
     edges: Arc<EdgeNews>,
     turns: Turns,
     tasks: Tasks,
@@ -69,6 +72,14 @@ pub(crate) struct Worker {
 enum Passed {
     Over,
     No,
+}
+
+/// A deployment whose turn goes on.
+#[derive(Debug, Clone, Copy)]
+struct InHand {
+    passed: Passed,
+    /// Until then nothing else is taken beside its step, which lost workers; none for any other.
+    alone_until: Option<Instant>,
 }
 
 /// What edges reported since the last look, as far as a step can wait for it.
@@ -129,7 +140,7 @@ impl EdgeNews {
 
 impl Worker {
     pub(crate) fn new(ctx: Ctx, name: &str, edges: Arc<EdgeNews>, tasks: Tasks) -> Self {
-        let http = verify::visitor(ctx.config.fetch_timeout)
+        let http = verify::visitor(ctx.config.silence())
             .expect("a client without system certificates needs nothing that can be missing");
         Self {
             at_a_time: Arc::new(Semaphore::new(ctx.config.workers)),
@@ -138,6 +149,7 @@ impl Worker {
             name: name.into(),
             busy: Arc::default(),
             full: Arc::default(),
+            had_suspect: Arc::default(),
             edges,
             turns: Turns::new(),
             tasks,
@@ -189,9 +201,9 @@ impl Worker {
             .iter()
             .map(|kind| kind.word().to_owned())
             .collect();
-        let idle = self.busy().is_empty();
+        let hands = self.hands();
         let mut conn = self.ctx.pool.acquire().await?;
-        let patience = SUSPECT_PATIENCE * self.ctx.config.lease;
+        let (idle, patience) = (hands == Hands::Empty, self.patience());
         let mut due = store::list_due(&mut conn, &kinds, idle, patience, LOOK).await?;
         if !news.is_empty() {
             // Should this fail, the poll of each step finds what the report said.
@@ -205,11 +217,26 @@ impl Worker {
         }
         drop(conn);
         metrics::gauge!(STEPS_DUE).set(f64::from(u32::try_from(due.len()).unwrap_or(u32::MAX)));
+        // While one is in hand it is not the last yet.
+        let had_suspect = hands != Hands::Suspect && self.had_suspect.swap(false, Ordering::AcqRel);
+        let (taken, left) = part(due, hands.choice(had_suspect));
+        if !left.is_empty() {
+            self.full.store(true, Ordering::Release);
+        }
+        for one in left.iter().filter(|one| one.edges_reported) {
+            self.edges.keep(one.deployment_id);
+        }
+        self.take(taken);
+        Ok(pause)
+    }
+
+    /// Takes the turns of these, as many as there are places for.
+    fn take(&self, due: Vec<Due>) {
         // All are asked for before the first is taken: then they share a transaction.
         let mut begun = Vec::new();
         for one in due {
             let permit = self.permit();
-            let free = permit.is_some() && self.begin(one.deployment_id);
+            let free = permit.is_some() && self.begin(&one);
             if !free {
                 if one.edges_reported {
                     self.edges.keep(one.deployment_id);
@@ -221,7 +248,6 @@ impl Worker {
         for (one, permit, answered) in begun {
             self.spawn(one.deployment_id, permit, answered);
         }
-        Ok(pause)
     }
 
     /// Carries a deployment on, in a task of its own, from a turn that was asked for.
@@ -234,9 +260,10 @@ impl Worker {
         let worker = self.clone();
         self.tasks.spawn("step", Policy::Ignore, async move {
             worker.carry(deployment, answered).await;
-            let passed = worker.busy().remove(&deployment);
+            let was = worker.busy().remove(&deployment);
             drop(permit);
-            if passed == Some(Passed::Over) || worker.full.swap(false, Ordering::AcqRel) {
+            let passed = was.is_some_and(|was| was.passed == Passed::Over);
+            if passed || worker.full.swap(false, Ordering::AcqRel) {
                 worker.ctx.nudges.steps.notify_waiters();
             }
         });
@@ -253,20 +280,44 @@ impl Worker {
     }
 
     /// Marks a deployment as in its turn; false when it is already, and to be looked at again.
-    fn begin(&self, deployment: DeploymentId) -> bool {
-        match self.busy().entry(deployment) {
+    fn begin(&self, due: &Due) -> bool {
+        let alone_until = due.is_suspect.then(|| Instant::now() + self.patience());
+        match self.busy().entry(due.deployment_id) {
             Entry::Occupied(mut turn) => {
-                turn.insert(Passed::Over);
+                turn.get_mut().passed = Passed::Over;
                 false
             }
             Entry::Vacant(free) => {
-                free.insert(Passed::No);
+                if due.is_suspect {
+                    self.had_suspect.store(true, Ordering::Release);
+                }
+                free.insert(InHand {
+                    passed: Passed::No,
+                    alone_until,
+                });
                 true
             }
         }
     }
 
-    fn busy(&self) -> std::sync::MutexGuard<'_, HashMap<DeploymentId, Passed>> {
+    fn hands(&self) -> Hands {
+        let now = Instant::now();
+        let busy = self.busy();
+        let alone = |one: &InHand| one.alone_until.is_some_and(|until| now < until);
+        if busy.is_empty() {
+            Hands::Empty
+        } else if busy.values().any(alone) {
+            Hands::Suspect
+        } else {
+            Hands::Others
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        suspect::patience(self.ctx.config.lease)
+    }
+
+    fn busy(&self) -> std::sync::MutexGuard<'_, HashMap<DeploymentId, InHand>> {
         self.busy
             .lock()
             .expect("nothing panics while it holds this lock")

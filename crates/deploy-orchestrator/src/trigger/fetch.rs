@@ -16,7 +16,7 @@ use super::{
     push::Push,
     store,
 };
-use crate::{Config, ctx::Ctx, github::GitHub, step::worker::chain};
+use crate::{backoff, ctx::Ctx, github::GitHub, step::worker::chain};
 
 /// Deliveries of one look.
 const AT_ONCE: i64 = 32;
@@ -94,7 +94,7 @@ async fn attend(
         delivery.id = %delivery.id, attempts = delivery.attempts + 1, error = %words,
         "a delivery is not decided yet"
     );
-    let pause = Config::backoff(delivery.attempts);
+    let pause = backoff::after(delivery.attempts);
     let mut conn = ctx.pool.acquire().await?;
     store::put_off(&mut conn, delivery.id, pause, &words).await?;
     Ok(())

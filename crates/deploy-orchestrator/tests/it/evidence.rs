@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use candlefish_ids::ReleaseId;
-use candlefish_proto::deploy::{self as pb, deployment::State};
+use candlefish_proto::deploy::{self as pb, deployment::State, record::Kind};
 use candlefish_testkit::wait_until;
 
 use crate::{
     api::{Api, blockers, canary, policy, reason},
     edge::Edge,
+    history,
     sandbox::{Orchestrator, SITE, SOON, Sandbox},
 };
 
@@ -123,7 +124,7 @@ async fn two_bad_intervals_in_a_row_send_traffic_back_and_reject_the_release() {
     let world = World::new().await;
     let id = world.begin().await;
     world.interval((100, 50), (1_000, 0)).await;
-    let bad = "fail: candidate 100 requests, 50.0 % failed · stable 1000, 0.0 %";
+    let bad = "fail: candidate 100 requests, 50.0 % failed · stable 1,000, 0.0 %";
     let still = world.said(&id, bad).await;
     assert_eq!(still.state(), State::Waiting);
     world.interval((200, 100), (2_000, 0)).await;
@@ -188,7 +189,7 @@ async fn visitors_who_come_by_a_host_of_its_own_send_a_bad_canary_back() {
     let world = World::with_hosts(&[OWN]).await;
     let id = world.begin().await;
     world.interval_on(OWN, (100, 50), (1_000, 0)).await;
-    let bad = "fail: candidate 100 requests, 50.0 % failed · stable 1000, 0.0 %";
+    let bad = "fail: candidate 100 requests, 50.0 % failed · stable 1,000, 0.0 %";
     world.said(&id, bad).await;
     world.interval_on(OWN, (200, 100), (2_000, 0)).await;
     let ended = world.api.wait_for(&id, &[State::RolledBack]).await;
@@ -215,7 +216,7 @@ async fn visitors_of_all_hosts_and_of_no_other_one_are_counted_together() {
     world
         .said(
             &id,
-            "candidate 60 requests, 0.0 % failed · stable 1000, 0.0 %",
+            "candidate 60 requests, 0.0 % failed · stable 1,000, 0.0 %",
         )
         .await;
 }
@@ -235,6 +236,45 @@ async fn a_forecast_counts_the_visitors_of_every_host() {
     world
         .said(&id, "at 10.0 requests/s a judgement needs about ")
         .await;
+}
+
+#[tokio::test]
+async fn a_policy_that_goes_back_without_evidence_says_so_and_blames_nobody() {
+    let world = World::new().await;
+    let returns = pb::Policy {
+        on_no_evidence: pb::policy::OnNoEvidence::Return.into(),
+        ..policy()
+    };
+    let request = world.api.request(pb::UpdateEnvironmentRequest {
+        site: SITE.to_owned(),
+        environment: "production".to_owned(),
+        policy: Some(returns),
+        ..pb::UpdateEnvironmentRequest::default()
+    });
+    world.api.sites().update_environment(request).await.unwrap();
+    let id = world.begin().await;
+    let forecast =
+        "no traffic: about 0 of 50 requests an interval; after 3 intervals of 1 h it goes back";
+    world.said(&id, forecast).await;
+    for (all, new) in [(10, 10), (21, 11)] {
+        world.interval((all, 0), (10 * all, 0)).await;
+        let words = format!("not enough data: candidate {new} requests");
+        world.said(&id, &words).await;
+    }
+    world.interval((33, 0), (330, 0)).await;
+    let ended = world.api.wait_for(&id, &[State::RolledBack]).await;
+    assert_eq!(ended.cause, "evidence");
+    assert!(
+        ended.message.ends_with("; the policy goes back"),
+        "{}",
+        ended.message
+    );
+    let told = history::of_kind(&world.api, "production", Kind::Rollback).await;
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].reason, ended.message);
+    // Not rejected: it may come again.
+    let again = world.api.create("production", &world.candidate, None).await;
+    again.unwrap();
 }
 
 #[tokio::test]
@@ -291,11 +331,11 @@ async fn what_a_host_counted_before_it_came_blames_nobody() {
     );
     world.sandbox.act(&comes).await;
     world.interval((100, 50), (1_000, 0)).await;
-    let bad = "fail: candidate 100 requests, 50.0 % failed · stable 1000, 0.0 %";
+    let bad = "fail: candidate 100 requests, 50.0 % failed · stable 1,000, 0.0 %";
     world.said(&id, bad).await;
     // From the next interval on it counts, from what it had then.
     world.interval_on(OWN, (300, 0), (3_000, 0)).await;
-    let good = "candidate 300 requests, 0.0 % failed · stable 3000, 0.0 %";
+    let good = "candidate 300 requests, 0.0 % failed · stable 3,000, 0.0 %";
     world.said(&id, good).await;
     world.api.wait_for(&id, &[State::Succeeded]).await;
 }
@@ -310,7 +350,7 @@ async fn what_a_host_counted_before_it_went_is_evidence() {
     let goes = format!("DELETE FROM environment_host WHERE host = '{OWN}'");
     world.sandbox.act(&goes).await;
     world.interval_on(OWN, (100, 50), (51_000, 0)).await;
-    let bad = "fail: candidate 100 requests, 50.0 % failed · stable 1000, 0.0 %";
+    let bad = "fail: candidate 100 requests, 50.0 % failed · stable 1,000, 0.0 %";
     world.said(&id, bad).await;
     // From the next interval on it counts no more.
     world

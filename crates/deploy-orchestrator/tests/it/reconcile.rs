@@ -5,7 +5,7 @@ use candlefish_proto::deploy::{self as pb, Route, deployment::State};
 use candlefish_testkit::{poll_until, wait_until};
 
 use crate::{
-    api::{Api, blockers, policy},
+    api::{Api, baking, blockers, policy},
     edge::Edge,
     previews::{self, allowed, live, pull},
     restored::own_address,
@@ -179,6 +179,45 @@ async fn a_live_edge_that_is_behind_is_sent_again_what_it_lacks() {
     let url = format!("http://{}/metrics", orchestrator.running.ops_address);
     let said = reqwest::get(&url).await.unwrap().text().await.unwrap();
     assert!(said.contains(r#"route_drift_total{at="edge"}"#), "{said}");
+}
+
+/// As if what the edge told of a host had been lost, where a deployment bakes: it is looked at once more.
+async fn is_sent_again(host_of: impl Fn(&str) -> String) {
+    let patient = [
+        ("CANDLEFISH_RECONCILE_MS", "100"),
+        ("CANDLEFISH_EDGE_PATIENCE_MS", "3000"),
+    ];
+    let (sandbox, _orchestrator, edge, api, _live) = started(&patient).await;
+    let release = sandbox.release(&api, "three").await;
+    let made = api.create("production", &release, Some(baking())).await;
+    let bakes = made.unwrap().into_inner().id;
+    api.wait_in(&bakes, pb::step::Kind::Bake).await;
+    let host = host_of(&bakes);
+    edge.wait_until_it_serves(&host, &release).await;
+    sandbox
+        .act(&format!(
+            "UPDATE edge_route SET version = version - 1 WHERE host = '{host}'"
+        ))
+        .await;
+    let behind = format!(
+        "SELECT count(*) FROM route w JOIN edge_route r ON r.host = w.host
+         WHERE w.host = '{host}' AND r.version < w.version"
+    );
+    wait_until(SOON, "the edge to be up to date", async || {
+        sandbox.number(&behind).await == 0
+    })
+    .await;
+    assert_eq!(api.deployment(&bakes).await.state(), State::Waiting);
+}
+
+#[tokio::test]
+async fn a_live_edge_that_is_behind_is_found_while_a_deployment_bakes() {
+    is_sent_again(|_| HOST.to_owned()).await;
+}
+
+#[tokio::test]
+async fn a_live_edge_that_is_behind_on_the_address_of_a_deployment_is_found() {
+    is_sent_again(own_address).await;
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use crate::{
     api::{Api, baking, blockers, canary, millis, policy, reason},
     edge::Edge,
     history,
+    restored::own_address,
     sandbox::{Orchestrator, SOON, Sandbox},
 };
 
@@ -140,7 +141,7 @@ async fn a_worker_that_was_frozen_with_its_claim_eats_no_deadline() {
             Sandbox::started_with(&[("CANDLEFISH_LEASE_MS", lease)]).await;
         api.create_environment("production", policy()).await;
         let release = sandbox.release(&api, "one").await;
-        edge.act(|script| script.slow = Duration::from_secs(1));
+        edge.act(|script| script.slow = Duration::from_millis(600));
         let made = api.create("production", &release, Some(baking())).await;
         let id = made.unwrap().into_inner().id;
         wait_until(SOON, "a page to be asked for", async || edge.pages().0 > 0).await;
@@ -345,10 +346,17 @@ async fn empty_intervals_repeat_until_the_policy_decides_whatever_the_deadline()
     let mut steps = done.steps.iter();
     let analyse = steps.find(|step| step.kind() == pb::step::Kind::Analyse);
     let said = &analyse.unwrap().message;
-    assert!(
-        said.ends_with("goes on by our own fetches (synthetic)"),
-        "{said}"
-    );
+    // It says when those fetches were: nothing was fetched since.
+    let verified: String = sqlx::query_scalar(
+        "SELECT to_char(s.finished_at AT TIME ZONE 'UTC', 'HH24:MI') FROM step s
+         JOIN deployment d ON d.id = s.deployment_id
+         WHERE s.kind = 'verify_candidate' AND d.previous_release_id IS NOT NULL",
+    )
+    .fetch_one(&sandbox.pool)
+    .await
+    .unwrap();
+    let words = format!("goes on by the verification of {verified} UTC (synthetic)");
+    assert!(said.ends_with(&words), "{said}: {words}");
     edge.wait_until_it_serves("docs.localhost", &new).await;
 }
 
@@ -368,13 +376,68 @@ async fn a_lost_worker_costs_no_attempt() {
     assert_eq!((step.lost_leases, step.attempts), (1, 0));
 }
 
-/// A page never comes: who fetches it is busy.
+/// A page never comes: who fetches it is busy, for longer than a test takes.
 const NEVER: Duration = Duration::from_hours(1);
+const PATIENT: [(&str, &str); 2] = [
+    ("CANDLEFISH_FETCH_TIMEOUT_MS", "3600000"),
+    // A third of it is the most that a fetch takes.
+    ("CANDLEFISH_LEASE_MS", "240000"),
+];
+
+/// The steps of an environment's deployments that somebody has who is not gone.
+fn claimed_in(environment: &str) -> String {
+    format!(
+        "SELECT count(*) FROM step s JOIN deployment d ON d.id = s.deployment_id
+         JOIN environment e ON e.id = d.environment_id
+         WHERE e.slug = '{environment}' AND s.state = 'running' AND s.owner <> 'gone'"
+    )
+}
+
+/// The verification of production's candidate has lost two workers, and is due.
+async fn lost_twice(sandbox: &Sandbox) {
+    let suspect = "deployment_id = (
+                       SELECT d.id FROM deployment d JOIN environment e ON e.id = d.environment_id
+                       WHERE e.slug = 'production')";
+    sandbox
+        .act(&format!("{} AND {suspect}", lost("verify_candidate", 2)))
+        .await;
+}
+
+#[tokio::test]
+async fn beside_a_step_that_lost_workers_nothing_is_claimed_but_a_way_back() {
+    let (sandbox, _orchestrator, edge, api) = Sandbox::started_with(&PATIENT).await;
+    api.create_environment("staging", policy()).await;
+    let old = sandbox.release(&api, "old").await;
+    api.deploy_whole("staging", &old).await;
+    let new = sandbox.release(&api, "new").await;
+    api.deploy_whole("staging", &new).await;
+    api.create_environment("production", settling()).await;
+    let suspect = api.deploy("production", &new).await;
+    api.wait_in(&suspect, pb::step::Kind::VerifyCandidate).await;
+    edge.act(|script| script.slow = NEVER);
+    lost_twice(&sandbox).await;
+    let taken = claimed_in("production");
+    wait_until(SOON, "the idle worker to take it", async || {
+        sandbox.number(&taken).await == 1
+    })
+    .await;
+    api.create_environment("fresh", policy()).await;
+    let fresh = api.deploy("fresh", &new).await;
+    edge.wait_until_it_serves(&own_address(&fresh), &new).await;
+    // What comes after it is claimed: a look has passed it over.
+    api.roll_back("staging").await.unwrap();
+    let back = claimed_in("staging");
+    wait_until(SOON, "the way back to be claimed", async || {
+        sandbox.number(&back).await == 1
+    })
+    .await;
+    assert_eq!(sandbox.number(&claimed_in("fresh")).await, 0);
+    assert_eq!(sandbox.number(&taken).await, 1);
+}
 
 #[tokio::test]
 async fn a_step_that_lost_workers_does_not_starve_where_no_worker_is_ever_idle() {
-    let patient = [("CANDLEFISH_FETCH_TIMEOUT_MS", "3600000")];
-    let (sandbox, _orchestrator, edge, api) = Sandbox::started_with(&patient).await;
+    let (sandbox, _orchestrator, edge, api) = Sandbox::started_with(&PATIENT).await;
     api.create_environment("production", settling()).await;
     let release = sandbox.release(&api, "one").await;
     let id = api.deploy("production", &release).await;
@@ -390,19 +453,18 @@ async fn a_step_that_lost_workers_does_not_starve_where_no_worker_is_ever_idle()
         api.wait_until(&other, "a claimed step", runs).await;
     };
     claimed("busy").await;
-    let suspect = "kind = 'verify_candidate' AND deployment_id = (
-                       SELECT d.id FROM deployment d JOIN environment e ON e.id = d.environment_id
-                       WHERE e.slug = 'production')";
-    sandbox
-        .act(&format!("{} AND {suspect}", lost("verify_candidate", 2)))
-        .await;
+    lost_twice(&sandbox).await;
     // It is left to an idle worker at first: fresh ones go before it.
     claimed("fresh").await;
-    let taken = format!("SELECT count(*) FROM step WHERE owner <> 'gone' AND {suspect}");
-    assert_eq!(sandbox.number(&taken).await, 0);
-    sandbox.database.advance(Duration::from_mins(2)).await;
+    let taken = "SELECT count(*) FROM step s JOIN deployment d ON d.id = s.deployment_id
+                 JOIN environment e ON e.id = d.environment_id
+                 WHERE e.slug = 'production' AND s.kind = 'verify_candidate'
+                   AND s.owner <> 'gone'";
+    assert_eq!(sandbox.number(taken).await, 0);
+    // Four leases.
+    sandbox.database.advance(Duration::from_mins(17)).await;
     wait_until(SOON, "the busy worker to take it", async || {
-        sandbox.number(&taken).await == 1
+        sandbox.number(taken).await == 1
     })
     .await;
 }

@@ -255,6 +255,14 @@ async fn a_pause_comes_between_steps_and_stops_the_clock_of_the_deadline() {
     sandbox.database.advance(Duration::from_hours(5)).await;
     let refused = api.advance(&id, ord + 1).await.unwrap_err();
     assert_eq!(reason(&refused), "nothing-to-pass");
+    let words = refused.message();
+    for said in [
+        "is waiting",
+        "candlefish why dep_",
+        "candlefish cancel dep_",
+    ] {
+        assert!(words.contains(said), "{words}");
+    }
     assert!(!has_begun(
         &api.deployment(&id).await,
         pb::step::Kind::Switch

@@ -122,7 +122,7 @@ const QUESTIONS: [Question; 13] = [
                 ON r.deployment_id = d.id AND (r.kind = 'fail'
                   OR (d.kind <> 'rollback' AND r.kind IN ('rollback', 'reject')))
               WHERE d.started_at IS NOT NULL AND d.finished_at IS NOT NULL
-                AND d.cause IN ('verification', 'verdict', 'deadline', 'edges', 'discarded', 'content')
+                AND d.cause IN ('verification', 'verdict', 'deadline', 'edges', 'discarded', 'content', 'evidence')
               GROUP BY d.id HAVING count(r.id) <> 1",
     },
 ];

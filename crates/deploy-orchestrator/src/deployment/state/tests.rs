@@ -7,7 +7,7 @@ const PLAIN: Facts = Facts {
     can_return: true,
     is_rollback: false,
 };
-const CAUSES: [Cause; 10] = [
+const CAUSES: [Cause; 11] = [
     Cause::Cancelled,
     Cause::Aborted,
     Cause::Superseded,
@@ -18,6 +18,7 @@ const CAUSES: [Cause; 10] = [
     Cause::Edges,
     Cause::Discarded,
     Cause::Content,
+    Cause::Evidence,
 ];
 
 fn now() -> Moment {
@@ -58,6 +59,7 @@ fn before_the_pivot_the_cause_says_how_it_ends() {
         (Cause::Edges, "failed"),
         (Cause::Discarded, "failed"),
         (Cause::Content, "failed"),
+        (Cause::Evidence, "failed"),
         (Cause::Preempted, "cancelled"),
     ] {
         assert_eq!(ends_in(running(false), cause, PLAIN), ends, "{cause:?}");
@@ -124,6 +126,7 @@ fn only_what_blames_the_release_after_the_pivot_rejects_it() {
     assert!(rejects(true, Cause::Aborted));
     assert!(!rejects(true, Cause::Cancelled));
     assert!(!rejects(true, Cause::Edges));
+    assert!(!rejects(true, Cause::Evidence));
     assert!(!rejects(false, Cause::Verification));
 }
 
@@ -155,6 +158,7 @@ fn why_one_ends_that_acted_is_recorded_once_unless_its_command_does() {
         (Cause::Edges, Some(fails), Some(returns)),
         (Cause::Discarded, Some(fails), Some(returns)),
         (Cause::Content, Some(fails), Some(returns)),
+        (Cause::Evidence, Some(fails), Some(returns)),
     ] {
         let lines = [false, true].map(|pivoted| recorded(pivoted, cause, PLAIN));
         let expected = [before, after].map(|line| line.into_iter().collect::<Vec<_>>());

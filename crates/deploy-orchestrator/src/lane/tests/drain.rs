@@ -27,7 +27,7 @@ const UNTOLD: &str = "
         AND (r.kind = 'fail' OR (d.kind <> 'rollback' AND r.kind IN ('rollback', 'reject')
                                 AND r.reason NOT LIKE '%, for rel_% is banned by %'))
     WHERE d.started_at IS NOT NULL
-      AND d.cause IN ('verification', 'verdict', 'deadline', 'edges', 'discarded', 'content')
+      AND d.cause IN ('verification', 'verdict', 'deadline', 'edges', 'discarded', 'content', 'evidence')
     GROUP BY d.id HAVING count(r.id) <> 1";
 
 /// Seconds until a step is due or its worker is given up. Without one only content is waited for, an

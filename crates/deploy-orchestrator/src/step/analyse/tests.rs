@@ -35,12 +35,16 @@ fn told(on_no_evidence: OnNoEvidence, verdicts: &[Verdict]) -> Outcome {
         on_no_evidence,
         ..Policy::default()
     };
-    let now = ManualClock::at_second(1_000).now();
+    let known = Known {
+        now: ManualClock::at_second(1_000).now(),
+        enough_at: None,
+        verified_at: Some(ManualClock::at_second(60 * 61).now()),
+    };
     let mut step = step();
     let next = |step: &Step, verdict: &Verdict| {
         let memory = serde_json::from_value(step.detail.clone()).unwrap_or_default();
         let words = format!("{verdict:?}");
-        conclude(now, &policy, step, memory, (*verdict, words), None)
+        conclude(&known, &policy, step, memory, (*verdict, words))
     };
     let (last, before) = verdicts.split_last().unwrap();
     for verdict in before {
@@ -132,10 +136,10 @@ fn bad_intervals_with_an_empty_one_between_are_not_in_a_row() {
 #[test]
 fn three_empty_intervals_in_a_row_leave_it_to_the_policy() {
     let empty = [NotEnoughData, ProviderDown, NotEnoughData];
-    let advanced = "NotEnoughData; goes on by our own fetches (synthetic)";
+    let advanced = "NotEnoughData; goes on by the verification of 01:01 UTC (synthetic)";
     assert_eq!(told(Advance, &empty), Outcome::done(advanced));
     // Nothing speaks against the release, so it is not rejected.
-    let returned = Outcome::failed(Cause::Deadline, "NotEnoughData");
+    let returned = Outcome::failed(Cause::Evidence, "NotEnoughData; the policy goes back");
     assert_eq!(told(Return, &empty), returned);
     assert_eq!(kept(told(Person, &empty)), blocker::Kind::Evidence);
 }
@@ -175,7 +179,7 @@ fn only_what_was_counted_in_the_interval_is_judged() {
     assert_eq!(verdict, Fail, "{words}");
     assert_eq!(
         words,
-        "fail: candidate 100 requests, 50.0 % failed · stable 1000, 0.0 %"
+        "fail: candidate 100 requests, 50.0 % failed · stable 1,000, 0.0 %"
     );
 }
 
@@ -223,7 +227,7 @@ fn without_a_sample_the_source_is_down_whatever_was_counted() {
 fn too_few_requests_say_how_many_there_were() {
     let memory = memory(counted(0, 0), counted(0, 0));
     let now = (counted(49, 49), counted(1_000, 0));
-    let words = "not enough data: candidate 49 requests, 100.0 % failed · stable 1000, 0.0 %";
+    let words = "not enough data: candidate 49 requests, 100.0 % failed · stable 1,000, 0.0 %";
     assert_eq!(
         judged(&memory, now, true, ENOUGH),
         (NotEnoughData, words.to_owned())
@@ -269,18 +273,57 @@ fn enough_come_in_an_interval_or_never() {
 #[test]
 fn a_forecast_says_how_long_a_judgement_takes_at_this_traffic() {
     let said = |rate| forecast(&Policy::default(), &step(), rate);
+    // A tenth of it: 50 requests within an interval, which is judged when it ends.
     assert_eq!(
-        said(0.0),
-        "no traffic now: needs 50 requests at 10 %, or three intervals of 30 s"
+        said(16.7),
+        "at 16.7 requests/s a judgement needs about 30 s"
     );
-    // A tenth of it: 50 requests at one a second.
-    assert_eq!(
-        said(10.0),
-        "at 10.0 requests/s a judgement needs about 50 s"
-    );
-    // Never less than an interval.
     assert_eq!(
         said(1_000.0),
-        "at 1000.0 requests/s a judgement needs about 30 s"
+        "at 1,000.0 requests/s a judgement needs about 30 s"
     );
+}
+
+#[test]
+fn a_forecast_of_too_little_traffic_says_what_the_policy_does() {
+    for (on_no_evidence, then) in [
+        (Advance, "advances"),
+        (Person, "waits for a person"),
+        (Return, "goes back"),
+    ] {
+        let policy = Policy {
+            on_no_evidence,
+            ..Policy::default()
+        };
+        for (rate, begins) in [
+            (0.0, "no traffic: about 0"),
+            (10.0, "too little traffic: about 30"),
+            // 49.8: one interval after the other has too few.
+            (16.6, "too little traffic: about 49"),
+        ] {
+            let words = format!(
+                "{begins} of 50 requests an interval; after 3 intervals of 30 s it {then} (policy)"
+            );
+            assert_eq!(forecast(&policy, &step(), rate), words);
+        }
+    }
+}
+
+#[test]
+fn only_who_goes_on_without_evidence_needs_to_know_of_the_verification() {
+    let policy = |on_no_evidence| Policy {
+        on_no_evidence,
+        ..Policy::default()
+    };
+    let after = |empty| Memory {
+        empty,
+        ..Memory::default()
+    };
+    for verdict in [NotEnoughData, ProviderDown] {
+        assert!(advances(&policy(Advance), &after(2), verdict));
+        assert!(!advances(&policy(Advance), &after(1), verdict));
+        assert!(!advances(&policy(Person), &after(2), verdict));
+    }
+    assert!(!advances(&policy(Advance), &after(2), Pass));
+    assert_eq!(fetches(None), "our own fetches (synthetic)");
 }

@@ -10,6 +10,7 @@ use crate::{deployment::plan::PLAN_VERSION, edge::store::LIVE_FOR_MS, step::work
 
 /// A step that is due, and where it belongs.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a claim of its row")]
 pub(crate) struct Due {
     pub(crate) step_id: StepId,
     pub(crate) deployment_id: DeploymentId,
@@ -18,6 +19,10 @@ pub(crate) struct Due {
     pub(crate) edges_reported: bool,
     /// It undoes something, or its worker was lost: nothing that shares a transaction.
     pub(crate) is_lone: bool,
+    /// It lost two workers.
+    pub(crate) is_suspect: bool,
+    /// It sends visitors back: it undoes something, or is a rollback's.
+    pub(crate) returns: bool,
 }
 
 /// Steps that are due: ready ones whose time has come, and claimed ones whose lease ran out. Nothing
@@ -34,7 +39,9 @@ pub(crate) async fn list_due(
 ) -> Result<Vec<Due>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"SELECT s.id, s.deployment_id, d.environment_id,
-                s.undo_of IS NOT NULL OR s.state = 'running' AS "is_lone!"
+                s.undo_of IS NOT NULL OR s.state = 'running' AS "is_lone!",
+                s.lost_leases >= 2 AS "is_suspect!",
+                s.undo_of IS NOT NULL OR d.kind = 'rollback' AS "returns!"
          FROM step s JOIN deployment d ON d.id = s.deployment_id
          WHERE s.state IN ('ready', 'running')
            AND s.run_at <= (SELECT clock())
@@ -60,6 +67,8 @@ pub(crate) async fn list_due(
             environment_id: EnvironmentId::from_uuid(row.environment_id),
             edges_reported: false,
             is_lone: row.is_lone,
+            is_suspect: row.is_suspect,
+            returns: row.returns,
         })
         .collect())
 }
@@ -93,7 +102,9 @@ pub(crate) async fn list_reported(
     let environments: Vec<Uuid> = news.environments.iter().map(|id| id.uuid()).collect();
     let releases: Vec<Uuid> = news.releases.iter().map(|id| id.uuid()).collect();
     let rows = sqlx::query!(
-        r#"SELECT s.id, d.id AS deployment_id, d.environment_id, s.undo_of IS NOT NULL AS "is_lone!"
+        r#"SELECT s.id, d.id AS deployment_id, d.environment_id, s.undo_of IS NOT NULL AS "is_lone!",
+                  s.lost_leases >= 2 AS "is_suspect!",
+                  s.undo_of IS NOT NULL OR d.kind = 'rollback' AS "returns!"
            FROM deployment d
            JOIN step s ON s.deployment_id = d.id AND s.state = 'ready' AND s.waits_on_edges
            WHERE d.state IN ('running', 'waiting', 'cancelling')
@@ -132,6 +143,8 @@ pub(crate) async fn list_reported(
             environment_id: EnvironmentId::from_uuid(row.environment_id),
             edges_reported: true,
             is_lone: row.is_lone,
+            is_suspect: row.is_suspect,
+            returns: row.returns,
         })
         .collect())
 }

@@ -43,8 +43,15 @@ fn the_first_page_is_in_every_sample_by_its_short_address() {
 
 #[test]
 fn what_matches_is_counted_without_the_short_address() {
-    assert_eq!(matched(2, 1), "1 of 1 file matches");
-    assert_eq!(matched(201, 500), "200 of 500 files match");
+    assert_eq!(matched(2, 0, 1), "1 of 1 file matches");
+    assert_eq!(matched(201, 0, 500), "200 of 500 files match");
+    assert_eq!(matched(1_125, 0, 1_124), "1,124 of 1,124 files match");
+}
+
+#[test]
+fn what_redirects_is_told_apart_from_what_matches() {
+    assert_eq!(matched(2, 1, 1), "0 of 1 file matches, 1 redirects");
+    assert_eq!(matched(201, 3, 500), "197 of 500 files match, 3 redirect");
 }
 
 #[test]
@@ -107,11 +114,11 @@ const PAGE: &str = "the page";
 /// Longer than any of these takes.
 const SILENCE: Duration = Duration::from_secs(40);
 
+/// What a look comes to: how many files redirect, or the fault.
+type Found = Result<Result<usize, Fault>, Trouble>;
+
 /// What a look at [`PAGE`] comes to on an edge that answers so.
-async fn looked_at(
-    answer: (StatusCode, &'static str),
-    redirects: bool,
-) -> Result<Option<String>, Trouble> {
+async fn looked_at(answer: (StatusCode, &'static str), redirects: bool) -> Found {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let router = Router::new().fallback(move || async move { answer });
@@ -123,11 +130,7 @@ async fn looked_at(
 }
 
 /// Looks at [`PAGE`], and gives the edge up when it is silent for so long.
-async fn look_at(
-    address: &str,
-    silence: Duration,
-    redirects: bool,
-) -> Result<Option<String>, Trouble> {
+async fn look_at(address: &str, silence: Duration, redirects: bool) -> Found {
     let look = Look {
         http: &visitor(silence).unwrap(),
         edge: "edge-1",
@@ -144,11 +147,7 @@ async fn look_at(
 
 /// What a look comes to on an edge that sends so many bytes of [`PAGE`], each after a while, and then
 /// nothing more, without an end.
-async fn trickled(
-    pieces: usize,
-    apart: Duration,
-    silence: Duration,
-) -> Result<Option<String>, Trouble> {
+async fn trickled(pieces: usize, apart: Duration, silence: Duration) -> Found {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let serving = async {
@@ -175,7 +174,7 @@ async fn a_page_may_take_longer_than_an_edge_may_be_silent() {
     let (apart, silence) = (Duration::from_millis(200), Duration::from_secs(1));
     let begun = tokio::time::Instant::now();
     let found = trickled(PAGE.len(), apart, silence).await;
-    assert_eq!(found.unwrap(), None);
+    assert_eq!(found.unwrap(), Ok(0));
     assert!(begun.elapsed() > silence);
 }
 
@@ -195,10 +194,10 @@ async fn a_redirect_is_a_fault_unless_the_release_has_rules_of_redirects() {
         StatusCode::PERMANENT_REDIRECT,
     ] {
         let ruled = looked_at((status, ""), true).await.unwrap();
-        assert_eq!(ruled, None, "{status}");
+        assert_eq!(ruled, Ok(1), "{status}");
         let fault = looked_at((status, ""), false).await.unwrap();
         let words = format!("/a.html answered {status} on edge-1");
-        assert_eq!(fault.as_deref(), Some(&*words));
+        assert_eq!(fault, Err(Fault(words)));
     }
 }
 
@@ -206,7 +205,7 @@ async fn a_redirect_is_a_fault_unless_the_release_has_rules_of_redirects() {
 async fn a_page_that_is_not_the_releases_is_its_fault_rules_or_not() {
     for redirects in [false, true] {
         let right = looked_at((StatusCode::OK, PAGE), redirects).await;
-        assert_eq!(right.unwrap(), None);
+        assert_eq!(right.unwrap(), Ok(0));
         for (answer, words) in [
             ((StatusCode::OK, "another page"), "answered other content"),
             ((StatusCode::OK, ""), "answered other content"),
@@ -215,7 +214,7 @@ async fn a_page_that_is_not_the_releases_is_its_fault_rules_or_not() {
             ((StatusCode::INTERNAL_SERVER_ERROR, PAGE), "answered 500"),
         ] {
             let fault = looked_at(answer, redirects).await.unwrap();
-            let fault = fault.unwrap_or_default();
+            let fault = fault.unwrap_err().0;
             assert!(fault.contains(words), "{answer:?}: {fault}");
         }
     }
