@@ -35,23 +35,13 @@ impl Sure {
         C::Answer: Shown,
     {
         if !self.dry_run {
-            return self.ends(app, question);
+            let goes_on = app.output.confirm(question, self.yes)?;
+            return Ok((!goes_on).then_some(Exit::Failed));
         }
         app.output.note(question);
         let answer = api.rehearsing().act(message.clone()).await?;
         app.show(&answer, would);
         app.output.note("  Nothing was done.");
         Ok(Some(Exit::Done))
-    }
-
-    /// As [`Sure::decides`], where the server is not asked what it would say.
-    pub(super) fn ends(&self, app: &App, question: &str) -> Result<Option<Exit>, Error> {
-        if self.dry_run {
-            app.output.note(question);
-            app.output.note("  Nothing was done.");
-            return Ok(Some(Exit::Done));
-        }
-        let goes_on = app.output.confirm(question, self.yes)?;
-        Ok((!goes_on).then_some(Exit::Failed))
     }
 }

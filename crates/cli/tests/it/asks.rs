@@ -38,6 +38,11 @@ fn a_dry_run_says_what_would_end_as_the_server_does_and_ends_nothing() {
             "cancel_deployment",
         ),
         (
+            format!("abort {DEP}"),
+            "is rejected there",
+            "abort_deployment",
+        ),
+        (
             "env close docs/staging --reason r".to_owned(),
             "serves nothing from then on",
             "close_environment",
@@ -81,16 +86,6 @@ fn a_dry_run_says_what_would_end_as_the_server_does_and_ends_nothing() {
             .code(1)
             .says("error: it has ended already");
     }
-}
-
-#[test]
-fn an_abort_that_is_only_tried_says_what_would_end() {
-    let server = Server::start();
-    Cli::new(&server.url())
-        .run(&format!("abort {DEP} --dry-run"))
-        .code(0)
-        .says("is rejected there")
-        .says("Nothing was done.");
 }
 
 #[test]
