@@ -28,7 +28,7 @@ pub(crate) mod calls;
 mod names;
 mod pages;
 
-use acts::Act;
+pub(crate) use acts::Act;
 use calls::Call;
 pub(crate) use names::{Loopback, is_loopback};
 

@@ -19,6 +19,8 @@ pub(crate) struct Environment {
     pub(crate) site: Option<String>,
     /// `CANDLEFISH_ENVIRONMENT`: the slug of the environment.
     pub(crate) environment: Option<String>,
+    /// `HOME`: this person's folder.
+    pub(crate) home: Option<PathBuf>,
     /// Where contexts are kept; unset when there is no home.
     pub(crate) folder: Option<PathBuf>,
     /// `NO_COLOR` is set: neither colour nor animation.
@@ -61,6 +63,7 @@ impl Environment {
             context: word("CANDLEFISH_CONTEXT"),
             site: word("CANDLEFISH_SITE"),
             environment: word("CANDLEFISH_ENVIRONMENT"),
+            home: variable("HOME").map(PathBuf::from),
             folder,
             plain: variable("NO_COLOR").is_some()
                 || variable("TERM").is_some_and(|term| term == "dumb"),

@@ -66,11 +66,31 @@ pub(crate) enum Error {
 }
 
 impl Project {
-    /// Looks in `start` and above it, up to the top of the git tree.
-    pub(crate) fn find(start: &Path) -> Result<Self, Error> {
+    /// What the tree of `dir` says; without one, the tree that we are in. So does the latter of a folder
+    /// that is in no git tree: content is often built elsewhere.
+    pub(crate) fn find(dir: Option<&Path>, environment: &Environment) -> Result<Self, Error> {
+        let home = environment.home.as_deref();
+        if let Some(dir) = dir {
+            let (found, is_in_tree) = Self::search(dir, home)?;
+            if found.path.is_some() || is_in_tree {
+                return Ok(found);
+            }
+        }
+        Self::search(Path::new("."), home).map(|(found, _)| found)
+    }
+
+    /// Looks in `start` and above it, up to the top of the git tree; answers whether there is one. Without
+    /// one it ends below the home and the root: what lies there is of no project.
+    fn search(start: &Path, home: Option<&Path>) -> Result<(Self, bool), Error> {
         // A folder that does not exist is the walk's to complain about.
         let start = start.canonicalize().unwrap_or_else(|_| start.to_owned());
+        let home = home.and_then(|home| home.canonicalize().ok());
         for folder in start.ancestors() {
+            let is_top = folder.join(".git").exists();
+            let is_shared = folder.parent().is_none() || Some(folder) == home.as_deref();
+            if is_shared && !is_top && *folder != *start {
+                break;
+            }
             let path = folder.join(FILE);
             match fs::read_to_string(&path) {
                 Ok(text) => {
@@ -78,19 +98,23 @@ impl Project {
                         path: path.clone(),
                         source: Box::new(source),
                     })?;
-                    return Ok(Self {
+                    let found = Self {
                         said,
                         path: Some(path),
-                    });
+                    };
+                    return Ok((found, is_top));
                 }
                 Err(source) if is_absent(&source) => {}
                 Err(source) => return Err(Error::Read { path, source }),
             }
-            if folder.join(".git").exists() {
+            if is_top {
+                return Ok((Self::default(), true));
+            }
+            if is_shared {
                 break;
             }
         }
-        Ok(Self::default())
+        Ok((Self::default(), false))
     }
 
     /// The folder to deploy that the file names.
@@ -149,10 +173,14 @@ mod tests {
         folder
     }
 
+    fn read(start: &Path) -> Project {
+        Project::search(start, None).unwrap().0
+    }
+
     #[test]
     fn the_flag_wins_over_the_variable_and_that_over_the_file() {
         let folder = tree("site = \"docs\"\nenvironment = \"staging\"\ndir = \"a/public\"\n");
-        let project = Project::find(&folder.path().join("a/public")).unwrap();
+        let project = read(&folder.path().join("a/public"));
         let mut environment = Environment {
             site: Some("other".to_owned()),
             ..Environment::default()
@@ -177,15 +205,39 @@ mod tests {
     fn a_file_above_the_git_tree_is_somebody_elses() {
         let folder = tree("site = \"docs\"\n");
         fs::create_dir(folder.path().join("a/.git")).unwrap();
-        let project = Project::find(&folder.path().join("a/public")).unwrap();
+        let project = read(&folder.path().join("a/public"));
         assert_eq!(project.site(None, &Environment::default()), None);
+    }
+
+    #[test]
+    fn a_file_in_the_home_is_of_no_project_unless_one_is_there() {
+        let home = tree("site = \"docs\"\n");
+        let site = |start: &Path| {
+            let (found, _) = Project::search(start, Some(home.path())).unwrap();
+            found.site(None, &Environment::default())
+        };
+        let below = home.path().join("a/public");
+        assert_eq!(site(&below), None);
+        assert!(site(home.path()).is_some(), "it was gone to");
+        fs::create_dir(home.path().join(".git")).unwrap();
+        assert!(site(&below).is_some(), "the home is a tree");
+    }
+
+    #[test]
+    fn a_folder_in_a_tree_of_its_own_is_not_told_by_the_one_that_we_are_in() {
+        let folder = tree("");
+        fs::remove_file(folder.path().join(FILE)).unwrap();
+        let public = folder.path().join("a/public");
+        assert!(!Project::search(&public, None).unwrap().1);
+        fs::create_dir(folder.path().join("a/.git")).unwrap();
+        assert!(Project::search(&public, None).unwrap().1);
     }
 
     #[test]
     fn a_word_that_the_file_does_not_know_is_refused() {
         let folder = tree("sight = \"docs\"\n");
         assert!(matches!(
-            Project::find(folder.path()),
+            Project::search(folder.path(), None),
             Err(Error::Format { .. })
         ));
     }

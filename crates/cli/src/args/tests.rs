@@ -15,20 +15,21 @@ fn the_command_line_is_consistent() {
 
 #[test]
 fn every_command_s_help_begins_with_examples() {
-    for command in Cli::command().get_subcommands_mut() {
-        let name = command.get_name().to_owned();
-        let help = command.render_long_help().to_string();
-        assert!(
-            help.starts_with("Examples:\n  candlefish "),
-            "{name}: {help}"
-        );
-    }
-    assert!(
-        Cli::command()
-            .render_long_help()
-            .to_string()
-            .starts_with("Examples:")
-    );
+    let mut root = Cli::command();
+    root.build();
+    assert!(begins_with_examples(&mut root, "candlefish ") > 50);
+}
+
+/// How many commands there are from this one on, each of which shows how it is used itself.
+fn begins_with_examples(command: &mut clap::Command, path: &str) -> usize {
+    let help = command.render_long_help().to_string();
+    let begins = format!("Examples:\n  {path}");
+    assert!(help.starts_with(begins.trim_end()), "{path}: {help}");
+    let below = command.get_subcommands_mut().map(|one| {
+        let path = format!("{path}{} ", one.get_name());
+        begins_with_examples(one, &path)
+    });
+    1 + below.sum::<usize>()
 }
 
 fn understood(lines: &[&str]) {
@@ -65,6 +66,7 @@ fn what_is_only_tried_is_understood() {
 fn what_is_asked_for_is_understood() {
     understood(&[
         "login --api http://127.0.0.1:8090 --context dev",
+        "login --api http://127.0.0.1:8090 --yes",
         "whoami --json",
         "context live",
         "deploy",
@@ -87,6 +89,12 @@ fn what_is_asked_for_is_understood() {
         "hold set docs/production --reason r",
         "hold lift docs/production --reason r",
         "hold show docs/production",
+        "hold show",
+        "hold set --reason r",
+        "why",
+        "watch --until done",
+        "open",
+        "history",
         "history docs/production",
         "history docs/production --limit 5 --json",
         "releases ban rel_01k8qv2h8cfk2t0v1e6m7r8x9c --reason r --yes",
@@ -187,11 +195,12 @@ fn wrong_use_is_refused_with_code_2() {
 
 #[test]
 fn options_are_asked_for_where_they_are_all_that_is_lacking() {
-    let lines: [(&str, &[&str]); 9] = [
+    let lines: [(&str, &[&str]); 10] = [
         ("hold set docs/production", &["--reason <REASON>"]),
         ("stop docs", &["--reason <REASON>", "--for <DURATION>"]),
         ("stop lift docs", &["--reason <REASON>"]),
-        ("hold set", &[]),
+        ("hold set", &["--reason <REASON>"]),
+        ("queues replay", &[]),
         ("hold set production", &[]),
         ("hold set docs/production --json", &[]),
         ("env close docs/pr-12 --yes", &[]),

@@ -7,7 +7,7 @@ use super::{cancel::until_ended, sure::Sure};
 use crate::{
     app::App,
     error::{Error, Exit},
-    render,
+    render::{self, would},
 };
 
 /// Options of `abort`.
@@ -39,15 +39,17 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         "Nothing has moved yet, and nothing is rejected.".to_owned()
     };
     let question = format!("  Abort the deployment to {place}? {what}");
-    if let Some(exit) = args.sure.ends(app, &question)? {
-        return Ok(exit);
-    }
     // What was asked for is the command line, whatever was typed besides: a repeat after an answer
     // that did not arrive is the same request, and why was said the first time.
     let asked = AbortDeploymentRequest {
         id,
         reason: args.reason,
     };
+    let sure = &args.sure;
+    let decided = sure.decides(app, &api, &question, &asked, would::ended);
+    if let Some(exit) = decided.await? {
+        return Ok(exit);
+    }
     let quiet = args.sure.yes || api.asked_before(&asked).is_some();
     let request = AbortDeploymentRequest {
         reason: app.output.reason(asked.reason.clone(), quiet),

@@ -3,13 +3,13 @@
 use candlefish_ids::DeploymentId;
 use candlefish_proto::deploy::{CancelDeploymentRequest, Deployment, GetDeploymentRequest};
 
-use super::{subject, sure::Sure};
+use super::{subject, sure::Sure, waiting};
 use crate::{
     api::Api,
     app::App,
     error::{Error, Exit},
     json::{self, Layout},
-    render,
+    render::{self, ending::Now, would},
     repeats::Repeat,
     watch::{self, Outcome, Patience, Until, View},
 };
@@ -41,15 +41,17 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         "Nothing has moved yet."
     };
     let question = format!("  End the deployment to {place}? {what}");
-    if let Some(exit) = args.sure.ends(app, &question)? {
-        return Ok(exit);
-    }
     // What was asked for is the command line, whatever was typed besides: a repeat after an answer
     // that did not arrive is the same request, and why was said the first time.
     let asked = CancelDeploymentRequest {
         id,
         reason: args.reason,
     };
+    let sure = &args.sure;
+    let decided = sure.decides(app, &api, &question, &asked, would::ended);
+    if let Some(exit) = decided.await? {
+        return Ok(exit);
+    }
     let quiet = args.sure.yes || api.asked_before(&asked).is_some();
     let request = CancelDeploymentRequest {
         reason: app.output.reason(asked.reason.clone(), quiet),
@@ -74,12 +76,13 @@ pub(super) async fn until_ended(
     if app.shared.json {
         app.output
             .result(&json::text(&deployment, Layout::Indented));
+        waiting::aside(app, &deployment, outcome, &Now::Free);
     } else {
-        let held = Box::pin(subject::held(api, &deployment)).await;
+        let now = Box::pin(subject::now(api, &deployment)).await;
         app.output.note(&render::ending::text(
             &deployment,
             outcome,
-            held,
+            &now,
             &app.output.look_err(),
         ));
     }

@@ -28,6 +28,7 @@ use crate::{
 mod awaited;
 mod commit;
 mod content;
+mod progress;
 mod target;
 
 use content::Hashed;
@@ -166,22 +167,26 @@ async fn store(
     }
     let begun = Instant::now();
     let sent = content::upload(app, api, &release.id, hashed).await?;
-    let sealing = content::spinner(app, "Sealing");
-    let seal = SealReleaseRequest {
-        id: release.id.clone(),
-    };
-    let sealed = match api.read(seal.clone()).await {
-        // Something that was there when it was asked for is gone: ask again, once.
-        Err(Error::Refused(status)) if status.code() == Code::FailedPrecondition => {
-            content::upload(app, api, &release.id, hashed).await?;
-            api.read(seal).await
-        }
-        other => other,
-    };
+    // The server reads all content again before it freezes it.
+    let sealing = progress::spinner(app, "Sealing");
+    let sealed = seal(app, api, release.id, hashed);
+    let sealed = progress::told(app, "sealing", &sealing, sealed).await;
     sealing.finish_and_clear();
     let sealed = sealed?;
     content::say_sent(app, hashed, &sent, begun);
     Ok(sealed)
+}
+
+async fn seal(app: &App, api: &Api, id: String, hashed: &Hashed) -> Result<Release, Error> {
+    let seal = SealReleaseRequest { id: id.clone() };
+    match api.read(seal.clone()).await {
+        // Something that was there when it was asked for is gone: ask again, once.
+        Err(Error::Refused(status)) if status.code() == Code::FailedPrecondition => {
+            content::upload(app, api, &id, hashed).await?;
+            api.read(seal).await
+        }
+        other => other,
+    }
 }
 
 fn say_accepted(app: &App, release: &Release, deployment: &Deployment, repeat: &Repeat) {

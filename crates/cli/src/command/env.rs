@@ -40,6 +40,10 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List the environments of a site
+    #[command(before_help = "\
+Examples:
+  candlefish env list docs
+  candlefish env list docs --previews")]
     List {
         /// The site
         site: String,
@@ -48,11 +52,18 @@ enum Command {
         previews: bool,
     },
     /// Show what is live, held, acting and pending
+    #[command(before_help = "\
+Examples:
+  candlefish env show docs/production")]
     Show {
         /// SITE/ENV
         place: Place,
     },
     /// Make an environment
+    #[command(before_help = "\
+Examples:
+  candlefish env create docs/staging --strategy recreate
+  candlefish env create docs/production --branch main --path docs/ --path '!docs/drafts/'")]
     Create {
         /// SITE/ENV
         place: Place,
@@ -67,6 +78,11 @@ enum Command {
         dry: Dry,
     },
     /// Show which pushes deploy by themselves, or change it
+    #[command(before_help = "\
+Examples:
+  candlefish env pushes docs/production
+  candlefish env pushes docs/production --branch main
+  candlefish env pushes docs/production --none")]
     Pushes {
         /// SITE/ENV
         place: Place,
@@ -82,6 +98,10 @@ enum Command {
         dry: Dry,
     },
     /// Close a preview: nothing is reachable there any more, and nothing deploys there
+    #[command(before_help = "\
+Examples:
+  candlefish env close docs/pr-12 --reason \"not needed any more\"
+  candlefish env close docs/pr-12 --reason \"not needed any more\" --dry-run")]
     Close {
         /// SITE/ENV
         place: Place,
@@ -92,6 +112,10 @@ enum Command {
         sure: Sure,
     },
     /// Show how deployments go, or change it; what is not named stays as it is
+    #[command(before_help = "\
+Examples:
+  candlefish env policy docs/production
+  candlefish env policy docs/production --strategy canary --weights 10,50 --interval 30s --bake 10m")]
     Policy {
         /// SITE/ENV
         place: Place,
@@ -334,15 +358,17 @@ async fn close(
     sure: &Sure,
 ) -> Result<Exit, Error> {
     let before = subject::environment(api, &place).await?;
-    if let Some(exit) = sure.ends(app, &render::environment::closes(&before))? {
-        return Ok(exit);
-    }
+    let question = render::environment::closes(&before);
     let Place { site, environment } = place;
     let request = CloseEnvironmentRequest {
         site: site.clone(),
         environment: environment.clone(),
         reason,
     };
+    let decided = sure.decides(app, api, &question, &request, would::closed);
+    if let Some(exit) = decided.await? {
+        return Ok(exit);
+    }
     let answer = explained(api, api.act(request).await, &site, Some(&environment)).await?;
     app.show(&answer, |answer| {
         render::environment::full(answer, &app.output.look_out())

@@ -2,7 +2,7 @@
 
 use candlefish_proto::deploy::ListHistoryRequest;
 
-use super::subject::{Place, explained};
+use super::subject::{self, Place, explained};
 use crate::{
     app::App,
     error::{Error, Exit},
@@ -16,8 +16,8 @@ Examples:
   candlefish history docs/production
   candlefish history docs/production --limit 200 --json")]
 pub(crate) struct Args {
-    /// SITE/ENV
-    place: Place,
+    /// SITE/ENV; else what the environment variables and candlefish.toml say
+    place: Option<Place>,
     /// At most this many
     #[arg(long, default_value_t = 20)]
     limit: usize,
@@ -26,7 +26,7 @@ pub(crate) struct Args {
 /// Lists, newest first.
 pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let api = app.api()?;
-    let Place { site, environment } = args.place;
+    let Place { site, environment } = subject::place(app, args.place)?;
     let request = ListHistoryRequest {
         site: site.clone(),
         environment: environment.clone(),

@@ -29,20 +29,31 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Hold an environment
+    #[command(before_help = "\
+Examples:
+  candlefish hold set docs/production --reason \"launch day\"
+  candlefish hold set docs/production --reason \"launch day\" --dry-run    only says what would happen")]
     Set(Given),
     /// Lift a hold; what is pending goes on
+    #[command(before_help = "\
+Examples:
+  candlefish hold lift docs/production --reason \"launched\"")]
     Lift(Given),
     /// Show whether an environment is held
+    #[command(before_help = "\
+Examples:
+  candlefish hold show docs/production
+  candlefish hold show                    that of this tree")]
     Show {
-        /// SITE/ENV
-        place: Place,
+        /// SITE/ENV; else what the environment variables and candlefish.toml say
+        place: Option<Place>,
     },
 }
 
 #[derive(Debug, clap::Args)]
 struct Given {
-    /// SITE/ENV
-    place: Place,
+    /// SITE/ENV; else what the environment variables and candlefish.toml say
+    place: Option<Place>,
     /// Why
     #[arg(long)]
     reason: String,
@@ -57,7 +68,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         |environment: &Environment| render::environment::hold(environment, &app.output.look_out());
     match args.command {
         Command::Set(given) => {
-            let Place { site, environment } = given.place;
+            let Place { site, environment } = subject::place(app, given.place)?;
             let message = SetHoldRequest {
                 site: site.clone(),
                 environment: environment.clone(),
@@ -70,7 +81,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             });
         }
         Command::Lift(given) => {
-            let Place { site, environment } = given.place;
+            let Place { site, environment } = subject::place(app, given.place)?;
             let message = LiftHoldRequest {
                 site: site.clone(),
                 environment: environment.clone(),
@@ -79,10 +90,15 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             let answer = given.dry.of(&api).act(message).await;
             let free = explained(&api, answer, &site, Some(&environment)).await?;
             app.show(&free, |free| {
-                given.dry.says(would::lift(free), || shown(free))
+                given.dry.says(would::lift(free), || {
+                    render::environment::lifted(free, &app.output.look_out())
+                })
             });
         }
-        Command::Show { place } => app.show(&subject::environment(&api, &place).await?, shown),
+        Command::Show { place } => {
+            let place = subject::place(app, place)?;
+            app.show(&subject::environment(&api, &place).await?, shown);
+        }
     }
     Ok(Exit::Done)
 }

@@ -25,6 +25,9 @@ pub(crate) struct Args {
     /// The address of the API
     #[arg(long, value_name = "URL")]
     api: Option<String>,
+    /// Do not ask before the context `default` goes from one API to another
+    #[arg(long)]
+    yes: bool,
 }
 
 /// Asks who the token speaks for, and keeps it if the API knows.
@@ -32,6 +35,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let mut contexts = Contexts::load(&app.environment)?;
     let named = app.shared.context.as_ref();
     let named = named.or(app.environment.context.as_ref()).cloned();
+    let is_named = named.is_some();
     let name = named.unwrap_or_else(|| "default".to_owned());
     let known = contexts
         .contexts
@@ -40,11 +44,18 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let api = args
         .api
         .or_else(|| app.environment.api.clone())
-        .or(known)
+        .or_else(|| known.clone())
         .or_else(|| ask_api(app));
     let api = api.filter(|api| !api.is_empty()).ok_or_else(|| {
         Error::wrong("which API?", "Give its address: candlefish login --api URL")
     })?;
+    let another = known.filter(|known| !is_named && !is_same(known, &api));
+    if let Some(known) = another
+        && !replaces(app, &name, &known, &api, args.yes)?
+    {
+        app.output.note("  Nothing was done.");
+        return Ok(Exit::Failed);
+    }
     let token = token(app).ok_or_else(|| {
         Error::wrong("no token was given", "Write it to stdin, or set CANDLEFISH_TOKEN. A token is never an argument: others on this machine could read it.")
     })?;
@@ -74,6 +85,24 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     });
     app.output.note(&format!("Kept in {}.", path.display()));
     Ok(Exit::Done)
+}
+
+fn is_same(one: &str, other: &str) -> bool {
+    one.trim_end_matches('/') == other.trim_end_matches('/')
+}
+
+/// Asks whether a context that nobody named is to be of another API from now on: the token that it has is
+/// lost with that.
+fn replaces(app: &App, name: &str, known: &str, api: &str, yes: bool) -> Result<bool, Error> {
+    if !yes && !app.output.can_ask() {
+        return Err(Error::wrong(
+            format!("the context {name:?} is of another API, {known}"),
+            "Name another context: --context NAME. Or give this one up: --yes",
+        ));
+    }
+    let question =
+        format!("  The context {name:?} is of {known}, and its token is lost. Make it {api}?");
+    app.output.confirm(&question, yes)
 }
 
 fn ask_api(app: &App) -> Option<String> {

@@ -16,14 +16,14 @@ use crate::{
     before_help = "Examples:\n  candlefish open docs/production\n  candlefish open dep_01k8qx…              the release's own address, while it has one\n  curl $(candlefish open docs/production)   on a pipe it only writes the address"
 )]
 pub(crate) struct Args {
-    /// A deployment's id, or SITE/ENV
-    subject: Subject,
+    /// A deployment's id, or SITE/ENV; else what the environment variables and candlefish.toml say
+    subject: Option<Subject>,
 }
 
 /// Writes the address; with a person there, opens it too, unless it is for a program (`--json`).
 pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let api = app.api()?;
-    let url = match args.subject {
+    let url = match subject::named(app, args.subject)? {
         Subject::Deployment(id) => {
             let deployment = api
                 .read(GetDeploymentRequest { id: id.to_string() })

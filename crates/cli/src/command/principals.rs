@@ -25,8 +25,15 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List principals, by name
+    #[command(before_help = "\
+Examples:
+  candlefish principals list")]
     List,
     /// Make a principal
+    #[command(before_help = "\
+Examples:
+  candlefish principals create ada --email ada@example.org
+  candlefish principals create ci-docs --machine")]
     Create {
         /// Its name
         name: String,

@@ -29,13 +29,24 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List what waits, oldest first
+    #[command(before_help = "\
+Examples:
+  candlefish queues list
+  candlefish queues list --json")]
     List,
     /// Show one item whole
+    #[command(before_help = "\
+Examples:
+  candlefish queues show step_01k8qx…")]
     Show {
         /// step_… or dl_…
         id: String,
     },
     /// Put an item back to work
+    #[command(before_help = "\
+Examples:
+  candlefish queues replay step_01k8qx… --reason \"the disk is larger now\"
+  candlefish queues replay step_01k8qx… --reason \"the disk is larger now\" --dry-run")]
     Replay {
         /// step_… or dl_…
         id: String,
@@ -46,6 +57,10 @@ enum Command {
         dry: Dry,
     },
     /// Give an item up: a step fails its deployment, a dead letter is forgotten
+    #[command(before_help = "\
+Examples:
+  candlefish queues discard dl_01k8qx… --reason \"from a version that is gone\"
+  candlefish queues discard dl_01k8qx… --reason \"from a version that is gone\" --dry-run")]
     Discard {
         /// step_… or dl_…
         id: String,
@@ -85,10 +100,12 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             let item = find(&api, &id).await?;
             app.output
                 .note(&render::events::queue_item(&item, &app.output.look_err()));
-            if let Some(exit) = sure.ends(app, "  Give it up?")? {
+            let message = DiscardQueueItemRequest { id, reason };
+            let decided = sure.decides(app, &api, "  Give it up?", &message, would::discarded);
+            if let Some(exit) = decided.await? {
                 return Ok(exit);
             }
-            let item = api.act(DiscardQueueItemRequest { id, reason }).await?;
+            let item = api.act(message).await?;
             app.show(&item, |item| format!("{} is given up.", item.id));
         }
     }

@@ -43,6 +43,9 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Let a rejected release be deployed again
+    #[command(before_help = "\
+Examples:
+  candlefish releases clear rel_01k8qv… --env production --reason \"it was the network\"")]
     Clear {
         /// The release's id
         release: ReleaseId,
@@ -56,6 +59,10 @@ enum Command {
         dry: Dry,
     },
     /// Let a release go nowhere
+    #[command(before_help = "\
+Examples:
+  candlefish releases ban rel_01k8qv… --reason \"it shows a draft\"
+  candlefish releases ban rel_01k8qv… --reason \"it shows a draft\" --dry-run")]
     Ban {
         #[command(flatten)]
         banned: Banned,
@@ -63,6 +70,9 @@ enum Command {
         sure: Sure,
     },
     /// Lift a ban
+    #[command(before_help = "\
+Examples:
+  candlefish releases unban rel_01k8qv… --reason \"the draft was published\"")]
     Unban {
         #[command(flatten)]
         banned: Banned,
@@ -125,10 +135,12 @@ async fn change(app: &App, api: &Api, command: Command) -> Result<Exit, Error> {
             let id = release.to_string();
             let release = api.read(GetReleaseRequest { id: id.clone() }).await?;
             let question = render::release::bans(&release);
-            if let Some(exit) = sure.ends(app, &question)? {
+            let message = BanReleaseRequest { id, reason };
+            let decided = sure.decides(app, api, &question, &message, would::banned);
+            if let Some(exit) = decided.await? {
                 return Ok(exit);
             }
-            let release = api.act(BanReleaseRequest { id, reason }).await?;
+            let release = api.act(message).await?;
             app.show(&release, render::release::banned);
         }
         Command::Unban {

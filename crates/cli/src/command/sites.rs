@@ -32,13 +32,24 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List sites
+    #[command(before_help = "\
+Examples:
+  candlefish sites list
+  candlefish sites list --json")]
     List,
     /// Show one site
+    #[command(before_help = "\
+Examples:
+  candlefish sites show docs")]
     Show {
         /// Its slug
         site: String,
     },
     /// Make a site
+    #[command(before_help = "\
+Examples:
+  candlefish sites create docs --name \"Documentation\" --repository example/docs
+  candlefish sites create docs --repository example/docs --source repository --folder public")]
     Create {
         /// Its slug: 1 to 35 of a-z, 0-9 and `-`
         slug: String,
@@ -61,6 +72,10 @@ enum Command {
         dry: Dry,
     },
     /// Change a site; what is not named stays as it is
+    #[command(before_help = "\
+Examples:
+  candlefish sites update docs --name \"Handbook\"
+  candlefish sites update docs --previews repository --previews-age 14d")]
     Update {
         /// Its slug
         site: String,

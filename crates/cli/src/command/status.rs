@@ -1,7 +1,5 @@
 //! `status`: a deployment, an environment, or everything.
 
-use std::path::Path;
-
 use candlefish_ids::DeploymentId;
 use candlefish_proto::deploy::{
     GetDeploymentRequest, ListBlockersRequest, ListDeploymentsRequest, ListEnvironmentsRequest,
@@ -79,7 +77,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
 
 /// What the environment variables and the tree say.
 fn named(app: &App) -> Result<Option<String>, Error> {
-    let project = Project::find(Path::new("."))?;
+    let project = Project::find(None, &app.environment)?;
     let Some(site) = project.site(None, &app.environment) else {
         return Ok(None);
     };
@@ -105,7 +103,8 @@ async fn deployment(app: &App, api: &Api, id: &str, timeline: bool) -> Result<()
         .await?;
     let look = app.output.look_out();
     let kept = subject::kept(app, api, &deployment, &look).await;
-    if timeline {
+    // JSON is the deployment alone: its waits are those of GET /v1/deployments/{id}/blockers.
+    if timeline && !app.shared.json {
         let request = ListBlockersRequest {
             id: id.to_string(),
             ..Default::default()

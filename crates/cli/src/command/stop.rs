@@ -52,6 +52,10 @@ struct Set {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Lift a stop; what it kept goes on
+    #[command(before_help = "\
+Examples:
+  candlefish stop lift docs --reason \"it is back\"
+  candlefish stop lift --reason \"the attack is over\"        the stop of everything")]
     Lift {
         /// The site, or the stop's id; without it, the stop of everything
         stopped: Option<String>,
@@ -62,6 +66,10 @@ enum Command {
         dry: Dry,
     },
     /// List stops, newest first
+    #[command(before_help = "\
+Examples:
+  candlefish stop list
+  candlefish stop list docs --all")]
     List {
         /// Only what stops this site
         site: Option<String>,
@@ -138,7 +146,16 @@ async fn set(app: &App, api: &Api, set: Set) -> Result<Result<Stop, Exit>, Error
     };
     if site.is_empty() || set.sure.dry_run {
         let question = render::stop::stops(&message, &app.output.look_err());
-        if let Some(exit) = set.sure.ends(app, &question)? {
+        let decided = set
+            .sure
+            .decides(app, api, &question, &message, would::stopped)
+            .await;
+        let decided = if site.is_empty() {
+            decided?
+        } else {
+            explained(api, decided, &site, None).await?
+        };
+        if let Some(exit) = decided {
             return Ok(Err(exit));
         }
     }

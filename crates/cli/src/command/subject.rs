@@ -14,9 +14,10 @@ use crate::{
     api::Api,
     app::App,
     error::Error,
+    project::Project,
     render::{
         self, Look, blockers,
-        ending::{self, Held},
+        ending::{self, Now},
         environment::Kept,
     },
     suggest::nearest,
@@ -87,6 +88,41 @@ pub(super) fn commit(text: &str) -> Result<String, String> {
     Err("must be a commit of 7 to 64 hex digits".to_owned())
 }
 
+/// The environment that was named; else the one that the environment variables and `candlefish.toml`
+/// name, and who said so.
+pub(super) fn place(app: &App, named: Option<Place>) -> Result<Place, Error> {
+    if let Some(place) = named {
+        return Ok(place);
+    }
+    let project = Project::find(None, &app.environment)?;
+    let site = project.site(None, &app.environment);
+    let environment = project.environment(None, &app.environment);
+    let Some((site, environment)) = site.zip(environment) else {
+        return Err(Error::wrong(
+            "which environment?",
+            "Name it: SITE/ENV, CANDLEFISH_SITE and CANDLEFISH_ENVIRONMENT, or `site` and `environment` in \
+             candlefish.toml. All of them: candlefish status",
+        ));
+    };
+    let from = if site.from == environment.from {
+        format!("{} says", site.from)
+    } else {
+        format!("{} and {} say", site.from, environment.from)
+    };
+    let (site, environment) = (site.value, environment.value);
+    app.output
+        .note(&format!("  {site}/{environment}, as {from}"));
+    Ok(Place { site, environment })
+}
+
+/// As [`place`], of what may be a deployment.
+pub(super) fn named(app: &App, named: Option<Subject>) -> Result<Subject, Error> {
+    match named {
+        Some(subject) => Ok(subject),
+        None => place(app, None).map(Subject::Environment),
+    }
+}
+
 /// The deployment that a subject names: of an environment the one that acts, else the first that
 /// waits. `None` when nothing does.
 pub(super) async fn current(
@@ -143,12 +179,12 @@ pub(super) async fn environment_of(
     read.map_err(|error| error.to_string())
 }
 
-/// Whether the environment of a deployment is held; asked only where what is said of it depends on that.
-pub(super) async fn held(api: &Api, deployment: &Deployment) -> Held {
-    if !ending::asks_for_hold(deployment) {
-        return Held::No;
+/// What is so now where a deployment went; asked only where what is said of it depends on that.
+pub(super) async fn now(api: &Api, deployment: &Deployment) -> Now {
+    if !ending::asks_for_now(deployment) {
+        return Now::Free;
     }
-    Held::of(&environment_of(api, deployment).await)
+    Now::of(deployment, &environment_of(api, deployment).await)
 }
 
 /// The order of a deployment's environment, or why it could not be read; asked only where what is said of
@@ -168,7 +204,8 @@ pub(super) async fn kept(app: &App, api: &Api, deployment: &Deployment, look: &L
     if app.shared.json {
         return Kept::default();
     }
-    render::environment::kept(&environment_of(api, deployment).await, look)
+    let read = environment_of(api, deployment).await;
+    render::environment::kept(deployment, &read, look)
 }
 
 /// The lane of an environment.

@@ -7,6 +7,7 @@ use jiff::Span;
 
 use super::{dry::Dry, sure::Sure};
 use crate::{
+    api::Api,
     app::App,
     clock,
     error::{Error, Exit},
@@ -28,12 +29,20 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List tokens, newest first
+    #[command(before_help = "\
+Examples:
+  candlefish tokens list
+  candlefish tokens list --principal ci-docs")]
     List {
         /// Only those of this principal
         #[arg(long, default_value = "", hide_default_value = true)]
         principal: String,
     },
     /// Make a token; its secret is shown once
+    #[command(before_help = "\
+Examples:
+  candlefish tokens create --principal ci-docs --name github --role deployer --site docs --expires 90d
+  candlefish tokens create --principal ada --name laptop --role approver")]
     Create {
         /// The principal it speaks for, by name
         #[arg(long)]
@@ -54,6 +63,10 @@ enum Command {
         dry: Dry,
     },
     /// End a token at once
+    #[command(before_help = "\
+Examples:
+  candlefish tokens revoke tok_01k8qx…
+  candlefish tokens revoke tok_01k8qx… --dry-run")]
     Revoke {
         /// The token's id
         token: TokenId,
@@ -135,14 +148,31 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             app.show(&answer, |answer| answer.secret.clone());
         }
         Command::Revoke { token, sure } => {
-            let question = format!("  End {token}? Whoever uses it is refused from then on.");
-            if let Some(exit) = sure.ends(app, &question)? {
-                return Ok(exit);
-            }
-            let id = token.to_string();
-            let token = api.act(RevokeTokenRequest { id }).await?;
-            app.show(&token, |token| format!("{} is revoked.", token.id));
+            return revoke(app, &api, token, &sure).await;
         }
     }
+    Ok(Exit::Done)
+}
+
+/// Asks, naming the token as people know it, and ends it.
+async fn revoke(app: &App, api: &Api, token: TokenId, sure: &Sure) -> Result<Exit, Error> {
+    let id = token.to_string();
+    // There is no call for one of them, and who is not asked need not know more.
+    let known = if sure.yes {
+        None
+    } else {
+        let all = api.list(ListTokensRequest::default(), usize::MAX).await;
+        // Who may not list them may end one all the same.
+        let tokens = all.map(|all| all.tokens).unwrap_or_default();
+        tokens.into_iter().find(|one| one.id == id)
+    };
+    let question = render::access::revokes(&id, known.as_ref());
+    let message = RevokeTokenRequest { id };
+    let decided = sure.decides(app, api, &question, &message, would::revoked);
+    if let Some(exit) = decided.await? {
+        return Ok(exit);
+    }
+    let token = api.act(message).await?;
+    app.show(&token, |token| format!("{} is revoked.", token.id));
     Ok(Exit::Done)
 }

@@ -1,6 +1,6 @@
 //! Options of the commands that watch a deployment, and what they say at the end.
 
-use candlefish_proto::deploy::{Deployment, Environment};
+use candlefish_proto::deploy::{Deployment, Environment, GetDeploymentRequest, deployment::Kind};
 use clap::{Args, ValueEnum};
 use jiff::SignedDuration;
 
@@ -10,7 +10,7 @@ use crate::{
     app::App,
     error::{Error, Exit},
     json::{self, Layout},
-    render::{self, ending::Held},
+    render::{self, ending::Now},
     repeats::Repeat,
     watch::{self, Outcome, Patience, Until, View},
 };
@@ -77,21 +77,54 @@ impl Waiting {
         let watched = watch::follow(app, api, deployment, self.patience(app), &mut view, told);
         let watched = Box::pin(watched).await;
         let (deployment, outcome) = watched.map_err(|error| error.kept_by(made_by))?;
-        // Who stopped watching is not kept waiting for an answer, and JSON says nothing of it.
-        let held = if outcome == Outcome::Live && !app.shared.json {
-            Box::pin(subject::held(api, &deployment)).await
-        } else {
-            Held::No
-        };
-        report(app, &deployment, outcome, held);
+        let (now, outcome) = Box::pin(by_now(api, &deployment, outcome)).await;
+        report(app, &deployment, outcome, &now);
         Ok(outcome.exit(self.superseded_ok))
     }
 }
 
+/// What is so now where a deployment is live that was waited for, and what that makes of it: one that
+/// succeeded may be live no more. Who stopped watching is not kept waiting for an answer.
+pub(super) async fn by_now(api: &Api, deployment: &Deployment, outcome: Outcome) -> (Now, Outcome) {
+    if outcome != Outcome::Live {
+        return (Now::Free, outcome);
+    }
+    let now = subject::now(api, deployment).await;
+    let outcome = match &now {
+        Now::Gone(by) => after(api, deployment, by).await,
+        Now::Free | Now::Held | Now::Unread => outcome,
+    };
+    (now, outcome)
+}
+
+/// How it ended for one that was live, by what is since: the same release is what was asked for, a
+/// rollback took it back, and so did whatever left nothing; anything else took its place.
+async fn after(api: &Api, deployment: &Deployment, by: &str) -> Outcome {
+    if by.is_empty() {
+        return Outcome::Failed;
+    }
+    let request = GetDeploymentRequest { id: by.to_owned() };
+    match api.read(request).await {
+        Ok(live) if live.release_id == deployment.release_id => Outcome::Live,
+        Ok(live) if live.kind() == Kind::Rollback => Outcome::Failed,
+        Ok(_) | Err(_) => Outcome::Superseded,
+    }
+}
+
+/// Says to a person what the JSON of a deployment does not: that it is not watched any more, or not live.
+pub(super) fn aside(app: &App, deployment: &Deployment, outcome: Outcome, now: &Now) {
+    if outcome == Outcome::Interrupted || matches!(now, Now::Gone(_)) {
+        let look = app.output.look_err();
+        let text = render::ending::text(deployment, outcome, now, &look);
+        app.output.note(&text);
+    }
+}
+
 /// Says how it ended: to a person in words, to a pipe the address alone.
-fn report(app: &App, deployment: &Deployment, outcome: Outcome, held: Held) {
+fn report(app: &App, deployment: &Deployment, outcome: Outcome, now: &Now) {
     if app.shared.json {
         app.output.result(&json::text(deployment, Layout::Indented));
+        aside(app, deployment, outcome, now);
         return;
     }
     if app.output.animates() {
@@ -101,7 +134,7 @@ fn report(app: &App, deployment: &Deployment, outcome: Outcome, held: Held) {
         app.output.result(&render::ending::text(
             deployment,
             outcome,
-            held,
+            now,
             &app.output.look_out(),
         ));
         return;
@@ -109,7 +142,7 @@ fn report(app: &App, deployment: &Deployment, outcome: Outcome, held: Held) {
     app.output.note(&render::ending::text(
         deployment,
         outcome,
-        held,
+        now,
         &app.output.look_err(),
     ));
     if outcome == Outcome::Live {

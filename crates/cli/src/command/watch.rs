@@ -2,7 +2,7 @@
 
 use super::{
     subject::{self, Place, Subject},
-    waiting::Waiting,
+    waiting::{self, Waiting},
 };
 use crate::{
     app::App,
@@ -17,8 +17,8 @@ use crate::{
     before_help = "Examples:\n  candlefish watch dep_01k8qx…\n  candlefish watch docs/production --until done\n  candlefish watch dep_01k8qx… --json        one object per change, one per line"
 )]
 pub(crate) struct Args {
-    /// A deployment's id, or SITE/ENV for the one that acts or waits there
-    subject: Subject,
+    /// A deployment's id, or SITE/ENV for the one that acts or waits there; else what the environment variables and candlefish.toml say
+    subject: Option<Subject>,
     #[command(flatten)]
     waiting: Waiting,
 }
@@ -26,8 +26,9 @@ pub(crate) struct Args {
 /// Watches; with `--json` every change is an object of its own.
 pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let api = app.api()?;
-    let Some((deployment, _)) = subject::current(&api, &args.subject).await? else {
-        let named = match &args.subject {
+    let subject = subject::named(app, args.subject)?;
+    let Some((deployment, _)) = subject::current(&api, &subject).await? else {
+        let named = match &subject {
             Subject::Environment(Place { site, environment }) => format!("{site}/{environment}"),
             Subject::Deployment(id) => id.to_string(),
         };
@@ -41,7 +42,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         app.output
             .note(&render::deployment::head(&deployment, &look));
         let read = subject::environment_of(&api, &deployment).await;
-        for line in render::environment::kept(&read, &look).lines {
+        for line in render::environment::kept(&deployment, &read, &look).lines {
             app.output.note(&line);
         }
         app.output.note("");
@@ -51,7 +52,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             .await;
     }
     let patience = args.waiting.patience(app);
-    let (_, outcome) = Box::pin(watch::follow(
+    let (deployment, outcome) = Box::pin(watch::follow(
         app,
         &api,
         deployment,
@@ -60,5 +61,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         None,
     ))
     .await?;
+    let (now, outcome) = Box::pin(waiting::by_now(&api, &deployment, outcome)).await;
+    waiting::aside(app, &deployment, outcome, &now);
     Ok(outcome.exit(args.waiting.superseded_ok))
 }

@@ -38,8 +38,9 @@ const STATES: [State; 5] = [
                   deployment (id dep_…) or, where nothing acts or waits, the environment (id env_…)"
 )]
 pub(crate) struct Args {
-    /// A deployment's id, SITE/ENV for the one that acts or waits there, or a commit for all of it
-    subject: Asked,
+    /// A deployment's id, SITE/ENV for the one that acts or waits there, or a commit for all of it; else
+    /// the environment that the environment variables and candlefish.toml say
+    subject: Option<Asked>,
 }
 
 /// What is asked about.
@@ -65,8 +66,9 @@ impl FromStr for Asked {
 /// Says why.
 pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let subject = match args.subject {
-        Asked::Of(subject) => subject,
-        Asked::Commit(commit) => return of_commit(app, commit).await,
+        Some(Asked::Commit(commit)) => return of_commit(app, commit).await,
+        Some(Asked::Of(subject)) => subject,
+        None => subject::named(app, None)?,
     };
     let api = app.api()?;
     let look = app.output.look_out();
@@ -90,7 +92,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
 /// the deployment stands.
 async fn around(api: &Api, deployment: &Deployment, lane: Option<Lane>) -> Around {
     if render::words::is_terminal(deployment.state()) {
-        return Around::Ended(Box::pin(subject::held(api, deployment)).await);
+        return Around::Ended(Box::pin(subject::now(api, deployment)).await);
     }
     let lane = if let Some(lane) = lane {
         lane

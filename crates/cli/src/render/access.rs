@@ -56,6 +56,20 @@ fn end(token: &Token, look: &Look) -> String {
     }
 }
 
+/// `tok_… ("github" of ci-docs)`; the id alone where nothing else is known.
+pub(super) fn named(id: &str, token: Option<&Token>) -> String {
+    match token {
+        Some(token) => format!("{id} (\"{}\" of {})", token.name, token.principal),
+        None => id.to_owned(),
+    }
+}
+
+/// Asks before a token is ended.
+pub(crate) fn revokes(id: &str, token: Option<&Token>) -> String {
+    let token = named(id, token);
+    format!("  End {token}? Whoever uses it is refused from then on.")
+}
+
 /// Tokens without their secrets.
 pub(crate) fn tokens(answer: &ListTokensResponse, look: &Look) -> String {
     let mut table = Table::new([

@@ -9,7 +9,7 @@ use candlefish_proto::deploy::{
 
 use super::{
     Look, Tone,
-    ending::{self, Held},
+    ending::{self, Now},
     environment,
     lane::{self, Around},
     pad, release, words,
@@ -82,11 +82,11 @@ fn who(deployment: &Deployment) -> &str {
 
 /// Why a deployment is not moving, and what there is around it.
 pub(crate) fn why(deployment: &Deployment, around: &Around, look: &Look) -> String {
-    let held = match around {
-        Around::Ended(held) => *held,
-        Around::Shared { .. } | Around::Unread(_) => Held::No,
+    let now = match around {
+        Around::Ended(now) => now,
+        Around::Shared { .. } | Around::Unread(_) => &Now::Free,
     };
-    let mut lines = told(deployment, held, look);
+    let mut lines = told(deployment, now, look);
     if words::is_terminal(deployment.state()) {
         return lines.join("\n");
     }
@@ -100,8 +100,8 @@ pub(crate) fn why(deployment: &Deployment, around: &Around, look: &Look) -> Stri
 }
 
 /// What a deployment is, and each reason why it is not moving. Once it has ended, what is to be done
-/// depends on whether its environment is held.
-pub(super) fn told(deployment: &Deployment, held: Held, look: &Look) -> Vec<String> {
+/// depends on what is so now where it went.
+pub(super) fn told(deployment: &Deployment, now: &Now, look: &Look) -> Vec<String> {
     let state = deployment.state();
     let title = deployment
         .release
@@ -113,7 +113,7 @@ pub(super) fn told(deployment: &Deployment, held: Held, look: &Look) -> Vec<Stri
     let subject = format!("  {}  {title} ({who}, {asked})", deployment.id);
     if words::is_terminal(state) {
         let ended = format!("{subject} is over: {}", words::state(state));
-        let next = ending::next(deployment, held)
+        let next = ending::next(deployment, now)
             .into_iter()
             .map(|line| format!("  {line}"));
         return std::iter::once(ending::with_reason(&ended, deployment))
@@ -267,6 +267,16 @@ fn waits_for_a_person(kind: Kind) -> bool {
 
 fn action(blocker: &Blocker) -> String {
     format!("→ {}", blocker.action)
+}
+
+/// What is waited for in one line: why, who can end it, and how.
+pub(super) fn in_a_line(blocker: &Blocker) -> String {
+    let message = blocker.message.trim_end_matches('.');
+    let what = format!("{}: {message} ({})", name(blocker.kind()), owner(blocker));
+    if blocker.action.is_empty() {
+        return what;
+    }
+    format!("{what} {}", action(blocker))
 }
 
 fn owner(blocker: &Blocker) -> String {

@@ -33,11 +33,7 @@ pub(crate) fn lines(before: Option<&Deployment>, now: &Deployment, look: &Look) 
         let known =
             before.is_some_and(|before| before.blockers.iter().any(|old| is_same(old, blocker)));
         if !known {
-            let text = format!(
-                "waits for {}: {}",
-                blockers::name(blocker.kind()),
-                blocker.message
-            );
+            let text = format!("waits for {}", blockers::in_a_line(blocker));
             lines.push(line(&text, "", look));
         }
     }
@@ -64,6 +60,11 @@ pub(crate) fn hold(
         hold.by, hold.reason
     );
     Some(line(&text, "", look))
+}
+
+/// The line for a piece of work that began or goes on before there is a deployment.
+pub(crate) fn work(text: &str, look: &Look) -> String {
+    line(text, "", look)
 }
 
 fn state_line(now: &Deployment, look: &Look) -> String {

@@ -88,7 +88,7 @@ pub(crate) fn full(deployment: &Deployment, kept: &Kept, look: &Look) -> String 
     lines.extend_from_slice(&kept.lines);
     lines.push(String::new());
     lines.extend(live(deployment, look));
-    let next = ending::next(deployment, kept.held);
+    let next = ending::next(deployment, &kept.now);
     if !next.is_empty() {
         lines.push(String::new());
     }

@@ -10,32 +10,50 @@ use jiff::SignedDuration;
 use super::{Look, Tone, blockers, words};
 use crate::watch::Outcome;
 
-/// Whether the environment of a deployment is held now: a hold that a rollback set may be gone.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum Held {
-    /// It is not, or nothing that is said depends on it.
+/// What is so now where a deployment went: what it left there may be gone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Now {
+    /// Its environment is not held, or nothing that is said depends on it.
     #[default]
-    No,
-    /// It is.
-    Yes,
+    Free,
+    /// Its environment is held.
+    Held,
+    /// It succeeded, and another deployment is live since, by its id; empty where nothing is.
+    Gone(String),
     /// It could not be read.
-    Unknown,
+    Unread,
 }
 
-impl Held {
-    /// As an environment was read, or was not.
-    pub(crate) fn of(read: &Result<Environment, String>) -> Self {
+impl Now {
+    /// As the environment of a deployment was read, or was not.
+    pub(crate) fn of(deployment: &Deployment, read: &Result<Environment, String>) -> Self {
+        let is_gone = |environment: &Environment| {
+            went_live(deployment) && environment.live_deployment_id != deployment.id
+        };
         match read {
-            Ok(environment) if environment.hold.is_some() => Self::Yes,
-            Ok(_) => Self::No,
-            Err(_) => Self::Unknown,
+            Ok(environment) if is_gone(environment) => {
+                Self::Gone(environment.live_deployment_id.clone())
+            }
+            Ok(environment) if environment.hold.is_some() => Self::Held,
+            Ok(_) => Self::Free,
+            Err(_) => Self::Unread,
         }
     }
 }
 
-/// Whether what is said of a deployment depends on its environment being held: of a rollback that is
-/// live.
-pub(crate) fn asks_for_hold(deployment: &Deployment) -> bool {
+/// Whether it ended as what its environment serves, so that another may be live there by now. What
+/// still acts is what visitors get.
+fn went_live(deployment: &Deployment) -> bool {
+    deployment.state() == State::Succeeded && deployment.kind() != Kind::Preview
+}
+
+/// Whether what is said of a deployment depends on its environment: it succeeded, and may be live no
+/// more, or is a rollback that is live, and may be held no more.
+pub(crate) fn asks_for_now(deployment: &Deployment) -> bool {
+    went_live(deployment) || is_live_rollback(deployment)
+}
+
+fn is_live_rollback(deployment: &Deployment) -> bool {
     let is_live = match deployment.state() {
         State::Succeeded => true,
         State::Running | State::Waiting => deployment.live_at.is_some(),
@@ -45,16 +63,22 @@ pub(crate) fn asks_for_hold(deployment: &Deployment) -> bool {
 }
 
 /// What is said when watching ends.
-pub(crate) fn text(deployment: &Deployment, outcome: Outcome, held: Held, look: &Look) -> String {
+pub(crate) fn text(deployment: &Deployment, outcome: Outcome, now: &Now, look: &Look) -> String {
+    let is_gone = matches!(now, Now::Gone(_));
     let mut lines = match outcome {
-        Outcome::Live => vec![live(deployment, look)],
+        // The lines after it say all of it, whatever that makes of the outcome.
+        Outcome::Live | Outcome::Failed | Outcome::Superseded if is_gone => Vec::new(),
+        Outcome::Live => vec![live(deployment, now, look)],
         Outcome::Failed | Outcome::Cancelled | Outcome::Superseded => vec![ended(deployment, look)],
-        Outcome::Waiting(patience) => waiting(deployment, patience),
+        Outcome::Waiting(patience) => waiting(deployment, patience, look),
+        Outcome::Interrupted if deployment.state() == State::Cancelling => {
+            vec!["Stopped watching. It is being undone all the same.".to_owned()]
+        }
         Outcome::Interrupted => vec!["Stopped watching. The deployment goes on.".to_owned()],
     };
     let next = match outcome {
         Outcome::Waiting(_) | Outcome::Interrupted => going(deployment),
-        _ => next(deployment, held),
+        _ => next(deployment, now),
     };
     lines.extend(next);
     lines
@@ -64,7 +88,7 @@ pub(crate) fn text(deployment: &Deployment, outcome: Outcome, held: Held, look: 
         .join("\n")
 }
 
-fn live(deployment: &Deployment, look: &Look) -> String {
+fn live(deployment: &Deployment, now: &Now, look: &Look) -> String {
     let end = deployment
         .live_at
         .as_ref()
@@ -89,10 +113,11 @@ fn live(deployment: &Deployment, look: &Look) -> String {
         }
         _ => String::new(),
     };
-    let verb = if deployment.kind() == Kind::Rollback {
-        "Live again"
-    } else {
-        "Live"
+    let verb = match deployment.kind() {
+        // Nobody looked whether it still is.
+        _ if *now == Now::Unread && went_live(deployment) => "Went live",
+        Kind::Rollback => "Live again",
+        _ => "Live",
     };
     format!(
         "{} on {}{after}{bake}.",
@@ -197,42 +222,55 @@ fn is_rejected(deployment: &Deployment) -> bool {
         )
 }
 
-fn waiting(deployment: &Deployment, patience: SignedDuration) -> Vec<String> {
+fn waiting(deployment: &Deployment, patience: SignedDuration, look: &Look) -> Vec<String> {
     let mut lines = vec![format!(
         "Still {} after {}:",
         words::state(deployment.state()),
         words::duration(patience)
     )];
-    let standing = deployment.blockers.iter().filter(|b| blockers::stands(b));
-    lines.extend(standing.map(|b| format!("  {}: {}", blockers::name(b.kind()), b.message)));
+    lines.extend(blockers::each(&deployment.blockers, look));
     if lines.len() == 1 && !deployment.message.is_empty() {
         lines.push(format!("  {}", deployment.message));
     }
     lines
 }
 
-/// The commands for a deployment that goes on.
+/// The commands for a deployment that goes on. What is being undone is cancelled already.
 fn going(deployment: &Deployment) -> Vec<String> {
     let id = &deployment.id;
-    vec![
+    let mut lines = vec![
         format!("Go on watching: candlefish watch {id}"),
         format!("Why it waits:   candlefish why {id}"),
-        format!("Cancel it:      candlefish cancel {id}"),
-    ]
+    ];
+    if deployment.state() != State::Cancelling {
+        lines.push(format!("Cancel it:      candlefish cancel {id}"));
+    }
+    lines
 }
 
-/// The commands that make sense now.
-pub(crate) fn next(deployment: &Deployment, held: Held) -> Vec<String> {
-    if asks_for_hold(deployment) {
-        return hold(deployment, held).into_iter().collect();
-    }
+/// The commands that make sense now. Of one that is live no more there is nothing to undo: that would
+/// undo what others did since.
+pub(crate) fn next(deployment: &Deployment, now: &Now) -> Vec<String> {
     let id = &deployment.id;
     let place = format!("{}/{}", deployment.site, deployment.environment);
+    if let Now::Gone(by) = now {
+        let by = if by.is_empty() { "nothing" } else { by };
+        return vec![
+            format!("It was live; {by} is now."),
+            format!("What is live:   candlefish status {place}"),
+        ];
+    }
+    if is_live_rollback(deployment) {
+        return hold(deployment, now).into_iter().collect();
+    }
     let is_live = deployment.live_at.is_some();
     match (deployment.state(), deployment.kind()) {
         (State::Succeeded, Kind::Preview) => {
             vec![format!("Open it: candlefish open {id}")]
         }
+        (State::Succeeded, _) if *now == Now::Unread => vec![format!(
+            "Whether it is still live could not be read: candlefish status {place}"
+        )],
         (State::Succeeded, _) => vec![format!("Undo: candlefish rollback {place}")],
         (State::Running | State::Waiting, _) if is_live => {
             vec![format!("Undo: candlefish rollback {place}")]
@@ -267,15 +305,15 @@ pub(crate) fn next(deployment: &Deployment, held: Held) -> Vec<String> {
 }
 
 /// After a rollback: that its environment is held, as long as it is.
-fn hold(deployment: &Deployment, held: Held) -> Option<String> {
+fn hold(deployment: &Deployment, now: &Now) -> Option<String> {
     let slug = &deployment.environment;
     let place = format!("{}/{slug}", deployment.site);
-    match held {
-        Held::No => None,
-        Held::Yes => Some(format!(
+    match now {
+        Now::Free | Now::Gone(_) => None,
+        Now::Held => Some(format!(
             "{slug} is held. Lift it: candlefish hold lift {place} --reason \"…\""
         )),
-        Held::Unknown => Some(format!(
+        Now::Unread => Some(format!(
             "Whether {slug} is still held could not be read: candlefish status {place}"
         )),
     }

@@ -1,13 +1,13 @@
 //! Environments, holds, edges.
 
 use candlefish_proto::deploy::{
-    Closing, Edge, Environment, Hold, ListEdgesResponse, ListEnvironmentsResponse, Policy,
-    PushRule, Stop, edge,
+    Closing, Deployment, Edge, Environment, Hold, ListEdgesResponse, ListEnvironmentsResponse,
+    Policy, PushRule, Stop, edge,
     policy::{OnNoEvidence, Order},
     strategy,
 };
 
-use super::{Look, Tone, deployment::labelled, ending::Held, stop, table::Table, words};
+use super::{Look, Tone, deployment::labelled, ending::Now, stop, table::Table, words};
 
 /// The environments of a site.
 pub(crate) fn list(answer: &ListEnvironmentsResponse, look: &Look) -> String {
@@ -191,16 +191,20 @@ pub(super) fn rule_words(rule: &PushRule) -> String {
 pub(crate) struct Kept {
     /// What holds and stops it, for below that deployment.
     pub(crate) lines: Vec<String>,
-    /// Whether it is held.
-    pub(crate) held: Held,
+    /// Whether it is held, and the deployment still live there.
+    pub(crate) now: Now,
 }
 
 /// What holds and stops the environment of a deployment: it keeps the next one, whatever this one does.
 /// What could not be read is told as that.
-pub(crate) fn kept(read: &Result<Environment, String>, look: &Look) -> Kept {
+pub(crate) fn kept(
+    deployment: &Deployment,
+    read: &Result<Environment, String>,
+    look: &Look,
+) -> Kept {
     Kept {
         lines: standing(read, look),
-        held: Held::of(read),
+        now: Now::of(deployment, read),
     }
 }
 
@@ -260,6 +264,23 @@ pub(crate) fn hold(environment: &Environment, look: &Look) -> String {
         ));
     }
     lines.join("\n")
+}
+
+/// What the lifting of a hold leaves.
+pub(crate) fn lifted(environment: &Environment, look: &Look) -> String {
+    if environment.hold.is_some() {
+        return hold(environment, look);
+    }
+    let place = format!("{}/{}", environment.site, environment.slug);
+    let goes_on = match (
+        &*environment.acting_deployment_id,
+        environment.pending_count,
+    ) {
+        ("", 0) => String::new(),
+        ("", pending) => format!(" {} wait.", words::counted(pending, "deployment")),
+        (acting, _) => format!(" {acting} acts."),
+    };
+    format!("The hold of {place} is lifted.{goes_on}")
 }
 
 /// How deployments of an environment go.

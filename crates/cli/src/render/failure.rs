@@ -1,5 +1,6 @@
 //! What happened, why, and what to do next.
 
+use candlefish_manifest::{Error as ManifestError, WalkError};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -82,7 +83,8 @@ fn next(error: &Error) -> Vec<String> {
         }
         Error::Refused(status) => refused(status),
         Error::Context(error) => vec![context(error)],
-        Error::Walk(_) | Error::Manifest(_) => vec!["Nothing was sent.".to_owned()],
+        Error::Walk(error) => unsent(unread(error)),
+        Error::Manifest(error) => unsent(refit(error)),
         Error::Git(_) => {
             vec!["Say which commit it is with its whole hash: --commit SHA".to_owned()]
         }
@@ -92,9 +94,48 @@ fn next(error: &Error) -> Vec<String> {
         Error::Project(project::Error::Read { .. }) => {
             vec!["It must be a text file that you may read.".to_owned()]
         }
-        Error::Project(project::Error::Format { .. }) => Vec::new(),
+        Error::Project(project::Error::Format { .. }) => {
+            vec!["Mend the file, or name all of it on the command line without it.".to_owned()]
+        }
     }
 }
+
+fn unsent(next: &str) -> Vec<String> {
+    vec!["Nothing was sent.".to_owned(), next.to_owned()]
+}
+
+/// What to do about a folder that cannot be read as a release.
+fn unread(error: &WalkError) -> &'static str {
+    match error {
+        WalkError::Folder { .. } => "Name a folder that you may read.",
+        WalkError::Read { .. } => "Make it a file that you may read, or take it out of the folder.",
+        WalkError::LinkOut { .. } | WalkError::LinkLoop { .. } => {
+            "Put what the link leads to in its place, or take it out of the folder."
+        }
+        WalkError::Special { .. } => "Take it out of the folder.",
+        WalkError::Path(_) => RENAME,
+        WalkError::Large(error) => refit(error),
+    }
+}
+
+/// What to do about content that is no release.
+fn refit(error: &ManifestError) -> &'static str {
+    match error {
+        ManifestError::Path(_) => RENAME,
+        ManifestError::Files { .. }
+        | ManifestError::FileBytes { .. }
+        | ManifestError::TotalBytes { .. }
+        | ManifestError::ManifestBytes { .. } => {
+            "Leave out what the site does not need. Whoever runs this Candlefish can raise the limit."
+        }
+        ManifestError::ContentType { .. }
+        | ManifestError::Sizes { .. }
+        | ManifestError::Head
+        | ManifestError::Line { .. } => "Repeat it when nothing writes to the folder any more.",
+    }
+}
+
+const RENAME: &str = "Rename it where the site is built, then repeat it.";
 
 fn again(again: Again) -> Vec<String> {
     let lines: &[&str] = match again {
@@ -181,9 +222,53 @@ fn advice(status: &Status) -> Option<String> {
             "Try again in a moment.".to_owned()
         }
         Code::Aborted => "Somebody else was faster. Look again, then repeat it.".to_owned(),
+        // Words that name a command say themselves what helps.
+        Code::AlreadyExists | Code::FailedPrecondition
+            if !status.message().contains("candlefish ") =>
+        {
+            instead(status)
+        }
         _ => return None,
     };
     Some(said)
+}
+
+/// What to do about a refusal for what is so, by its reason.
+fn instead(status: &Status) -> String {
+    let details = status.get_error_details();
+    let info = details.error_info();
+    let said = match info.map(|info| info.reason.as_str()).unwrap_or_default() {
+        "secret-shown-once" => {
+            let id = info.and_then(|info| info.metadata.get("id"));
+            let id = id.map_or("tok_…", String::as_str);
+            return format!(
+                "Nobody can show it again. End that token, then make another: candlefish tokens revoke {id}"
+            );
+        }
+        "principal-exists" => "All principals: candlefish principals list",
+        "site-exists" => "All sites: candlefish sites",
+        "environment-exists" | "host-taken" => "All of a site: candlefish env list SITE",
+        "held" => "What holds it, and how that is lifted: candlefish hold show SITE/ENV",
+        "not-held" => {
+            "Nothing was changed. What else keeps what waits there: candlefish why SITE/ENV"
+        }
+        "live-already" | "nothing-before" | "nothing-live" | "never-live" => {
+            "What was live there, and when: candlefish history SITE/ENV"
+        }
+        "environment-closed" => "Who closed it, when and why: candlefish history SITE/ENV",
+        "stopped" | "stop-ended" => "What is stopped: candlefish stop list",
+        "content-missing" | "manifest-missing" | "release-collected" => {
+            "Deploy the same content again: candlefish deploy DIR"
+        }
+        "not-rejected" | "not-banned" | "release-banned" | "release-rejected" => {
+            "How each release stands: candlefish releases SITE"
+        }
+        "not-pinned" | "pinned" | "not-terminal" | "not-repeatable" | "nothing-to-pass"
+        | "step-passed" | "state-forbids" => "How it stands now: candlefish status DEP",
+        "cursor-too-old" => "Begin without a cursor, from now on: candlefish events",
+        _ => "How things stand now: candlefish status",
+    };
+    said.to_owned()
 }
 
 /// The request's id: in the error's details, or in the answer's metadata.

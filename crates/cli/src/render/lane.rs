@@ -4,7 +4,7 @@ use candlefish_proto::deploy::{
     Blocker, Deployment, Environment, Hold, Lane, Stop, blocker::Kind, policy::Order,
 };
 
-use super::{Look, blockers, ending::Held, stop, words};
+use super::{Look, blockers, ending::Now, stop, words};
 
 /// As many as a lane lists of those that wait.
 const LISTED: usize = 100;
@@ -12,8 +12,8 @@ const LISTED: usize = 100;
 /// What is known of the lane around a deployment.
 #[derive(Debug)]
 pub(crate) enum Around {
-    /// It has ended: no lane is its own any more. Whether its environment is held.
-    Ended(Held),
+    /// It has ended: no lane is its own any more. What is so now where it went.
+    Ended(Now),
     /// The lane, and the first that waits there unless it is the deployment itself.
     Shared {
         /// The lane.
@@ -165,7 +165,7 @@ pub(super) fn first(around: &Around, look: &Look) -> Vec<String> {
     };
     let id = lane.pending_deployment_ids.first();
     let told = match first {
-        Ok(first) => blockers::told(first, Held::No, look),
+        Ok(first) => blockers::told(first, &Now::Free, look),
         Err(why) => {
             let id = id.map(String::as_str).unwrap_or_default();
             vec![format!("  {id} could not be read: {why}")]

@@ -10,7 +10,7 @@ use candlefish_proto::deploy::{
 use insta::assert_snapshot;
 use jiff::{SignedDuration, civil::date, tz::TimeZone};
 
-use super::{ending::Held, environment::Kept, lane::Around, *};
+use super::{ending::Now, environment::Kept, lane::Around, *};
 use crate::watch::Outcome;
 
 mod decisions;

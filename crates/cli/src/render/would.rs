@@ -87,6 +87,17 @@ pub(crate) fn pin(deployment: &Deployment) -> String {
     }
 }
 
+/// Ending a deployment.
+pub(crate) fn ended(deployment: &Deployment) -> String {
+    let state = words::state(deployment.state());
+    format!("would end {}: it would be {state}", deployment.id)
+}
+
+/// Closing a preview.
+pub(crate) fn closed(environment: &Environment) -> String {
+    format!("would close {}", place(environment))
+}
+
 /// Making a site.
 pub(crate) fn site_made(made: &Site) -> String {
     format!("would make the site {}", made.slug)
@@ -95,6 +106,11 @@ pub(crate) fn site_made(made: &Site) -> String {
 /// Changing a site.
 pub(crate) fn site_changed(changed: &Site) -> String {
     format!("would change the site {}", changed.slug)
+}
+
+/// Stopping the line.
+pub(crate) fn stopped(set: &Stop) -> String {
+    format!("would stop {}", stop::scope(set))
 }
 
 /// Lifting a stop.
@@ -108,6 +124,11 @@ pub(crate) fn cleared(release: &Release, environment: &str) -> String {
     format!("would let {id} be deployed to {site}/{environment} again")
 }
 
+/// Banning a release.
+pub(crate) fn banned(release: &Release) -> String {
+    format!("would ban {} of {}", release.id, release.site)
+}
+
 /// Lifting a ban.
 pub(crate) fn unbanned(release: &Release) -> String {
     format!("would lift the ban of {}", release.id)
@@ -116,6 +137,11 @@ pub(crate) fn unbanned(release: &Release) -> String {
 /// Putting an item back to work.
 pub(crate) fn replayed(item: &QueueItem) -> String {
     format!("would put {} back to work", item.id)
+}
+
+/// Giving an item up.
+pub(crate) fn discarded(item: &QueueItem) -> String {
+    format!("would give {} up", item.id)
 }
 
 /// Making a principal.
@@ -136,6 +162,11 @@ pub(crate) fn token(made: &Token) -> String {
         made.principal,
         access::role(made.role())
     )
+}
+
+/// Ending a token.
+pub(crate) fn revoked(token: &Token) -> String {
+    format!("would end {}", access::named(&token.id, Some(token)))
 }
 
 #[cfg(test)]

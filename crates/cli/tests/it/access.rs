@@ -1,8 +1,11 @@
-use std::{fs, io::Write as _, process::Stdio};
+use std::{collections::HashMap, fs, io::Write as _, process::Stdio};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
     cli::{Cli, done},
-    server::Server,
+    server::{Server, TOK},
 };
 
 #[test]
@@ -78,6 +81,56 @@ fn a_token_that_the_api_does_not_know_is_not_kept() {
     login.env("CANDLEFISH_TOKEN", "cft_wrong");
     done(login.output().unwrap()).code(5);
     assert!(!cli.config().join("contexts.toml").exists());
+}
+
+#[test]
+fn a_context_that_nobody_named_does_not_go_to_another_api_unless_that_is_meant() {
+    let (one, other) = (Server::start(), Server::start());
+    let cli = Cli::new("");
+    cli.run(&format!("login --api {}", one.url())).code(0);
+    // The same API once more is no loss.
+    cli.run(&format!("login --api {}/", one.url())).code(0);
+    let line = format!("login --api {}", other.url());
+    cli.run(&line)
+        .code(2)
+        .says(&format!(
+            "the context \"default\" is of another API, {}",
+            one.url()
+        ))
+        .says("--context NAME")
+        .says("--yes");
+    let kept = || fs::read_to_string(cli.config().join("contexts.toml")).unwrap();
+    assert!(!kept().contains(&other.url()));
+    cli.run(&format!("{line} --context live")).code(0);
+    assert!(kept().contains(&one.url()) && kept().contains(&other.url()));
+    cli.run(&format!("{line} --yes")).code(0);
+    assert!(!kept().contains(&one.url()));
+}
+
+#[test]
+fn a_token_whose_secret_was_lost_is_to_be_ended_and_made_again() {
+    let server = Server::start();
+    let cli = Cli::new(&server.url());
+    let line = "tokens create --principal ci-docs --name github --role deployer";
+    // All the tries of one command.
+    server.world.lock().lost.insert("create_token", 4);
+    cli.run(line).code(6);
+    let mut details = ErrorDetails::new();
+    let made = HashMap::from([("id".to_owned(), TOK.to_owned())]);
+    details.set_error_info("secret-shown-once", "candlefish", made);
+    let words = format!("this call was made before and made {TOK}; its secret is shown once");
+    let refused = Status::with_error_details(Code::AlreadyExists, words, details);
+    server.world.lock().refusals.insert("create_token", refused);
+    cli.run(line)
+        .code(1)
+        .says("its secret is shown once")
+        .says(&format!("candlefish tokens revoke {TOK}\n"));
+    server.world.lock().refusals.clear();
+    assert_eq!(cli.run(line).code(0).out, "cft_made\n");
+    let keys = server.world.keys("create_token");
+    assert_eq!(keys.len(), 6);
+    assert_eq!(keys[0], keys[4]);
+    assert_ne!(keys[0], keys[5]);
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! What destroys asks, and on a pipe needs to be told that it is meant.
 
+use tonic::Status;
+
 use crate::{
     cli::Cli,
-    server::{DEP, REL, Server},
+    server::{DEP, REL, Server, TOK},
 };
 
 #[test]
@@ -28,8 +30,7 @@ fn what_destroys_is_wrong_use_on_a_pipe_unless_it_is_meant() {
 }
 
 #[test]
-fn a_dry_run_says_what_would_end_and_ends_nothing() {
-    let token = "tok_01k8qw4f9cfk2t0v1e6m7r8x9a";
+fn a_dry_run_says_what_would_end_as_the_server_does_and_ends_nothing() {
     for (line, says, call) in [
         (
             format!("cancel {DEP}"),
@@ -62,19 +63,28 @@ fn a_dry_run_says_what_would_end_and_ends_nothing() {
             "set_stop",
         ),
         (
-            format!("tokens revoke {token}"),
-            "is refused from then on",
+            format!("tokens revoke {TOK}"),
+            "(\"github\" of ci-docs)? Whoever uses it is refused from then on",
             "revoke_token",
         ),
     ] {
         let server = Server::start();
         let cli = Cli::new(&server.url());
-        cli.run(&format!("{line} --dry-run"))
-            .code(0)
-            .says(says)
-            .says("Nothing was done.");
-        assert!(server.world.keys(call).is_empty(), "{line}");
+        let tried = cli.run(&format!("{line} --dry-run")).code(0).says(says);
+        assert!(tried.out.starts_with("would "), "{tried:#?}");
+        tried.says("Nothing was done.");
+        assert!(server.world.lock().rehearses, "{line}");
+        assert_eq!(server.world.keys(call).len(), 1, "{line}");
+        let json = cli.run(&format!("{line} --dry-run --json")).code(0).out;
+        let object: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert!(object.is_object(), "{json}");
         cli.run(&format!("{line} --dry-run --yes")).code(2);
+        // A refusal is that of the real call.
+        let refused = Status::failed_precondition("it has ended already");
+        server.world.lock().refusals.insert(call, refused);
+        cli.run(&format!("{line} --dry-run"))
+            .code(1)
+            .says("error: it has ended already");
     }
 }
 

@@ -17,7 +17,10 @@ fn a_pipe_gets_the_address_and_nothing_else() {
     let done = Cli::new(&server.url()).run(DEPLOY).code(0);
     assert_eq!(done.out, format!("{URL}\n"));
     let done = done
+        .says("  hashing\n")
         .says("Hashing      3 files")
+        .says("  uploading\n")
+        .says("  sealing\n")
         .says("3 new files")
         .says("Undo: candlefish rollback docs/production");
     // No animation on a pipe: every line of a change carries its time.
@@ -213,6 +216,24 @@ fn the_tree_names_the_target_and_it_is_said() {
     command.env("CANDLEFISH_ENVIRONMENT", "production");
     let done = crate::cli::done(command.output().unwrap()).code(0);
     done.says("docs (candlefish.toml) / production (CANDLEFISH_ENVIRONMENT)");
+}
+
+#[test]
+fn content_that_was_built_elsewhere_goes_where_the_clone_says() {
+    let server = Server::start();
+    server.world.lock().deployment = live(State::Succeeded, 9);
+    let cli = Cli::new(&server.url());
+    let here = "site = \"docs\"\nenvironment = \"staging\"\n";
+    fs::write(cli.path().join("candlefish.toml"), here).unwrap();
+    let built = tempfile::tempdir().unwrap();
+    fs::write(built.path().join("index.html"), "<h1>Docs</h1>").unwrap();
+    let line = format!("deploy {}", built.path().display());
+    cli.run(&line)
+        .code(0)
+        .says("docs (candlefish.toml) / staging (candlefish.toml)");
+    // A tree of its own is another project.
+    fs::create_dir(built.path().join(".git")).unwrap();
+    cli.run(&line).code(2).says("which site?");
 }
 
 #[test]

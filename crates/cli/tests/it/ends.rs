@@ -3,12 +3,15 @@ use std::{
     process::Command,
 };
 
-use candlefish_proto::deploy::{Blocker, Deployment, Hold, blocker, deployment::State};
+use candlefish_proto::deploy::{
+    Blocker, Deployment, Hold, blocker,
+    deployment::{Kind, State},
+};
 use tonic::Status;
 
 use crate::{
-    cli::{Cli, done},
-    server::{DEP, Server, deployment, live},
+    cli::{Cli, Done, done},
+    server::{BEFORE, DEP, REL, Server, deployment, live},
 };
 
 const DEPLOY: &str = "deploy site --site docs --env production";
@@ -54,7 +57,13 @@ fn patience_ends_with_3_and_says_for_what_and_how_to_go_on() {
     let server = Server::start();
     let hold = Blocker {
         kind: blocker::Kind::Hold.into(),
+        since: Some(prost_types::Timestamp {
+            seconds: 1_795_000_000,
+            nanos: 0,
+        }),
+        owner: "approver".to_owned(),
         message: "docs/production is held by grace: search is broken".to_owned(),
+        action: "candlefish hold lift docs/production --reason \"…\"".to_owned(),
         ..Blocker::default()
     };
     let held = Deployment {
@@ -67,7 +76,9 @@ fn patience_ends_with_3_and_says_for_what_and_how_to_go_on() {
         .code(3);
     assert_eq!(done.out, "");
     done.says("Still pending after 300 ms")
-        .says("hold: docs/production is held by grace")
+        .says("1. hold        docs/production is held by grace")
+        .says("an approver can clear it")
+        .says("→ candlefish hold lift docs/production")
         .says(&format!("candlefish watch {DEP}"));
 }
 
@@ -247,13 +258,11 @@ fn cancelling_is_done_when_it_has_ended_and_asks_first() {
         .says("Cancelled.");
 }
 
+/// What a command says that is told to stop once it watches.
 #[cfg(unix)]
-#[test]
-fn ctrl_c_stops_watching_and_not_the_deployment() {
-    let server = Server::start();
-    server.world.lock().streams = [vec![deployment(State::Running, 2)]].into();
+fn interrupted(server: &Server, line: &str) -> Done {
     let cli = Cli::new(&server.url());
-    let child = cli.start(DEPLOY);
+    let child = cli.start(line);
     server
         .world
         .wait_until("the command watches", |world| !world.watched.is_empty());
@@ -263,9 +272,73 @@ fn ctrl_c_stops_watching_and_not_the_deployment() {
         .status()
         .unwrap();
     assert!(sent.success());
-    let done = done(child.wait_with_output().unwrap()).code(130);
-    let done = done.says("Stopped watching. The deployment goes on.");
-    done.says(&format!("candlefish watch {DEP}"))
-        .says(&format!("candlefish cancel {DEP}"));
-    assert!(server.world.keys("cancel_deployment").is_empty());
+    done(child.wait_with_output().unwrap()).code(130)
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_stops_watching_and_not_the_deployment() {
+    // JSON does not say it, and a person does not read that.
+    let watch = format!("watch {DEP} --json");
+    for line in [DEPLOY, &format!("{DEPLOY} --json"), &watch] {
+        let server = Server::start();
+        server.world.lock().streams = [vec![deployment(State::Running, 2)]].into();
+        interrupted(&server, line)
+            .says("Stopped watching. The deployment goes on.")
+            .says(&format!("candlefish watch {DEP}"))
+            .says(&format!("candlefish cancel {DEP}"));
+        assert!(server.world.keys("cancel_deployment").is_empty());
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_in_a_cancel_does_not_say_that_the_deployment_goes_on() {
+    for options in ["--yes", "--yes --json"] {
+        let server = Server::start();
+        server.world.lock().deployment = deployment(State::Cancelling, 2);
+        let done = interrupted(&server, &format!("cancel {DEP} {options}"));
+        let done = done.says("It is being undone all the same.");
+        assert!(!done.err.contains("candlefish cancel"), "{done:#?}");
+    }
+}
+
+#[test]
+fn what_succeeded_and_is_live_no_more_is_neither_told_as_live_nor_a_success() {
+    const SINCE: &str = "dep_01k8qx00000000000000000000";
+    let by = |kind: Kind, release: &str| Deployment {
+        id: SINCE.to_owned(),
+        kind: kind.into(),
+        release_id: release.to_owned(),
+        ..deployment(State::Succeeded, 9)
+    };
+    let watch = format!("watch {DEP}");
+    for (live_now, options, code) in [
+        (Some(by(Kind::Standard, BEFORE)), "", 4),
+        (Some(by(Kind::Standard, BEFORE)), "--json", 4),
+        (Some(by(Kind::Standard, BEFORE)), "--superseded-ok", 0),
+        (Some(by(Kind::Rollback, BEFORE)), "--superseded-ok", 1),
+        (Some(by(Kind::Standard, REL)), "", 0),
+        (None, "", 1),
+    ] {
+        let server = Server::start();
+        {
+            let mut world = server.world.lock();
+            world.deployment = live(State::Succeeded, 9);
+            let id = live_now.as_ref().map(|one| one.id.clone());
+            world.live = Some(id.unwrap_or_default());
+            world.others = live_now.clone().into_iter().collect();
+        }
+        let is = live_now.as_ref().map_or("nothing", |_| SINCE);
+        for line in [DEPLOY, &watch] {
+            let done = Cli::new(&server.url()).run(&format!("{line} {options}"));
+            assert_eq!(done.code, code, "{line} {options}: {done:#?}");
+            let done = done.says(&format!("It was live; {is} is now."));
+            assert!(!done.err.contains("Live on") && !done.err.contains("Undo"));
+        }
+        let shown = Cli::new(&server.url())
+            .run(&format!("status {DEP}"))
+            .code(0);
+        assert!(!shown.out.contains("Undo"), "{shown:#?}");
+    }
 }

@@ -94,13 +94,13 @@ fn an_item_is_given_up_only_by_who_means_it() {
         .code(2)
         .says("no such environment")
         .says("--yes");
-    cli.run(&format!("{line} --dry-run"))
-        .code(0)
-        .says("Nothing was done.");
-    assert!(server.world.keys("discard_queue_item").is_empty());
+    let tried = cli.run(&format!("{line} --dry-run")).code(0);
+    assert_eq!(tried.out, format!("would give {LETTER} up\n"));
+    tried.says("Nothing was done.");
+    assert_eq!(server.world.lock().items.len(), 2);
     let gone = cli.run(&format!("{line} --yes")).code(0);
     assert_eq!(gone.out, format!("{LETTER} is given up.\n"));
-    assert_eq!(server.world.keys("discard_queue_item").len(), 1);
+    assert_eq!(server.world.keys("discard_queue_item").len(), 2);
     let left: Vec<String> = server
         .world
         .lock()

@@ -32,6 +32,7 @@ use tonic::{Request, Response, Status, service::Routes, transport};
 pub(crate) const DEP: &str = "dep_01k8qw4f9cfk2t0v1e6m7r8x9a";
 pub(crate) const REL: &str = "rel_01k8qv2h8cfk2t0v1e6m7r8x9c";
 pub(crate) const BEFORE: &str = "rel_01k8pt7d3cfk2t0v1e6m7r8x9d";
+pub(crate) const TOK: &str = "tok_01k8qw4f9cfk2t0v1e6m7r8x9a";
 pub(crate) const URL: &str = "http://docs.localhost:8080";
 
 /// What the server knows, was asked, and is to answer.
@@ -99,6 +100,8 @@ pub(crate) struct World {
     pub(crate) pushes: PushRule,
     /// What holds every environment that is looked at alone.
     pub(crate) hold: Option<Hold>,
+    /// The deployment that is live everywhere, by its id; that of [`DEP`] unless it is said.
+    pub(crate) live: Option<String>,
     /// What is stopped.
     pub(crate) stops: Vec<Stop>,
     /// What waits for a person.
@@ -108,9 +111,12 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Takes what was decided upon out of what waits.
+    /// Takes what was decided upon out of what waits, unless that is only rehearsed.
     pub(crate) fn decided(&mut self, id: &str) -> QueueItem {
         let place = self.items.iter().position(|one| one.id == id).unwrap();
+        if self.rehearses {
+            return self.items.get(place).cloned().unwrap();
+        }
         self.items.remove(place)
     }
 }

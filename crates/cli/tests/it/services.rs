@@ -16,7 +16,7 @@ use candlefish_proto::{
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
-use crate::server::{BEFORE, REL, Shared, URL, World};
+use crate::server::{BEFORE, DEP, REL, Shared, TOK, URL, World};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -38,6 +38,7 @@ fn environment(slug: &str) -> pb::Environment {
         slug: slug.to_owned(),
         url: URL.to_owned(),
         live_release_id: REL.to_owned(),
+        live_deployment_id: DEP.to_owned(),
         ..Default::default()
     }
 }
@@ -102,6 +103,7 @@ impl SiteService for Shared {
             return Ok(Response::new(pb::Environment {
                 pushes: Some(world.pushes.clone()),
                 hold: world.hold.clone(),
+                live_deployment_id: world.live.clone().unwrap_or_else(|| DEP.to_owned()),
                 closed: (is_open == Some(false)).then(pb::Closing::default),
                 ..environment(&slug)
             }));
@@ -581,6 +583,15 @@ impl TriggerService for Shared {
     }
 }
 
+fn token() -> ac::Token {
+    ac::Token {
+        id: TOK.to_owned(),
+        name: "github".to_owned(),
+        principal: "ci-docs".to_owned(),
+        ..Default::default()
+    }
+}
+
 #[tonic::async_trait]
 impl AccessService for Shared {
     async fn who_am_i(&self, request: Request<ac::WhoAmIRequest>) -> Answer<ac::WhoAmIResponse> {
@@ -600,12 +611,37 @@ impl AccessService for Shared {
         }))
     }
 
+    async fn create_token(
+        &self,
+        request: Request<ac::CreateTokenRequest>,
+    ) -> Answer<ac::CreateTokenResponse> {
+        self.take("create_token", &request)?;
+        let made = ac::CreateTokenResponse {
+            token: Some(token()),
+            secret: "cft_made".to_owned(),
+        };
+        Ok(self.answer("create_token", made))
+    }
+
+    async fn list_tokens(
+        &self,
+        request: Request<ac::ListTokensRequest>,
+    ) -> Answer<ac::ListTokensResponse> {
+        self.take("list_tokens", &request)?;
+        Ok(Response::new(ac::ListTokensResponse {
+            tokens: vec![token()],
+            ..Default::default()
+        }))
+    }
+
+    async fn revoke_token(&self, request: Request<ac::RevokeTokenRequest>) -> Answer<ac::Token> {
+        self.take("revoke_token", &request)?;
+        Ok(self.answer("revoke_token", token()))
+    }
+
     absent! {
         create_principal(ac::CreatePrincipalRequest) -> Principal;
         list_principals(ac::ListPrincipalsRequest) -> ListPrincipalsResponse;
-        create_token(ac::CreateTokenRequest) -> CreateTokenResponse;
-        list_tokens(ac::ListTokensRequest) -> ListTokensResponse;
-        revoke_token(ac::RevokeTokenRequest) -> Token;
     }
 }
 

@@ -5,15 +5,18 @@ use std::{
     path::Path,
     sync::atomic::{AtomicU64, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use candlefish_manifest::{
     Entry, File, Limits, Manifest, Progress, WalkError, digest_of, hash as hash_files, walk,
 };
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 
-use super::passed;
+use super::{
+    passed,
+    progress::{bar, told},
+};
 use crate::{
     api::Api,
     app::App,
@@ -49,7 +52,8 @@ pub(super) async fn hash(app: &App, dir: &Path, limits: &Limits) -> Result<Hashe
     let bar = bar(app, "Hashing");
     let (dir, limits, progress) = (dir.to_owned(), limits.clone(), bar.clone());
     let hashed = tokio::task::spawn_blocking(move || read(&dir, &limits, &progress));
-    let hashed = hashed.await.expect("hashing does not panic")?;
+    let hashed = told(app, "hashing", &bar, hashed).await;
+    let hashed = hashed.expect("hashing does not panic")?;
     bar.finish_and_clear();
     let content = format!(
         "{}, {}",
@@ -127,7 +131,8 @@ pub(super) async fn upload(
         &hashed.entries,
     );
     let bar = Bar(bar(app, "Uploading"));
-    let sent = upload::upload(api, release, &content, &bar).await;
+    let sending = upload::upload(api, release, &content, &bar);
+    let sent = told(app, "uploading", &bar.0, sending).await;
     bar.0.finish_and_clear();
     sent
 }
@@ -141,30 +146,6 @@ impl Watch for Bar {
 
     fn sent(&self, bytes: u64) {
         self.0.inc(bytes);
-    }
-}
-
-fn bar(app: &App, what: &str) -> ProgressBar {
-    let template = format!("  {what:<13}{{bar:40}} {{bytes}} of {{total_bytes}}");
-    let style = ProgressStyle::with_template(&template).expect("the template is ours");
-    ProgressBar::with_draw_target(Some(0), target(app)).with_style(style)
-}
-
-/// Shows that the server is at work: it reads all content again before it freezes it.
-pub(super) fn spinner(app: &App, what: &str) -> ProgressBar {
-    let spinner = ProgressBar::with_draw_target(None, target(app));
-    let template = format!("  {what:<13}{{spinner}} {{elapsed}}");
-    let style = ProgressStyle::with_template(&template).expect("the template is ours");
-    spinner.set_style(style);
-    spinner.enable_steady_tick(Duration::from_millis(200));
-    spinner
-}
-
-fn target(app: &App) -> ProgressDrawTarget {
-    if app.output.animates() {
-        ProgressDrawTarget::stderr()
-    } else {
-        ProgressDrawTarget::hidden()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which folder goes where, and who said so.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use candlefish_manifest::Limits;
 use candlefish_proto::deploy::{GetSiteRequest, ListSitesRequest, ReleaseLimits};
@@ -35,7 +35,7 @@ pub(super) struct Target {
 
 /// Finds the target and asks whether it exists, before anything is hashed.
 pub(super) async fn find(app: &App, api: &Api, args: &Args) -> Result<Target, Error> {
-    let project = Project::find(args.dir.as_deref().unwrap_or_else(|| Path::new(".")))?;
+    let project = Project::find(args.dir.as_deref(), &app.environment)?;
     let dir = args
         .dir
         .clone()

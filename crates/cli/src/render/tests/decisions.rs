@@ -178,7 +178,7 @@ fn a_deployment_in_full_says_what_holds_and_stops_its_environment() {
         stops: vec![stopping("docs", "the registry is down")],
         ..environment()
     };
-    let kept = environment::kept(&Ok(kept), &look(19));
+    let kept = environment::kept(&analysing(), &Ok(kept), &look(19));
     assert_snapshot!(deployment::full(&analysing(), &kept, &look(19)));
 }
 
@@ -190,16 +190,16 @@ fn a_hold_is_told_whatever_a_deployment_does_and_so_is_that_nobody_knows() {
         hold: Some(hold()),
         ..environment()
     };
-    let held = environment::kept(&Ok(held), &look);
-    let free = environment::kept(&Ok(environment()), &look);
-    let unread = environment::kept(&Err("the connection was lost".to_owned()), &look);
+    let (held, free) = (Ok(held), Ok(environment()));
+    let unread = Err("the connection was lost".to_owned());
     let over = [Succeeded, Failed, Cancelled, Superseded, RolledBack];
     let over = over.map(|state| ended(state, "", ""));
     let ledger = ListBlockersResponse::default();
     for one in [canary(), analysing(), live()].iter().chain(&over) {
-        let texts = |kept: &Kept| {
+        let texts = |read: &Result<Environment, String>| {
+            let kept = environment::kept(one, read, &look);
             [
-                deployment::full(one, kept, &look),
+                deployment::full(one, &kept, &look),
                 timeline::text(one, &ledger, &kept.lines, &look),
             ]
         };
@@ -457,7 +457,7 @@ fn why_says_when_nothing_blocks_and_when_it_is_over() {
     };
     let texts = [
         blockers::why(&moving, &shared(holding()), &look(19)),
-        blockers::why(&over, &Around::Ended(Held::No), &look(80)),
+        blockers::why(&over, &Around::Ended(Now::Free), &look(80)),
         blockers::idle(&idle, &look(80)),
     ];
     assert_snapshot!(texts.join("\n\n"));
@@ -622,6 +622,63 @@ fn a_limit_that_its_refusal_explains_gets_no_other_advice() {
     assert_eq!(text(explained), format!("error: {words}"));
     let bare = text(Status::resource_exhausted("full"));
     assert_eq!(bare, "error: full\n  Try again in a moment.");
+}
+
+#[test]
+fn every_refusal_for_what_is_so_says_what_to_do() {
+    use Code::{AlreadyExists, FailedPrecondition};
+    let text = |code, reason: &str, words: &str| {
+        let mut details = ErrorDetails::new();
+        details.set_error_info(reason, "candlefish", std::collections::HashMap::new());
+        let status = Status::with_error_details(code, words, details);
+        failure::text(&Error::Refused(Box::new(status)), &look(0))
+    };
+    for (code, reason, next) in [
+        (
+            AlreadyExists,
+            "principal-exists",
+            "candlefish principals list",
+        ),
+        (
+            AlreadyExists,
+            "secret-shown-once",
+            "candlefish tokens revoke tok_…",
+        ),
+        (FailedPrecondition, "not-held", "candlefish why SITE/ENV"),
+        (
+            FailedPrecondition,
+            "live-already",
+            "candlefish history SITE/ENV",
+        ),
+        (FailedPrecondition, "state-forbids", "candlefish status DEP"),
+        (FailedPrecondition, "of a later server", "candlefish status"),
+    ] {
+        let told = text(code, reason, "it is so");
+        assert!(told.ends_with(next), "{reason}: {told}");
+        // What names a command itself says what helps.
+        let words = "it is so: candlefish sites";
+        assert_eq!(text(code, reason, words), format!("error: {words}"));
+    }
+}
+
+#[test]
+fn a_folder_that_is_no_release_says_what_to_do_with_it() {
+    use candlefish_manifest::{Error as Large, PathError, WalkError};
+    let path = "a".to_owned();
+    let files = Large::Files { files: 3, limit: 2 };
+    for (error, next) in [
+        (WalkError::Special { path: path.clone() }, "Take it out"),
+        (WalkError::LinkLoop { path }, "Put what the link leads to"),
+        (WalkError::Path(PathError::Empty), "Rename it"),
+        (
+            WalkError::Large(files),
+            "Leave out what the site does not need",
+        ),
+    ] {
+        let told = failure::text(&Error::Walk(error), &look(0));
+        let next = format!("\n  Nothing was sent.\n  {next}");
+        assert!(told.contains(&next), "{told}");
+    }
 }
 
 fn machine() -> Vec<Error> {

@@ -56,7 +56,7 @@ fn colours_say_nothing_that_the_words_do_not() {
 
 #[test]
 fn live_says_where_after_how_long_until_when_it_bakes_and_how_to_undo() {
-    assert_snapshot!(ending::text(&live(), Outcome::Live, Held::No, &look(63)));
+    assert_snapshot!(ending::text(&live(), Outcome::Live, &Now::Free, &look(63)));
 }
 
 #[test]
@@ -66,7 +66,12 @@ fn a_preview_says_that_nothing_else_was_touched() {
     deployment.set_state(State::Succeeded);
     deployment.environment = "01k8qw4f9cfk2t0v1e6m7r8x9a".to_owned();
     (deployment.live_at, deployment.finished_at) = (None, at(2));
-    assert_snapshot!(ending::text(&deployment, Outcome::Live, Held::No, &look(3)));
+    assert_snapshot!(ending::text(
+        &deployment,
+        Outcome::Live,
+        &Now::Free,
+        &look(3)
+    ));
 }
 
 #[test]
@@ -103,7 +108,7 @@ fn every_ending_says_what_happened_and_what_to_do() {
     ];
     let texts = endings
         .iter()
-        .map(|(deployment, outcome)| ending::text(deployment, *outcome, Held::No, &look(64)));
+        .map(|(deployment, outcome)| ending::text(deployment, *outcome, &Now::Free, &look(64)));
     assert_snapshot!(texts.collect::<Vec<_>>().join("\n\n"));
 }
 
@@ -111,7 +116,7 @@ fn every_ending_says_what_happened_and_what_to_do() {
 fn what_gave_way_to_a_rollback_does_not_say_what_visitors_get() {
     let words = "dep_01k8qtzz9cfk2t0v1e6m7r8x9b of erin goes back";
     let preempted = ended(State::RolledBack, "preempted", words);
-    let text = ending::text(&preempted, Outcome::Failed, Held::No, &look(64));
+    let text = ending::text(&preempted, Outcome::Failed, &Now::Free, &look(64));
     assert!(!text.contains("serves"), "{text}");
 }
 
@@ -127,7 +132,7 @@ fn what_failed_with_traffic_says_what_visitors_get_now() {
     ] {
         failed.set_kind(kind);
         failed.target_confirmed = target_confirmed;
-        let text = ending::text(&failed, Outcome::Failed, Held::No, &look(64));
+        let text = ending::text(&failed, Outcome::Failed, &Now::Free, &look(64));
         assert!(text.contains(words), "{text}");
     }
 }
@@ -137,7 +142,7 @@ fn a_rollback_that_undid_what_it_preempted_says_what_visitors_get_now() {
     let mut rollback = ended(State::Failed, "edges", "no edge could stage it");
     rollback.set_kind(Kind::Rollback);
     rollback.pivoted_at = None;
-    let told = |one: &Deployment, outcome| ending::text(one, outcome, Held::No, &look(64));
+    let told = |one: &Deployment, outcome| ending::text(one, outcome, &Now::Free, &look(64));
     let before = told(&rollback, Outcome::Failed);
     assert!(
         before.contains("Nothing is live that was not before."),
@@ -178,7 +183,7 @@ fn what_is_not_repeated_is_made_anew() {
         (Kind::Preview, "candlefish deploy DIR --site docs --preview"),
     ] {
         deployment.set_kind(kind);
-        let text = ending::text(&deployment, Outcome::Cancelled, Held::No, &look(64));
+        let text = ending::text(&deployment, Outcome::Cancelled, &Now::Free, &look(64));
         assert!(text.ends_with(command), "{text}");
     }
 }
@@ -190,37 +195,96 @@ fn a_rollback_says_that_its_environment_is_held_only_while_it_is() {
     back.set_kind(Kind::Rollback);
     for state in [State::Running, State::Waiting, State::Succeeded] {
         back.set_state(state);
-        let texts = |held: Held| {
+        let texts = |now: Now| {
             let kept = Kept {
-                held,
+                now,
                 ..Kept::default()
             };
             [
-                ending::text(&back, Outcome::Live, held, &look(90)),
+                ending::text(&back, Outcome::Live, &kept.now, &look(90)),
                 deployment::full(&back, &kept, &look(90)),
             ]
         };
-        for text in texts(Held::Yes) {
+        for text in texts(Now::Held) {
             assert!(text.ends_with(&format!("\n  {lift}")), "{text}");
         }
-        for text in texts(Held::No) {
+        for text in texts(Now::Free) {
             assert!(!text.contains("held") && !text.ends_with('\n'), "{text}");
         }
-        for text in texts(Held::Unknown) {
+        for text in texts(Now::Unread) {
             let words = "Whether production is still held could not be read: candlefish status \
                          docs/production";
             assert!(text.ends_with(words), "{text}");
         }
     }
     // The last of them has succeeded.
-    for (held, told) in [(Held::Yes, true), (Held::No, false)] {
-        let text = blockers::why(&back, &Around::Ended(held), &look(90));
+    for (now, told) in [(Now::Held, true), (Now::Free, false)] {
+        let text = blockers::why(&back, &Around::Ended(now), &look(90));
         assert_eq!(text.contains(lift), told, "{text}");
     }
     // Whatever else is live says how to undo it, held or not.
-    let text = ending::text(&live(), Outcome::Live, Held::Yes, &look(90));
+    let text = ending::text(&live(), Outcome::Live, &Now::Held, &look(90));
     let undo = "Undo: candlefish rollback docs/production";
     assert!(text.ends_with(undo), "{text}");
+}
+
+#[test]
+fn what_succeeded_and_is_live_no_more_is_not_told_as_live_nor_undone() {
+    let mut old = live();
+    old.set_state(State::Succeeded);
+    let by = |id: &str| Environment {
+        live_deployment_id: id.to_owned(),
+        hold: Some(hold()),
+        ..environment()
+    };
+    let texts = |deployment: &Deployment, read: Result<Environment, String>| {
+        let kept = environment::kept(deployment, &read, &look(90));
+        [
+            ending::text(deployment, Outcome::Live, &kept.now, &look(90)),
+            ending::text(deployment, Outcome::Superseded, &kept.now, &look(90)),
+            deployment::full(deployment, &kept, &look(90)),
+            blockers::why(deployment, &Around::Ended(kept.now), &look(90)),
+        ]
+    };
+    for kind in [Kind::Standard, Kind::Rollback] {
+        old.set_kind(kind);
+        for (id, is) in [(EARLIER, EARLIER), ("", "nothing")] {
+            for text in texts(&old, Ok(by(id))) {
+                let words = format!(
+                    "  It was live; {is} is now.\n  What is live:   candlefish status docs/production"
+                );
+                assert!(text.ends_with(&words), "{text}");
+                assert!(
+                    !text.contains("Live on") && !text.contains("Undo"),
+                    "{text}"
+                );
+            }
+        }
+        for text in texts(&old, Err("the connection was lost".to_owned())) {
+            assert!(
+                !text.contains("Live on") && !text.contains("Undo"),
+                "{text}"
+            );
+            assert!(text.ends_with("could not be read: candlefish status docs/production"));
+        }
+    }
+    // What it was and still is; what acts is what visitors get, whatever was live before.
+    old.set_kind(Kind::Standard);
+    for (deployment, id) in [(old, DEP), (live(), EARLIER)] {
+        let [text, ..] = texts(&deployment, Ok(by(id)));
+        assert!(text.contains("Live on") && text.contains("Undo"), "{text}");
+    }
+}
+
+#[test]
+fn who_stops_watching_what_is_being_undone_is_not_told_to_cancel_it() {
+    let undone = ended(State::Cancelling, "cancelled", "");
+    let text = ending::text(&undone, Outcome::Interrupted, &Now::Free, &look(64));
+    assert!(
+        text.starts_with("  Stopped watching. It is being undone all the same.\n"),
+        "{text}"
+    );
+    assert!(!text.contains("candlefish cancel"), "{text}");
 }
 
 #[test]
@@ -243,7 +307,8 @@ fn a_hold_that_comes_or_goes_is_a_line_unless_the_deployment_waits_for_it() {
     assert_eq!(changes::hold(&canary(), &held, &look(19)), None);
     let before = canary();
     let lines = changes::lines(Some(&before), &self::held(), &look(19));
-    let waits = "14:04:19  waits for hold: docs/production is held by grace: search is broken";
+    let waits = "14:04:19  waits for hold: docs/production is held by grace: search is broken (an \
+                 approver can clear it) → candlefish hold lift docs/production --reason \"…\"";
     assert_eq!(lines, [waits]);
     for one in [canary(), analysing(), live()] {
         let told = changes::hold(&one, &environment(), &look(19));
@@ -257,6 +322,7 @@ fn a_pipe_gets_one_line_per_change_with_a_time() {
     quarantined.steps[4].set_state(step::State::Quarantined);
     quarantined.blockers.push(Blocker {
         kind: blocker::Kind::Quarantine.into(),
+        owner: "deployer".to_owned(),
         message: "stage lost 5 workers".to_owned(),
         ..Blocker::default()
     });
