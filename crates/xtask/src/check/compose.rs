@@ -65,7 +65,7 @@ pub(super) fn check(workspace: &Workspace) -> Outcome {
     let toolchain = workspace.read(Path::new("rust-toolchain.toml"))?;
     let by_git = workspace.read(Path::new(".gitignore"))?;
     let by_docker = workspace.read(Path::new(".dockerignore"))?;
-    cargo::build_programs(workspace, true)?;
+    cargo::build_programs(workspace)?;
     let mut faults = faults_of_image(&docker, &toolchain, &workspace.metadata()?)?;
     faults.extend(faults_of_context(&by_git, &by_docker));
     faults.extend(faults_of_images(&compose));
