@@ -78,20 +78,25 @@ fn refused(error: &Error) -> Response {
     }
 }
 
-/// As the gateway's own problems look; the request's id is in the header that the gateway adds.
+/// As the gateway's own problems look; the gateway adds the request's id, which it alone knows.
 fn problem(status: StatusCode, reason: &str, words: &str) -> Response {
-    let (kind, code) = match status {
-        StatusCode::NOT_FOUND => ("not-found", "NOT_FOUND"),
-        StatusCode::FORBIDDEN => ("permission-denied", "PERMISSION_DENIED"),
-        StatusCode::UNPROCESSABLE_ENTITY => ("invalid-argument", "INVALID_ARGUMENT"),
-        _ => ("unavailable", "UNAVAILABLE"),
+    let (kind, code, title) = match status {
+        StatusCode::NOT_FOUND => ("not-found", "NOT_FOUND", "Not there"),
+        StatusCode::FORBIDDEN => ("permission-denied", "PERMISSION_DENIED", "Not allowed"),
+        StatusCode::UNPROCESSABLE_ENTITY => (
+            "invalid-argument",
+            "INVALID_ARGUMENT",
+            "The request is wrong",
+        ),
+        _ => ("unavailable", "UNAVAILABLE", "Not now"),
     };
     let body = serde_json::json!({
         "type": format!("/problems/{kind}"),
-        "title": words,
+        "title": title,
         "status": status.as_u16(),
         "code": code,
         "reason": reason,
+        "detail": words,
     });
     let mut response = (status, body.to_string()).into_response();
     let kind = HeaderValue::from_static("application/problem+json");

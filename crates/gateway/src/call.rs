@@ -53,6 +53,8 @@ pub(crate) struct Calls {
     pub(crate) memory: Memory,
     /// The services in this process.
     pub(crate) own: Routes,
+    /// The same, which only judge what is asked of them.
+    pub(crate) judged: Routes,
     pub(crate) signer: Signer,
     pub(crate) at_a_time: Arc<Semaphore>,
     /// Streams live long: they have places of their own, so that watchers keep no call out.
@@ -147,7 +149,7 @@ impl Calls {
         let answer = async {
             let answer = match method.owner {
                 Owner::Orchestrator => self.orchestrator.call(&call).await,
-                Owner::Gateway => self.call_own(admitted, call).await,
+                Owner::Gateway => call_own(&self.own, admitted, call).await,
             }?;
             if method.streams {
                 return Ok(Answer::Stream(answer));
@@ -191,19 +193,26 @@ impl Calls {
         body: Bytes,
     ) -> Option<Status> {
         let method = &admitted.method;
-        if method.owner != Owner::Orchestrator || method.streams {
+        if method.streams {
             return None;
         }
         let _place = self.permit(false).ok()?;
+        let path = match method.owner {
+            Owner::Orchestrator => format!("{JUDGED}{}", method.path).parse().ok()?,
+            Owner::Gateway => method.path.clone(),
+        };
         let call = backend::Call {
-            path: format!("{JUDGED}{}", method.path).parse().ok()?,
+            path,
             headers: self.forwarded(admitted, headers).ok()?,
             body,
             safe: true,
         };
         let since = self.memory.now();
         let asked = async {
-            let answer = self.orchestrator.call(&call).await?;
+            let answer = match method.owner {
+                Owner::Orchestrator => self.orchestrator.call(&call).await,
+                Owner::Gateway => call_own(&self.judged, admitted, call).await,
+            }?;
             answer::whole(answer, since, true).await
         };
         let bound = self.timeout.min(JUDGED_WITHIN);
@@ -237,37 +246,6 @@ impl Calls {
         }
     }
 
-    async fn call_own(
-        &self,
-        admitted: &Admitted,
-        call: backend::Call,
-    ) -> Result<Response<Body>, Status> {
-        let mut request = http::Request::new(Body::new(http_body_util::Full::new(call.body)));
-        *request.method_mut() = http::Method::POST;
-        *request.version_mut() = http::Version::HTTP_2;
-        *request.uri_mut() = http::Uri::from(call.path);
-        *request.headers_mut() = call.headers;
-        request.headers_mut().insert(
-            http::header::CONTENT_TYPE,
-            HeaderValue::from_static("application/grpc"),
-        );
-        let caller = Caller {
-            request_id: admitted.request_id.to_string(),
-            ..admitted.verified.caller.clone()
-        };
-        request.extensions_mut().insert(caller);
-        request
-            .extensions_mut()
-            .insert(Arc::clone(&admitted.verified));
-        request
-            .extensions_mut()
-            .insert(Rehearsal(admitted.rehearses));
-        match self.own.clone().oneshot(request).await {
-            Ok(response) => Ok(response.map(Body::new)),
-            Err(never) => match never {},
-        }
-    }
-
     /// The headers that a service gets: who calls, as we sign it, and nothing that a caller made up.
     fn forwarded(&self, admitted: &Admitted, given: &HeaderMap) -> Result<HeaderMap, Status> {
         let mut headers = HeaderMap::with_capacity(6);
@@ -295,6 +273,38 @@ impl Calls {
             value(&admitted.request_id.to_string())?,
         );
         Ok(headers)
+    }
+}
+
+/// Makes a call of a service in this process.
+async fn call_own(
+    own: &Routes,
+    admitted: &Admitted,
+    call: backend::Call,
+) -> Result<Response<Body>, Status> {
+    let mut request = http::Request::new(Body::new(http_body_util::Full::new(call.body)));
+    *request.method_mut() = http::Method::POST;
+    *request.version_mut() = http::Version::HTTP_2;
+    *request.uri_mut() = http::Uri::from(call.path);
+    *request.headers_mut() = call.headers;
+    request.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
+    let caller = Caller {
+        request_id: admitted.request_id.to_string(),
+        ..admitted.verified.caller.clone()
+    };
+    request.extensions_mut().insert(caller);
+    request
+        .extensions_mut()
+        .insert(Arc::clone(&admitted.verified));
+    request
+        .extensions_mut()
+        .insert(Rehearsal(admitted.rehearses));
+    match own.clone().oneshot(request).await {
+        Ok(response) => Ok(response.map(Body::new)),
+        Err(never) => match never {},
     }
 }
 

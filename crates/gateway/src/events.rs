@@ -1,4 +1,5 @@
-//! All public events of all services, as they happen: `EventService`.
+//! The public events, as they happen: `EventService`. Today those are the events of the deploy-orchestrator;
+//! what the gateway tells of webhook deliveries is between our own processes.
 //!
 //! ```text
 //! a service's feed ──replay──▶ Tail (one per source) ──broadcast──▶ watchers that are up to date
@@ -26,7 +27,7 @@ mod tail;
 mod tests;
 mod watch;
 
-pub(crate) use rpc::Rpc;
+pub(crate) use rpc::{Rpc, Sites};
 pub(crate) use tail::{Feed, Listener, Tail};
 
 /// The header of a stream's answer that says after which cursor it begins: whoever is told nothing

@@ -1,4 +1,5 @@
-//! The feeds of other services' events, read in this gateway's own name; and the bus that says when.
+//! The feeds of other services' events, read in this gateway's own name; whether a site is there whose events
+//! somebody asks for; and the bus that says when.
 
 use std::{
     sync::{
@@ -8,9 +9,12 @@ use std::{
     time::Duration,
 };
 
-use candlefish_proto::event::{
-    HeadRequest, HeadResponse, ReplayRequest, ReplayResponse,
-    feed_service_client::FeedServiceClient,
+use candlefish_proto::{
+    deploy::{GetSiteRequest, Site, site_service_client::SiteServiceClient},
+    event::{
+        HeadRequest, HeadResponse, ReplayRequest, ReplayResponse,
+        feed_service_client::FeedServiceClient,
+    },
 };
 use candlefish_runtime::{
     identity::{Caller, IDENTITY, Signer},
@@ -42,12 +46,12 @@ pub(crate) struct Deploy {
 /// Asks one replica after the other until one answers: while one is down or frozen the feed is there. The
 /// one that did last comes first: a frozen one costs its time once, not at every other look.
 macro_rules! ask {
-    ($feed:expr, $method:ident, $message:expr) => {{
+    ($feed:expr, $client:ident, $method:ident, $message:expr) => {{
         let mut answer = Err(Status::unavailable("no replica is configured"));
         let first = $feed.answers.load(Ordering::Relaxed);
         for (place, channel) in $feed.backend.beginning_at(first) {
             let request = $feed.request($message)?;
-            answer = client(channel).$method(request).await;
+            answer = $client(channel).$method(request).await;
             if !matches!(&answer, Err(status) if is_silent(status)) {
                 // One that refuses is not asked first again: another may know our key, or the call.
                 let next = place + usize::from(answer.is_err());
@@ -72,8 +76,12 @@ fn in_words(status: Status) -> Status {
     status
 }
 
-fn client(channel: Channel) -> FeedServiceClient<Channel> {
+fn feeds(channel: Channel) -> FeedServiceClient<Channel> {
     FeedServiceClient::new(channel).max_decoding_message_size(listen::MAX_MESSAGE_BYTES)
+}
+
+fn sites(channel: Channel) -> SiteServiceClient<Channel> {
+    SiteServiceClient::new(channel)
 }
 
 impl Deploy {
@@ -84,6 +92,17 @@ impl Deploy {
             signer,
             answers: AtomicUsize::new(0),
         }
+    }
+
+    async fn site(&self, slug: &str) -> Result<Site, Status> {
+        ask!(
+            self,
+            sites,
+            get_site,
+            GetSiteRequest {
+                site: slug.to_owned()
+            }
+        )
     }
 
     fn request<T>(&self, message: T) -> Result<Request<T>, Status> {
@@ -103,11 +122,22 @@ impl Deploy {
 #[tonic::async_trait]
 impl events::Feed for Deploy {
     async fn head(&self) -> Result<HeadResponse, Status> {
-        ask!(self, head, HeadRequest {})
+        ask!(self, feeds, head, HeadRequest {})
     }
 
     async fn replay(&self, asked: ReplayRequest) -> Result<ReplayResponse, Status> {
-        ask!(self, replay, asked)
+        ask!(self, feeds, replay, asked)
+    }
+}
+
+#[tonic::async_trait]
+impl events::Sites for Deploy {
+    async fn has(&self, site: &str) -> Result<bool, Status> {
+        match self.site(site).await {
+            Ok(_found) => Ok(true),
+            Err(status) if status.code() == Code::NotFound => Ok(false),
+            Err(status) => Err(status),
+        }
     }
 }
 

@@ -25,14 +25,29 @@ impl Faults {
 
     /// Ends the reading of a request.
     pub(crate) fn finish(self) -> Result<(), Refusal> {
-        if self.0.is_empty() {
+        if self.is_empty() {
             return Ok(());
         }
+        Err(self.refusal())
+    }
+
+    /// The refusal that names them.
+    pub(crate) fn refusal(self) -> Refusal {
         let words = match self.0.as_slice() {
             [only] => format!("{}: {}", only.field, only.description),
             many => format!("the request has {} faults", many.len()),
         };
-        Err(Refusal::new(Code::InvalidArgument, "bad-fields", words).fields(self.0))
+        Refusal::new(Code::InvalidArgument, "bad-fields", words).fields(self.0)
+    }
+
+    /// Whether nothing is wrong so far.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether something is wrong with a field.
+    pub(crate) fn has(&self, field: &str) -> bool {
+        self.0.iter().any(|fault| fault.field == field)
     }
 
     #[cfg(test)]

@@ -1,23 +1,37 @@
 //! The one port: looks at what a request is, and hands it to the surface that answers it.
 
 use candlefish_ids::RequestId;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use candlefish_runtime::{identity, listen};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
+};
 use http_body_util::Full;
 use tonic::{body::Body, service::Routes};
 use tonic_web::GrpcWebLayer;
 use tower::{Layer, ServiceExt};
+use tracing::Span;
 
 use crate::{
+    call::ending,
+    deadline,
     delivery::github::{self, Webhooks},
     grpc::Grpc,
     open::Pages,
     problem::{self, Problem, kinds},
+    rehearsal,
     rest::Rest,
     uploads::Uploads,
 };
 
 /// As much as the HTTP/2 side takes; the longest address of ours has a thousand.
 const MOST_HEAD_BYTES: usize = 32 * 1024;
+/// What gRPC-Web calls itself. Anything else that begins so is none of its library's, which answers it bare.
+const GRPC_WEB: [&[u8]; 4] = [
+    b"application/grpc-web",
+    b"application/grpc-web+proto",
+    b"application/grpc-web-text",
+    b"application/grpc-web-text+proto",
+];
 
 /// Everything that answers.
 #[derive(Debug)]
@@ -31,7 +45,7 @@ pub(crate) struct Front {
     pub(crate) described: Routes,
 }
 
-/// What a request is, by its content type.
+/// What a request is, by its method and its content type: every call of gRPC is a POST.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Surface {
     Grpc,
@@ -40,13 +54,17 @@ enum Surface {
 }
 
 impl Surface {
-    fn of(headers: &HeaderMap) -> Self {
+    fn of(method: &Method, headers: &HeaderMap) -> Self {
         let kind = headers
             .get(header::CONTENT_TYPE)
             .map_or(&b""[..], HeaderValue::as_bytes);
-        if kind.starts_with(b"application/grpc-web") {
+        if method != Method::POST {
+            Self::Http
+        } else if GRPC_WEB.contains(&kind) {
             Self::GrpcWeb
-        } else if kind.starts_with(b"application/grpc") {
+        } else if kind.starts_with(b"application/grpc")
+            && !kind.starts_with(b"application/grpc-web")
+        {
             Self::Grpc
         } else {
             Self::Http
@@ -55,9 +73,26 @@ impl Surface {
 }
 
 impl Front {
-    /// Answers one request.
-    pub(crate) async fn answer(&self, request: Request<Body>) -> Response<Body> {
-        match Surface::of(request.headers()) {
+    /// Answers one request, under an id that is in the log, in our span and in the answer.
+    pub(crate) async fn answer(&self, mut request: Request<Body>) -> Response<Body> {
+        let request_id = RequestId::new();
+        let text = request_id.to_string();
+        listen::request::named(&Span::current(), &text);
+        request.extensions_mut().insert(request_id);
+        let surface = Surface::of(request.method(), request.headers());
+        let mut response = self.surface(surface, request).await;
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            let headers = response.headers_mut();
+            if surface != Surface::Http {
+                headers.insert(HeaderName::from_static(identity::REQUEST_ID), value.clone());
+            }
+            headers.insert(problem::REQUEST_ID, value);
+        }
+        response
+    }
+
+    async fn surface(&self, surface: Surface, request: Request<Body>) -> Response<Body> {
+        match surface {
             Surface::Grpc => self.grpc(request).await,
             Surface::GrpcWeb => {
                 let web = GrpcWebLayer::new().layer(self.grpc.clone());
@@ -66,7 +101,7 @@ impl Front {
                     Err(never) => match never {},
                 }
             }
-            Surface::Http => self.http(request).await,
+            Surface::Http => self.timely(request).await,
         }
     }
 
@@ -74,18 +109,41 @@ impl Front {
         let path = request.uri().path();
         if path.starts_with("/grpc.reflection.") || path.starts_with("/grpc.health.") {
             return match self.described.clone().oneshot(request).await {
-                Ok(response) => response.map(Body::new),
+                // Whoever watches our health would hold up the stop.
+                Ok(response) => {
+                    ending::in_words(response.map(Body::new), self.grpc.stopping.clone())
+                }
                 Err(never) => match never {},
             };
         }
         self.grpc.answer(request).await
     }
 
+    /// What is no gRPC, in the time that the caller gives it.
+    async fn timely(&self, request: Request<Body>) -> Response<Body> {
+        let Some(patience) = deadline::of(request.headers()) else {
+            return self.http(request).await;
+        };
+        let request_id = problem::request_id(request.extensions());
+        let (verb, uri) = (request.method().clone(), request.uri().clone());
+        let rehearses = matches!(rehearsal::is_asked(request.headers()), Ok(true));
+        let answered = deadline::within(Some(patience), self.http(request)).await;
+        answered.unwrap_or_else(|status| {
+            let mut late = refused(&Problem::from(&status), request_id, &verb, &uri);
+            if rehearses {
+                rehearsal::mark(late.headers_mut());
+            }
+            late
+        })
+    }
+
     async fn http(&self, request: Request<Body>) -> Response<Body> {
+        let request_id = problem::request_id(request.extensions());
         if head_bytes(&request) > MOST_HEAD_BYTES {
             let words = format!("must have at most {MOST_HEAD_BYTES} bytes together");
             let problem = Problem::new(&kinds::HEADERS_TOO_LARGE, "headers-too-large", "");
-            return refused(&problem.field("headers and address", words), &request);
+            let problem = problem.field("headers and address", words);
+            return refused(&problem, request_id, request.method(), request.uri());
         }
         let path = request.uri().path();
         if path.starts_with("/blobs/") {
@@ -98,10 +156,11 @@ impl Front {
             if request.method() != Method::GET && request.method() != Method::HEAD {
                 let words = format!("{path} takes GET, not {}", request.method());
                 let problem = Problem::new(&kinds::METHOD_NOT_ALLOWED, "method-not-allowed", words);
-                return refused(&problem.allowing("GET, HEAD"), &request);
+                let problem = problem.allowing("GET, HEAD");
+                return refused(&problem, request_id, request.method(), request.uri());
             }
             let (uri, headers) = (request.uri(), request.headers());
-            return self.pages.answer(page, uri, headers).await;
+            return self.pages.answer(page, uri, headers, request_id).await;
         }
         self.rest.answer(request).await
     }
@@ -120,11 +179,10 @@ fn head_bytes(request: &Request<Body>) -> usize {
             .sum::<usize>()
 }
 
-fn refused(problem: &Problem, request: &Request<Body>) -> Response<Body> {
-    let request_id = RequestId::new();
+fn refused(problem: &Problem, request_id: RequestId, verb: &Method, uri: &Uri) -> Response<Body> {
     // The path of a request that is too large is no line for a log.
-    let path: String = request.uri().path().chars().take(200).collect();
-    problem::log(problem, request_id, request.method().as_str(), &path);
+    let path: String = uri.path().chars().take(200).collect();
+    problem::log(problem, request_id, verb.as_str(), &path);
     problem.respond(&request_id.to_string()).map(Body::new)
 }
 

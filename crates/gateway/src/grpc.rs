@@ -4,12 +4,11 @@ use std::{
     convert::Infallible,
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
-use candlefish_ids::RequestId;
-use candlefish_runtime::identity::REQUEST_ID;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, request::Parts};
+use http::{HeaderMap, Request, Response};
 use prost_reflect::DynamicMessage;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body};
@@ -17,7 +16,8 @@ use tower::Service;
 
 use crate::{
     call::{Admitted, Answer, Calls, MOST_BYTES, Unread, Whole, ending, unframe},
-    memory,
+    contract::Method,
+    deadline, memory,
     problem::{self, Problem},
     rehearsal, transcode,
 };
@@ -36,12 +36,20 @@ pub(crate) struct Grpc {
 impl Grpc {
     /// Makes one call.
     pub(crate) async fn answer(&self, request: Request<Body>) -> Response<Body> {
-        let request_id = RequestId::new();
+        let request_id = problem::request_id(request.extensions());
         let (parts, body) = request.into_parts();
-        let admitted = self.admit(&parts, request_id).await;
-        let rehearses = admitted.as_ref().is_ok_and(|admitted| admitted.rehearses);
-        let passed = match admitted {
-            Ok(admitted) => self.pass(&admitted, &parts.headers, body).await,
+        let mut rehearses = false;
+        let passed = match self.method(parts.uri.path()) {
+            Ok(method) => {
+                let passing = async {
+                    let admitted = self.calls.admit(method, &parts.headers, request_id).await?;
+                    rehearses = admitted.rehearses;
+                    self.pass(&admitted, &parts.headers, body).await
+                };
+                let patience = deadline::of(&parts.headers);
+                let passed = deadline::within(patience, passing).await;
+                passed.and_then(|passed| passed)
+            }
             Err(status) => Err(status),
         };
         let mut response = passed.unwrap_or_else(|status| {
@@ -52,20 +60,15 @@ impl Grpc {
         if rehearses {
             rehearsal::mark(response.headers_mut());
         }
-        if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
-            let headers = response.headers_mut();
-            headers.insert(problem::REQUEST_ID, value.clone());
-            headers.insert(HeaderName::from_static(REQUEST_ID), value);
-        }
         response
     }
 
-    async fn admit(&self, parts: &Parts, request_id: RequestId) -> Result<Admitted, Status> {
-        let path = parts.uri.path();
-        let method = self.calls.contract.method(path).ok_or_else(|| {
+    /// What is there is looked for before anything else: no deadline hides that there is nothing, and no
+    /// stranger's path is counted as a method.
+    fn method(&self, path: &str) -> Result<&Arc<Method>, Status> {
+        self.calls.contract.method(path).ok_or_else(|| {
             Status::unimplemented(format!("there is no method {path}; reflection lists them"))
-        })?;
-        self.calls.admit(method, &parts.headers, request_id).await
+        })
     }
 
     async fn pass(

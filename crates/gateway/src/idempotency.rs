@@ -101,8 +101,9 @@ pub(crate) async fn replay<T: Message + Default>(
             Code::AlreadyExists,
             "secret-shown-once",
             format!(
-                "this call was made before and made {}; its secret is shown once",
-                before.made
+                "this call was made before and made {made}, whose secret was shown then and is kept \
+                 nowhere: without it, revoke {made} and make another with a new idempotency key",
+                made = before.made
             ),
         )
         .metadata("id", before.made));

@@ -32,9 +32,11 @@ mod pages;
 
 mod backend;
 mod call;
+mod deadline;
 mod feed;
 mod front;
 mod grpc;
+mod health;
 mod memory;
 mod open;
 mod overview;

@@ -70,6 +70,7 @@ impl Pages {
         page: Page,
         uri: &Uri,
         headers: &HeaderMap,
+        request_id: RequestId,
     ) -> Response<Body> {
         let base = base_url(uri, headers);
         match page {
@@ -83,18 +84,23 @@ impl Pages {
                 html(page, &pages::docs_policy())
             }
             Page::Problem(kind) => html(pages::problem(kind), &pages::policy()),
-            Page::Home => self.home(base, headers).await,
+            Page::Home => self.home(base, headers, request_id).await,
         }
     }
 
-    async fn home(&self, base: String, headers: &HeaderMap) -> Response<Body> {
+    async fn home(
+        &self,
+        base: String,
+        headers: &HeaderMap,
+        request_id: RequestId,
+    ) -> Response<Body> {
         if !has_token(headers) {
             let home = self.overview.look(base, Asker::Anyone).await;
             return html(pages::home(&home), &pages::policy());
         }
         let verified = match self.auth.verify(headers).await {
             Ok(verified) => verified,
-            Err(refusal) => return refused(&Status::from(refusal)),
+            Err(refusal) => return refused(&Status::from(refusal), request_id),
         };
         let asker = Asker::Token(verified.caller.sites.clone());
         let home = self.overview.look(base, asker).await;
@@ -113,8 +119,8 @@ fn has_token(headers: &HeaderMap) -> bool {
     scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer"))
 }
 
-fn refused(status: &Status) -> Response<Body> {
-    let (problem, request_id) = (Problem::from(status), RequestId::new());
+fn refused(status: &Status, request_id: RequestId) -> Response<Body> {
+    let problem = Problem::from(status);
     problem::log(&problem, request_id, "GET", "/");
     problem.respond(&request_id.to_string()).map(Body::new)
 }

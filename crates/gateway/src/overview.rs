@@ -1,7 +1,7 @@
 //! What runs, asked of the services in this gateway's own name, for the front page.
 //!
 //! Asked at most once a second for those who see the same, however many look: the page needs no token.
-//! With one it shows the sites that the token may see.
+//! With one it shows what runs, and the sites that the token may see; without, nothing of that is asked.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -80,7 +80,7 @@ pub(crate) struct Overview {
     /// Where this gateway listens.
     pub(crate) own: SocketAddr,
     pub(crate) replicas: Arc<[Uri]>,
-    /// Sites are shown without a token.
+    /// Everything is shown without a token.
     pub(crate) open: bool,
     pub(crate) remembered: Cache<Asker, Home>,
 }
@@ -100,9 +100,8 @@ impl Overview {
 
     /// What is shown to who sees these sites, or none.
     async fn ask(&self, sees: Option<Vec<String>>) -> Home {
-        let services = self.services().await;
         let mut more_sites = false;
-        let (sites, edges) = if let Some(sites) = sees {
+        let (services, sites, edges) = if let Some(sites) = sees {
             let asking = Asking {
                 backend: &self.backend,
                 signer: &self.signer,
@@ -115,9 +114,10 @@ impl Overview {
                 more_sites = more;
                 sites
             });
-            (shown(listed), shown(within(asking.edges()).await))
+            let services = Shown::These(self.services().await);
+            (services, shown(listed), shown(within(asking.edges()).await))
         } else {
-            (Shown::Hidden, Shown::Hidden)
+            (Shown::Hidden, Shown::Hidden, Shown::Hidden)
         };
         Home {
             base_url: String::new(),

@@ -133,6 +133,11 @@ pub(crate) async fn create(
     Ok(Response::new(answer))
 }
 
+/// Names what is wrong with a request that is not carried out.
+pub(crate) fn judge(request: access::CreatePrincipalRequest) -> Result<(), Refusal> {
+    read(request).map(drop)
+}
+
 /// What to make.
 #[derive(Debug)]
 pub(crate) struct Wanted {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use candlefish_ids::RequestId;
 use candlefish_runtime::refusal::DOMAIN;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{Extensions, HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
 use serde_json::{Map, Value, json};
 use tonic::{Code, Status};
@@ -21,6 +21,12 @@ pub(crate) use kinds::Kind;
 pub(crate) const REQUEST_ID: &str = "x-request-id";
 /// The media type of a problem.
 pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
+
+/// The id that the front gave a request when it came.
+pub(crate) fn request_id(extensions: &Extensions) -> RequestId {
+    let given = extensions.get::<RequestId>().copied();
+    given.unwrap_or_else(RequestId::new)
+}
 
 /// One thing that went wrong.
 #[derive(Debug, Clone)]

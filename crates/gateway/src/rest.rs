@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use candlefish_ids::RequestId;
 use candlefish_runtime::{listen::request::Served, tasks::Tasks};
 use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -21,6 +20,8 @@ use crate::{
 };
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// What a browser sends when it connects again: the `id` of the last event that it got.
+const LAST_SEEN: &str = "last-event-id";
 
 /// Answers REST calls of the contract.
 #[derive(Debug, Clone)]
@@ -32,8 +33,7 @@ pub(crate) struct Rest {
 impl Rest {
     /// Answers one request.
     pub(crate) async fn answer(&self, request: Request<Body>) -> Response<Body> {
-        let request_id = RequestId::new();
-        let text = request_id.to_string();
+        let request_id = problem::request_id(request.extensions());
         let (parts, body) = request.into_parts();
         let contract = Arc::clone(&self.calls.contract);
         let mut served = None;
@@ -59,11 +59,8 @@ impl Rest {
                 parts.method.as_str(),
                 parts.uri.path(),
             );
-            problem.respond(&text).map(Body::new)
+            problem.respond(&request_id.to_string()).map(Body::new)
         });
-        if let Ok(value) = HeaderValue::from_str(&text) {
-            response.headers_mut().insert(problem::REQUEST_ID, value);
-        }
         if rehearses {
             rehearsal::mark(response.headers_mut());
         }
@@ -98,7 +95,7 @@ impl Rest {
             Ok(message) => message,
             Err(half) => return Err(self.judged(admitted, &parts.headers, half).await),
         };
-        resume(admitted, &parts.headers, &mut message);
+        resume(admitted, &parts.headers, &mut message)?;
         Calls::check_fields(admitted, &message).map_err(|status| Problem::from(&status))?;
         let framed = frame(&message.encode_to_vec());
         let answer = self.calls.make(admitted, &parts.headers, framed).await;
@@ -217,21 +214,30 @@ fn unread(why: Unread) -> Problem {
     Problem::new(kind, reason, "").field("", words)
 }
 
-/// A stream goes on after what the client saw last.
-fn resume(admitted: &Admitted, headers: &HeaderMap, message: &mut DynamicMessage) {
-    let seen = headers
-        .get("last-event-id")
-        .and_then(|value| value.to_str().ok());
+/// A stream goes on after what the client saw last. An id that is none is refused: to begin anew would tell
+/// some things twice, or leave some out, and nobody would know.
+fn resume(
+    admitted: &Admitted,
+    headers: &HeaderMap,
+    message: &mut DynamicMessage,
+) -> Result<(), Problem> {
+    // Empty is what a client says that has seen nothing.
+    let seen = headers.get(LAST_SEEN).filter(|seen| !seen.is_empty());
     let (Some(ids), Some(seen)) = (&admitted.method.stream_ids, seen) else {
-        return;
+        return Ok(());
     };
-    let value = match ids.to.kind() {
-        prost_reflect::Kind::Int32 => seen.parse().ok().map(Value::I32),
-        _ => Some(Value::String(seen.to_owned())),
+    let read = seen.to_str().ok();
+    let read = match ids.to.kind() {
+        prost_reflect::Kind::Int32 => read.and_then(|text| text.parse().ok()).map(Value::I32),
+        _ => read.map(|text| Value::String(text.to_owned())),
     };
-    if let Some(value) = value {
-        message.set_field(&ids.to, value);
-    }
+    let Some(value) = read else {
+        let words = "is no id that this stream gave: send one as it came, or none to begin anew";
+        let problem = Problem::new(&kinds::INVALID_ARGUMENT, "bad-header", "");
+        return Err(problem.field(LAST_SEEN, words));
+    };
+    message.set_field(&ids.to, value);
+    Ok(())
 }
 
 fn json(text: Bytes) -> Response<Body> {

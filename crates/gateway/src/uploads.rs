@@ -13,6 +13,7 @@ use candlefish_ids::RequestId;
 use futures_util::{Stream, StreamExt};
 use http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::{BodyExt, BodyStream, Full};
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tonic::{Status, body::Body};
 
@@ -65,25 +66,26 @@ impl Uploads {
 
     /// Passes one upload through. Its body flows: nothing is held, so nothing is tried twice.
     pub(crate) async fn answer(&self, request: Request<Body>) -> Response<Body> {
-        let request_id = RequestId::new();
+        let request_id = problem::request_id(request.extensions());
         // A signed address opens what it names: the log has the path alone.
         let (verb, path) = (request.method().clone(), request.uri().path().to_owned());
         let rehearses = matches!(rehearsal::is_asked(request.headers()), Ok(true));
-        let passed = self.pass(request).await;
+        let passed = self.pass(request, request_id).await;
         let mut response = passed.unwrap_or_else(|problem| {
             problem::log(&problem, request_id, verb.as_str(), &path);
             problem.respond(&request_id.to_string()).map(Body::new)
         });
-        if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
-            response.headers_mut().insert(problem::REQUEST_ID, value);
-        }
         if rehearses {
             rehearsal::mark(response.headers_mut());
         }
         response
     }
 
-    async fn pass(&self, request: Request<Body>) -> Result<Response<Body>, Problem> {
+    async fn pass(
+        &self,
+        request: Request<Body>,
+        request_id: RequestId,
+    ) -> Result<Response<Body>, Problem> {
         let (parts, body) = request.into_parts();
         if parts.method != http::Method::PUT {
             let words = format!("{} takes PUT, not {}", parts.uri.path(), parts.method);
@@ -115,7 +117,7 @@ impl Uploads {
         let passing = async {
             let answer = upload.send().await?;
             moves.count();
-            shown(answer).await
+            shown(answer, request_id).await
         };
         let why = tokio::select! {
             passed = passing => match passed {
@@ -211,10 +213,20 @@ fn pieces(body: Body, moves: Moves) -> impl Stream<Item = Result<Bytes, Status>>
     })
 }
 
-async fn shown(answer: reqwest::Response) -> Result<Response<Body>, reqwest::Error> {
+/// The answer as it came; a problem with the request's id, which only we know.
+async fn shown(
+    answer: reqwest::Response,
+    request_id: RequestId,
+) -> Result<Response<Body>, reqwest::Error> {
     let status = answer.status();
     let kind = answer.headers().get(header::CONTENT_TYPE).cloned();
-    let bytes: Bytes = answer.bytes().await?;
+    let mut bytes: Bytes = answer.bytes().await?;
+    if kind
+        .as_ref()
+        .is_some_and(|kind| kind == problem::MEDIA_TYPE)
+    {
+        bytes = named(bytes, request_id);
+    }
     let mut response = Response::new(Body::new(Full::new(bytes).map_err(|never| match never {})));
     *response.status_mut() = status;
     if let Some(kind) = kind {
@@ -225,4 +237,13 @@ async fn shown(answer: reqwest::Response) -> Result<Response<Body>, reqwest::Err
         .headers_mut()
         .insert(header::CACHE_CONTROL, no_store);
     Ok(response)
+}
+
+/// A problem with the id of its request; what is none stays as it is.
+fn named(bytes: Bytes, request_id: RequestId) -> Bytes {
+    let Ok(mut problem) = serde_json::from_slice::<Map<String, Value>>(&bytes) else {
+        return bytes;
+    };
+    problem.insert("request_id".to_owned(), request_id.to_string().into());
+    Bytes::from(Value::Object(problem).to_string())
 }

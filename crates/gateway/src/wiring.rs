@@ -31,6 +31,7 @@ use crate::{
     events, feed,
     front::Front,
     grpc::Grpc,
+    health::Health,
     idempotency,
     memory::Memory,
     open::Pages,
@@ -121,7 +122,7 @@ pub async fn run(config: Config, tasks: &Tasks) -> Result<(), Error> {
         Policy::StopProcess,
         database::watch(
             pool.clone(),
-            readiness,
+            readiness.clone(),
             Duration::from_secs(1),
             tasks.stopping(),
         ),
@@ -135,7 +136,7 @@ pub async fn run(config: Config, tasks: &Tasks) -> Result<(), Error> {
             listen::serve(listener, routes, tasks.stopping()),
         );
     }
-    let front = Arc::new(Box::pin(build(&config, &pool, tasks)).await?);
+    let front = Arc::new(Box::pin(build(&config, &pool, &readiness, tasks)).await?);
     let router = Router::new().fallback(move |request: Request<axum::body::Body>| {
         let front = Arc::clone(&front);
         async move { front.answer(request.map(Body::new)).await }
@@ -157,14 +158,14 @@ pub async fn run(config: Config, tasks: &Tasks) -> Result<(), Error> {
     Ok(())
 }
 
-async fn build(config: &Config, pool: &PgPool, tasks: &Tasks) -> Result<Front, Error> {
+async fn build(
+    config: &Config,
+    pool: &PgPool,
+    readiness: &Readiness,
+    tasks: &Tasks,
+) -> Result<Front, Error> {
     let contract = Arc::new(Contract::read(candlefish_proto::DESCRIPTORS)?);
     let auth = auth::Auth::new(pool.clone(), config.remember_tokens);
-    let access = access::Rpc {
-        pool: pool.clone(),
-        auth: auth.clone(),
-        tasks: tasks.clone(),
-    };
     let backend = Backend::new(&config.endpoints());
     let signer = Signer::from_pem_file(auth::ISSUER, &config.identity_key)?;
     let memory = Memory::new(config.memory);
@@ -173,8 +174,15 @@ async fn build(config: &Config, pool: &PgPool, tasks: &Tasks) -> Result<Front, E
     let secrets = config.github_webhook.clone();
     let webhooks = Webhooks::new(pool.clone(), secrets, nudge, config.call_timeout);
     let tail = follow(config, bus, &backend, &signer, &memory, tasks);
-    let events = events::Rpc::new(tail, tasks.clone(), events::QUIET);
-    let own = own_services(access, events);
+    let sites = Arc::new(feed::Deploy::new(backend.clone(), signer.clone()));
+    let access = |tasks: Tasks| access::Rpc {
+        pool: pool.clone(),
+        auth: auth.clone(),
+        tasks,
+    };
+    let events = events::Rpc::new(tail, sites, tasks.clone(), events::QUIET);
+    let judged = own_services(access(tasks.judging()), events.clone());
+    let own = own_services(access(tasks.clone()), events);
     let overview = Overview {
         backend: backend.clone(),
         signer: signer.clone(),
@@ -190,6 +198,7 @@ async fn build(config: &Config, pool: &PgPool, tasks: &Tasks) -> Result<Front, E
         orchestrator: backend,
         memory,
         own,
+        judged,
         signer,
         at_a_time: Arc::new(Semaphore::new(config.calls)),
         streams: Arc::new(Semaphore::new(config.streams)),
@@ -206,7 +215,7 @@ async fn build(config: &Config, pool: &PgPool, tasks: &Tasks) -> Result<Front, E
         },
         webhooks,
         uploads: Uploads::new(&config.orchestrators).map_err(Error::Uploads)?,
-        described: described(&contract).await?,
+        described: described(&contract, readiness, tasks).await?,
         pages,
     })
 }
@@ -288,16 +297,25 @@ async fn forget(pool: PgPool, every: Duration, stopping: CancellationToken) {
 }
 
 /// gRPC reflection and health, which say nothing that `/openapi.json` does not say.
-async fn described(contract: &Contract) -> Result<Routes, Error> {
+async fn described(
+    contract: &Contract,
+    readiness: &Readiness,
+    tasks: &Tasks,
+) -> Result<Routes, Error> {
     let reflection = tonic_reflection::server::Builder::configure()
         .register_file_descriptor_set(contract.public_descriptors())
         .build_v1()
         .map_err(Error::Reflection)?;
     let (reporter, health) = tonic_health::server::health_reporter();
-    for method in contract.methods() {
-        let serving = tonic_health::ServingStatus::Serving;
-        reporter.set_service_status(&method.service, serving).await;
-    }
+    let methods = contract.methods().iter();
+    let told = Health {
+        reporter,
+        services: methods.map(|method| method.service.clone()).collect(),
+        readiness: readiness.clone(),
+        stopping: tasks.stopping(),
+    };
+    told.tell().await;
+    tasks.spawn("health", Policy::StopProcess, told.follow());
     Ok(Routes::new(reflection).add_service(health))
 }
 

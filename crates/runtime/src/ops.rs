@@ -19,6 +19,7 @@ use axum::{
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
+use tokio::sync::watch;
 
 use crate::{listen, metrics, tasks::Tasks};
 
@@ -29,6 +30,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
     parts: Arc<RwLock<BTreeMap<&'static str, Result<(), String>>>>,
+    changed: Arc<watch::Sender<()>>,
 }
 
 /// One part that is not ready.
@@ -59,7 +61,13 @@ impl Readiness {
                 Err(why) => tracing::warn!(part = name, "not ready: {why}"),
             }
             parts.insert(name, state);
+            self.changed.send_replace(());
         }
+    }
+
+    /// Wakes whenever a part's state becomes another one; [`Readiness::waiting`] says which.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// What is not ready and why; empty when everything is.

@@ -71,6 +71,11 @@ impl Tasks {
         }
     }
 
+    /// Whether these are [`Tasks::judging`]: who judges a request within its command does so before it then.
+    pub fn only_judge(&self) -> bool {
+        self.only_judges
+    }
+
     /// Cancelled when the process begins to stop: take no new work, finish what is in hand.
     pub fn stopping(&self) -> CancellationToken {
         self.inner.soft.clone()

@@ -328,7 +328,9 @@ async fn the_size_said_last_is_the_one_that_is_signed() {
         .upload_url;
     let (status, words) = world.put(&url, content.manifest.clone()).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(words.contains("content-differs"), "{words}");
+    let problem: serde_json::Value = serde_json::from_str(&words).unwrap();
+    assert_eq!(problem["reason"], "content-differs", "{words}");
+    assert!(problem["detail"].is_string(), "{words}");
     assert_eq!(world.begin(&content).await.id, id);
     world.upload(&id, &content).await;
     world.seal(&id).await.unwrap();

@@ -6,7 +6,6 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use candlefish_ids::RequestId;
 use candlefish_messaging::Nudge;
 use candlefish_runtime::metrics::DELIVERIES;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -81,18 +80,14 @@ impl Webhooks {
 
     /// Answers one request.
     pub(crate) async fn answer(&self, request: Request<Body>) -> Response<Body> {
-        let request_id = RequestId::new();
+        let request_id = problem::request_id(request.extensions());
         let verb = request.method().clone();
         let taken = self.take(request).await;
-        let mut response = taken.unwrap_or_else(|problem| {
+        taken.unwrap_or_else(|problem| {
             count("refused");
             problem::log(&problem, request_id, verb.as_str(), PATH);
             problem.respond(&request_id.to_string()).map(Body::new)
-        });
-        if let Ok(value) = HeaderValue::from_str(&request_id.to_string()) {
-            response.headers_mut().insert(problem::REQUEST_ID, value);
-        }
-        response
+        })
     }
 
     async fn take(&self, request: Request<Body>) -> Result<Response<Body>, Problem> {

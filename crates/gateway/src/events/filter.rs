@@ -62,11 +62,24 @@ impl Filter {
         if self.site.is_empty() || self.caller.sees(&self.site) {
             return Ok(());
         }
+        Err(self.no_site())
+    }
+
+    /// The site that is asked for; empty for all.
+    pub(super) fn site(&self) -> &str {
+        &self.site
+    }
+
+    /// That there is none of this name, for this caller.
+    pub(super) fn no_site(&self) -> Refusal {
         let words = format!(
             "there is no site {:?}, or not one that you may see",
             self.site
         );
-        Err(Refusal::new(Code::NotFound, "site-not-found", words))
+        Refusal::new(Code::NotFound, "site-not-found", words).field(
+            "site",
+            "is no site that you may see; GET /v1/sites lists them",
+        )
     }
 
     pub(super) fn passes(&self, event: &Envelope) -> bool {

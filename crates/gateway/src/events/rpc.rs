@@ -1,11 +1,11 @@
 //! gRPC to a watch.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use candlefish_proto::event::{
     WatchEventsRequest, WatchEventsResponse, event_service_server::EventService,
 };
-use candlefish_runtime::{identity, tasks::Tasks};
+use candlefish_runtime::{identity, refusal::Refusal, tasks::Tasks};
 use futures_util::{StreamExt, stream::BoxStream};
 use tonic::{Request, Response, Status};
 
@@ -17,18 +17,51 @@ use super::{
 };
 use crate::field::Faults;
 
+/// How long a watch waits to hear whether its site is there.
+const ASKED_WITHIN: Duration = Duration::from_secs(2);
+
+/// Which sites there are, as their owner says.
+#[tonic::async_trait]
+pub(crate) trait Sites: Send + Sync + std::fmt::Debug {
+    /// Whether one has this slug, whoever may see it.
+    async fn has(&self, site: &str) -> Result<bool, Status>;
+}
+
 /// The event service.
 #[derive(Debug, Clone)]
 pub(crate) struct Rpc {
     tail: Tail,
+    sites: Arc<dyn Sites>,
     tasks: Tasks,
     quiet: Duration,
 }
 
 impl Rpc {
     /// A watcher that is told nothing for as long as `quiet` is told how far it is.
-    pub(crate) const fn new(tail: Tail, tasks: Tasks, quiet: Duration) -> Self {
-        Self { tail, tasks, quiet }
+    pub(crate) fn new(tail: Tail, sites: Arc<dyn Sites>, tasks: Tasks, quiet: Duration) -> Self {
+        Self {
+            tail,
+            sites,
+            tasks,
+            quiet,
+        }
+    }
+
+    /// Refuses a site that is not there: its events would be waited for in vain. Where nobody can be asked
+    /// the watch begins all the same, as it does without a site.
+    async fn check_site(&self, filter: &Filter) -> Result<(), Refusal> {
+        if filter.site().is_empty() {
+            return Ok(());
+        }
+        let asking = self.sites.has(filter.site());
+        match tokio::time::timeout(ASKED_WITHIN, asking).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err(filter.no_site()),
+            unknown => {
+                tracing::debug!(?unknown, "a watch begins without knowing its site");
+                Ok(())
+            }
+        }
     }
 }
 
@@ -52,7 +85,10 @@ impl EventService for Rpc {
         filter.check()?;
         // A tail that has ended reaches nothing any more: whoever waits for it would hold up the stop.
         let stopping = self.tasks.stopping();
-        let beginning = Watch::begin(self.tail.clone(), filter, cursor);
+        let beginning = async {
+            self.check_site(&filter).await?;
+            Watch::begin(self.tail.clone(), filter, cursor).await
+        };
         let begun = stopping.run_until_cancelled(beginning).await;
         let watch = begun.unwrap_or_else(|| Err(watch::stopped()))?;
         let begins_after = watch.begins_after().and_then(|text| text.parse().ok());
@@ -67,12 +103,11 @@ impl EventService for Rpc {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use candlefish_proto::event::{Envelope, HeadResponse, ReplayRequest, ReplayResponse};
     use candlefish_runtime::identity::Caller;
     use futures_util::FutureExt;
     use tonic::Code;
+    use tonic_types::StatusExt;
 
     use super::*;
     use crate::events::{Feed, Listener, Place};
@@ -104,13 +139,47 @@ mod tests {
         fn lost(&self) {}
     }
 
+    #[tonic::async_trait]
+    impl Sites for Ahead {
+        async fn has(&self, site: &str) -> Result<bool, Status> {
+            match site {
+                "docs" => Ok(true),
+                "down" => Err(Status::unavailable("no replica")),
+                _ => Ok(false),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_site_that_is_not_there_is_refused_unless_nobody_can_say() {
+        let hour = Duration::from_hours(1);
+        let tail = Tail::new("deploy", Arc::new(Ahead), Arc::new(Ahead), hour);
+        let rpc = Rpc::new(tail, Arc::new(Ahead), Tasks::new(), hour);
+        for (site, is_there) in [("docs", true), ("doc", false), ("down", true)] {
+            let mut request = Request::new(WatchEventsRequest {
+                site: site.to_owned(),
+                ..WatchEventsRequest::default()
+            });
+            request.extensions_mut().insert(Caller::process("test"));
+            match rpc.watch_events(request).await {
+                Ok(_begun) => assert!(is_there, "{site}"),
+                Err(status) => {
+                    assert!(!is_there, "{site}: {status:?}");
+                    assert_eq!(status.code(), Code::NotFound, "{status:?}");
+                    let named = status.get_details_bad_request().unwrap().field_violations;
+                    assert_eq!(named[0].field, "site");
+                }
+            }
+        }
+    }
+
     #[tokio::test]
     async fn a_watch_that_waits_for_its_place_does_not_hold_up_the_stop() {
         let tasks = Tasks::new();
         let hour = Duration::from_hours(1);
         // It does not run: the process is about to stop.
         let tail = Tail::new("deploy", Arc::new(Ahead), Arc::new(Ahead), hour);
-        let rpc = Rpc::new(tail, tasks.clone(), hour);
+        let rpc = Rpc::new(tail, Arc::new(Ahead), tasks.clone(), hour);
         let mut cursor = Cursor::default();
         cursor.set("deploy", Place { epoch: 1, seq: 7 });
         let mut request = Request::new(WatchEventsRequest {

@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
-use super::{CURSOR, Feed, Listener, Place, QUIET, Rpc, Tail, cursor::Cursor, tail::Limits};
+use super::{CURSOR, Feed, Listener, Place, QUIET, Rpc, Sites, Tail, cursor::Cursor, tail::Limits};
 
 mod epochs;
 
@@ -34,6 +34,17 @@ const LIMITS: Limits = Limits {
 };
 
 type Watcher = BoxStream<'static, Result<WatchEventsResponse, Status>>;
+
+/// Every site is there.
+#[derive(Debug)]
+struct Every;
+
+#[tonic::async_trait]
+impl Sites for Every {
+    async fn has(&self, _site: &str) -> Result<bool, Status> {
+        Ok(true)
+    }
+}
 
 /// A source in memory that can misbehave.
 #[derive(Debug, Default)]
@@ -210,7 +221,7 @@ async fn watch_as(
     caller: Caller,
     asked: WatchEventsRequest,
 ) -> Result<Watcher, Status> {
-    let rpc = Rpc::new(tail.clone(), tasks.clone(), QUIET);
+    let rpc = Rpc::new(tail.clone(), Arc::new(Every), tasks.clone(), QUIET);
     asked_of(&rpc, caller, asked).await
 }
 
@@ -224,7 +235,12 @@ async fn asked_of(rpc: &Rpc, caller: Caller, asked: WatchEventsRequest) -> Resul
 
 /// Watches `docs`, and is told how far it is after a moment of silence.
 async fn watch_docs(tail: &Tail, cursor: &str) -> Result<Watcher, Status> {
-    let rpc = Rpc::new(tail.clone(), Tasks::new(), Duration::from_millis(2));
+    let rpc = Rpc::new(
+        tail.clone(),
+        Arc::new(Every),
+        Tasks::new(),
+        Duration::from_millis(2),
+    );
     let asked = WatchEventsRequest {
         cursor: cursor.to_owned(),
         ..WatchEventsRequest::default()
@@ -446,7 +462,7 @@ async fn a_watch_says_after_which_cursor_it_begins_before_it_tells_anything() {
         };
         let mut request = Request::new(asked);
         request.extensions_mut().insert(caller(&[]));
-        let rpc = Rpc::new(tail.clone(), Tasks::new(), QUIET);
+        let rpc = Rpc::new(tail.clone(), Arc::new(Every), Tasks::new(), QUIET);
         let begun = rpc.watch_events(request).await.unwrap();
         let header = begun.metadata().get(CURSOR)?;
         Some(header.to_str().unwrap().to_owned())

@@ -19,7 +19,7 @@ pub(super) const NAV: &str = "<nav><a href=\"/\">Status</a><a href=\"/docs\">API
 pub(crate) struct Home {
     /// Where the API is reached, without a slash at the end.
     pub(crate) base_url: String,
-    pub(crate) services: Vec<Service>,
+    pub(crate) services: Shown<Service>,
     pub(crate) sites: Shown<Site>,
     /// There are more sites than these.
     pub(crate) more_sites: bool,
@@ -142,7 +142,7 @@ pub(crate) enum EdgeState {
 pub(crate) fn home(home: &Home) -> String {
     let body = format!(
         "<main class=\"home\"><section class=\"hero\"><h1>From a commit to a live site, and \
-         back.</h1><p>Candlefish {version} at <code>{base}</code></p></section>\n\
+         back.</h1><p>Candlefish{version} at <code>{base}</code></p></section>\n\
          <section><h2>Sites</h2>{sites}</section>\n<section><h2>Edges</h2>{edges}</section>\n\
          <section><h2>What runs</h2>{services}</section>\n\
          <section><h2>Commands to try</h2>{commands}</section>\n\
@@ -150,7 +150,7 @@ pub(crate) fn home(home: &Home) -> String {
          every call, with lines to paste and a form to try it</li><li><a href=\"/openapi.json\">\
          OpenAPI document</a>: for generators</li><li><code>{base}</code> also speaks gRPC and \
          gRPC-Web, with reflection</li></ul></section></main>",
-        version = env!("CARGO_PKG_VERSION"),
+        version = version(&home.services),
         base = escape(&home.base_url),
         sites = shown(
             &home.sites,
@@ -162,10 +162,18 @@ pub(crate) fn home(home: &Home) -> String {
             "No edge is known: nothing can be served.",
             edges
         ),
-        services = services(&home.services),
+        services = shown(&home.services, "No service is known.", services),
         commands = commands(home),
     );
     page("Candlefish", "plain", NAV, &body, "")
+}
+
+/// Whoever is not shown what runs is not told of which build it is either.
+const fn version(services: &Shown<Service>) -> &'static str {
+    match services {
+        Shown::Hidden => "",
+        Shown::These(_) | Shown::Unknown(_) => concat!(" ", env!("CARGO_PKG_VERSION")),
+    }
 }
 
 fn shown<T>(list: &Shown<T>, none: &str, render: impl FnOnce(&[T]) -> String) -> String {

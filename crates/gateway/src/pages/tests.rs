@@ -43,11 +43,11 @@ fn some_home(text: &str) -> Home {
     };
     Home {
         base_url: BASE.to_owned(),
-        services: vec![Service {
+        services: Shown::These(vec![Service {
             name: text(),
             version: text(),
             replicas: [true, false].map(replica).into(),
-        }],
+        }]),
         sites: Shown::These(vec![Site {
             slug: text(),
             name: text(),
@@ -192,6 +192,23 @@ fn hostile_text_stays_text() {
         "javascript:alert(1)".clone_into(&mut sites[0].environments[0].url);
     }
     assert!(!home(&unlinked).contains("javascript:"));
+}
+
+#[test]
+fn whoever_may_not_see_what_runs_is_not_told_of_it() {
+    let version = env!("CARGO_PKG_VERSION");
+    let mut hidden = some_home("10.0.0.7:9000");
+    let page = home(&hidden);
+    for shown in [version, "10.0.0.7:9000", ">1 of 2 up<"] {
+        assert!(page.contains(shown), "{shown}: {page}");
+    }
+    hidden.services = Shown::Hidden;
+    hidden.sites = Shown::Hidden;
+    hidden.edges = Shown::Hidden;
+    let page = home(&hidden);
+    for never in [version, "10.0.0.7:9000", ">1 of 2 up<"] {
+        assert!(!page.contains(never), "{never}: {page}");
+    }
 }
 
 #[test]

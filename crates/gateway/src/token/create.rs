@@ -8,7 +8,7 @@ use candlefish_runtime::{
     refusal::{Code, FieldViolation, Refusal},
 };
 use jiff::Timestamp;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use tonic::{Response, metadata::MetadataMap};
 
 use super::{Hash, make, store};
@@ -33,25 +33,13 @@ pub(crate) async fn create(
     rehearsal: Rehearsal,
 ) -> Result<Response<access::CreateTokenResponse>, Refusal> {
     let key = Key::of(metadata, caller, "CreateToken", &request)?;
-    check_sites(caller, &request.sites)?;
+    let (mut faults, expires_at) = check(&request);
+    bound(caller, &request.sites, &mut faults)?;
     let failed = |source: sqlx::Error| database::refuse("create a token", &source);
-    let (faults, expires_at) = check(&request);
     let mut tx = pool.begin().await.map_err(failed)?;
     // A secret answer is not kept, so a repeat is refused here and nothing is ever replayed.
     idempotency::replay::<access::CreateTokenResponse>(&mut tx, key.as_ref()).await?;
-    // Not every text is one that the database can hold.
-    let owner = if principal::is_name(&request.principal) {
-        principal::store::find_by_name(&mut tx, &request.principal)
-            .await
-            .map_err(failed)?
-    } else {
-        None
-    };
-    let past = match expires_at {
-        Some(at) => !store::is_future(&mut tx, at).await.map_err(failed)?,
-        None => false,
-    };
-    let owner = finish(faults, &request, owner, past)?;
+    let owner = settle(&mut tx, faults, &request, expires_at).await?;
     let id = TokenId::new();
     let secret = make(id);
     let wanted = store::Wanted {
@@ -79,27 +67,52 @@ pub(crate) async fn create(
     }))
 }
 
-/// Nobody hands on more than they have: whose token is for some sites makes tokens for those alone.
-fn check_sites(caller: &Caller, sites: &[String]) -> Result<(), Refusal> {
+/// Names what is wrong with a request that is not carried out.
+pub(crate) async fn judge(
+    pool: &PgPool,
+    caller: &Caller,
+    request: &access::CreateTokenRequest,
+) -> Result<(), Refusal> {
+    let (mut faults, expires_at) = check(request);
+    bound(caller, &request.sites, &mut faults)?;
+    let failed = |source: sqlx::Error| database::refuse("judge a token", &source);
+    let mut conn = pool.acquire().await.map_err(failed)?;
+    settle(&mut conn, faults, request, expires_at)
+        .await
+        .map(drop)
+}
+
+/// Nobody hands on more than they have: whose token is for some sites makes tokens for those alone. Where
+/// the form is wrong too, the sites are named beside that: a person corrects a request once.
+fn bound(caller: &Caller, sites: &[String], faults: &mut Faults) -> Result<(), Refusal> {
     if super::is_within(sites, &caller.sites) {
         return Ok(());
     }
-    let words = "your token is for some sites alone: it makes none that reaches further";
-    let refusal = Refusal::new(Code::PermissionDenied, "outside-sites", words);
-    if sites.is_empty() {
+    let violation = |field: String, description: &str| FieldViolation {
+        field,
+        description: description.to_owned(),
+    };
+    let outside: Vec<FieldViolation> = if sites.is_empty() {
         let words = "must name one of your sites at least: empty is all of them";
-        return Err(refusal.field("sites", words));
+        vec![violation("sites".to_owned(), words)]
+    } else {
+        let places = sites.iter().enumerate().take(MOST_SITES);
+        let outside = places.filter(|(_, site)| !caller.sees(site));
+        outside
+            .map(|(place, _)| violation(format!("sites[{place}]"), "is not a site of your token"))
+            .collect()
+    };
+    if faults.is_empty() {
+        let words = "your token is for some sites alone: it makes none that reaches further";
+        let refusal = Refusal::new(Code::PermissionDenied, "outside-sites", words);
+        return Err(refusal.fields(outside));
     }
-    let outside = sites
-        .iter()
-        .enumerate()
-        .take(MOST_SITES)
-        .filter(|(_, site)| !caller.sees(site))
-        .map(|(place, _)| FieldViolation {
-            field: format!("sites[{place}]"),
-            description: "is not a site of your token".to_owned(),
-        });
-    Err(refusal.fields(outside))
+    for one in outside {
+        if !faults.has(&one.field) {
+            faults.add(&one.field, one.description);
+        }
+    }
+    Ok(())
 }
 
 /// What can be judged without the database.
@@ -131,18 +144,29 @@ fn check(request: &access::CreateTokenRequest) -> (Faults, Option<Timestamp>) {
     (faults, expires_at)
 }
 
-/// All faults at once, also those that only the database knows.
-fn finish(
+/// Whose token it will be. All faults at once, also those that only the database knows.
+async fn settle(
+    conn: &mut PgConnection,
     mut faults: Faults,
     request: &access::CreateTokenRequest,
-    owner: Option<principal::Principal>,
-    past: bool,
+    expires_at: Option<Timestamp>,
 ) -> Result<principal::Principal, Refusal> {
-    if past {
+    let failed = |source: sqlx::Error| database::refuse("create a token", &source);
+    if let Some(at) = expires_at
+        && !store::is_future(conn, at).await.map_err(failed)?
+    {
         faults.add("expires_at", "must be in the future");
     }
+    // Not every text is one that the database can hold.
+    let is_name = principal::is_name(&request.principal);
+    let owner = if is_name {
+        let found = principal::store::find_by_name(conn, &request.principal).await;
+        found.map_err(failed)?
+    } else {
+        None
+    };
     if owner.is_none() {
-        let words = if principal::is_name(&request.principal) {
+        let words = if is_name {
             "there is no such principal; make it first with POST /v1/principals"
         } else {
             "must be the name of a principal"

@@ -1,8 +1,12 @@
 //! Lists tokens, newest first, without their secrets: those that reach no further than the caller's.
 
 use candlefish_proto::access;
-use candlefish_runtime::{database, identity::Caller, refusal::Refusal};
-use sqlx::{PgConnection, PgPool};
+use candlefish_runtime::{
+    database,
+    identity::Caller,
+    refusal::{Code, Refusal},
+};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{Token, is_within, store};
@@ -40,7 +44,11 @@ pub(crate) async fn list(
     let rows = match (request.principal.as_str(), within) {
         ("", []) => store::list_all(&mut conn, before, limit).await,
         ("", sites) => store::list_on(&mut conn, sites, before, limit).await,
-        (name, _) => list_of(&mut conn, name, before, limit).await,
+        (name, _) => {
+            let owner = principal::store::find_by_name(&mut conn, name).await;
+            let owner = owner.map_err(failed)?.ok_or_else(|| nobody(name))?;
+            store::list_of(&mut conn, owner.id.uuid(), before, limit).await
+        }
     };
     let (rows, next_page_token) = cut(&page, rows.map_err(failed)?, within);
     Ok(access::ListTokensResponse {
@@ -49,17 +57,12 @@ pub(crate) async fn list(
     })
 }
 
-/// Those of a principal; none of one that does not exist.
-async fn list_of(
-    conn: &mut PgConnection,
-    name: &str,
-    before: Option<Uuid>,
-    limit: i64,
-) -> Result<Vec<Token>, sqlx::Error> {
-    match principal::store::find_by_name(conn, name).await? {
-        Some(owner) => store::list_of(conn, owner.id.uuid(), before, limit).await,
-        None => Ok(Vec::new()),
-    }
+fn nobody(name: &str) -> Refusal {
+    let words = format!("there is no principal {name:?}");
+    Refusal::new(Code::NotFound, "principal-not-found", words).field(
+        "principal",
+        "is nobody's name; GET /v1/principals lists all",
+    )
 }
 
 /// One page of those that reach no further than `within`. A look that ended by its limit goes on

@@ -26,18 +26,12 @@ pub(crate) async fn revoke(
     rehearsal: Rehearsal,
 ) -> Result<Response<access::Token>, Refusal> {
     let key = Key::of(metadata, caller, "RevokeToken", &request)?;
-    let mut faults = Faults::default();
-    let id = request.id.parse::<TokenId>();
-    if let Err(problem) = &id {
-        faults.add("id", problem.to_string());
-    }
-    faults.finish()?;
+    let id = read(&request)?;
     let failed = |source: sqlx::Error| database::refuse("revoke a token", &source);
     let not_found = || {
         let words = format!("there is no token {:?}", request.id);
         Refusal::new(Code::NotFound, "token-not-found", words)
     };
-    let id = id.map_err(|_error| not_found())?;
     let mut tx = pool.begin().await.map_err(failed)?;
     if let Some(before) = idempotency::replay::<access::Token>(&mut tx, key.as_ref()).await? {
         // Keys are the principal's, who may have called with another token.
@@ -62,4 +56,17 @@ pub(crate) async fn revoke(
         );
     }
     Ok(Response::new(answer))
+}
+
+/// Names what is wrong with a request that is not carried out.
+pub(crate) fn judge(request: &access::RevokeTokenRequest) -> Result<(), Refusal> {
+    read(request).map(drop)
+}
+
+fn read(request: &access::RevokeTokenRequest) -> Result<TokenId, Refusal> {
+    request.id.parse::<TokenId>().map_err(|problem| {
+        let mut faults = Faults::default();
+        faults.add("id", problem.to_string());
+        faults.refusal()
+    })
 }

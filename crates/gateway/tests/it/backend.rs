@@ -20,6 +20,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage};
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Status, body::Body, service::Routes};
 
@@ -62,6 +63,8 @@ struct State {
     mute: bool,
     /// How often events were asked for.
     feed_asked: usize,
+    /// What requests look like, when they are read.
+    reads: Option<DescriptorPool>,
 }
 
 /// The service, and what it remembers; cheap to clone.
@@ -102,6 +105,23 @@ impl Backend {
     pub(crate) fn will(&self, method: &str, answer: Answer) {
         let path = format!("/candlefish.deploy.v1.{method}");
         self.with(|state| state.answers.insert(path, answer));
+    }
+
+    /// From now on requests are read, and what cannot be is refused as the library refuses it for the real
+    /// one.
+    pub(crate) fn reads(&self) {
+        let pool = DescriptorPool::decode(candlefish_proto::DESCRIPTORS).unwrap();
+        self.with(|state| state.reads = Some(pool));
+    }
+
+    /// Why a request cannot be read.
+    fn unread(&self, path: &str, message: &Bytes) -> Option<Status> {
+        let pool = self.with(|state| state.reads.clone())?;
+        let (service, name) = path.trim_start_matches('/').split_once('/')?;
+        let service = pool.get_service_by_name(service)?;
+        let method = service.methods().find(|method| method.name() == name)?;
+        let read = DynamicMessage::decode(method.input(), message.clone());
+        read.err().map(|error| Status::internal(error.to_string()))
     }
 
     /// Answers the next call of a method with a stream that the test feeds.
@@ -170,6 +190,9 @@ impl Backend {
         let body = body.collect().await.unwrap().to_bytes();
         let message = body.slice(5..);
         let path = parts.uri.path().to_owned();
+        if let Some(status) = self.unread(&path, &message) {
+            return respond(Answer::Refusal(status));
+        }
         let answer = match path.as_str() {
             HEAD | REPLAY if self.with(|state| state.mute) => {
                 Answer::Refusal(Status::unavailable("mute"))

@@ -6,8 +6,10 @@ use candlefish_proto::event::{WatchEventsRequest, event_service_client::EventSer
 use candlefish_testkit::nats_url;
 use reqwest::Method;
 use tokio::net::TcpListener;
+use tonic::Status;
 
 use crate::{
+    backend::Answer,
     raw::with_token,
     sse::Events,
     stand::{SOON, Stand},
@@ -90,6 +92,16 @@ async fn a_token_for_some_sites_hears_of_those_alone() {
         .get("/v1/events?site=shop", &token)
         .await
         .is_problem(404);
+}
+
+#[tokio::test]
+async fn a_site_that_is_not_there_is_named_before_a_watch_begins() {
+    let stand = Stand::start().await;
+    let nothing = Answer::Refusal(Status::not_found("there is no site \"doc\""));
+    stand.backend.will("SiteService/GetSite", nothing);
+    let answer = stand.get("/v1/events?site=doc", &stand.admin).await;
+    answer.is_problem(404);
+    assert_eq!(answer.fields(), ["site"]);
 }
 
 #[tokio::test]

@@ -283,13 +283,17 @@ async fn a_token_for_some_sites_makes_none_for_more() {
     let table: [(&[&str], &[&str]); 3] = [
         (&[], &["sites"]),
         (&["docs", "shop"], &["sites[1]"]),
-        (&["shop", "docs", "*"], &["sites[0]", "sites[2]"]),
+        (&["shop", "docs", "wiki"], &["sites[0]", "sites[2]"]),
     ];
     for (sites, fields) in table {
         let answer = make(&stand, &limited, sites).await;
         assert_eq!(answer.is_problem(403).body["reason"], "outside-sites");
         assert_eq!(answer.fields(), fields, "{sites:?}");
     }
+    // Where the form is wrong too, all of it is named at once.
+    let answer = make(&stand, &limited, &["shop", "docs", "*"]).await;
+    answer.is_problem(400);
+    assert_eq!(answer.fields(), ["sites[2]", "sites[0]"]);
     let principal = json!({ "name": "friend", "kind": "KIND_MACHINE" });
     let answer = stand.post("/v1/principals", &limited, &principal).await;
     assert_eq!(answer.is_problem(403).body["reason"], "outside-sites");

@@ -11,6 +11,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::{
+    backend::frame,
     raw::{self, with_token},
     stand::{Answered, SOON, Stand},
     table::{Rpc, rpcs},
@@ -305,37 +306,41 @@ async fn a_field_given_twice_and_one_that_the_path_contradicts_are_named() {
 }
 
 #[tokio::test]
-async fn what_is_too_large_is_refused() {
+async fn what_is_too_large_is_refused_by_every_call() {
     let (stand, before) = start().await;
-    let huge = "a".repeat(5 * 1024 * 1024);
+    let most = 4 * 1024 * 1024;
+    // One byte more than any call takes, in JSON and in a message.
+    let body = format!("{{\"reason\":\"{}\"}}", "a".repeat(most - 12));
+    assert_eq!(body.len(), most + 1);
+    let (body, framed) = (Bytes::from(body), frame(&vec![0; most + 1]));
+    let long = "a".repeat(33 * 1024);
     for rpc in rpcs() {
-        let mut request = stand.ask(rpc.verb.clone(), &rpc.url(), &stand.admin);
+        // What is refused before it was read leaves a connection that is of no more use.
+        let alone = |request: reqwest::RequestBuilder| request.header("connection", "close");
+        let ask = |url: &str| alone(stand.ask(rpc.verb.clone(), url, &stand.admin));
         if rpc.body {
-            request = request.json(&json!({ "reason": huge }));
+            let request = ask(&rpc.url()).header("content-type", "application/json");
+            let answer = stand.send(request.body(body.clone())).await;
+            assert_eq!(answer.is_problem(413).body["code"], "PAYLOAD_TOO_LARGE");
         } else {
-            request = request.header("x-large", "a".repeat(600 * 1024));
-        }
-        // The server may stop reading and close before all is sent.
-        if let Ok(answer) = request.send().await {
-            assert!(
-                answer.status().is_client_error(),
-                "{}: {}",
-                rpc.path,
-                answer.status()
-            );
+            let answer = stand.send(ask(&rpc.url()).header("x-large", &long)).await;
+            assert_eq!(answer.is_problem(431).body["code"], "HEADERS_TOO_LARGE");
         }
         if rpc.template_has_fields() {
-            let url = rpc.url_with(&"a".repeat(200 * 1024));
-            let request = stand.ask(rpc.verb.clone(), &url, &stand.admin);
-            if let Ok(answer) = request.send().await {
-                assert!(
-                    answer.status().is_client_error(),
-                    "{}: {}",
-                    rpc.path,
-                    answer.status()
-                );
-            }
+            let answer = stand.send(ask(&rpc.url_with(&long))).await;
+            assert_eq!(answer.is_problem(431).body["code"], "HEADERS_TOO_LARGE");
         }
+        let request = alone(stand.ask(Method::POST, &rpc.path, &stand.admin));
+        let request = request.header("content-type", "application/grpc");
+        let answer = stand.send(request.body(framed.clone())).await;
+        assert_eq!(
+            answer.header("grpc-status"),
+            "3",
+            "{}: {answer:?}",
+            rpc.path
+        );
+        let words = answer.header("grpc-message");
+        assert!(words.contains("4194304"), "{}: {words}", rpc.path);
     }
     assert_nothing_came_of_it(&stand, &before).await;
     assert_eq!(stand.get("/v1/whoami", &stand.admin).await.status, 200);
@@ -569,6 +574,29 @@ async fn what_is_out_of_its_limits_is_named_over_grpc_too_also_by_streams() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_and_what_may_not_be_are_named_together() {
+    let (stand, before) = start().await;
+    let token = json!({ "name": 5, "sites": ["BAD"], "principal": "NO!" });
+    let principal = json!({ "name": 5, "kind": "KIND_PERSON", "emails": ["nowhere"] });
+    let table: [(&str, Value, &[&str]); 3] = [
+        (
+            "/v1/tokens",
+            token,
+            &["name", "principal", "role", "sites[0]"],
+        ),
+        ("/v1/principals", principal, &["emails[0]", "name"]),
+        ("/v1/tokens/x1:revoke", json!({ "no": 1 }), &["id", "no"]),
+    ];
+    for (path, body, expected) in table {
+        let answer = stand.post(path, &stand.admin, &body).await;
+        let mut fields = answer.is_problem(400).fields();
+        fields.sort_unstable();
+        assert_eq!(fields, expected, "{path}: {answer:?}");
+    }
+    assert_nothing_came_of_it(&stand, &before).await;
+}
+
+#[tokio::test]
 async fn ids_that_nobody_has_are_not_found_or_named() {
     let (stand, before) = start().await;
     for id in [
@@ -582,25 +610,62 @@ async fn ids_that_nobody_has_are_not_found_or_named() {
         let answer = stand.post(&path, &stand.admin, &json!({})).await;
         assert!(answer.status.is_client_error(), "{id}: {answer:?}");
     }
+    let answer = stand.get("/v1/tokens?principal=nobody", &stand.admin).await;
+    answer.is_problem(404);
+    assert_eq!(answer.fields(), ["principal"]);
     assert_nothing_came_of_it(&stand, &before).await;
+}
+
+/// Bytes that are no message of a call, whatever it is; and for its first field those of another type, and
+/// a text that is none.
+fn garbage(input: &MessageDescriptor) -> Vec<Bytes> {
+    let mut all = vec![Bytes::from_static(
+        b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+    )];
+    for field in input.fields() {
+        let tag = |wire: u32| u8::try_from((field.number() << 3) | wire);
+        // A field above 15 has a longer tag.
+        let (Ok(number), Ok(bits), Ok(text)) = (tag(0), tag(5), tag(2)) else {
+            continue;
+        };
+        if number > 0x78 {
+            continue;
+        }
+        let has_length = matches!(field.kind(), Kind::String | Kind::Bytes | Kind::Message(_));
+        all.push(if has_length {
+            Bytes::copy_from_slice(&[number, 5])
+        } else {
+            Bytes::copy_from_slice(&[bits, 1, 2, 3, 4])
+        });
+        if field.kind() == Kind::String {
+            all.push(Bytes::copy_from_slice(&[text, 2, 0xff, 0xfe]));
+        }
+    }
+    all
 }
 
 #[tokio::test]
 async fn bytes_that_are_no_message_are_refused() {
     let (stand, before) = start().await;
-    for rpc in rpcs().iter().filter(|rpc| rpc.own) {
-        let garbage = Bytes::from_static(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff");
-        let request = with_token(garbage, &stand.admin);
-        let status = raw::call(stand.channel(), &rpc.path, request)
-            .await
-            .unwrap_err();
-        assert_eq!(
-            status.code(),
-            Code::InvalidArgument,
-            "{}: {status}",
-            rpc.path
-        );
+    stand.backend.reads();
+    let mut tried = 0;
+    for rpc in rpcs() {
+        for bytes in garbage(&rpc.input) {
+            let request = with_token(bytes.clone(), &stand.admin);
+            let call = raw::call(stand.channel(), &rpc.path, request);
+            let answer = tokio::time::timeout(SOON, call).await;
+            let status = answer.unwrap_or_else(|_elapsed| panic!("{} {bytes:?} goes on", rpc.path));
+            let code = status.as_ref().map_or_else(Status::code, |_made| Code::Ok);
+            assert_eq!(
+                code,
+                Code::InvalidArgument,
+                "{} {bytes:?}: {status:?}",
+                rpc.path
+            );
+            tried += 1;
+        }
     }
+    assert!(tried > 100, "{tried}");
     assert_nothing_came_of_it(&stand, &before).await;
 }
 

@@ -17,6 +17,7 @@ mod process;
 mod raw;
 mod ready;
 mod rehearsals;
+mod repeats;
 mod rest;
 mod roles;
 mod sse;

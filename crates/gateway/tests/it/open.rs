@@ -13,6 +13,7 @@ async fn the_description_of_the_api_needs_no_token() {
     let stand = Stand::start().await;
     let answer = stand.get("/openapi.json", "").await;
     assert_eq!(answer.status, 200);
+    assert!(answer.header("x-request-id").starts_with("req_"));
     assert_eq!(answer.body["openapi"], "3.1.0");
     assert_eq!(answer.body["servers"][0]["url"], stand.api.as_str());
     let elsewhere = stand
@@ -58,6 +59,7 @@ async fn pages_for_people_need_no_token_and_name_what_they_may_run() {
             "{path}"
         );
         assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
+        assert!(answer.header("x-request-id").starts_with("req_"), "{path}");
         let policy = answer.header("content-security-policy");
         assert!(
             policy.starts_with("default-src 'none'; "),
@@ -92,6 +94,12 @@ async fn sites_are_shown_without_a_token_only_where_that_is_wanted() {
         let page = stand.get("/", "").await.body;
         let page = page.as_str().unwrap();
         assert_eq!(page.contains("Our documentation"), shown, "{open}");
+        let mut known = stand.environment.iter();
+        let known = known.find(|(name, _)| name == "CANDLEFISH_ORCHESTRATOR_URL");
+        let address = known.unwrap().1.trim_start_matches("http://");
+        for what in [address, env!("CARGO_PKG_VERSION")] {
+            assert_eq!(page.contains(what), shown, "{what}, {open}: {page}");
+        }
     }
 }
 
@@ -164,14 +172,14 @@ async fn who_sends_a_token_sees_the_sites_that_it_may_see() {
     stand
         .backend
         .will_answer("SiteService/ListSites", &one_site());
-    assert_eq!(shows("").await, (false, 2));
+    assert_eq!(shows("").await, (false, 3));
     assert!(stand.backend.seen().is_empty());
     let answer = stand.get("/", &viewer).await;
     assert_eq!(answer.header("cache-control"), "no-store");
     assert!(answer.body.as_str().unwrap().contains("Our documentation"));
     assert_eq!(asked_for_sites(&stand), [["docs"]]);
     // Nobody is shown what is kept for others.
-    assert_eq!(shows("").await, (false, 2));
+    assert_eq!(shows("").await, (false, 3));
     assert_eq!(shows(&stand.admin).await, (false, 0));
     let asked = asked_for_sites(&stand);
     assert_eq!(asked, [vec!["docs".to_owned()], Vec::new()]);

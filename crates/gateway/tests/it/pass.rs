@@ -244,6 +244,33 @@ async fn browsers_call_by_grpc_web() {
 }
 
 #[tokio::test]
+async fn a_deadline_that_passes_is_exceeded_and_not_cancelled() {
+    let stand = Stand::start().await;
+    let path = "/candlefish.deploy.v1.DeploymentService/GetDeployment";
+    // By the wire: the client's own library would give up first, and says that it cancelled.
+    for patience in ["60m", "1n"] {
+        stand
+            .backend
+            .will("DeploymentService/GetDeployment", Answer::Silence);
+        let request = stand
+            .ask(Method::POST, path, &stand.admin)
+            .header("content-type", "application/grpc")
+            .header("grpc-timeout", patience)
+            .body(frame(b""));
+        let answer = stand.send(request).await;
+        assert_eq!(answer.header("grpc-status"), "4", "{answer:?}");
+        assert!(answer.header("x-request-id").starts_with("req_"));
+    }
+    // No deadline hides that there is nothing.
+    let request = stand
+        .ask(Method::POST, "/no.such.Service/Method", &stand.admin)
+        .header("content-type", "application/grpc")
+        .header("grpc-timeout", "1n")
+        .body(frame(b""));
+    assert_eq!(stand.send(request).await.header("grpc-status"), "12");
+}
+
+#[tokio::test]
 async fn health_and_reflection_answer_without_a_token() {
     use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
     use tonic_reflection::pb::v1::{
@@ -258,6 +285,7 @@ async fn health_and_reflection_answer_without_a_token() {
         .check(asked)
         .await
         .unwrap();
+    assert!(health.metadata().get("x-request-id").is_some());
     assert_eq!(health.into_inner().status, 1);
     let list = ServerReflectionRequest {
         host: String::new(),
@@ -266,6 +294,7 @@ async fn health_and_reflection_answer_without_a_token() {
     let mut reflection = ServerReflectionClient::new(stand.channel());
     let asked = futures_util::stream::iter([list]);
     let answer = reflection.server_reflection_info(asked).await.unwrap();
+    assert!(answer.metadata().get("x-request-id").is_some());
     let answer = answer.into_inner().message().await.unwrap().unwrap();
     let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
         panic!("{answer:?}");

@@ -3,12 +3,30 @@
 use candlefish_testkit::{Database, Proxy, poll_until};
 use reqwest::Method;
 use serde_json::json;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::stand::{Answered, SOON, Stand};
 
 async fn readiness(stand: &Stand) -> Answered {
     let url = format!("{}/readyz", stand.ops);
     stand.send(stand.http.request(Method::GET, url)).await
+}
+
+/// What gRPC health says of a service: 1 that it serves, 2 that it does not.
+async fn health(stand: &Stand) -> i32 {
+    let asked = HealthCheckRequest {
+        service: "candlefish.deploy.v1.SiteService".to_owned(),
+    };
+    let said = HealthClient::new(stand.channel()).check(asked).await;
+    said.unwrap().into_inner().status
+}
+
+async fn health_becomes(stand: &Stand, expected: i32) {
+    poll_until(SOON, "what gRPC health says", async || {
+        let said = health(stand).await;
+        if said == expected { Ok(()) } else { Err(said) }
+    })
+    .await;
 }
 
 /// Its database is what a gateway needs for everything. Without orchestrators it still knows who
@@ -37,6 +55,7 @@ async fn a_gateway_whose_database_is_gone_says_so_until_it_is_back() {
         .replacen(&server, &network.addr().to_string(), 1);
     let stand = Stand::start_with(&[("CANDLEFISH_DATABASE_URL", &url)]).await;
     assert_eq!(readiness(&stand).await.status, 200);
+    health_becomes(&stand, 1).await;
     network.cut();
     let gone = poll_until(SOON, "a gateway that is not ready", async || {
         let answer = readiness(&stand).await;
@@ -49,6 +68,7 @@ async fn a_gateway_whose_database_is_gone_says_so_until_it_is_back() {
     .await;
     assert_eq!(gone.body["ready"], false);
     assert_eq!(gone.body["waiting"][0]["name"], "database");
+    health_becomes(&stand, 2).await;
     network.mend();
     poll_until(SOON, "a gateway that is ready again", async || {
         let answer = readiness(&stand).await;
@@ -59,4 +79,5 @@ async fn a_gateway_whose_database_is_gone_says_so_until_it_is_back() {
         }
     })
     .await;
+    health_becomes(&stand, 1).await;
 }

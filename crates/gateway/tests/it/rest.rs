@@ -1,7 +1,7 @@
 //! REST: JSON to calls and back, and what goes wrong as problems.
 
 use candlefish_proto::deploy::{
-    CreateDeploymentRequest, Deployment, ListDeploymentsRequest, ListSitesResponse, Rollback,
+    CreateDeploymentRequest, Deployment, ListDeploymentsRequest, ListSitesResponse, Rollback, Site,
     deployment::State,
 };
 use candlefish_runtime::{
@@ -194,6 +194,54 @@ async fn a_call_that_takes_too_long_is_504() {
         .backend
         .will_answer("SiteService/ListSites", &ListSitesResponse::default());
     assert_eq!(stand.get("/v1/sites", &stand.admin).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_caller_that_gives_up_waiting_is_told_so_by_a_problem() {
+    let stand = Stand::start().await;
+    // The second has no time at all.
+    for patience in ["60m", "1n"] {
+        stand.backend.will("SiteService/GetSite", Answer::Silence);
+        let request = stand.ask(Method::GET, "/v1/sites/docs", &stand.admin);
+        let answer = stand.send(request.header("grpc-timeout", patience)).await;
+        answer.is_problem(504);
+        let words = answer.body["detail"].as_str().unwrap();
+        assert!(words.contains("grpc-timeout"), "{answer:?}");
+    }
+    // What is none of the protocol's is as good as not sent.
+    stand
+        .backend
+        .will_answer("SiteService/GetSite", &Site::default());
+    let request = stand.ask(Method::GET, "/v1/sites/docs", &stand.admin);
+    let answer = stand.send(request.header("grpc-timeout", "soon")).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+#[tokio::test]
+async fn who_only_says_that_it_speaks_grpc_is_answered_as_everybody_and_mints_no_series() {
+    metrics::install();
+    let stand = Stand::start().await;
+    let table = [
+        (Method::GET, "application/grpc-web"),
+        (Method::PUT, "application/grpc"),
+        (Method::POST, "application/grpc-web+json"),
+    ];
+    for (verb, kind) in table {
+        let request = stand.ask(verb, "/made-up-123", "");
+        let answer = stand.send(request.header("content-type", kind)).await;
+        answer.is_problem(404);
+    }
+    poll_until(SOON, "the calls to be counted", async || {
+        let counted = counted("http");
+        if counted == ["\"404\"} 3"] {
+            Ok(())
+        } else {
+            Err(counted)
+        }
+    })
+    .await;
+    let told = metrics::install().render();
+    assert!(!told.contains("made-up"), "{told}");
 }
 
 /// What is counted of a method, by code.

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use candlefish_proto::{access::Role, deploy::CreateDeploymentRequest};
 use prost::Message;
 use serde_json::json;
-use tonic::Code;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 use crate::{
     raw::{self, with_token},
@@ -38,7 +39,8 @@ async fn a_role_that_is_too_low_is_refused_by_name_and_one_that_is_enough_is_not
             let grpc = raw::call(stand.channel(), &rpc.path, with_token(Bytes::new(), &token));
             // A stream of events may have nothing to say.
             let grpc = tokio::time::timeout(std::time::Duration::from_millis(500), grpc).await;
-            let grpc = grpc.map_or(Code::Ok, |end| end.map_or_else(|s| s.code(), |_| Code::Ok));
+            let refusal = grpc.ok().and_then(Result::err);
+            let grpc = refusal.as_ref().map_or(Code::Ok, Status::code);
             if role < rpc.role {
                 assert_eq!(status, 403, "{} as {role:?}", rpc.path);
                 let problem: serde_json::Value = answer.json().await.unwrap();
@@ -46,6 +48,11 @@ async fn a_role_that_is_too_low_is_refused_by_name_and_one_that_is_enough_is_not
                 assert!(detail.contains(&word(rpc.role)), "{}: {detail}", rpc.path);
                 assert_eq!(problem["metadata"]["needs"], rpc.role.as_str_name());
                 assert_eq!(grpc, Code::PermissionDenied, "{} as {role:?}", rpc.path);
+                let refusal = refusal.unwrap();
+                let words = refusal.message();
+                assert!(words.contains(&word(rpc.role)), "{}: {words}", rpc.path);
+                let info = refusal.get_details_error_info().unwrap();
+                assert_eq!(info.metadata["needs"], rpc.role.as_str_name());
                 assert_eq!(stand.backend.seen().len(), before, "{}", rpc.path);
             } else {
                 assert!(
@@ -90,10 +97,11 @@ async fn a_field_that_needs_a_higher_role_is_named() {
     };
     let message = Bytes::from(message.encode_to_vec());
     let call = |token: &str| raw::call(stand.channel(), CREATE, with_token(message.clone(), token));
-    assert_eq!(
-        call(&deployer).await.unwrap_err().code(),
-        Code::PermissionDenied
-    );
+    let refusal = call(&deployer).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::PermissionDenied);
+    let bad = refusal.get_details_bad_request().unwrap().field_violations;
+    assert_eq!(bad[0].field, "lift_hold");
+    assert!(bad[0].description.contains("approver"), "{refusal:?}");
     assert!(stand.backend.seen().is_empty());
     call(&approver).await.unwrap();
     let answer = stand.post("/v1/deployments", &approver, &body).await;

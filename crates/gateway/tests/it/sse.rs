@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use candlefish_proto::deploy::{Deployment, WatchDeploymentRequest};
 use prost::Message;
-use reqwest::{Method, Response};
+use reqwest::{Method, Response, header::HeaderValue};
 use tonic::Status;
 
 use crate::stand::{SOON, Stand};
@@ -192,6 +192,20 @@ async fn a_watch_is_resumed_after_the_last_version() {
     assert_eq!(events.next().await.unwrap().id, "8");
     let asked = WatchDeploymentRequest::decode(stand.backend.last().message).unwrap();
     assert_eq!((asked.id.as_str(), asked.after_version), ("dep_1", 7));
+}
+
+#[tokio::test]
+async fn a_last_version_that_is_none_is_named() {
+    let stand = Stand::start().await;
+    for last in [&b"nonsense"[..], b"1.5", b"99999999999", b"\xe9"] {
+        let value = HeaderValue::from_bytes(last).unwrap();
+        let path = "/v1/deployments/dep_1:watch";
+        let request = stand.ask(Method::GET, path, &stand.admin);
+        let answer = stand.send(request.header("last-event-id", value)).await;
+        answer.is_problem(400);
+        assert_eq!(answer.fields(), ["last-event-id"], "{last:?}");
+    }
+    assert!(stand.backend.seen().is_empty());
 }
 
 #[tokio::test]

@@ -41,7 +41,8 @@ async fn receiver(status: StatusCode, tasks: &Tasks) -> (String, Seen) {
             let body = body.collect().await.unwrap().to_bytes();
             let (uri, headers) = (parts.uri, parts.headers);
             kept.lock().unwrap().push(Arrived { uri, headers, body });
-            (status, "{\"said\":\"so\"}")
+            let kind = [("content-type", "application/problem+json")];
+            (status, kind, "{\"said\":\"so\"}")
         }
     };
     let router = Router::new().route("/blobs/{digest}", put(receive));
@@ -98,6 +99,11 @@ async fn a_refused_upload_is_answered_as_it_was_refused() {
         .send(stand.ask(Method::PUT, ADDRESS, "").body("abc"))
         .await;
     assert_eq!(answer.status, 403, "{answer:?}");
+    assert_eq!(answer.body["said"], "so");
+    // Which only the gateway knows.
+    let named = answer.header("x-request-id");
+    assert!(named.starts_with("req_"), "{answer:?}");
+    assert_eq!(answer.body["request_id"], named);
     let get = stand.get(ADDRESS, "").await;
     assert_eq!(get.is_problem(405).header("allow"), "PUT");
 }

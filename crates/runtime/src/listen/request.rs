@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, uri::PathAndQuery};
+use http::{HeaderMap, Method, Request, Response, uri::PathAndQuery};
 use hyper::body::{Body, Frame, SizeHint};
 use opentelemetry::{
     propagation::{Extractor, TextMapPropagator},
@@ -90,7 +90,8 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let grpc = is_grpc(request.headers());
+        // A gRPC call is a POST: what a stranger says of another request's content makes it none.
+        let grpc = request.method() == Method::POST && is_grpc(request.headers());
         let span = span(&request, grpc, self.peers);
         let observation = Observation::begin(grpc.then(|| request.uri().path().to_owned()));
         let answer = {
@@ -127,11 +128,6 @@ impl Extractor for Headers<'_> {
 
 fn span<B>(request: &Request<B>, grpc: bool, peers: Peers) -> Span {
     let path = request.uri().path();
-    let request_id = request
-        .headers()
-        .get(REQUEST_ID)
-        .and_then(|id| id.to_str().ok())
-        .unwrap_or_default();
     let span = tracing::info_span!(
         "request",
         otel.name = if grpc {
@@ -141,14 +137,20 @@ fn span<B>(request: &Request<B>, grpc: bool, peers: Peers) -> Span {
         },
         otel.kind = "server",
         method = path,
-        request.id = request_id,
+        request.id = tracing::field::Empty,
         trace_id = tracing::field::Empty,
     );
     let caller = TraceContextPropagator::new()
         .extract_with_context(&opentelemetry::Context::new(), &Headers(request.headers()));
     match peers {
-        // Fails when the span is filtered out: then there is no trace to continue.
-        Peers::Ours => drop(span.set_parent(caller)),
+        Peers::Ours => {
+            // Fails when the span is filtered out: then there is no trace to continue.
+            drop(span.set_parent(caller));
+            let said = request.headers().get(REQUEST_ID);
+            if let Some(id) = said.and_then(|id| id.to_str().ok()) {
+                named(&span, id);
+            }
+        }
         Peers::Anyone if caller.span().span_context().is_valid() => {
             span.add_link(caller.span().span_context().clone());
         }
@@ -156,6 +158,12 @@ fn span<B>(request: &Request<B>, grpc: bool, peers: Peers) -> Span {
     }
     span.record("trace_id", trace::trace_id(&span));
     span
+}
+
+/// Writes the id of a request into the span that it came with. Whoever takes calls from anyone makes the
+/// id, and says so once: what a stranger calls a request is nothing to look for in a log.
+pub fn named(span: &Span, id: &str) {
+    span.record("request.id", id);
 }
 
 /// One call's measure: recorded once, when its answer ended or was dropped.
@@ -181,13 +189,15 @@ impl Observation {
     }
 
     fn answered<B>(mut self, response: Response<B>) -> Response<ObservedBody<B>> {
-        if self.method.is_none() {
+        // What is answered otherwise was no gRPC call, whatever it said: its path names no method.
+        if !(response.status().is_success() && is_grpc(response.headers())) {
+            self.method = None;
+        }
+        if self.method.is_some() {
+            self.see(response.headers());
+        } else {
             self.code = Some(response.status().as_str().to_owned());
             self.served = response.extensions().get().cloned();
-        } else if !response.status().is_success() {
-            self.code = Some("HTTP".to_owned());
-        } else {
-            self.see(response.headers());
         }
         response.map(|body| ObservedBody {
             body,

@@ -37,15 +37,58 @@ async fn call(peers: Peers) -> (String, SpanData) {
     let (passed, passes) = std::sync::mpsc::channel();
     let service = RequestLayer::new(peers).layer(service_fn(move |_request: Request<()>| {
         passed.send(trace::current_traceparent()).unwrap();
+        if peers == Peers::Anyone {
+            named(&Span::current(), "req_ours");
+        }
         async { Ok::<_, Infallible>(Response::new(http_body_util::Full::new(Bytes::new()))) }
     }));
     let request = Request::get("/")
         .header("traceparent", FROM)
+        .header(REQUEST_ID, "req_theirs")
         .body(())
         .unwrap();
     drop(service.oneshot(request).await.unwrap());
     let seen = spans.0.lock().unwrap().remove(0);
     (passes.recv().unwrap(), seen)
+}
+
+/// The id of the request that a span has.
+fn request_id(span: &SpanData) -> Option<String> {
+    let attributes = span.attributes.iter();
+    let mut ids = attributes.filter(|attribute| attribute.key.as_str() == "request.id");
+    ids.next().map(|id| id.value.to_string())
+}
+
+#[tokio::test]
+async fn a_request_is_called_by_the_id_of_our_own_processes_and_by_no_strangers() {
+    let (_, span) = call(Peers::Ours).await;
+    assert_eq!(request_id(&span).as_deref(), Some("req_theirs"));
+    let (_, span) = call(Peers::Anyone).await;
+    assert_eq!(request_id(&span).as_deref(), Some("req_ours"));
+}
+
+#[tokio::test]
+async fn a_stranger_chooses_no_label() {
+    let handle = metrics::install();
+    let bare = service_fn(|_request: Request<()>| async {
+        let mut answer = Response::new(http_body_util::Full::new(Bytes::new()));
+        *answer.status_mut() = http::StatusCode::METHOD_NOT_ALLOWED;
+        Ok::<_, Infallible>(answer)
+    });
+    let bare = RequestLayer::new(Peers::Anyone).layer(bare);
+    for method in [Method::GET, Method::POST] {
+        let request = Request::builder()
+            .method(method)
+            .uri("/made-up")
+            .header("content-type", "application/grpc-web")
+            .body(())
+            .unwrap();
+        drop(bare.clone().oneshot(request).await.unwrap());
+    }
+    let told = handle.render();
+    assert!(!told.contains("made-up"), "{told}");
+    let counted = r#"requests_total{method="http",code="405"} 2"#;
+    assert!(told.contains(counted), "{told}");
 }
 
 #[tokio::test]
