@@ -35,7 +35,7 @@ pub(crate) async fn revoke(
     let failed = |source: sqlx::Error| database::refuse("revoke a token", &source);
     let not_found = || {
         let words = format!("there is no token {:?}", request.id);
-        Refusal::new(Code::NotFound, "token-not-found", words)
+        Refusal::new(Code::NotFound, "token-not-found", &words).field("id", words)
     };
     let id = id.map_err(|_error| not_found())?;
     let mut tx = pool.begin().await.map_err(failed)?;
