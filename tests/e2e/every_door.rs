@@ -1,5 +1,5 @@
 //! Every strategy and every verb through each door: gRPC, REST with server-sent events, and the
-//! command line. What came of it is read by gRPC, whichever door it was asked through; visitors walk
+//! command line; and with content in S3, through one of them. What came of it is read by gRPC, whichever door it was asked through; visitors walk
 //! the site meanwhile.
 #![expect(clippy::indexing_slicing, reason = "an answer is JSON")]
 
@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use crate::{
     doors::{Rest, command, done, fill, said},
+    surfaces::Bucket,
     verbs::waits_in,
 };
 
@@ -32,6 +33,14 @@ enum Way {
 }
 
 const WAYS: [Way; 3] = [Way::Grpc, Way::Rest, Way::CommandLine];
+
+/// Where a rollback goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum To<'a> {
+    Before,
+    Release(&'a str),
+    Commit(&'a str),
+}
 
 /// A strategy as each door takes it.
 struct Wish {
@@ -265,19 +274,44 @@ impl<'a> Door<'a> {
         }
     }
 
-    /// Goes back to the release before; answers the deployment's id.
-    async fn roll_back(&self) -> String {
+    /// Goes back; answers the deployment's id.
+    async fn roll_back(&self, to: To<'_>) -> String {
         match self.way {
             Way::Grpc => {
-                let back = self.sandbox.api.roll_back("docs", "production").await;
-                back.unwrap().deployment.unwrap().id
+                let mut request = pb::CreateRollbackRequest {
+                    site: "docs".to_owned(),
+                    environment: "production".to_owned(),
+                    reason: REASON.to_owned(),
+                    ..Default::default()
+                };
+                match to {
+                    To::Before => {}
+                    To::Release(id) => id.clone_into(&mut request.to_release_id),
+                    To::Commit(id) => id.clone_into(&mut request.to_commit),
+                }
+                let mut client = self.sandbox.api.deployments();
+                let back = client.create_rollback(request).await.unwrap();
+                back.into_inner().deployment.unwrap().id
             }
             Way::Rest => {
-                let body = json!({"site": "docs", "environment": "production"});
+                let mut body = json!({"site": "docs", "environment": "production"});
+                match to {
+                    To::Before => {}
+                    To::Release(id) => body["to_release_id"] = id.into(),
+                    To::Commit(id) => body["to_commit"] = id.into(),
+                }
                 let back = self.acts(Method::POST, "/v1/rollbacks", body, 201).await;
                 text(&back["deployment"]["id"])
             }
-            Way::CommandLine => self.says(&["rollback", "docs/production", "--yes", "--detach"]),
+            Way::CommandLine => {
+                let line = ["rollback", "docs/production", "--yes", "--detach"];
+                match to {
+                    To::Before => self.says(&line),
+                    To::Release(id) | To::Commit(id) => {
+                        self.says(&[&line[..], &["--to", id]].concat())
+                    }
+                }
+            }
         }
     }
 
@@ -468,6 +502,27 @@ impl Door<'_> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_strategy_and_every_verb_by_every_door_while_people_visit() {
     let sandbox = Sandbox::start().await.unwrap();
+    Box::pin(by_doors(&sandbox, |_place| WAYS.to_vec(), &WAYS)).await;
+    sandbox.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_strategy_and_every_verb_with_content_in_s3_while_people_visit() {
+    let blobs = Bucket::named().blobs();
+    let sandbox = Sandbox::with(|builder| builder.replicas(1, 1, 2).blobs(blobs))
+        .await
+        .unwrap();
+    // Each strategy by the next door.
+    let ways = |place: usize| -> Vec<Way> {
+        let next = WAYS.into_iter().cycle().skip(place);
+        next.take(1).collect()
+    };
+    Box::pin(by_doors(&sandbox, ways, &[Way::CommandLine])).await;
+    sandbox.stop().await.unwrap();
+}
+
+/// The strategy at each place through these doors, and then every verb through those.
+async fn by_doors(sandbox: &Sandbox, ways: impl Fn(usize) -> Vec<Way>, verbs: &[Way]) {
     let api = &sandbox.api;
     let policy = pb::Policy {
         // So that those who stroll are evidence enough.
@@ -475,40 +530,46 @@ async fn every_strategy_and_every_verb_by_every_door_while_people_visit() {
         ..quick_policy()
     };
     api.set_policy("docs", "production", policy).await.unwrap();
-    let (content, commit) = (Content::site("first"), Commit::default());
+    let (content, commit) = (Content::site("first"), Commit::chain(71, 1).remove(0));
     let first = api.release("docs", &content, &commit).await.unwrap();
     let asked = api.deploy("docs", "production", &first, None).await;
     api.succeeds(&asked.unwrap().id).await.unwrap();
 
-    Box::pin(every_strategy(&sandbox)).await;
-    let tried = WAYS.map(|way| format!("tried-{way:?}"));
-    let mut marks = vec!["canary-CommandLine"];
+    let last = Box::pin(every_strategy(sandbox, ways)).await;
+    let tried: Vec<String> = verbs.iter().map(|way| format!("tried-{way:?}")).collect();
+    let mut marks = vec![&*last, "first"];
     marks.extend(tried.iter().map(String::as_str));
     sandbox.send_visitors("docs.localhost", &marks);
-    for way in WAYS {
-        let door = Door::of(&sandbox, way);
+    for &way in verbs {
+        let door = Door::of(sandbox, way);
         let tried = Box::pin(end_and_clear(&door)).await;
         Box::pin(go_on_and_back(&door, &tried)).await;
+        Box::pin(back_to_what_is_named(
+            &door,
+            &tried.release_id,
+            (&first, &commit.id),
+        ))
+        .await;
     }
-    sandbox.stop().await.unwrap();
 }
 
-/// Each strategy through each door: all edges serve what was asked for, and no visitor sees a page of
-/// another, a torn one, or an older one than before.
-async fn every_strategy(sandbox: &Sandbox) {
+/// Each strategy through these doors: all edges serve what was asked for, and no visitor sees a page of
+/// another, a torn one, or an older one than before. Answers the mark of what is live then.
+async fn every_strategy(sandbox: &Sandbox, ways: impl Fn(usize) -> Vec<Way>) -> String {
     let (api, edges) = (&sandbox.api, sandbox.addresses());
-    let mark = |name: &str, way: Way| format!("{name}-{way:?}");
     let mut marks = vec!["first".to_owned()];
-    for (name, _) in strategies() {
-        marks.extend(WAYS.map(|way| mark(name, way)));
+    let mut asked = Vec::new();
+    for (place, (name, wish)) in strategies().into_iter().enumerate() {
+        let ways = ways(place);
+        marks.extend(ways.iter().map(|way| format!("{name}-{way:?}")));
+        asked.push((name, wish, ways));
     }
     let names: Vec<&str> = marks.iter().map(String::as_str).collect();
     let visitors = Visitors::stroll(&edges, "docs.localhost", 2, &names);
-    let doors = WAYS.map(|way| Door::of(sandbox, way));
-    for (name, wish) in strategies() {
-        for door in &doors {
-            let mark = mark(name, door.way);
-            let id = door.create(&Content::site(&mark), &wish).await;
+    for (name, wish, ways) in &asked {
+        for &way in ways {
+            let (door, mark) = (Door::of(sandbox, way), format!("{name}-{way:?}"));
+            let id = door.create(&Content::site(&mark), wish).await;
             let asked = api.deployment(&id).await.unwrap();
             visitors.know(&asked.release_id, &mark);
             let kind = asked.strategy.and_then(|strategy| strategy.kind).unwrap();
@@ -529,6 +590,7 @@ async fn every_strategy(sandbox: &Sandbox) {
     assert_eq!(seen.complaints, Vec::<String>::new());
     assert_eq!(seen.went_back, Vec::<String>::new());
     assert!(seen.marks.contains_key("first"), "{seen:?}");
+    marks.pop().unwrap()
 }
 
 /// Held, it waits and says so; cancelled, it never began; again and let go, it is aborted in its bake
@@ -591,7 +653,7 @@ async fn go_on_and_back(door: &Door<'_>, tried: &pb::Deployment) {
     assert!(!logs.is_empty(), "{way:?}");
     assert_eq!(logs, by_grpc, "{way:?}");
 
-    let back = door.roll_back().await;
+    let back = door.roll_back(To::Before).await;
     let back = api.succeeds(&back).await.unwrap();
     assert_eq!(back.leaves_release_id, tried.release_id, "{way:?}");
     let after = api.environment("docs", "production").await.unwrap();
@@ -601,4 +663,22 @@ async fn go_on_and_back(door: &Door<'_>, tried: &pb::Deployment) {
     door.lift().await;
     let lifted = api.environment("docs", "production").await.unwrap();
     assert!(lifted.hold.is_none(), "{way:?}");
+}
+
+/// Back to a release that was left, by its id, and from there to the first one, by its commit.
+async fn back_to_what_is_named(door: &Door<'_>, left: &str, (first, commit): (&str, &str)) {
+    let (api, way) = (&door.sandbox.api, door.way);
+    for (to, release) in [(To::Release(left), left), (To::Commit(commit), first)] {
+        let before = api.environment("docs", "production").await.unwrap();
+        let back = door.roll_back(to).await;
+        let back = api.succeeds(&back).await.unwrap();
+        assert_eq!(back.release_id, release, "{way:?} {to:?}");
+        let left = before.live_release_id;
+        assert_eq!(back.leaves_release_id, left, "{way:?} {to:?}");
+        let after = api.environment("docs", "production").await.unwrap();
+        assert_eq!(after.live_release_id, release, "{way:?} {to:?}");
+        let held = after.hold.map(|hold| hold.deployment_id);
+        assert_eq!(held, Some(back.id), "{way:?} {to:?}");
+        door.lift().await;
+    }
 }

@@ -110,7 +110,7 @@ async fn under_queue_each_has_its_turn() {
         let at = ended.finished_at.unwrap();
         finished.push((at.seconds, at.nanos));
         if finished.len() == 1 {
-            sandbox.send_visitors("docs.localhost", &["0", "1", "2", "3"]);
+            sandbox.send_visitors_onwards("docs.localhost", &["0", "1", "2", "3"]);
         }
     }
     assert!(finished.is_sorted(), "{finished:?}");

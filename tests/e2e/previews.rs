@@ -81,7 +81,7 @@ async fn a_pull_request_is_seen_pushed_to_and_gone_when_it_is_merged() {
         .unwrap();
     let first = api.succeeds(&opened.deployment_id).await.unwrap();
     answers(&sandbox, HOST, 200, "mark:one<").await;
-    sandbox.send_visitors(HOST, &["one", "two"]);
+    sandbox.send_visitors_onwards(HOST, &["one", "two"]);
 
     // A push while nobody is there who could decide it.
     let orchestrator = sandbox.stack.processes(Service::Orchestrator).remove(0);

@@ -68,7 +68,7 @@ async fn a_push_goes_live_with_its_content_and_none_is_lost_while_things_are_dow
         .await
         .unwrap();
     api.succeeds(&waits.deployment_id).await.unwrap();
-    sandbox.send_visitors("handbook.localhost", &["one", "three"]);
+    sandbox.send_visitors_onwards("handbook.localhost", &["one", "three"]);
     let asked = api.deploy("handbook", "production", &release, None).await;
     assert_eq!(asked.unwrap().id, waits.deployment_id);
     let live = decided(&sandbox, &commits[0]).await;

@@ -113,20 +113,20 @@ async fn rest_and_server_sent_events_say_what_grpc_says() {
 }
 
 /// A bucket of the S3 server that others wrote.
-struct Bucket {
+pub(crate) struct Bucket {
     endpoint: String,
     name: String,
 }
 
 impl Bucket {
-    fn named() -> Self {
+    pub(crate) fn named() -> Self {
         let endpoint = std::env::var("CANDLEFISH_TEST_S3_ENDPOINT")
             .expect("run by `cargo xtask test`, which starts an S3 server");
         let name = std::env::var("CANDLEFISH_TEST_S3_BUCKET").expect("as above");
         Self { endpoint, name }
     }
 
-    fn blobs(&self) -> Blobs {
+    pub(crate) fn blobs(&self) -> Blobs {
         Blobs::S3 {
             endpoint: self.endpoint.clone(),
             bucket: self.name.clone(),

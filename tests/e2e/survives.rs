@@ -71,6 +71,7 @@ async fn a_deployment_is_carried_on_whatever_dies() {
     }
     let seen = visitors.come_back().await;
     assert_eq!(seen.complaints, Vec::<String>::new());
+    assert_eq!(seen.went_back, Vec::<String>::new());
     let page = sandbox.visit(0, "docs.localhost", "/").await.unwrap();
     assert!(page.body.contains("mark:m8<"), "{}", page.body);
     sandbox.stop().await.unwrap();

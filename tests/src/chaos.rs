@@ -1,13 +1,16 @@
 //! Deployments under fire: many lanes are driven by callers who repeat safely, while processes are
 //! killed and frozen, the streams deleted and Postgres restarted. The judge is `testkit::checker`.
 
-use std::{collections::BTreeMap, sync::atomic::AtomicU64};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use anyhow::{Context, Error, Result};
 use candlefish_devstack::Stack;
 use candlefish_proto::deploy as pb;
 use candlefish_testkit::{
-    checker::{self, Broken, Pushed, Weather},
+    checker::{self, Broken, Pushed},
     github::Fake,
 };
 use tokio::task::JoinSet;
@@ -18,13 +21,18 @@ mod faults;
 mod lane;
 mod outcomes;
 mod pushes;
+mod sky;
+mod strollers;
 mod witness;
 
 use callers::{Callers, Violation};
+pub use faults::order;
 use lane::{Lane, SITE};
 pub use outcomes::Outcomes;
 use pushes::Pusher;
 pub use pushes::REPOSITORY;
+use sky::Sky;
+pub use strollers::{Complaint, judge_page};
 use witness::Follower;
 
 use crate::{api::quick_policy, rng::Rng};
@@ -42,6 +50,8 @@ pub struct Plan {
     pub pushes: u64,
     /// Process kills and freezes; the streams' deletion and Postgres's restart come on top.
     pub faults: u64,
+    /// How many of these are freezes of an orchestrator with work in its hands; see [`order`].
+    pub freezes: u64,
 }
 
 /// What becomes of a deployment on purpose.
@@ -64,6 +74,8 @@ pub struct Done {
     pub accepted: Vec<String>,
     /// Those of them that a fate was planned for.
     pub planned: Vec<String>,
+    /// Those of them whose release is broken: they alone may fail.
+    pub flawed: Vec<String>,
     /// What the pages of each release carry.
     pub marks: BTreeMap<String, String>,
     /// What webhooks told of.
@@ -74,6 +86,8 @@ pub struct Done {
     pub broken_off: u64,
     /// Faults that fired, by kind.
     pub faults: BTreeMap<&'static str, u64>,
+    /// Pages that visitors got, all of them as they should be.
+    pub pages: u64,
     /// What callers and witnesses saw broken while the run went on; it ends at the first of these.
     pub broken: Broken,
 }
@@ -93,9 +107,10 @@ pub async fn run(stack: &Stack, github: &Fake, plan: Plan) -> Result<Done> {
         .await?;
     let mut witnesses = JoinSet::new();
     witnesses.spawn(bus);
-    let weather = Weather::default();
+    let sky = Sky::over(stack);
     let url = stack.superuser_database_url();
-    witnesses.spawn(witness::moments(url, weather.clone(), over.clone()));
+    witnesses.spawn(witness::moments(url, sky.work.clone(), over.clone()));
+    let pages = strollers::send(stack, plan.lanes, &sky, &over, &mut witnesses)?;
     // Follows to the last event, which needs a platform that nobody kills any more.
     let calm = CancellationToken::new();
     let mut followed = JoinSet::new();
@@ -115,7 +130,7 @@ pub async fn run(stack: &Stack, github: &Fake, plan: Plan) -> Result<Done> {
         done
     };
     let faults = async {
-        let fired = faults::throw(stack, plan, rng.fork(), &weather, &over).await;
+        let fired = faults::throw(stack, plan, rng.fork(), &sky, &over).await;
         if fired.is_err() {
             over.cancel();
         }
@@ -136,6 +151,7 @@ pub async fn run(stack: &Stack, github: &Fake, plan: Plan) -> Result<Done> {
         Err(error) => show_why(stack, error, &mut broken).await?,
     };
     done.faults = fired;
+    done.pages = pages.load(Ordering::Relaxed);
     done.broken.extend(broken);
     Ok(done)
 }
@@ -266,6 +282,7 @@ async fn drive(callers: &Callers, lanes: &mut JoinSet<Result<Done>>) -> Result<D
             let lane = lane.context("a lane's driver")??;
             done.accepted.extend(lane.accepted);
             done.planned.extend(lane.planned);
+            done.flawed.extend(lane.flawed);
             done.missed += lane.missed;
             done.broken_off += lane.broken_off;
             done.marks.extend(lane.marks);

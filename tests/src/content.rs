@@ -9,7 +9,8 @@ pub struct Content {
 }
 
 impl Content {
-    /// A small site whose every page carries `mark`, so that a torn page is seen.
+    /// A small site whose every file carries `mark` (letters, digits and `-`), so that a torn or a
+    /// foreign one is seen.
     pub fn site(mark: &str) -> Self {
         Self::default()
             .file("index.html", &format!("<h1>Home</h1><p>mark:{mark}</p>"))
@@ -19,7 +20,10 @@ impl Content {
             )
             .file("about.html", &format!("<h1>About</h1><p>mark:{mark}</p>"))
             .file("404.html", &format!("<h1>Not here</h1><p>mark:{mark}</p>"))
-            .file("style.css", "body { color: black }")
+            .file(
+                "style.css",
+                &format!("body {{ color: black }} /* mark:{mark} */"),
+            )
     }
 
     /// Adds or replaces a file.
@@ -35,6 +39,20 @@ impl Content {
     pub fn without(mut self, path: &str) -> Self {
         self.files.retain(|(name, _)| name != path);
         self
+    }
+
+    /// What visitors get at an address: `/guide/` is `guide/index.html`, `/about` is `about.html`.
+    pub fn page(&self, address: &str) -> Option<&[u8]> {
+        let path = address.strip_prefix('/')?;
+        let name = if path.is_empty() || path.ends_with('/') {
+            format!("{path}index.html")
+        } else if path.contains('.') {
+            path.to_owned()
+        } else {
+            format!("{path}.html")
+        };
+        let found = self.files.iter().find(|(path, _)| *path == name);
+        found.map(|(_, body)| body.as_slice())
     }
 
     /// Its files, below a folder, as an archive takes them.

@@ -25,13 +25,21 @@ pub use visitors::Visitors;
 /// Long enough for a loaded machine; a journey that waits longer is stuck.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 
+/// Whether a release that had visitors loses them again while they walk: by a rollback, by an abort, or
+/// by its own verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MayGoBack {
+    Yes,
+    No,
+}
+
 /// A platform of a journey's own, with a site `docs` that has `staging` and `production`.
 #[derive(Debug)]
 pub struct Sandbox {
     pub stack: Stack,
     pub api: Api,
-    /// Those who stroll until they are called back.
-    visitors: Mutex<Vec<Visitors>>,
+    /// Those who stroll until they are called back, and whether they may be sent back to older pages.
+    visitors: Mutex<Vec<(Visitors, MayGoBack)>>,
 }
 
 impl Sandbox {
@@ -119,18 +127,31 @@ impl Sandbox {
     /// [`Content::site`], with one of these marks, until [`Sandbox::nobody_complains`] or
     /// [`Sandbox::stop`] hears them.
     pub fn send_visitors(&self, host: &str, marks: &[&str]) {
-        let visitors = Visitors::stroll(&self.addresses(), host, 1, marks);
-        self.visitors.lock().unwrap().push(visitors);
+        self.send(host, marks, MayGoBack::Yes);
     }
 
-    /// Calls the visitors back: fails when one of them got no page, a torn or a foreign one, or when
-    /// a crowd saw nothing at all.
+    /// As [`Sandbox::send_visitors`], where nothing goes back meanwhile: nobody may see a page of an
+    /// earlier one of `marks` than before.
+    pub fn send_visitors_onwards(&self, host: &str, marks: &[&str]) {
+        self.send(host, marks, MayGoBack::No);
+    }
+
+    fn send(&self, host: &str, marks: &[&str], may_go_back: MayGoBack) {
+        let visitors = Visitors::stroll(&self.addresses(), host, 1, marks);
+        let mut sent = self.visitors.lock().unwrap();
+        sent.push((visitors, may_go_back));
+    }
+
+    /// Calls the visitors back: fails when one of them got no page, a torn or a foreign one, or an older
+    /// one than before where nothing goes back, or when a crowd saw nothing at all.
     pub async fn nobody_complains(&self) -> Result<()> {
         let crowds = std::mem::take(&mut *self.visitors.lock().unwrap());
-        for visitors in crowds {
+        for (visitors, may_go_back) in crowds {
             let seen = visitors.come_back().await;
             ensure!(seen.complaints.is_empty(), "{:#?}", seen.complaints);
             ensure!(!seen.marks.is_empty(), "visitors saw no page");
+            let stayed = may_go_back == MayGoBack::Yes || seen.went_back.is_empty();
+            ensure!(stayed, "{:#?}", seen.went_back);
         }
         Ok(())
     }

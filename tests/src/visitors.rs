@@ -7,11 +7,14 @@ use std::{
     time::Duration,
 };
 
-use crate::Page;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::{Content, Page};
+
+/// Where visitors walk on a site of [`Content::site`].
+pub const PATHS: [&str; 4] = ["/", "/guide/", "/about", "/style.css"];
 /// Between two requests of a visitor who strolls: some 25 in a second, which one core does not feel.
 const STROLL: Duration = Duration::from_millis(40);
 
@@ -36,8 +39,9 @@ pub struct Visitors {
 }
 
 impl Visitors {
-    /// Sends `crowd` visitors to each edge. Every page they get must carry one of `marks`, and the
-    /// same mark as the release that the edge names, once that is known. Every second one of them
+    /// Sends `crowd` visitors to each edge. All they get must be, byte for byte, what [`Content::site`]
+    /// has there for one of `marks`, and of the same mark as the release that the edge names, once that
+    /// is known. Every second one of them
     /// keeps the edge's cookie, and goes to the next edge with each request, as behind a balancer; the
     /// others are new with each request.
     pub fn send(edges: &[SocketAddr], host: &str, crowd: usize, marks: &[&str]) -> Self {
@@ -132,8 +136,7 @@ struct Visitor {
 impl Visitor {
     async fn wander(mut self, stop: CancellationToken) {
         let http = reqwest::Client::new();
-        let paths = ["/", "/guide/", "/about", "/style.css"];
-        for path in paths.iter().cycle() {
+        for path in PATHS.iter().cycle() {
             if stop.is_cancelled() {
                 return;
             }
@@ -177,7 +180,7 @@ impl Visitor {
         let judged = self.judge(path, answer);
         let mut seen = self.seen.lock().unwrap();
         match judged {
-            Ok(Some(mark)) => {
+            Ok(mark) => {
                 let place = self.marks.iter().position(|one| *one == mark);
                 if self.keeps_cookie && place < self.last {
                     let words = format!("{} {path}: back to {mark}", self.edge);
@@ -186,22 +189,18 @@ impl Visitor {
                 self.last = place;
                 *seen.marks.entry(mark).or_default() += 1;
             }
-            Ok(None) => {}
             Err(error) => seen
                 .complaints
                 .push(format!("{} {path}: {error:#}", self.edge)),
         }
     }
 
-    fn judge(&self, path: &str, answer: reqwest::Result<Page>) -> Result<Option<String>> {
+    fn judge(&self, path: &str, answer: reqwest::Result<Page>) -> Result<String> {
         let page = answer?;
         if page.status != 200 {
             bail!("status {}", page.status);
         }
-        if path == "/style.css" {
-            return Ok(None);
-        }
-        let mark = mark(&page.body).with_context(|| format!("a torn page: {:?}", page.body))?;
+        let mark = whole(path, &page.body)?;
         if !self.marks.contains(&mark) {
             bail!("a foreign page: {mark}");
         }
@@ -209,13 +208,25 @@ impl Visitor {
         if let Some(own) = known.get(&page.release).filter(|own| **own != mark) {
             bail!("{} has pages of {own}, not of {mark}", page.release);
         }
-        Ok(Some(mark))
+        Ok(mark)
     }
 }
 
-/// The mark of a page.
-pub fn mark(body: &str) -> Option<String> {
+/// The mark of what was got at this path: the whole body must be what [`Content::site`] of that mark
+/// has there.
+pub fn whole(path: &str, body: &str) -> Result<String> {
+    let mark = mark(body).with_context(|| format!("nothing of ours: {body:?}"))?;
+    let site = Content::site(mark);
+    ensure!(
+        site.page(path) == Some(body.as_bytes()),
+        "a torn page: {body:?}"
+    );
+    Ok(mark.to_owned())
+}
+
+fn mark(body: &str) -> Option<&str> {
     let (_, rest) = body.split_once("mark:")?;
-    let (mark, _) = rest.split_once("</p>")?;
-    Some(mark.to_owned())
+    let goes_on = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
+    let (mark, _) = rest.split_once(|letter: char| !goes_on(letter))?;
+    Some(mark)
 }

@@ -48,6 +48,11 @@ fn unread(error: sqlx::Error) -> Status {
 fn refused(error: feed::Error) -> Status {
     match error {
         feed::Error::Database(error) => unread(error),
+        ahead @ feed::Error::Ahead { .. } => {
+            let words = ahead.to_string();
+            let refusal = Refusal::new(Code::InvalidArgument, "epoch-ahead", &words);
+            refusal.field("epoch", words).into()
+        }
         broken @ feed::Error::Envelope { .. } => {
             Refusal::new(Code::Internal, "feed-broken", broken.to_string()).into()
         }

@@ -101,7 +101,7 @@ impl Front {
                     Err(never) => match never {},
                 }
             }
-            Surface::Http => self.timely(request).await,
+            Surface::Http => Box::pin(self.timely(request)).await,
         }
     }
 

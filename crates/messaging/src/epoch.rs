@@ -8,6 +8,10 @@
 
 use sqlx::{Connection, PgConnection};
 
+/// By how much an epoch may be ahead of the clock's minute, of which it is made: each that begins within
+/// one minute is one above the last, and after a failover the clock is another server's.
+const MOST_AHEAD: i32 = 60;
+
 /// A checked query that asks for the epoch as well, between two parts of its text: there it reads from
 /// `asked`, which has one row with the `epoch` that was written down, and whether the database has
 /// `moved` since. Where it has, that epoch says nothing: the caller writes nothing by it, calls
@@ -48,6 +52,16 @@ pub async fn current(conn: &mut PgConnection) -> Result<i32, sqlx::Error> {
         );
     }
     Ok(epoch)
+}
+
+/// The greatest epoch that a peer can know. What names a later one was made up, and must not move ours:
+/// a few of those, and there would be no number above.
+pub async fn most(conn: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    let minute =
+        sqlx::query_scalar!(r#"SELECT (extract(epoch FROM clock()) / 60)::int AS "minute!""#)
+            .fetch_one(conn)
+            .await?;
+    Ok(minute.saturating_add(MOST_AHEAD))
 }
 
 /// Begins a new epoch above `seen`, unless one holds already; answers the epoch that holds. For a

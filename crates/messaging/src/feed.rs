@@ -16,6 +16,14 @@ pub enum Error {
     /// The database.
     #[error("read the feed")]
     Database(#[from] sqlx::Error),
+    /// A peer names an epoch that it cannot know.
+    #[error("epoch {asked} was never given: none is above {most} yet")]
+    Ahead {
+        /// What it named.
+        asked: i32,
+        /// The greatest that can be known now.
+        most: i32,
+    },
     /// A row.
     #[error("the envelope of event {epoch}:{seq} is broken")]
     Envelope {
@@ -48,7 +56,8 @@ pub async fn head(conn: &mut PgConnection, source: &str) -> Result<HeadResponse,
 }
 
 /// Events from a number on, dense, at most `limit` (1 to 1000). A caller that knows numbers which
-/// were never given begins a new epoch: this database is older than what it published.
+/// were never given begins a new epoch: this database is older than what it published. An epoch that
+/// nobody can know yet is refused.
 ///
 /// Of an epoch that is over, the answer has what is kept; when that is nothing more, the one event with
 /// which what is kept of later epochs begins, so that the caller goes on with it. Several epochs may have
@@ -63,6 +72,12 @@ pub async fn replay(
 ) -> Result<ReplayResponse, Error> {
     let mut epoch = epoch::current(&mut *conn).await?;
     let (next, mut oldest_seq) = range(&mut *conn, epoch).await?;
+    if asked > epoch {
+        let most = epoch::most(&mut *conn).await?;
+        if asked > most {
+            return Err(Error::Ahead { asked, most });
+        }
+    }
     if asked > epoch || (asked == epoch && from_seq > next) {
         tracing::warn!(
             asked,

@@ -1,7 +1,7 @@
 //! The independent checker: reads the databases and the edges, never the services, and says which
 //! invariants of `docs/ARCHITECTURE.md` were broken, in words.
 //!
-//! [`database`], [`edges()`] and [`told()`] judge a run that is over; [`moment()`] judges one that goes on,
+//! [`database`], [`blame()`], [`edges()`] and [`told()`] judge a run that is over; [`moment()`] judges one that goes on,
 //! and [`so_far`] one that broke off.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use candlefish_ids::DeploymentId;
 use sqlx::{Connection, PgConnection, Row};
 
+mod blame;
 mod edges;
 mod events;
 mod history;
@@ -18,6 +19,7 @@ mod questions;
 mod told;
 mod weather;
 
+pub use blame::blame;
 pub use edges::{Edge, edges};
 pub use moment::{Patience, moment};
 pub use pushes::{Pushed, SHOWN, pushes, shown};

@@ -38,14 +38,18 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Deployments of a run.
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 72)]
     deployments: u64,
     /// Lanes of a run.
     #[arg(long, default_value_t = 10)]
     lanes: u64,
     /// Faults of a run; the streams' deletion and Postgres's restart come on top.
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, default_value_t = 14)]
     faults: u64,
+    /// How many of these are freezes. One in four, as in longer runs, is too few here: what comes late
+    /// is only seen where others did it meanwhile.
+    #[arg(long, default_value_t = 5)]
+    freezes: u64,
     /// Runs at the same time.
     #[arg(long, default_value_t = 1)]
     at_once: usize,
@@ -170,6 +174,7 @@ async fn one(
             ("DEPLOYMENTS", options.deployments),
             ("LANES", options.lanes),
             ("FAULTS", options.faults),
+            ("FREEZES", options.freezes),
         ] {
             command.env(format!("CANDLEFISH_CHAOS_{key}"), value.to_string());
         }

@@ -17,6 +17,9 @@ pub(crate) struct Options {
     /// Processes to kill; the streams' deletion and Postgres's restart come on top.
     #[arg(long, default_value_t = 150)]
     faults: u64,
+    /// How many of these are freezes of an orchestrator at work; one in four by default.
+    #[arg(long)]
+    freezes: Option<u64>,
     /// The same seed plans the same run.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -41,6 +44,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     );
     run.env("CANDLEFISH_CHAOS_PUSHES", options.pushes.to_string());
     run.env("CANDLEFISH_CHAOS_FAULTS", options.faults.to_string());
+    if let Some(freezes) = options.freezes {
+        run.env("CANDLEFISH_CHAOS_FREEZES", freezes.to_string());
+    }
     run.env("CANDLEFISH_CHAOS_SEED", options.seed.to_string());
     cargo::run(run)
 }

@@ -53,6 +53,9 @@ impl Lane {
         let strategy = self.strategy(fate);
         let id = self.deploy(&content, &mark, commit, strategy).await?;
         self.done.planned.push(id.clone());
+        if fate == Fate::Broken {
+            self.done.flawed.push(id.clone());
+        }
         match fate {
             Fate::Ordinary => self.go_on(&id).await,
             Fate::Broken => self.be_refuted(&id).await,
@@ -71,12 +74,13 @@ impl Lane {
     /// nothing to go back to.
     async fn go_on(&mut self, id: &str) -> Result<bool> {
         if self.rng.below(4) > 0 || !self.has_before {
-            self.stay(id).await?;
+            return self.stay(id).await;
         }
         Ok(true)
     }
 
-    /// Waits until it has ended; answers whether it was live.
+    /// Waits until it has ended; answers whether it was live. Whether it may end otherwise, because a
+    /// newer one took its place, is asked at rest: see `checker::blame`.
     async fn stay(&mut self, id: &str) -> Result<bool> {
         let ended = self.callers.ended(id).await?;
         self.has_before |= ended.state() == State::Succeeded;
@@ -85,9 +89,9 @@ impl Lane {
 
     async fn be_refuted(&self, id: &str) -> Result<bool> {
         let ended = self.callers.ended(id).await?;
-        if ended.state() == State::Succeeded {
+        if ended.state() == State::Succeeded || ended.pivoted_at.is_some() {
             let violation = Violation {
-                claim: "a broken release does not go live",
+                claim: "a broken release never has traffic",
                 words: summary(&ended),
             };
             return Err(violation.into());

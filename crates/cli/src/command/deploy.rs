@@ -169,7 +169,7 @@ async fn store(
     let sent = content::upload(app, api, &release.id, hashed).await?;
     // The server reads all content again before it freezes it.
     let sealing = progress::spinner(app, "Sealing");
-    let sealed = seal(app, api, release.id, hashed);
+    let sealed = Box::pin(seal(app, api, release.id, hashed));
     let sealed = progress::told(app, "sealing", &sealing, sealed).await;
     sealing.finish_and_clear();
     let sealed = sealed?;

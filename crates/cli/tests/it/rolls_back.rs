@@ -144,13 +144,13 @@ fn a_dry_run_only_says_what_would_happen() {
 }
 
 /// Production came back from another release by somebody's rollback, so many seconds ago.
-fn earlier(seconds: i64) -> Option<Earlier> {
-    Some(Earlier {
+fn earlier(seconds: i64) -> Earlier {
+    Earlier {
         by: "ops@example.org".to_owned(),
         ago: Some(prost_types::Duration { seconds, nanos: 0 }),
         left: "rel_01k8qy4f9cfk2t0v1e6m7r8x9e".to_owned(),
         ..Earlier::default()
-    })
+    }
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn whoever_is_second_and_does_not_look_goes_no_further() {
     let server = Server::start();
     let cli = Cli::new(&server.url());
     server.world.lock().deployment = back();
-    server.world.lock().told.earlier = earlier(12);
+    server.world.lock().told.earlier = Some(earlier(12));
     let words = "ops@example.org rolled back 12 s ago, from rel_01k8qy4f9c… to rel_01k8qv2h8c…";
     cli.run("rollback docs/production --yes")
         .code(2)
@@ -173,7 +173,7 @@ fn whoever_is_second_and_does_not_look_goes_no_further() {
         cli.run(&format!("rollback docs/production {named} --yes"))
             .code(0);
     }
-    server.world.lock().told.earlier = earlier(601);
+    server.world.lock().told.earlier = Some(earlier(601));
     cli.run("rollback docs/production --yes").code(0);
     assert_eq!(server.world.keys("create_rollback").len(), 3);
 }

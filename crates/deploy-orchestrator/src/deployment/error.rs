@@ -50,11 +50,8 @@ impl Error {
 
 /// There is no such deployment for this caller.
 pub(crate) fn unknown(id: DeploymentId) -> Refusal {
-    Refusal::new(
-        Code::NotFound,
-        "deployment-unknown",
-        format!("there is no deployment {id}"),
-    )
+    let words = format!("there is no deployment {id}");
+    Refusal::new(Code::NotFound, "deployment-unknown", &words).field("id", words)
 }
 
 /// What to type for another one of its kind: a preview is made of the content anew, whether its own is

@@ -254,7 +254,7 @@ impl DeploymentService for Rpc {
         let reply = self
             .tasks
             .command("command", async move {
-                retry::retry(&ctx, &caller, key, cmd).await
+                Box::pin(retry::retry(&ctx, &caller, key, cmd)).await
             })
             .await?;
         Ok(reply.into_response())
@@ -316,7 +316,7 @@ impl DeploymentService for Rpc {
         let (caller, key, message) = taken(request, "CreateRollback")?;
         let cmd = commands::roll_back(&self.ctx, &caller, &message).await?;
         let ctx = self.ctx.clone();
-        let command = Box::pin(async move { roll_back::roll_back(&ctx, &caller, key, cmd).await });
+        let command = async move { Box::pin(roll_back::roll_back(&ctx, &caller, key, cmd)).await };
         Ok(self
             .tasks
             .command("command", command)

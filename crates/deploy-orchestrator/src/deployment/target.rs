@@ -62,12 +62,11 @@ pub(super) async fn choose(
             already: Some(already),
         });
     }
-    let to = match &asked {
-        Some(asked) => asked.release,
-        None => {
-            let before = find_kept_before(tx, environment.id, leaves).await?;
-            before.ok_or_else(|| nothing_before(leaves, &place))?
-        }
+    let to = if let Some(asked) = &asked {
+        asked.release
+    } else {
+        let before = find_kept_before(tx, environment.id, leaves).await?;
+        before.ok_or_else(|| nothing_before(leaves, &place))?
     };
     if let Some(choice) = find_going(tx, environment.id, leaves, to).await? {
         return Ok(choice);

@@ -7,6 +7,7 @@
 use std::{pin::pin, sync::Arc};
 
 use candlefish_ids::ReleaseId;
+use candlefish_messaging::epoch;
 use candlefish_proto::deploy as pb;
 use sqlx::PgPool;
 use tokio::sync::{mpsc, watch};
@@ -277,6 +278,13 @@ impl Serving {
         let ahead = ahead.map_err(Error::from)?;
         if ahead.is_empty() {
             return Ok(None);
+        }
+        let most = epoch::most(&mut conn).await.map_err(Error::from)?;
+        if let Some(one) = ahead.iter().find(|one| one.epoch > most) {
+            return Err(Status::invalid_argument(format!(
+                "`held` names epoch {} of {}, which was never given: none is above {most} yet",
+                one.epoch, one.host
+            )));
         }
         let epoch = route::epoch::begin(&mut conn, &ahead).await;
         let epoch = epoch.map_err(Error::from)?;

@@ -165,5 +165,5 @@ async fn lock(
 
 fn unknown(item: ItemId) -> Refusal {
     let words = format!("nothing named {item} waits for a person");
-    Refusal::new(Code::NotFound, "queue-item-unknown", words)
+    Refusal::new(Code::NotFound, "queue-item-unknown", &words).field("id", words)
 }

@@ -77,7 +77,9 @@ impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         let words = crate::step::worker::chain(&error);
         match error {
-            Error::Unknown(_) => Self::new(Code::NotFound, "release-unknown", words),
+            Error::Unknown(_) => {
+                Self::new(Code::NotFound, "release-unknown", &words).field("id", words)
+            }
             Error::ManifestMissing(_) => {
                 Self::new(Code::FailedPrecondition, "manifest-missing", words)
             }

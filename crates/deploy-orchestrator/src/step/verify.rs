@@ -126,16 +126,7 @@ pub(super) async fn run(
         ALL_UP_TO
     };
     let wanted = sample(&manifest, limit, deployment.id.uuid().as_u128());
-    let seen_as = match step.kind {
-        StepKind::VerifyCandidate => {
-            host::of_deployment(&deployment.site, deployment.id, &ctx.config.domain)
-        }
-        _ => host::of_environment(
-            &deployment.site,
-            &deployment.environment,
-            &ctx.config.domain,
-        ),
-    };
+    let seen_as = seen_as(ctx, deployment, step.kind);
     let (live, waits) = match seen {
         Some(seen) => (seen.live.clone(), seen.waits.clone()),
         None => live_edges(ctx, deployment, step).await?,
@@ -196,6 +187,15 @@ async fn live_edges(
     let mut conn = ctx.pool.acquire().await?;
     let all = edge::store::list_followers(&mut conn, now, &[], deployment.release_id).await?;
     Ok((all.into_iter().filter(|one| one.live).collect(), None))
+}
+
+/// The host by which a step asks: a candidate has only the address of its own.
+fn seen_as(ctx: &Ctx, deployment: &Deployment, kind: StepKind) -> String {
+    let domain = &ctx.config.domain;
+    match kind {
+        StepKind::VerifyCandidate => host::of_deployment(&deployment.site, deployment.id, domain),
+        _ => host::of_environment(&deployment.site, &deployment.environment, domain),
+    }
 }
 
 /// The wait between the two looks, after the first saw what `words` say.

@@ -44,7 +44,9 @@ impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         let words = error.to_string();
         match error {
-            Error::Unknown(_) => Self::new(Code::NotFound, "stop-unknown", words),
+            Error::Unknown(_) => {
+                Self::new(Code::NotFound, "stop-unknown", &words).field("id", words)
+            }
             Error::Stopped(_) => Self::new(Code::FailedPrecondition, "stopped", words),
             Error::Ended { .. } => Self::new(Code::FailedPrecondition, "stop-ended", words),
             Error::Until { .. } => Self::new(

@@ -529,3 +529,36 @@ async fn an_edge_is_sent_away_while_its_report_is_written_to_a_database_that_ans
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_report_that_no_edge_can_give_is_refused_and_moves_no_epoch() {
+    let (sandbox, _orchestrator, [first, _second], api) = started(&[], policy()).await;
+    let release = sandbox.release(&api, "old").await;
+    api.deploy_whole("production", &release).await;
+    let epoch = sandbox.number("SELECT epoch::bigint FROM relay").await;
+    let held = |host: &str| HeldRoute {
+        host: host.to_owned(),
+        epoch: i32::MAX,
+        version: 1,
+        ..HeldRoute::default()
+    };
+    for host in [HOST, "nobody--docs.localhost"] {
+        first.tell(WatchRoutesRequest {
+            held: vec![held(host)],
+            ..WatchRoutesRequest::default()
+        });
+        let words = format!("names epoch {} of {host}", i32::MAX);
+        poll_until(SOON, "the refusal", async || {
+            let refusal = first.refusal();
+            let is_it = refusal.contains(&words);
+            if is_it { Ok(()) } else { Err(refusal) }
+        })
+        .await;
+    }
+    let after = sandbox.number("SELECT epoch::bigint FROM relay").await;
+    assert_eq!(after, epoch);
+    // Its true reports are taken again.
+    let new = sandbox.release(&api, "new").await;
+    api.deploy_whole("production", &new).await;
+    first.wait_until_it_serves(HOST, &new).await;
+}

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use candlefish_runtime::identity::{Caller, IDENTITY, Kind, Role};
+use candlefish_runtime::{
+    identity::{Caller, IDENTITY, Kind, Role},
+    listen::{JUDGED, REHEARSED},
+};
 use http_body_util::{BodyExt as _, Full};
 use prost::Message as _;
 use tonic::{client::GrpcService as _, transport::Channel};
@@ -166,5 +169,58 @@ async fn a_process_does_its_own_part_alone() {
             code != PERMISSION_DENIED && code != UNAUTHENTICATED,
             "{method}: {said}"
         );
+    }
+}
+
+#[tokio::test]
+async fn what_is_only_judged_or_rehearsed_is_for_the_gateway_alone() {
+    /// In seconds; longer than the test runs.
+    const LONG: u64 = 3_600;
+
+    let sandbox = Sandbox::new().await;
+    let orchestrator = sandbox.start().await;
+    let channel = Channel::from_shared(format!("http://{}", orchestrator.running.address))
+        .unwrap()
+        .connect_lazy();
+    let us = "deploy-orchestrator";
+    let strangers = Keys::of(&["gateway"]);
+    let forged = token_of(&strangers, us, 0, LONG);
+    let misaddressed = token_of(&sandbox.keys, "alert-evaluator", 0, LONG);
+    let expired = token_of(&sandbox.keys, us, 60, 30);
+    let edge = sandbox
+        .keys
+        .signer("edge")
+        .token(us, &Caller::process("edge"))
+        .unwrap();
+    let gateway = token_of(&sandbox.keys, us, 0, LONG);
+    let unknown = "not signed by a process that is known";
+    let watch_routes = "/candlefish.deploy.v1.EdgeService/WatchRoutes";
+    // Whoever reads the feed reads the real one.
+    let methods = methods().into_iter();
+    let methods: Vec<String> = methods.filter(|one| !one.contains("FeedService")).collect();
+    assert!(methods.len() > 25, "{methods:?}");
+    for root in [JUDGED, REHEARSED] {
+        for method in &methods {
+            let path = format!("{root}{method}");
+            for (token, words) in [
+                (None, "carries no identity"),
+                (Some("nonsense"), unknown),
+                (Some(&*forged), unknown),
+                (Some(&*edge), unknown),
+                (Some(&*misaddressed), "meant for another process"),
+                (Some(&*expired), "expired"),
+            ] {
+                let (code, said) = call(&channel, &path, token).await;
+                assert_eq!(code, UNAUTHENTICATED, "{path} {token:?}: {said}");
+                assert!(said.contains(words), "{path} {token:?}: {said}");
+            }
+            let (code, said) = call(&channel, &path, Some(&gateway)).await;
+            if method == watch_routes {
+                assert_eq!(code, PERMISSION_DENIED, "{path}: {said}");
+            } else {
+                let is_in = code != PERMISSION_DENIED && code != UNAUTHENTICATED;
+                assert!(is_in, "{path}: {said}");
+            }
+        }
     }
 }

@@ -457,6 +457,13 @@ fn names(answer: &Answer<()>, path: &str) -> bool {
     status.code() == Code::InvalidArgument && fields(status).iter().any(within)
 }
 
+/// There is no such thing, and the answer says which field named it.
+fn is_not_found_by(answer: &Answer<()>, path: &str) -> bool {
+    answer.as_ref().is_err_and(|status| {
+        status.code() == Code::NotFound && fields(status).iter().any(|name| name == path)
+    })
+}
+
 fn code(answer: &Answer<()>) -> Code {
     answer.as_ref().map_or_else(Status::code, |_done| Code::Ok)
 }
@@ -615,7 +622,7 @@ async fn what_is_named_and_does_not_exist_is_not_found_and_nothing_is_written() 
             let right = if FILTER == (&*method.name, &*field.path) {
                 answer.is_ok()
             } else {
-                code(&answer) == Code::NotFound || names(&answer, &field.path)
+                is_not_found_by(&answer, &field.path) || names(&answer, &field.path)
             };
             if !right {
                 let what = format!("{} of nothing that exists", field.path);

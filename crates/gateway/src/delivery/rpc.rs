@@ -35,7 +35,7 @@ impl DeliveryService for Rpc {
         let found = store::find(&mut conn, id).await.map_err(unread)?;
         let (delivery, body) = found.ok_or_else(|| {
             let words = format!("there is no delivery {id}; they are kept for 30 days");
-            Refusal::new(Code::NotFound, "delivery-unknown", words)
+            Refusal::new(Code::NotFound, "delivery-unknown", &words).field("id", words)
         })?;
         Ok(Response::new(FetchDeliveryResponse {
             delivery: Some(delivery.into()),

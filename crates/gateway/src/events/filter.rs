@@ -205,6 +205,9 @@ mod tests {
     fn a_site_that_the_caller_may_not_see_is_not_there() {
         let mut faults = Faults::default();
         let filter = Filter::read(&request("shop", "", &[]), caller(&["docs"]), &mut faults);
-        assert_eq!(filter.check().unwrap_err().code(), Code::NotFound);
+        let refused = filter.check().unwrap_err();
+        assert_eq!(refused.code(), Code::NotFound);
+        let named = refused.violations().first().map(|one| one.field.as_str());
+        assert_eq!(named, Some("site"));
     }
 }

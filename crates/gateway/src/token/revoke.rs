@@ -30,7 +30,7 @@ pub(crate) async fn revoke(
     let failed = |source: sqlx::Error| database::refuse("revoke a token", &source);
     let not_found = || {
         let words = format!("there is no token {:?}", request.id);
-        Refusal::new(Code::NotFound, "token-not-found", words)
+        Refusal::new(Code::NotFound, "token-not-found", &words).field("id", words)
     };
     let mut tx = pool.begin().await.map_err(failed)?;
     if let Some(before) = idempotency::replay::<access::Token>(&mut tx, key.as_ref()).await? {

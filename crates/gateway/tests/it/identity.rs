@@ -327,6 +327,7 @@ async fn a_token_for_some_sites_knows_and_ends_none_that_reaches_further() {
     for kept in [&all, &wider] {
         let answer = revoke(&stand, &limited, id_of(kept)).await;
         assert_eq!(answer.is_problem(404).body["reason"], "token-not-found");
+        assert_eq!(answer.fields(), ["id"]);
         let secret = kept.body["secret"].as_str().unwrap();
         assert_eq!(stand.get("/v1/whoami", secret).await.status, 200);
     }

@@ -17,7 +17,8 @@ use candlefish_runtime::{
 use candlefish_testkit::{github, poll_until};
 use prost_reflect::DescriptorPool;
 use reqwest::Method;
-use tonic::{Code, Request, transport::Channel};
+use tonic::{Code, Request, Status, transport::Channel};
+use tonic_types::StatusExt as _;
 
 use crate::{
     keys,
@@ -102,6 +103,76 @@ async fn a_delivery_is_fetched_byte_for_byte() {
     let nonsense = asked(&stand, fetch("guid-1"));
     let refused = client(&stand).fetch_delivery(nonsense).await;
     assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument);
+}
+
+/// The fields that a refusal names, of a call that is the caller's fault.
+fn named<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code) -> Vec<String> {
+    let refused = answer.unwrap_err();
+    assert_eq!(refused.code(), code, "{refused:?}");
+    let details = refused.get_details_bad_request().unwrap();
+    let violations = details.field_violations.into_iter();
+    violations.map(|one| one.field).collect()
+}
+
+#[tokio::test]
+async fn what_no_field_takes_is_refused_by_the_fields_name_and_moves_nothing() {
+    let stand = start().await;
+    let mut feed = FeedServiceClient::new(channel(&stand));
+    let before = feed.head(asked(&stand, HeadRequest {})).await.unwrap();
+    let before = before.into_inner();
+    let replay = |epoch: i32, from_seq: i64, limit: i32| ReplayRequest {
+        epoch,
+        from_seq,
+        limit,
+    };
+    let made_up = feed.replay(asked(&stand, replay(i32::MAX, 1, 1))).await;
+    assert_eq!(named(made_up, Code::InvalidArgument), ["epoch"]);
+    // Of an epoch before there is nothing, and as many as there are of so many.
+    for (epoch, from_seq, limit) in [
+        (i32::MIN, 1, 1),
+        (-1, i64::MIN, i32::MIN),
+        (0, i64::MAX, i32::MAX),
+        (before.epoch, i64::MIN, i32::MAX),
+    ] {
+        let replayed = feed.replay(asked(&stand, replay(epoch, from_seq, limit)));
+        let replayed = replayed.await.unwrap().into_inner();
+        assert_eq!(replayed.epoch, before.epoch, "{epoch} {from_seq} {limit}");
+    }
+    let long = "d".repeat(100_000);
+    for id in [
+        "",
+        "guid-1",
+        "dlv_",
+        "rel_00000000000000000000000000",
+        &long,
+    ] {
+        let refused = client(&stand)
+            .fetch_delivery(asked(&stand, fetch(id)))
+            .await;
+        assert_eq!(named(refused, Code::InvalidArgument), ["id"]);
+        if id.is_empty() {
+            continue;
+        }
+        let page = ListDeliveriesRequest {
+            after_id: id.to_owned(),
+            limit: 2,
+        };
+        let refused = client(&stand).list_deliveries(asked(&stand, page)).await;
+        assert_eq!(named(refused, Code::InvalidArgument), ["after_id"]);
+    }
+    let nobody = fetch("dlv_00000000000000000000000000");
+    let refused = client(&stand).fetch_delivery(asked(&stand, nobody)).await;
+    assert_eq!(named(refused, Code::NotFound), ["id"]);
+    for limit in [i32::MIN, -1, i32::MAX] {
+        let page = ListDeliveriesRequest {
+            after_id: String::new(),
+            limit,
+        };
+        let page = client(&stand).list_deliveries(asked(&stand, page)).await;
+        assert!(page.unwrap().into_inner().deliveries.is_empty());
+    }
+    let after = feed.head(asked(&stand, HeadRequest {})).await.unwrap();
+    assert_eq!(after.into_inner().epoch, before.epoch);
 }
 
 #[tokio::test]

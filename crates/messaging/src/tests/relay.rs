@@ -473,6 +473,23 @@ async fn a_peer_that_is_ahead_begins_a_new_epoch() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_epoch_that_nobody_can_know_begins_none() {
+    let world = World::new().await;
+    let mut conn = world.pool.acquire().await.unwrap();
+    let before = epoch::current(&mut conn).await.unwrap();
+    // The clock goes on meanwhile.
+    let most = epoch::most(&mut conn).await.unwrap();
+    for asked in [i32::MAX, most + 100] {
+        let refused = feed::replay(&mut conn, asked, 1, 10).await.unwrap_err();
+        let is_so = matches!(refused, feed::Error::Ahead { asked: named, .. } if named == asked);
+        assert!(is_so, "{refused:?}");
+    }
+    assert_eq!(epoch::current(&mut conn).await.unwrap(), before);
+    let known = feed::replay(&mut conn, most, 1, 10).await.unwrap();
+    assert_eq!(known.epoch, most + 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_epoch_that_is_over_leads_to_the_one_after_it_of_which_something_is_kept() {
     let world = World::new().await;
     let fence = store::acquire(&world.pool, "one", SOON)

@@ -1,5 +1,5 @@
 //! What must hold at every moment: one acts on a lane, nothing runs without an owner, nothing waits
-//! without a blocker, a free lane is not kept from who waits for it.
+//! without a blocker, a free lane is not kept from who waits for it, nobody deadlocks.
 
 use std::time::Duration;
 
@@ -63,7 +63,11 @@ const LOOK: &str = "
     JOIN deploy.release r ON r.id = p.release_id AND r.state = 'sealed'
     JOIN deploy.environment e ON e.id = p.environment_id AND e.hold_since IS NULL
     WHERE p.state = 'pending' AND NOT EXISTS (
-        SELECT FROM acting a WHERE a.environment_id = p.environment_id AND a.state <> 'pending')";
+        SELECT FROM acting a WHERE a.environment_id = p.environment_id AND a.state <> 'pending')
+    UNION ALL
+    -- A crash of the server takes what it counted along: so it is asked all the time.
+    SELECT 'nobody deadlocks', format('%s deadlocks in %s', deadlocks, datname), NULL
+    FROM pg_stat_database WHERE deadlocks > 0";
 
 /// Looks once, in one snapshot of the database. What may last a while is broken after `patience`.
 ///

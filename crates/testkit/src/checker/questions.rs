@@ -13,7 +13,7 @@ struct Question {
     sql: &'static str,
 }
 
-const QUESTIONS: [Question; 13] = [
+const QUESTIONS: [Question; 14] = [
     Question {
         claim: "a deployment ends",
         always: false,
@@ -124,6 +124,13 @@ const QUESTIONS: [Question; 13] = [
               WHERE d.started_at IS NOT NULL AND d.finished_at IS NOT NULL
                 AND d.cause IN ('verification', 'verdict', 'deadline', 'edges', 'discarded', 'content', 'evidence')
               GROUP BY d.id HAVING count(r.id) <> 1",
+    },
+    Question {
+        claim: "nobody deadlocks",
+        always: true,
+        // SQLSTATE 40P01, since the server started.
+        sql: "SELECT format('%s deadlocks in %s', deadlocks, datname) FROM pg_stat_database
+              WHERE deadlocks > 0",
     },
 ];
 
