@@ -47,7 +47,7 @@ async fn who_went_back_just_before_is_told_to_whoever_is_next() {
         (first, "erin", three)
     );
     assert!(earlier.at.is_some() && earlier.ago.unwrap().seconds < 60);
-    sandbox.database.advance(Duration::from_secs(3600)).await;
+    sandbox.database.advance(Duration::from_hours(1)).await;
     let later = told(&api, "").await.earlier.unwrap();
     assert!(later.ago.unwrap().seconds >= 3600, "{later:?}");
     // What is deployed since then came by no rollback.

@@ -237,7 +237,7 @@ async fn pages_of_the_release_before_keep_their_assets_when_the_live_one_is_depl
         kept.map(|one| one.release_id).collect::<Vec<_>>()
     };
     first.wait_until_it_serves(HOST, &new).await;
-    assert_eq!(kept(), [old.clone()]);
+    assert_eq!(kept(), std::slice::from_ref(&old));
     // Nor are they lost when that is taken back.
     let made = api.create("production", &new, Some(baking())).await;
     let again = made.unwrap().into_inner().id;
