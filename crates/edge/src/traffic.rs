@@ -120,7 +120,8 @@ impl Traffic {
         Arc::clone(&counted.counters)
     }
 
-    /// What sample number `number` tells: what changed lately, every so often everything.
+    /// What sample number `number` tells: what changed lately, every so often everything that ever
+    /// counted a visitor, and always what is watched.
     pub(crate) fn sample(&self, number: u64) -> Vec<pb::TrafficCounters> {
         let mut told = Vec::new();
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
@@ -133,7 +134,9 @@ impl Traffic {
             };
             counted.seen = requests;
             let watched = counted.counters.watched.load(Ordering::Relaxed);
-            if watched || is_told(counted.idle) || number.is_multiple_of(ALL_EVERY) {
+            let is_due = is_told(counted.idle) || number.is_multiple_of(ALL_EVERY);
+            // What has counted nothing says the same as no counter.
+            if watched || (requests > 0 && is_due) {
                 told.push(counted.counters.read(host, *release));
             }
             counted.idle < KEPT_FOR || Arc::strong_count(&counted.counters) > 1
@@ -202,14 +205,17 @@ mod tests {
         let traffic = Traffic::default();
         let release = ReleaseId::new();
         let counters = traffic.counters("docs", release);
+        // Nobody came yet: that is told where a verdict waits for it.
+        assert!((1..=ALL_EVERY).all(|number| traffic.sample(number).is_empty()));
+        counters.watch(true);
+        assert_eq!(only(&traffic, 1).requests, 0);
+        counters.watch(false);
+        counters.count(Outcome::Fine, Duration::ZERO);
         let told = (1..ALL_EVERY).filter(|number| !traffic.sample(*number).is_empty());
-        assert_eq!(told.collect::<Vec<_>>(), [1, 3, 7]);
+        assert_eq!(told.collect::<Vec<_>>(), [1, 2, 4, 8]);
         assert_eq!(traffic.sample(ALL_EVERY).len(), 1);
         counters.watch(true);
         assert_eq!(traffic.sample(31).len(), 1);
-        counters.watch(false);
-        counters.count(Outcome::Fine, Duration::ZERO);
-        assert_eq!(traffic.sample(32).len(), 1);
         drop(counters);
         for _ in 0..KEPT_FOR {
             traffic.sample(1);
