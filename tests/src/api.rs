@@ -111,7 +111,10 @@ impl Api {
         let mut client =
             EdgeServiceClient::with_interceptor(self.channel.clone(), self.bearer.clone());
         Ok(client
-            .list_edges(pb::ListEdgesRequest {})
+            .list_edges(pb::ListEdgesRequest {
+                page_size: 200,
+                ..Default::default()
+            })
             .await?
             .into_inner()
             .edges)

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use candlefish_blobs::UploadKey;
 use candlefish_manifest::Limits;
+use candlefish_messaging::streams::Replicas;
 use candlefish_runtime::{
     config::{Env, without_secrets},
     telemetry::TelemetryConfig,
@@ -30,6 +31,8 @@ pub struct Config {
     pub database_connections: u32,
     /// `nats://host:port`.
     pub nats_url: String,
+    /// Copies of our stream, should we create it.
+    pub nats_replicas: Replicas,
     /// PEM file of this process's own key.
     pub identity_key: PathBuf,
     /// The internal ports of the gateways; without them no webhook makes anything happen.
@@ -114,6 +117,7 @@ impl Config {
             database_url: env.required("CANDLEFISH_DATABASE_URL"),
             database_connections: env.parse_or("CANDLEFISH_DATABASE_CONNECTIONS", 20),
             nats_url: env.required("CANDLEFISH_NATS_URL"),
+            nats_replicas: env.parse_or("CANDLEFISH_NATS_REPLICAS", Replicas::default()),
             identity_key: env.required("CANDLEFISH_IDENTITY_KEY").into(),
             gateways,
             github,
@@ -183,7 +187,7 @@ impl Config {
         let database = without_secrets(&self.database_url);
         let s3_endpoint = self.s3_endpoint.as_deref().map_or("AWS", without_secrets);
         format!(
-            "listen {}\nops_listen {}\ndatabase {database}\ndatabase_connections {}\nnats {}\n\
+            "listen {}\nops_listen {}\ndatabase {database}\ndatabase_connections {}\nnats {}\nnats_replicas {}\n\
              gateways {gateways}\ngithub {github}\nblobs {}\ns3_endpoint {s3_endpoint}\nrelease {}\ndomain {}\nsite_port {}\nlease {:?}\npoll {:?}\nsweep {:?}\nheal {:?}\nreconcile {:?}\n\
              restorable {:?}\nforget {:?}\ncollect {:?}\ncollect_after {:?}\n\
              workers {}\nattempts {}\nquarantine_after {}\nmax_waiting {}\nedge_patience {:?}\n\
@@ -192,6 +196,7 @@ impl Config {
             self.ops_listen,
             self.database_connections,
             without_secrets(&self.nats_url),
+            self.nats_replicas,
             self.blobs,
             described(&self.limits),
             self.domain,
@@ -362,12 +367,14 @@ mod tests {
             ("CANDLEFISH_S3_ENDPOINT", "http://s3:9000"),
             ("CANDLEFISH_KEEP_ADDRESSES_MS", "7000"),
             ("CANDLEFISH_MAX_WAITING", "70"),
+            ("CANDLEFISH_NATS_REPLICAS", "3"),
         ]));
         let shown = config.unwrap().describe();
         for line in [
             "s3_endpoint http://s3:9000\n",
             "keep_addresses 7s\n",
             "max_waiting 70\n",
+            "nats_replicas 3\n",
         ] {
             assert!(shown.contains(line), "{shown}");
         }

@@ -56,6 +56,7 @@ fn step_item(step: Quarantined) -> Listed {
         error: step.error,
         deployment_id: step.deployment_id.to_string(),
         summary: format!("{} of {}/{}", step.kind, step.site, step.environment),
+        consumer: String::new(),
     };
     (step.id.uuid(), item)
 }
@@ -68,6 +69,7 @@ fn letter_item(letter: DeadLetter) -> Listed {
         error: letter.error,
         deployment_id: String::new(),
         summary: letter.event_type,
+        consumer: letter.consumer,
     };
     (letter.id.uuid(), item)
 }

@@ -222,7 +222,7 @@ fn spawn(
     let relay = Relay::new(
         ctx.pool.clone(),
         nats.clone(),
-        RelayConfig::of(feed::SOURCE),
+        RelayConfig::of(feed::SOURCE).replicated(ctx.config.nats_replicas),
     )
     .nudged_by(ctx.nudges.relay.clone());
     let stop = Policy::StopProcess;

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use candlefish_messaging::streams::Replicas;
 use candlefish_runtime::{
     config::{Env, without_secrets},
     telemetry::TelemetryConfig,
@@ -29,6 +30,8 @@ pub struct Config {
     pub database_connections: u32,
     /// `nats://host:port`.
     pub nats_url: String,
+    /// Copies of our stream, should we create it.
+    pub nats_replicas: Replicas,
     /// PEM file of this process's own key.
     pub identity_key: PathBuf,
     /// Replicas of the deploy-orchestrator.
@@ -86,6 +89,7 @@ impl Config {
             database_url: env.required("CANDLEFISH_DATABASE_URL"),
             database_connections: env.parse_or("CANDLEFISH_DATABASE_CONNECTIONS", 10),
             nats_url: env.required("CANDLEFISH_NATS_URL"),
+            nats_replicas: env.parse_or("CANDLEFISH_NATS_REPLICAS", Replicas::default()),
             identity_key: env.required("CANDLEFISH_IDENTITY_KEY").into(),
             orchestrators: orchestrators(&mut env),
             bootstrap,
@@ -146,7 +150,7 @@ impl Config {
             .map(|uri| without_secrets(&uri.to_string()).to_owned())
             .collect();
         format!(
-            "listen {}\nops_listen {}\ninternal_listen {}\ndatabase {database}\ndatabase_connections {}\nnats {}\n\
+            "listen {}\nops_listen {}\ninternal_listen {}\ndatabase {database}\ndatabase_connections {}\nnats {}\nnats_replicas {}\n\
              orchestrators {}\nbootstrap_token {}\ngithub_webhook_secret {}\nopen_status {}\n\
              remember_tokens {:?}\nremember_answers {:?}, {} bytes\ncall_timeout {:?}\ncalls {}\n\
              streams {}\npoll {:?}\nforget {:?}\n",
@@ -157,6 +161,7 @@ impl Config {
                 .map_or_else(|| "none".to_owned(), |own| own.listen.to_string()),
             self.database_connections,
             without_secrets(&self.nats_url),
+            self.nats_replicas,
             orchestrators.join(", "),
             if self.bootstrap.is_some() {
                 "set"

@@ -36,6 +36,8 @@ use crate::{
 const FRESH: Duration = Duration::from_secs(1);
 /// The front page is a glance: whoever has more sites uses the API.
 const SITES: i32 = 30;
+/// The largest page of edges there is: all of them are shown.
+const EDGES: i32 = 200;
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// Pages that are remembered: one for each set of sites that tokens have.
 const REMEMBERED: u64 = 100;
@@ -271,8 +273,19 @@ impl Asking<'_> {
     }
 
     async fn edges(&self) -> Result<Vec<Edge>, Status> {
-        let listed = ask!(self, EdgeServiceClient, list_edges, pb::ListEdgesRequest {})?;
-        let edges = listed.edges;
+        let mut wanted = pb::ListEdgesRequest {
+            page_size: EDGES,
+            ..Default::default()
+        };
+        let mut edges = Vec::new();
+        loop {
+            let page = ask!(self, EdgeServiceClient, list_edges, wanted.clone())?;
+            edges.extend(page.edges);
+            if page.next_page_token.is_empty() {
+                break;
+            }
+            wanted.page_token = page.next_page_token;
+        }
         Ok(edges
             .into_iter()
             .map(|edge| Edge {

@@ -170,7 +170,8 @@ async fn build(
     let signer = Signer::from_pem_file(auth::ISSUER, &config.identity_key)?;
     let memory = Memory::new(config.memory);
     let bus = candlefish_messaging::nats::connect(auth::ISSUER, &config.nats_url).await?;
-    let nudge = tell(pool, &bus, tasks);
+    let relays = RelayConfig::of(delivery::SOURCE).replicated(config.nats_replicas);
+    let nudge = tell(pool, &bus, relays, tasks);
     let secrets = config.github_webhook.clone();
     let webhooks = Webhooks::new(pool.clone(), secrets, nudge, config.call_timeout);
     let tail = follow(config, bus, &backend, &signer, &memory, tasks);
@@ -263,10 +264,9 @@ fn follow(
 }
 
 /// Relays our own facts; answers what wakes the relay.
-fn tell(pool: &PgPool, bus: &async_nats::Client, tasks: &Tasks) -> Nudge {
+fn tell(pool: &PgPool, bus: &async_nats::Client, config: RelayConfig, tasks: &Tasks) -> Nudge {
     let nudge = Nudge::new();
-    let relay = Relay::new(pool.clone(), bus.clone(), RelayConfig::of(delivery::SOURCE))
-        .nudged_by(nudge.clone());
+    let relay = Relay::new(pool.clone(), bus.clone(), config).nudged_by(nudge.clone());
     let stop = Policy::StopProcess;
     tasks.spawn("relay", stop, relay.run(tasks.stopping()));
     let kept = retention::RetentionConfig::default();

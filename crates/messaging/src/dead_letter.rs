@@ -68,9 +68,19 @@ impl From<Row> for DeadLetter {
     }
 }
 
-/// What waits, oldest first, after `after`.
+/// Which of those that wait are wanted; all when nothing is said.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted<'a> {
+    /// Of this consumer alone; empty for all.
+    pub consumer: &'a str,
+    /// With this text in the error; empty for all.
+    pub error: &'a str,
+}
+
+/// What waits and is wanted, oldest first, after `after`.
 pub async fn list(
     conn: &mut PgConnection,
+    wanted: Wanted<'_>,
     after: Option<DeadLetterId>,
     limit: i64,
 ) -> Result<Vec<DeadLetter>, sqlx::Error> {
@@ -80,9 +90,12 @@ pub async fn list(
                   created_at AS "created_at: Timestamp"
            FROM dead_letter
            WHERE state IN ('parked', 'replaying') AND ($1::uuid IS NULL OR id > $1)
+             AND ($3::text = '' OR consumer = $3) AND position($4::text IN error) > 0
            ORDER BY id LIMIT $2"#,
         after.map(DeadLetterId::uuid),
-        limit
+        limit,
+        wanted.consumer,
+        wanted.error
     )
     .fetch_all(conn)
     .await?;

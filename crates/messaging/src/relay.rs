@@ -20,7 +20,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{outage::Outage, streams::Stream};
+use crate::{
+    outage::Outage,
+    streams::{Replicas, Stream},
+};
 
 mod publish;
 pub(crate) mod store;
@@ -62,6 +65,13 @@ impl RelayConfig {
             gather: Duration::from_millis(10),
             batch: 256,
         }
+    }
+
+    /// With so many copies of the stream, should it be created.
+    #[must_use]
+    pub fn replicated(mut self, replicas: Replicas) -> Self {
+        self.stream.replicas = replicas;
+        self
     }
 }
 

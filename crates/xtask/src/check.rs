@@ -21,7 +21,7 @@ mod workflows;
 
 type Outcome = Result<()>;
 
-/// The API as it was released: what a change may not break.
+/// The API as it landed: what a change may not break. A test of `candlefish-proto` asserts that it has everything.
 pub(crate) const BASELINE: &str = "proto/baseline.binpb";
 
 /// Quick ones first: a fault of style need not wait for the compiler.

@@ -67,7 +67,7 @@ enum Command {
     /// Renew the stored data of checked queries (`.sqlx`).
     Prepare {
         /// Renew `proto/baseline.binpb` instead: what the next change of the API may not break.
-        /// Belongs to a release.
+        /// Belongs to every change that adds to the API; refused where something would break.
         #[arg(long)]
         baseline: bool,
     },

@@ -12,8 +12,15 @@ pub(crate) async fn run(workspace: &Workspace, baseline: bool) -> Result<()> {
     if !baseline {
         return queries::renew(workspace).await;
     }
-    let mut buf = Command::new(tools::program("buf")?);
-    buf.current_dir(&workspace.root);
-    buf.args(["build", "--exclude-source-info", "--output", BASELINE]);
-    cargo::run(buf)
+    let buf = tools::program("buf")?;
+    let call = |args: &[&str]| {
+        let mut command = Command::new(&buf);
+        command.args(args).current_dir(&workspace.root);
+        cargo::run(command)
+    };
+    // Else renewing it would hide what it is there to show.
+    if workspace.root.join(BASELINE).exists() {
+        call(&["breaking", "--against", BASELINE])?;
+    }
+    call(&["build", "--exclude-source-info", "--output", BASELINE])
 }

@@ -49,6 +49,7 @@ paged! {
     deploy::ListEnvironmentsRequest, environments;
     deploy::ListReleasesRequest, releases;
     deploy::ListDeploymentsRequest, deployments;
+    deploy::ListEdgesRequest, edges;
     deploy::ListQueueItemsRequest, items;
     deploy::ListTriggersRequest, triggers;
     deploy::ListStopsRequest, stops;

@@ -15,7 +15,8 @@ pub(crate) struct Args;
 
 /// Lists edges.
 pub(crate) async fn run(app: &App, _args: Args) -> Result<Exit, Error> {
-    let answer = app.api()?.read(ListEdgesRequest {}).await?;
+    let api = app.api()?;
+    let answer = api.list(ListEdgesRequest::default(), usize::MAX).await?;
     app.show(&answer, |answer| {
         render::environment::edges(answer, &app.output.look_out())
     });

@@ -18,6 +18,7 @@ use crate::{
 #[command(before_help = "\
 Examples:
   candlefish queues list
+  candlefish queues list --error \"no such environment\"
   candlefish queues show step_01k8qx…
   candlefish queues replay step_01k8qx… --reason \"the disk is larger now\"
   candlefish queues discard dl_01k8qx… --reason \"from a version that is gone\"")]
@@ -33,7 +34,7 @@ enum Command {
 Examples:
   candlefish queues list
   candlefish queues list --json")]
-    List,
+    List(Wanted),
     /// Show one item whole
     #[command(before_help = "\
 Examples:
@@ -72,15 +73,30 @@ Examples:
     },
 }
 
+/// Which of what waits.
+#[derive(Debug, Default, clap::Args)]
+struct Wanted {
+    /// Only dead letters of this consumer, by its whole name
+    #[arg(long, default_value = "")]
+    consumer: String,
+    /// Only those whose error has this text in it
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    error: String,
+}
+
 /// Lists, shows or decides.
 pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let api = app.api()?;
     let look = app.output.look_out();
-    match args.command.unwrap_or(Command::List) {
-        Command::List => {
-            let answer = api
-                .list(ListQueueItemsRequest::default(), usize::MAX)
-                .await?;
+    let everything = || Command::List(Wanted::default());
+    match args.command.unwrap_or_else(everything) {
+        Command::List(wanted) => {
+            let request = ListQueueItemsRequest {
+                consumer: wanted.consumer,
+                error: wanted.error,
+                ..Default::default()
+            };
+            let answer = api.list(request, usize::MAX).await?;
             app.show(&answer, |answer| render::events::queue(answer, &look));
         }
         Command::Show { id } => {

@@ -81,6 +81,9 @@ pub(crate) fn queue_item(item: &QueueItem, look: &Look) -> String {
     if !item.deployment_id.is_empty() {
         lines.push(format!("  of {}", item.deployment_id));
     }
+    if !item.consumer.is_empty() {
+        lines.push(format!("  not applied by {}", item.consumer));
+    }
     lines.push(format!("  {}", item.error));
     lines.push(String::new());
     lines.push(format!(

@@ -25,6 +25,7 @@ fn waiting() -> Server {
             error: "five workers were lost while they had it".to_owned(),
             deployment_id: DEP.to_owned(),
             summary: "stage of docs/production".to_owned(),
+            consumer: String::new(),
         },
         QueueItem {
             id: LETTER.to_owned(),
@@ -33,6 +34,7 @@ fn waiting() -> Server {
             error: "no such environment".to_owned(),
             deployment_id: String::new(),
             summary: "gateway.delivery.received.v1".to_owned(),
+            consumer: "deploy-orchestrator-deliveries-v1".to_owned(),
         },
     ];
     server
@@ -50,7 +52,22 @@ fn what_waits_is_listed_and_shown_one_by_one() {
             "{listed:#?}"
         );
     }
+    for (line, is, is_not) in [
+        (
+            "queues list --consumer deploy-orchestrator-deliveries-v1",
+            LETTER,
+            STEP,
+        ),
+        ("queues list --error lost", STEP, LETTER),
+    ] {
+        let listed = cli.run(line).code(0).out;
+        assert!(listed.contains(is) && !listed.contains(is_not), "{listed}");
+    }
     let shown = cli.run(&format!("queues show {LETTER}")).code(0).out;
+    assert!(
+        shown.contains("not applied by deploy-orchestrator-deliveries-v1"),
+        "{shown}"
+    );
     assert!(
         shown.contains("no such environment") && !shown.contains(STEP),
         "{shown}"

@@ -544,8 +544,14 @@ impl QueueService for Shared {
         request: Request<pb::ListQueueItemsRequest>,
     ) -> Answer<pb::ListQueueItemsResponse> {
         self.take("list_queue_items", &request)?;
+        let pb::ListQueueItemsRequest {
+            consumer, error, ..
+        } = request.get_ref();
+        let fits = |one: &&pb::QueueItem| {
+            (consumer.is_empty() || one.consumer == *consumer) && one.error.contains(error)
+        };
         Ok(Response::new(pb::ListQueueItemsResponse {
-            items: self.lock().items.clone(),
+            items: self.lock().items.iter().filter(fits).cloned().collect(),
             ..Default::default()
         }))
     }

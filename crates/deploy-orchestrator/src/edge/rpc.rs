@@ -13,7 +13,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{store, stream};
-use crate::{ctx::Ctx, deployment::Error, route::table::Seen, step::worker::EdgeNews};
+use crate::{
+    ctx::Ctx,
+    deployment::Error,
+    field::Faults,
+    page::{self, Filter, Page},
+    route::table::Seen,
+    step::worker::EdgeNews,
+};
 
 /// Answers that may wait for a slow edge; beyond it the stream waits, and sends the newest state.
 const BUFFER: usize = 4;
@@ -38,9 +45,25 @@ impl EdgeService for Rpc {
         request: Request<pb::ListEdgesRequest>,
     ) -> Result<Response<pb::ListEdgesResponse>, Status> {
         identity::caller(&request)?;
+        let message = request.into_inner();
+        let mut faults = Faults::default();
+        let page: Page<String> = Page::read(
+            &mut faults,
+            &Filter::of("ListEdges"),
+            message.page_size,
+            &message.page_token,
+            page::SIZES,
+        );
+        faults.finish()?;
+        let after = page.after().map_or("", String::as_str);
         let mut conn = self.ctx.pool.acquire().await.map_err(Error::from)?;
-        let edges = store::list(&mut conn).await.map_err(Error::from)?;
-        Ok(Response::new(pb::ListEdgesResponse { edges }))
+        let edges = store::list(&mut conn, after, page.limit()).await;
+        let (edges, next_page_token) =
+            page.cut(edges.map_err(Error::from)?, |edge| edge.id.clone());
+        Ok(Response::new(pb::ListEdgesResponse {
+            edges,
+            next_page_token,
+        }))
     }
 
     async fn watch_routes(

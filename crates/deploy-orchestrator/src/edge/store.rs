@@ -267,7 +267,11 @@ pub(crate) async fn resend(
 }
 
 /// All edges heard within a day, by id.
-pub(crate) async fn list(conn: &mut PgConnection) -> Result<Vec<pb::Edge>, sqlx::Error> {
+pub(crate) async fn list(
+    conn: &mut PgConnection,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<pb::Edge>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"SELECT e.id, e.boot, e.address, e.heard_at AS "heard_at: Timestamp",
                   e.joined_at IS NOT NULL AS "joined!", e.failing_since IS NOT NULL AS "failing!",
@@ -276,8 +280,11 @@ pub(crate) async fn list(conn: &mut PgConnection) -> Result<Vec<pb::Edge>, sqlx:
                   (SELECT count(*)::int FROM edge_release r WHERE r.edge_id = e.id AND r.staged)
                       AS "staged_count!",
                   (SELECT count(*)::int FROM edge_route r WHERE r.edge_id = e.id) AS "route_count!"
-           FROM edge e WHERE e.heard_at > clock() - interval '1 day' ORDER BY e.id"#,
-        LIVE_FOR_MS
+           FROM edge e WHERE e.heard_at > clock() - interval '1 day' AND e.id > $2
+           ORDER BY e.id LIMIT $3"#,
+        LIVE_FOR_MS,
+        after,
+        limit
     )
     .fetch_all(conn)
     .await?;

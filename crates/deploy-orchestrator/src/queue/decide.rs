@@ -158,7 +158,7 @@ async fn lock(
     let id = store::find_deployment(tx, step).await?;
     let (lane, deployment) = deployment::stop::lock(tx, caller, id.ok_or_else(unknown)?).await?;
     let before = step.uuid().as_u128().checked_sub(1).map(Uuid::from_u128);
-    let mut found = store::list(tx, &caller.sites, before, 1).await?;
+    let mut found = store::list(tx, &caller.sites, "", before, 1).await?;
     let quarantined = found.pop().filter(|one| one.id == step);
     Ok((lane, deployment, quarantined.ok_or_else(unknown)?))
 }

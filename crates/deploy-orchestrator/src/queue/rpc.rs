@@ -1,6 +1,6 @@
 //! gRPC ↔ what waits for a person.
 
-use candlefish_messaging::dead_letter;
+use candlefish_messaging::dead_letter::{self, Wanted};
 use candlefish_proto::deploy::{self as pb, queue_service_server::QueueService};
 use candlefish_runtime::{
     identity::{self, Caller},
@@ -22,6 +22,9 @@ use crate::{
     idempotency::Key,
     page::{self, Filter, Page},
 };
+
+const CONSUMER_MAX: usize = 100;
+const ERROR_MAX: usize = 200;
 
 /// The queue service.
 #[derive(Debug, Clone)]
@@ -48,18 +51,27 @@ impl Rpc {
         Ok(done?.into_response())
     }
 
-    async fn list(&self, caller: &Caller, page: &Page<Uuid>) -> Result<Vec<Listed>, Error> {
+    async fn list(
+        &self,
+        caller: &Caller,
+        wanted: Wanted<'_>,
+        page: &Page<Uuid>,
+    ) -> Result<Vec<Listed>, Error> {
         let mut conn = self.ctx.pool.acquire().await?;
-        let after = page.after().copied();
-        let steps = store::list(&mut conn, &caller.sites, after, page.limit()).await?;
-        let mut items: Vec<Listed> = steps.into_iter().map(step_item).collect();
+        let (after, limit) = (page.after().copied(), page.limit());
+        let mut items: Vec<Listed> = Vec::new();
+        // A step has no consumer.
+        if wanted.consumer.is_empty() {
+            let steps = store::list(&mut conn, &caller.sites, wanted.error, after, limit).await?;
+            items.extend(steps.into_iter().map(step_item));
+        }
         if caller.sites.is_empty() {
             let after = after.map(candlefish_ids::DeadLetterId::from_uuid);
-            let letters = dead_letter::list(&mut conn, after, page.limit()).await?;
+            let letters = dead_letter::list(&mut conn, wanted, after, limit).await?;
             items.extend(letters.into_iter().map(letter_item));
         }
         items.sort_by_key(|(place, _)| *place);
-        items.truncate(usize::try_from(page.limit()).unwrap_or(0));
+        items.truncate(usize::try_from(limit).unwrap_or(0));
         Ok(items)
     }
 }
@@ -73,15 +85,19 @@ impl QueueService for Rpc {
         let caller = identity::caller(&request)?;
         let message = request.into_inner();
         let mut faults = Faults::default();
+        let (consumer, error) = (&message.consumer, &message.error);
+        faults.optional_text("consumer", consumer, CONSUMER_MAX);
+        faults.optional_text("error", error, ERROR_MAX);
         let page: Page<Uuid> = Page::read(
             &mut faults,
-            &Filter::of("ListQueueItems"),
+            &Filter::of("ListQueueItems").with(consumer).with(error),
             message.page_size,
             &message.page_token,
             page::SIZES,
         );
         faults.finish()?;
-        let listed = self.list(&caller, &page).await?;
+        let wanted = Wanted { consumer, error };
+        let listed = self.list(&caller, wanted, &page).await?;
         let (listed, next_page_token) = page.cut(listed, |(place, _)| *place);
         Ok(Response::new(pb::ListQueueItemsResponse {
             items: listed.into_iter().map(|(_, item)| item).collect(),

@@ -20,10 +20,12 @@ pub(super) struct Quarantined {
     pub(super) since: Option<Moment>,
 }
 
-/// Lists quarantined steps after one, oldest first; `only_sites` empty for all.
+/// Lists quarantined steps after one, oldest first; `only_sites` empty for all, and so is `error`, a text that
+/// their own must have in it.
 pub(super) async fn list(
     conn: &mut PgConnection,
     only_sites: &[String],
+    error: &str,
     after: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<Quarantined>, sqlx::Error> {
@@ -35,10 +37,12 @@ pub(super) async fn list(
            JOIN site t ON t.id = d.site_id JOIN environment e ON e.id = d.environment_id
            WHERE s.state = 'quarantined' AND s.id > $1
              AND (cardinality($2::text[]) = 0 OR t.slug = ANY($2))
+             AND position($4::text IN s.message) > 0
            ORDER BY s.id LIMIT $3"#,
         after.unwrap_or_else(Uuid::nil),
         only_sites,
-        limit
+        limit,
+        error
     )
     .fetch_all(conn)
     .await?;

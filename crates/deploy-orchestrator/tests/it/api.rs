@@ -220,7 +220,7 @@ impl Api {
 
     pub(crate) async fn wait_for_live_edges(&self, count: usize) {
         poll_until(SOON, "live edges", async || {
-            let request = self.request(pb::ListEdgesRequest {});
+            let request = self.request(pb::ListEdgesRequest::default());
             let mut client = EdgeServiceClient::new(self.channel.clone());
             let edges = client.list_edges(request).await;
             let edges = edges
@@ -382,7 +382,7 @@ impl Api {
     }
 
     pub(crate) async fn edges(&self) -> Vec<pb::Edge> {
-        let request = self.request(pb::ListEdgesRequest {});
+        let request = self.request(pb::ListEdgesRequest::default());
         let mut client = EdgeServiceClient::new(self.channel.clone());
         client.list_edges(request).await.unwrap().into_inner().edges
     }

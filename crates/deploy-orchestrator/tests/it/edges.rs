@@ -5,8 +5,10 @@ use std::time::Duration;
 use candlefish_ids::ReleaseId;
 use candlefish_proto::deploy::{
     self as pb, HeldRoute, StagedRelease, WatchRoutesRequest, deployment::State,
+    edge_service_client::EdgeServiceClient,
 };
 use candlefish_testkit::{poll_until, wait_until};
+use tonic::{Code, Response};
 
 use crate::{
     api::{Api, baking, blockers, policy},
@@ -49,6 +51,33 @@ pub(crate) async fn edge_is(api: &Api, id: &str, state: pb::edge::State) -> pb::
 fn step(deployment: &pb::Deployment, kind: pb::step::Kind) -> &pb::Step {
     let found = deployment.steps.iter().find(|step| step.kind() == kind);
     found.unwrap()
+}
+
+#[tokio::test]
+async fn edges_come_in_pages_by_id() {
+    let (_sandbox, _orchestrator, _edges, api) = started(&[], policy()).await;
+    let page = async |page_size: i32, page_token: &str| {
+        let request = api.request(pb::ListEdgesRequest {
+            page_size,
+            page_token: page_token.to_owned(),
+        });
+        let mut client = EdgeServiceClient::new(api.channel.clone());
+        client.list_edges(request).await.map(Response::into_inner)
+    };
+    let all = page(0, "").await.unwrap();
+    assert!(all.next_page_token.is_empty());
+    let ids = |page: &pb::ListEdgesResponse| -> Vec<String> {
+        page.edges.iter().map(|edge| edge.id.clone()).collect()
+    };
+    assert_eq!(ids(&all).len(), 2);
+    let first = page(1, "").await.unwrap();
+    let last = page(1, &first.next_page_token).await.unwrap();
+    assert!(last.next_page_token.is_empty());
+    assert_eq!([ids(&first), ids(&last)].concat(), ids(&all));
+    for (size, token) in [(201, ""), (-1, ""), (0, "nonsense")] {
+        let refused = page(size, token).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{size} {token}");
+    }
 }
 
 #[tokio::test]

@@ -29,9 +29,22 @@ async fn listed(api: &Api, page_size: i32, page_token: &str) -> pb::ListQueueIte
     let request = api.request(pb::ListQueueItemsRequest {
         page_size,
         page_token: page_token.to_owned(),
+        ..Default::default()
     });
     let listed = api.queues().list_queue_items(request).await;
     listed.unwrap().into_inner()
+}
+
+/// The ids of those of a consumer whose errors have a text in them.
+async fn wanted(api: &Api, consumer: &str, error: &str) -> Vec<String> {
+    let request = api.request(pb::ListQueueItemsRequest {
+        consumer: consumer.to_owned(),
+        error: error.to_owned(),
+        ..Default::default()
+    });
+    let listed = api.queues().list_queue_items(request).await.unwrap();
+    let items = listed.into_inner().items;
+    items.into_iter().map(|item| item.id).collect()
 }
 
 async fn replay(api: &Api, id: &str) -> Result<tonic::Response<pb::QueueItem>, tonic::Status> {
@@ -112,6 +125,31 @@ async fn a_letter_is_put_back_to_work_or_given_up_once() {
     let waiting: Vec<_> = listed(&api, 0, "").await.items;
     assert_eq!(waiting.len(), 1);
     assert_eq!(waiting[0].id, tried);
+}
+
+#[tokio::test]
+async fn letters_are_narrowed_to_a_consumer_and_an_error() {
+    let (sandbox, _orchestrator, _edge, api) = Sandbox::started().await;
+    let one = parked(&sandbox, "a.b.c.v1").await;
+    let other = parked(&sandbox, "a.b.c.v1").await;
+    let last: DeadLetterId = other.parse().unwrap();
+    sandbox
+        .act(&format!(
+            "UPDATE dead_letter SET consumer = 'deploy-orchestrator-other-v1', error = 'a 100% loss'
+             WHERE id = '{}'",
+            last.uuid()
+        ))
+        .await;
+    let consumer = "deploy-orchestrator-other-v1";
+    assert_eq!(wanted(&api, "", "").await, [&*one, &*other]);
+    assert_eq!(wanted(&api, consumer, "").await, [&*other]);
+    assert_eq!(wanted(&api, "", "no such").await, [&*one]);
+    // It is a text, no pattern.
+    assert_eq!(wanted(&api, "", "100%").await, [&*other]);
+    assert!(wanted(&api, "", "%loss").await.is_empty());
+    assert!(wanted(&api, consumer, "no such").await.is_empty());
+    let items = listed(&api, 0, "").await.items;
+    assert_eq!(items[1].consumer, consumer);
 }
 
 #[tokio::test]

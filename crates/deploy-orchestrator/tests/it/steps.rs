@@ -494,6 +494,46 @@ async fn kept(api: &Api, id: &str) -> pb::QueueItem {
     item
 }
 
+/// A step is due, and a newer binary wrote it: nobody here touches it, until it is one of ours again.
+async fn is_left(newer: &str, ours: &str) {
+    let (sandbox, _orchestrator, _edge, api) = started(settling()).await;
+    api.create_environment("staging", policy()).await;
+    let release = sandbox.release(&api, "one").await;
+    let id = api.deploy("production", &release).await;
+    api.wait_in(&id, pb::step::Kind::VerifyCandidate).await;
+    // As a newer worker that was lost leaves it; what one of ours has in hand ends with its claim.
+    sandbox
+        .act(&format!(
+            "UPDATE step SET state = 'running', run_at = clock(), owner = 'newer',
+                 claim = nextval('claim_seq'), lease_until = clock() - interval '1 second',
+                 {newer}
+             WHERE kind = 'verify_candidate' AND state IN ('ready', 'running')"
+        ))
+        .await;
+    // The workers have looked at what is due, more than once, when another lane is through.
+    api.deploy_whole("staging", &release).await;
+    let left =
+        "SELECT count(*) FROM step WHERE owner = 'newer' AND state = 'running' AND lost_leases = 0";
+    assert_eq!(sandbox.number(left).await, 1);
+    assert!(api.deployment(&id).await.finished_at.is_none());
+    let back = format!("UPDATE step SET {ours} WHERE owner = 'newer'");
+    sandbox.act(&back).await;
+    wait_until(SOON, "a worker to take it", async || {
+        sandbox.number(left).await == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_step_of_a_newer_plan_is_left_to_newer_workers() {
+    is_left("plan_version = 99", "plan_version = 1").await;
+}
+
+#[tokio::test]
+async fn a_step_of_an_unknown_kind_is_left_to_newer_workers() {
+    is_left("kind = 'teleport'", "kind = 'verify_candidate'").await;
+}
+
 #[tokio::test]
 async fn a_step_that_loses_too_many_workers_is_kept_from_them() {
     let (sandbox, _orchestrator, _edge, api) = started(settling()).await;

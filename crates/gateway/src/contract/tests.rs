@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use serde_json::json;
 
 use super::*;
@@ -174,4 +176,115 @@ fn a_field_that_needs_a_higher_role_is_named() {
         role: Role::Approver,
     };
     assert_eq!(breaches, [expected]);
+}
+
+/// What is said of a contract with these methods.
+fn refused(package: &str, methods: &str) -> Error {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bad.proto");
+    let text = format!(
+        r#"syntax = "proto3";
+        package {package};
+        import "candlefish/access/v1/options.proto";
+        import "google/api/annotations.proto";
+        message Asked {{ string id = 1; int32 count = 2; repeated string names = 3; }}
+        message Answered {{}}
+        service BadService {{ {methods} }}"#
+    );
+    std::fs::write(&file, text).unwrap();
+    let proto = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    let mut compiler = protox::Compiler::new([proto.as_path(), folder.path()]).unwrap();
+    compiler.include_imports(true).open_file(&file).unwrap();
+    Contract::read(&compiler.encode_file_descriptor_set()).unwrap_err()
+}
+
+/// A method of these options, for a viewer.
+fn method(name: &str, http: &str) -> String {
+    format!(
+        "rpc {name}(Asked) returns (Answered) {{
+             option (google.api.http) = {{{http}}};
+             option (candlefish.access.v1.access) = {{role: ROLE_VIEWER}};
+         }}"
+    )
+}
+
+const DEPLOY: &str = "candlefish.deploy.v1";
+
+#[test]
+fn a_method_that_says_not_who_may_call_it_is_refused() {
+    for access in [
+        "",
+        "option (candlefish.access.v1.access) = {};",
+        "option (candlefish.access.v1.access) = {role: ROLE_UNSPECIFIED};",
+    ] {
+        let bad = format!(
+            "rpc Look(Asked) returns (Answered) {{
+                 option (google.api.http) = {{get: \"/v1/looks\"}}; {access}
+             }}"
+        );
+        let error = refused(DEPLOY, &bad);
+        assert!(
+            matches!(&error, Error::NoAccess(name) if name.ends_with(".Look")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_path_that_no_request_can_fill_is_refused() {
+    // No field, a number, a list.
+    for unfit in ["nothing", "count", "names"] {
+        let http = format!("get: \"/v1/looks/{{{unfit}}}\"");
+        let error = refused(DEPLOY, &method("Look", &http));
+        assert!(
+            matches!(&error, Error::PathField { field, .. } if field == unfit),
+            "{unfit}: {error}"
+        );
+    }
+    for path in ["v1/looks", "/v1//looks", "/v1/{id=looks/*}", "/v1/**"] {
+        let error = refused(DEPLOY, &method("Look", &format!("get: \"{path}\"")));
+        assert!(matches!(error, Error::Template { .. }), "{path}: {error}");
+    }
+}
+
+#[test]
+fn a_body_of_one_field_is_refused() {
+    let http = "post: \"/v1/looks/{id}\" body: \"names\"";
+    let error = refused(DEPLOY, &method("Look", http));
+    assert!(
+        matches!(&error, Error::Body { body, .. } if body == "names"),
+        "{error}"
+    );
+}
+
+#[test]
+fn two_methods_at_one_route_are_refused() {
+    let one = method("Look", "get: \"/v1/looks/{id}\"");
+    let other = method("Peek", "get: \"/v1/looks/{id}\"");
+    match refused(DEPLOY, &format!("{one}{other}")) {
+        Error::Twice {
+            route,
+            first,
+            second,
+        } => {
+            assert_eq!(route, "GET /v1/looks/{id}");
+            assert!(first.ends_with("/Look") && second.ends_with("/Peek"));
+        }
+        error => panic!("{error}"),
+    }
+    // The second route of one method counts too.
+    let more = "get: \"/v1/peeks\" additional_bindings {get: \"/v1/looks/{id}\"}";
+    let error = refused(DEPLOY, &format!("{one}{}", method("Peek", more)));
+    assert!(matches!(error, Error::Twice { .. }), "{error}");
+}
+
+#[test]
+fn what_no_surface_can_carry_is_refused() {
+    let access = "{ option (candlefish.access.v1.access) = {role: ROLE_VIEWER}; }";
+    let streams = format!("rpc Tell(stream Asked) returns (Answered) {access}");
+    let error = refused(DEPLOY, &streams);
+    assert!(matches!(error, Error::ClientStream(_)), "{error}");
+    let method = method("Look", "get: \"/v1/looks\"");
+    let error = refused("candlefish.nobody.v1", &method);
+    assert!(matches!(error, Error::NoOwner(_)), "{error}");
 }

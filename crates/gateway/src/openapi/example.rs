@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 /// The end of an id, as it could be.
 const SUFFIX: &str = "01k8qw3v7hf6b9t2m4n5p6q7r8";
 
+/// A time to come. Whoever shows it to be sent puts one instead that still is: JSON can only name a date.
+pub(crate) const UNTIL: &str = "2026-12-01T18:00:00Z";
+
 /// The JSON body of a call, by the method's name.
 pub(crate) fn body(method: &str) -> Option<Value> {
     let digest = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
@@ -22,7 +25,7 @@ pub(crate) fn body(method: &str) -> Option<Value> {
         "SetHold" => json!({ "reason": "A sale runs until tonight." }),
         "LiftHold" => json!({ "reason": "The sale is over." }),
         "SetStop" => json!({
-            "site": "docs", "reason": "The registry is down.", "until": "2026-12-01T18:00:00Z",
+            "site": "docs", "reason": "The registry is down.", "until": UNTIL,
         }),
         "LiftStop" => json!({ "reason": "It is back." }),
         "CreateRelease" => json!({
@@ -65,11 +68,13 @@ pub(crate) fn query(method: &str) -> &'static str {
     }
 }
 
-/// What could be in a path, by the field's name; ids are looked up or left to the reader.
-pub(crate) fn path_field(field: &str) -> Option<&'static str> {
-    match field {
-        "site" => Some("docs"),
-        "environment" => Some("production"),
+/// What could be in a path of a method, by the field's name; ids are looked up or left to the reader.
+pub(crate) fn path_field(method: &str, field: &str) -> Option<&'static str> {
+    match (method, field) {
+        (_, "site") => Some("docs"),
+        // Only a preview is closed.
+        ("CloseEnvironment", "environment") => Some("pr-7"),
+        (_, "environment") => Some("production"),
         _ => None,
     }
 }

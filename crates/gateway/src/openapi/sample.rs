@@ -5,6 +5,9 @@ use http::Method as HttpMethod;
 use super::{example, schema};
 use crate::contract::{Contract, Method, Route, path::Segment};
 
+/// Two hours from now, for the shell to fill in: it ends the text in which it stands, and begins it again.
+const SOON: &str = "'$(date -u -d +2hours +%FT%TZ)'";
+
 const HEADER: &str = r#"-H "Authorization: Bearer $CANDLEFISH_TOKEN""#;
 
 /// The lines. What only reads finds its id by itself; what changes something leaves it to the
@@ -16,7 +19,7 @@ pub(crate) fn curl(contract: &Contract, method: &Method, route: &Route, base_url
     for segment in route.template.segments() {
         let place = match segment {
             Segment::Literal(word) => word,
-            Segment::Field(name) => example::path_field(name).unwrap_or_else(|| {
+            Segment::Field(name) => example::path_field(&method.name, name).unwrap_or_else(|| {
                 listed = Some(url.clone());
                 "${id}"
             }),
@@ -37,6 +40,7 @@ pub(crate) fn curl(contract: &Contract, method: &Method, route: &Route, base_url
     let body = route.body.then(|| {
         let body = example::body(&method.name).unwrap_or_else(|| serde_json::json!({}));
         let body = body.to_string().replace('\'', r"'\''");
+        let body = body.replace(example::UNTIL, SOON);
         format!("  --json '{body}' \\\n")
     });
     format!(

@@ -231,7 +231,10 @@ fn every_example_is_read_as_a_request() {
             let path: Vec<(&str, String)> = route
                 .template
                 .fields()
-                .map(|name| (name, example::path_field(name).unwrap_or("id_1").to_owned()))
+                .map(|name| {
+                    let known = example::path_field(&method.name, name);
+                    (name, known.unwrap_or("id_1").to_owned())
+                })
                 .collect();
             let body = example::body(&method.name).map(|body| body.to_string());
             let input = Input {
@@ -266,6 +269,18 @@ fn curl_lines_make_the_call() {
     curl -X PUT -H "Authorization: Bearer $CANDLEFISH_TOKEN" \
       --json '{"reason":"A sale runs until tonight."}' \
       'http://127.0.0.1:8090/v1/sites/docs/environments/production/hold'
+    "#);
+    // The shell names a time to come: a date of ours would be over one day.
+    insta::assert_snapshot!(sample("SetStop"), @r#"
+    curl -H "Authorization: Bearer $CANDLEFISH_TOKEN" \
+      --json '{"reason":"The registry is down.","site":"docs","until":"'$(date -u -d +2hours +%FT%TZ)'"}' \
+      'http://127.0.0.1:8090/v1/stops'
+    "#);
+    // Only a preview is closed.
+    insta::assert_snapshot!(sample("CloseEnvironment"), @r#"
+    curl -H "Authorization: Bearer $CANDLEFISH_TOKEN" \
+      --json '{"reason":"The pull request is given up."}' \
+      'http://127.0.0.1:8090/v1/sites/docs/environments/pr-7:close'
     "#);
     insta::assert_snapshot!(sample("RevokeToken"), @r#"
     id=tok_01k8qw3v7hf6b9t2m4n5p6q7r8 # the one you mean

@@ -368,7 +368,9 @@ async fn with_a_dead_letter(world: &World, effects: &Effects) -> (JoinHandle<()>
     world.commit_each(3).await;
     let letters = poll_until(SOON, "a dead letter", async || {
         let mut conn = world.pool.acquire().await.unwrap();
-        let letters = dead_letter::list(&mut conn, None, 10).await.unwrap();
+        let letters = dead_letter::list(&mut conn, dead_letter::Wanted::default(), None, 10)
+            .await
+            .unwrap();
         if letters.is_empty() {
             Err(letters)
         } else {
@@ -475,7 +477,7 @@ async fn what_cannot_be_read_is_parked_at_once() {
     })
     .await;
     let mut conn = world.pool.acquire().await.unwrap();
-    let letter = dead_letter::list(&mut conn, None, 10)
+    let letter = dead_letter::list(&mut conn, dead_letter::Wanted::default(), None, 10)
         .await
         .unwrap()
         .remove(0);
@@ -488,7 +490,7 @@ async fn what_cannot_be_read_is_parked_at_once() {
         dead_letter::decide(&mut conn, at, letter.id, Decision::Discard, "erin", "noise").await;
     assert!(discarded.unwrap().is_some());
     assert!(
-        dead_letter::list(&mut conn, None, 10)
+        dead_letter::list(&mut conn, dead_letter::Wanted::default(), None, 10)
             .await
             .unwrap()
             .is_empty()

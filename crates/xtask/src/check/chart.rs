@@ -38,6 +38,7 @@ pub(super) fn check(workspace: &Workspace) -> Outcome {
         "secrets.githubWebhook=hooks",
         "secrets.github=github",
         "github.appId=7",
+        "nats.replicas=5",
     ];
     let adjusted: Vec<&str> = adjusted.iter().flat_map(|set| ["--set", *set]).collect();
     let adjusted = helm(
@@ -62,6 +63,14 @@ pub(super) fn check(workspace: &Workspace) -> Outcome {
             && adjusted.contains("{name: CANDLEFISH_GITHUB_APP_ID, value: \"7\"}")
             && !plain.contains("CANDLEFISH_GITHUB"),
         "the App's key is not taken from where it is"
+    );
+    let copies = |rendered: &str, count: &str| {
+        let line = format!("{{name: CANDLEFISH_NATS_REPLICAS, value: \"{count}\"}}");
+        rendered.contains(&line)
+    };
+    ensure!(
+        copies(&plain, "3") && copies(&adjusted, "5"),
+        "nats.replicas is not used"
     );
     ensure!(
         !adjusted.contains("kind: NetworkPolicy"),

@@ -63,7 +63,13 @@ fn environments_and_edges_are_columns() {
     ];
     let texts = [
         environment::list(&environments, &look(120)),
-        environment::edges(&ListEdgesResponse { edges }, &look(120)),
+        environment::edges(
+            &ListEdgesResponse {
+                edges,
+                ..Default::default()
+            },
+            &look(120),
+        ),
         environment::edges(&ListEdgesResponse::default(), &look(120)),
     ];
     assert_snapshot!(texts.join("\n\n"));
@@ -157,6 +163,7 @@ fn what_waits_for_a_person_says_how_to_decide() {
         error: "five workers were lost while they had it".to_owned(),
         deployment_id: DEP.to_owned(),
         summary: "stage of docs/production".to_owned(),
+        consumer: String::new(),
     };
     let list = ListQueueItemsResponse {
         items: vec![item.clone()],

@@ -12,7 +12,7 @@ pub(super) fn form(method: &Method, route: &Route) -> String {
     let in_path: Vec<&str> = route.template.fields().collect();
     let mut inputs = String::new();
     for name in &in_path {
-        let value = example::path_field(name).unwrap_or_default();
+        let value = example::path_field(&method.name, name).unwrap_or_default();
         inputs = [
             inputs,
             label(

@@ -84,7 +84,9 @@ async fn an_event_that_alone_meets_a_busy_database_is_parked_and_keeps_no_other(
         // Others go on.
         world.commit_each(1).await;
         let mut conn = world.pool.acquire().await.unwrap();
-        let letters = dead_letter::list(&mut conn, None, 10).await.unwrap();
+        let letters = dead_letter::list(&mut conn, dead_letter::Wanted::default(), None, 10)
+            .await
+            .unwrap();
         if letters.is_empty() {
             Err(busy.met.load(Ordering::SeqCst))
         } else {
@@ -210,7 +212,9 @@ async fn a_dead_letter_that_meets_a_busy_database_is_parked_again_and_keeps_no_o
     })
     .await;
     let mut conn = world.pool.acquire().await.unwrap();
-    let letters = dead_letter::list(&mut conn, None, 10).await.unwrap();
+    let letters = dead_letter::list(&mut conn, dead_letter::Wanted::default(), None, 10)
+        .await
+        .unwrap();
     let words: Vec<&str> = letters.iter().map(|letter| &*letter.error).collect();
     assert!(
         matches!(&*words, [one] if one.starts_with("the database is busy: ")),

@@ -1,0 +1,4 @@
+//! The contract against what is stored of it.
+
+mod baseline;
+mod samples;
