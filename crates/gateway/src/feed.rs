@@ -29,6 +29,9 @@ use crate::{auth::ISSUER, backend::Backend, call::ORCHESTRATOR, events};
 
 /// How long an owner may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one replica may take to say whether a site is there: well below what a watch waits for that, so
+/// that another one can still be asked.
+const SITE_TIMEOUT: Duration = Duration::from_millis(600);
 /// Every event of the deploy-orchestrator.
 const SUBJECTS: &str = "deploy.>";
 /// How long to wait before subscribing anew.
@@ -46,15 +49,16 @@ pub(crate) struct Deploy {
 /// Asks one replica after the other until one answers: while one is down or frozen the feed is there. The
 /// one that did last comes first: a frozen one costs its time once, not at every other look.
 macro_rules! ask {
-    ($feed:expr, $client:ident, $method:ident, $message:expr) => {{
+    ($feed:expr, $client:ident, $method:ident, $message:expr, $within:expr) => {{
         let mut answer = Err(Status::unavailable("no replica is configured"));
         let first = $feed.answers.load(Ordering::Relaxed);
         for (place, channel) in $feed.backend.beginning_at(first) {
-            let request = $feed.request($message)?;
+            let request = $feed.request($message, $within)?;
             answer = $client(channel).$method(request).await;
             if !matches!(&answer, Err(status) if is_silent(status)) {
-                // One that refuses is not asked first again: another may know our key, or the call.
-                let next = place + usize::from(answer.is_err());
+                // One that refuses us is not asked first again: another may know our key, or the call.
+                let refuses = matches!(&answer, Err(status) if status.code() != Code::NotFound);
+                let next = place + usize::from(refuses);
                 $feed.answers.store(next, Ordering::Relaxed);
                 break;
             }
@@ -101,11 +105,12 @@ impl Deploy {
             get_site,
             GetSiteRequest {
                 site: slug.to_owned()
-            }
+            },
+            SITE_TIMEOUT
         )
     }
 
-    fn request<T>(&self, message: T) -> Result<Request<T>, Status> {
+    fn request<T>(&self, message: T, within: Duration) -> Result<Request<T>, Status> {
         let token = self.signer.token(ORCHESTRATOR, &Caller::process(ISSUER));
         let token = token.map_err(|error| Status::internal(error.to_string()))?;
         let token = token
@@ -114,7 +119,7 @@ impl Deploy {
         let mut request = Request::new(message);
         request.metadata_mut().insert(IDENTITY, token);
         trace::inject(request.metadata_mut());
-        request.set_timeout(TIMEOUT);
+        request.set_timeout(within);
         Ok(request)
     }
 }
@@ -122,11 +127,11 @@ impl Deploy {
 #[tonic::async_trait]
 impl events::Feed for Deploy {
     async fn head(&self) -> Result<HeadResponse, Status> {
-        ask!(self, feeds, head, HeadRequest {})
+        ask!(self, feeds, head, HeadRequest {}, TIMEOUT)
     }
 
     async fn replay(&self, asked: ReplayRequest) -> Result<ReplayResponse, Status> {
-        ask!(self, feeds, replay, asked)
+        ask!(self, feeds, replay, asked, TIMEOUT)
     }
 }
 

@@ -1,7 +1,10 @@
 //! The one port: looks at what a request is, and hands it to the surface that answers it.
 
 use candlefish_ids::RequestId;
-use candlefish_runtime::{identity, listen};
+use candlefish_runtime::{
+    identity,
+    listen::{self, request::Served},
+};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
 };
@@ -13,6 +16,7 @@ use tracing::Span;
 
 use crate::{
     call::ending,
+    contract::Lookup,
     deadline,
     delivery::github::{self, Webhooks},
     grpc::Grpc,
@@ -132,6 +136,12 @@ impl Front {
             let mut late = refused(&Problem::from(&status), request_id, &verb, &uri);
             if rehearses {
                 rehearsal::mark(late.headers_mut());
+            }
+            // What would have said so is dropped: counted under the method, as every answer of a call.
+            let contract = &self.rest.calls.contract;
+            if let Lookup::Hit(hit) = contract.lookup(&verb, uri.path()) {
+                let served = Served(hit.method.path.clone());
+                late.extensions_mut().insert(served);
             }
             late
         })

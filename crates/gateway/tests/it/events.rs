@@ -105,6 +105,19 @@ async fn a_site_that_is_not_there_is_named_before_a_watch_begins() {
 }
 
 #[tokio::test]
+async fn a_frozen_replica_does_not_hide_that_a_site_is_not_there() {
+    // Nobody accepts: the system takes the connections, as it does for a process that is frozen.
+    let frozen = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let replicas = format!("http://{},BACKEND", frozen.local_addr().unwrap());
+    let stand = Stand::start_with(&[("CANDLEFISH_ORCHESTRATOR_URL", &*replicas)]).await;
+    let nothing = Answer::Refusal(Status::not_found("there is no site \"doc\""));
+    stand.backend.will("SiteService/GetSite", nothing);
+    let answer = stand.get("/v1/events?site=doc", &stand.admin).await;
+    answer.is_problem(404);
+    assert_eq!(answer.fields(), ["site"]);
+}
+
+#[tokio::test]
 async fn the_same_over_grpc() {
     let stand = Stand::start().await;
     stand.follows().await;

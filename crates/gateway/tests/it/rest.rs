@@ -198,6 +198,7 @@ async fn a_call_that_takes_too_long_is_504() {
 
 #[tokio::test]
 async fn a_caller_that_gives_up_waiting_is_told_so_by_a_problem() {
+    metrics::install();
     let stand = Stand::start().await;
     // The second has no time at all.
     for patience in ["60m", "1n"] {
@@ -208,6 +209,16 @@ async fn a_caller_that_gives_up_waiting_is_told_so_by_a_problem() {
         let words = answer.body["detail"].as_str().unwrap();
         assert!(words.contains("grpc-timeout"), "{answer:?}");
     }
+    // As the call that it was, like any other answer.
+    poll_until(SOON, "both to be counted", async || {
+        let counted = counted("candlefish.deploy.v1.SiteService/GetSite");
+        if counted.iter().any(|one| one == "\"504\"} 2") {
+            Ok(())
+        } else {
+            Err(counted)
+        }
+    })
+    .await;
     // What is none of the protocol's is as good as not sent.
     stand
         .backend
