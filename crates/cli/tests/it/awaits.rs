@@ -82,7 +82,8 @@ fn a_closed_preview_is_waited_for_until_it_is_opened_again() {
         .run("deploy site --site docs --env pr-12")
         .code(0);
     assert_eq!(done.err.matches(OPENING).count(), 1, "{done:#?}");
-    assert_eq!(server.world.asked("get_environment").len(), 3);
+    // Three until it is open, and one about what is live at the end.
+    assert_eq!(server.world.asked("get_environment").len(), 4);
     assert_eq!(server.world.asked("create_deployment").len(), 1);
 }
 
