@@ -1,5 +1,7 @@
 //! Options of the commands that watch a deployment, and what they say at the end.
 
+use std::time::Duration;
+
 use candlefish_proto::deploy::{Deployment, Environment, GetDeploymentRequest, deployment::Kind};
 use clap::{Args, ValueEnum};
 use jiff::SignedDuration;
@@ -14,6 +16,9 @@ use crate::{
     repeats::Repeat,
     watch::{self, Outcome, Patience, Until, View},
 };
+
+/// How long an answer may take that only adds to an outcome which is known.
+const SOON: Duration = Duration::from_secs(10);
 
 /// What is waited for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -84,12 +89,14 @@ impl Waiting {
 }
 
 /// What is so now where a deployment is live that was waited for, and what that makes of it: one that
-/// succeeded may be live no more. Who stopped watching is not kept waiting for an answer.
+/// succeeded may be live no more. Who stops watching is not kept waiting for an answer, and nobody is for
+/// long.
 pub(super) async fn by_now(api: &Api, deployment: &Deployment, outcome: Outcome) -> (Now, Outcome) {
     if outcome != Outcome::Live {
         return (Now::Free, outcome);
     }
-    let now = subject::now(api, deployment).await;
+    let now = soon(SOON, Box::pin(subject::now(api, deployment))).await;
+    let now = now.unwrap_or(Now::Unread);
     let outcome = match &now {
         Now::Gone(by) => after(api, deployment, by).await,
         Now::Free | Now::Held | Now::Unread => outcome,
@@ -104,10 +111,21 @@ async fn after(api: &Api, deployment: &Deployment, by: &str) -> Outcome {
         return Outcome::Failed;
     }
     let request = GetDeploymentRequest { id: by.to_owned() };
-    match api.read(request).await {
-        Ok(live) if live.release_id == deployment.release_id => Outcome::Live,
-        Ok(live) if live.kind() == Kind::Rollback => Outcome::Failed,
-        Ok(_) | Err(_) => Outcome::Superseded,
+    match soon(SOON, Box::pin(api.read(request))).await {
+        Some(Ok(live)) if live.release_id == deployment.release_id => Outcome::Live,
+        Some(Ok(live)) if live.kind() == Kind::Rollback => Outcome::Failed,
+        Some(Ok(_) | Err(_)) | None => Outcome::Superseded,
+    }
+}
+
+/// What was asked for; nothing where it takes longer than the limit, or at Ctrl-C. Watching has taken
+/// that from the system: without a look at it here it would end nothing.
+async fn soon<T>(limit: Duration, asked: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        // First, so that it is listened for before anything is asked.
+        biased;
+        _ = tokio::signal::ctrl_c() => None,
+        answer = tokio::time::timeout(limit, asked) => answer.ok(),
     }
 }
 
@@ -161,4 +179,18 @@ pub(super) fn detached(app: &App, deployment: &Deployment) {
         deployment.id
     ));
     app.output.result(&deployment.id);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_does_not_come_is_not_waited_for() {
+        let limit = Duration::from_millis(1);
+        assert_eq!(soon(limit, pending::<u8>()).await, None);
+        assert_eq!(soon(limit, ready(7)).await, Some(7));
+    }
 }

@@ -277,6 +277,7 @@ pub(crate) fn lifted(environment: &Environment, look: &Look) -> String {
         environment.pending_count,
     ) {
         ("", 0) => String::new(),
+        ("", 1) => " 1 deployment waits.".to_owned(),
         ("", pending) => format!(" {} wait.", words::counted(pending, "deployment")),
         (acting, _) => format!(" {acting} acts."),
     };

@@ -1,6 +1,7 @@
 use std::{
     io::{BufRead as _, BufReader},
     process::Command,
+    time::{Duration, Instant},
 };
 
 use candlefish_proto::deploy::{
@@ -11,7 +12,7 @@ use tonic::Status;
 
 use crate::{
     cli::{Cli, Done, done},
-    server::{BEFORE, DEP, REL, Server, deployment, live},
+    server::{BEFORE, DEP, REL, Server, World, deployment, live},
 };
 
 const DEPLOY: &str = "deploy site --site docs --env production";
@@ -261,18 +262,24 @@ fn cancelling_is_done_when_it_has_ended_and_asks_first() {
 /// What a command says that is told to stop once it watches.
 #[cfg(unix)]
 fn interrupted(server: &Server, line: &str) -> Done {
+    stopped(server, line, |world| !world.watched.is_empty()).code(130)
+}
+
+/// What a command says that is told to stop once this is so.
+#[cfg(unix)]
+fn stopped(server: &Server, line: &str, once: impl Fn(&World) -> bool) -> Done {
     let cli = Cli::new(&server.url());
     let child = cli.start(line);
     server
         .world
-        .wait_until("the command watches", |world| !world.watched.is_empty());
+        .wait_until("the command is where it is stopped", once);
     // The shell's own: a bare system has no program of that name.
     let sent = Command::new("sh")
         .args(["-c", "kill -INT \"$0\"", &child.id().to_string()])
         .status()
         .unwrap();
     assert!(sent.success());
-    done(child.wait_with_output().unwrap()).code(130)
+    done(child.wait_with_output().unwrap())
 }
 
 #[cfg(unix)]
@@ -289,6 +296,33 @@ fn ctrl_c_stops_watching_and_not_the_deployment() {
             .says(&format!("candlefish cancel {DEP}"));
         assert!(server.world.keys("cancel_deployment").is_empty());
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_the_wait_for_what_is_live_by_now() {
+    let server = Server::start();
+    {
+        let mut world = server.world.lock();
+        world.streams = [vec![
+            deployment(State::Running, 2),
+            live(State::Succeeded, 9),
+        ]]
+        .into();
+        world.silent = true;
+    }
+    let line = format!("watch {DEP} --json");
+    let asks = |world: &World| {
+        let mut calls = world.calls.iter();
+        calls.any(|(name, ..)| *name == "get_environment")
+    };
+    let begun = Instant::now();
+    // It went live, whatever is since.
+    let done = stopped(&server, &line, asks).code(0);
+    assert!(done.out.contains("STATE_SUCCEEDED"), "{done:#?}");
+    // That long it waits by itself.
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert_eq!(server.world.asked("get_environment").len(), 1);
 }
 
 #[cfg(unix)]

@@ -100,6 +100,8 @@ pub(crate) struct World {
     pub(crate) pushes: PushRule,
     /// What holds every environment that is looked at alone.
     pub(crate) hold: Option<Hold>,
+    /// Nothing answers who looks at an environment alone.
+    pub(crate) silent: bool,
     /// The deployment that is live everywhere, by its id; that of [`DEP`] unless it is said.
     pub(crate) live: Option<String>,
     /// What is stopped.

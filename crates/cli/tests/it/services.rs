@@ -91,6 +91,10 @@ impl SiteService for Shared {
         request: Request<pb::GetEnvironmentRequest>,
     ) -> Answer<pb::Environment> {
         self.take("get_environment", &request)?;
+        let is_silent = self.lock().silent;
+        if is_silent {
+            std::future::pending::<()>().await;
+        }
         let pb::GetEnvironmentRequest {
             site,
             environment: slug,

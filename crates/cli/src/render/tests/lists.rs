@@ -34,6 +34,25 @@ fn an_environment_shows_what_is_live_held_acting_and_pending() {
 }
 
 #[test]
+fn the_lifting_of_a_hold_says_what_it_leaves() {
+    for (acting, pending_count, leaves) in [
+        ("", 0, String::new()),
+        ("", 1, " 1 deployment waits.".to_owned()),
+        ("", 2, " 2 deployments wait.".to_owned()),
+        (DEP, 1, format!(" {DEP} acts.")),
+    ] {
+        let free = Environment {
+            acting_deployment_id: acting.to_owned(),
+            pending_count,
+            ..environment()
+        };
+        let text = environment::lifted(&free, &look(120));
+        let lifted = "The hold of docs/production is lifted.";
+        assert_eq!(text, format!("{lifted}{leaves}"));
+    }
+}
+
+#[test]
 fn environments_and_edges_are_columns() {
     let empty = Environment {
         slug: "staging".to_owned(),
