@@ -62,10 +62,11 @@ pub(super) async fn find_last_live(
 ) -> Result<Option<pb::LastLive>, sqlx::Error> {
     let row = sqlx::query!(
         r#"SELECT s.at AS "since!: Timestamp",
-                  CASE WHEN d.state = 'rolled_back' THEN d.finished_at ELSE n.at END
-                      AS "until?: Timestamp",
-                  CASE WHEN d.state = 'rolled_back' THEN d.previous_release_id
-                       ELSE n.release_id END AS "next?"
+                  CASE WHEN d.state = 'rolled_back' AND d.previous_release_id <> $2
+                       THEN d.finished_at ELSE n.at END AS "until?: Timestamp",
+                  -- The live release that was deployed again and taken back stayed live.
+                  CASE WHEN d.state = 'rolled_back' AND d.previous_release_id <> $2
+                       THEN d.previous_release_id ELSE n.release_id END AS "next?"
            FROM (SELECT id, at, deployment_id FROM record
                  WHERE environment_id = $1 AND kind = 'live' AND release_id = $2
                  ORDER BY id DESC LIMIT 1) s

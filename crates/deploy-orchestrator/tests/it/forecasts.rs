@@ -5,7 +5,7 @@ use std::time::Duration;
 use candlefish_proto::deploy::{self as pb, deployment::State};
 
 use crate::{
-    api::Api,
+    api::{Api, baking},
     rollbacks::{rolled_back, started},
 };
 
@@ -72,4 +72,19 @@ async fn what_comes_back_says_when_it_was_live() {
     api.wait_for(&back, &[State::Succeeded]).await;
     assert_eq!(last(told(&api, &three).await), two);
     assert_eq!(last(told(&api, "").await), two);
+}
+
+#[tokio::test]
+async fn what_was_live_stays_so_when_it_is_deployed_again_and_taken_back() {
+    let (sandbox, _orchestrator, _edge, api, [_one, _two, three]) = started(&[]).await;
+    let made = api.create("production", &three, Some(baking())).await;
+    let again = made.unwrap().into_inner().id;
+    api.wait_in(&again, pb::step::Kind::Bake).await;
+    api.cancel(&again).await.unwrap();
+    api.wait_for(&again, &[State::RolledBack]).await;
+    let four = sandbox.release(&api, "four").await;
+    api.deploy_whole("production", &four).await;
+    let told = told(&api, "").await;
+    assert_eq!(told.to.unwrap().id, three);
+    assert_eq!(told.last_live.unwrap().replaced_by, four);
 }
