@@ -135,10 +135,19 @@ pub(crate) async fn run(
     let mut past = Past::default();
     let mut outage = Outage::of("traces", "exporter", "sending");
     loop {
+        let is_least = past.batch == 1;
         let more = match turn(&pool, &exporter, &config, &mut past).await {
             Ok(more) => {
-                outage.over();
+                // Without the lease nothing was sent.
+                if past.held {
+                    outage.over();
+                }
                 more
+            }
+            // Its message may only have been too large: the next one is smaller.
+            Err(Error::Export(error)) if !is_least => {
+                tracing::debug!(%error, "traces were not sent");
+                false
             }
             Err(error) => {
                 outage.failed(&error);
@@ -168,13 +177,14 @@ async fn turn(
     if !past.held {
         return Ok(false);
     }
-    let most = past.batch;
-    let deployments = store::list(&mut conn, most).await?;
-    let unsent = u32::try_from(deployments.len()).unwrap_or(u32::MAX);
+    let mut deployments = store::list(&mut conn, BATCH).await?;
+    let waiting = deployments.len();
+    let unsent = u32::try_from(waiting).unwrap_or(u32::MAX);
     metrics::gauge!(TRACES_UNSENT).set(f64::from(unsent));
     if deployments.is_empty() {
         return Ok(false);
     }
+    deployments.truncate(usize::try_from(past.batch).unwrap_or(usize::MAX));
     let ids: Vec<_> = deployments.iter().map(|deployment| deployment.id).collect();
     let steps = store::steps(&mut conn, &ids).await?;
     let attempts = store::attempts(&mut conn, &steps).await?;
@@ -188,5 +198,5 @@ async fn turn(
     let mut tx = pool.begin().await?;
     store::mark(&mut tx, &deployments, &steps).await?;
     tx.commit().await?;
-    Ok(i64::try_from(deployments.len()) == Ok(most))
+    Ok(waiting > deployments.len() || i64::try_from(waiting) == Ok(BATCH))
 }

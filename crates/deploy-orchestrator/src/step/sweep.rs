@@ -2,7 +2,7 @@
 //! what makes a lost wake-up cost seconds only.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     time::{Duration, Instant},
 };
 
@@ -32,14 +32,18 @@ const LANES: i64 = 200;
 /// longer than a suspect is left to an idle one: who has not come by then does not come.
 const LEFT_FOR: u32 = 8;
 
+/// What fails in each sweep is said again after this, as other outages are: its lane stands still meanwhile.
+const AGAIN: Duration = Duration::from_mins(10);
+
 /// What a sweep leaves as it is, for the next one.
 #[derive(Debug, Default)]
 pub(crate) struct Left {
     /// Late deployments that are left to a worker, and since when.
     late: HashMap<Uuid, Instant>,
-    /// Deployments and lanes with which this sweep failed, and the one before, so that it is said once.
-    failing: HashSet<Uuid>,
-    failed: HashSet<Uuid>,
+    /// Deployments and lanes with which this sweep failed, and the one before, each with when that was said
+    /// last.
+    failing: HashMap<Uuid, Instant>,
+    failed: HashMap<Uuid, Instant>,
 }
 
 impl Left {
@@ -47,9 +51,22 @@ impl Left {
         self.late.entry(id).or_insert_with(Instant::now).elapsed() < longest
     }
 
-    /// Notes how it went with one; true when it fails, and did not fail in the sweep before.
+    /// A sweep begins: what failed in the one before is known.
+    fn turn_over(&mut self) {
+        self.failed = std::mem::take(&mut self.failing);
+    }
+
+    /// Notes how it went with one; true when it fails and that is to be said.
     fn fails_anew<T, E>(&mut self, id: Uuid, went: &Result<T, E>) -> bool {
-        went.is_err() && self.failing.insert(id) && !self.failed.contains(&id)
+        went.is_err() && self.fails_at(Instant::now(), id)
+    }
+
+    /// Notes that it fails with one; true when it did not in the sweep before, or was not said for [`AGAIN`].
+    fn fails_at(&mut self, now: Instant, id: Uuid) -> bool {
+        let lately = |said: &&Instant| now.saturating_duration_since(**said) < AGAIN;
+        let said = self.failed.get(&id).filter(lately).copied();
+        self.failing.insert(id, said.unwrap_or(now));
+        said.is_none()
     }
 }
 
@@ -72,7 +89,7 @@ pub(crate) async fn run(ctx: Ctx, stopping: CancellationToken) {
 
 /// One sweep.
 pub(crate) async fn sweep(ctx: &Ctx, left: &mut Left) -> Result<(), Error> {
-    left.failed = std::mem::take(&mut left.failing);
+    left.turn_over();
     end_all_late(ctx, left).await?;
     let lifted = stop::lift::end_expired(ctx).await;
     // No lane has this id.
@@ -214,4 +231,25 @@ async fn list_late(
             is_due: row.is_due,
         })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_in_each_sweep_is_said_at_first_and_every_ten_minutes() {
+        let (mut left, begins) = (Left::default(), Instant::now());
+        let minutes = [0, 1, 9, 10, 11, 20];
+        let said = minutes.map(|minute| {
+            left.turn_over();
+            left.fails_at(begins + Duration::from_mins(minute), Uuid::nil())
+        });
+        assert_eq!(said, [true, false, false, true, false, true]);
+        // It went well once.
+        left.turn_over();
+        assert!(!left.fails_anew(Uuid::nil(), &Ok::<(), ()>(())));
+        left.turn_over();
+        assert!(left.fails_anew(Uuid::nil(), &Err::<(), ()>(())));
+    }
 }

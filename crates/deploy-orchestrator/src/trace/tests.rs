@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use candlefish_runtime::telemetry::{Format, TelemetryConfig, span_exporter};
-use candlefish_testkit::{Collector, Database, OFFSET_CLOCK, Span, wait_until};
+use candlefish_testkit::{Collector, Database, Log, OFFSET_CLOCK, Span, wait_until};
 use sqlx::{AssertSqlSafe, Executor};
 
 use super::*;
@@ -77,6 +77,13 @@ impl World {
         ] {
             self.act(statement).await;
         }
+    }
+
+    /// Deployments whose own span arrived, each as often as it did.
+    fn arrived(&self) -> usize {
+        let names = self.names();
+        let of_deployments = names.iter().filter(|name| name.starts_with("deployment "));
+        of_deployments.count()
     }
 
     fn names(&self) -> Vec<String> {
@@ -256,14 +263,49 @@ async fn what_is_too_much_for_one_message_is_sent_in_several() {
     wait_until(SOON, "every deployment's span", async || {
         // One that is refused is no end: the next one is smaller.
         let _refused = turn(&world.pool, &exporter, &config, &mut past).await;
-        let names = world.names();
-        names
-            .iter()
-            .filter(|name| name.starts_with("deployment "))
-            .count()
-            == 60
+        world.arrived() == 60
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_much_is_no_warning_and_a_collector_that_takes_nothing_is_one() {
+    let world = World::new().await;
+    for statement in LARGE {
+        world.act(statement).await;
+    }
+    let config = TraceConfig {
+        every: Duration::from_millis(20),
+        ..TraceConfig::of("one")
+    };
+    let stopping = CancellationToken::new();
+    // What is joined here runs on the test's own thread, which the log hears.
+    let log = Log::hear();
+    let sending = run(
+        world.pool.clone(),
+        world.exporter(),
+        config,
+        stopping.clone(),
+    );
+    let watching = async {
+        wait_until(SOON, "every deployment's span", async || {
+            world.arrived() == 60
+        })
+        .await;
+        assert_eq!(log.count("WARN traces"), 0);
+        world.collector.refuse(true);
+        world
+            .act("UPDATE deployment SET traced = false WHERE finished_at IS NOT NULL")
+            .await;
+        let fails = "WARN traces exporter: sending fails";
+        wait_until(SOON, fails, async || log.count(fails) == 1).await;
+        world.collector.refuse(false);
+        let works = "INFO traces exporter: sending works again";
+        wait_until(SOON, works, async || log.count(works) == 1).await;
+        assert_eq!(log.count("WARN traces"), 1);
+        stopping.cancel();
+    };
+    tokio::join!(sending, watching);
 }
 
 #[test]
