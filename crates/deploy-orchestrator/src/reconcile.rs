@@ -5,8 +5,8 @@
 //! name, an undo that was never finished or a hand in the database left wrong; and an edge that missed
 //! something. Input-free and idempotent: on timer and on nudge it looks, makes a plan with a reason for
 //! each item, and acts under the lane's lock after looking again. What the routes say where a deployment
-//! acts is that one's business; whether edges serve it is looked at there too, and at the own addresses of
-//! deployments, with the patience that a deployment has with an edge that must fetch first.
+//! acts is that one's business; whether edges serve it is looked at there too, and at its own address, with
+//! the patience that a deployment has with an edge that must fetch first.
 
 mod late;
 mod plan;

@@ -158,7 +158,7 @@ async fn read(
     Ok(rows.into_iter().map(Found::from).collect())
 }
 
-/// The own address of a deployment, as long as it serves.
+/// The own address of a deployment that acts, as long as it serves.
 #[derive(Debug)]
 pub(super) struct OwnAddress {
     pub(super) deployment_id: DeploymentId,
@@ -169,7 +169,10 @@ pub(super) struct OwnAddress {
     pub(super) behind: Vec<String>,
 }
 
-/// Own addresses that serve, of deployments after one, by id.
+/// Own addresses that serve, of deployments that act, after one, by id.
+///
+/// Those of deployments that ended are kept for days, and are as many as were deployed in that time: they
+/// are not looked at. No edge needs them to join, so that a new one lacks them for as long as it fetches.
 pub(super) async fn list_own(
     conn: &mut PgConnection,
     after: Option<DeploymentId>,
@@ -178,20 +181,27 @@ pub(super) async fn list_own(
     let rows = sqlx::query!(
         r#"WITH live_edge AS MATERIALIZED (
                SELECT id FROM edge WHERE joined_at IS NOT NULL AND failing_since IS NULL
-                 AND heard_at > clock() - $3::bigint * interval '1 millisecond')
-           SELECT w.deployment_id AS "deployment_id!", w.host, w.epoch, w.version,
+                 AND heard_at > clock() - $3::bigint * interval '1 millisecond'),
+           acting AS MATERIALIZED (
+               SELECT id, release_id FROM deployment
+               WHERE state IN ('running', 'waiting', 'cancelling') AND id > $1)
+           SELECT d.id AS "deployment_id!", w.host AS "host!", w.epoch AS "epoch!",
+                  w.version AS "version!",
                   ARRAY(SELECT l.id FROM live_edge l
                         WHERE NOT EXISTS (
                             SELECT 1 FROM edge_route a
                             WHERE a.edge_id = l.id AND a.host = w.host
                               AND (a.epoch, a.version) >= (w.epoch, w.version))
                           AND NOT EXISTS (
-                            SELECT 1 FROM deployment d
-                            JOIN edge_release x ON x.release_id = d.release_id
-                            WHERE d.id = w.deployment_id AND x.edge_id = l.id AND x.error <> ''))
+                            SELECT 1 FROM edge_release x
+                            WHERE x.edge_id = l.id AND x.release_id = d.release_id
+                              AND x.error <> ''))
                       AS "behind!"
-           FROM route w WHERE w.deployment_id > $1 AND w.releases <> '[]'
-           ORDER BY w.deployment_id LIMIT $2"#,
+           FROM acting d
+           -- One by one: those of all that ended are many more.
+           CROSS JOIN LATERAL (SELECT host, epoch, version FROM route
+                               WHERE deployment_id = d.id AND releases <> '[]' LIMIT 1) w
+           ORDER BY d.id LIMIT $2"#,
         after.map_or(Uuid::nil(), DeploymentId::uuid),
         limit,
         LIVE_FOR_MS
@@ -223,3 +233,6 @@ pub(super) async fn raise_version(
     .await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

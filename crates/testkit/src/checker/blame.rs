@@ -9,13 +9,14 @@ use super::{Broken, Fault, connect};
 
 /// Causes that say that a deployment did not do what it should. A person's verbs, a newer commit and a
 /// rollback are none of them.
-const OWN: [&str; 6] = [
+const OWN: [&str; 7] = [
     "verification",
     "verdict",
     "deadline",
     "edges",
     "discarded",
     "content",
+    "evidence",
 ];
 
 /// How a deployment ended, or stands.
