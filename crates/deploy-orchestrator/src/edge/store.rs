@@ -36,6 +36,8 @@ pub(crate) struct Report<'a> {
     pub(crate) first: bool,
     pub(crate) held: &'a [pb::HeldRoute],
     pub(crate) staged: &'a [(ReleaseId, bool, String)],
+    /// It staged or applied something since the report before.
+    pub(crate) moved: bool,
     /// It applied everything that it had to, to join.
     pub(crate) joins: bool,
 }
@@ -55,9 +57,9 @@ pub(crate) async fn forget(conn: &mut PgConnection, edge: &str) -> Result<(), sq
     Ok(())
 }
 
-/// That an edge was heard, with what stands before and after it.
+/// That an edge was heard, with what stands before it, what else is set, and what stands after it.
 macro_rules! write_heard {
-    ($before:literal, $after:literal, $($argument:expr),+) => {
+    ($before:literal, $set:literal, $after:literal, $($argument:expr),+) => {
         sqlx::query!(
             $before
                 + "INSERT INTO edge (id, boot, address, heard_at, joined_at)
@@ -67,6 +69,7 @@ macro_rules! write_heard {
                                         WHEN $4 THEN NULL ELSE edge.joined_at END,
                        failing_since = CASE WHEN $5 THEN NULL ELSE edge.failing_since END,
                        failing_reason = CASE WHEN $5 THEN '' ELSE edge.failing_reason END"
+                + $set
                 + $after,
             $($argument),+
         )
@@ -83,6 +86,7 @@ pub(crate) async fn save(
         return save_whole(conn, report).await;
     }
     let row = write_heard!(
+        "",
         "",
         r#" RETURNING failing_since IS NOT NULL AS "aside!", resend_at AS "resend_at?: Timestamp""#,
         report.edge,
@@ -125,6 +129,7 @@ async fn save_whole(conn: &mut PgConnection, report: &Report<'_>) -> Result<Aske
     // the later waits there. Not arrays: for those Postgres makes a new plan each time.
     let row = write_heard!(
         "WITH heard AS (",
+        ", moved_at = CASE WHEN $8 THEN clock() ELSE edge.moved_at END",
         r#" RETURNING id, failing_since IS NOT NULL AS aside, resend_at),
            held AS (
                INSERT INTO edge_route (edge_id, host, epoch, version)
@@ -151,7 +156,8 @@ async fn save_whole(conn: &mut PgConnection, report: &Report<'_>) -> Result<Aske
         report.first,
         report.joins,
         Json(held.collect::<Vec<_>>()) as _,
-        Json(told.collect::<Vec<_>>()) as _
+        Json(told.collect::<Vec<_>>()) as _,
+        report.moved
     )
     .fetch_one(conn)
     .await?;
@@ -173,6 +179,8 @@ pub(crate) struct Follower {
     pub(crate) staged: bool,
     /// Why it could not stage the asked release.
     pub(crate) error: String,
+    /// When it last staged or applied anything.
+    pub(crate) moved_at: Option<Moment>,
 }
 
 /// How far every edge heard within a day follows, by id.
@@ -184,7 +192,7 @@ pub(crate) async fn list_followers(
 ) -> Result<Vec<Follower>, sqlx::Error> {
     let wanted = i64::try_from(routes.len()).unwrap_or(i64::MAX);
     let rows = sqlx::query!(
-        r#"SELECT e.id, e.address,
+        r#"SELECT e.id, e.address, e.moved_at AS "moved_at?: Timestamp",
                   (e.joined_at IS NOT NULL AND e.failing_since IS NULL
                    AND e.heard_at > $3::timestamptz - $4::bigint * interval '1 millisecond')
                       AS "live!",
@@ -217,6 +225,7 @@ pub(crate) async fn list_followers(
             applied: row.applied == wanted,
             staged: row.staged,
             error: row.error,
+            moved_at: row.moved_at.map(read),
         })
         .collect())
 }

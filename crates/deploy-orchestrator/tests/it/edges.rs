@@ -102,6 +102,54 @@ async fn an_edge_that_cannot_stage_keeps_nobody() {
     edge_is(&api, "edge-2", pb::edge::State::Live).await;
 }
 
+/// Half a minute and more passes, and all edges are heard in every part of it, each time after `report`.
+async fn half_a_minute_passes(sandbox: &Sandbox, mut report: impl AsyncFnMut()) {
+    let heard = "SELECT count(*) FROM edge WHERE heard_at > clock() - interval '1 second'";
+    for _part in 0..9 {
+        report().await;
+        wait_until(SOON, "all edges to be heard", async || {
+            sandbox.number(heard).await == 2
+        })
+        .await;
+        sandbox.database.advance(Duration::from_secs(4)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_edge_that_stages_something_else_is_not_set_aside() {
+    let (sandbox, _orchestrator, [_first, second], api) = started(&[], policy()).await;
+    second.act(|script| script.stages_nothing = true);
+    let release = sandbox.release(&api, "new").await;
+    let id = api.deploy("production", &release).await;
+    wait_on_edges(&sandbox, "stage").await;
+    let staged = "SELECT count(*) FROM edge_release WHERE edge_id = 'edge-2' AND staged";
+    half_a_minute_passes(&sandbox, async || {
+        let before = sandbox.number(staged).await;
+        second.tell(WatchRoutesRequest {
+            staged: vec![StagedRelease {
+                release_id: ReleaseId::new().to_string(),
+                staged: true,
+                error: String::new(),
+            }],
+            ..WatchRoutesRequest::default()
+        });
+        wait_until(SOON, "what it staged to be kept", async || {
+            sandbox.number(staged).await > before
+        })
+        .await;
+    })
+    .await;
+    let looked = sandbox.number(POLLS).await;
+    wait_until(SOON, "another look at the wait", async || {
+        sandbox.number(POLLS).await > looked
+    })
+    .await;
+    edge_is(&api, "edge-2", pb::edge::State::Live).await;
+    half_a_minute_passes(&sandbox, async || {}).await;
+    api.wait_for(&id, &[State::Succeeded]).await;
+    edge_is(&api, "edge-2", pb::edge::State::Failing).await;
+}
+
 #[tokio::test]
 async fn an_edge_that_refuses_alone_is_set_aside() {
     let (sandbox, _orchestrator, [_first, second], api) = started(&IMPATIENT, policy()).await;
