@@ -88,6 +88,7 @@ async fn who_waits_for_what_was_told_hears_when_the_table_has_it() {
     let told = Told {
         routes: vec![route("docs.localhost", 1, 1).write()],
         applied: Some(applied),
+        settled: None,
     };
     sender.send(told).await.unwrap();
     drop(sender);
