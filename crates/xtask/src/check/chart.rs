@@ -38,6 +38,7 @@ pub(super) fn check(workspace: &Workspace) -> Outcome {
         "secrets.githubWebhook=hooks",
         "secrets.github=github",
         "github.appId=7",
+        "orchestrator.env.CANDLEFISH_RELEASE_FILES=9",
     ];
     let adjusted: Vec<&str> = adjusted.iter().flat_map(|set| ["--set", *set]).collect();
     let adjusted = helm(
@@ -62,6 +63,10 @@ pub(super) fn check(workspace: &Workspace) -> Outcome {
             && adjusted.contains("{name: CANDLEFISH_GITHUB_APP_ID, value: \"7\"}")
             && !plain.contains("CANDLEFISH_GITHUB"),
         "the App's key is not taken from where it is"
+    );
+    ensure!(
+        adjusted.contains("{name: CANDLEFISH_RELEASE_FILES, value: \"9\"}"),
+        "orchestrator.env is not used"
     );
     ensure!(
         !adjusted.contains("kind: NetworkPolicy"),
