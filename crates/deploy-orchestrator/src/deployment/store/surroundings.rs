@@ -94,7 +94,8 @@ macro_rules! select_surroundings {
         .map(|row| {
             let surroundings = Surroundings {
                 version: row.version,
-                release: release::store::shown_release!(row, row.release_id),
+                // Nobody follows a deployment to its commit's parents: who asks for the release gets them.
+                release: release::store::shown_release!(row, row.release_id, Vec::new()),
                 kept: row.kept.0,
                 steps: row.steps.0,
             };
