@@ -168,11 +168,14 @@ async fn save_whole(conn: &mut PgConnection, report: &Report<'_>) -> Result<Aske
 }
 
 /// How far one edge follows.
+#[expect(clippy::struct_excessive_bools, reason = "each is a claim of its row")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Follower {
     pub(crate) id: String,
     pub(crate) address: String,
     pub(crate) live: bool,
+    /// It was heard within a day. One that was not is told of to people, and counts for nothing.
+    pub(crate) lately: bool,
     /// It applied every asked version, or a later one, of the epoch that holds.
     pub(crate) applied: bool,
     /// It has staged the asked release.
@@ -183,7 +186,7 @@ pub(crate) struct Follower {
     pub(crate) moved_at: Option<Moment>,
 }
 
-/// How far every edge heard within a day follows, by id.
+/// How far every edge follows, by id.
 pub(crate) async fn list_followers(
     conn: &mut PgConnection,
     now: Moment,
@@ -196,6 +199,7 @@ pub(crate) async fn list_followers(
                   (e.joined_at IS NOT NULL AND e.failing_since IS NULL
                    AND e.heard_at > $3::timestamptz - $4::bigint * interval '1 millisecond')
                       AS "live!",
+                  e.heard_at > $3::timestamptz - interval '1 day' AS "lately!",
                   (SELECT count(*) FROM jsonb_to_recordset($1::jsonb)
                                         AS t(host text, epoch int, version bigint)
                    -- By the key: for so few hosts all that an edge holds is not read.
@@ -206,7 +210,6 @@ pub(crate) async fn list_followers(
                      AND r.epoch >= (SELECT epoch FROM relay)) AS "applied!",
                   COALESCE(s.staged, false) AS "staged!", COALESCE(s.error, '') AS "error!"
            FROM edge e LEFT JOIN edge_release s ON s.edge_id = e.id AND s.release_id = $2
-           WHERE e.heard_at > $3::timestamptz - interval '1 day'
            ORDER BY e.id"#,
         // Not arrays: for those Postgres makes a new plan each time.
         Json(routes) as _,
@@ -222,6 +225,7 @@ pub(crate) async fn list_followers(
             id: row.id,
             address: row.address,
             live: row.live,
+            lately: row.lately,
             applied: row.applied == wanted,
             staged: row.staged,
             error: row.error,
@@ -275,7 +279,7 @@ pub(crate) async fn resend(
     .await
 }
 
-/// All edges heard within a day, by id.
+/// All edges that are not forgotten, by id.
 pub(crate) async fn list(conn: &mut PgConnection) -> Result<Vec<pb::Edge>, sqlx::Error> {
     let rows = sqlx::query!(
         r#"SELECT e.id, e.boot, e.address, e.heard_at AS "heard_at: Timestamp",
@@ -285,7 +289,7 @@ pub(crate) async fn list(conn: &mut PgConnection) -> Result<Vec<pb::Edge>, sqlx:
                   (SELECT count(*)::int FROM edge_release r WHERE r.edge_id = e.id AND r.staged)
                       AS "staged_count!",
                   (SELECT count(*)::int FROM edge_route r WHERE r.edge_id = e.id) AS "route_count!"
-           FROM edge e WHERE e.heard_at > clock() - interval '1 day' ORDER BY e.id"#,
+           FROM edge e ORDER BY e.id"#,
         LIVE_FOR_MS
     )
     .fetch_all(conn)

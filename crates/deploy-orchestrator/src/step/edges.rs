@@ -42,8 +42,13 @@ pub(super) const FETCHES: &str = "fetches";
 /// How the edges stand towards what was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// Every live edge followed. Those that are not live are named.
-    Followed { live: usize, absent: Vec<String> },
+    /// Every live edge followed. Those that are not live are named; gone are those of them that were not
+    /// heard for a day.
+    Followed {
+        live: usize,
+        absent: Vec<String>,
+        gone: Vec<String>,
+    },
     /// Not yet; or it cannot be.
     Not(Box<NotYet>),
 }
@@ -64,14 +69,15 @@ pub(crate) fn judge(followers: &[Follower], needed: usize) -> Standing {
     let live: Vec<&Follower> = followers.iter().filter(|one| one.live).collect();
     let behind: Vec<&Follower> = live.iter().copied().filter(|one| !one.applied).collect();
     if live.len() >= needed && behind.is_empty() {
-        let absent = followers
-            .iter()
-            .filter(|one| !one.live)
-            .map(|one| one.id.clone())
-            .collect();
+        let silent = |lately: bool| {
+            let silent = followers.iter().filter(|one| !one.live);
+            let silent = silent.filter(|one| one.lately == lately);
+            silent.map(|one| one.id.clone()).collect()
+        };
         return Standing::Followed {
             live: live.len(),
-            absent,
+            absent: silent(true),
+            gone: silent(false),
         };
     }
     let all_refuse = !behind.is_empty()
@@ -139,14 +145,14 @@ pub(super) async fn await_followers(
     let needed = usize::try_from(deployment.policy.min_edges).unwrap_or(1);
     let followers = shared::followers(tx, deployment, &routes).await?;
     match judge(&followers, needed) {
-        Standing::Followed { live, absent } => {
+        Standing::Followed { live, absent, gone } => {
             let object = step
                 .detail
                 .as_object_mut()
                 .expect("a step's detail is an object");
             object.insert("absent".to_owned(), json!(absent));
             let stale = stale(deployment, step.kind);
-            step.message = followed_words(stale, live, &absent);
+            step.message = followed_words(stale, live, &absent) + &gone_words(&gone);
             Ok(None)
         }
         Standing::Not(not) if step.is_undo && waited(step, now) >= config.edge_patience => {
@@ -223,11 +229,25 @@ fn followed_words(stale: Option<ReleaseId>, live: usize, absent: &[String]) -> S
     format!("{live} of {edges}; {absent} unreachable{stale}")
 }
 
+/// Those that most likely do not come back; should one serve on, unheard, somebody must know of it.
+fn gone_words(gone: &[String]) -> String {
+    if gone.is_empty() {
+        return String::new();
+    }
+    format!("; {} not heard for a day", gone.join(", "))
+}
+
 /// How many edges confirmed, and those that did not. One that is not live may have forgotten it since.
 fn confirmed(followers: &[Follower]) -> (usize, Vec<String>) {
-    let absent = followers.iter().filter(|one| !one.live || !one.applied);
-    let absent: Vec<String> = absent.map(|one| one.id.clone()).collect();
-    (followers.len() - absent.len(), absent)
+    let (mut confirmed, mut absent) = (0, Vec::new());
+    for one in followers.iter().filter(|one| one.lately) {
+        if one.live && one.applied {
+            confirmed += 1;
+        } else {
+            absent.push(one.id.clone());
+        }
+    }
+    (confirmed, absent)
 }
 
 /// All that confirmed may still be too few for the policy.

@@ -264,6 +264,23 @@ async fn a_silent_edge_is_not_waited_for_and_is_named() {
 }
 
 #[tokio::test]
+async fn an_edge_that_was_not_heard_for_days_is_named_and_counts_for_nothing() {
+    let (sandbox, _orchestrator, _edges, api) = started(&[], policy()).await;
+    sandbox
+        .act(
+            "INSERT INTO edge (id, boot, address, heard_at, joined_at)
+             VALUES ('edge-9', 'boot', '10.0.0.9:80', clock() - interval '2 days', clock())",
+        )
+        .await;
+    let release = sandbox.release(&api, "new").await;
+    let id = api.deploy("production", &release).await;
+    let done = api.wait_for(&id, &[State::Succeeded]).await;
+    let said = &step(&done, pb::step::Kind::Switch).message;
+    assert_eq!(said, "2 of 2 edges; edge-9 not heard for a day");
+    edge_is(&api, "edge-9", pb::edge::State::Silent).await;
+}
+
+#[tokio::test]
 async fn reports_that_come_twice_or_late_take_nothing_back() {
     let (sandbox, _orchestrator, [first, _second], api) = started(&[], policy()).await;
     for words in ["old", "new"] {

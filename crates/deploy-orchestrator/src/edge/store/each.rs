@@ -27,6 +27,7 @@ struct Edge {
     id: String,
     address: String,
     live: bool,
+    lately: bool,
     moved_at: Option<Moment>,
     epoch: i32,
     /// By host: the epoch and the version that it applied.
@@ -53,6 +54,7 @@ impl Following {
                 id: edge.id.clone(),
                 address: edge.address.clone(),
                 live: edge.live,
+                lately: edge.lately,
                 applied: routes.iter().all(|route| edge.applied(route)),
                 staged: told.is_some_and(|(staged, _)| *staged),
                 error: told.map(|(_, error)| error.clone()).unwrap_or_default(),
@@ -70,7 +72,7 @@ impl Edge {
     }
 }
 
-/// How far every edge heard within a day follows, by id, about these hosts and releases.
+/// How far every edge follows, by id, about these hosts and releases.
 pub(crate) async fn list_following(
     conn: &mut PgConnection,
     now: Moment,
@@ -83,6 +85,7 @@ pub(crate) async fn list_following(
                   (e.joined_at IS NOT NULL AND e.failing_since IS NULL
                    AND e.heard_at > $3::timestamptz - $4::bigint * interval '1 millisecond')
                       AS "live!",
+                  e.heard_at > $3::timestamptz - interval '1 day' AS "lately!",
                   (SELECT epoch FROM relay) AS "epoch!",
                   -- Both by the key: for so few, all that an edge holds is not read.
                   (SELECT COALESCE(jsonb_agg(jsonb_build_object(
@@ -99,7 +102,7 @@ pub(crate) async fn list_following(
                        SELECT x.release_id, x.staged, x.error FROM edge_release x
                        WHERE x.edge_id = e.id AND x.release_id = t.release::uuid LIMIT 1) o)
                       AS "told!: Json<Vec<Told>>"
-           FROM edge e WHERE e.heard_at > $3::timestamptz - interval '1 day' ORDER BY e.id"#,
+           FROM edge e ORDER BY e.id"#,
         // Not arrays: for those Postgres makes a new plan each time.
         Json(hosts) as _,
         Json(releases) as _,
@@ -112,6 +115,7 @@ pub(crate) async fn list_following(
         id: row.id,
         address: row.address,
         live: row.live,
+        lately: row.lately,
         moved_at: row.moved_at.map(read),
         epoch: row.epoch,
         held: row

@@ -7,6 +7,7 @@ fn follower(id: &str, live: bool, applied: bool, error: &str) -> Follower {
         id: id.to_owned(),
         address: String::new(),
         live,
+        lately: true,
         applied,
         staged: applied,
         error: error.to_owned(),
@@ -51,14 +52,24 @@ fn every_live_edge_must_follow_and_absent_ones_are_named() {
         follower("edge-1", true, true, ""),
         follower("edge-2", true, true, ""),
         follower("edge-3", false, false, ""),
+        Follower {
+            lately: false,
+            ..follower("edge-4", false, false, "")
+        },
     ];
     let standing = judge(&followers, 1);
     assert_eq!(
         standing,
         Standing::Followed {
             live: 2,
-            absent: vec!["edge-3".to_owned()]
+            absent: vec!["edge-3".to_owned()],
+            gone: vec!["edge-4".to_owned()]
         }
+    );
+    assert_eq!(gone_words(&[]), "");
+    assert_eq!(
+        gone_words(&["edge-4".to_owned()]),
+        "; edge-4 not heard for a day"
     );
 }
 
