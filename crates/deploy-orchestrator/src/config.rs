@@ -1,6 +1,6 @@
 //! The configuration: the only reader of the environment.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{fmt::Display, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use candlefish_blobs::UploadKey;
 use candlefish_manifest::Limits;
@@ -13,6 +13,8 @@ use tonic::transport::Uri;
 
 use crate::github::{Credentials, Settings};
 
+/// Bytes of a path that fit into what edges take as a URL's (4,096), each written as three after a slash.
+const LONGEST_PATH: usize = (4_096 - 1) / 3;
 /// Longer than a signed upload works, many times over.
 const LEAST_KEPT: Duration = Duration::from_hours(1);
 /// An edge that answers at all does within this.
@@ -328,16 +330,38 @@ fn github(env: &mut Env) -> Option<Settings> {
 }
 
 fn limits(env: &mut Env) -> Limits {
+    const PATH: &str = "CANDLEFISH_RELEASE_PATH_BYTES";
     let usual = Limits::default();
+    let path_bytes = at_least_one(env, PATH, usual.path_bytes);
+    if path_bytes > LONGEST_PATH {
+        let words = format!(
+            "must be at most {LONGEST_PATH}: edges take URLs of 4,096 bytes, and each byte of a path may \
+             be written as three in one"
+        );
+        env.fault(PATH, words);
+    }
     Limits {
-        files: env.parse_or("CANDLEFISH_RELEASE_FILES", usual.files),
-        total_bytes: env.parse_or("CANDLEFISH_RELEASE_BYTES", usual.total_bytes),
-        file_bytes: env.parse_or("CANDLEFISH_RELEASE_FILE_BYTES", usual.file_bytes),
-        path_bytes: env.parse_or("CANDLEFISH_RELEASE_PATH_BYTES", usual.path_bytes),
-        depth: env.parse_or("CANDLEFISH_RELEASE_DEPTH", usual.depth),
+        files: at_least_one(env, "CANDLEFISH_RELEASE_FILES", usual.files),
+        total_bytes: at_least_one(env, "CANDLEFISH_RELEASE_BYTES", usual.total_bytes),
+        file_bytes: at_least_one(env, "CANDLEFISH_RELEASE_FILE_BYTES", usual.file_bytes),
+        path_bytes,
+        depth: at_least_one(env, "CANDLEFISH_RELEASE_DEPTH", usual.depth),
         // The API fixes it.
         manifest_bytes: usual.manifest_bytes,
     }
+}
+
+/// A limit; none at all would let no release be sealed.
+fn at_least_one<T>(env: &mut Env, name: &str, usual: T) -> T
+where
+    T: FromStr + PartialEq + From<u8>,
+    T::Err: Display,
+{
+    let limit = env.parse_or(name, usual);
+    if limit == T::from(0) {
+        env.fault(name, "must be at least 1");
+    }
+    limit
 }
 
 fn described(limits: &Limits) -> String {
@@ -408,5 +432,63 @@ mod tests {
                 "{lease} {timeout}"
             );
         }
+    }
+
+    /// Reads what is set besides what must be.
+    fn with(set: &[(&str, &str)]) -> Result<Config, candlefish_runtime::config::Error> {
+        let needed = [
+            ("CANDLEFISH_LISTEN", "127.0.0.1:7201"),
+            ("CANDLEFISH_OPS_LISTEN", "127.0.0.1:7290"),
+            ("CANDLEFISH_DATABASE_URL", "postgres://db/main"),
+            ("CANDLEFISH_NATS_URL", "nats://nats:4222"),
+            ("CANDLEFISH_IDENTITY_KEY", "/key.pem"),
+            ("CANDLEFISH_TRUSTED_KEYS", "/trusted"),
+            ("CANDLEFISH_BLOBS", "s3://candlefish"),
+        ];
+        Config::read(Env::from_pairs(needed.iter().chain(set).copied()))
+    }
+
+    #[test]
+    fn each_limit_of_releases_has_a_variable_of_its_own() {
+        let usual = Limits::default();
+        for (name, expected) in [
+            ("CANDLEFISH_RELEASE_FILES", Limits { files: 5, ..usual }),
+            (
+                "CANDLEFISH_RELEASE_BYTES",
+                Limits {
+                    total_bytes: 5,
+                    ..usual
+                },
+            ),
+            (
+                "CANDLEFISH_RELEASE_FILE_BYTES",
+                Limits {
+                    file_bytes: 5,
+                    ..usual
+                },
+            ),
+            (
+                "CANDLEFISH_RELEASE_PATH_BYTES",
+                Limits {
+                    path_bytes: 5,
+                    ..usual
+                },
+            ),
+            ("CANDLEFISH_RELEASE_DEPTH", Limits { depth: 5, ..usual }),
+        ] {
+            let limits = with(&[(name, "5")]).unwrap().limits;
+            assert_eq!(described(&limits), described(&expected), "{name}");
+            let refused = with(&[(name, "0")]).unwrap_err();
+            let named: Vec<_> = refused.faults.iter().map(|f| f.variable.as_str()).collect();
+            assert_eq!(named, [name]);
+        }
+    }
+
+    #[test]
+    fn a_path_that_no_edge_would_serve_is_no_limit() {
+        let path = "CANDLEFISH_RELEASE_PATH_BYTES";
+        assert_eq!(with(&[(path, "1365")]).unwrap().limits.path_bytes, 1365);
+        let refused = with(&[(path, "1366")]).unwrap_err();
+        assert!(refused.to_string().contains("at most 1365"), "{refused}");
     }
 }

@@ -1,16 +1,22 @@
 //! The proof that a rollback would find what it needs: of each environment, the last releases that
-//! its policy keeps have their manifest and every blob, with its size, in the store.
+//! its policy keeps have their manifest and every blob, with its size, in the store. Each proof also reads
+//! some of the blobs and compares their digests, in a circle: where the next one goes on is kept. A blob
+//! that is not what its name says is read again by each proof until it is.
 //!
 //! Level-triggered and without input. Replicas share the work: one takes the environment whose proof
 //! is due, for [`TAKEN_FOR`]; one that ends meanwhile costs that long. What was found is told in the
 //! environment. A store that does not answer proves nothing either way: the finding before stands.
 //!
-//! Deliberately absent: reading the content of blobs, which edges verify as they stage it, and
-//! mending anything.
+//! Deliberately absent: reading all content at once, which edges verify as they stage it, and mending
+//! anything.
 
 mod store;
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ops::Bound::{Excluded, Unbounded},
+    time::Duration,
+};
 
 use candlefish_blobs::Error as BlobError;
 use candlefish_ids::{Digest, ReleaseId};
@@ -24,6 +30,10 @@ use crate::{ctx::Ctx, noun, step::worker::chain};
 const TAKEN_FOR: Duration = Duration::from_mins(2);
 /// Blobs asked for at once.
 const AT_ONCE: usize = 1000;
+/// Blobs that one proof reads: at ten minutes a proof, 2,304 a day of one environment.
+const READ: usize = 16;
+/// Their bytes, if the first one is not larger by itself.
+const READ_BYTES: u64 = 16 * 1024 * 1024;
 /// Looks for due proofs within a period, so that a new environment does not wait for a whole one.
 const LOOKS_PER_PERIOD: u32 = 20;
 
@@ -34,6 +44,21 @@ enum Error {
     Sql(#[from] sqlx::Error),
     #[error("ask the blob store")]
     Blobs(#[source] BlobError),
+}
+
+/// Where a blob was found first: its release, and its path there.
+type Place = (ReleaseId, String);
+
+/// The blobs of the releases to keep, by digest and size.
+type Blobs = BTreeMap<(Digest, u64), Place>;
+
+/// What one proof came to.
+#[derive(Debug)]
+struct Proof {
+    /// The first thing that is wrong, in words; empty when nothing is.
+    found: String,
+    /// The last blob that was read and is whole.
+    after: Option<Digest>,
 }
 
 /// Proves until `stopping`.
@@ -60,8 +85,8 @@ async fn prove_due(ctx: &Ctx, stopping: &CancellationToken) -> Result<(), Error>
         let kept = store::list_kept(&mut conn, &due).await?;
         // Nothing is held while the store is asked.
         drop(conn);
-        match prove(ctx, &kept).await {
-            Ok(found) => tell(ctx, &due, &found).await?,
+        match prove(ctx, &due, &kept).await {
+            Ok(proof) => tell(ctx, &due, &proof).await?,
             Err(error) => tracing::warn!(
                 environment.id = %due.id, error = %chain(&error),
                 "releases of {} were not proven restorable", due.place
@@ -71,41 +96,97 @@ async fn prove_due(ctx: &Ctx, stopping: &CancellationToken) -> Result<(), Error>
     Ok(())
 }
 
-async fn tell(ctx: &Ctx, due: &Due, found: &str) -> Result<(), Error> {
+async fn tell(ctx: &Ctx, due: &Due, proof: &Proof) -> Result<(), Error> {
+    let (found, after) = (proof.found.as_str(), proof.after);
     let mut conn = ctx.pool.acquire().await?;
-    store::save(&mut conn, due.id, found, ctx.config.restorable).await?;
+    store::save(&mut conn, due.id, found, after, ctx.config.restorable).await?;
     if found.is_empty() {
         if !due.found_before.is_empty() {
             tracing::info!(environment.id = %due.id, "{} is restorable again", due.place);
         }
-    } else if due.found_before != found {
+    } else if due.found_before.as_str() != found {
         tracing::error!(environment.id = %due.id, "{} is not restorable: {found}", due.place);
     }
     Ok(())
 }
 
-/// The first thing that a release to keep lacks, in words; empty when all is there.
-async fn prove(ctx: &Ctx, kept: &[Kept]) -> Result<String, Error> {
-    // Releases share most of their files.
-    let mut proven: HashSet<(Digest, u64)> = HashSet::new();
-    for one in kept {
-        let manifest = match load(ctx, one).await? {
-            Ok(manifest) => manifest,
-            Err(fault) => return Ok(fault),
-        };
-        let unknown: Vec<&Entry> = manifest
-            .entries()
-            .iter()
-            .filter(|entry| !proven.contains(&(entry.digest, entry.size)))
-            .collect();
-        for entries in unknown.chunks(AT_ONCE) {
-            if let Some(fault) = lacks(ctx, one.release, entries).await? {
-                return Ok(fault);
-            }
-            proven.extend(entries.iter().map(|entry| (entry.digest, entry.size)));
+/// First what is quickly seen, in all releases; then some blobs are read.
+async fn prove(ctx: &Ctx, due: &Due, kept: &[Kept]) -> Result<Proof, Error> {
+    let after = due.after;
+    let mut blobs = Blobs::new();
+    for one in kept.iter().filter(|one| !one.is_collected) {
+        if let Some(found) = prove_there(ctx, one, &mut blobs).await? {
+            return Ok(Proof { found, after });
         }
     }
-    Ok(String::new())
+    let mut proof = read_some(ctx, &blobs, after).await?;
+    let collected = kept.iter().find(|one| one.is_collected);
+    if let Some(one) = collected.filter(|_| proof.found.is_empty()) {
+        proof.found = format!("{} was collected", one.release);
+    }
+    Ok(proof)
+}
+
+/// The first thing that a release lacks, in words.
+async fn prove_there(ctx: &Ctx, one: &Kept, blobs: &mut Blobs) -> Result<Option<String>, Error> {
+    let manifest = match load(ctx, one).await? {
+        Ok(manifest) => manifest,
+        Err(fault) => return Ok(Some(fault)),
+    };
+    // Releases share most of their files.
+    let unknown: Vec<&Entry> = manifest
+        .entries()
+        .iter()
+        .filter(|entry| !blobs.contains_key(&(entry.digest, entry.size)))
+        .collect();
+    for entries in unknown.chunks(AT_ONCE) {
+        let fault = lacks(ctx, one.release, entries).await?;
+        if fault.is_some() {
+            return Ok(fault);
+        }
+        let named = |entry: &&Entry| {
+            let place = (one.release, entry.path.clone());
+            ((entry.digest, entry.size), place)
+        };
+        blobs.extend(entries.iter().map(named));
+    }
+    Ok(None)
+}
+
+/// Reads the next blobs of the circle and compares their digests, up to the first that is broken.
+async fn read_some(ctx: &Ctx, blobs: &Blobs, after: Option<Digest>) -> Result<Proof, Error> {
+    let mut proof = Proof {
+        found: String::new(),
+        after,
+    };
+    for (digest, (release, path)) in sample(blobs, after) {
+        match ctx.blobs.verify(&digest).await {
+            Ok(_) => proof.after = Some(digest),
+            Err(error) if error.is_transient() => return Err(Error::Blobs(error)),
+            Err(error) => {
+                proof.found = format!("{release} has a broken /{path}: {error}");
+                break;
+            }
+        }
+    }
+    Ok(proof)
+}
+
+/// The blobs that come after this one, by digest, in a circle: as many as one proof reads.
+fn sample(blobs: &Blobs, after: Option<Digest>) -> Vec<(Digest, &Place)> {
+    let at = after.map(|after| (after, u64::MAX));
+    let later = blobs.range((at.map_or(Unbounded, Excluded), Unbounded));
+    let earlier = at.map(|at| blobs.range(..=at)).into_iter().flatten();
+    let mut bytes = 0_u64;
+    let mut sample = Vec::new();
+    for ((digest, size), place) in later.chain(earlier).take(READ) {
+        bytes = bytes.saturating_add(*size);
+        if bytes > READ_BYTES && !sample.is_empty() {
+            break;
+        }
+        sample.push((*digest, place));
+    }
+    sample
 }
 
 async fn load(ctx: &Ctx, one: &Kept) -> Result<Result<Manifest, String>, Error> {
@@ -138,4 +219,46 @@ async fn lacks(ctx: &Ctx, release: ReleaseId, entries: &[&Entry]) -> Result<Opti
         }
     });
     Ok(fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn blobs(sizes: &[u64]) -> Blobs {
+        let blob = |(number, size): (u8, &u64)| {
+            let digest = Digest::from_bytes([number; 32]);
+            ((digest, *size), (ReleaseId::new(), format!("{number}.css")))
+        };
+        (0..).zip(sizes).map(blob).collect()
+    }
+
+    fn read(blobs: &Blobs, after: Option<u8>) -> Vec<u8> {
+        let after = after.map(|number| Digest::from_bytes([number; 32]));
+        let sample = sample(blobs, after);
+        sample.iter().map(|(one, _)| one.as_bytes()[0]).collect()
+    }
+
+    #[test]
+    fn every_blob_is_read_in_its_turn() {
+        let many = blobs(&[1; 40]);
+        assert_eq!(read(&many, None), (0..16).collect::<Vec<_>>());
+        assert_eq!(read(&many, Some(15)), (16..32).collect::<Vec<_>>());
+        let around: Vec<u8> = (32..40).chain(0..8).collect();
+        assert_eq!(read(&many, Some(31)), around);
+        // Few are all read, each once; one that went meanwhile is no hole.
+        let few = blobs(&[1; 3]);
+        assert_eq!(read(&few, Some(1)), [2, 0, 1]);
+        assert_eq!(read(&few, Some(200)), [0, 1, 2]);
+        assert_eq!(read(&blobs(&[]), None), [0; 0]);
+    }
+
+    #[test]
+    fn a_proof_reads_so_many_bytes_and_one_blob_at_least() {
+        let large = blobs(&[READ_BYTES / 2, READ_BYTES / 2, 1, READ_BYTES * 9, 1]);
+        assert_eq!(read(&large, None), [0, 1]);
+        assert_eq!(read(&large, Some(1)), [2]);
+        assert_eq!(read(&large, Some(2)), [3]);
+        assert_eq!(read(&large, Some(3)), [4, 0]);
+    }
 }

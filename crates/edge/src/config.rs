@@ -46,6 +46,9 @@ pub struct Config {
     /// `CANDLEFISH_EDGE_PREVIEWS_MS`: previews are served for so long after an orchestrator was heard last;
     /// at least five report periods.
     pub previews: Duration,
+    /// `CANDLEFISH_EDGE_CATCH_UP_MS`: after a start with routes of the last run it is not ready for so long
+    /// while no orchestrator is heard; what it holds may have been replaced meanwhile.
+    pub catch_up: Duration,
     /// `CANDLEFISH_EDGE_REPORT_MS`: how often it is heard, and tells its traffic.
     pub report_period: Duration,
     /// Logs and traces.
@@ -91,6 +94,7 @@ impl Config {
             connections: env.parse_or("CANDLEFISH_EDGE_CONNECTIONS", 10_000),
             stall: env.duration_ms_or("CANDLEFISH_EDGE_STALL_MS", 30_000),
             previews: previews.max(report_period.saturating_mul(BEATS)),
+            catch_up: env.duration_ms_or("CANDLEFISH_EDGE_CATCH_UP_MS", 10_000),
             report_period,
             telemetry: TelemetryConfig::from_env(&mut env),
         };
@@ -138,6 +142,10 @@ impl Config {
             (
                 "CANDLEFISH_EDGE_PREVIEWS_MS",
                 self.previews.as_millis().to_string(),
+            ),
+            (
+                "CANDLEFISH_EDGE_CATCH_UP_MS",
+                self.catch_up.as_millis().to_string(),
             ),
             (
                 "CANDLEFISH_EDGE_REPORT_MS",

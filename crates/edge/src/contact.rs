@@ -70,6 +70,11 @@ impl Contact {
         self.last().stands = false;
     }
 
+    /// A stream stands.
+    pub(crate) fn is_standing(&self) -> bool {
+        self.last().stands
+    }
+
     /// An orchestrator was heard lately enough.
     pub(crate) fn is_recent(&self, now: Instant) -> bool {
         let heard = self.last().heard;

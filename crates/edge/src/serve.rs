@@ -34,7 +34,7 @@ use crate::{
     release::{File, Place, Shelf},
     route::table::{Host, Pick, Serving, Share, Table},
     rule::Action,
-    split::{COOKIE, Cookie},
+    split::{COOKIE, Choice, Cookie},
     traffic::Outcome,
 };
 
@@ -44,7 +44,7 @@ const RELEASE: HeaderName = HeaderName::from_static("candlefish-release");
 const PROBE: HeaderName = HeaderName::from_static("candlefish-probe");
 const ROBOTS: HeaderName = HeaderName::from_static("x-robots-tag");
 const NOINDEX: HeaderValue = HeaderValue::from_static("noindex");
-/// A visitor keeps a share for as long as a canary may take.
+/// A visitor keeps a share for so long after the last page: some canaries take longer.
 const COOKIE_SECONDS: u32 = 7 * 24 * 3600;
 
 /// What every request needs.
@@ -75,6 +75,8 @@ struct Answer {
     response: Response<Body>,
     /// Whose content it is, when not the chosen release's.
     from: Option<HeaderValue>,
+    /// It is a page, with which the visitor's cookie is set anew.
+    is_page: bool,
     outcome: Option<Outcome>,
 }
 
@@ -83,6 +85,7 @@ impl From<Response<Body>> for Answer {
         Self {
             response,
             from: None,
+            is_page: false,
             outcome: None,
         }
     }
@@ -114,25 +117,42 @@ impl Server {
     }
 
     async fn respond(&self, request: &Parts, began: Instant) -> Response<Body> {
+        let name = host(request);
+        let host = name.as_deref().and_then(|name| self.table.get(name));
+        let answering = self.of_host(name.as_deref(), host.as_deref(), request, began);
+        let mut response = answering.await;
+        if host.is_some_and(|host| host.noindex()) {
+            response.headers_mut().insert(ROBOTS, NOINDEX);
+        }
+        response
+    }
+
+    async fn of_host(
+        &self,
+        name: Option<&str>,
+        host: Option<&Host>,
+        request: &Parts,
+        began: Instant,
+    ) -> Response<Body> {
         if !matches!(request.method, Method::GET | Method::HEAD) {
             return page::method_not_allowed();
         }
-        let Some(host) = host(request) else {
+        let Some(name) = name else {
             return page::bad_request(&request.method, "The request names no host.");
         };
-        match self.table.get(&host).as_deref() {
+        match host {
             Some(Host::Serving(serving)) if serving.preview && !self.contact.is_recent(began) => {
-                page::out_of_contact(&request.method, &host)
+                page::out_of_contact(&request.method, name)
             }
             Some(Host::Serving(serving)) => self.serve(serving, request, began).await,
-            Some(Host::Nothing) => page::nothing(&request.method, &host),
-            Some(Host::Unstaged) => page::unstaged(&request.method, &host),
-            None => page::unknown_host(&request.method, &host),
+            Some(Host::Nothing { .. }) => page::nothing(&request.method, name),
+            Some(Host::Unstaged { .. }) => page::unstaged(&request.method, name),
+            None => page::unknown_host(&request.method, name),
         }
     }
 
     async fn serve(&self, serving: &Serving, request: &Parts, began: Instant) -> Response<Body> {
-        let (share, cookie) = self.pick(serving, &request.headers);
+        let (share, choice) = self.pick(serving, &request.headers);
         let Some(share) = share else {
             return page::unstaged(&request.method, "this host");
         };
@@ -150,6 +170,8 @@ impl Server {
             Err(why) => page::bad_request(&request.method, why).into(),
         };
         let split = matches!(serving.pick, Pick::Split(_));
+        let is_page = answer.is_page;
+        let cookie = choice.and_then(|one| one.cookie.or(one.kept.filter(|_| is_page)));
         let status = answer.response.status();
         let headers = answer.response.headers_mut();
         if let Ok(asked) = &asked {
@@ -159,9 +181,6 @@ impl Server {
             RELEASE,
             answer.from.unwrap_or_else(|| share.release.header.clone()),
         );
-        if serving.noindex {
-            headers.insert(ROBOTS, NOINDEX);
-        }
         if split {
             file::make_private(headers, cookie.is_some());
         }
@@ -177,12 +196,12 @@ impl Server {
         answer.response
     }
 
-    /// The release that this visitor gets, if it is here, and the cookie to set.
+    /// The release that this visitor gets, if it is here, and how it was chosen where there is a choice.
     fn pick<'a>(
         &self,
         serving: &'a Serving,
         headers: &HeaderMap,
-    ) -> (Option<&'a Share>, Option<Cookie>) {
+    ) -> (Option<&'a Share>, Option<Choice>) {
         match &serving.pick {
             Pick::Only(place) => (serving.shares.get(*place), None),
             Pick::Split(split) => {
@@ -194,7 +213,7 @@ impl Server {
                 let Some(choice) = split.choose(seen, self.draw()) else {
                     return (None, None);
                 };
-                (serving.shares.get(choice.share), choice.cookie)
+                (serving.shares.get(choice.share), Some(choice))
             }
         }
     }
@@ -295,7 +314,10 @@ impl Server {
 
     async fn file(&self, file: &Arc<File>, status: StatusCode, asked: &Asked<'_>) -> Answer {
         match file::respond(file, status, asked, &self.shelf.memory).await {
-            Ok(response) => response.into(),
+            Ok(response) => Answer {
+                is_page: file.html,
+                ..response.into()
+            },
             Err(error) => {
                 tracing::error!(%error, path = %asked.path, "a file could not be served");
                 page::unreadable(asked.method).into()

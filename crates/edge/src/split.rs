@@ -74,6 +74,8 @@ pub(crate) struct Choice {
     pub(crate) share: usize,
     /// The cookie to set, when the visitor has another one.
     pub(crate) cookie: Option<Cookie>,
+    /// The one that the visitor has already, to be set anew now and then: it ends while a split lasts.
+    pub(crate) kept: Option<Cookie>,
 }
 
 /// A release of a split.
@@ -119,10 +121,12 @@ impl Split {
             release,
         };
         // While rolling there is nothing to remember of the older release.
-        let is_new = seen != Some(cookie) && (newest || !self.rolling);
+        let remembered = (newest || !self.rolling).then_some(cookie);
+        let is_kept = seen == Some(cookie);
         Some(Choice {
             share,
-            cookie: is_new.then_some(cookie),
+            cookie: remembered.filter(|_| !is_kept),
+            kept: remembered.filter(|_| is_kept),
         })
     }
 

@@ -89,6 +89,15 @@ enum Error {
     Stopping,
 }
 
+/// What is told of the routes that were current when a stream began.
+#[derive(Debug)]
+struct CaughtUp {
+    /// Those that need no staging are served.
+    applied: oneshot::Receiver<()>,
+    /// All are, but for what cannot be staged.
+    settled: oneshot::Receiver<()>,
+}
+
 /// What a stream needs.
 #[derive(Debug)]
 pub(crate) struct Watch {
@@ -153,6 +162,7 @@ impl Watch {
         let late = sleep(CATCH_UP);
         tokio::pin!(late);
         let mut applied: OptionFuture<oneshot::Receiver<()>> = None.into();
+        let mut settled: OptionFuture<oneshot::Receiver<()>> = None.into();
         loop {
             if !self.contact.beat(Instant::now()) {
                 return Err(Error::Stale);
@@ -161,14 +171,22 @@ impl Watch {
                 message = incoming.message() => {
                     let message = message?.ok_or(Error::Ended)?;
                     let received = self.receive(message, orchestrator, caught_up).await?;
-                    if let Some(is_applied) = received {
-                        applied = Some(is_applied).into();
+                    if let Some(told) = received {
+                        applied = Some(told.applied).into();
+                        settled = Some(told.settled).into();
                     }
                 }
                 Some(is_applied) = &mut applied => {
                     applied = None.into();
                     is_applied.map_err(|_gone| Error::Stopping)?;
                     self.contact.stands(Instant::now());
+                }
+                Some(is_settled) = &mut settled => {
+                    settled = None.into();
+                    // Else the keeper ends, which the next message finds.
+                    if is_settled.is_ok() {
+                        self.readiness.set("routes", Ok(()));
+                    }
                 }
                 // Ours to end: the sender lives in the report.
                 _ = changed.changed() => {
@@ -198,18 +216,20 @@ impl Watch {
         Ok(client.watch_routes(request).await?.into_inner())
     }
 
-    /// Passes on what came; with the message that all was sent, answers what is told once it is applied.
+    /// Passes on what came; with the message that all was sent, answers what is told once it is served.
     async fn receive(
         &self,
         message: WatchRoutesResponse,
         orchestrator: &Endpoint,
         caught_up: &mut bool,
-    ) -> Result<Option<oneshot::Receiver<()>>, Error> {
+    ) -> Result<Option<CaughtUp>, Error> {
         let catches_up = message.caught_up && !*caught_up;
         let (applied, is_applied) = oneshot::channel();
+        let (settled, is_settled) = oneshot::channel();
         let told = Told {
             routes: message.routes,
             applied: catches_up.then_some(applied),
+            settled: catches_up.then_some(settled),
         };
         let says_something = catches_up || !told.routes.is_empty();
         if says_something && self.routes.send(told).await.is_err() {
@@ -223,9 +243,11 @@ impl Watch {
                 orchestrator = without_secrets(&orchestrator),
                 "the stream of routes caught up"
             );
-            self.readiness.set("routes", Ok(()));
         }
-        Ok(catches_up.then_some(is_applied))
+        Ok(catches_up.then_some(CaughtUp {
+            applied: is_applied,
+            settled: is_settled,
+        }))
     }
 
     async fn tell(

@@ -1,6 +1,6 @@
 //! Puts the rooms together.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use candlefish_blobs::Options;
 use candlefish_ids::RequestId;
@@ -81,18 +81,18 @@ pub async fn run(config: Config, tasks: &Tasks, readiness: Readiness) -> Result<
         routes = restored,
         "took up the routes of the last run"
     );
-    let state = match restored {
-        0 => Err("no routes yet: waiting for the orchestrator".to_owned()),
-        _ => Ok(()),
-    };
-    readiness.set("routes", state);
+    readiness.set("routes", Err(waits_for(restored)));
     descriptors::make_room(config.connections);
     let listener = listen::bind(config.listen).await?;
     let address = listen::local_addr(&listener)?;
 
     let (sender, routes) = mpsc::channel(ROUTES_WAITING);
-    let watch = rooms.watch(&config, address, sender, readiness)?;
+    let watch = rooms.watch(&config, address, sender, readiness.clone())?;
     let stopping = tasks.stopping();
+    if restored > 0 {
+        let alone = ready_alone(Arc::clone(&rooms.contact), readiness, config.catch_up);
+        spawn("readiness", Policy::Ignore, tasks, alone);
+    }
     let server = Arc::new(Server::new(
         Arc::clone(&rooms.table),
         Arc::clone(&rooms.shelf),
@@ -117,7 +117,8 @@ pub async fn run(config: Config, tasks: &Tasks, readiness: Readiness) -> Result<
         let told = publish::run(rooms.traffic, nats, teller, stopping);
         drop(tasks.spawn("traffic", Policy::StopProcess, told));
     }
-    prepare_variants(rooms.shelf, tasks);
+    let variants = rooms.shelf.prepare_variants();
+    spawn("variants", Policy::StopProcess, tasks, variants);
     tracing::info!(
         edge = rooms.edge, listen = %address, ops = %ops_address, routes = restored, "serving"
     );
@@ -128,14 +129,44 @@ pub async fn run(config: Config, tasks: &Tasks, readiness: Readiness) -> Result<
     })
 }
 
-fn prepare_variants(shelf: Arc<Shelf>, tasks: &Tasks) {
+/// Spawns what may be given up at any moment; it ends with the first token.
+fn spawn(
+    name: &'static str,
+    policy: Policy,
+    tasks: &Tasks,
+    work: impl Future<Output = ()> + Send + 'static,
+) {
     let stopping = tasks.stopping();
-    drop(tasks.spawn("variants", Policy::StopProcess, async move {
+    drop(tasks.spawn(name, policy, async move {
         tokio::select! {
-            () = shelf.prepare_variants() => {}
+            () = work => {}
             () = stopping.cancelled() => {}
         }
     }));
+}
+
+/// What a balancer waits for.
+fn waits_for(restored: usize) -> String {
+    match restored {
+        0 => "no routes yet: waiting for the orchestrator".to_owned(),
+        _ => "routes of the last run: waiting for what changed since".to_owned(),
+    }
+}
+
+/// Says that it is ready once no orchestrator was heard for so long: to serve what the last run served
+/// is better than nothing. While one is heard, that is the stream's to say.
+async fn ready_alone(contact: Arc<Contact>, readiness: Readiness, patience: Duration) {
+    loop {
+        tokio::time::sleep(patience).await;
+        if readiness.waiting().is_empty() {
+            return;
+        }
+        if !contact.is_standing() {
+            tracing::warn!("no orchestrator is heard: serving the routes of the last run");
+            readiness.set("routes", Ok(()));
+            return;
+        }
+    }
 }
 
 /// What the tasks share.

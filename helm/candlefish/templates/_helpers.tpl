@@ -69,6 +69,9 @@ livenessProbe:
 - {name: CANDLEFISH_DOMAIN, value: {{ .Values.domain | quote }}}
 - {name: CANDLEFISH_SITE_PORT, value: {{ .Values.sitePort | quote }}}
 - {name: CANDLEFISH_LEASE_MS, value: {{ .Values.orchestrator.leaseMs | int | quote }}}
+{{- range $name, $value := .Values.orchestrator.env }}
+- {name: {{ $name }}, value: {{ $value | quote }}}
+{{- end }}
 - name: CANDLEFISH_DATABASE_URL
   valueFrom: {secretKeyRef: {name: {{ .Values.secrets.databases }}, key: deploy}}
 {{- with .Values.publicUrl }}

@@ -370,7 +370,7 @@ pub(crate) fn edges(answer: &ListEdgesResponse, look: &Look) -> String {
             edge_state(edge, look),
         ]);
     }
-    table.text("No edge was heard for a day.")
+    table.text("No edge was heard for 30 days.")
 }
 
 fn edge_state(edge: &Edge, look: &Look) -> String {

@@ -36,6 +36,8 @@ pub(crate) struct Report<'a> {
     pub(crate) first: bool,
     pub(crate) held: &'a [pb::HeldRoute],
     pub(crate) staged: &'a [(ReleaseId, bool, String)],
+    /// It staged or applied something since the report before.
+    pub(crate) moved: bool,
     /// It applied everything that it had to, to join.
     pub(crate) joins: bool,
 }
@@ -55,9 +57,9 @@ pub(crate) async fn forget(conn: &mut PgConnection, edge: &str) -> Result<(), sq
     Ok(())
 }
 
-/// That an edge was heard, with what stands before and after it.
+/// That an edge was heard, with what stands before it, what else is set, and what stands after it.
 macro_rules! write_heard {
-    ($before:literal, $after:literal, $($argument:expr),+) => {
+    ($before:literal, $set:literal, $after:literal, $($argument:expr),+) => {
         sqlx::query!(
             $before
                 + "INSERT INTO edge (id, boot, address, heard_at, joined_at)
@@ -67,6 +69,7 @@ macro_rules! write_heard {
                                         WHEN $4 THEN NULL ELSE edge.joined_at END,
                        failing_since = CASE WHEN $5 THEN NULL ELSE edge.failing_since END,
                        failing_reason = CASE WHEN $5 THEN '' ELSE edge.failing_reason END"
+                + $set
                 + $after,
             $($argument),+
         )
@@ -83,6 +86,7 @@ pub(crate) async fn save(
         return save_whole(conn, report).await;
     }
     let row = write_heard!(
+        "",
         "",
         r#" RETURNING failing_since IS NOT NULL AS "aside!", resend_at AS "resend_at?: Timestamp""#,
         report.edge,
@@ -125,6 +129,7 @@ async fn save_whole(conn: &mut PgConnection, report: &Report<'_>) -> Result<Aske
     // the later waits there. Not arrays: for those Postgres makes a new plan each time.
     let row = write_heard!(
         "WITH heard AS (",
+        ", moved_at = CASE WHEN $8 THEN clock() ELSE edge.moved_at END",
         r#" RETURNING id, failing_since IS NOT NULL AS aside, resend_at),
            held AS (
                INSERT INTO edge_route (edge_id, host, epoch, version)
@@ -151,7 +156,8 @@ async fn save_whole(conn: &mut PgConnection, report: &Report<'_>) -> Result<Aske
         report.first,
         report.joins,
         Json(held.collect::<Vec<_>>()) as _,
-        Json(told.collect::<Vec<_>>()) as _
+        Json(told.collect::<Vec<_>>()) as _,
+        report.moved
     )
     .fetch_one(conn)
     .await?;
@@ -162,20 +168,25 @@ async fn save_whole(conn: &mut PgConnection, report: &Report<'_>) -> Result<Aske
 }
 
 /// How far one edge follows.
+#[expect(clippy::struct_excessive_bools, reason = "each is a claim of its row")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Follower {
     pub(crate) id: String,
     pub(crate) address: String,
     pub(crate) live: bool,
+    /// It was heard within a day. One that was not is told of to people, and counts for nothing.
+    pub(crate) lately: bool,
     /// It applied every asked version, or a later one, of the epoch that holds.
     pub(crate) applied: bool,
     /// It has staged the asked release.
     pub(crate) staged: bool,
     /// Why it could not stage the asked release.
     pub(crate) error: String,
+    /// When it last staged or applied anything.
+    pub(crate) moved_at: Option<Moment>,
 }
 
-/// How far every edge heard within a day follows, by id.
+/// How far every edge follows, by id.
 pub(crate) async fn list_followers(
     conn: &mut PgConnection,
     now: Moment,
@@ -184,10 +195,11 @@ pub(crate) async fn list_followers(
 ) -> Result<Vec<Follower>, sqlx::Error> {
     let wanted = i64::try_from(routes.len()).unwrap_or(i64::MAX);
     let rows = sqlx::query!(
-        r#"SELECT e.id, e.address,
+        r#"SELECT e.id, e.address, e.moved_at AS "moved_at?: Timestamp",
                   (e.joined_at IS NOT NULL AND e.failing_since IS NULL
                    AND e.heard_at > $3::timestamptz - $4::bigint * interval '1 millisecond')
                       AS "live!",
+                  e.heard_at > $3::timestamptz - interval '1 day' AS "lately!",
                   (SELECT count(*) FROM jsonb_to_recordset($1::jsonb)
                                         AS t(host text, epoch int, version bigint)
                    -- By the key: for so few hosts all that an edge holds is not read.
@@ -198,7 +210,6 @@ pub(crate) async fn list_followers(
                      AND r.epoch >= (SELECT epoch FROM relay)) AS "applied!",
                   COALESCE(s.staged, false) AS "staged!", COALESCE(s.error, '') AS "error!"
            FROM edge e LEFT JOIN edge_release s ON s.edge_id = e.id AND s.release_id = $2
-           WHERE e.heard_at > $3::timestamptz - interval '1 day'
            ORDER BY e.id"#,
         // Not arrays: for those Postgres makes a new plan each time.
         Json(routes) as _,
@@ -214,9 +225,11 @@ pub(crate) async fn list_followers(
             id: row.id,
             address: row.address,
             live: row.live,
+            lately: row.lately,
             applied: row.applied == wanted,
             staged: row.staged,
             error: row.error,
+            moved_at: row.moved_at.map(read),
         })
         .collect())
 }
@@ -266,7 +279,7 @@ pub(crate) async fn resend(
     .await
 }
 
-/// All edges heard within a day, by id.
+/// Edges that are not forgotten, by id, after this one.
 pub(crate) async fn list(
     conn: &mut PgConnection,
     after: &str,
@@ -280,7 +293,7 @@ pub(crate) async fn list(
                   (SELECT count(*)::int FROM edge_release r WHERE r.edge_id = e.id AND r.staged)
                       AS "staged_count!",
                   (SELECT count(*)::int FROM edge_route r WHERE r.edge_id = e.id) AS "route_count!"
-           FROM edge e WHERE e.heard_at > clock() - interval '1 day' AND e.id > $2
+           FROM edge e WHERE e.id > $2
            ORDER BY e.id LIMIT $3"#,
         LIVE_FOR_MS,
         after,

@@ -142,6 +142,8 @@ impl Serving {
             first: report.first,
             held: &report.held,
             staged: &staged,
+            // What a stream begins with may have been told on the one before.
+            moved: !report.first && (!report.held.is_empty() || staged.iter().any(|one| one.1)),
             joins,
         };
         let asked = self.save(&row).await?;
@@ -180,6 +182,7 @@ impl Serving {
             first: false,
             held: again.as_deref().unwrap_or_default(),
             staged: &[],
+            moved: false,
             joins,
         };
         self.save(&row).await?;

@@ -361,6 +361,7 @@ pub(crate) struct Shown {
     pub(crate) author_email: String,
     pub(crate) committed_at: Option<Moment>,
     pub(crate) branches: Vec<String>,
+    pub(crate) parents: Vec<String>,
     pub(crate) dirty: bool,
     pub(crate) file_count: i32,
     pub(crate) byte_count: i64,
@@ -399,7 +400,7 @@ pub(crate) struct Rejection {
 
 /// A release from a row that has its columns, whatever else that has; its id may have another name.
 macro_rules! shown_release {
-    ($row:ident, $id:expr) => {
+    ($row:ident, $id:expr, $parents:expr) => {
         $crate::release::store::Shown {
             id: candlefish_ids::ReleaseId::from_uuid($id),
             site: $row.site,
@@ -411,6 +412,7 @@ macro_rules! shown_release {
             author_email: $row.author_email,
             committed_at: $row.committed_at.map($crate::ctx::read),
             branches: $row.branches,
+            parents: $parents,
             dirty: $row.dirty,
             file_count: $row.file_count,
             byte_count: $row.byte_count,
@@ -435,6 +437,8 @@ macro_rules! select_release {
                       r.committed_at AS "committed_at: Timestamp",
                       ARRAY(SELECT b.branch FROM release_branch b WHERE b.release_id = r.id
                             ORDER BY b.added_at) AS "branches!",
+                      COALESCE((SELECT a.parents FROM commit_ancestry a WHERE a.site_id = r.site_id
+                                AND a.commit = r.commit), '{}') AS "parents!",
                       r.dirty, r.file_count, r.byte_count, r.created_at AS "created_at: Timestamp",
                       r.created_by, r.sealed_at AS "sealed_at: Timestamp",
                       r.collected_at AS "collected_at: Timestamp",
@@ -453,7 +457,7 @@ macro_rules! select_release {
         .fetch_all($conn)
         .await?
         .into_iter()
-        .map(|row| shown_release!(row, row.id))
+        .map(|row| shown_release!(row, row.id, row.parents))
         .collect()
     };
 }

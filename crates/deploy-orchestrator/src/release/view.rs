@@ -61,6 +61,7 @@ pub(crate) fn release(row: Shown) -> pb::Release {
         author_email: row.author_email,
         committed_at: row.committed_at.map(shown),
         branches: row.branches,
+        parents: row.parents,
         dirty: row.dirty,
         file_count: row.file_count,
         byte_count: row.byte_count,

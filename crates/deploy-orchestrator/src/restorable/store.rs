@@ -17,6 +17,8 @@ pub(super) struct Due {
     /// `docs/production`.
     pub(super) place: String,
     pub(super) found_before: String,
+    /// The last blob that was read.
+    pub(super) after: Option<Digest>,
     keep: usize,
 }
 
@@ -25,6 +27,8 @@ pub(super) struct Due {
 pub(super) struct Kept {
     pub(super) release: ReleaseId,
     pub(super) manifest: Digest,
+    /// Its content is gone, or goes.
+    pub(super) is_collected: bool,
 }
 
 /// Takes the environment that waits longest for its proof, so that no other replica does.
@@ -41,7 +45,8 @@ pub(super) async fn take(
              WHERE live_release_id IS NOT NULL
                AND (restorable_due_at IS NULL OR restorable_due_at <= (SELECT clock()))
              ORDER BY restorable_due_at NULLS FIRST LIMIT 1 FOR UPDATE SKIP LOCKED)
-         RETURNING e.id, s.slug AS site, e.slug, e.policy, e.not_restorable",
+         RETURNING e.id, s.slug AS site, e.slug, e.policy, e.not_restorable,
+             e.restorable_after",
         millis(taken_for)
     )
     .fetch_optional(conn)
@@ -52,6 +57,7 @@ pub(super) async fn take(
             id: EnvironmentId::from_uuid(row.id),
             place: format!("{}/{}", row.site, row.slug),
             found_before: row.not_restorable,
+            after: row.restorable_after.and_then(digest),
             keep: usize::try_from(policy.keep_releases).unwrap_or(1),
         }
     }))
@@ -63,10 +69,10 @@ pub(super) async fn list_kept(
     due: &Due,
 ) -> Result<Vec<Kept>, sqlx::Error> {
     let rows = sqlx::query!(
-        "SELECT d.release_id, r.manifest_digest
-         FROM deployment d JOIN release r ON r.id = d.release_id
-         WHERE d.environment_id = $1 AND d.state = 'succeeded' AND r.collected_at IS NULL
-         ORDER BY d.admission DESC LIMIT $2",
+        r#"SELECT d.release_id, r.manifest_digest, r.collected_at IS NOT NULL AS "is_collected!"
+           FROM deployment d JOIN release r ON r.id = d.release_id
+           WHERE d.environment_id = $1 AND d.state = 'succeeded'
+           ORDER BY d.admission DESC LIMIT $2"#,
         due.id.uuid(),
         LOOKED_AT
     )
@@ -78,12 +84,13 @@ pub(super) async fn list_kept(
         if kept.iter().any(|one| one.release == release) {
             continue;
         }
-        let Ok(manifest) = row.manifest_digest.try_into() else {
+        let Some(manifest) = digest(row.manifest_digest) else {
             continue;
         };
         kept.push(Kept {
             release,
-            manifest: Digest::from_bytes(manifest),
+            manifest,
+            is_collected: row.is_collected,
         });
         if kept.len() == due.keep {
             break;
@@ -97,19 +104,26 @@ pub(super) async fn save(
     conn: &mut PgConnection,
     environment: EnvironmentId,
     found: &str,
+    after: Option<Digest>,
     again_in: Duration,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "UPDATE environment SET not_restorable = $2, restorable_checked_at = clock(),
+             restorable_after = $4,
              restorable_due_at = clock() + $3::bigint * interval '1 millisecond'
          WHERE id = $1",
         environment.uuid(),
         found,
-        millis(again_in)
+        millis(again_in),
+        after.as_ref().map(|digest| digest.as_bytes().as_slice())
     )
     .execute(conn)
     .await?;
     Ok(())
+}
+
+fn digest(bytes: Vec<u8>) -> Option<Digest> {
+    Some(Digest::from_bytes(bytes.try_into().ok()?))
 }
 
 fn millis(duration: Duration) -> i64 {

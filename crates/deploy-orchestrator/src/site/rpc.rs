@@ -99,7 +99,7 @@ impl SiteService for Rpc {
     ) -> Result<Response<pb::Site>, Status> {
         let (caller, key, message) = taken(request, "CreateSite")?;
         let mut faults = Faults::default();
-        let (source, folder) = source(&mut faults, &message);
+        let (source, folder) = source(&mut faults, &message, &self.ctx.config.limits);
         let cmd = CreateSite {
             slug: faults.site("slug", &message.slug),
             name: faults.optional_text("name", &message.name, NAME_MAX),
@@ -407,7 +407,11 @@ impl SiteService for Rpc {
 }
 
 /// Where the content comes from, and the folder of the repository that is the site.
-fn source(faults: &mut Faults, message: &pb::CreateSiteRequest) -> (Source, String) {
+fn source(
+    faults: &mut Faults,
+    message: &pb::CreateSiteRequest,
+    limits: &Limits,
+) -> (Source, String) {
     let folder = message.folder.strip_suffix('/').unwrap_or(&message.folder);
     let given = message.source;
     let source = match pb::site::Source::try_from(given) {
@@ -429,7 +433,7 @@ fn source(faults: &mut Faults, message: &pb::CreateSiteRequest) -> (Source, Stri
         );
     } else if let (false, Err(error)) = (
         message.folder.is_empty(),
-        candlefish_manifest::check_path(folder, &Limits::default()),
+        candlefish_manifest::check_path(folder, limits),
     ) {
         faults.add("folder", error.to_string());
     }

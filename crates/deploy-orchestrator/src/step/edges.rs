@@ -1,7 +1,8 @@
 //! Waiting until every live edge has followed: shared by the steps that change routes.
 //!
 //! An edge that does not follow in time is set aside and named; it cannot keep a deployment, least of
-//! all a rollback, from ending.
+//! all a rollback, from ending. It is set aside for all lanes, so an edge that follows others meanwhile
+//! is given its time anew: see ADR 0073.
 
 use std::time::Duration;
 
@@ -31,14 +32,23 @@ use crate::{
 /// A wait shorter than this is not worth a blocker.
 pub(super) const NAMED_AFTER: Duration = Duration::from_secs(1);
 
+/// An edge that follows others is waited for so many times as long as one that does nothing, and no
+/// longer: it may be able to do everything but this.
+const MOST_PATIENCES: u32 = 10;
+
 /// In a step's detail: edges may lack what it sends visitors back to, as no route named it before.
 pub(super) const FETCHES: &str = "fetches";
 
 /// How the edges stand towards what was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// Every live edge followed. Those that are not live are named.
-    Followed { live: usize, absent: Vec<String> },
+    /// Every live edge followed. Those that are not live are named; gone are those of them that were not
+    /// heard for a day.
+    Followed {
+        live: usize,
+        absent: Vec<String>,
+        gone: Vec<String>,
+    },
     /// Not yet; or it cannot be.
     Not(Box<NotYet>),
 }
@@ -49,7 +59,7 @@ pub(crate) struct NotYet {
     pub(crate) live: usize,
     pub(crate) needed: usize,
     /// Live edges that have not followed.
-    pub(crate) behind: Vec<String>,
+    pub(crate) behind: Vec<Follower>,
     /// The first reason of an edge that cannot, when all that are behind cannot.
     pub(crate) refused: Option<String>,
 }
@@ -57,16 +67,17 @@ pub(crate) struct NotYet {
 /// Judges the followers; pure.
 pub(crate) fn judge(followers: &[Follower], needed: usize) -> Standing {
     let live: Vec<&Follower> = followers.iter().filter(|one| one.live).collect();
-    let behind: Vec<&&Follower> = live.iter().filter(|one| !one.applied).collect();
+    let behind: Vec<&Follower> = live.iter().copied().filter(|one| !one.applied).collect();
     if live.len() >= needed && behind.is_empty() {
-        let absent = followers
-            .iter()
-            .filter(|one| !one.live)
-            .map(|one| one.id.clone())
-            .collect();
+        let silent = |lately: bool| {
+            let silent = followers.iter().filter(|one| !one.live);
+            let silent = silent.filter(|one| one.lately == lately);
+            silent.map(|one| one.id.clone()).collect()
+        };
         return Standing::Followed {
             live: live.len(),
-            absent,
+            absent: silent(true),
+            gone: silent(false),
         };
     }
     let all_refuse = !behind.is_empty()
@@ -79,7 +90,7 @@ pub(crate) fn judge(followers: &[Follower], needed: usize) -> Standing {
             .first()
             .filter(|_| all_refuse)
             .map(|one| one.error.clone()),
-        behind: behind.iter().map(|one| one.id.clone()).collect(),
+        behind: behind.into_iter().cloned().collect(),
     }))
 }
 
@@ -134,20 +145,22 @@ pub(super) async fn await_followers(
     let needed = deployment.needed_edges();
     let followers = shared::followers(tx, deployment, &routes).await?;
     match judge(&followers, needed) {
-        Standing::Followed { live, absent } => {
+        Standing::Followed { live, absent, gone } => {
             let object = step
                 .detail
                 .as_object_mut()
                 .expect("a step's detail is an object");
             object.insert("absent".to_owned(), json!(absent));
             let stale = stale(deployment, step.kind);
-            step.message = followed_words(stale, live, &absent);
+            step.message = followed_words(stale, live, &absent) + &gone_words(&gone);
             Ok(None)
         }
         Standing::Not(not) if step.is_undo && waited(step, now) >= config.edge_patience => {
             // An undo ends by its deadline, whoever followed; the record says that not all did.
             if step.detail.get(FETCHES).is_some() {
-                set_aside(tx, deployment, &not.behind, config.edge_patience).await?;
+                let patience = config.edge_patience;
+                let stalled = stalled(&not.behind, waits_since(step), patience, now);
+                set_aside(tx, deployment, &stalled, patience).await?;
             }
             let (confirmed, absent) = confirmed(&followers);
             step.message = unconfirmed_words(stale(deployment, step.kind), confirmed, &absent);
@@ -180,7 +193,7 @@ pub(super) async fn serving(
     let mut followers = shared::followers(tx, deployment, &routes).await?;
     followers.retain(|one| one.live);
     let behind = followers.iter().filter(|one| !one.applied);
-    let behind: Vec<String> = behind.map(|one| one.id.clone()).collect();
+    let behind: Vec<Follower> = behind.cloned().collect();
     if behind.is_empty() {
         return Ok((followers, None));
     }
@@ -216,11 +229,25 @@ fn followed_words(stale: Option<ReleaseId>, live: usize, absent: &[String]) -> S
     format!("{live} of {edges}; {absent} unreachable{stale}")
 }
 
+/// Those that most likely do not come back; should one serve on, unheard, somebody must know of it.
+fn gone_words(gone: &[String]) -> String {
+    if gone.is_empty() {
+        return String::new();
+    }
+    format!("; {} not heard for a day", gone.join(", "))
+}
+
 /// How many edges confirmed, and those that did not. One that is not live may have forgotten it since.
 fn confirmed(followers: &[Follower]) -> (usize, Vec<String>) {
-    let absent = followers.iter().filter(|one| !one.live || !one.applied);
-    let absent: Vec<String> = absent.map(|one| one.id.clone()).collect();
-    (followers.len() - absent.len(), absent)
+    let (mut confirmed, mut absent) = (0, Vec::new());
+    for one in followers.iter().filter(|one| one.lately) {
+        if one.live && one.applied {
+            confirmed += 1;
+        } else {
+            absent.push(one.id.clone());
+        }
+    }
+    (confirmed, absent)
 }
 
 /// All that confirmed may still be too few for the policy.
@@ -257,15 +284,17 @@ async fn still_waiting(
         return Ok(Outcome::failed(Cause::Verification, error));
     }
     let patience = patience(config, deployment, step);
-    if waited >= patience {
-        set_aside(tx, deployment, &not.behind, patience).await?;
-    }
+    let since = waits_since(step);
+    let stalled = stalled(&not.behind, since, patience, now);
+    set_aside(tx, deployment, &stalled, patience).await?;
     let blocker = if not.live < not.needed {
         few(not.live, not.needed, deployment, step)
     } else {
-        let message = format!("waiting for {}", not.behind.join(", "));
+        let names: Vec<&str> = not.behind.iter().map(|one| one.id.as_str()).collect();
+        let message = format!("waiting for {}", names.join(", "));
         // Then those that are behind are set aside, and nobody waits for them any more.
-        let until = waits_since(step).map(|since| since.plus(patience));
+        let ends = |one| Some(counts_from(since?, one, patience).plus(patience));
+        let until = not.behind.iter().filter_map(ends).max();
         Blocker {
             until: until.filter(|at| *at > now),
             ..behind(message)
@@ -295,7 +324,30 @@ fn patience(config: &Config, deployment: &Deployment, step: &Step) -> Duration {
     }
 }
 
-/// Live edges that are behind after so long are waited for no more.
+/// From when the patience with an edge counts: from its last progress with anything since the write; from
+/// the write alone when it told why it cannot stage the release.
+fn counts_from(written_at: Moment, one: &Follower, patience: Duration) -> Moment {
+    let latest = written_at.plus(patience.saturating_mul(MOST_PATIENCES - 1));
+    one.moved_at
+        .filter(|_| one.error.is_empty())
+        .map_or(written_at, |moved| moved.clamp(written_at, latest))
+}
+
+/// Of those that are behind, who made no progress for as long as the patience lasts.
+fn stalled(
+    behind: &[Follower],
+    waits_since: Option<Moment>,
+    patience: Duration,
+    now: Moment,
+) -> Vec<String> {
+    let is_stalled = |one: &&Follower| {
+        waits_since.is_some_and(|since| now.since(counts_from(since, one, patience)) >= patience)
+    };
+    let stalled = behind.iter().filter(is_stalled);
+    stalled.map(|one| one.id.clone()).collect()
+}
+
+/// These live edges are waited for no more.
 async fn set_aside(
     tx: &mut Tx,
     deployment: &Deployment,
@@ -369,88 +421,4 @@ fn behind(message: String) -> Blocker {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn follower(id: &str, live: bool, applied: bool, error: &str) -> Follower {
-        Follower {
-            id: id.to_owned(),
-            address: String::new(),
-            live,
-            applied,
-            staged: applied,
-            error: error.to_owned(),
-        }
-    }
-
-    #[test]
-    fn every_live_edge_must_follow_and_absent_ones_are_named() {
-        let followers = [
-            follower("edge-1", true, true, ""),
-            follower("edge-2", true, true, ""),
-            follower("edge-3", false, false, ""),
-        ];
-        let standing = judge(&followers, 1);
-        assert_eq!(
-            standing,
-            Standing::Followed {
-                live: 2,
-                absent: vec!["edge-3".to_owned()]
-            }
-        );
-    }
-
-    #[test]
-    fn too_few_live_edges_are_not_enough_even_when_all_followed() {
-        let Standing::Not(not) = judge(&[follower("edge-1", true, true, "")], 2) else {
-            panic!("one edge is not two");
-        };
-        assert_eq!((not.live, not.needed, not.behind.len()), (1, 2, 0));
-        assert_eq!(few_words(not.live, not.needed), "1 live edge, 2 needed");
-        assert!(matches!(judge(&[], 1), Standing::Not(_)));
-    }
-
-    #[test]
-    fn a_refusal_counts_when_no_live_edge_could() {
-        let refused = |followers: &[Follower]| match judge(followers, 1) {
-            Standing::Not(not) => not.refused,
-            Standing::Followed { .. } => panic!("not followed"),
-        };
-        let bad = follower("edge-1", true, false, "/a.css is corrupt");
-        assert_eq!(
-            refused(std::slice::from_ref(&bad)).as_deref(),
-            Some("/a.css is corrupt")
-        );
-        assert_eq!(
-            refused(&[bad.clone(), follower("edge-2", true, true, "")]),
-            None
-        );
-        assert_eq!(refused(&[bad, follower("edge-2", true, false, "")]), None);
-    }
-
-    #[test]
-    fn an_undo_that_ends_by_its_deadline_says_who_confirmed_and_who_did_not() {
-        let told = |followers: &[Follower]| {
-            let (count, absent) = confirmed(followers);
-            unconfirmed_words(None, count, &absent)
-        };
-        let all = [
-            follower("edge-1", true, true, ""),
-            follower("edge-2", true, false, ""),
-            follower("edge-3", false, true, ""),
-        ];
-        assert_eq!(
-            told(&all),
-            "1 of 3 edges confirmed in time; edge-2, edge-3 did not"
-        );
-        assert_eq!(told(&all[..1]), "1 of 1 edge confirmed in time");
-        let none = "no edge confirmed in time: none was heard of for a day";
-        assert_eq!(told(&[]), none);
-        let release = ReleaseId::new();
-        let absent = ["edge-2".to_owned()];
-        assert_eq!(
-            unconfirmed_words(Some(release), 0, &absent),
-            format!("0 of 1 edge confirmed in time; edge-2 did not, may still serve {release}")
-        );
-    }
-}
+mod tests;

@@ -148,7 +148,7 @@ async fn may_differ(tx: &mut Tx, deployment: &Deployment) -> Result<bool, sqlx::
         return Ok(false);
     }
     let edges = shared::followers(tx, deployment, &[]).await?;
-    Ok(edges.len() > 1)
+    Ok(edges.iter().filter(|one| one.lately).count() > 1)
 }
 
 /// The step wrote a route that moves traffic.

@@ -1,8 +1,10 @@
 //! `stage`: the release becomes reachable at its own address, on every live edge; and its undo.
 
+use serde_json::json;
+
 use super::{
     Step,
-    edges::{await_followers, remember, written},
+    edges::{FETCHES, await_followers, remember, written},
     outcome::Outcome,
     shared,
 };
@@ -10,7 +12,7 @@ use crate::{
     ctx::{Ctx, Tx},
     deployment::{Deployment, Error, plan::Kind, state::Cause},
     noun,
-    route::{Spec, Weighted, store::Place},
+    route::{self, Spec, Weighted, store::Place},
     site::host,
 };
 
@@ -26,6 +28,9 @@ pub(super) async fn turn(
             && let Some(message) = already_staged(tx, deployment).await?
         {
             return Ok(Outcome::done(message));
+        }
+        if deployment.kind == Kind::Rollback {
+            note_fetches(tx, deployment, step).await?;
         }
         let manifests = shared::manifests(tx, deployment, &[deployment.release_id]).await?;
         let Some(release) = manifests.into_iter().next() else {
@@ -68,6 +73,22 @@ pub(super) async fn undo_turn(
         Some(outcome) => Ok(outcome),
         None => Ok(Outcome::done(step.message.clone())),
     }
+}
+
+/// Edges keep what a route names. A rollback to anything else makes them copy it first, which takes as long
+/// as in any deployment.
+async fn note_fetches(
+    tx: &mut Tx,
+    deployment: &Deployment,
+    step: &mut Step,
+) -> Result<(), sqlx::Error> {
+    let (environment, release) = (deployment.environment_id, deployment.release_id);
+    if !route::store::is_named(tx, environment, release).await? {
+        let detail = step.detail.as_object_mut();
+        let detail = detail.expect("a step's detail is an object");
+        detail.insert(FETCHES.to_owned(), json!(true));
+    }
+    Ok(())
 }
 
 /// A rollback need not wait for an address of its own when every live edge has the content.

@@ -131,6 +131,54 @@ async fn an_edge_that_cannot_stage_keeps_nobody() {
     edge_is(&api, "edge-2", pb::edge::State::Live).await;
 }
 
+/// Half a minute and more passes, and all edges are heard in every part of it, each time after `report`.
+async fn half_a_minute_passes(sandbox: &Sandbox, mut report: impl AsyncFnMut()) {
+    let heard = "SELECT count(*) FROM edge WHERE heard_at > clock() - interval '1 second'";
+    for _part in 0..9 {
+        report().await;
+        wait_until(SOON, "all edges to be heard", async || {
+            sandbox.number(heard).await == 2
+        })
+        .await;
+        sandbox.database.advance(Duration::from_secs(4)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_edge_that_stages_something_else_is_not_set_aside() {
+    let (sandbox, _orchestrator, [_first, second], api) = started(&[], policy()).await;
+    second.act(|script| script.stages_nothing = true);
+    let release = sandbox.release(&api, "new").await;
+    let id = api.deploy("production", &release).await;
+    wait_on_edges(&sandbox, "stage").await;
+    let staged = "SELECT count(*) FROM edge_release WHERE edge_id = 'edge-2' AND staged";
+    half_a_minute_passes(&sandbox, async || {
+        let before = sandbox.number(staged).await;
+        second.tell(WatchRoutesRequest {
+            staged: vec![StagedRelease {
+                release_id: ReleaseId::new().to_string(),
+                staged: true,
+                error: String::new(),
+            }],
+            ..WatchRoutesRequest::default()
+        });
+        wait_until(SOON, "what it staged to be kept", async || {
+            sandbox.number(staged).await > before
+        })
+        .await;
+    })
+    .await;
+    let looked = sandbox.number(POLLS).await;
+    wait_until(SOON, "another look at the wait", async || {
+        sandbox.number(POLLS).await > looked
+    })
+    .await;
+    edge_is(&api, "edge-2", pb::edge::State::Live).await;
+    half_a_minute_passes(&sandbox, async || {}).await;
+    api.wait_for(&id, &[State::Succeeded]).await;
+    edge_is(&api, "edge-2", pb::edge::State::Failing).await;
+}
+
 #[tokio::test]
 async fn an_edge_that_refuses_alone_is_set_aside() {
     let (sandbox, _orchestrator, [_first, second], api) = started(&IMPATIENT, policy()).await;
@@ -265,6 +313,23 @@ async fn a_silent_edge_is_not_waited_for_and_is_named() {
     second.act(|script| script.silent = false);
     second.wait_until_it_serves(HOST, &new).await;
     edge_is(&api, "edge-2", pb::edge::State::Live).await;
+}
+
+#[tokio::test]
+async fn an_edge_that_was_not_heard_for_days_is_named_and_counts_for_nothing() {
+    let (sandbox, _orchestrator, _edges, api) = started(&[], policy()).await;
+    sandbox
+        .act(
+            "INSERT INTO edge (id, boot, address, heard_at, joined_at)
+             VALUES ('edge-9', 'boot', '10.0.0.9:80', clock() - interval '2 days', clock())",
+        )
+        .await;
+    let release = sandbox.release(&api, "new").await;
+    let id = api.deploy("production", &release).await;
+    let done = api.wait_for(&id, &[State::Succeeded]).await;
+    let said = &step(&done, pb::step::Kind::Switch).message;
+    assert_eq!(said, "2 of 2 edges; edge-9 not heard for a day");
+    edge_is(&api, "edge-9", pb::edge::State::Silent).await;
 }
 
 #[tokio::test]

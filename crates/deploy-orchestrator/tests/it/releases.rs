@@ -514,6 +514,31 @@ async fn every_fault_of_a_new_release_is_named_at_once() {
 }
 
 #[tokio::test]
+async fn a_release_tells_the_parents_of_its_commit() {
+    let world = World::new().await;
+    let parents = ["4a", "5b"].map(|two| two.repeat(20)).to_vec();
+    let made = world.create(|message| {
+        message.manifest_digest = "ab".repeat(32);
+        message.commit = "6c".repeat(20);
+        message.parents.clone_from(&parents);
+        message.ancestors.clone_from(&parents);
+    });
+    let made = made.await.unwrap();
+    assert_eq!(made.parents, parents);
+    let request = world.api.request(pb::GetReleaseRequest {
+        id: made.id.clone(),
+    });
+    let found = world.api.releases().get_release(request).await.unwrap();
+    assert_eq!(found.into_inner(), made);
+    let request = world.api.request(pb::ListReleasesRequest {
+        site: SITE.to_owned(),
+        ..pb::ListReleasesRequest::default()
+    });
+    let listed = world.api.releases().list_releases(request).await.unwrap();
+    assert_eq!(listed.into_inner().releases, [made]);
+}
+
+#[tokio::test]
 async fn the_longest_list_of_ancestors_is_kept() {
     let world = World::new().await;
     let commit = |place: usize| format!("{place:040x}");

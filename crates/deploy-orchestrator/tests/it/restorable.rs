@@ -63,6 +63,47 @@ async fn what_a_release_lacks_is_named_until_it_is_there_again() {
 }
 
 #[tokio::test]
+async fn content_that_rotted_and_kept_its_size_is_found_and_named_until_it_is_whole() {
+    let (sandbox, _orchestrator, _edge, api) = Sandbox::started_with(&OFTEN).await;
+    api.create_environment("production", policy()).await;
+    let old = sandbox.release(&api, "old").await;
+    api.deploy_whole("production", &old).await;
+    let new = sandbox.release(&api, "new").await;
+    api.deploy_whole("production", &new).await;
+    says(&api, "production", "").await;
+    let file = file_of(&sandbox, "old");
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&file, "odd").unwrap();
+    let digest = |content: &str| candlefish_manifest::digest_of(content.as_bytes());
+    let (named, is) = (digest("old"), digest("odd"));
+    let rotten =
+        format!("{old} has a broken /index.html: content of blob {named} has the digest {is}");
+    says(&api, "production", &rotten).await;
+    sandbox
+        .act("UPDATE environment SET restorable_checked_at = NULL")
+        .await;
+    says(&api, "production", &rotten).await;
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&file, "old").unwrap();
+    says(&api, "production", "").await;
+}
+
+#[tokio::test]
+async fn a_release_to_keep_that_was_collected_is_named() {
+    let (sandbox, _orchestrator, _edge, api) = Sandbox::started_with(&OFTEN).await;
+    api.create_environment("production", policy()).await;
+    let old = sandbox.release(&api, "old").await;
+    api.deploy_whole("production", &old).await;
+    let new = sandbox.release(&api, "new").await;
+    api.deploy_whole("production", &new).await;
+    says(&api, "production", "").await;
+    let uuid = old.parse::<candlefish_ids::ReleaseId>().unwrap().uuid();
+    let collects = format!("UPDATE release SET collected_at = clock() WHERE id = '{uuid}'");
+    sandbox.act(&collects).await;
+    says(&api, "production", &format!("{old} was collected")).await;
+}
+
+#[tokio::test]
 async fn a_lost_manifest_is_named() {
     let (sandbox, _orchestrator, _edge, api) = Sandbox::started_with(&OFTEN).await;
     api.create_environment("production", policy()).await;

@@ -3,6 +3,8 @@
 //! Level-triggered: it knows the newest route of each host that it was told, and after every event
 //! does what can be done: stage what is named, apply what is staged, forget what is no longer named.
 
+mod settling;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -20,6 +22,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use self::settling::Settling;
 use super::{
     ReleaseRef, Route,
     table::{Host, Table},
@@ -52,6 +55,8 @@ pub(crate) struct Told {
     pub(crate) routes: Vec<pb::Route>,
     /// Who wants to know when all that needs no staging is served.
     pub(crate) applied: Option<oneshot::Sender<()>>,
+    /// Who wants to know when all that is known by then is served, but for what cannot be staged.
+    pub(crate) settled: Option<oneshot::Sender<()>>,
 }
 
 /// What it works with.
@@ -74,6 +79,7 @@ struct State {
     in_hand: HashSet<ReleaseId>,
     swept_at: Option<Instant>,
     kept: Kept,
+    settling: Vec<Settling>,
     staging: JoinSet<(ReleaseRef, Result<Arc<Release>, shelf::Error>)>,
 }
 
@@ -189,6 +195,7 @@ impl Keeper {
                 // A stream that ended meanwhile does not listen.
                 let _ended = listener.send(());
             }
+            self.settle();
             if has_forgotten {
                 self.sweep().await;
             }
@@ -197,12 +204,10 @@ impl Keeper {
                 () = stopping.cancelled() => return,
                 told = incoming.recv() => match told {
                     Some(told) => {
-                        self.receive(read_all(told.routes));
-                        listeners.extend(told.applied);
+                        listeners.extend(self.take(told));
                         // What waits already is flushed together with it.
                         while let Ok(more) = incoming.try_recv() {
-                            self.receive(read_all(more.routes));
-                            listeners.extend(more.applied);
+                            listeners.extend(self.take(more));
                         }
                     }
                     None => return,
@@ -225,6 +230,33 @@ impl Keeper {
         let now = Instant::now();
         let failed = self.state.failed.values().map(|failed| failed.again_at);
         failed.filter(|again_at| *again_at > now).min()
+    }
+
+    /// Takes in a message; answers who wants to know when what needs no staging is served.
+    fn take(&mut self, told: Told) -> Option<oneshot::Sender<()>> {
+        self.receive(read_all(told.routes));
+        let hosts = self.state.waiting.keys();
+        let settling = told.settled.map(|tell| Settling::new(hosts, tell));
+        self.state.settling.extend(settling);
+        told.applied
+    }
+
+    fn settle(&mut self) {
+        let State {
+            waiting,
+            failed,
+            settling,
+            ..
+        } = &mut self.state;
+        let edge = &self.edge;
+        let goes_on = |host: &str| {
+            let awaited = waiting.get(host).map(|route| route.awaited(edge));
+            awaited.is_some_and(|all| !all.iter().any(|one| failed.contains_key(&one.id)))
+        };
+        for one in settling.iter_mut() {
+            one.look(goes_on);
+        }
+        settling.retain(Settling::waits);
     }
 
     /// Takes in routes that are newer than what is known of their hosts, or say more.

@@ -22,9 +22,9 @@ pub(crate) struct Table {
 #[derive(Debug)]
 pub(crate) enum Host {
     /// The route was taken away, or nothing on it gets traffic yet.
-    Nothing,
+    Nothing { noindex: bool },
     /// The release is not on this edge (its disk lost it, and the store is down).
-    Unstaged,
+    Unstaged { noindex: bool },
     /// Content.
     Serving(Serving),
 }
@@ -74,11 +74,20 @@ impl Table {
 }
 
 impl Host {
+    /// Search engines are to leave all of its answers out.
+    pub(crate) fn noindex(&self) -> bool {
+        match self {
+            Self::Nothing { noindex } | Self::Unstaged { noindex } => *noindex,
+            Self::Serving(serving) => serving.noindex,
+        }
+    }
+
     /// What this edge serves for a route, with the releases that are staged now.
     pub(crate) fn of(route: &Route, edge: &str, shelf: &Shelf, traffic: &Traffic) -> Self {
         let needed = route.needed(edge);
+        let noindex = route.noindex;
         if needed.is_empty() {
-            return Self::Nothing;
+            return Self::Nothing { noindex };
         }
         let mut shares = Vec::new();
         let mut parts = Vec::new();
@@ -101,7 +110,7 @@ impl Host {
             }));
         }
         let Some(pick) = pick(route, parts) else {
-            return Self::Unstaged;
+            return Self::Unstaged { noindex };
         };
         for share in &shares {
             share.counters.watch(matches!(pick, Pick::Split(_)));
@@ -115,7 +124,7 @@ impl Host {
             shares,
             assets_of,
             pick,
-            noindex: route.noindex,
+            noindex,
             preview: route.preview,
         })
     }

@@ -6,7 +6,8 @@ use http::HeaderValue;
 
 use crate::{percent, release::Slash};
 
-/// Longer ones are no path of a release (512 bytes, each of which may be encoded as three).
+/// Longer ones are no path of a release: orchestrators take none of more than 1,365 bytes, each of which may
+/// be encoded as three.
 const MOST_BYTES: usize = 4096;
 
 /// Decodes a path and takes its first slash away. What could mean another path is refused, with the

@@ -91,6 +91,7 @@ fn who_saw_the_newer_release_keeps_it_when_its_share_falls() {
     for draw in 0..100 {
         let choice = split(1, &[99, 1]).choose(cookie, draw).unwrap();
         assert_eq!((choice.share, choice.cookie), (1, None));
+        assert_eq!(choice.kept, cookie);
     }
 }
 

@@ -15,6 +15,7 @@ fn preview(version: i64, releases: &[(&Release, i32)]) -> Route {
     Route {
         host: PREVIEW.to_owned(),
         preview: true,
+        noindex: true,
         ..route(version, releases)
     }
 }
@@ -23,6 +24,7 @@ fn preview(version: i64, releases: &[(&Release, i32)]) -> Route {
 fn assert_out_of_contact(answer: &Answer) {
     assert_eq!((answer.status, answer.header("retry-after")), (503, "10"));
     assert_eq!(answer.header("cache-control"), "no-store");
+    assert_eq!(answer.header("x-robots-tag"), "noindex");
     let why = "This server has not heard lately whether the preview at pr-12--docs.localhost is still open";
     assert!(answer.text().contains(why), "{}", answer.text());
 }
@@ -105,7 +107,11 @@ async fn after_a_start_previews_wait_for_the_first_word() {
     assert_eq!(again.visitor(HOST).get("/").await.text(), "one");
     let visitor = again.visitor(PREVIEW);
     assert_out_of_contact(&visitor.get("/").await);
-    assert_eq!(visitor.ask("POST", "/", &[]).await.status, 405);
+    let posted = visitor.ask("POST", "/", &[]).await;
+    assert_eq!(
+        (posted.status, posted.header("x-robots-tag")),
+        (405, "noindex")
+    );
     sandbox.orchestrator.mend();
     wait_until(SOON, "the preview", async || {
         visitor.get("/").await.status == 200

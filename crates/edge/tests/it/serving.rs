@@ -338,6 +338,14 @@ async fn hosts_that_serve_nothing_say_so() {
     hidden.noindex = true;
     sandbox.apply(&edge, hidden).await;
     assert_eq!(visitor.get("/").await.header("x-robots-tag"), "noindex");
+    let mut closed = route(5, &[]);
+    closed.noindex = true;
+    sandbox.apply(&edge, closed).await;
+    let closed = visitor.get("/").await;
+    assert_eq!(
+        (closed.status, closed.header("x-robots-tag")),
+        (404, "noindex")
+    );
 }
 
 #[tokio::test]

@@ -45,8 +45,17 @@ async fn visitors_are_shared_out_and_stay_where_they_are() {
     }
     assert!((45..=140).contains(&news), "{news} of 300 at 30 %");
     for (cookie, text) in &visitors {
-        let again = visitor.get_with("/", &[("cookie", cookie)]).await;
-        assert_eq!((again.text(), again.cookie()), (text.as_str(), None));
+        let kept = ("cookie", cookie.as_str());
+        let again = visitor.get_with("/", &[kept]).await;
+        // Each page sets it anew, or a split that lasts would outlive it.
+        let expected = (text.as_str(), Some(cookie.clone()));
+        assert_eq!((again.text(), again.cookie()), expected);
+        assert!(again.header("cache-control").starts_with("private"));
+        let known = ("if-none-match", again.header("etag"));
+        let unchanged = visitor.get_with("/", &[kept, known]).await;
+        assert_eq!((unchanged.status, unchanged.cookie()), (304, expected.1));
+        let asset = visitor.get_with("/x.css", &[kept]).await;
+        assert_eq!((asset.text(), asset.cookie()), ("old", None));
     }
     sandbox
         .apply(&edge, route(3, &[(&old, 40), (&new, 60)]))

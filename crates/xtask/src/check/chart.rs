@@ -39,6 +39,7 @@ pub(super) fn check(workspace: &Workspace) -> Outcome {
         "secrets.github=github",
         "github.appId=7",
         "nats.replicas=5",
+        "orchestrator.env.CANDLEFISH_RELEASE_FILES=9",
     ];
     let adjusted: Vec<&str> = adjusted.iter().flat_map(|set| ["--set", *set]).collect();
     let adjusted = helm(
@@ -71,6 +72,10 @@ pub(super) fn check(workspace: &Workspace) -> Outcome {
     ensure!(
         copies(&plain, "3") && copies(&adjusted, "5"),
         "nats.replicas is not used"
+    );
+    ensure!(
+        adjusted.contains("{name: CANDLEFISH_RELEASE_FILES, value: \"9\"}"),
+        "orchestrator.env is not used"
     );
     ensure!(
         !adjusted.contains("kind: NetworkPolicy"),

@@ -99,7 +99,8 @@ macro_rules! select_surroundings {
         .map(|row| {
             let surroundings = Surroundings {
                 version: row.version,
-                release: release::store::shown_release!(row, row.release_id),
+                // Nobody follows a deployment to its commit's parents: who asks for the release gets them.
+                release: release::store::shown_release!(row, row.release_id, Vec::new()),
                 has_address: row.has_address,
                 kept: row.kept.0,
                 steps: row.steps.0,

@@ -4,12 +4,16 @@ use std::collections::HashMap;
 
 use candlefish_clock::Moment;
 use candlefish_ids::ReleaseId;
+use jiff_sqlx::Timestamp;
 use serde::Deserialize;
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
 use super::{Follower, LIVE_FOR_MS};
-use crate::{ctx::stored, route::Written};
+use crate::{
+    ctx::{read, stored},
+    route::Written,
+};
 
 /// How far all edges follow, about some hosts and releases.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ struct Edge {
     id: String,
     address: String,
     live: bool,
+    lately: bool,
+    moved_at: Option<Moment>,
     epoch: i32,
     /// By host: the epoch and the version that it applied.
     held: HashMap<String, (i32, i64)>,
@@ -48,9 +54,11 @@ impl Following {
                 id: edge.id.clone(),
                 address: edge.address.clone(),
                 live: edge.live,
+                lately: edge.lately,
                 applied: routes.iter().all(|route| edge.applied(route)),
                 staged: told.is_some_and(|(staged, _)| *staged),
                 error: told.map(|(_, error)| error.clone()).unwrap_or_default(),
+                moved_at: edge.moved_at,
             }
         };
         self.edges.iter().map(follower).collect()
@@ -64,7 +72,7 @@ impl Edge {
     }
 }
 
-/// How far every edge heard within a day follows, by id, about these hosts and releases.
+/// How far every edge follows, by id, about these hosts and releases.
 pub(crate) async fn list_following(
     conn: &mut PgConnection,
     now: Moment,
@@ -73,10 +81,11 @@ pub(crate) async fn list_following(
 ) -> Result<Following, sqlx::Error> {
     let releases: Vec<Uuid> = releases.iter().map(|id| id.uuid()).collect();
     let rows = sqlx::query!(
-        r#"SELECT e.id, e.address,
+        r#"SELECT e.id, e.address, e.moved_at AS "moved_at?: Timestamp",
                   (e.joined_at IS NOT NULL AND e.failing_since IS NULL
                    AND e.heard_at > $3::timestamptz - $4::bigint * interval '1 millisecond')
                       AS "live!",
+                  e.heard_at > $3::timestamptz - interval '1 day' AS "lately!",
                   (SELECT epoch FROM relay) AS "epoch!",
                   -- Both by the key: for so few, all that an edge holds is not read.
                   (SELECT COALESCE(jsonb_agg(jsonb_build_object(
@@ -93,7 +102,7 @@ pub(crate) async fn list_following(
                        SELECT x.release_id, x.staged, x.error FROM edge_release x
                        WHERE x.edge_id = e.id AND x.release_id = t.release::uuid LIMIT 1) o)
                       AS "told!: Json<Vec<Told>>"
-           FROM edge e WHERE e.heard_at > $3::timestamptz - interval '1 day' ORDER BY e.id"#,
+           FROM edge e ORDER BY e.id"#,
         // Not arrays: for those Postgres makes a new plan each time.
         Json(hosts) as _,
         Json(releases) as _,
@@ -106,6 +115,8 @@ pub(crate) async fn list_following(
         id: row.id,
         address: row.address,
         live: row.live,
+        lately: row.lately,
+        moved_at: row.moved_at.map(read),
         epoch: row.epoch,
         held: row
             .held
@@ -128,10 +139,8 @@ pub(crate) async fn list_following(
 #[cfg(test)]
 mod tests {
     use candlefish_testkit::Database;
-    use jiff_sqlx::Timestamp;
 
     use super::{super::list_followers, *};
-    use crate::ctx::read;
 
     fn written(host: &str, epoch: i32, version: i64) -> Written {
         Written {
@@ -153,6 +162,7 @@ mod tests {
                  ('d', 'b', '10.0.0.4:80', clock(), clock(), clock()),
                  ('e', 'b', '10.0.0.5:80', clock(), NULL, NULL),
                  ('f', 'b', '10.0.0.6:80', clock() - interval '2 days', clock(), NULL);
+             UPDATE edge SET moved_at = clock() - interval '1 hour' WHERE id IN ('a', 'c');
              INSERT INTO edge_route (edge_id, host, epoch, version) VALUES
                  ('a', 'one', 2, 7), ('a', 'two', 2, 1), ('b', 'one', 2, 6), ('c', 'one', 1, 9),
                  ('d', 'one', 3, 1), ('d', 'two', 2, 2);

@@ -20,6 +20,7 @@ type Told = (Version, bool);
 const MOST_MIB: usize = 64;
 
 /// What is known of the edge on this stream.
+#[expect(clippy::struct_excessive_bools, reason = "each is a claim of its own")]
 #[derive(Debug, Default)]
 pub(super) struct Known {
     pub(super) edge: String,
@@ -32,11 +33,13 @@ pub(super) struct Known {
     held: HashMap<String, Told>,
     /// The epoch that holds. What an edge holds of one before may be another fact.
     epoch: i32,
-    /// Environment routes that were current when the stream began, and must be applied to join; then
-    /// once more those that changed until it had applied them. What goes on changing is waited for by
-    /// the deployments that change it.
+    /// Routes that were current when the stream began, or when the edge was seen to be set aside, and must
+    /// be applied to join; then once more those that changed until it had applied them. What goes on
+    /// changing is waited for by the deployments that change it.
     to_join: HashMap<String, Version>,
     to_join_renewed: bool,
+    /// It joined, was set aside, and is to join again.
+    rejoins: bool,
     pub(super) joined: bool,
     pub(super) caught_up: bool,
     /// When the reconciler wanted it to be sent again what it lacks, as far as that was done.
@@ -134,28 +137,45 @@ impl Known {
 
     /// It applied all that it must, to join for the first time or, set aside, again.
     pub(super) fn joins(&mut self, seen: &Seen, is_aside: bool) -> bool {
-        if !seen.sees || (self.joined && !is_aside) {
+        if self.joined && !is_aside {
+            self.rejoins = false;
+            return false;
+        }
+        if !seen.sees {
             return false;
         }
         self.learn(seen.epoch);
-        if self.joined {
-            // All that is current now, releases' own addresses as well: what it was set aside for may
-            // be one of them.
-            self.to_join = seen
-                .routes
-                .values()
-                .map(|route| version_of(route))
-                .collect();
+        if self.joined && !self.rejoins {
+            self.rejoins = true;
+            self.to_join = self.current(seen);
+            self.to_join_renewed = false;
         }
+        // An address that is gone altogether is sent to nobody any more.
+        self.to_join
+            .retain(|host, _| seen.routes.contains_key(host));
         if !self.applied_to_join() {
             return false;
         }
-        if !self.joined && !self.to_join_renewed {
+        if !self.to_join_renewed {
             // Staging all of a platform takes minutes, in which other releases go live.
-            self.to_join = of_environments(&seen.routes);
+            self.to_join = self.current(seen);
             self.to_join_renewed = true;
         }
-        self.applied_to_join()
+        let joins = self.applied_to_join();
+        if joins {
+            self.rejoins = false;
+        }
+        joins
+    }
+
+    /// What must be applied to join. Again, releases' own addresses as well: what it was set aside for may
+    /// be one of them.
+    fn current(&self, seen: &Seen) -> HashMap<String, Version> {
+        if !self.rejoins {
+            return of_environments(&seen.routes);
+        }
+        let all = seen.routes.values();
+        all.map(|route| version_of(route)).collect()
     }
 
     fn applied_to_join(&self) -> bool {
@@ -233,6 +253,27 @@ mod tests {
         assert!(!known.joins(&seen(2, 8), false));
         known.take(&held(2, 8));
         assert!(known.joins(&seen(2, 8), false));
+    }
+
+    #[test]
+    fn an_edge_that_is_set_aside_joins_again_while_routes_go_on_changing() {
+        let mut known = Known::begun(&pb::WatchRoutesRequest::default(), &seen(1, 7));
+        known.take(&held(1, 7));
+        assert!(known.joins(&seen(1, 7), false));
+        known.joined = true;
+        assert!(!known.joins(&seen(1, 8), false));
+        for _time in 0..2 {
+            // Each time it applied a version, the next one is there.
+            assert!(!known.joins(&seen(1, 9), true));
+            known.take(&held(1, 8));
+            assert!(!known.joins(&seen(1, 10), true));
+            known.take(&held(1, 9));
+            assert!(!known.joins(&seen(1, 10), true));
+            known.take(&held(1, 10));
+            assert!(known.joins(&seen(1, 11), true));
+            // Set aside once more, all that is current then counts anew.
+            known.take(&held(1, 7));
+        }
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Shared {
     }
 }
 
-/// How far every edge heard within a day follows, by id.
+/// How far every edge follows, by id.
 pub(in crate::step) async fn followers(
     tx: &mut Tx,
     deployment: &Deployment,
