@@ -22,11 +22,13 @@ pub(crate) fn longest(attempt: i32) -> Duration {
     (FIRST * doubled).min(LONGEST)
 }
 
-/// A wait by chance of up to so long, and of an eighth of that at least.
+/// A wait by chance of up to so long, and of an eighth of that at least; in whole microseconds, for the
+/// database takes no finer interval.
 pub(crate) fn jittered(longest: Duration) -> Duration {
     let least = longest / LEAST_PART;
     let chance = f64::from(Uuid::new_v4().as_fields().0) / f64::from(u32::MAX);
-    least + longest.saturating_sub(least).mul_f64(chance)
+    let wait = least + longest.saturating_sub(least).mul_f64(chance);
+    wait - Duration::from_nanos(u64::from(wait.subsec_nanos() % 1_000))
 }
 
 #[cfg(test)]
@@ -50,6 +52,7 @@ mod tests {
                     *wait >= longest / LEAST_PART && *wait <= longest,
                     "{wait:?}"
                 );
+                assert_eq!(wait.subsec_nanos() % 1_000, 0);
             }
             // All the way down, not within a narrow band: of so many, some come early and some late.
             assert!(waits.iter().any(|wait| *wait < longest / 2));

@@ -79,27 +79,34 @@ impl Waiting {
         told: Option<Environment>,
     ) -> Result<Exit, Error> {
         let mut view = View::new(app);
+        let had_ended = deployment.finished_at.is_some();
         let watched = watch::follow(app, api, deployment, self.patience(app), &mut view, told);
         let watched = Box::pin(watched).await;
         let (deployment, outcome) = watched.map_err(|error| error.kept_by(made_by))?;
-        let (now, outcome) = Box::pin(by_now(api, &deployment, outcome)).await;
+        let (now, outcome) = Box::pin(by_now(api, &deployment, outcome, had_ended)).await;
         report(app, &deployment, outcome, &now);
         Ok(outcome.exit(self.superseded_ok))
     }
 }
 
 /// What is so now where a deployment is live that was waited for, and what that makes of it: one that
-/// succeeded may be live no more. Who stops watching is not kept waiting for an answer, and nobody is for
-/// long.
-pub(super) async fn by_now(api: &Api, deployment: &Deployment, outcome: Outcome) -> (Now, Outcome) {
+/// had ended before anybody looked may be live no more. One that was seen to go live did, whatever the
+/// next in its lane does before this is asked. Who stops watching is not kept waiting for an answer, and
+/// nobody is for long.
+pub(super) async fn by_now(
+    api: &Api,
+    deployment: &Deployment,
+    outcome: Outcome,
+    had_ended: bool,
+) -> (Now, Outcome) {
     if outcome != Outcome::Live {
         return (Now::Free, outcome);
     }
     let now = soon(SOON, Box::pin(subject::now(api, deployment))).await;
     let now = now.unwrap_or(Now::Unread);
     let outcome = match &now {
-        Now::Gone(by) => after(api, deployment, by).await,
-        Now::Free | Now::Held | Now::Unread => outcome,
+        Now::Gone(by) if had_ended => after(api, deployment, by).await,
+        Now::Gone(_) | Now::Free | Now::Held | Now::Unread => outcome,
     };
     (now, outcome)
 }

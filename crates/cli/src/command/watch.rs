@@ -52,6 +52,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             .await;
     }
     let patience = args.waiting.patience(app);
+    let had_ended = deployment.finished_at.is_some();
     let (deployment, outcome) = Box::pin(watch::follow(
         app,
         &api,
@@ -61,7 +62,8 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         None,
     ))
     .await?;
-    let (now, outcome) = Box::pin(waiting::by_now(&api, &deployment, outcome)).await;
+    let now = waiting::by_now(&api, &deployment, outcome, had_ended);
+    let (now, outcome) = Box::pin(now).await;
     waiting::aside(app, &deployment, outcome, &now);
     Ok(outcome.exit(args.waiting.superseded_ok))
 }

@@ -325,6 +325,23 @@ fn ctrl_c_ends_the_wait_for_what_is_live_by_now() {
     assert_eq!(server.world.asked("get_environment").len(), 1);
 }
 
+#[test]
+fn what_was_seen_to_go_live_is_a_success_whatever_went_live_since() {
+    for options in ["", "--json"] {
+        let server = Server::start();
+        {
+            let mut world = server.world.lock();
+            let states = [deployment(State::Running, 2), live(State::Succeeded, 9)];
+            world.deployment = deployment(State::Running, 2);
+            world.streams = [states.into()].into();
+            world.live = Some("dep_01k8qx00000000000000000000".to_owned());
+        }
+        let line = format!("watch {DEP} {options}");
+        let done = Cli::new(&server.url()).run(&line).code(0);
+        assert!(done.err.contains("It was live;"), "{done:#?}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_in_a_cancel_does_not_say_that_the_deployment_goes_on() {

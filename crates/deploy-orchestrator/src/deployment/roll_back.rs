@@ -110,7 +110,12 @@ pub(crate) async fn roll_back(
     };
     accept(ctx, &mut tx, &mut lane, id, new).await?;
     let deployment = Some(going(ctx, &mut tx, id).await?);
-    let answer = pb::Rollback { deployment, ..told };
+    // What was told before the lane was locked may have ended since: this one is new.
+    let answer = pb::Rollback {
+        deployment,
+        already: false,
+        ..told
+    };
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
     ctx.commit(tx).await?;
     tracing::info!(
