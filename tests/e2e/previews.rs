@@ -90,6 +90,8 @@ async fn a_pull_request_is_seen_pushed_to_and_gone_when_it_is_merged() {
     sandbox.delivers("pushed", &pushed).await.unwrap();
     orchestrator.start().unwrap();
     sandbox.stack.ready("orchestrator-1").await.unwrap();
+    // One that is not yet back is not waited for, and visitors may find the older page there.
+    sandbox.edges_live().await.unwrap();
     let pushed = decided(&sandbox, two, 1).await;
     let release = api.release("manual", &Content::site("two"), two).await;
     let asked = api

@@ -147,6 +147,11 @@ impl Server {
             Some(Host::Serving(serving)) => self.serve(serving, request, began).await,
             Some(Host::Nothing { .. }) => page::nothing(&request.method, name),
             Some(Host::Unstaged { .. }) => page::unstaged(&request.method, name),
+            // Ours asks for what it knows to be there: we have not heard of it yet, which is no fault of
+            // the release.
+            None if request.headers.contains_key(PROBE) => {
+                page::not_here_yet(&request.method, name)
+            }
             None => page::unknown_host(&request.method, name),
         }
     }

@@ -62,6 +62,13 @@ pub(super) fn unknown_host(method: &Method, host: &str) -> Response<Body> {
     page(method, StatusCode::NOT_FOUND, "Unknown host", &what)
 }
 
+/// The same to a probe of ours.
+pub(super) fn not_here_yet(method: &Method, host: &str) -> Response<Body> {
+    let mut response = unknown_host(method, host);
+    *response.status_mut() = StatusCode::MISDIRECTED_REQUEST;
+    response
+}
+
 /// The route was taken away, or has no traffic yet.
 pub(super) fn nothing(method: &Method, host: &str) -> Response<Body> {
     let what = format!("Nothing is live at {host} now.");

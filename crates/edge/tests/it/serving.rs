@@ -314,6 +314,10 @@ async fn hosts_that_serve_nothing_say_so() {
         unknown.text()
     );
     assert_eq!(unknown.header("candlefish-release"), "");
+    // An orchestrator takes a 404 for the release's fault, and this for the edge's, which it asks again.
+    let probe = edge.visitor("unheard.localhost");
+    let probe = probe.get_with("/", &[("candlefish-probe", "verify")]).await;
+    assert_eq!(probe.status, 421);
     assert_eq!(
         edge.visitor("DOCS.localhost.:8080").get("/").await.text(),
         "home"
