@@ -28,7 +28,7 @@ pub(crate) fn jittered(longest: Duration) -> Duration {
     let least = longest / LEAST_PART;
     let chance = f64::from(Uuid::new_v4().as_fields().0) / f64::from(u32::MAX);
     let wait = least + longest.saturating_sub(least).mul_f64(chance);
-    wait - Duration::from_nanos(u64::from(wait.subsec_nanos() % 1_000))
+    wait.saturating_sub(Duration::from_nanos(u64::from(wait.subsec_nanos() % 1_000)))
 }
 
 #[cfg(test)]

@@ -176,7 +176,7 @@ impl Server {
         };
         let split = matches!(serving.pick, Pick::Split(_));
         let is_page = answer.is_page;
-        let cookie = choice.and_then(|one| one.cookie.or(one.kept.filter(|_| is_page)));
+        let cookie = choice.and_then(|one| one.cookie.or_else(|| one.kept.filter(|_| is_page)));
         let status = answer.response.status();
         let headers = answer.response.headers_mut();
         if let Ok(asked) = &asked {

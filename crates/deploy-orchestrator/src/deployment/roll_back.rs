@@ -82,11 +82,7 @@ pub(crate) async fn roll_back(
     let choice = target::choose(&mut tx, caller, &environment, cmd.leaves, &cmd.to).await?;
     if let Some(already) = choice.already {
         let deployment = Some(view::load(ctx, &mut tx, already).await?);
-        let answer = pb::Rollback {
-            deployment,
-            already: true,
-            ..told
-        };
+        let answer = answer(told, deployment, true);
         idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
         ctx.commit(tx).await?;
         return Ok(Reply::new(answer));
@@ -111,11 +107,7 @@ pub(crate) async fn roll_back(
     accept(ctx, &mut tx, &mut lane, id, new).await?;
     let deployment = Some(going(ctx, &mut tx, id).await?);
     // What was told before the lane was locked may have ended since: this one is new.
-    let answer = pb::Rollback {
-        deployment,
-        already: false,
-        ..told
-    };
+    let answer = answer(told, deployment, false);
     idempotency::store(&mut tx, now, key.as_ref(), &answer).await?;
     ctx.commit(tx).await?;
     tracing::info!(
@@ -123,6 +115,15 @@ pub(crate) async fn roll_back(
         release.id = %choice.to, "{} goes back", environment.place()
     );
     Ok(Reply::new(answer))
+}
+
+/// What was told, now that there is a deployment; `already` says whether it was there before.
+fn answer(told: pb::Rollback, deployment: Option<pb::Deployment>, already: bool) -> pb::Rollback {
+    pb::Rollback {
+        deployment,
+        already,
+        ..told
+    }
 }
 
 /// The rollback, unless it has failed already: because its release was banned since it was chosen, or

@@ -65,21 +65,27 @@ pub(super) fn check(workspace: &Workspace) -> Outcome {
             && !plain.contains("CANDLEFISH_GITHUB"),
         "the App's key is not taken from where it is"
     );
+    reach_the_services(&plain, &adjusted)?;
+    ensure!(
+        !adjusted.contains("kind: NetworkPolicy"),
+        "a policy although it is off"
+    );
+    Ok(())
+}
+
+/// Whether what is set for the services arrives in their environment.
+fn reach_the_services(plain: &str, adjusted: &str) -> Result<()> {
     let copies = |rendered: &str, count: &str| {
         let line = format!("{{name: CANDLEFISH_NATS_REPLICAS, value: \"{count}\"}}");
         rendered.contains(&line)
     };
     ensure!(
-        copies(&plain, "3") && copies(&adjusted, "5"),
+        copies(plain, "3") && copies(adjusted, "5"),
         "nats.replicas is not used"
     );
     ensure!(
         adjusted.contains("{name: CANDLEFISH_RELEASE_FILES, value: \"9\"}"),
         "orchestrator.env is not used"
-    );
-    ensure!(
-        !adjusted.contains("kind: NetworkPolicy"),
-        "a policy although it is off"
     );
     Ok(())
 }
