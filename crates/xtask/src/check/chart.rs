@@ -27,7 +27,8 @@ pub(super) fn check(workspace: &Workspace) -> Outcome {
         cargo::output(command)
     };
     helm(&["lint", "--strict", CHART])?;
-    let plain = helm(&["template", "check", CHART, "--kube-version", "1.32"])?;
+    let template = ["template", "check", CHART, "--kube-version", "1.32"];
+    let plain = helm(&template)?;
     holds(&plain)?;
     let adjusted = [
         "s3.endpoint=http://s3:9000",
@@ -42,13 +43,7 @@ pub(super) fn check(workspace: &Workspace) -> Outcome {
         "orchestrator.env.CANDLEFISH_RELEASE_FILES=9",
     ];
     let adjusted: Vec<&str> = adjusted.iter().flat_map(|set| ["--set", *set]).collect();
-    let adjusted = helm(
-        &[
-            &["template", "check", CHART, "--kube-version", "1.32"],
-            &adjusted[..],
-        ]
-        .concat(),
-    )?;
+    let adjusted = helm(&[&template[..], &adjusted[..]].concat())?;
     holds(&adjusted)?;
     ensure!(
         adjusted.contains("image: candlefish:v9"),
@@ -65,12 +60,11 @@ pub(super) fn check(workspace: &Workspace) -> Outcome {
             && !plain.contains("CANDLEFISH_GITHUB"),
         "the App's key is not taken from where it is"
     );
-    let copies = |rendered: &str, count: &str| {
-        let line = format!("{{name: CANDLEFISH_NATS_REPLICAS, value: \"{count}\"}}");
-        rendered.contains(&line)
-    };
+    // As `helm upgrade --reuse-values` renders it with the values of a chart that had none.
+    let unsaid = ["--set", "nats.replicas=null"];
+    let unsaid = helm(&[&template[..], &unsaid[..]].concat())?;
     ensure!(
-        copies(&plain, "3") && copies(&adjusted, "5"),
+        copies(&plain, "3") && copies(&adjusted, "5") && copies(&unsaid, "1"),
         "nats.replicas is not used"
     );
     ensure!(
@@ -82,6 +76,12 @@ pub(super) fn check(workspace: &Workspace) -> Outcome {
         "a policy although it is off"
     );
     Ok(())
+}
+
+/// Whether services are told this count of copies.
+fn copies(rendered: &str, count: &str) -> bool {
+    let line = format!("{{name: CANDLEFISH_NATS_REPLICAS, value: \"{count}\"}}");
+    rendered.contains(&line)
 }
 
 fn holds(rendered: &str) -> Result<()> {
