@@ -60,7 +60,7 @@ livenessProbe:
 {{- define "candlefish.deployEnv" -}}
 {{ include "candlefish.commonEnv" . }}
 {{ include "candlefish.blobsEnv" . }}
-- {name: CANDLEFISH_NATS_REPLICAS, value: {{ .Values.nats.replicas | int | quote }}}
+- {name: CANDLEFISH_NATS_REPLICAS, value: {{ .Values.nats.replicas | default 1 | int | quote }}}
 - {name: CANDLEFISH_LISTEN, value: "0.0.0.0:7201"}
 - {name: CANDLEFISH_OPS_LISTEN, value: "0.0.0.0:7290"}
 - {name: CANDLEFISH_IDENTITY_KEY, value: /identity/key.pem}
@@ -91,7 +91,7 @@ livenessProbe:
 
 {{- define "candlefish.gatewayEnv" -}}
 {{ include "candlefish.commonEnv" . }}
-- {name: CANDLEFISH_NATS_REPLICAS, value: {{ .Values.nats.replicas | int | quote }}}
+- {name: CANDLEFISH_NATS_REPLICAS, value: {{ .Values.nats.replicas | default 1 | int | quote }}}
 - {name: CANDLEFISH_LISTEN, value: "0.0.0.0:8090"}
 - {name: CANDLEFISH_OPS_LISTEN, value: "0.0.0.0:7190"}
 - {name: CANDLEFISH_INTERNAL_LISTEN, value: "0.0.0.0:7180"}

@@ -25,6 +25,7 @@ fn begins_with_examples(command: &mut clap::Command, path: &str) -> usize {
     let help = command.render_long_help().to_string();
     let begins = format!("Examples:\n  {path}");
     assert!(help.starts_with(begins.trim_end()), "{path}: {help}");
+    assert!(!help.contains("[default: ]"), "{path}: {help}");
     let below = command.get_subcommands_mut().map(|one| {
         let path = format!("{path}{} ", one.get_name());
         begins_with_examples(one, &path)

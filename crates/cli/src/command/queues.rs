@@ -77,10 +77,15 @@ Examples:
 #[derive(Debug, Default, clap::Args)]
 struct Wanted {
     /// Only dead letters of this consumer, by its whole name
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     consumer: String,
     /// Only those whose error has this text in it
-    #[arg(long, default_value = "", value_name = "TEXT")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
     error: String,
 }
 
@@ -91,13 +96,14 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let everything = || Command::List(Wanted::default());
     match args.command.unwrap_or_else(everything) {
         Command::List(wanted) => {
+            let all = wanted.consumer.is_empty() && wanted.error.is_empty();
             let request = ListQueueItemsRequest {
                 consumer: wanted.consumer,
                 error: wanted.error,
                 ..Default::default()
             };
             let answer = api.list(request, usize::MAX).await?;
-            app.show(&answer, |answer| render::events::queue(answer, &look));
+            app.show(&answer, |answer| render::events::queue(answer, all, &look));
         }
         Command::Show { id } => {
             let item = find(&api, &id).await?;

@@ -48,8 +48,8 @@ fn at(time: Option<&prost_types::Timestamp>, look: &Look) -> String {
     time.strftime(format).to_string()
 }
 
-/// What waits for a person.
-pub(crate) fn queue(answer: &ListQueueItemsResponse, look: &Look) -> String {
+/// What waits for a person; `all` when nothing narrowed it.
+pub(crate) fn queue(answer: &ListQueueItemsResponse, all: bool, look: &Look) -> String {
     let mut table = Table::new(["ITEM", "KIND", "FOR", "WHAT", "WHY"]);
     for item in &answer.items {
         table.row([
@@ -60,7 +60,11 @@ pub(crate) fn queue(answer: &ListQueueItemsResponse, look: &Look) -> String {
             words::shorten(&item.error, 60),
         ]);
     }
-    table.text("Nothing waits for a person.")
+    table.text(if all {
+        "Nothing waits for a person."
+    } else {
+        "Nothing that waits for a person fits."
+    })
 }
 
 fn kind(kind: queue_item::Kind) -> &'static str {

@@ -63,6 +63,9 @@ fn what_waits_is_listed_and_shown_one_by_one() {
         let listed = cli.run(line).code(0).out;
         assert!(listed.contains(is) && !listed.contains(is_not), "{listed}");
     }
+    // Something waits, which is not to be denied.
+    let none = cli.run("queues list --error nowhere").code(0);
+    assert_eq!(none.out, "Nothing that waits for a person fits.\n");
     let shown = cli.run(&format!("queues show {LETTER}")).code(0).out;
     assert!(
         shown.contains("not applied by deploy-orchestrator-deliveries-v1"),

@@ -6,7 +6,8 @@ use super::{example, schema};
 use crate::contract::{Contract, Method, Route, path::Segment};
 
 /// Two hours from now, for the shell to fill in: it ends the text in which it stands, and begins it again.
-const SOON: &str = "'$(date -u -d +2hours +%FT%TZ)'";
+/// First as BSD and macOS take it, which is what GNU refuses, and the other way round.
+const SOON: &str = "'$(date -u -v+2H +%FT%TZ 2>/dev/null || date -u -d +2hours +%FT%TZ)'";
 
 const HEADER: &str = r#"-H "Authorization: Bearer $CANDLEFISH_TOKEN""#;
 

@@ -273,7 +273,7 @@ fn curl_lines_make_the_call() {
     // The shell names a time to come: a date of ours would be over one day.
     insta::assert_snapshot!(sample("SetStop"), @r#"
     curl -H "Authorization: Bearer $CANDLEFISH_TOKEN" \
-      --json '{"reason":"The registry is down.","site":"docs","until":"'$(date -u -d +2hours +%FT%TZ)'"}' \
+      --json '{"reason":"The registry is down.","site":"docs","until":"'$(date -u -v+2H +%FT%TZ 2>/dev/null || date -u -d +2hours +%FT%TZ)'"}' \
       'http://127.0.0.1:8090/v1/stops'
     "#);
     // Only a preview is closed.

@@ -27,7 +27,8 @@ pub(super) fn check(workspace: &Workspace) -> Outcome {
         cargo::output(command)
     };
     helm(&["lint", "--strict", CHART])?;
-    let plain = helm(&["template", "check", CHART, "--kube-version", "1.32"])?;
+    let template = ["template", "check", CHART, "--kube-version", "1.32"];
+    let plain = helm(&template)?;
     holds(&plain)?;
     let adjusted = [
         "s3.endpoint=http://s3:9000",
@@ -42,13 +43,7 @@ pub(super) fn check(workspace: &Workspace) -> Outcome {
         "orchestrator.env.CANDLEFISH_RELEASE_FILES=9",
     ];
     let adjusted: Vec<&str> = adjusted.iter().flat_map(|set| ["--set", *set]).collect();
-    let adjusted = helm(
-        &[
-            &["template", "check", CHART, "--kube-version", "1.32"],
-            &adjusted[..],
-        ]
-        .concat(),
-    )?;
+    let adjusted = helm(&[&template[..], &adjusted[..]].concat())?;
     holds(&adjusted)?;
     ensure!(
         adjusted.contains("image: candlefish:v9"),
@@ -65,7 +60,10 @@ pub(super) fn check(workspace: &Workspace) -> Outcome {
             && !plain.contains("CANDLEFISH_GITHUB"),
         "the App's key is not taken from where it is"
     );
-    reach_the_services(&plain, &adjusted)?;
+    // As `helm upgrade --reuse-values` renders it with the values of a chart that had none.
+    let unsaid = ["--set", "nats.replicas=null"];
+    let unsaid = helm(&[&template[..], &unsaid[..]].concat())?;
+    reach_the_services(&plain, &adjusted, &unsaid)?;
     ensure!(
         !adjusted.contains("kind: NetworkPolicy"),
         "a policy although it is off"
@@ -74,13 +72,13 @@ pub(super) fn check(workspace: &Workspace) -> Outcome {
 }
 
 /// Whether what is set for the services arrives in their environment.
-fn reach_the_services(plain: &str, adjusted: &str) -> Result<()> {
+fn reach_the_services(plain: &str, adjusted: &str, unsaid: &str) -> Result<()> {
     let copies = |rendered: &str, count: &str| {
         let line = format!("{{name: CANDLEFISH_NATS_REPLICAS, value: \"{count}\"}}");
         rendered.contains(&line)
     };
     ensure!(
-        copies(plain, "3") && copies(adjusted, "5"),
+        copies(plain, "3") && copies(adjusted, "5") && copies(unsaid, "1"),
         "nats.replicas is not used"
     );
     ensure!(

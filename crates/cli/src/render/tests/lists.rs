@@ -190,7 +190,7 @@ fn what_waits_for_a_person_says_how_to_decide() {
     };
     assert_snapshot!(
         [
-            events::queue(&list, &look(120)),
+            events::queue(&list, true, &look(120)),
             events::queue_item(&item, &look(120))
         ]
         .join("\n\n")
