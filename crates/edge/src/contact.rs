@@ -70,9 +70,14 @@ impl Contact {
         self.last().stands = false;
     }
 
-    /// A stream stands.
-    pub(crate) fn is_standing(&self) -> bool {
-        self.last().stands
+    /// For how long nobody was heard, of the time since `began`; not at all while a stream stands.
+    pub(crate) fn silent_for(&self, began: Instant, now: Instant) -> Duration {
+        let last = self.last();
+        if last.stands {
+            return Duration::ZERO;
+        }
+        let since = last.heard.map_or(began, |heard| heard.max(began));
+        now.saturating_duration_since(since)
     }
 
     /// An orchestrator was heard lately enough.
@@ -119,6 +124,25 @@ mod tests {
         assert!(!contact.is_recent(minute(605)));
         contact.stands(minute(605));
         assert!(contact.is_recent(minute(609)));
+    }
+
+    #[test]
+    fn the_moment_between_two_streams_is_no_long_silence() {
+        let contact = Contact::new(Duration::from_mins(5));
+        let start = Instant::now();
+        let second = |number: u64| start + Duration::from_secs(number);
+        let silent_at = |number: u64| contact.silent_for(start, second(number)).as_secs();
+        assert_eq!([silent_at(0), silent_at(9)], [0, 9]);
+        // One that did not catch up told nothing.
+        contact.ended();
+        assert_eq!(silent_at(9), 9);
+        contact.stands(second(9));
+        assert_eq!(silent_at(60), 0);
+        assert!(contact.beat(second(60)));
+        contact.ended();
+        assert_eq!([silent_at(61), silent_at(70)], [1, 10]);
+        contact.stands(second(70));
+        assert_eq!(silent_at(80), 0);
     }
 
     #[test]

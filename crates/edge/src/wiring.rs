@@ -1,6 +1,10 @@
 //! Puts the rooms together.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use candlefish_blobs::Options;
 use candlefish_ids::RequestId;
@@ -156,14 +160,17 @@ fn waits_for(restored: usize) -> String {
 /// Says that it is ready once no orchestrator was heard for so long: to serve what the last run served
 /// is better than nothing. While one is heard, that is the stream's to say.
 async fn ready_alone(contact: Arc<Contact>, readiness: Readiness, patience: Duration) {
+    let began = Instant::now();
     loop {
-        tokio::time::sleep(patience).await;
-        if readiness.waiting().is_empty() {
-            return;
-        }
-        if !contact.is_standing() {
+        let silent = contact.silent_for(began, Instant::now());
+        let rest = patience.saturating_sub(silent);
+        if rest.is_zero() {
             tracing::warn!("no orchestrator is heard: serving the routes of the last run");
             readiness.set("routes", Ok(()));
+            return;
+        }
+        tokio::time::sleep(rest).await;
+        if readiness.waiting().is_empty() {
             return;
         }
     }

@@ -158,7 +158,7 @@ pub(super) async fn await_followers(
         Standing::Not(not) if step.is_undo && waited(step, now) >= config.edge_patience => {
             // An undo ends by its deadline, whoever followed; the record says that not all did.
             if step.detail.get(FETCHES).is_some() {
-                let patience = config.edge_patience;
+                let patience = Patience::of(config.edge_patience, None);
                 let stalled = stalled(&not.behind, waits_since(step), patience, now);
                 set_aside(tx, deployment, &stalled, patience).await?;
             }
@@ -280,10 +280,10 @@ async fn still_waiting(
 ) -> Result<Outcome, sqlx::Error> {
     let now = tx.now();
     let waited = waited(step, now);
+    let patience = patience(config, deployment, step, &not);
     if let Some(error) = not.refused.filter(|_| !step.is_undo) {
         return Ok(Outcome::failed(Cause::Verification, error));
     }
-    let patience = patience(config, deployment, step);
     let since = waits_since(step);
     let stalled = stalled(&not.behind, since, patience, now);
     set_aside(tx, deployment, &stalled, patience).await?;
@@ -293,7 +293,7 @@ async fn still_waiting(
         let names: Vec<&str> = not.behind.iter().map(|one| one.id.as_str()).collect();
         let message = format!("waiting for {}", names.join(", "));
         // Then those that are behind are set aside, and nobody waits for them any more.
-        let ends = |one| Some(counts_from(since?, one, patience).plus(patience));
+        let ends = |one| Some(counts_from(since?, one, patience).plus(patience.idle));
         let until = not.behind.iter().filter_map(ends).max();
         Blocker {
             until: until.filter(|at| *at > now),
@@ -313,21 +313,46 @@ async fn still_waiting(
     }))
 }
 
-/// How long live edges are waited for before they are set aside. What sends visitors back is in a hurry,
-/// as long as edges have what it goes to.
-fn patience(config: &Config, deployment: &Deployment, step: &Step) -> Duration {
+/// How long live edges are waited for before they are set aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Patience {
+    /// One that does nothing.
+    idle: Duration,
+    /// One that follows others, at most.
+    most: Duration,
+}
+
+impl Patience {
+    fn of(idle: Duration, bound: Option<Duration>) -> Self {
+        let most = idle.saturating_mul(MOST_PATIENCES);
+        let most = bound.map_or(most, |bound| most.min(bound).max(idle));
+        Self { idle, most }
+    }
+}
+
+/// What sends visitors back is in a hurry, as long as edges have what it goes to; and a rollback keeps no
+/// visitor for an edge that copies while others have followed.
+fn patience(config: &Config, deployment: &Deployment, step: &Step, not: &NotYet) -> Patience {
     let hurried = step.is_undo || deployment.kind == Kind::Rollback;
-    if hurried && step.detail.get(FETCHES).is_none() {
+    let idle = if hurried && step.detail.get(FETCHES).is_none() {
         config.edge_patience_hurried
     } else {
         config.edge_patience
-    }
+    };
+    let suffices = suffices(deployment.kind, not);
+    Patience::of(idle, suffices.then_some(config.edge_patience))
+}
+
+/// The deployment needs no more edges than have followed.
+fn suffices(kind: Kind, not: &NotYet) -> bool {
+    let followed = not.live.saturating_sub(not.behind.len());
+    kind == Kind::Rollback && followed >= not.needed.max(1)
 }
 
 /// From when the patience with an edge counts: from its last progress with anything since the write; from
 /// the write alone when it told why it cannot stage the release.
-fn counts_from(written_at: Moment, one: &Follower, patience: Duration) -> Moment {
-    let latest = written_at.plus(patience.saturating_mul(MOST_PATIENCES - 1));
+fn counts_from(written_at: Moment, one: &Follower, patience: Patience) -> Moment {
+    let latest = written_at.plus(patience.most.saturating_sub(patience.idle));
     one.moved_at
         .filter(|_| one.error.is_empty())
         .map_or(written_at, |moved| moved.clamp(written_at, latest))
@@ -337,11 +362,12 @@ fn counts_from(written_at: Moment, one: &Follower, patience: Duration) -> Moment
 fn stalled(
     behind: &[Follower],
     waits_since: Option<Moment>,
-    patience: Duration,
+    patience: Patience,
     now: Moment,
 ) -> Vec<String> {
     let is_stalled = |one: &&Follower| {
-        waits_since.is_some_and(|since| now.since(counts_from(since, one, patience)) >= patience)
+        waits_since
+            .is_some_and(|since| now.since(counts_from(since, one, patience)) >= patience.idle)
     };
     let stalled = behind.iter().filter(is_stalled);
     stalled.map(|one| one.id.clone()).collect()
@@ -352,13 +378,13 @@ async fn set_aside(
     tx: &mut Tx,
     deployment: &Deployment,
     behind: &[String],
-    patience: Duration,
+    patience: Patience,
 ) -> Result<(), sqlx::Error> {
     if behind.is_empty() {
         return Ok(());
     }
     let (now, id) = (tx.now(), deployment.id);
-    let reason = format!("did not follow {id} within {} s", patience.as_secs());
+    let reason = format!("did not follow {id} within {} s", patience.idle.as_secs());
     edge::store::set_aside(tx, now, behind, &reason).await?;
     shared::forget_followers(tx, id);
     tracing::warn!(deployment.id = %id, edges = ?behind, "edges are set aside: {reason}");

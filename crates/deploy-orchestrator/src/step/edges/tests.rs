@@ -17,7 +17,7 @@ fn follower(id: &str, live: bool, applied: bool, error: &str) -> Follower {
 
 #[test]
 fn who_follows_others_is_given_its_time_anew_for_a_while() {
-    let patience = Duration::from_secs(30);
+    let patience = Patience::of(Duration::from_secs(30), None);
     let second = |number: i64| ManualClock::at_second(number).now();
     let moved = |at: i64| Follower {
         moved_at: Some(second(at)),
@@ -44,6 +44,42 @@ fn who_follows_others_is_given_its_time_anew_for_a_while() {
     // Nothing was written yet.
     let nothing_written = stalled(&[moved(900)], None, patience, second(2000));
     assert!(nothing_written.is_empty());
+}
+
+#[test]
+fn a_rollback_waits_no_longer_than_for_one_that_rests_once_enough_edges_followed() {
+    let seconds = Duration::from_secs;
+    let not = |live: usize, behind: usize| NotYet {
+        live,
+        needed: 1,
+        behind: vec![follower("behind", true, false, ""); behind],
+        refused: None,
+    };
+    assert!(suffices(Kind::Rollback, &not(2, 1)));
+    assert!(!suffices(Kind::Rollback, &not(2, 2)));
+    assert!(!suffices(Kind::Rollback, &not(0, 0)));
+    assert!(!suffices(Kind::Standard, &not(2, 1)));
+    let most = |idle: u64, bound: u64| Patience::of(seconds(idle), Some(seconds(bound))).most;
+    assert_eq!(most(30, 30), seconds(30));
+    assert_eq!(most(3, 30), seconds(30));
+    assert_eq!(most(3, 20), seconds(20));
+    assert_eq!(most(3, 1), seconds(3));
+    let second = |number: i64| ManualClock::at_second(number).now();
+    let moves = Follower {
+        moved_at: Some(second(1029)),
+        ..follower("moves", true, false, "")
+    };
+    let bounded = Patience::of(seconds(30), Some(seconds(30)));
+    let stalled_at = |at| {
+        stalled(
+            std::slice::from_ref(&moves),
+            Some(second(1000)),
+            bounded,
+            second(at),
+        )
+    };
+    assert!(stalled_at(1029).is_empty());
+    assert_eq!(stalled_at(1030), ["moves"]);
 }
 
 #[test]
