@@ -80,12 +80,12 @@ impl Warden {
     }
 
     /// Ends `pid` with `signal` (a name such as `KILL`) when we are gone.
-    pub(crate) fn watch(&self, pid: u32, signal: &str) -> Result<()> {
+    pub fn watch(&self, pid: u32, signal: &str) -> Result<()> {
         self.order(&format!("watch {signal}:{pid}"))
     }
 
     /// `pid` has ended, and its number may be somebody else's from now on.
-    pub(crate) fn forget(&self, pid: u32) -> Result<()> {
+    pub fn forget(&self, pid: u32) -> Result<()> {
         self.order(&format!("forget {pid}"))
     }
 

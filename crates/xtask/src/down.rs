@@ -7,15 +7,15 @@ use anyhow::{Context, Result};
 use candlefish_devstack::{Stack, wait_until};
 
 use crate::cargo;
-use crate::up::CONTEXT;
 use crate::up::lock::Lock;
+use crate::up::{self, CONTEXT};
 use crate::workspace::Workspace;
 
 /// Longer than an orderly stop takes.
 const STOPS_WITHIN: Duration = Duration::from_secs(90);
 
-pub(crate) async fn run(workspace: &Workspace, wipe: bool) -> Result<()> {
-    let folder = workspace.root.join(".dev");
+pub(crate) async fn run(workspace: &Workspace, wipe: bool, of_ci: bool) -> Result<()> {
+    let folder = workspace.root.join(up::folder(of_ci));
     if !folder.exists() {
         println!("Nothing runs, and there is no data.");
         return Ok(());

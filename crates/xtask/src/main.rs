@@ -43,6 +43,9 @@ enum Command {
         /// Remove its data too.
         #[arg(long)]
         wipe: bool,
+        /// Of the `up` that `ci` runs.
+        #[arg(long, hide = true)]
+        of_ci: bool,
     },
     /// Make visitors of a site, until Ctrl-C.
     Traffic(traffic::Options),
@@ -90,7 +93,7 @@ async fn run(command: Command) -> Result<()> {
     let workspace = Workspace::find()?;
     match command {
         Command::Up(options) => up::run(&workspace, &options).await,
-        Command::Down { wipe } => down::run(&workspace, wipe).await,
+        Command::Down { wipe, of_ci } => down::run(&workspace, wipe, of_ci).await,
         Command::Traffic(options) => traffic::run(&options).await,
         Command::Check { only } => check::run(&workspace, &only).await,
         Command::Test(options) => test::run(&workspace, &options).await,

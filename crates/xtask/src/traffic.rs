@@ -216,7 +216,9 @@ fn links(page: &str, answer: &Answer) -> Vec<String> {
         return Vec::new();
     }
     let text = answer.text();
-    let after = text.split(" href=\"").chain(text.split(" src=\""));
+    // What is before the first is no link.
+    let [hrefs, sources] = [" href=\"", " src=\""].map(|mark| text.split(mark).skip(1));
+    let after = hrefs.chain(sources);
     let targets = after.filter_map(|rest| rest.split('"').next());
     targets.filter_map(|target| resolve(page, target)).collect()
 }
@@ -324,6 +326,8 @@ mod tests {
         let body = r#"<a href="/guide/#top"> <a href="//other.org"> <script src="/a.js">"#;
         let found = links("/", &page(body, "a=b"));
         assert_eq!(found, ["/guide/", "/a.js"]);
+        let none = page("<h1>Welcome</h1>", "a=b");
+        assert!(links("/", &none).is_empty());
         let mut missing = page(body, "a=b");
         missing.status = StatusCode::NOT_FOUND;
         assert!(links("/", &missing).is_empty());

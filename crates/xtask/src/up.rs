@@ -22,6 +22,11 @@ mod seed;
 
 use lock::Lock;
 
+/// What `up` keeps its data in, from the clone's folder.
+const FOLDER: &str = ".dev";
+/// The same of the `up` that `ci` runs: git, the image and our checks leave this folder out as it is.
+const FOLDER_OF_CI: &str = "target/ci-up";
+
 /// The context of `candlefish` that is made for it.
 pub(crate) const CONTEXT: &str = "dev";
 
@@ -42,11 +47,20 @@ pub(crate) struct Options {
     /// Stop when everything is up and the site is live.
     #[arg(long)]
     once: bool,
+    /// As `ci` runs it: with data of its own, and on other ports where somebody has those of development.
+    #[arg(long, hide = true)]
+    of_ci: bool,
+}
+
+/// Where an `up` keeps its data, from the clone's folder.
+pub(crate) const fn folder(of_ci: bool) -> &'static str {
+    if of_ci { FOLDER_OF_CI } else { FOLDER }
 }
 
 pub(crate) async fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let begun = Instant::now();
-    let folder = workspace.root.join(".dev");
+    let name = folder(options.of_ci);
+    let folder = workspace.root.join(name);
     let _lock = Lock::take(&folder)?;
     candlefish_devstack::install::Programs::install(&say)?;
     build(workspace)?;
@@ -63,7 +77,7 @@ pub(crate) async fn run(workspace: &Workspace, options: &Options) -> Result<()> 
             return Ok(());
         }
     };
-    closing::show(&stack, workspace, begun.elapsed());
+    closing::show(&stack, workspace, name, begun.elapsed());
     println!("{}", github::closing(options.github));
     if !options.once {
         watch_over(&stack).await?;
@@ -99,6 +113,7 @@ async fn bring_up(workspace: &Workspace, options: &Options, folder: &Path) -> Re
     let mut builder = Stack::builder()
         .keep_in(folder)
         .fixed_ports()
+        .or_free_ports(options.of_ci)
         .console()
         .replicas(options.gateways, options.orchestrators, options.edges)
         .otlp_endpoint(otlp_endpoint())

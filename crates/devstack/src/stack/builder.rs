@@ -19,6 +19,10 @@ use crate::postgres::Postgres;
 use crate::process::{Launch, Process};
 use crate::warden::Warden;
 
+/// Where the stores listen in development.
+const POSTGRES_PORT: u16 = 7432;
+const NATS_PORT: u16 = 7422;
+
 /// Wide enough for `orchestrator-10`.
 const NAME_WIDTH: usize = 15;
 
@@ -30,6 +34,7 @@ pub struct Builder {
     edges: u16,
     kept: Option<PathBuf>,
     fixed_ports: bool,
+    or_free_ports: bool,
     console: bool,
     blobs: Blobs,
     lease_ms: Option<u64>,
@@ -61,6 +66,7 @@ impl Builder {
             edges: 1,
             kept: None,
             fixed_ports: false,
+            or_free_ports: false,
             console: false,
             blobs: Blobs::Directory,
             lease_ms: None,
@@ -91,6 +97,13 @@ impl Builder {
     #[must_use]
     pub const fn fixed_ports(mut self) -> Self {
         self.fixed_ports = true;
+        self
+    }
+
+    /// Uses free ports instead of those of development where somebody has one of these.
+    #[must_use]
+    pub const fn or_free_ports(mut self, or_free_ports: bool) -> Self {
+        self.or_free_ports = or_free_ports;
         self
     }
 
@@ -157,7 +170,8 @@ impl Builder {
     }
 
     /// Brings everything up and waits until it is ready.
-    pub async fn start(self) -> Result<Stack> {
+    pub async fn start(mut self) -> Result<Stack> {
+        self.settle_ports();
         let programs = Programs::install(&self.progress)?;
         let binaries = self.programs()?;
         let home = match &self.kept {
@@ -175,7 +189,7 @@ impl Builder {
         let postgres = Postgres::start(
             &programs.postgres,
             home.postgres(),
-            self.port(7432)?,
+            self.port(POSTGRES_PORT)?,
             &secrets.superuser,
             output.clone(),
             Arc::clone(&warden),
@@ -183,7 +197,7 @@ impl Builder {
         let nats = Nats::start(
             self.nats_server.as_ref().unwrap_or(&programs.nats_server),
             home.folder(),
-            self.port(7422)?,
+            self.port(NATS_PORT)?,
             output.clone(),
             Arc::clone(&warden),
         );
@@ -283,6 +297,28 @@ impl Builder {
             (Service::Gateway, self.gateways),
             (Service::Edge, self.edges),
         ]
+    }
+
+    /// Decides once for all ports: what is printed of them is about the same stack.
+    fn settle_ports(&mut self) {
+        if !(self.fixed_ports && self.or_free_ports) {
+            return;
+        }
+        if let Err(error) = self.look_for_ports() {
+            (self.progress)(&format!("{error:#}; so it takes others"));
+            self.fixed_ports = false;
+        }
+    }
+
+    /// An error where somebody has one of the ports that this stack would take. None of them is kept.
+    fn look_for_ports(&self) -> Result<()> {
+        drop([self.port(POSTGRES_PORT)?, self.port(NATS_PORT)?]);
+        for (service, count) in self.counts() {
+            for number in 0..count {
+                drop(self.ports_of(service, number)?);
+            }
+        }
+        Ok(())
     }
 
     fn port(&self, fixed: u16) -> Result<Port> {
@@ -387,6 +423,18 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn who_may_have_other_ports_takes_them_where_one_of_development_is_held() {
+        // Where somebody else has it, it is held as well.
+        let _held = Port::fixed(POSTGRES_PORT);
+        let builder = || Builder::new().replicas(0, 0, 0).fixed_ports();
+        for (or_free_ports, fixed) in [(false, true), (true, false)] {
+            let mut builder = builder().or_free_ports(or_free_ports);
+            builder.settle_ports();
+            assert_eq!(builder.fixed_ports, fixed);
+        }
+    }
 
     #[test]
     fn eight_replicas_of_each_have_ports_of_their_own() {

@@ -1,8 +1,8 @@
 //! `cargo xtask up` as a newcomer meets it: in the background, what it prints pasted into a shell, a
 //! service killed, Ctrl-C, once more with the same data, and away.
 //!
-//! Folder and ports are those of the clone's own `up`, because they are what is promised: it refuses
-//! to run where the folder is there, and fails where somebody has the ports.
+//! The data is this step's own: whoever ran `up` in this clone before keeps theirs, and may run it
+//! meanwhile. The ports are those that are promised, unless somebody has them.
 
 use std::fs::{self, File};
 use std::future::ready;
@@ -14,10 +14,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use candlefish_devstack::http::{self, Answer};
-use candlefish_devstack::wait_until;
+use candlefish_devstack::{Stack, wait_until};
 use tempfile::TempDir;
 
 use crate::cargo;
+use crate::up::folder;
+use crate::up::lock::Lock;
 use crate::workspace::Workspace;
 
 mod background;
@@ -32,8 +34,10 @@ const PASTED_WITHIN: Duration = Duration::from_mins(3);
 const BACK_WITHIN: Duration = Duration::from_mins(1);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
-/// What `up` keeps its data in.
-const FOLDER: &str = ".dev";
+/// What is typed, and that it is typed here.
+const UP: [&str; 2] = ["up", "--of-ci"];
+const DOWN: [&str; 3] = ["down", "--wipe", "--of-ci"];
+
 /// How `up` names a page that is missing, of the broken version of the example.
 const MISSING: &str = "index.html";
 
@@ -51,18 +55,21 @@ struct Printed {
     blocks: [String; 4],
 }
 
-/// An error where `up` has data, or runs: it would be used, and removed.
+/// An error where this step runs already; an `up` of this clone is no reason.
 pub(super) fn room(workspace: &Workspace) -> Result<()> {
+    let holder = Lock::holder(&workspace.root.join(folder(true)))?;
     ensure!(
-        !workspace.root.join(FOLDER).exists(),
-        "the step `up` runs `cargo xtask up` in this clone from the beginning, and removes its data \
-         afterwards, but {FOLDER} is there: `cargo xtask down --wipe` first, or name the other steps"
+        holder.is_none(),
+        "the step `up` of another `cargo xtask ci` runs in this clone, as process {}",
+        holder.unwrap_or_default()
     );
     Ok(())
 }
 
 pub(super) async fn run(workspace: &Workspace) -> Result<()> {
     room(workspace)?;
+    // What one that failed left to be looked at.
+    Stack::wipe(&workspace.root.join(folder(true)))?;
     cargo::build_programs(workspace)?;
     let begun = Instant::now();
     let newcomer = Newcomer {
@@ -86,9 +93,10 @@ pub(super) async fn run(workspace: &Workspace) -> Result<()> {
 /// With what `up` said last.
 fn blame(error: anyhow::Error, up: &Up) -> anyhow::Error {
     anyhow!(
-        "{error:#}\n--- what `up` said last ---\n{}\n--- its data, if any, stays in {FOLDER}: `cargo \
-         xtask down --wipe` ---",
-        up.tail()
+        "{error:#}\n--- what `up` said last ---\n{}\n--- its data, if any, stays in {} until this step \
+         runs again ---",
+        up.tail(),
+        folder(true)
     )
 }
 
@@ -123,9 +131,13 @@ impl Newcomer<'_> {
         Ok(command)
     }
 
+    fn folder(&self) -> PathBuf {
+        self.workspace.root.join(folder(true))
+    }
+
     fn up(&self, name: &str) -> Result<Up> {
         say(&format!("`up`, the {name} time"));
-        Up::start(self.xtask(&["up"])?, &self.home.path().join(name))
+        Up::start(self.xtask(&UP)?, &self.home.path().join(name))
     }
 
     /// From nothing to Ctrl-C; the release that is live at the end.
@@ -137,7 +149,7 @@ impl Newcomer<'_> {
             ask(&printed.api, path).await?;
         }
         self.paste(canary, 0).await?;
-        let visitors = fs::read_to_string(self.workspace.root.join(FOLDER).join("visitors"));
+        let visitors = fs::read_to_string(self.folder().join("visitors"));
         all_well(&visitors.context("what visitors got")?)?;
         let new = release(&printed.site).await?;
         ensure!(new != before, "after the canary {before} is live still");
@@ -168,13 +180,13 @@ impl Newcomer<'_> {
         let live = release(&printed.site).await?;
         ensure!(live == before, "{live} is live, and {before} was");
         let family = Family::of(up.pid())?;
-        let folder = self.workspace.root.join(FOLDER);
+        let folder = self.folder();
         // As root its data lies elsewhere.
         let postgres = folder.join("postgres");
         let postgres = fs::read_link(&postgres).unwrap_or(postgres);
         ensure!(postgres.exists(), "{} is not there", postgres.display());
         say("`down --wipe`");
-        let said = cargo::output(self.xtask(&["down", "--wipe"])?)?;
+        let said = cargo::output(self.xtask(&DOWN)?)?;
         for words in ["Stopped.", "Its data is gone"] {
             ensure!(
                 said.contains(words),
@@ -329,6 +341,8 @@ async fn ask(origin: &str, path: &str) -> Result<Answer> {
 mod tests {
     use std::path::Path;
 
+    use clap::Parser;
+
     use super::*;
     use crate::up::closing;
 
@@ -337,17 +351,28 @@ mod tests {
         let edges = [8080, 8082].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         let program = Path::new("target/debug/candlefish");
         let api = "http://127.0.0.1:8090";
-        let text = closing::text(&edges, api, program, Duration::from_secs(9));
+        let text = closing::text(&edges, api, program, folder(true), Duration::from_secs(9));
         let printed = printed(&text).unwrap();
         assert_eq!(printed.site, "http://docs.localhost:8080");
         assert_eq!(printed.api, api);
         let [canary, broken, back, lift] = printed.blocks;
         assert!(canary.starts_with("cargo xtask traffic docs/production"));
-        assert!(canary.contains(" &\ntarget/debug/candlefish deploy examples/docs-site/v2 "));
+        assert!(canary.contains(
+            " >target/ci-up/visitors 2>&1 &\ntarget/debug/candlefish deploy examples/docs-site/v2 "
+        ));
         assert!(broken.starts_with("target/debug/candlefish deploy examples/docs-site/v3 "));
         assert!(back.starts_with("target/debug/candlefish rollback docs/production"));
         assert!(lift.starts_with("target/debug/candlefish hold lift docs/production"));
         assert!(super::printed("").is_err());
+    }
+
+    #[test]
+    fn what_is_typed_is_understood_and_leaves_the_data_of_others_alone() {
+        for words in [&UP[..], &DOWN] {
+            crate::Args::try_parse_from([&["xtask"][..], words].concat()).unwrap();
+            assert!(words.contains(&"--of-ci"), "{words:?}");
+        }
+        assert_ne!(folder(true), folder(false));
     }
 
     #[test]

@@ -10,18 +10,25 @@ use super::CONTEXT;
 use crate::traffic;
 use crate::workspace::Workspace;
 
-pub(super) fn show(stack: &Stack, workspace: &Workspace, took: Duration) {
+pub(super) fn show(stack: &Stack, workspace: &Workspace, folder: &str, took: Duration) {
     let edges: Vec<_> = stack.edges().iter().map(|edge| edge.address).collect();
     let candlefish = super::binary(workspace, "candlefish").unwrap_or_default();
     let candlefish = candlefish
         .strip_prefix(&workspace.root)
         .unwrap_or(&candlefish);
-    println!("{}", text(&edges, &stack.gateway_url(), candlefish, took));
+    let api = stack.gateway_url();
+    println!("{}", text(&edges, &api, candlefish, folder, took));
 }
 
 /// Commands are indented by six spaces, those to be pasted at once without a line between: `ci` pastes
-/// what it finds there.
-pub(crate) fn text(edges: &[SocketAddr], api: &str, candlefish: &Path, took: Duration) -> String {
+/// what it finds there. What visitors get goes to the folder of the data.
+pub(crate) fn text(
+    edges: &[SocketAddr],
+    api: &str,
+    candlefish: &Path,
+    folder: &str,
+    took: Duration,
+) -> String {
     let port = edges.first().map_or(0, SocketAddr::port);
     let edges = visited(edges);
     let candlefish = candlefish.display();
@@ -36,8 +43,8 @@ pub(crate) fn text(edges: &[SocketAddr], api: &str, candlefish: &Path, took: Dur
 
   Three things to try, in another shell, in this folder:
 
-    A canary of version 2, with visitors (.dev/visitors says what they get):
-      cargo xtask traffic docs/production --seconds 60{edges} >.dev/visitors 2>&1 &
+    A canary of version 2, with visitors ({folder}/visitors says what they get):
+      cargo xtask traffic docs/production --seconds 60{edges} >{folder}/visitors 2>&1 &
       {candlefish} deploy examples/docs-site/v2 --site docs --env production --strategy canary --weights 10,50 --interval 10s --bake 30s
     A broken version 3, which is refused with the page named:
       {candlefish} deploy examples/docs-site/v3 --site docs --env production

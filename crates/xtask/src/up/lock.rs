@@ -26,7 +26,9 @@ impl Lock {
                     pid.trim()
                 );
             }
-            Err(TryLockError::Error(error)) => return Err(error).context("locking .dev/lock"),
+            Err(TryLockError::Error(error)) => {
+                return Err(error).context("locking it for this `up`");
+            }
         }
         file.set_len(0)?;
         file.rewind()?;
@@ -45,10 +47,10 @@ impl Lock {
             Err(TryLockError::WouldBlock) => {
                 let mut pid = String::new();
                 file.read_to_string(&mut pid)?;
-                let pid = pid.trim().parse().context("reading .dev/lock")?;
+                let pid = pid.trim().parse().context("reading who holds its lock")?;
                 Ok(Some(pid))
             }
-            Err(TryLockError::Error(error)) => Err(error).context("looking at .dev/lock"),
+            Err(TryLockError::Error(error)) => Err(error).context("looking at its lock"),
         }
     }
 }

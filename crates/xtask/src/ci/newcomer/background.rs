@@ -7,7 +7,7 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use candlefish_devstack::wait_until;
+use candlefish_devstack::{Warden, wait_until};
 
 /// Postgres made anew, migrations and two deployments; everything is built.
 const UP_WITHIN: Duration = Duration::from_mins(5);
@@ -16,13 +16,14 @@ const STOPS_WITHIN: Duration = Duration::from_secs(90);
 /// Lines that are shown of what failed.
 const SHOWN: usize = 30;
 
-/// Killed when dropped: its warden then ends what it started.
+/// Killed when dropped, and when we are killed: its warden then ends what it started.
 pub(super) struct Up {
     child: Child,
     /// Its standard output: the closing text.
     out: PathBuf,
     /// Its standard error: its own lines, and those of the services.
     log: PathBuf,
+    warden: Warden,
 }
 
 impl Up {
@@ -32,8 +33,16 @@ impl Up {
         command
             .stdout(File::create(&out)?)
             .stderr(File::create(&log)?);
+        let warden = Warden::start()?;
         let child = command.spawn().context("starting `cargo xtask up`")?;
-        Ok(Self { child, out, log })
+        let up = Self {
+            child,
+            out,
+            log,
+            warden,
+        };
+        up.warden.watch(up.pid(), "KILL")?;
+        Ok(up)
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -74,6 +83,8 @@ impl Up {
             })
         })
         .await??;
+        // Its number may be somebody else's from now on.
+        drop(self.warden.forget(self.pid()));
         ensure!(status.success(), "`up` ended with {status}");
         Ok(())
     }
@@ -95,6 +106,7 @@ impl Drop for Up {
         // It may have ended.
         drop(self.child.kill());
         drop(self.child.wait());
+        drop(self.warden.forget(self.pid()));
     }
 }
 
@@ -123,6 +135,14 @@ mod tests {
         assert!(error.contains("exit status: 3"), "{error}");
         assert_eq!(up.tail(), "postgres is broken");
         assert!(up.ends().await.is_err());
+    }
+
+    #[test]
+    fn it_does_not_outlive_whoever_started_it() {
+        let (mut up, _folder) = shell("exec sleep 600");
+        // As when we are killed: the pipe to the warden is closed.
+        drop(std::mem::replace(&mut up.warden, Warden::start().unwrap()));
+        assert!(!up.child.wait().unwrap().success());
     }
 
     #[tokio::test]
