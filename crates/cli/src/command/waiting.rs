@@ -79,7 +79,7 @@ impl Waiting {
         told: Option<Environment>,
     ) -> Result<Exit, Error> {
         let mut view = View::new(app);
-        let had_ended = deployment.finished_at.is_some();
+        let had_ended = watch::outcome(&deployment, Until::Done) == Some(Outcome::Live);
         let watched = watch::follow(app, api, deployment, self.patience(app), &mut view, told);
         let watched = Box::pin(watched).await;
         let (deployment, outcome) = watched.map_err(|error| error.kept_by(made_by))?;

@@ -8,7 +8,7 @@ use crate::{
     app::App,
     error::{Error, Exit},
     render,
-    watch::{self, View},
+    watch::{self, Outcome, Until, View},
 };
 
 /// Options of `watch`.
@@ -52,7 +52,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             .await;
     }
     let patience = args.waiting.patience(app);
-    let had_ended = deployment.finished_at.is_some();
+    let had_ended = watch::outcome(&deployment, Until::Done) == Some(Outcome::Live);
     let (deployment, outcome) = Box::pin(watch::follow(
         app,
         &api,
