@@ -55,6 +55,8 @@ pub(crate) struct Script {
     pub(crate) lies_on: Option<String>,
     /// Takes so long for a page.
     pub(crate) slow: Duration,
+    /// Answers no page as long as this stands.
+    pub(crate) holds_pages: bool,
 }
 
 struct Shared {
@@ -355,6 +357,9 @@ async fn serve(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap) 
     shared.asked.fetch_add(1, Ordering::SeqCst);
     let slow = shared.script.borrow().slow;
     tokio::time::sleep(slow).await;
+    let mut script = shared.script.subscribe();
+    // The script lives as long as what is shared.
+    drop(script.wait_for(|script| !script.holds_pages).await);
     let answer = page(&shared, &uri, &headers).await;
     shared.answered.fetch_add(1, Ordering::SeqCst);
     answer

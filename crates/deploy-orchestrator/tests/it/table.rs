@@ -5,13 +5,14 @@
 use candlefish_proto::deploy::{
     blocker::Kind,
     deployment::State::{
-        self, Cancelled, Cancelling, Failed, Pending, RolledBack, Succeeded, Superseded, Waiting,
+        self, Cancelled, Cancelling, Failed, Pending, RolledBack, Running, Succeeded, Superseded,
+        Waiting,
     },
 };
 
 use self::Verb::{
-    Abort, Advance, Cancel, Clear, Close, CreateLifting, Discard, Hold, Lift, Pin, Replay, Retry,
-    RollBack, Unpin,
+    Abort, Advance, Cancel, Clear, Close, Create, CreateLifting, Discard, Hold, Lift, Pin, Replay,
+    Retry, RollBack, Unpin,
 };
 
 /// Where a deployment is when the verb comes.
@@ -24,6 +25,8 @@ pub(crate) enum At {
     /// It waits for its lane as well.
     Pinned,
     Staging,
+    /// A worker claimed the look at its candidate, and an edge has not answered yet.
+    Fetching,
     /// Its candidate, after the first look.
     Settling,
     /// By a stop, before its candidate is verified.
@@ -32,6 +35,8 @@ pub(crate) enum At {
     Quarantined,
     Analysing,
     NoEvidence,
+    /// All traffic is to be on it, and an edge has not followed.
+    SwitchWaits,
     Baking,
     /// Aborted while it baked.
     Cancelling,
@@ -40,6 +45,10 @@ pub(crate) enum At {
     Cancelled,
     Superseded,
     RolledBack,
+    /// A rollback, of which an edge has not the content yet.
+    RollbackStages,
+    /// A rollback that has moved the traffic, and an edge has not followed.
+    RollbackMoved,
     PreviewWaits,
     PreviewStages,
     PreviewLive,
@@ -59,6 +68,16 @@ impl At {
             self,
             Self::PullWaits | Self::PullStages | Self::PullLive | Self::PullClosed
         )
+    }
+
+    /// It goes back from the second release to the first.
+    pub(crate) const fn is_rollback(self) -> bool {
+        matches!(self, Self::RollbackStages | Self::RollbackMoved)
+    }
+
+    /// Its environment is held: a rollback holds it.
+    pub(crate) const fn is_held(self) -> bool {
+        matches!(self, Self::PendingHold) || self.is_rollback()
     }
 
     /// Its environment is its own.
@@ -87,11 +106,13 @@ pub(crate) enum Verb {
     /// Of the step that it is in, as of one that waits for a person.
     Replay,
     Discard,
+    /// Of the same release, whatever holds the environment.
+    Create,
     /// Of the same release, with `lift_hold`.
     CreateLifting,
 }
 
-pub(crate) const VERBS: [Verb; 14] = [
+pub(crate) const VERBS: [Verb; 15] = [
     Cancel,
     Abort,
     Retry,
@@ -105,6 +126,7 @@ pub(crate) const VERBS: [Verb; 14] = [
     Close,
     Replay,
     Discard,
+    Create,
     CreateLifting,
 ];
 
@@ -122,7 +144,13 @@ pub(crate) fn stands(at: At) -> Says {
         At::PendingContent | At::PreviewWaits | At::PullWaits => (Pending, &[Kind::Content]),
         At::PendingHold => (Pending, &[Kind::Hold]),
         At::PendingStop => (Pending, &[Kind::Stop]),
-        At::Staging | At::PreviewStages | At::PullStages => (Waiting, &[Kind::Edge]),
+        At::Staging
+        | At::PreviewStages
+        | At::PullStages
+        | At::SwitchWaits
+        | At::RollbackStages
+        | At::RollbackMoved => (Waiting, &[Kind::Edge]),
+        At::Fetching => (Running, &[]),
         At::Paused => (Waiting, &[Kind::Stop]),
         At::Quarantined => (Waiting, &[Kind::Quarantine]),
         At::Settling | At::Analysing | At::Baking => (Waiting, &[Kind::Timer]),
@@ -144,11 +172,13 @@ pub(crate) fn comes(at: At, verb: Verb) -> Comes {
         At::PendingLane | At::PendingContent | At::PendingStop => pending(verb),
         At::PendingHold => held(verb),
         At::Pinned => pinned(verb),
-        At::Staging => staging(verb),
+        // To be worked on keeps nobody from anything.
+        At::Staging | At::Fetching => staging(verb),
         At::Settling => settling(verb),
         At::Paused => paused(verb),
         At::Quarantined => quarantined(verb),
         At::Analysing | At::NoEvidence | At::Baking => with_traffic(verb),
+        At::SwitchWaits => switching(verb),
         At::Cancelling => cancelling(verb),
         At::Succeeded => ended(verb, Succeeded, Succeeded),
         At::Failed => ended(verb, Failed, Failed),
@@ -156,6 +186,8 @@ pub(crate) fn comes(at: At, verb: Verb) -> Comes {
         At::Cancelled => ended(verb, Cancelled, Pending),
         At::Superseded => ended(verb, Superseded, Superseded),
         At::RolledBack => rolled_back(verb),
+        At::RollbackStages => staging_rollback(verb),
+        At::RollbackMoved => moved_rollback(verb),
         At::PreviewWaits | At::PreviewStages => open_preview(verb),
         At::PreviewLive => live_preview(verb),
         At::PreviewClosed => closed_preview(verb),
@@ -170,6 +202,7 @@ fn pending(verb: Verb) -> Comes {
     match verb {
         Cancel | Abort => Ok((Cancelled, None)),
         Pin | Hold => Ok((Pending, None)),
+        Create => Ok((Pending, Some(Pending))),
         RollBack => Ok((Pending, Some(Succeeded))),
         Retry => Err("not-terminal"),
         Advance => Err("nothing-to-pass"),
@@ -185,6 +218,7 @@ fn held(verb: Verb) -> Comes {
     match verb {
         Cancel | Abort => Ok((Cancelled, None)),
         Pin => Ok((Pending, None)),
+        Create => Ok((Pending, Some(Pending))),
         RollBack => Ok((Pending, Some(Succeeded))),
         Lift => Ok((Succeeded, None)),
         CreateLifting => Ok((Succeeded, Some(Succeeded))),
@@ -202,6 +236,7 @@ fn pinned(verb: Verb) -> Comes {
     match verb {
         Cancel | Abort => Ok((Cancelled, None)),
         Unpin | Hold => Ok((Pending, None)),
+        Create => Ok((Pending, Some(Pending))),
         RollBack => Ok((Pending, Some(Succeeded))),
         Pin => Err("pinned"),
         Retry => Err("not-terminal"),
@@ -217,6 +252,7 @@ fn staging(verb: Verb) -> Comes {
     match verb {
         Cancel | Abort => Ok((Cancelled, None)),
         Pin | Hold => Ok((Succeeded, None)),
+        Create => Ok((Succeeded, Some(Succeeded))),
         RollBack => Ok((Cancelled, Some(Succeeded))),
         Retry => Err("not-terminal"),
         Advance => Err("nothing-to-pass"),
@@ -234,6 +270,7 @@ fn settling(verb: Verb) -> Comes {
         Cancel | Abort => Ok((Cancelled, None)),
         Advance => Ok((Succeeded, None)),
         Pin | Hold => Ok((Waiting, None)),
+        Create => Ok((Waiting, Some(Pending))),
         RollBack => Ok((Cancelled, Some(Succeeded))),
         Retry => Err("not-terminal"),
         Unpin => Err("not-pinned"),
@@ -249,6 +286,7 @@ fn paused(verb: Verb) -> Comes {
     match verb {
         Cancel | Abort => Ok((Cancelled, None)),
         Pin | Hold => Ok((Waiting, None)),
+        Create => Ok((Waiting, Some(Pending))),
         RollBack => Ok((Cancelled, Some(Succeeded))),
         Retry => Err("not-terminal"),
         Advance => Err("nothing-to-pass"),
@@ -264,6 +302,7 @@ fn quarantined(verb: Verb) -> Comes {
     match verb {
         Cancel | Abort => Ok((Cancelled, None)),
         Pin | Hold => Ok((Waiting, None)),
+        Create => Ok((Waiting, Some(Pending))),
         RollBack => Ok((Cancelled, Some(Succeeded))),
         Replay => Ok((Succeeded, None)),
         Discard => Ok((Failed, None)),
@@ -282,8 +321,26 @@ fn with_traffic(verb: Verb) -> Comes {
         Cancel | Abort => Ok((RolledBack, None)),
         Advance => Ok((Succeeded, None)),
         Pin | Hold => Ok((Waiting, None)),
+        Create => Ok((Waiting, Some(Pending))),
         RollBack => Ok((RolledBack, Some(Succeeded))),
         Retry => Err("not-terminal"),
+        Unpin => Err("not-pinned"),
+        Lift | CreateLifting => Err("not-held"),
+        Clear => Err("not-rejected"),
+        Close => Err("not-a-preview"),
+        Replay | Discard => Err("queue-item-unknown"),
+    }
+}
+
+/// All traffic, in a wait that nobody can pass.
+fn switching(verb: Verb) -> Comes {
+    match verb {
+        Cancel | Abort => Ok((RolledBack, None)),
+        Pin | Hold => Ok((Succeeded, None)),
+        Create => Ok((Succeeded, Some(Succeeded))),
+        RollBack => Ok((RolledBack, Some(Succeeded))),
+        Retry => Err("not-terminal"),
+        Advance => Err("nothing-to-pass"),
         Unpin => Err("not-pinned"),
         Lift | CreateLifting => Err("not-held"),
         Clear => Err("not-rejected"),
@@ -302,14 +359,14 @@ fn cancelling(verb: Verb) -> Comes {
         Lift => Err("not-held"),
         Close => Err("not-a-preview"),
         Replay | Discard => Err("queue-item-unknown"),
-        CreateLifting => Err("release-rejected"),
+        Create | CreateLifting => Err("release-rejected"),
     }
 }
 
 /// It ended so, and another one of its release is `again`.
 fn ended(verb: Verb, state: State, again: State) -> Comes {
     match verb {
-        Retry => Ok((state, Some(again))),
+        Retry | Create => Ok((state, Some(again))),
         RollBack => Ok((state, Some(Succeeded))),
         Hold => Ok((state, None)),
         Cancel | Abort | Advance | Pin | Unpin => Err("terminal"),
@@ -325,8 +382,43 @@ fn rolled_back(verb: Verb) -> Comes {
         RollBack => Ok((RolledBack, Some(Succeeded))),
         Hold | Clear => Ok((RolledBack, None)),
         Cancel | Abort | Advance | Pin | Unpin => Err("terminal"),
-        Retry | CreateLifting => Err("release-rejected"),
+        Retry | Create | CreateLifting => Err("release-rejected"),
         Lift => Err("not-held"),
+        Close => Err("not-a-preview"),
+        Replay | Discard => Err("queue-item-unknown"),
+    }
+}
+
+/// Whoever goes back as well is answered this one. What it goes to is older than what is live until it
+/// has ended, and so no push brings it back before.
+fn staging_rollback(verb: Verb) -> Comes {
+    match verb {
+        Cancel | Abort => Ok((Cancelled, None)),
+        RollBack => Ok((Succeeded, Some(Succeeded))),
+        Lift => Ok((Succeeded, None)),
+        Create | CreateLifting => Ok((Succeeded, Some(Superseded))),
+        Hold => Err("held"),
+        Retry => Err("not-terminal"),
+        Advance => Err("nothing-to-pass"),
+        Pin | Unpin => Err("not-pinnable"),
+        Clear => Err("not-rejected"),
+        Close => Err("not-a-preview"),
+        Replay | Discard => Err("queue-item-unknown"),
+    }
+}
+
+/// To go back now is to leave what it went to: of two releases none is left for that.
+fn moved_rollback(verb: Verb) -> Comes {
+    match verb {
+        Cancel | Abort => Ok((RolledBack, None)),
+        Lift => Ok((Succeeded, None)),
+        Create | CreateLifting => Ok((Succeeded, Some(Superseded))),
+        RollBack => Err("nothing-before"),
+        Hold => Err("held"),
+        Retry => Err("not-terminal"),
+        Advance => Err("nothing-to-pass"),
+        Pin | Unpin => Err("not-pinnable"),
+        Clear => Err("not-rejected"),
         Close => Err("not-a-preview"),
         Replay | Discard => Err("queue-item-unknown"),
     }
@@ -338,7 +430,7 @@ fn open_preview(verb: Verb) -> Comes {
         Retry => Err("not-terminal"),
         Advance => Err("nothing-to-pass"),
         Pin | Unpin => Err("not-pinnable"),
-        RollBack | Hold | Lift | CreateLifting => Err("preview"),
+        RollBack | Hold | Lift | Create | CreateLifting => Err("preview"),
         Clear => Err("not-rejected"),
         Replay | Discard => Err("queue-item-unknown"),
     }
@@ -349,7 +441,7 @@ fn live_preview(verb: Verb) -> Comes {
         Close => Ok((Succeeded, None)),
         Cancel | Abort | Advance | Pin | Unpin => Err("terminal"),
         Retry => Err("not-repeatable"),
-        RollBack | Hold | Lift | CreateLifting => Err("preview"),
+        RollBack | Hold | Lift | Create | CreateLifting => Err("preview"),
         Clear => Err("not-rejected"),
         Replay | Discard => Err("queue-item-unknown"),
     }
@@ -360,7 +452,7 @@ fn closed_preview(verb: Verb) -> Comes {
         Cancel | Abort | Advance | Pin | Unpin => Err("terminal"),
         Retry => Err("not-repeatable"),
         RollBack | Hold | Lift => Err("preview"),
-        Close | CreateLifting => Err("environment-closed"),
+        Close | Create | CreateLifting => Err("environment-closed"),
         Clear => Err("not-rejected"),
         Replay | Discard => Err("queue-item-unknown"),
     }
@@ -371,7 +463,7 @@ fn open_pull(verb: Verb, closed: State, lasting: impl Fn(Verb) -> Comes) -> Come
     match verb {
         Close => Ok((closed, None)),
         Cancel | Abort | Retry | Advance | Pin | Unpin | RollBack | Hold | Lift | Clear
-        | Replay | Discard | CreateLifting => lasting(verb),
+        | Replay | Discard | Create | CreateLifting => lasting(verb),
     }
 }
 
@@ -380,7 +472,7 @@ fn closed_pull(verb: Verb) -> Comes {
     match verb {
         Hold => Ok((Succeeded, None)),
         Cancel | Abort | Advance | Pin | Unpin => Err("terminal"),
-        Retry | RollBack | Close | CreateLifting => Err("environment-closed"),
+        Retry | RollBack | Close | Create | CreateLifting => Err("environment-closed"),
         Lift => Err("not-held"),
         Clear => Err("not-rejected"),
         Replay | Discard => Err("queue-item-unknown"),

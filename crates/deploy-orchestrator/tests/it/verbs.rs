@@ -1,36 +1,22 @@
 //! Every verb in every state of a deployment: it works, or it is refused with its reason and
-//! nothing is written. What is expected is in [`crate::table`].
+//! nothing is written. What is expected is in [`crate::table`], how a deployment comes there in
+//! [`crate::ground`], and what can be asked there in [`crate::reads`].
 
 use candlefish_ids::StepId;
 use candlefish_proto::deploy::{self as pb, deployment::State};
-use candlefish_testkit::{github::PullRequest, poll_until};
+use candlefish_testkit::poll_until;
 use tonic::Status;
 
 use crate::{
-    api::{baking, blockers, canary, millis, policy, reason},
-    gateway::Gateway,
+    api::{policy, reason},
+    ground::{FOURTH, Ground, Place, THIRD},
     sandbox::{SOON, Sandbox},
-    stage::REPOSITORY,
-    steps::{doubtful, settling},
     table::{
         At, BARRED_AFTER_PIVOT, BARRED_BEFORE_PIVOT, BARRED_ENDED, BARRED_PREVIEW_ENDED,
         BARRED_WAITING, Barred, LET_THROUGH_AFTER_PIVOT, LET_THROUGH_BEFORE_PIVOT, LetThrough,
-        Says, VERBS, Verb, comes, refuses_banned, stands,
+        VERBS, Verb, comes, refuses_banned, stands,
     },
-    world::World,
 };
-
-const FIRST: &str = "1111111111111111111111111111111111111111";
-const SECOND: &str = "2222222222222222222222222222222222222222";
-const THIRD: &str = "3333333333333333333333333333333333333333";
-const FOURTH: &str = "4444444444444444444444444444444444444444";
-
-/// An environment with two releases that went live, and a deployment of a third; or a preview.
-struct Place {
-    environment: String,
-    id: String,
-    release: String,
-}
 
 /// A verb that worked.
 struct Acted {
@@ -40,266 +26,7 @@ struct Acted {
     made: Option<String>,
 }
 
-/// A world with three releases, each of a commit that descends from the one before.
-struct Ground {
-    world: World,
-    /// It tells of pull requests.
-    gateway: Option<Gateway>,
-    first: String,
-    second: String,
-    third: String,
-}
-
-/// Watches 10 % for a second at a time.
-fn impatient() -> pb::Strategy {
-    pb::Strategy {
-        kind: Some(pb::strategy::Kind::Canary(pb::Canary {
-            weights: vec![10],
-            interval: Some(millis(1000)),
-            bake: None,
-        })),
-    }
-}
-
 impl Ground {
-    async fn new(at: At) -> Self {
-        let (world, gateway) = if at.is_pull() {
-            let (world, gateway) = Box::pin(World::of_pulls()).await;
-            (world, Some(gateway))
-        } else {
-            (Box::pin(World::new()).await, None)
-        };
-        let (sandbox, api) = (&world.sandbox, &world.api);
-        let first = sandbox.commit(api, FIRST, &[]).await;
-        let second = sandbox.commit(api, SECOND, &[FIRST]).await;
-        let third = sandbox.commit(api, THIRD, &[SECOND, FIRST]).await;
-        Self {
-            world,
-            gateway,
-            first,
-            second,
-            third,
-        }
-    }
-
-    /// So many places, all at the same point.
-    async fn places(&self, at: At, count: usize) -> Vec<Place> {
-        let mut environments = Vec::new();
-        for number in 0..count {
-            let environment = if at.is_pull() {
-                format!("pr-{}", number + 1)
-            } else {
-                format!("place-{number}")
-            };
-            self.lay(at, &environment).await;
-            environments.push(environment);
-        }
-        self.obstruct(at).await;
-        let mut places = Vec::new();
-        for environment in environments {
-            places.push(self.begin(at, environment).await);
-        }
-        self.disturb(at, &places).await;
-        self.all_stand(at, &places).await;
-        places
-    }
-
-    /// An environment, and what went live there before; a preview makes its own.
-    async fn lay(&self, at: At, environment: &str) {
-        if at.is_preview() {
-            return;
-        }
-        if at.is_pull() {
-            self.open_pull(environment).await;
-            return;
-        }
-        let api = &self.world.api;
-        let policy = if at == At::NoEvidence {
-            doubtful().0
-        } else {
-            policy()
-        };
-        api.create_environment(environment, policy).await;
-        api.deploy_whole(environment, &self.first).await;
-        api.deploy_whole(environment, &self.second).await;
-        if matches!(at, At::Settling | At::Quarantined) {
-            self.world.replace_policy(environment, settling()).await;
-        }
-    }
-
-    /// The preview of a pull request of two heads, one after the other.
-    async fn open_pull(&self, environment: &str) {
-        let api = &self.world.api;
-        let opened = self.tell(environment, "opened", ("", FIRST), 1).await;
-        api.wait_for(&opened, &[State::Succeeded]).await;
-        self.world.replace_policy(environment, policy()).await;
-        let heads = (FIRST, SECOND);
-        let pushed = self.tell(environment, "synchronize", heads, 2).await;
-        api.wait_for(&pushed, &[State::Succeeded]).await;
-    }
-
-    /// Tells of the pull request of a preview, and of what its branch was and is at; answers the
-    /// deployment that it became.
-    async fn tell(
-        &self,
-        environment: &str,
-        action: &str,
-        (before, head): (&str, &str),
-        updated_at: u32,
-    ) -> String {
-        let number = environment.strip_prefix("pr-").unwrap();
-        let example = PullRequest {
-            repository: REPOSITORY,
-            number: number.parse().unwrap(),
-            action,
-            before,
-            head,
-            updated_at,
-        }
-        .example();
-        let id = self.gateway.as_ref().unwrap().receives(&example);
-        poll_until(SOON, "the delivery to be decided", async || {
-            let told = self.world.api.triggers(head).await.unwrap();
-            let mine = told.into_iter().find(|one| one.delivery_id == id);
-            mine.map(|one| one.deployment_id).ok_or(())
-        })
-        .await
-    }
-
-    /// What keeps the deployments from their beginning on.
-    async fn obstruct(&self, at: At) {
-        match at {
-            At::Staging | At::Paused | At::PreviewStages | At::PullStages => {
-                self.world.edge.act(|script| script.frozen = true);
-            }
-            At::PendingStop => drop(self.world.stop(false).await),
-            _ => {}
-        }
-    }
-
-    async fn begin(&self, at: At, environment: String) -> Place {
-        let api = &self.world.api;
-        if at.is_pull() {
-            let content = at != At::PullWaits;
-            let heads = (SECOND, if content { THIRD } else { FOURTH });
-            let id = self.tell(&environment, "synchronize", heads, 3).await;
-            return Place {
-                release: api.deployment(&id).await.release_id,
-                environment,
-                id,
-            };
-        }
-        let release = self.release_for(at).await;
-        if at.is_preview() {
-            let made = api.preview(&release).await.unwrap().into_inner();
-            return Place {
-                environment: made.environment,
-                id: made.id,
-                release,
-            };
-        }
-        match at {
-            At::PendingLane | At::Pinned => {
-                let acting = api.create(&environment, &self.third, Some(baking())).await;
-                let acting = acting.unwrap().into_inner().id;
-                api.wait_in(&acting, pb::step::Kind::Bake).await;
-            }
-            At::PendingHold => drop(api.hold(&environment).await.unwrap()),
-            _ => {}
-        }
-        let strategy = match at {
-            At::Analysing => Some(canary()),
-            At::NoEvidence => Some(impatient()),
-            At::Baking | At::Cancelling | At::RolledBack => Some(baking()),
-            _ => None,
-        };
-        let made = api.create(&environment, &release, strategy).await;
-        Place {
-            environment,
-            id: made.unwrap().into_inner().id,
-            release,
-        }
-    }
-
-    async fn release_for(&self, at: At) -> String {
-        let (sandbox, api) = (&self.world.sandbox, &self.world.api);
-        let ancestors = [THIRD, SECOND, FIRST];
-        match at {
-            At::PendingLane | At::Pinned => sandbox.commit(api, FOURTH, &ancestors).await,
-            At::PendingContent | At::Cancelled | At::PreviewWaits => {
-                let unknown = candlefish_manifest::digest_of(b"not uploaded");
-                api.create_release((unknown, 12), FOURTH, &ancestors).await
-            }
-            At::Failed => {
-                let content = sandbox.put_content(&[("about.html", "no index")]).await;
-                let draft = api.create_release(content, FOURTH, &ancestors).await;
-                api.seal(&draft).await
-            }
-            At::Superseded => self.first.clone(),
-            _ => self.third.clone(),
-        }
-    }
-
-    /// What happens to the deployments, all of which have begun.
-    async fn disturb(&self, at: At, places: &[Place]) {
-        let (world, api) = (&self.world, &self.world.api);
-        match at {
-            At::Pinned => {
-                for place in places {
-                    api.pin(&place.id, false).await.unwrap();
-                }
-            }
-            At::Paused => {
-                self.all_stand(At::Staging, places).await;
-                world.stop(true).await;
-                world.edge.act(|script| script.frozen = false);
-            }
-            At::Quarantined => {
-                let ids: Vec<&str> = places.iter().map(|place| &*place.id).collect();
-                world.quarantine(&ids).await;
-            }
-            At::Cancelling | At::RolledBack => {
-                self.all_stand(At::Baking, places).await;
-                let frozen = at == At::Cancelling;
-                world.edge.act(|script| script.frozen = frozen);
-                for place in places {
-                    api.abort(&place.id).await.unwrap();
-                }
-            }
-            At::Cancelled => {
-                for place in places {
-                    api.cancel(&place.id).await.unwrap();
-                }
-            }
-            At::PreviewClosed => {
-                self.all_stand(At::PreviewLive, places).await;
-                for place in places {
-                    api.close(&place.environment).await.unwrap();
-                }
-            }
-            At::PullClosed => {
-                self.all_stand(At::PullLive, places).await;
-                for place in places {
-                    self.tell(&place.environment, "closed", ("", THIRD), 4)
-                        .await;
-                }
-            }
-            _ => {}
-        }
-    }
-
-    async fn all_stand(&self, at: At, places: &[Place]) {
-        let what = format!("{at:?}");
-        self.all_say(&what, stands(at), places).await;
-    }
-
-    async fn all_say(&self, what: &str, says: Says, places: &[Place]) {
-        let claim = |one: &pb::Deployment| (one.state(), &*blockers(one)) == says;
-        for place in places {
-            self.world.api.wait_until(&place.id, what, claim).await;
-        }
-    }
-
     /// The preview is closed: by its pull request, by a person where it has none.
     async fn close(&self, at: At, place: Place) {
         if at.is_pull() {
@@ -320,7 +47,7 @@ impl Ground {
     /// Stops the line, unless it is stopped already: a site has one stop. Answers how to lift it.
     async fn stop(&self, (at, stopped, _): Barred, places: &[Place]) -> Option<String> {
         if matches!(at, At::PendingStop | At::Paused) {
-            self.world.edge.act(|script| script.frozen = false);
+            self.thaw();
             self.all_say(&format!("a stop at {at:?}"), stopped, places)
                 .await;
             return None;
@@ -334,7 +61,7 @@ impl Ground {
                 self.all_stand(at, places).await;
             }
             standing = Some(self.world.stop(*pauses).await);
-            self.world.edge.act(|script| script.frozen = false);
+            self.thaw();
             let what = format!("a stop at {at:?}, pauses: {pauses}");
             self.all_say(&what, stopped, places).await;
         }
@@ -357,8 +84,10 @@ impl Ground {
             Verb::Unpin => api.pin(id, true).await.map(|_| None),
             Verb::RollBack => {
                 let made = api.roll_back(environment).await?.into_inner();
-                assert!(!made.already);
-                Ok(Some(made.deployment.unwrap().id))
+                let going = made.deployment.unwrap().id;
+                // Only where it is a rollback itself.
+                assert_eq!(made.already, going == *id);
+                Ok(Some(going))
             }
             Verb::Hold => api.hold(environment).await.map(|_| None),
             Verb::Lift => api.lift(environment).await.map(|_| None),
@@ -371,6 +100,10 @@ impl Ground {
             Verb::Discard => {
                 let item = self.item(id).await;
                 api.discard(&item).await.map(|_| None)
+            }
+            Verb::Create => {
+                let made = api.create(environment, release, None).await?;
+                Ok(Some(made.into_inner().id))
             }
             Verb::CreateLifting => {
                 let made = api.create_lifting(environment, release).await?;
@@ -385,7 +118,7 @@ impl Ground {
         let is_in = |step: &&pb::Step| {
             matches!(
                 step.state(),
-                pb::step::State::Ready | pb::step::State::Quarantined
+                pb::step::State::Ready | pb::step::State::Running | pb::step::State::Quarantined
             )
         };
         let step = steps.iter().find(is_in).or_else(|| steps.first());
@@ -400,33 +133,6 @@ impl Ground {
         } else {
             step
         }
-    }
-
-    /// Whatever a refused verb could have written.
-    async fn picture(&self) -> Vec<i64> {
-        let numbers = [
-            "SELECT count(*) FROM deployment",
-            "SELECT sum(version)::bigint FROM deployment",
-            "SELECT sum(version)::bigint FROM environment",
-            "SELECT sum(fence)::bigint FROM lane",
-            "SELECT count(*) FROM blocker",
-            "SELECT count(*) FROM blocker WHERE cleared_at IS NULL",
-            "SELECT count(*) FROM deployment_log",
-            "SELECT count(*) FROM step WHERE state = 'abandoned'",
-            "SELECT count(*) FROM step WHERE state = 'quarantined'",
-            "SELECT count(*) FROM rejection WHERE cleared_at IS NULL",
-            // Of a preview that waits there is none.
-            "SELECT coalesce(sum(version), 0)::bigint FROM route",
-            "SELECT count(*) FROM record",
-            "SELECT count(*) FROM outbox",
-            "SELECT count(*) FROM idempotency",
-        ]
-        .map(|number| format!("({number})"));
-        let question = format!("SELECT ARRAY[{}]", numbers.join(", "));
-        sqlx::query_scalar(sqlx::AssertSqlSafe(question))
-            .fetch_one(&self.world.sandbox.pool)
-            .await
-            .unwrap()
     }
 
     async fn is_refused(&self, at: At, verb: Verb, place: &Place) {
@@ -491,6 +197,10 @@ impl Ground {
             Verb::Lift | Verb::CreateLifting => environment.hold.is_none(),
             Verb::Clear => !is_rejected,
             Verb::Close => environment.closed.is_some(),
+            Verb::Create => {
+                let made = api.deployment(made.as_ref().unwrap()).await;
+                made.release_id == place.release && environment.hold.is_some() == at.is_held()
+            }
         };
         assert!(seen, "nothing is seen of {verb:?} at {at:?}");
     }
@@ -502,6 +212,7 @@ async fn every_verb(at: At) {
         VERBS.into_iter().partition(|verb| comes(at, *verb).is_ok());
     let mut places = ground.places(at, working.len() + 1).await;
     let last = places.pop().unwrap();
+    ground.is_read(at, &last).await;
     for verb in refused {
         ground.is_refused(at, verb, &last).await;
     }
@@ -511,7 +222,7 @@ async fn every_verb(at: At) {
         let made = made.unwrap_or_else(|status| panic!("{verb:?} at {at:?}: {status}"));
         acted.push(Acted { verb, place, made });
     }
-    ground.world.edge.act(|script| script.frozen = false);
+    ground.thaw();
     for one in &acted {
         ground.comes_to(at, one).await;
     }
@@ -558,7 +269,7 @@ async fn a_stop_that_lets_through((at, says, passes): LetThrough) {
     let ground = Ground::new(at).await;
     let mut places = ground.places(at, 1).await;
     ground.world.stop(false).await;
-    ground.world.edge.act(|script| script.frozen = false);
+    ground.thaw();
     let what = format!("what a stop lets through at {at:?}");
     ground.all_say(&what, says, &places).await;
     let Some(verb) = passes else { return };
@@ -648,6 +359,11 @@ async fn every_verb_while_edges_stage() {
 }
 
 #[tokio::test]
+async fn every_verb_while_a_worker_looks_at_its_candidate() {
+    Box::pin(every_verb(At::Fetching)).await;
+}
+
+#[tokio::test]
 async fn every_verb_while_its_candidate_settles() {
     Box::pin(every_verb(At::Settling)).await;
 }
@@ -670,6 +386,11 @@ async fn every_verb_while_a_share_of_the_traffic_is_watched() {
 #[tokio::test]
 async fn every_verb_while_it_waits_for_evidence() {
     Box::pin(every_verb(At::NoEvidence)).await;
+}
+
+#[tokio::test]
+async fn every_verb_while_an_edge_has_not_followed_its_switch() {
+    Box::pin(every_verb(At::SwitchWaits)).await;
 }
 
 #[tokio::test]
@@ -705,6 +426,16 @@ async fn every_verb_after_it_was_superseded() {
 #[tokio::test]
 async fn every_verb_after_it_was_rolled_back() {
     Box::pin(every_verb(At::RolledBack)).await;
+}
+
+#[tokio::test]
+async fn every_verb_while_edges_stage_what_a_rollback_goes_to() {
+    Box::pin(every_verb(At::RollbackStages)).await;
+}
+
+#[tokio::test]
+async fn every_verb_while_an_edge_has_not_followed_a_rollback() {
+    Box::pin(every_verb(At::RollbackMoved)).await;
 }
 
 #[tokio::test]

@@ -27,7 +27,13 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let (sandbox, orchestrator, edge, api) = Sandbox::started_with(&PATIENT).await;
+        Self::with(&[]).await
+    }
+
+    /// With settings besides those that make it patient.
+    pub(crate) async fn with(settings: &[(&'static str, &str)]) -> Self {
+        let settings = [&PATIENT[..], settings].concat();
+        let (sandbox, orchestrator, edge, api) = Sandbox::started_with(&settings).await;
         Self {
             sandbox,
             _orchestrator: orchestrator,
