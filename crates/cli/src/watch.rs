@@ -55,12 +55,11 @@ pub(crate) struct Patience {
 }
 
 impl Patience {
-    /// The limit as given; else none for a person who can press Ctrl-C, five minutes for a pipe.
+    /// What is waited for, with the [`limit`] of where we run.
     pub(crate) fn new(until: Until, wait: Option<SignedDuration>, app: &App) -> Self {
-        let limit = wait.or_else(|| (!app.output.is_seen()).then_some(PIPE));
         Self {
             until,
-            limit,
+            limit: limit(wait, app.output.is_seen()),
             spent: SignedDuration::ZERO,
         }
     }
@@ -70,6 +69,11 @@ impl Patience {
         let left = self.limit?.saturating_sub(self.spent);
         Some(left.max(SignedDuration::ZERO).unsigned_abs())
     }
+}
+
+/// The limit as given; else none for a person who can press Ctrl-C, five minutes for a pipe.
+fn limit(given: Option<SignedDuration>, is_seen: bool) -> Option<SignedDuration> {
+    given.or_else(|| (!is_seen).then_some(PIPE))
 }
 
 /// Why watching ended.
@@ -182,6 +186,19 @@ pub(crate) async fn follow(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_a_limit_a_pipe_waits_five_minutes_and_a_person_without_end() {
+        let given = Some(SignedDuration::from_secs(7));
+        for (wait, is_seen, expected) in [
+            (None, false, Some(SignedDuration::from_mins(5))),
+            (None, true, None),
+            (given, false, given),
+            (given, true, given),
+        ] {
+            assert_eq!(limit(wait, is_seen), expected, "{wait:?} {is_seen}");
+        }
+    }
 
     #[test]
     fn what_was_spent_before_is_taken_off_the_limit() {

@@ -1,11 +1,12 @@
 //! `cargo xtask up`: the whole platform on this machine, with an example site that is live.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::pin::pin;
 use std::time::Instant;
 
 use anyhow::Result;
-use candlefish_devstack::{Service, Stack, supervise};
+use candlefish_devstack::{Builder, Service, Stack, supervise};
 use clap::{Args, value_parser};
 use futures_util::future::{Either, select};
 use tokio::signal::unix::{SignalKind, signal};
@@ -110,13 +111,24 @@ fn build(workspace: &Workspace) -> Result<()> {
 type Brought = (Stack, Option<github::StandIn>);
 
 async fn bring_up(workspace: &Workspace, options: &Options, folder: &Path) -> Result<Brought> {
+    let otlp = std::env::var_os("OTEL_EXPORTER_OTLP_ENDPOINT");
+    let mut stack = described(options, folder, otlp).start().await?;
+    let github = options.github.then(|| github::start(&mut stack));
+    let github = github.transpose()?;
+    seed::ensure(&stack, workspace).await?;
+    Ok((stack, github))
+}
+
+/// What is started, and what it is told; `otlp` is where our own environment says that traces go.
+fn described(options: &Options, folder: &Path, otlp: Option<OsString>) -> Builder {
+    let otlp = otlp.and_then(|url| url.into_string().ok());
     let mut builder = Stack::builder()
         .keep_in(folder)
         .fixed_ports()
         .or_free_ports(options.of_ci)
         .console()
         .replicas(options.gateways, options.orchestrators, options.edges)
-        .otlp_endpoint(otlp_endpoint())
+        .otlp_endpoint(otlp.filter(|url| !url.is_empty()))
         // On this machine alone, so the front page may show what runs.
         .env(Service::Gateway, "CANDLEFISH_OPEN_STATUS", "true")
         .progress(say);
@@ -125,16 +137,7 @@ async fn bring_up(workspace: &Workspace, options: &Options, folder: &Path) -> Re
             builder = builder.env(Service::Orchestrator, key, &value);
         }
     }
-    let mut stack = builder.start().await?;
-    let github = options.github.then(|| github::start(&mut stack));
-    let github = github.transpose()?;
-    seed::ensure(&stack, workspace).await?;
-    Ok((stack, github))
-}
-
-fn otlp_endpoint() -> Option<String> {
-    let value = std::env::var_os("OTEL_EXPORTER_OTLP_ENDPOINT")?;
-    value.into_string().ok().filter(|url| !url.is_empty())
+    builder
 }
 
 /// What it says at the very end of coming up, without `--github`.
@@ -184,4 +187,34 @@ fn binary(workspace: &Workspace, name: &str) -> Result<std::path::PathBuf> {
         workspace.root.display()
     );
     Ok(program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traces_go_where_the_environment_says_if_it_says() {
+        let options = Options {
+            gateways: 1,
+            orchestrators: 1,
+            edges: 2,
+            github: false,
+            once: false,
+            of_ci: false,
+        };
+        for (said, told) in [
+            (
+                Some("http://127.0.0.1:4317"),
+                r#"Some("http://127.0.0.1:4317")"#,
+            ),
+            (Some(""), "None"),
+            (None, "None"),
+        ] {
+            let builder = described(&options, Path::new("/dev/null"), said.map(OsString::from));
+            let shown = format!("{builder:?}");
+            let told = format!("otlp_endpoint: {told}");
+            assert!(shown.contains(&told), "{said:?}: {shown}");
+        }
+    }
 }

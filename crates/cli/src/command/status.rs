@@ -82,12 +82,12 @@ fn named(app: &App) -> Result<Option<String>, Error> {
         return Ok(None);
     };
     let environment = project.environment(None, &app.environment);
+    let from = subject::said_by(&site, environment.as_ref());
     let subject = environment.map_or_else(
         || site.value.clone(),
         |environment| format!("{}/{}", site.value, environment.value),
     );
-    app.output
-        .note(&format!("  {subject}, as {} says", site.from));
+    app.output.note(&format!("  {subject}, as {from}"));
     Ok(Some(subject))
 }
 

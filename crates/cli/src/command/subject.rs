@@ -14,7 +14,7 @@ use crate::{
     api::Api,
     app::App,
     error::Error,
-    project::Project,
+    project::{Found, Project},
     render::{
         self, Look, blockers,
         ending::{self, Now},
@@ -104,15 +104,19 @@ pub(super) fn place(app: &App, named: Option<Place>) -> Result<Place, Error> {
              candlefish.toml. All of them: candlefish status",
         ));
     };
-    let from = if site.from == environment.from {
-        format!("{} says", site.from)
-    } else {
-        format!("{} and {} say", site.from, environment.from)
-    };
+    let from = said_by(&site, Some(&environment));
     let (site, environment) = (site.value, environment.value);
     app.output
         .note(&format!("  {site}/{environment}, as {from}"));
     Ok(Place { site, environment })
+}
+
+/// Who named a site, and an environment if one is named: `candlefish.toml and CANDLEFISH_ENVIRONMENT say`.
+pub(super) fn said_by(site: &Found, environment: Option<&Found>) -> String {
+    match environment.filter(|environment| environment.from != site.from) {
+        Some(environment) => format!("{} and {} say", site.from, environment.from),
+        None => format!("{} says", site.from),
+    }
 }
 
 /// As [`place`], of what may be a deployment.

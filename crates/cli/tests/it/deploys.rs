@@ -261,6 +261,29 @@ fn whoever_names_the_commit_answers_for_what_the_build_left_in_the_tree() {
 }
 
 #[test]
+fn uncommitted_changes_are_said_with_the_release() {
+    const WORDS: &str = "with uncommitted changes";
+    let server = Server::start();
+    server.world.lock().deployment = live(State::Succeeded, 9);
+    let cli = Cli::new(&server.url());
+    // What the command line keeps for itself lies in this tree too.
+    fs::write(cli.path().join(".gitignore"), "/config/\n").unwrap();
+    cli.commit();
+    let clean = cli.run(DEPLOY).code(0);
+    assert!(!clean.err.contains(WORDS), "{clean:?}");
+    fs::write(cli.path().join("site/index.html"), "<h1>Not yet</h1>").unwrap();
+    let would = cli.run(&format!("{DEPLOY} --dry-run")).code(0);
+    assert!(would.out.contains(WORDS), "{would:?}");
+    let dirty = cli.run(DEPLOY).code(0);
+    let line = dirty
+        .err
+        .lines()
+        .find(|line| line.starts_with("  Release "))
+        .unwrap_or_default();
+    assert!(line.ends_with(WORDS), "{dirty:?}");
+}
+
+#[test]
 fn a_named_commit_is_not_left_out_where_git_refuses_the_tree() {
     let server = Server::start();
     server.world.lock().deployment = live(State::Succeeded, 9);

@@ -22,6 +22,7 @@ mod results;
 mod rolls_back;
 mod server;
 mod services;
+mod status;
 mod stops;
 #[cfg(target_os = "linux")]
 mod terminal;

@@ -48,6 +48,8 @@ pub(crate) struct World {
     pub(crate) blobs: BTreeMap<String, Bytes>,
     /// The manifest that the release was begun with.
     pub(crate) manifest: String,
+    /// It was built from a tree with uncommitted changes.
+    pub(crate) dirty: bool,
     /// The release is frozen.
     pub(crate) sealed: bool,
     /// Digests in the order in which they were sent.

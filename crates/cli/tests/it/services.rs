@@ -201,6 +201,7 @@ fn release(world: &World) -> pb::Release {
         id: REL.to_owned(),
         site: "docs".to_owned(),
         state: state.into(),
+        dirty: world.dirty,
         ..Default::default()
     }
 }
@@ -242,6 +243,7 @@ impl ReleaseService for Shared {
             world.sealed = false;
         }
         world.manifest = request.manifest_digest;
+        world.dirty = request.dirty;
         Ok(Response::new(release(&world)))
     }
 

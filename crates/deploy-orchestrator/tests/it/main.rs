@@ -36,6 +36,7 @@ mod order;
 mod outages;
 mod plans;
 mod previews;
+mod process;
 mod pull_paths;
 mod queues;
 mod reads;

@@ -84,6 +84,11 @@ impl Sandbox {
     }
 
     pub(crate) fn config(&self, database_url: &str) -> Config {
+        Config::read(Env::from_pairs(self.environment(database_url))).unwrap()
+    }
+
+    /// The variables that an orchestrator is started with.
+    pub(crate) fn environment(&self, database_url: &str) -> Vec<(&'static str, String)> {
         let folder = self.keys.folder().display().to_string();
         let key = self.keys.private("deploy-orchestrator");
         let mut pairs = vec![
@@ -103,8 +108,9 @@ impl Sandbox {
             ("CANDLEFISH_SWEEP_MS", "100".to_owned()),
             ("CANDLEFISH_FETCH_TIMEOUT_MS", "2000".to_owned()),
         ];
+        // A process of its own takes the last of a name, as what reads these does.
         pairs.extend(self.settings.clone());
-        Config::read(Env::from_pairs(pairs)).unwrap()
+        pairs
     }
 
     /// Sets a setting for what is started from now on.

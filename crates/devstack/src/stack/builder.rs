@@ -54,6 +54,7 @@ impl fmt::Debug for Builder {
             .field("edges", &self.edges)
             .field("kept", &self.kept)
             .field("blobs", &self.blobs)
+            .field("otlp_endpoint", &self.otlp_endpoint)
             .finish_non_exhaustive()
     }
 }

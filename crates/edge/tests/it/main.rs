@@ -5,6 +5,7 @@ mod content;
 mod orchestrator;
 mod outage;
 mod previews;
+mod process;
 mod rules;
 mod sandbox;
 mod serving;

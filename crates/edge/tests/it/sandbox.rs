@@ -77,6 +77,18 @@ impl Sandbox {
 
     /// Starts an edge of this name, with the state that it left.
     pub(crate) async fn edge(&self, id: &str) -> Edge {
+        let config = Config::read(Env::from_pairs(self.environment(id))).unwrap();
+        let (tasks, readiness) = (Tasks::new(), Readiness::new());
+        let running = edge::run(config, &tasks, readiness.clone()).await.unwrap();
+        Edge {
+            running,
+            readiness,
+            tasks,
+        }
+    }
+
+    /// The variables that an edge of this name is started with.
+    pub(crate) fn environment(&self, id: &str) -> Vec<(&'static str, String)> {
         let mut pairs = vec![
             ("CANDLEFISH_LISTEN", "127.0.0.1:0".to_owned()),
             ("CANDLEFISH_OPS_LISTEN", "127.0.0.1:0".to_owned()),
@@ -86,15 +98,9 @@ impl Sandbox {
             ("CANDLEFISH_EDGE_ID", id.to_owned()),
             ("CANDLEFISH_EDGE_REPORT_MS", "100".to_owned()),
         ];
+        // A process of its own takes the last of a name, as what reads these does.
         pairs.extend(self.settings.clone());
-        let config = Config::read(Env::from_pairs(pairs)).unwrap();
-        let (tasks, readiness) = (Tasks::new(), Readiness::new());
-        let running = edge::run(config, &tasks, readiness.clone()).await.unwrap();
-        Edge {
-            running,
-            readiness,
-            tasks,
-        }
+        pairs
     }
 
     /// Puts content into the store and names it.

@@ -4,6 +4,8 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 
+mod standard;
+
 fn message(name: &str) -> MessageDescriptor {
     let pool = DescriptorPool::decode(candlefish_proto::DESCRIPTORS).unwrap();
     pool.get_message_by_name(name).unwrap()

@@ -25,6 +25,42 @@ fn a_canary_shows_what_was_done_what_goes_on_and_what_is_to_come() {
     assert_snapshot!(lines.join("\n"));
 }
 
+/// What a line is about, without ids, numbers and times of its own: `✓ verify candidate`, `Release`.
+fn about(line: &str) -> String {
+    let line = line.trim().replace(['◓', '◑', '◒'], "◐");
+    let words = line.split("  ").next().unwrap_or_default();
+    let words = words.split(" after ").next().unwrap_or_default();
+    words.to_owned()
+}
+
+#[test]
+fn the_picture_in_the_readme_is_what_a_canary_shows_when_it_is_live() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let picture = readme.split("```").nth(1).unwrap();
+    let (typed, printed) = picture.trim_start().split_once('\n').unwrap();
+    assert!(
+        typed.starts_with("$ candlefish deploy ") && typed.contains("--strategy canary"),
+        "{typed}"
+    );
+    let (deployment, look) = (live(), look(63));
+    let mut lines: Vec<String> = ["Hashing", "Uploading", "Release"]
+        .map(|label| deployment::labelled(label, "…", "", &look))
+        .into();
+    lines.push(deployment::head(&deployment, &look));
+    lines.extend(deployment::live(&deployment, &look));
+    let ending = ending::text(&deployment, Outcome::Live, &Now::Free, &look);
+    lines.extend(ending.lines().map(str::to_owned));
+    let of = |lines: Vec<&str>| -> Vec<String> {
+        let said = lines.into_iter().filter(|line| !line.trim().is_empty());
+        said.map(about).collect()
+    };
+    assert_eq!(
+        of(printed.lines().collect()),
+        of(lines.iter().map(String::as_str).collect())
+    );
+}
+
 #[test]
 fn a_narrow_screen_cuts_what_was_found_and_keeps_how_long_it_took() {
     let narrow = Look {
