@@ -38,6 +38,10 @@ const HEARTBEAT: Duration = Duration::from_millis(100);
 
 /// What the edge does wrong.
 #[derive(Debug, Clone, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fault of its own, and a test may want several"
+)]
 pub(crate) struct Script {
     /// Heard, but applies nothing.
     pub(crate) frozen: bool,

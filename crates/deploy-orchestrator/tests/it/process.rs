@@ -45,7 +45,7 @@ async fn log_until(process: &mut Child, message: &str) -> Vec<String> {
 /// The fields of a line that says this.
 fn said(line: &str, message: &str) -> Option<Value> {
     let fields: Value = serde_json::from_str(line).ok()?;
-    (fields["message"] == message).then_some(fields)
+    (fields.get("message")? == message).then_some(fields)
 }
 
 #[tokio::test]
