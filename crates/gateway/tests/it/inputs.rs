@@ -327,7 +327,9 @@ async fn what_is_too_large_is_refused_by_every_call() {
             assert_eq!(answer.is_problem(431).body["code"], "HEADERS_TOO_LARGE");
         }
         if rpc.template_has_fields() {
-            let answer = stand.send(ask(&rpc.url_with(&long))).await;
+            // All fields together: no client sends an address of 64 KiB.
+            let each = &long[..long.len() / rpc.in_path().len()];
+            let answer = stand.send(ask(&rpc.url_with(each))).await;
             assert_eq!(answer.is_problem(431).body["code"], "HEADERS_TOO_LARGE");
         }
         let request = alone(stand.ask(Method::POST, &rpc.path, &stand.admin));
