@@ -110,6 +110,7 @@ async fn two_hundred_deployments_under_fire_keep_every_invariant() {
 }
 
 /// What is broken when the platform has come to rest.
+#[expect(clippy::print_stdout, reason = "what a run found is its result")]
 async fn at_rest(stack: &Stack, github: &Fake, done: &Done) -> Broken {
     let url = stack.superuser_database_url();
     let told = wait_until(SHOWN_WITHIN, "GitHub shows every deployment", || async {
@@ -137,6 +138,11 @@ async fn at_rest(stack: &Stack, github: &Fake, done: &Done) -> Broken {
         broken.extend(checker::pushes(&url, REPOSITORY, &done.pushed).await);
         broken.extend(checker::shown(&url, github, REPOSITORY).await);
         broken.extend(checker::edges(&url, "localhost", &seen, &done.marks).await);
+        if !chaos::without_excuse()
+            && let Some(words) = broken.remove(chaos::DEADLOCKS)
+        {
+            println!("not judged here: {words:?}");
+        }
         broken
     };
     let settled = wait_until(SETTLES_WITHIN, "every invariant holds", || async {

@@ -48,5 +48,6 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         run.env("CANDLEFISH_CHAOS_FREEZES", freezes.to_string());
     }
     run.env("CANDLEFISH_CHAOS_SEED", options.seed.to_string());
+    run.env("CANDLEFISH_CHAOS_STRICT", "1");
     cargo::run(run)
 }

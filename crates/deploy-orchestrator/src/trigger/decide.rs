@@ -106,6 +106,9 @@ pub(super) async fn of_environment(
     } else {
         push
     };
+    // Whoever uploads the commit holds it while they write what they know of its history: as they do, the
+    // commit first, so that the two never wait for each other.
+    expected::lock(&mut tx, environment.site_id, &push.after).await?;
     // Under the lane's lock: of two pushes that are decided at the same moment the later one sees
     // what the other told of history.
     store::save_ancestry(&mut tx, environment.site_id, push).await?;

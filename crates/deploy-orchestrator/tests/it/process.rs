@@ -1,6 +1,6 @@
 //! The orchestrator as a process of its own: what its log says.
 
-use std::process::Stdio;
+use std::{path::PathBuf, process::Stdio};
 
 use serde_json::Value;
 use tokio::{
@@ -13,9 +13,17 @@ use crate::sandbox::{SOON, Sandbox};
 const NATS_SECRET: &str = "a-secret-of-the-bus";
 const GITHUB_SECRET: &str = "a-secret-of-github";
 
+/// Where cargo put the program, beside the folder of this test. By the name that cargo gives it in the
+/// environment it is not found where a shell runs the compiler: that drops names with a hyphen.
+fn program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let built = test.parent().and_then(|deps| deps.parent()).unwrap();
+    built.join("deploy-orchestrator")
+}
+
 /// An orchestrator in this environment and no other.
 fn process(sandbox: &Sandbox) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_deploy-orchestrator"))
+    Command::new(program())
         .env_clear()
         .envs(sandbox.environment(&sandbox.database.url()))
         .stderr(Stdio::piped())
