@@ -9,7 +9,7 @@ const MOST_COMMITS: usize = 2048;
 /// Nor more changed files of one commit; what else it changed is not told.
 const MOST_FILES: usize = 3000;
 /// As many as a release may name.
-const MOST_ANCESTORS: usize = 1000;
+pub(super) const MOST_ANCESTORS: usize = 1000;
 const LINE_MAX: usize = 200;
 /// Bytes of a name: many times what GitHub takes, and what an index can hold.
 const NAME_MAX: usize = 1000;

@@ -8,6 +8,7 @@ use jiff_sqlx::{Timestamp, ToSqlx};
 use sqlx::{PgConnection, postgres::types::PgInterval};
 use uuid::Uuid;
 
+mod ancestry;
 mod gone;
 mod list;
 mod newest;
@@ -15,6 +16,7 @@ mod noted;
 mod overdue;
 mod undecided;
 
+pub(super) use ancestry::save_ancestry;
 pub(super) use gone::{is_decided_at_site, list_following};
 pub(super) use list::{Asked, By, list};
 pub(super) use newest::{find_later_push, find_newest_push, find_told};
@@ -24,9 +26,6 @@ pub(super) use undecided::{Undecided, find_before_newest, find_undecided};
 
 use super::{About, Delivery, outcome::Outcome, push::Push};
 use crate::{ctx::stored, site::Environment};
-
-/// As many ancestors as a release may name.
-const MOST_ANCESTORS: usize = 1000;
 
 /// Notes a delivery to do; one that is known stays as it is.
 pub(super) async fn insert_delivery(
@@ -300,65 +299,6 @@ pub(super) async fn find_joinable(
     .fetch_optional(conn)
     .await?;
     Ok(id.map(DeploymentId::from_uuid))
-}
-
-/// Keeps what a push tells of history, also for those that came out of order: what descends from
-/// this commit and is open or live here has its ancestors too.
-pub(super) async fn save_ancestry(
-    conn: &mut PgConnection,
-    site: SiteId,
-    push: &Push,
-) -> Result<(), sqlx::Error> {
-    let mut ancestors = push.ancestors();
-    let known = sqlx::query_scalar!(
-        "SELECT ancestors FROM commit_ancestry WHERE site_id = $1 AND commit = ANY($2)",
-        site.uuid(),
-        &ancestors
-    )
-    .fetch_all(&mut *conn)
-    .await?;
-    for one in known.into_iter().flatten() {
-        if ancestors.len() < MOST_ANCESTORS && one != push.after && !ancestors.contains(&one) {
-            ancestors.push(one);
-        }
-    }
-    if ancestors.is_empty() {
-        return Ok(());
-    }
-    sqlx::query!(
-        "INSERT INTO commit_ancestry (site_id, commit, parents, ancestors) VALUES ($1, $2, '{}', $3)
-         ON CONFLICT (site_id, commit) DO UPDATE SET ancestors = excluded.ancestors
-         WHERE cardinality(excluded.ancestors) > cardinality(commit_ancestry.ancestors)",
-        site.uuid(),
-        push.after,
-        &ancestors
-    )
-    .execute(&mut *conn)
-    .await?;
-    sqlx::query!(
-        "UPDATE commit_ancestry a SET ancestors = a.ancestors || ARRAY(
-             SELECT n.one FROM unnest($3::text[]) WITH ORDINALITY AS n (one, place)
-             WHERE n.one <> ALL (a.ancestors) AND n.one <> a.commit ORDER BY n.place)
-         WHERE a.site_id = $1 AND $2 = ANY (a.ancestors)
-           AND cardinality(a.ancestors) < 1000 AND a.commit IN (
-             SELECT r.commit FROM environment e
-             JOIN deployment d ON d.environment_id = e.id AND d.state = 'pending'
-             JOIN release r ON r.id = d.release_id WHERE e.site_id = $1 AND e.kind = 'standard'
-             UNION
-             SELECT r.commit FROM environment e
-             JOIN deployment d ON d.environment_id = e.id
-                  AND d.state IN ('running', 'waiting', 'cancelling')
-             JOIN release r ON r.id = d.release_id WHERE e.site_id = $1 AND e.kind = 'standard'
-             UNION
-             SELECT r.commit FROM environment e JOIN release r ON r.id = e.live_release_id
-             WHERE e.site_id = $1 AND e.kind = 'standard')",
-        site.uuid(),
-        push.after,
-        &ancestors
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
 }
 
 /// A deployment that a push made, for a call that asks for the same.
