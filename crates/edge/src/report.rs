@@ -3,7 +3,7 @@
 mod page;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -18,13 +18,43 @@ use crate::route::Known;
 /// Routes and releases of this edge.
 #[derive(Debug)]
 pub(crate) struct Report {
-    state: Mutex<Held>,
+    state: Mutex<State>,
     changed: watch::Sender<()>,
+}
+
+/// Changed hosts that are kept for those who were told all before. Who missed more compares all.
+const MOST_CHANGES: usize = 4096;
+
+#[derive(Debug, Default)]
+struct State {
+    held: Held,
+    /// How often a host changed.
+    count: u64,
+    /// The hosts that changed last, in order: one that is held is never forgotten, so there are many
+    /// more than change.
+    latest: VecDeque<String>,
+}
+
+impl State {
+    /// The hosts that changed after so many changes; none when not all of them are known any more.
+    fn after(&self, count: u64) -> Option<impl Iterator<Item = &String>> {
+        let missed = usize::try_from(self.count.checked_sub(count)?).ok()?;
+        let before = self.latest.len().checked_sub(missed)?;
+        Some(self.latest.range(before..))
+    }
+}
+
+/// What was told on a stream.
+#[derive(Debug, Default)]
+pub(crate) struct Sent {
+    held: Held,
+    /// The changes of hosts until then.
+    count: u64,
 }
 
 /// Routes by host, and releases with the reason why they are not staged. A host is never forgotten.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Held {
+struct Held {
     routes: HashMap<String, Known>,
     releases: HashMap<ReleaseId, Option<String>>,
 }
@@ -44,33 +74,39 @@ impl Report {
 
     /// Routes are served, and on disk: told together.
     pub(crate) fn hold<'a>(&self, routes: impl IntoIterator<Item = (&'a str, Known)>) {
-        let mut held = self.lock();
+        let mut state = self.lock();
         for (host, known) in routes {
-            held.routes.insert(host.to_owned(), known);
+            state.held.routes.insert(host.to_owned(), known);
+            if state.latest.len() == MOST_CHANGES {
+                state.latest.pop_front();
+            }
+            state.latest.push_back(host.to_owned());
+            state.count += 1;
         }
-        drop(held);
+        drop(state);
         self.changed.send_replace(());
     }
 
     /// A release is staged.
     pub(crate) fn staged(&self, release: ReleaseId) {
-        self.lock().releases.insert(release, None);
+        self.lock().held.releases.insert(release, None);
         self.changed.send_replace(());
     }
 
     /// A release cannot be staged, and why.
     pub(crate) fn failed(&self, release: ReleaseId, why: &str) {
-        self.lock().releases.insert(release, Some(why.to_owned()));
+        let why = Some(why.to_owned());
+        self.lock().held.releases.insert(release, why);
         self.changed.send_replace(());
     }
 
     /// Forgets all releases but these.
     pub(crate) fn keep_only(&self, releases: &HashSet<ReleaseId>) {
-        let mut held = self.lock();
-        let before = held.releases.len();
-        held.releases.retain(|id, _| releases.contains(id));
-        let forgot = held.releases.len() < before;
-        drop(held);
+        let mut state = self.lock();
+        let before = state.held.releases.len();
+        state.held.releases.retain(|id, _| releases.contains(id));
+        let forgot = state.held.releases.len() < before;
+        drop(state);
         if forgot {
             self.changed.send_replace(());
         }
@@ -78,18 +114,19 @@ impl Report {
 
     /// Routes held.
     pub(crate) fn route_count(&self) -> usize {
-        self.lock().routes.len()
+        self.lock().held.routes.len()
     }
 
     /// What differs from what was sent, which it then is; everything at the first time.
     pub(crate) fn difference(
         &self,
-        sent: &mut Held,
+        told: &mut Sent,
     ) -> (Vec<pb::HeldRoute>, Vec<pb::StagedRelease>) {
-        let now = self.lock();
+        let state = self.lock();
+        let (now, sent) = (&state.held, &mut told.held);
         let mut routes = Vec::new();
         // Only what differs is copied: an edge holds a route of every deployment there was.
-        for (host, known) in &now.routes {
+        let mut tell = |host: &String, known: &Known| {
             if sent.routes.get(host) != Some(known) {
                 sent.routes.insert(host.clone(), *known);
                 routes.push(pb::HeldRoute {
@@ -99,7 +136,16 @@ impl Report {
                     preview: known.preview,
                 });
             }
+        };
+        if let Some(changed) = state.after(told.count) {
+            let changed = changed.filter_map(|host| now.routes.get_key_value(host));
+            changed.for_each(|(host, known)| tell(host, known));
+        } else {
+            now.routes
+                .iter()
+                .for_each(|(host, known)| tell(host, known));
         }
+        told.count = state.count;
         let mut releases = Vec::new();
         for (id, error) in &now.releases {
             if sent.releases.get(id) != Some(error) {
@@ -122,11 +168,11 @@ impl Report {
             }
             stays
         });
-        drop(now);
+        drop(state);
         (routes, releases)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -139,7 +185,7 @@ mod tests {
     #[test]
     fn only_differences_are_told() {
         let report = Report::new();
-        let mut sent = Held::default();
+        let mut sent = Sent::default();
         let (first, second) = (ReleaseId::new(), ReleaseId::new());
         let known = |version, preview| Known {
             version: Version { epoch: 1, version },
@@ -169,6 +215,40 @@ mod tests {
         assert_eq!(releases[0].release_id, second.to_string());
         assert!(!releases[0].staged);
         assert_eq!(report.difference(&mut sent), (vec![], vec![]));
+    }
+
+    #[test]
+    fn who_was_not_told_for_long_is_told_all_that_differs() {
+        let report = Report::new();
+        let known = |version| Known {
+            version: Version { epoch: 1, version },
+            preview: false,
+        };
+        report.hold([("a", known(1)), ("b", known(1))]);
+        let mut sent = Sent::default();
+        assert_eq!(report.difference(&mut sent).0.len(), 2);
+        let mut late = Sent::default();
+        assert_eq!(report.difference(&mut late).0.len(), 2);
+        let hosts = |told: Vec<pb::HeldRoute>| {
+            let mut hosts: Vec<_> = told
+                .into_iter()
+                .map(|one| (one.host, one.version))
+                .collect();
+            hosts.sort_unstable();
+            hosts
+        };
+        for version in 2..=6000 {
+            report.hold([("a", known(version))]);
+            if version % 1000 == 0 {
+                let (told, _) = report.difference(&mut sent);
+                assert_eq!(hosts(told), [("a".to_owned(), version)]);
+            }
+        }
+        report.hold([("b", known(2))]);
+        let (told, _) = report.difference(&mut sent);
+        assert_eq!(hosts(told), [("b".to_owned(), 2)]);
+        let (told, _) = report.difference(&mut late);
+        assert_eq!(hosts(told), [("a".to_owned(), 6000), ("b".to_owned(), 2)]);
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub(crate) struct Version {
 }
 
 /// A release and where its content begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ReleaseRef {
     pub(crate) id: ReleaseId,
     pub(crate) manifest: Digest,
@@ -205,8 +205,23 @@ impl Route {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A host with one release, which has all the traffic.
+    pub(crate) fn route_of(host: &str, release: ReleaseRef) -> Route {
+        let sent = route(vec![pb::WeightedRelease {
+            release: Some(pb::ReleaseRef {
+                release_id: release.id.to_string(),
+                manifest_digest: release.manifest.to_string(),
+            }),
+            weight: 100,
+        }]);
+        Route {
+            host: host.to_owned(),
+            ..Route::read(sent).unwrap()
+        }
+    }
 
     fn weighted(id: &str, weight: i32) -> pb::WeightedRelease {
         pb::WeightedRelease {

@@ -33,7 +33,7 @@ use tonic::{
 
 use crate::{
     contact::Contact,
-    report::{self, Held, Report},
+    report::{self, Report, Sent},
     route::keeper::Told,
 };
 
@@ -152,7 +152,7 @@ impl Watch {
         let (outgoing, ours) = mpsc::channel(8);
         // Subscribed before the first difference: a change between the two is told as well.
         let mut changed = self.report.watch();
-        let mut sent = Held::default();
+        let mut sent = Sent::default();
         // Together: a report of more messages than may wait is told while the stream takes them.
         let opening = async { timeout(CATCH_UP, self.open(channel, ours)).await? };
         let telling = self.tell(&outgoing, &mut sent, Occasion::First);
@@ -253,7 +253,7 @@ impl Watch {
     async fn tell(
         &self,
         outgoing: &mpsc::Sender<WatchRoutesRequest>,
-        sent: &mut Held,
+        sent: &mut Sent,
         occasion: Occasion,
     ) -> Result<(), Error> {
         let (held, staged) = self.report.difference(sent);

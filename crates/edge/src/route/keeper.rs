@@ -3,6 +3,7 @@
 //! Level-triggered: it knows the newest route of each host that it was told, and after every event
 //! does what can be done: stage what is named, apply what is staged, forget what is no longer named.
 
+mod named;
 mod settling;
 
 use std::{
@@ -22,7 +23,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::settling::Settling;
+use self::{named::Named, settling::Settling};
 use super::{
     ReleaseRef, Route,
     table::{Host, Table},
@@ -75,6 +76,8 @@ pub(crate) struct Keeper {
 struct State {
     held: HashMap<String, Route>,
     waiting: HashMap<String, Route>,
+    /// By the routes of both.
+    named: Named,
     failed: HashMap<ReleaseId, Failed>,
     in_hand: HashSet<ReleaseId>,
     swept_at: Option<Instant>,
@@ -99,6 +102,28 @@ impl Kept {
     fn takes_more(&self) -> bool {
         let most = |whole: usize| whole.max(LATER_BYTES);
         self.whole.is_some_and(|whole| self.later < most(whole))
+    }
+}
+
+impl State {
+    fn hold(&mut self, route: Route) {
+        self.named.add(&route);
+        if let Some(before) = self.held.insert(route.host.clone(), route) {
+            self.named.remove(&before);
+        }
+    }
+
+    fn wait(&mut self, route: Route) {
+        self.named.add(&route);
+        if let Some(before) = self.waiting.insert(route.host.clone(), route) {
+            self.named.remove(&before);
+        }
+    }
+
+    fn take_waiting(&mut self, host: &str) -> Option<Route> {
+        let route = self.waiting.remove(host)?;
+        self.named.remove(&route);
+        Some(route)
     }
 }
 
@@ -173,9 +198,9 @@ impl Keeper {
             let here = route.awaited(&self.edge).iter().all(|r| self.is_here(*r));
             if here {
                 self.report.hold([(route.host.as_str(), route.known())]);
-                self.state.held.insert(route.host.clone(), route);
+                self.state.hold(route);
             } else {
-                self.state.waiting.insert(route.host.clone(), route);
+                self.state.wait(route);
             }
         }
         Ok(count)
@@ -275,7 +300,7 @@ impl Keeper {
                     "refused a route older than the one held"
                 );
             } else if newest < Some(route.known()) {
-                self.state.waiting.insert(route.host.clone(), route);
+                self.state.wait(route);
             }
         }
     }
@@ -288,13 +313,10 @@ impl Keeper {
                 .waiting
                 .values()
                 .flat_map(|route| route.awaited(&self.edge));
-            let named = state
-                .waiting
-                .values()
-                .chain(state.held.values())
-                .flat_map(Route::named);
+            let named = state.waiting.values().flat_map(Route::named);
             waiting
                 .chain(named)
+                .chain(state.named.all())
                 .filter(|release| state.failed.get(&release.id).is_none_or(Failed::is_over))
                 .filter(|release| self.shelf.get(release.id).is_none())
                 .collect()
@@ -314,6 +336,7 @@ impl Keeper {
 
     fn staged(&mut self, release: ReleaseRef, outcome: Result<Arc<Release>, shelf::Error>) {
         self.state.in_hand.remove(&release.id);
+        self.state.named.came(release);
         self.note(release, outcome);
         // Held routes that name it get it now: as assets to fall back on, or at last. So do those of the
         // last run that wait for another one as well: some of their visitors have what they need. A newer
@@ -369,12 +392,12 @@ impl Keeper {
         }
         let routes: Vec<Route> = ready
             .iter()
-            .filter_map(|host| self.state.waiting.remove(host))
+            .filter_map(|host| self.state.take_waiting(host))
             .collect();
         self.put(&routes);
         for route in &routes {
             tracing::info!(route.host, version = ?route.version, "serving a route");
-            self.state.held.insert(route.host.clone(), route.clone());
+            self.state.hold(route.clone());
         }
         self.persist(&routes).await;
         let held = routes
@@ -454,13 +477,10 @@ impl Keeper {
     /// Lets go of releases that no route names; answers whether there were any.
     fn forget_unnamed(&mut self) -> bool {
         let state = &mut self.state;
-        let named: HashSet<ReleaseId> = state
-            .held
-            .values()
-            .chain(state.waiting.values())
-            .flat_map(Route::named)
-            .map(|release| release.id)
-            .collect();
+        if !state.named.take_let_go() {
+            return false;
+        }
+        let named: HashSet<ReleaseId> = state.named.all().map(|release| release.id).collect();
         state.failed.retain(|id, _| named.contains(id));
         self.report.keep_only(&named);
         !self.shelf.keep_only(&named).is_empty()
