@@ -18,10 +18,7 @@ use super::store::{self, Asked, Report};
 use crate::{
     ctx::Nudges,
     deployment::Error,
-    route::{
-        self, Written,
-        table::{Routes, Seen},
-    },
+    route::{self, Written, table::Seen},
     site::host,
     step::worker::{EdgeNews, News, chain},
 };
@@ -65,13 +62,16 @@ impl Serving {
 
     async fn serve(mut self, mut reports: Streaming<pb::WatchRoutesRequest>) {
         let mut known = Known::default();
+        // The changes of the table that were looked at.
+        let mut looked = 0;
         loop {
-            let may_lack = tokio::select! {
+            let look = tokio::select! {
                 biased;
                 () = self.sender.closed() => return,
                 message = reports.message() => match message {
                     Ok(Some(message)) => match self.take(&mut known, message).await {
-                        Ok(may_lack) => may_lack,
+                        Ok(true) => Look::AtAll,
+                        Ok(false) => continue,
                         Err(status) => {
                             self.end(status).await;
                             return;
@@ -83,14 +83,18 @@ impl Serving {
                     if changed.is_err() {
                         return;
                     }
-                    true
+                    Look::AtChanges
                 }
             };
-            if known.edge.is_empty() || !may_lack {
+            if known.edge.is_empty() {
                 continue;
             }
-            let routes = Arc::clone(&self.routes.borrow_and_update().routes);
-            if self.send_lacking(&mut known, &routes).await.is_err() {
+            let lacking = {
+                let seen = self.routes.borrow_and_update();
+                let before = std::mem::replace(&mut looked, seen.changes.count());
+                look.lacking(&known, &seen, before)
+            };
+            if self.send(&mut known, &lacking).await.is_err() {
                 return;
             }
         }
@@ -296,9 +300,7 @@ impl Serving {
         Ok(Some(epoch))
     }
 
-    async fn send_lacking(&self, known: &mut Known, routes: &Routes) -> Result<(), ()> {
-        let lacking: Vec<&Arc<pb::Route>> =
-            routes.values().filter(|route| known.lacks(route)).collect();
+    async fn send(&self, known: &mut Known, lacking: &[Arc<pb::Route>]) -> Result<(), ()> {
         if lacking.is_empty() && known.caught_up {
             return Ok(());
         }
@@ -317,8 +319,36 @@ impl Serving {
             }
         }
         known.caught_up = true;
-        known.sent(&lacking);
+        known.sent(lacking);
         Ok(())
+    }
+}
+
+/// Where what an edge lacks is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// The edge told what it holds: anything may be lacking.
+    AtAll,
+    /// The table changed. A host is never forgotten, so there are many more than change.
+    AtChanges,
+}
+
+impl Look {
+    /// What an edge lacks of the table, of which `before` changes were looked at.
+    fn lacking(self, known: &Known, seen: &Seen, before: u64) -> Vec<Arc<pb::Route>> {
+        let lacking = |route: &&Arc<pb::Route>| known.lacks(route);
+        let changed = (self == Self::AtChanges && known.caught_up)
+            .then(|| seen.changes.after(before))
+            .flatten();
+        let Some(changed) = changed else {
+            return seen.routes.values().filter(lacking).cloned().collect();
+        };
+        // What changed twice is sent as it is now.
+        let is_newest = |route: &&Arc<pb::Route>| {
+            let now = seen.routes.get(&route.host);
+            now.is_some_and(|now| Arc::ptr_eq(now, route))
+        };
+        changed.filter(is_newest).filter(lacking).cloned().collect()
     }
 }
 

@@ -8,7 +8,7 @@
 //! Before it shows anything it sees to the epoch: nothing is sent that edges could take for old.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     pin::pin,
     sync::Arc,
     time::Duration,
@@ -38,10 +38,44 @@ const FULL_WITHIN: Duration = Duration::from_secs(6);
 /// Every route by host, shared without copying.
 pub(crate) type Routes = Arc<HashMap<String, Arc<pb::Route>>>;
 
+/// Changes that are kept for those who look at changes alone. Who missed more looks at all.
+const MOST_CHANGES: usize = 4096;
+
+/// What changed lately, so that a stream need not compare every route there is with what its edge has.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Changes {
+    /// How many there ever were.
+    count: u64,
+    /// The last of them, in order.
+    latest: VecDeque<Arc<pb::Route>>,
+}
+
+impl Changes {
+    pub(crate) const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// What changed after so many; none when not all of that is known any more.
+    pub(crate) fn after(&self, count: u64) -> Option<impl Iterator<Item = &Arc<pb::Route>>> {
+        let missed = usize::try_from(self.count.checked_sub(count)?).ok()?;
+        let before = self.latest.len().checked_sub(missed)?;
+        Some(self.latest.range(before..))
+    }
+
+    fn add(&mut self, route: Arc<pb::Route>) {
+        if self.latest.len() == MOST_CHANGES {
+            self.latest.pop_front();
+        }
+        self.latest.push_back(route);
+        self.count += 1;
+    }
+}
+
 /// What the table says to the streams.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) routes: Routes,
+    pub(crate) changes: Arc<Changes>,
     /// The one that holds.
     pub(crate) epoch: i32,
     /// False while the database does not answer.
@@ -68,6 +102,7 @@ impl Table {
     pub(crate) fn new(pool: PgPool, nudge: Arc<Notify>, poll: Duration) -> Self {
         let (seen, _) = watch::channel(Seen {
             routes: Arc::default(),
+            changes: Arc::default(),
             epoch: 0,
             sees: false,
         });
@@ -198,7 +233,9 @@ impl Table {
                 if !older {
                     // In place, unless a stream reads it just now: a host is never forgotten, so there
                     // are many more than change.
-                    Arc::make_mut(&mut seen.routes).insert(row.host.clone(), Arc::new(shown(row)));
+                    let route = Arc::new(shown(row));
+                    Arc::make_mut(&mut seen.routes).insert(route.host.clone(), Arc::clone(&route));
+                    Arc::make_mut(&mut seen.changes).add(route);
                     modified = true;
                 }
             }
@@ -331,6 +368,31 @@ mod tests {
         ];
         assert_eq!(hosts(&on, true), [""; 0]);
         assert_eq!(hosts(&[], false), [""; 0]);
+    }
+
+    #[test]
+    fn changes_are_known_to_who_missed_few() {
+        let mut changes = Changes::default();
+        let after = |changes: &Changes, count| {
+            let after = changes.after(count);
+            after.map(|after| after.map(|route| route.version).collect::<Vec<_>>())
+        };
+        assert_eq!(after(&changes, 0), Some(vec![]));
+        for version in 1..=3 {
+            changes.add(Arc::new(shown(row("a", 1, version))));
+        }
+        assert_eq!(after(&changes, 1), Some(vec![2, 3]));
+        assert_eq!(after(&changes, 3), Some(vec![]));
+        assert_eq!(after(&changes, 4), None, "it never counted so many");
+        for version in 4.. {
+            changes.add(Arc::new(shown(row("a", 1, version))));
+            if changes.latest.len() == MOST_CHANGES && changes.count() > 4098 {
+                break;
+            }
+        }
+        assert_eq!(after(&changes, 2), None, "the third is forgotten");
+        let all = after(&changes, 3).unwrap();
+        assert_eq!((all.len(), all[0]), (MOST_CHANGES, 4));
     }
 
     #[tokio::test]

@@ -58,6 +58,8 @@ pub(crate) struct Worker {
     name: Arc<str>,
     at_a_time: Arc<Semaphore>,
     busy: Arc<Mutex<HashMap<DeploymentId, InHand>>>,
+    /// Found to be due by what edges reported, when there was no place for them.
+    left: Arc<Mutex<HashMap<DeploymentId, Due>>>,
     /// A look left due steps for want of a permit, or for a step that lost workers.
     full: Arc<AtomicBool>,
     /// The last look that might begin anything began a step that lost workers.
@@ -78,6 +80,8 @@ enum Passed {
 #[derive(Debug, Clone, Copy)]
 struct InHand {
     passed: Passed,
+    /// Edges reported what it may wait for, meanwhile.
+    reported: bool,
     /// Until then nothing else is taken beside its step, which lost workers; none for any other.
     alone_until: Option<Instant>,
 }
@@ -148,6 +152,7 @@ impl Worker {
             http,
             name: name.into(),
             busy: Arc::default(),
+            left: Arc::default(),
             full: Arc::default(),
             had_suspect: Arc::default(),
             edges,
@@ -193,9 +198,9 @@ impl Worker {
     /// Takes the turns that are due; answers when to look again, should nothing wake the worker before.
     async fn look(&self) -> Result<Duration, sqlx::Error> {
         // Without a place nothing could be begun: what edges reported is kept for the next look.
-        let news = match self.permit() {
-            Some(_free) => self.edges.take(),
-            None => News::default(),
+        let (news, left) = match self.permit() {
+            Some(_free) => (self.edges.take(), std::mem::take(&mut *self.left())),
+            None => (News::default(), HashMap::new()),
         };
         let kinds: Vec<String> = StepKind::ALL
             .iter()
@@ -205,6 +210,8 @@ impl Worker {
         let mut conn = self.ctx.pool.acquire().await?;
         let (idle, patience) = (hands == Hands::Empty, self.patience());
         let mut due = store::list_due(&mut conn, &kinds, idle, patience, LOOK).await?;
+        // Not looked for again: a turn whose step is not as it was is none.
+        due.extend(left.into_values());
         if !news.is_empty() {
             // Should this fail, the poll of each step finds what the report said.
             due.extend(store::list_reported(&mut conn, &kinds, &news, LOOK).await?);
@@ -235,15 +242,15 @@ impl Worker {
         // All are asked for before the first is taken: then they share a transaction.
         let mut begun = Vec::new();
         for one in due {
-            let permit = self.permit();
-            let free = permit.is_some() && self.begin(&one);
-            if !free {
+            let Some(permit) = self.permit() else {
                 if one.edges_reported {
-                    self.edges.keep(one.deployment_id);
+                    self.left().insert(one.deployment_id, one);
                 }
                 continue;
+            };
+            if self.begin(&one) {
+                begun.push((one, Some(permit), self.turns.ask(Asked::Due(one))));
             }
-            begun.push((one, permit, self.turns.ask(Asked::Due(one))));
         }
         for (one, permit, answered) in begun {
             self.spawn(one.deployment_id, permit, answered);
@@ -262,6 +269,10 @@ impl Worker {
             worker.carry(deployment, answered).await;
             let was = worker.busy().remove(&deployment);
             drop(permit);
+            // Not before: until its turn is over a look would only find it in hand again.
+            if was.is_some_and(|was| was.reported) {
+                worker.edges.keep(deployment);
+            }
             let passed = was.is_some_and(|was| was.passed == Passed::Over);
             if passed || worker.full.swap(false, Ordering::AcqRel) {
                 worker.ctx.nudges.steps.notify_waiters();
@@ -284,7 +295,9 @@ impl Worker {
         let alone_until = due.is_suspect.then(|| Instant::now() + self.patience());
         match self.busy().entry(due.deployment_id) {
             Entry::Occupied(mut turn) => {
-                turn.get_mut().passed = Passed::Over;
+                let turn = turn.get_mut();
+                turn.passed = Passed::Over;
+                turn.reported |= due.edges_reported;
                 false
             }
             Entry::Vacant(free) => {
@@ -293,6 +306,7 @@ impl Worker {
                 }
                 free.insert(InHand {
                     passed: Passed::No,
+                    reported: false,
                     alone_until,
                 });
                 true
@@ -315,6 +329,12 @@ impl Worker {
 
     fn patience(&self) -> Duration {
         suspect::patience(self.ctx.config.lease)
+    }
+
+    fn left(&self) -> std::sync::MutexGuard<'_, HashMap<DeploymentId, Due>> {
+        self.left
+            .lock()
+            .expect("nothing panics while it holds this lock")
     }
 
     fn busy(&self) -> std::sync::MutexGuard<'_, HashMap<DeploymentId, InHand>> {

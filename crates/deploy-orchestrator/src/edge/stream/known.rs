@@ -121,15 +121,15 @@ impl Known {
     }
 
     /// It neither holds the route at its version nor was sent it, or not with the word that it is of a
-    /// preview. One of an older build never says that it knows that, and is sent it once on each stream and
-    /// again after each report that names the host: what that tells takes the place of what was sent.
+    /// preview. One of an older build never says that it knows that: it is sent it whenever all routes are
+    /// looked at after a report that names the host, for what that tells takes the place of what was sent.
     pub(super) fn lacks(&self, route: &pb::Route) -> bool {
         let sent = self.sent.get(&route.host);
         sent.is_none_or(|sent| *sent < told_by(route))
     }
 
     /// These were sent.
-    pub(super) fn sent(&mut self, routes: &[&Arc<pb::Route>]) {
+    pub(super) fn sent(&mut self, routes: &[Arc<pb::Route>]) {
         for route in routes {
             self.sent.insert(route.host.clone(), told_by(route));
         }
@@ -230,6 +230,7 @@ mod tests {
         let routes = HashMap::from([(route.host.clone(), Arc::new(route))]);
         Seen {
             routes: Arc::new(routes),
+            changes: Arc::default(),
             epoch,
             sees: true,
         }
@@ -332,14 +333,14 @@ mod tests {
         let mut known = Known::begun(&pb::WatchRoutesRequest::default(), &seen(1, 7));
         known.take(&held(1, 6));
         let newer = seen(1, 7);
-        let newer: Vec<_> = newer.routes.values().collect();
-        assert!(known.lacks(newer[0]));
+        let newer: Vec<_> = newer.routes.values().cloned().collect();
+        assert!(known.lacks(&newer[0]));
         known.sent(&newer);
-        assert!(!known.lacks(newer[0]));
+        assert!(!known.lacks(&newer[0]));
         assert_eq!(known.resend(None), None);
         let asked_at = Some(ManualClock::at_second(1).now());
         assert_eq!(known.resend(asked_at).as_deref(), Some(&held(1, 6)[..]));
-        assert!(known.lacks(newer[0]));
+        assert!(known.lacks(&newer[0]));
         assert_eq!(known.resend(asked_at), None);
     }
 
@@ -355,8 +356,8 @@ mod tests {
         let mut known = Known::begun(&pb::WatchRoutesRequest::default(), &seen(1, 7));
         known.take(&held(1, 7));
         assert!(known.lacks(&preview));
-        // To one of an older build, which says the same of it for ever, once after each report.
-        known.sent(&[&preview]);
+        // One of an older build says the same of it for ever.
+        known.sent(&[Arc::clone(&preview)]);
         assert!(!known.lacks(&preview));
         known.take(&held(1, 7));
         assert!(known.lacks(&preview));
