@@ -120,9 +120,12 @@ impl State {
         }
     }
 
-    fn take_waiting(&mut self, host: &str) -> Option<Route> {
+    /// What waited is held; answers it. It names what it named.
+    fn serve(&mut self, host: &str) -> Option<Route> {
         let route = self.waiting.remove(host)?;
-        self.named.remove(&route);
+        if let Some(before) = self.held.insert(host.to_owned(), route.clone()) {
+            self.named.remove(&before);
+        }
         Some(route)
     }
 }
@@ -392,12 +395,11 @@ impl Keeper {
         }
         let routes: Vec<Route> = ready
             .iter()
-            .filter_map(|host| self.state.take_waiting(host))
+            .filter_map(|host| self.state.serve(host))
             .collect();
         self.put(&routes);
         for route in &routes {
             tracing::info!(route.host, version = ?route.version, "serving a route");
-            self.state.hold(route.clone());
         }
         self.persist(&routes).await;
         let held = routes

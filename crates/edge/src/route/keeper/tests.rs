@@ -19,6 +19,30 @@ fn route(host: &str, epoch: i32, version: i64) -> Route {
 }
 
 #[test]
+fn what_is_served_after_it_waited_is_named_all_the_time() {
+    let release = |byte: u8| ReleaseRef {
+        id: ReleaseId::new(),
+        manifest: candlefish_manifest::Digest::from_bytes([byte; 32]),
+    };
+    let (old, new) = (release(1), release(2));
+    let named = |state: &State| state.named.all().collect::<Vec<_>>();
+    let mut state = State::default();
+    assert!(state.named.take_let_go());
+    state.wait(crate::route::tests::route_of("docs.localhost", old));
+    assert!(state.serve("docs.localhost").is_some());
+    assert!(!state.named.take_let_go());
+    assert_eq!(named(&state), [old]);
+    // One that waits in vain is replaced.
+    state.wait(crate::route::tests::route_of("docs.localhost", release(3)));
+    state.wait(crate::route::tests::route_of("docs.localhost", new));
+    assert!(state.named.take_let_go());
+    assert!(state.serve("docs.localhost").is_some());
+    assert!(state.named.take_let_go());
+    assert_eq!(named(&state), [new]);
+    assert!(state.serve("docs.localhost").is_none());
+}
+
+#[test]
 fn the_newest_route_of_each_host_is_found_wherever_it_stands() {
     let mut found = newest(vec![
         route("docs.localhost", 1, 2),
