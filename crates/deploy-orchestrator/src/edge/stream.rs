@@ -89,11 +89,7 @@ impl Serving {
             if known.edge.is_empty() {
                 continue;
             }
-            let lacking = {
-                let seen = self.routes.borrow_and_update();
-                let before = std::mem::replace(&mut looked, seen.changes.count());
-                look.lacking(&known, &seen, before)
-            };
+            let lacking = self.lacking(look, &known, &mut looked);
             if self.send(&mut known, &lacking).await.is_err() {
                 return;
             }
@@ -300,6 +296,23 @@ impl Serving {
         Ok(Some(epoch))
     }
 
+    /// What an edge lacks of the table, of which `looked` changes were looked at until now.
+    fn lacking(&mut self, look: Look, known: &Known, looked: &mut u64) -> Vec<Arc<pb::Route>> {
+        let seen = self.routes.borrow_and_update();
+        let before = std::mem::replace(looked, seen.changes.count());
+        let changed = (look == Look::AtChanges && known.caught_up)
+            .then(|| known.lacks_of_changes(&seen, before))
+            .flatten();
+        if let Some(lacking) = changed {
+            return lacking;
+        }
+        // It may take long: nobody waits for the table meanwhile.
+        let routes = Arc::clone(&seen.routes);
+        drop(seen);
+        let lacking = routes.values().filter(|route| known.lacks(route));
+        lacking.cloned().collect()
+    }
+
     async fn send(&self, known: &mut Known, lacking: &[Arc<pb::Route>]) -> Result<(), ()> {
         if lacking.is_empty() && known.caught_up {
             return Ok(());
@@ -331,25 +344,6 @@ enum Look {
     AtAll,
     /// The table changed. A host is never forgotten, so there are many more than change.
     AtChanges,
-}
-
-impl Look {
-    /// What an edge lacks of the table, of which `before` changes were looked at.
-    fn lacking(self, known: &Known, seen: &Seen, before: u64) -> Vec<Arc<pb::Route>> {
-        let lacking = |route: &&Arc<pb::Route>| known.lacks(route);
-        let changed = (self == Self::AtChanges && known.caught_up)
-            .then(|| seen.changes.after(before))
-            .flatten();
-        let Some(changed) = changed else {
-            return seen.routes.values().filter(lacking).cloned().collect();
-        };
-        // What changed twice is sent as it is now.
-        let is_newest = |route: &&Arc<pb::Route>| {
-            let now = seen.routes.get(&route.host);
-            now.is_some_and(|now| Arc::ptr_eq(now, route))
-        };
-        changed.filter(is_newest).filter(lacking).cloned().collect()
-    }
 }
 
 /// Ends the stream for its edge once the database is not seen.

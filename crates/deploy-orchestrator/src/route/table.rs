@@ -82,6 +82,14 @@ pub(crate) struct Seen {
     pub(crate) sees: bool,
 }
 
+impl Seen {
+    pub(crate) fn add(&mut self, route: pb::Route) {
+        let route = Arc::new(route);
+        Arc::make_mut(&mut self.routes).insert(route.host.clone(), Arc::clone(&route));
+        Arc::make_mut(&mut self.changes).add(route);
+    }
+}
+
 /// The task that keeps the table.
 #[derive(Debug)]
 pub(crate) struct Table {
@@ -231,11 +239,9 @@ impl Table {
                     .get(&row.host)
                     .is_some_and(|held| (held.epoch, held.version) >= (row.epoch, row.version));
                 if !older {
-                    // In place, unless a stream reads it just now: a host is never forgotten, so there
+                    // In place, unless a stream reads all of it just now: a host is never forgotten, so there
                     // are many more than change.
-                    let route = Arc::new(shown(row));
-                    Arc::make_mut(&mut seen.routes).insert(route.host.clone(), Arc::clone(&route));
-                    Arc::make_mut(&mut seen.changes).add(route);
+                    seen.add(shown(row));
                     modified = true;
                 }
             }

@@ -210,8 +210,6 @@ impl Worker {
         let mut conn = self.ctx.pool.acquire().await?;
         let (idle, patience) = (hands == Hands::Empty, self.patience());
         let mut due = store::list_due(&mut conn, &kinds, idle, patience, LOOK).await?;
-        // Not looked for again: a turn whose step is not as it was is none.
-        due.extend(left.into_values());
         if !news.is_empty() {
             // Should this fail, the poll of each step finds what the report said.
             due.extend(store::list_reported(&mut conn, &kinds, &news, LOOK).await?);
@@ -223,6 +221,10 @@ impl Worker {
             pause = next.unwrap_or(pause);
         }
         drop(conn);
+        // Not looked for again: a turn whose step is not as it was is none, and leads to no look.
+        let listed: HashSet<DeploymentId> = due.iter().map(|one| one.deployment_id).collect();
+        let left = left.into_values();
+        due.extend(left.filter(|one| !listed.contains(&one.deployment_id)));
         metrics::gauge!(STEPS_DUE).set(f64::from(u32::try_from(due.len()).unwrap_or(u32::MAX)));
         // While one is in hand it is not the last yet.
         let had_suspect = hands != Hands::Suspect && self.had_suspect.swap(false, Ordering::AcqRel);

@@ -35,7 +35,7 @@ const WHOLE: f64 = 0.9;
 /// Statements that may read more than [`WASTE`] rows to give fewer, by words of their own, each with
 /// its reason.
 const READ_MUCH: [(&str, &str); 1] = [(
-    "UPDATE commit_ancestry a SET ancestors",
+    "SELECT a.commit FROM commit_ancestry a",
     "hundreds of live releases among a table of them: a hash costs what as many look-ups do",
 )];
 

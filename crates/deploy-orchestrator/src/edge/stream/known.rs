@@ -128,6 +128,17 @@ impl Known {
         sent.is_none_or(|sent| *sent < told_by(route))
     }
 
+    /// What it lacks of the routes that changed after so many changes, each as it is now; none when not
+    /// all of those are known any more.
+    pub(super) fn lacks_of_changes(&self, seen: &Seen, before: u64) -> Option<Vec<Arc<pb::Route>>> {
+        let is_newest = |route: &&Arc<pb::Route>| {
+            let now = seen.routes.get(&route.host);
+            now.is_some_and(|now| Arc::ptr_eq(now, route))
+        };
+        let changed = seen.changes.after(before)?.filter(is_newest);
+        Some(changed.filter(|route| self.lacks(route)).cloned().collect())
+    }
+
     /// These were sent.
     pub(super) fn sent(&mut self, routes: &[Arc<pb::Route>]) {
         for route in routes {
@@ -342,6 +353,28 @@ mod tests {
         assert_eq!(known.resend(asked_at).as_deref(), Some(&held(1, 6)[..]));
         assert!(known.lacks(&newer[0]));
         assert_eq!(known.resend(asked_at), None);
+    }
+
+    #[test]
+    fn of_what_changed_it_lacks_each_route_once_as_it_is_now() {
+        let mut seen = seen(1, 7);
+        for version in 8..=9 {
+            let mut route = pb::Route::clone(seen.routes.values().next().unwrap());
+            route.version = version;
+            seen.add(route);
+        }
+        let known = Known::begun(&pb::WatchRoutesRequest::default(), &seen);
+        let versions = |known: &Known, before| {
+            let lacking = known.lacks_of_changes(&seen, before);
+            lacking.map(|all| all.iter().map(|route| route.version).collect::<Vec<_>>())
+        };
+        assert_eq!(versions(&known, 0), Some(vec![9]));
+        assert_eq!(versions(&known, 1), Some(vec![9]));
+        assert_eq!(versions(&known, 2), Some(vec![]));
+        assert_eq!(versions(&known, 3), None);
+        let mut told = Known::begun(&pb::WatchRoutesRequest::default(), &seen);
+        told.take(&held(1, 9));
+        assert_eq!(versions(&told, 0), Some(vec![]));
     }
 
     #[test]

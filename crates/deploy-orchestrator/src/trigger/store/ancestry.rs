@@ -12,6 +12,8 @@ pub(in crate::trigger) async fn save_ancestry(
     site: SiteId,
     push: &Push,
 ) -> Result<(), sqlx::Error> {
+    // First: what is read below is not to change before it is written.
+    let descendants = lock_descendants(conn, site, &push.after).await?;
     let mut ancestors = push.ancestors();
     let known = sqlx::query_scalar!(
         "SELECT ancestors FROM commit_ancestry WHERE site_id = $1 AND commit = ANY($2)",
@@ -28,7 +30,6 @@ pub(in crate::trigger) async fn save_ancestry(
     if ancestors.is_empty() {
         return Ok(());
     }
-    let descendants = lock_descendants(conn, site, &push.after).await?;
     sqlx::query!(
         "INSERT INTO commit_ancestry (site_id, commit, parents, ancestors) VALUES ($1, $2, '{}', $3)
          ON CONFLICT (site_id, commit) DO UPDATE SET ancestors = excluded.ancestors
