@@ -99,6 +99,12 @@ async fn two_hundred_deployments_under_fire_keep_every_invariant() {
     for claim in broken.keys() {
         println!("{BROKEN}{claim}");
     }
+    if broken.contains_key(chaos::DEADLOCKS) {
+        println!(
+            "{}",
+            deadlocks(&stack.postgres().process().tail(POSTGRES_SAID))
+        );
+    }
     assert!(broken.is_empty(), "{broken:#?}");
     let outcomes = Outcomes::count(&url, &done).await.unwrap();
     println!("{outcomes:?}");
@@ -107,6 +113,21 @@ async fn two_hundred_deployments_under_fire_keep_every_invariant() {
     let lost = github.faults_fired();
     assert!(lost * 4 >= done.pushed.len(), "{lost} answers were lost");
     stack.stop().await.unwrap();
+}
+
+/// Lines of Postgres's log that are looked through for its deadlocks, and those that tell of one.
+const POSTGRES_SAID: usize = 600;
+const OF_ONE_DEADLOCK: usize = 16;
+
+/// What Postgres said of its deadlocks: who waited for whom, and with which statements.
+fn deadlocks(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    let told = lines.iter().enumerate().filter_map(|(place, line)| {
+        let told = lines.iter().skip(place).take(OF_ONE_DEADLOCK);
+        line.contains("deadlock detected")
+            .then(|| told.copied().collect::<Vec<_>>().join("\n"))
+    });
+    told.collect::<Vec<_>>().join("\n\n")
 }
 
 /// What is broken when the platform has come to rest.
