@@ -18,6 +18,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --home-dir /var/lib/candlefish --create-home candlefish
 COPY --from=build /out/ /usr/local/bin/
+# No huge pages, whatever the kernel gives by default: they take 16 MiB more of each process at rest.
+ENV MIMALLOC_ALLOW_THP=0
 USER 10001
 WORKDIR /var/lib/candlefish
 CMD ["candlefish", "--help"]

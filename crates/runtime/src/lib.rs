@@ -4,7 +4,7 @@
 //! its rooms, serves the operations port ([`ops`]) and its own ([`listen`]), and returns what
 //! [`process::Process::wait`] answers. Nothing here knows a service or a table.
 
-/// Every process that links this allocates by it: a fifth of what a busy orchestrator works is
+/// Every process that links this allocates by it: a sixth of what a busy orchestrator works was
 /// asking for memory and giving it back, in small pieces and from many threads.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
