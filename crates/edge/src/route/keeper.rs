@@ -4,6 +4,7 @@
 //! does what can be done: stage what is named, apply what is staged, forget what is no longer named.
 
 mod named;
+mod read;
 mod settling;
 
 use std::{
@@ -23,7 +24,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::{named::Named, settling::Settling};
+use self::{
+    named::Named,
+    read::{newest, read_all},
+    settling::Settling,
+};
 use super::{
     ReleaseRef, Route,
     table::{Host, Table},
@@ -487,31 +492,6 @@ impl Keeper {
         self.report.keep_only(&named);
         !self.shelf.keep_only(&named).is_empty()
     }
-}
-
-/// The newest route of each host.
-fn newest(routes: Vec<Route>) -> Vec<Route> {
-    let mut newest: HashMap<String, Route> = HashMap::new();
-    for route in routes {
-        let known = newest.get(&route.host);
-        if known.is_none_or(|known| known.known() < route.known()) {
-            newest.insert(route.host.clone(), route);
-        }
-    }
-    newest.into_values().collect()
-}
-
-fn read_all(routes: impl IntoIterator<Item = pb::Route>) -> Vec<Route> {
-    routes
-        .into_iter()
-        .filter_map(|route| match Route::read(route) {
-            Ok(route) => Some(route),
-            Err(error) => {
-                tracing::error!(%error, "a route of the orchestrator is left out");
-                None
-            }
-        })
-        .collect()
 }
 
 #[cfg(test)]
