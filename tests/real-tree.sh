@@ -70,6 +70,9 @@ step "fetch and unpack postgresql-doc-15"
 (cd "$work" && apt-get download postgresql-doc-15 >&2)
 dpkg-deb -x "$work"/postgresql-doc-15_*.deb "$work/package"
 first=$work/package/usr/share/doc/postgresql-doc-15/html
+# Two links of the manual lead nowhere, one of them on every page; visitors follow links.
+find "$first" -name '*.html' -exec sed -i \
+    's/href="pgsql-docs@/href="mailto:pgsql-docs@/; s/href="dictionaries\.html/href="textsearch-dictionaries.html/' {} +
 files=$(find "$first" -type f | wc -l)
 [ "$files" -gt 1000 ] || fail "only $files files"
 echo "$files files, $(du -sh "$first" | cut -f 1)" >&2
