@@ -12,7 +12,7 @@ pub(in crate::trigger) async fn save_ancestry(
     site: SiteId,
     push: &Push,
 ) -> Result<(), sqlx::Error> {
-    // First: what is read below is not to change before it is written.
+    // First: a push that adds to this commit's row has ended before the rows of its ancestors are read.
     let descendants = lock_descendants(conn, site, &push.after).await?;
     let mut ancestors = push.ancestors();
     let known = sqlx::query_scalar!(
