@@ -16,7 +16,7 @@ use tonic::{
 };
 
 use crate::{
-    contexts::Chosen,
+    contexts::{Chosen, TokenOf},
     error::{Again, Error, Unreachable},
     output::Output,
     render,
@@ -54,6 +54,7 @@ const VALIDATED_ONLY: &str = "candlefish-validated-only";
 pub(crate) struct Api {
     address: String,
     token: Option<MetadataValue<Ascii>>,
+    token_of: TokenOf,
     channel: Channel,
     repeats: Repeats,
     output: Output,
@@ -64,9 +65,10 @@ pub(crate) struct Api {
 /// A stream of events.
 pub(crate) struct Events {
     pub(crate) messages: Streaming<WatchEventsResponse>,
-    /// Whether every event from the answer on is told. A gateway that has only just started may not
-    /// have reached the source of events: the stream begins once it has, with what happens then.
-    pub(crate) has_begun: bool,
+    /// The cursor after which every event is told. A gateway that has only just started may not have
+    /// reached the source of events, and gives none: the stream begins once it has, with what happens
+    /// then.
+    pub(crate) begins_after: Option<String>,
 }
 
 impl Api {
@@ -86,12 +88,13 @@ impl Api {
         let token = chosen
             .token
             .as_ref()
-            .map(|token| bearer(&token.0))
+            .map(|token| bearer(&token.0, &chosen.token_of))
             .transpose()?;
         let channel = endpoint(&uri).map_err(|_source| wrong())?.connect_lazy();
         Ok(Self {
             address,
             token,
+            token_of: chosen.token_of.clone(),
             channel,
             repeats,
             output,
@@ -217,8 +220,10 @@ impl Api {
             .watch_events(request)
             .await;
         let answer = stream.map_err(|status| self.fault(status))?;
+        let begins_after = answer.metadata().get(BEGINS_AFTER);
+        let begins_after = begins_after.and_then(|cursor| cursor.to_str().ok());
         Ok(Events {
-            has_begun: answer.metadata().get(BEGINS_AFTER).is_some(),
+            begins_after: begins_after.map(str::to_owned),
             messages: answer.into_inner(),
         })
     }
@@ -233,7 +238,12 @@ impl Api {
                 again: Again::Harmless,
             });
         }
-        Error::Refused(Box::new(status))
+        let status = Box::new(status);
+        if status.code() == Code::Unauthenticated {
+            let token_of = self.token_of.clone();
+            return Error::Stranger { status, token_of };
+        }
+        Error::Refused(status)
     }
 
     /// The connection was lost and did not come back in time.
@@ -281,11 +291,11 @@ impl Api {
     }
 }
 
-fn bearer(token: &str) -> Result<MetadataValue<Ascii>, Error> {
+fn bearer(token: &str, token_of: &TokenOf) -> Result<MetadataValue<Ascii>, Error> {
     let mut value = MetadataValue::try_from(format!("Bearer {token}")).map_err(|source| {
         Error::wrong(
             format!("the token has letters that no token has ({source})"),
-            "Log in again: candlefish login --api URL",
+            render::failure::another_token(token_of),
         )
     })?;
     value.set_sensitive(true);

@@ -44,6 +44,23 @@ pub(crate) struct Chosen {
     pub(crate) token: Option<Secret>,
     /// The context's name, when one was used.
     pub(crate) context: Option<String>,
+    /// Whose the token is.
+    pub(crate) token_of: TokenOf,
+}
+
+/// Whose the token is that goes out: what has to change where the API does not know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TokenOf {
+    /// There is none: `CANDLEFISH_API` is set, and `CANDLEFISH_TOKEN` is not.
+    Nobody,
+    /// It is that of `CANDLEFISH_TOKEN`, and the API that of `CANDLEFISH_API`.
+    Shell,
+    /// It is that of `CANDLEFISH_TOKEN`, in place of the context's own one.
+    Variable,
+    /// It is this context's own one.
+    Context(String),
+    /// Somebody gave it just now, to be kept.
+    Given,
 }
 
 /// Why there is no context.
@@ -75,13 +92,12 @@ pub(crate) enum Error {
         source: io::Error,
     },
     /// The file is not what `login` writes.
-    #[error("{} is not a file of contexts", .path.display())]
+    #[error("{} is not a file of contexts: {why}", .path.display())]
     Format {
         /// The file.
         path: PathBuf,
-        /// Why.
-        #[source]
-        source: Box<toml::de::Error>,
+        /// Where, and why; nothing of what stands there.
+        why: String,
     },
 }
 
@@ -93,9 +109,9 @@ impl Contexts {
         };
         let path = folder.join(FILE);
         match fs::read_to_string(&path) {
-            Ok(text) => toml::from_str(&text).map_err(|source| Error::Format {
+            Ok(text) => toml::from_str(&text).map_err(|error| Error::Format {
                 path,
-                source: Box::new(source),
+                why: fault(&error, &text),
             }),
             Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(source) => Err(Error::File {
@@ -135,10 +151,15 @@ pub(crate) fn choose(environment: &Environment, flag: Option<&str>) -> Result<Ch
         && let Some(api) = &environment.api
     {
         let token = environment.token.clone();
+        let token_of = match token {
+            Some(_) => TokenOf::Shell,
+            None => TokenOf::Nobody,
+        };
         return Ok(Chosen {
             api: api.clone(),
             token,
             context: None,
+            token_of,
         });
     }
     let contexts = Contexts::load(environment)?;
@@ -147,16 +168,36 @@ pub(crate) fn choose(environment: &Environment, flag: Option<&str>) -> Result<Ch
         .or(contexts.current.as_deref())
         .ok_or(Error::None)?;
     let context = contexts.get(name)?;
-    let own = Secret(context.token.clone());
-    let token = match flag {
-        Some(_) => own,
-        None => environment.token.clone().unwrap_or(own),
+    let (token, token_of) = match &environment.token {
+        Some(told) if flag.is_none() => (told.clone(), TokenOf::Variable),
+        _ => (
+            Secret(context.token.clone()),
+            TokenOf::Context(name.to_owned()),
+        ),
     };
     Ok(Chosen {
         api: context.api.clone(),
         token: Some(token),
         context: Some(name.to_owned()),
+        token_of,
     })
+}
+
+/// Where a file of contexts is wrong, and how. The line itself may hold a token, which the words of a
+/// TOML error show, and so may a value of the wrong type, which its message quotes: neither is told.
+fn fault(error: &toml::de::Error, text: &str) -> String {
+    let message = error.message();
+    let message = match message.split_once('"').zip(message.rsplit_once('"')) {
+        Some(((before, _), (until, after))) if until.len() > before.len() => {
+            format!("{before}\"…\"{after}")
+        }
+        _ => message.to_owned(),
+    };
+    let before = error.span().and_then(|span| text.get(..span.start));
+    match before {
+        Some(before) => format!("line {}: {message}", before.matches('\n').count() + 1),
+        None => message,
+    }
 }
 
 /// Writes beside and renames, so that a reader never sees half a file.

@@ -4,7 +4,12 @@ use std::process::ExitCode;
 
 use tonic::{Code, Status};
 
-use crate::{contexts, git, project, repeats::Repeat, upload};
+use crate::{
+    contexts::{self, TokenOf},
+    git, project,
+    repeats::Repeat,
+    upload,
+};
 
 /// How a command ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +138,14 @@ pub(crate) enum Error {
     /// Refused by the server.
     #[error("{}", words(.0))]
     Refused(Box<Status>),
+    /// The server does not know who calls.
+    #[error("{}", words(.status))]
+    Stranger {
+        /// What it said.
+        status: Box<Status>,
+        /// Whose the token was.
+        token_of: TokenOf,
+    },
     /// Which API.
     #[error(transparent)]
     Context(#[from] contexts::Error),
@@ -187,14 +200,14 @@ impl Error {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Refused(status) => match status.code() {
-                Code::Unauthenticated | Code::PermissionDenied => Exit::Forbidden,
+                Code::PermissionDenied => Exit::Forbidden,
                 Code::InvalidArgument | Code::NotFound => Exit::Usage,
                 _ => Exit::Failed,
             },
             Self::Unreachable(_) | Self::Upload(upload::Error::Unreachable { .. }) => {
                 Exit::Unreachable
             }
-            Self::Context(contexts::Error::None) => Exit::Forbidden,
+            Self::Stranger { .. } | Self::Context(contexts::Error::None) => Exit::Forbidden,
             Self::Upload(_)
             | Self::Unwritten { .. }
             | Self::CarriedOut { .. }

@@ -13,6 +13,7 @@ mod contexts;
 mod error;
 mod git;
 mod json;
+mod outage;
 mod output;
 mod project;
 mod render;

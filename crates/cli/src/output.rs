@@ -153,6 +153,7 @@ impl Output {
         Look {
             width: size.map_or(WIDTH, |(_, columns)| usize::from(columns)),
             height: size.map(|(rows, _)| usize::from(rows)),
+            cuts: false,
             colour: term.is_term() && !self.plain,
             now: clock::now(),
         }

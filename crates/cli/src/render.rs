@@ -34,6 +34,9 @@ pub(crate) struct Look {
     pub(crate) width: usize,
     /// Rows, when it is a screen.
     pub(crate) height: Option<usize>,
+    /// Whether lines are cut at the width: where they are drawn again in place, one that takes two rows
+    /// is never drawn over.
+    pub(crate) cuts: bool,
     /// Whether colours are shown.
     pub(crate) colour: bool,
     /// The time, in the reader's zone.
@@ -72,8 +75,8 @@ impl Look {
         }
     }
 
-    /// One line with a text at its right end. A screen has no room for more than its width, so the
-    /// left text is cut there; elsewhere nothing is lost.
+    /// One line with a text at its right end. Where lines are cut, the left text loses what has no room;
+    /// elsewhere nothing is lost.
     pub(crate) fn line(&self, left: &str, right: &str) -> String {
         let taken = if right.is_empty() {
             0
@@ -82,7 +85,7 @@ impl Look {
         };
         let room = self.width.saturating_sub(taken);
         let left = left.trim_end();
-        let left = if self.height.is_some() {
+        let left = if self.cuts {
             truncate_str(left, room, "…")
         } else {
             left.into()
@@ -93,6 +96,15 @@ impl Look {
         let gap = room.saturating_sub(measure_text_width(&left)) + 2;
         format!("{left}{:gap$}{right}", "")
     }
+}
+
+/// The list, and below it that it has been cut at a limit and how to see more of it.
+pub(crate) fn limited(list: String, more: &str, next_page_token: &str, limit: usize) -> String {
+    if next_page_token.is_empty() {
+        return list;
+    }
+    let larger = limit.max(1).saturating_mul(10);
+    format!("{list}\nThere are more {more}: --limit {larger}")
 }
 
 /// Fills a text with spaces up to a width.

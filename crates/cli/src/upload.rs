@@ -425,7 +425,11 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::{contexts::Chosen, output::Output, repeats::Repeats};
+    use crate::{
+        contexts::{Chosen, TokenOf},
+        output::Output,
+        repeats::Repeats,
+    };
 
     #[tokio::test]
     async fn a_store_that_takes_no_more_is_given_up() {
@@ -435,6 +439,7 @@ mod tests {
             api: format!("http://{}", silent.local_addr().unwrap()),
             token: None,
             context: None,
+            token_of: TokenOf::Nobody,
         };
         let api = Api::new(&chosen, Repeats::new(None), Output::new(true)).unwrap();
         let mut store = Store::new(&api).unwrap();

@@ -20,6 +20,7 @@ use crate::{
     api::Api,
     app::App,
     error::{Error, Exit},
+    outage,
 };
 
 mod feed;
@@ -175,9 +176,8 @@ pub(crate) async fn follow(
         match news {
             News::Changed(changed) => deployment = *changed,
             News::Lost => {
-                let address = api.address();
-                let words = format!("  Lost the connection to {address}; trying again.");
-                view.say(&words, &app.output);
+                let words = outage::words(api.address());
+                view.say(&format!("  {words}"), &app.output);
             }
         }
     }

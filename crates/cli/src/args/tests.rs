@@ -76,6 +76,7 @@ fn what_is_asked_for_is_understood() {
         "deploy . --preview --detach",
         "status",
         "status docs/production",
+        "status docs/production --limit 20",
         "status dep_01k8qw4f9cfk2t0v1e6m7r8x9a --timeline",
         "why docs/production",
         "watch dep_01k8qw4f9cfk2t0v1e6m7r8x9a --json --until done --wait 10m --superseded-ok",
@@ -136,6 +137,7 @@ fn previews_are_allowed_closed_and_asked_for() {
         "env pushes docs/production --branch main --all-paths",
         "push 4ac21e0 --site docs",
         "push --site docs",
+        "push --site docs --limit 40 --json",
         "sites create docs --repository a/docs --source repository --folder public/",
         "why 4ac21e0",
     ] {
@@ -161,6 +163,10 @@ fn wrong_use_is_refused_with_code_2() {
         ("deploy --strategy green", ErrorKind::InvalidValue),
         ("deploy --interval 30", ErrorKind::ValueValidation),
         ("deploy --wait -5s", ErrorKind::UnknownArgument),
+        (
+            "rollback docs/production --dry-run --yes",
+            ErrorKind::ArgumentConflict,
+        ),
         (
             "deploy --preview --env production",
             ErrorKind::ArgumentConflict,

@@ -2,6 +2,7 @@
 
 use crate::{
     app::App,
+    config::Environment,
     contexts::{Context, Contexts},
     error::{Error, Exit},
     render::table::Table,
@@ -30,7 +31,7 @@ pub(crate) fn run(app: &App, args: Args) -> Result<Exit, Error> {
         }
         let api = chosen.api;
         app.output.note(&format!("Now {name}: {api}"));
-        say_instead(app);
+        say_instead(app, None);
         return Ok(Exit::Done);
     }
     if app.shared.json {
@@ -53,7 +54,7 @@ pub(crate) fn run(app: &App, args: Args) -> Result<Exit, Error> {
     }
     app.output
         .result(&table.text("There is no context. Make one: candlefish login --api URL"));
-    say_instead(app);
+    say_instead(app, None);
     Ok(Exit::Done)
 }
 
@@ -63,14 +64,72 @@ fn object(name: &str, context: &Context, all: &Contexts) -> serde_json::Value {
     serde_json::json!({ "name": name, "api": context.api, "current": is_current })
 }
 
-/// Says what this shell has in place of the current context.
-fn say_instead(app: &App) {
-    let set = match (&app.environment.api, &app.environment.context) {
-        (Some(_), _) => "CANDLEFISH_API is set and".to_owned(),
-        (None, Some(name)) => format!("CANDLEFISH_CONTEXT says {name}, which"),
-        (None, None) => return,
-    };
-    app.output.note(&format!(
-        "{set} is used instead, unless --context names one."
-    ));
+/// Says what this shell has in place of the current context and of its token. The context `but` is no
+/// news to whoever has just made it.
+pub(super) fn say_instead(app: &App, but: Option<&str>) {
+    for line in instead(&app.environment, but) {
+        app.output.note(&line);
+    }
+}
+
+fn instead(environment: &Environment, but: Option<&str>) -> Vec<String> {
+    let used = "used instead, unless --context names one.";
+    match (&environment.api, &environment.token) {
+        (Some(_), Some(_)) => vec![format!(
+            "CANDLEFISH_API and CANDLEFISH_TOKEN are set and are {used}"
+        )],
+        (Some(_), None) => vec![
+            format!("CANDLEFISH_API is set and is {used}"),
+            "CANDLEFISH_TOKEN is not set: no token goes there.".to_owned(),
+        ],
+        (None, token) => {
+            let named = environment.context.as_deref();
+            let named = named.filter(|name| Some(*name) != but);
+            let context =
+                named.map(|name| format!("CANDLEFISH_CONTEXT says {name}, which is {used}"));
+            let token = token.as_ref().map(|_set| {
+                "CANDLEFISH_TOKEN is used instead of a context's own token, unless --context names one."
+                    .to_owned()
+            });
+            context.into_iter().chain(token).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    #[test]
+    fn what_a_shell_has_in_place_of_a_context_or_of_its_token_is_said() {
+        let text = |word: &str| Some(word.to_owned()).filter(|word| !word.is_empty());
+        let api = "CANDLEFISH_API is set and is used instead, unless --context names one.";
+        let both = "CANDLEFISH_API and CANDLEFISH_TOKEN are set and are used instead, unless --context names one.";
+        let live =
+            "CANDLEFISH_CONTEXT says live, which is used instead, unless --context names one.";
+        let token = "CANDLEFISH_TOKEN is used instead of a context's own token, unless --context names one.";
+        for (variables, but, expected) in [
+            (["", "", ""], None, vec![]),
+            (
+                ["http://one:1", "", "live"],
+                None,
+                vec![api, "CANDLEFISH_TOKEN is not set: no token goes there."],
+            ),
+            (["http://one:1", "cft_one", ""], Some("dev"), vec![both]),
+            (["", "", "live"], None, vec![live]),
+            (["", "", "live"], Some("live"), vec![]),
+            (["", "cft_one", "live"], Some("dev"), vec![live, token]),
+            (["", "cft_one", ""], Some("dev"), vec![token]),
+        ] {
+            let [api, token, context] = variables.map(text);
+            let environment = Environment {
+                api,
+                token: token.map(Secret),
+                context,
+                ..Environment::default()
+            };
+            assert_eq!(instead(&environment, but), expected, "{variables:?}");
+        }
+    }
 }

@@ -102,10 +102,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     if !target.dir.is_dir() {
         return Err(content::no_folder(&target.dir));
     }
-    let (hashed, origin) = tokio::try_join!(
-        content::hash(app, &target.dir, &target.limits),
-        commit::of(app, &target.dir, &args)
-    )?;
+    let (hashed, origin) = read(app, &target, &args).await?;
     if args.dry_run {
         dry_run(app, &target, &hashed, &origin);
         return Ok(Exit::Done);
@@ -134,6 +131,18 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         .after(target.waited)
         .follow(app, &api, deployment, Some(&repeat), None)
         .await
+}
+
+/// The folder's content, and the commit that it was built from. One that was named may be wrong: that is
+/// told before the folder is read, as nothing ends the reading of it, and the command would wait for that.
+async fn read(app: &App, target: &Target, args: &Args) -> Result<(Hashed, Commit), Error> {
+    let hashing = content::hash(app, &target.dir, &target.limits);
+    let origin = commit::of(app, &target.dir, args);
+    if args.commit.is_none() {
+        return tokio::try_join!(hashing, origin);
+    }
+    let origin = origin.await?;
+    Ok((hashing.await?, origin))
 }
 
 /// Makes the release, sends what it lacks, and freezes it.

@@ -1,8 +1,8 @@
 //! `events`: what happens, as it happens.
 
-use std::time::Duration;
-
 use candlefish_proto::event::WatchEventsRequest;
+use tonic::Status;
+use tonic_types::StatusExt as _;
 
 use super::subject::explained;
 use crate::{
@@ -10,11 +10,12 @@ use crate::{
     app::App,
     error::{Error, Exit},
     json::{self, Layout},
+    outage::{self, Outage},
     render,
 };
 
-/// Pause before a lost stream is made again.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Why a stream is refused to whoever does not keep up with it.
+const LAGGED: &str = "watcher-lagged";
 
 /// Options of `events`.
 #[derive(Debug, clap::Args)]
@@ -47,7 +48,8 @@ pub(crate) struct Args {
     cursor: String,
 }
 
-/// Streams until Ctrl-C, or until nobody reads any more. A lost stream goes on after the last cursor.
+/// Streams until Ctrl-C, or until nobody reads any more. A lost stream goes on after the last cursor, as
+/// long as the server is not away for too long.
 pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let api = app.api()?;
     let Args {
@@ -62,19 +64,21 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         types,
         cursor,
     };
+    let mut outage = Outage::default();
     let mut seen = false;
     loop {
-        let ended = stream(app, &api, &mut request, &mut seen).await;
+        let ended = stream(app, &api, &mut request, &mut outage, &mut seen).await;
         if app.output.is_lost() {
             return Ok(Exit::Done);
         }
         match ended {
-            Err(Error::Unreachable(lost)) if seen => {
-                app.output.note(&format!(
-                    "Lost the connection to {}; trying again.",
-                    lost.address
-                ));
+            Err(error @ Error::Unreachable(_)) if seen => {
+                if outage.goes_on(error)? {
+                    app.output.note(&outage::words(api.address()));
+                }
             }
+            // Nothing is lost: all that was missed comes after the last cursor.
+            Err(Error::Refused(status)) if lags(&status) => {}
             Err(error) => {
                 let environment =
                     Some(request.environment.as_str()).filter(|slug| !slug.is_empty());
@@ -83,19 +87,34 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             }
             Ok(()) => {}
         }
-        tokio::time::sleep(PAUSE).await;
+        outage.pause().await;
     }
+}
+
+fn lags(status: &Status) -> bool {
+    let details = status.get_error_details();
+    details
+        .error_info()
+        .is_some_and(|info| info.reason == LAGGED)
 }
 
 async fn stream(
     app: &App,
     api: &Api,
     request: &mut WatchEventsRequest,
+    outage: &mut Outage,
     seen: &mut bool,
 ) -> Result<(), Error> {
-    let mut stream = api.events(request.clone()).await?.messages;
+    let events = api.events(request.clone()).await?;
     *seen = true;
+    outage.connects();
+    // Until the first event comes, a stream that is lost goes on where this one begins.
+    if request.cursor.is_empty() {
+        request.cursor = events.begins_after.unwrap_or_default();
+    }
+    let mut stream = events.messages;
     while let Some(message) = stream.message().await.map_err(|status| api.fault(status))? {
+        outage.ends();
         // Without an event only the cursor has moved: a program goes on after it, people need not see it.
         if app.shared.json {
             app.output.result(&json::text(&message, Layout::Line));

@@ -35,6 +35,9 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let answer = api.list(request, args.limit).await;
     let answer = explained(&api, answer, &site, Some(&environment)).await?;
     let look = app.output.look_out();
-    app.show(&answer, |answer| render::history::list(answer, &look));
+    app.show(&answer, |answer| {
+        let list = render::history::list(answer, &look);
+        render::limited(list, "entries", &answer.next_page_token, args.limit)
+    });
     Ok(Exit::Done)
 }

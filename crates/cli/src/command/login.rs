@@ -4,11 +4,12 @@ use std::io;
 
 use candlefish_proto::access::WhoAmIRequest;
 
+use super::context::say_instead;
 use crate::{
     api::Api,
     app::App,
     config::Secret,
-    contexts::{Chosen, Context, Contexts},
+    contexts::{Chosen, Context, Contexts, TokenOf},
     error::{Error, Exit},
     render,
     repeats::Repeats,
@@ -41,14 +42,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         .contexts
         .get(&name)
         .map(|context| context.api.clone());
-    let api = args
-        .api
-        .or_else(|| app.environment.api.clone())
-        .or_else(|| known.clone())
-        .or_else(|| ask_api(app));
-    let api = api.filter(|api| !api.is_empty()).ok_or_else(|| {
-        Error::wrong("which API?", "Give its address: candlefish login --api URL")
-    })?;
+    let api = address(app, args.api, known.clone())?;
     let another = known.filter(|known| !is_named && !is_same(known, &api));
     if let Some(known) = another
         && !replaces(app, &name, &known, &api, args.yes)?
@@ -59,10 +53,15 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let token = token(app).ok_or_else(|| {
         Error::wrong("no token was given", "Write it to stdin, or set CANDLEFISH_TOKEN. A token is never an argument: others on this machine could read it.")
     })?;
+    let token_of = match app.environment.token {
+        Some(_) => TokenOf::Variable,
+        None => TokenOf::Given,
+    };
     let chosen = Chosen {
-        api: api.clone(),
+        api,
         token: Some(Secret(token.clone())),
         context: Some(name.clone()),
+        token_of,
     };
     let connection = Api::new(&chosen, Repeats::new(None), app.output.clone())?;
     let answer = connection.read(WhoAmIRequest {}).await?;
@@ -84,7 +83,21 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         )
     });
     app.output.note(&format!("Kept in {}.", path.display()));
+    say_instead(app, Some(&name));
     Ok(Exit::Done)
+}
+
+/// The API that was given; else that of the shell, else that of the context. A context that the command
+/// line names goes before the shell, as it does for every other command.
+fn address(app: &App, given: Option<String>, known: Option<String>) -> Result<String, Error> {
+    let shell = app.environment.api.clone();
+    let said = match app.shared.context {
+        Some(_) => known.or(shell),
+        None => shell.or(known),
+    };
+    let api = given.or(said).or_else(|| ask_api(app));
+    api.filter(|api| !api.is_empty())
+        .ok_or_else(|| Error::wrong("which API?", "Give its address: candlefish login --api URL"))
 }
 
 fn is_same(one: &str, other: &str) -> bool {

@@ -10,6 +10,7 @@ use crate::{
     app::App,
     error::{Error, Exit},
     json::{self, Layout},
+    outage::{self, Outage},
     render,
 };
 
@@ -30,39 +31,80 @@ pub(crate) struct Args {
     follow: bool,
 }
 
-/// Writes the log, and what comes to it.
+/// Writes the log, and what comes to it. While it is followed, a server that is lost is waited for.
 pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let api = app.api()?;
-    let id = args.deployment.to_string();
-    let mut page_token = String::new();
+    let mut log = Log {
+        app,
+        api: &api,
+        id: args.deployment.to_string(),
+        page_token: String::new(),
+    };
+    if !args.follow {
+        log.write().await?;
+        return Ok(Exit::Done);
+    }
+    let mut outage = Outage::default();
+    let mut seen = false;
     loop {
-        // Asked before the lines: a deployment that has ended writes none afterwards.
-        let ended = !args.follow || has_ended(&api, &id).await?;
-        loop {
-            let request = ListLogsRequest {
-                id: id.clone(),
-                page_size: PAGE,
-                page_token,
-            };
-            let page = api.read(request).await?;
-            for line in &page.lines {
-                write(app, line);
+        match log.follow().await {
+            Ok(true) => return Ok(Exit::Done),
+            Ok(false) => {
+                seen = true;
+                outage.ends();
+                tokio::time::sleep(POLL).await;
             }
-            page_token = page.next_page_token;
-            if !page.more || app.output.is_lost() {
-                break;
+            Err(error) if seen || !log.page_token.is_empty() => {
+                if outage.goes_on(error)? {
+                    app.output.note(&outage::words(api.address()));
+                }
+                outage.pause().await;
             }
+            Err(error) => return Err(error),
         }
-        if ended || app.output.is_lost() {
-            return Ok(Exit::Done);
-        }
-        tokio::time::sleep(POLL).await;
     }
 }
 
-async fn has_ended(api: &Api, id: &str) -> Result<bool, Error> {
-    let deployment = api.read(GetDeploymentRequest { id: id.to_owned() }).await?;
-    Ok(render::words::is_terminal(deployment.state()))
+/// The log of one deployment, as far as it was written.
+struct Log<'a> {
+    app: &'a App,
+    api: &'a Api,
+    id: String,
+    page_token: String,
+}
+
+impl Log<'_> {
+    /// Writes what came since; says whether nothing more will, or nobody reads it.
+    async fn follow(&mut self) -> Result<bool, Error> {
+        // Asked before the lines: a deployment that has ended writes none afterwards.
+        let request = GetDeploymentRequest {
+            id: self.id.clone(),
+        };
+        let deployment = self.api.read(request).await?;
+        self.write().await?;
+        let has_ended = render::words::is_terminal(deployment.state());
+        Ok(has_ended || self.app.output.is_lost())
+    }
+
+    /// Writes what is there after what was written. A page that was written is not asked for again,
+    /// whatever becomes of the next one.
+    async fn write(&mut self) -> Result<(), Error> {
+        loop {
+            let request = ListLogsRequest {
+                id: self.id.clone(),
+                page_size: PAGE,
+                page_token: self.page_token.clone(),
+            };
+            let page = self.api.read(request).await?;
+            for line in &page.lines {
+                write(self.app, line);
+            }
+            self.page_token = page.next_page_token;
+            if !page.more || self.app.output.is_lost() {
+                return Ok(());
+            }
+        }
+    }
 }
 
 fn write(app: &App, line: &LogLine) {

@@ -12,8 +12,6 @@ use crate::{
     render::{self, push::There},
 };
 
-/// As many of a site as fit on a screen.
-const NEWEST: usize = 20;
 /// Environments of which it is asked whether they are held. More holds than that are no answer to one push.
 const ENVIRONMENTS: usize = 24;
 /// Calls at a time.
@@ -31,6 +29,9 @@ pub(crate) struct Args {
     /// Only in this site
     #[arg(long, default_value = "", hide_default_value = true)]
     site: String,
+    /// Of the newest of a site, at most this many
+    #[arg(long, default_value_t = 20)]
+    limit: usize,
     /// Instead: one delivery, by the id that GitHub was answered (dlv_…)
     #[arg(long, value_name = "ID", conflicts_with_all = ["commit", "site"])]
     delivery: Option<DeliveryId>,
@@ -42,7 +43,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let commit = args.commit.unwrap_or_default();
     let delivery = args.delivery.map(|id| id.to_string()).unwrap_or_default();
     let most = if commit.is_empty() && delivery.is_empty() {
-        NEWEST
+        args.limit
     } else {
         usize::MAX
     };
@@ -63,11 +64,12 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let there = there(app, &api, &answer).await;
     app.show(&answer, |answer| {
         let look = app.output.look_out();
-        if delivery.is_empty() {
+        let text = if delivery.is_empty() {
             render::push::text(&commit, answer, &there, &look)
         } else {
             render::push::delivery(&delivery, answer, &there, &look)
-        }
+        };
+        render::limited(text, "pushes", &answer.next_page_token, most)
     });
     Ok(if known { Exit::Done } else { Exit::Failed })
 }

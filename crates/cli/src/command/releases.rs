@@ -98,13 +98,17 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         return change(app, &api, command).await;
     }
     let site = args.site.unwrap_or_default();
+    let all = args.commit.is_empty();
     let request = ListReleasesRequest {
         site: site.clone(),
         commit: args.commit,
         ..Default::default()
     };
     let answer = explained(&api, api.list(request, args.limit).await, &site, None).await?;
-    app.show(&answer, |answer| render::release::list(answer, &look));
+    app.show(&answer, |answer| {
+        let list = render::release::list(answer, all, &look);
+        render::limited(list, "releases", &answer.next_page_token, args.limit)
+    });
     Ok(Exit::Done)
 }
 

@@ -40,7 +40,7 @@ pub(crate) struct Args {
     #[arg(long)]
     yes: bool,
     /// Only say what would happen
-    #[arg(long)]
+    #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
     /// Do not watch it
     #[arg(long)]

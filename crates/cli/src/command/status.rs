@@ -16,8 +16,6 @@ use crate::{
     render,
 };
 
-/// Deployments shown below an environment.
-const LATEST: usize = 5;
 /// Waits that a timeline draws, the last ones: nobody looks through more.
 const WAITS: usize = 1000;
 /// Sites shown when none is named.
@@ -38,6 +36,9 @@ pub(crate) struct Args {
     /// Show what a deployment waited for, and its steps, against time; below that the sums by cause
     #[arg(long)]
     timeline: bool,
+    /// Of the newest deployments of an environment, at most this many
+    #[arg(long, default_value_t = 5)]
+    limit: usize,
 }
 
 /// Shows what was named.
@@ -59,7 +60,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             let place = place.parse().map_err(|words: String| {
                 Error::wrong(format!("{place:?} {words}"), "All sites: candlefish sites")
             })?;
-            environment(app, &api, place).await?;
+            environment(app, &api, place, args.limit).await?;
         }
         Some(site) => environments(app, &api, vec![site]).await?,
         None => {
@@ -95,7 +96,7 @@ async fn deployment(app: &App, api: &Api, id: &str, timeline: bool) -> Result<()
     let id: DeploymentId = id.parse().map_err(|error| {
         Error::wrong(
             format!("{id:?} is not a deployment's id: {error}"),
-            "All deployments of an environment: candlefish status SITE/ENV",
+            "The newest deployments of an environment: candlefish status SITE/ENV --limit 20",
         )
     })?;
     let deployment = api
@@ -121,7 +122,7 @@ async fn deployment(app: &App, api: &Api, id: &str, timeline: bool) -> Result<()
     Ok(())
 }
 
-async fn environment(app: &App, api: &Api, place: Place) -> Result<(), Error> {
+async fn environment(app: &App, api: &Api, place: Place, limit: usize) -> Result<(), Error> {
     let shown = subject::environment(api, &place).await?;
     let Place { site, environment } = place;
     let request = ListDeploymentsRequest {
@@ -129,14 +130,13 @@ async fn environment(app: &App, api: &Api, place: Place) -> Result<(), Error> {
         environment,
         ..Default::default()
     };
-    let latest = api.list(request, LATEST).await?;
+    let latest = api.list(request, limit).await?;
     let look = app.output.look_out();
     app.show(&shown, |environment| {
-        format!(
-            "{}\n\n{}",
-            render::environment::full(environment, &look),
-            render::deployment::list(&latest, &look)
-        )
+        let list = render::deployment::list(&latest, &look);
+        let list = render::limited(list, "deployments", &latest.next_page_token, limit);
+        let environment = render::environment::full(environment, &look);
+        format!("{environment}\n\n{list}")
     });
     Ok(())
 }

@@ -116,7 +116,10 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
             };
             let answer = api.list(request, limit).await;
             let answer = explained(&api, answer, &site, None).await?;
-            app.show(&answer, |answer| render::stop::list(answer, &look));
+            app.show(&answer, |answer| {
+                let list = render::stop::list(answer, &look);
+                render::limited(list, "stops", &answer.next_page_token, limit)
+            });
         }
         None => {
             let stop = match set(app, &api, args.set).await? {

@@ -7,6 +7,9 @@ use crate::{
     json::Shown,
 };
 
+/// How it ends without acting.
+const NOTHING: &str = "  Nothing was done.";
+
 /// Whether to ask, to act without, or only to say what would happen.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct Sure {
@@ -35,13 +38,16 @@ impl Sure {
         C::Answer: Shown,
     {
         if !self.dry_run {
-            let goes_on = app.output.confirm(question, self.yes)?;
-            return Ok((!goes_on).then_some(Exit::Failed));
+            if app.output.confirm(question, self.yes)? {
+                return Ok(None);
+            }
+            app.output.note(NOTHING);
+            return Ok(Some(Exit::Failed));
         }
         app.output.note(question);
         let answer = api.rehearsing().act(message.clone()).await?;
         app.show(&answer, would);
-        app.output.note("  Nothing was done.");
+        app.output.note(NOTHING);
         Ok(Some(Exit::Done))
     }
 }

@@ -104,13 +104,14 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
     let api = app.api()?;
     match args.command {
         Command::List { principal } => {
+            let all = principal.is_empty();
             let request = ListTokensRequest {
                 principal,
                 ..Default::default()
             };
             let answer = api.list(request, usize::MAX).await?;
             app.show(&answer, |answer| {
-                render::access::tokens(answer, &app.output.look_out())
+                render::access::tokens(answer, all, &app.output.look_out())
             });
         }
         Command::Create {

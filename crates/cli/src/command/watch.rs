@@ -58,7 +58,7 @@ pub(crate) async fn run(app: &App, args: Args) -> Result<Exit, Error> {
         &api,
         deployment,
         patience,
-        &mut View::Json,
+        &mut View::Json(String::new()),
         None,
     ))
     .await?;

@@ -94,3 +94,51 @@ fn without_a_context_the_machine_is_not_logged_in() {
         Err(Error::None)
     ));
 }
+
+#[test]
+fn whose_the_token_is_is_known_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut environment = environment(folder.path());
+    two().save(&environment).unwrap();
+    let of = |environment: &Environment, flag: Option<&str>| {
+        let chosen = choose(environment, flag).unwrap();
+        chosen.token_of
+    };
+    let context = |name: &str| TokenOf::Context(name.to_owned());
+    assert_eq!(of(&environment, None), context("dev"));
+    assert_eq!(of(&environment, Some("live")), context("live"));
+    environment.context = Some("live".to_owned());
+    assert_eq!(of(&environment, None), context("live"));
+    environment.token = Some(Secret("cft_mine".to_owned()));
+    assert_eq!(of(&environment, None), TokenOf::Variable);
+    assert_eq!(of(&environment, Some("dev")), context("dev"));
+    environment.api = Some("http://other:1".to_owned());
+    assert_eq!(of(&environment, None), TokenOf::Shell);
+    environment.token = None;
+    assert_eq!(of(&environment, None), TokenOf::Nobody);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_told_by_its_line_and_never_with_what_stands_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let environment = environment(folder.path());
+    for (text, line) in [
+        (
+            "[contexts.dev]\napi = \"http://dev\"\ntoken = \"cft_secret\n",
+            3,
+        ),
+        (
+            "[contexts.dev]\napi = \"http://dev\"\ntoken = cft_secret\n",
+            3,
+        ),
+        ("[contexts]\ndev = \"cft_secret\"\n", 2),
+        ("current = \"dev\"\ntokens = \"cft_secret\"\n", 2),
+    ] {
+        fs::write(folder.path().join(FILE), text).unwrap();
+        let error = Contexts::load(&environment).err().unwrap();
+        let said = format!("{error} {error:?}");
+        let place = format!("is not a file of contexts: line {line}: ");
+        assert!(said.contains(&place), "{said}");
+        assert!(!said.contains("cft_"), "{said}");
+    }
+}

@@ -70,8 +70,8 @@ pub(crate) fn revokes(id: &str, token: Option<&Token>) -> String {
     format!("  End {token}? Whoever uses it is refused from then on.")
 }
 
-/// Tokens without their secrets.
-pub(crate) fn tokens(answer: &ListTokensResponse, look: &Look) -> String {
+/// Tokens without their secrets; `all` when nothing narrowed them.
+pub(crate) fn tokens(answer: &ListTokensResponse, all: bool, look: &Look) -> String {
     let mut table = Table::new([
         "TOKEN",
         "NAME",
@@ -82,11 +82,6 @@ pub(crate) fn tokens(answer: &ListTokensResponse, look: &Look) -> String {
         "STATE",
     ]);
     for token in &answer.tokens {
-        let state = if token.revoked_at.is_some() {
-            look.paint(Tone::Bad, "revoked")
-        } else {
-            format!("works{}", end(token, look))
-        };
         table.row([
             token.id.clone(),
             token.name.clone(),
@@ -98,10 +93,30 @@ pub(crate) fn tokens(answer: &ListTokensResponse, look: &Look) -> String {
                 token.sites.join(", ")
             },
             words::ago(token.created_at.as_ref(), &look.now),
-            state,
+            state(token, look),
         ]);
     }
-    table.text("There is no token.")
+    table.text(if all {
+        "There is no token."
+    } else {
+        "There is no token of this principal."
+    })
+}
+
+/// Whether a token works, and until when.
+fn state(token: &Token, look: &Look) -> String {
+    if token.revoked_at.is_some() {
+        return look.paint(Tone::Bad, "revoked");
+    }
+    let passed = words::moment(token.expires_at.as_ref());
+    let passed = passed.filter(|at| *at <= look.now.timestamp());
+    match passed {
+        Some(at) => {
+            let at = words::clock(at, &look.now);
+            look.paint(Tone::Bad, &format!("expired {at}"))
+        }
+        None => format!("works{}", end(token, look)),
+    }
 }
 
 /// All principals.

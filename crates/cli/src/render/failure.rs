@@ -6,7 +6,7 @@ use tonic_types::StatusExt as _;
 
 use super::{Look, Tone};
 use crate::{
-    contexts,
+    contexts::{self, TokenOf},
     error::{Again, Error},
     project,
 };
@@ -76,12 +76,9 @@ fn next(error: &Error) -> Vec<String> {
                     .to_owned(),
             ]
         }
-        Error::CarriedOut { now } => {
-            let look = now.as_ref().map(|now| format!("What is now: {now}"));
-            let upgrade = "Upgrade the gateways before you use --dry-run.".to_owned();
-            look.into_iter().chain([upgrade]).collect()
-        }
+        Error::CarriedOut { now } => carried_out(now.as_deref()),
         Error::Refused(status) => refused(status),
+        Error::Stranger { token_of, .. } => vec![another_token(token_of)],
         Error::Context(error) => vec![context(error)],
         Error::Walk(error) => unsent(unread(error)),
         Error::Manifest(error) => unsent(refit(error)),
@@ -98,6 +95,13 @@ fn next(error: &Error) -> Vec<String> {
             vec!["Mend the file, or name all of it on the command line without it.".to_owned()]
         }
     }
+}
+
+/// A dry run that was none.
+fn carried_out(now: Option<&str>) -> Vec<String> {
+    let look = now.map(|now| format!("What is now: {now}"));
+    let upgrade = "Upgrade the gateways before you use --dry-run.".to_owned();
+    look.into_iter().chain([upgrade]).collect()
 }
 
 fn unsent(next: &str) -> Vec<String> {
@@ -159,6 +163,33 @@ fn meant(near: Option<&str>, all: &str) -> String {
     )
 }
 
+/// How another token is used from now on: where a variable of the shell says which one is, a login
+/// changes nothing.
+pub(crate) fn another_token(token_of: &TokenOf) -> String {
+    match token_of {
+        TokenOf::Nobody => {
+            "CANDLEFISH_API of this shell is used, and CANDLEFISH_TOKEN is not set. Set it too; or unset \
+             CANDLEFISH_API, and log in: candlefish login --api URL"
+                .to_owned()
+        }
+        TokenOf::Shell => {
+            "CANDLEFISH_API and CANDLEFISH_TOKEN of this shell are used. Set CANDLEFISH_TOKEN to a token \
+             that works; or unset both, and log in: candlefish login --api URL"
+                .to_owned()
+        }
+        TokenOf::Variable => {
+            "CANDLEFISH_TOKEN of this shell is used. Set it to a token that works, or unset it."
+                .to_owned()
+        }
+        TokenOf::Context(name) => format!("Log in: candlefish login --context {name}"),
+        TokenOf::Given => {
+            "Nothing was kept. Log in with another token; whoever is an admin there makes one: \
+             candlefish tokens create"
+                .to_owned()
+        }
+    }
+}
+
 fn context(error: &contexts::Error) -> String {
     match error {
         contexts::Error::None => "Log in: candlefish login --api URL".to_owned(),
@@ -199,7 +230,6 @@ fn refused(status: &Status) -> Vec<String> {
 
 fn advice(status: &Status) -> Option<String> {
     let said = match status.code() {
-        Code::Unauthenticated => "Log in: candlefish login --api URL".to_owned(),
         Code::PermissionDenied => "Who you are: candlefish whoami".to_owned(),
         Code::NotFound => {
             "Is it of another API, or of a site that this token may not see?  candlefish whoami"

@@ -36,8 +36,8 @@ pub(crate) fn title(release: &Release) -> String {
     }
 }
 
-/// The releases of a site.
-pub(crate) fn list(answer: &ListReleasesResponse, look: &Look) -> String {
+/// The releases of a site; `all` when nothing narrowed them.
+pub(crate) fn list(answer: &ListReleasesResponse, all: bool, look: &Look) -> String {
     let mut table = Table::new([
         "RELEASE", "COMMIT", "WHAT", "FILES", "SIZE", "BEGUN", "STATE",
     ]);
@@ -60,7 +60,11 @@ pub(crate) fn list(answer: &ListReleasesResponse, look: &Look) -> String {
             state,
         ]);
     }
-    table.text("There is no release yet. Make one: candlefish deploy DIR --site SITE")
+    table.text(if all {
+        "There is no release yet. Make one: candlefish deploy DIR --site SITE"
+    } else {
+        "There is no release of this commit."
+    })
 }
 
 fn rejections(release: &Release, look: &Look) -> String {

@@ -63,11 +63,10 @@ pub(crate) fn lines(deployment: &Deployment, look: &Look) -> Vec<String> {
     lines
 }
 
-/// One step that began. What goes on is read as it happens: what a screen cuts of it has a line of
-/// its own.
+/// One step that began. What goes on is read as it happens: what is cut of it has a line of its own.
 fn shown(step: &Step, deployment: &Deployment, look: &Look) -> Vec<String> {
-    let is_cut = look.height.is_some()
-        && 4 + NAME + measure_text_width(&detail(step, deployment, look)) > look.width;
+    let is_cut =
+        look.cuts && 4 + NAME + measure_text_width(&detail(step, deployment, look)) > look.width;
     if !is_active(step) || step.message.is_empty() || !is_cut {
         return vec![line(step, deployment, look)];
     }

@@ -14,9 +14,11 @@ use super::{ending::Now, environment::Kept, lane::Around, *};
 use crate::watch::Outcome;
 
 mod decisions;
+mod failures;
 mod lists;
 mod moving;
 mod pushes;
+mod tables;
 
 const DEP: &str = "dep_01k8qw4f9cfk2t0v1e6m7r8x9a";
 const EARLIER: &str = "dep_01k8qtzz9cfk2t0v1e6m7r8x9b";
@@ -58,6 +60,7 @@ fn look(after: i64) -> Look {
     Look {
         width: 100,
         height: None,
+        cuts: false,
         colour: false,
         now: &start() + SignedDuration::from_secs(after),
     }

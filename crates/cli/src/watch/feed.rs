@@ -1,24 +1,12 @@
 //! The versions of one deployment, over as many connections as it takes: each goes on after the
 //! version that was seen last.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::{Duration, Instant},
-};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use candlefish_proto::deploy::{Deployment, WatchDeploymentRequest};
 use tonic::Streaming;
 
-use crate::{api::Api, error::Error};
-
-/// How long a lost connection is tried again.
-const GIVE_UP: Duration = Duration::from_mins(2);
-/// Pauses between two tries: a replica that stops leaves others that answer at once, one that is
-/// started again needs a moment.
-const SHORTEST: Duration = Duration::from_millis(250);
-const LONGEST: Duration = Duration::from_secs(1);
-/// A connection that lasted so long was one; its loss is a new one.
-const LASTED: Duration = Duration::from_secs(5);
+use crate::{api::Api, error::Error, outage::Outage};
 
 /// What there is to tell.
 pub(super) enum News {
@@ -31,8 +19,8 @@ pub(super) enum News {
 /// The versions of one deployment.
 pub(super) struct Feed<'a> {
     api: &'a Api,
-    stream: Option<(Streaming<Deployment>, Instant)>,
-    lost: Option<Instant>,
+    stream: Option<Streaming<Deployment>>,
+    outage: Outage,
     /// Whether there is no connection now: the caller may look while it waits for news.
     away: &'a AtomicBool,
 }
@@ -42,7 +30,7 @@ impl<'a> Feed<'a> {
         Self {
             api,
             stream: None,
-            lost: None,
+            outage: Outage::default(),
             away,
         }
     }
@@ -50,46 +38,35 @@ impl<'a> Feed<'a> {
     /// The next version after this one.
     pub(super) async fn next(&mut self, id: String, after_version: i32) -> Result<News, Error> {
         loop {
-            if let Some(lost) = self.lost.filter(|_| self.stream.is_none()) {
-                tokio::time::sleep(lost.elapsed().clamp(SHORTEST, LONGEST)).await;
+            if self.outage.is_on() && self.stream.is_none() {
+                self.outage.pause().await;
             }
             let error = match self.message(&id, after_version).await {
                 Ok(Some(deployment)) => {
-                    self.lost = None;
+                    self.outage.ends();
                     return Ok(News::Changed(Box::new(deployment)));
                 }
                 // The server ends a stream when it stops; the deployment goes on elsewhere.
                 Ok(None) => {
                     self.stream = None;
-                    tokio::time::sleep(SHORTEST).await;
+                    if !self.outage.is_on() {
+                        self.outage.pause().await;
+                    }
                     continue;
                 }
                 Err(error) => error,
             };
-            if !matches!(error, Error::Unreachable(_)) {
-                return Err(error);
-            }
+            self.stream = None;
+            let is_news = self.outage.goes_on(error)?;
             self.away.store(true, Ordering::Relaxed);
-            if self
-                .stream
-                .take()
-                .is_some_and(|(_, since)| since.elapsed() > LASTED)
-            {
-                self.lost = None;
-            }
-            match self.lost {
-                None => {
-                    self.lost = Some(Instant::now());
-                    return Ok(News::Lost);
-                }
-                Some(lost) if lost.elapsed() > GIVE_UP => return Err(error),
-                Some(_) => {}
+            if is_news {
+                return Ok(News::Lost);
             }
         }
     }
 
     async fn message(&mut self, id: &str, after_version: i32) -> Result<Option<Deployment>, Error> {
-        let (stream, _) = if let Some(stream) = &mut self.stream {
+        let stream = if let Some(stream) = &mut self.stream {
             stream
         } else {
             let request = WatchDeploymentRequest {
@@ -98,7 +75,8 @@ impl<'a> Feed<'a> {
             };
             let stream = self.api.watch(request).await?;
             self.away.store(false, Ordering::Relaxed);
-            self.stream.insert((stream, Instant::now()))
+            self.outage.connects();
+            self.stream.insert(stream)
         };
         stream
             .message()

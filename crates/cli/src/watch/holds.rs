@@ -87,7 +87,7 @@ impl Holds<'_> {
             cursor: String::new(),
         };
         let events = self.api.events(request).await?;
-        self.stream = events.has_begun.then_some(events.messages);
+        self.stream = events.begins_after.map(|_cursor| events.messages);
         let is_news = self.read().await?;
         if self.stream.is_none() && !is_news {
             self.lose().await;

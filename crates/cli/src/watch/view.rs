@@ -19,8 +19,8 @@ pub(crate) enum View {
     Screen(Screen),
     /// One line per change on stderr.
     Lines(Option<Box<Deployment>>),
-    /// One object per change on stdout.
-    Json,
+    /// One object per change on stdout; the last one that was written.
+    Json(String),
     /// The result alone is asked for.
     Silent,
 }
@@ -49,7 +49,7 @@ impl View {
     /// The deployment has changed.
     pub(super) fn show(&mut self, deployment: &Deployment, output: &Output) {
         match self {
-            Self::Screen(screen) => screen.draw(deployment, &output.look_err()),
+            Self::Screen(screen) => screen.draw(deployment, output.look_err()),
             Self::Lines(before) => {
                 for line in
                     render::changes::lines(before.as_deref(), deployment, &output.look_err())
@@ -58,7 +58,14 @@ impl View {
                 }
                 *before = Some(Box::new(deployment.clone()));
             }
-            Self::Json => output.result(&json::text(deployment, Layout::Line)),
+            Self::Json(before) => {
+                let text = json::text(deployment, Layout::Line);
+                // A turn of the watch need not bring another version.
+                if *before != text {
+                    output.result(&text);
+                    *before = text;
+                }
+            }
             Self::Silent => {}
         }
     }
@@ -87,14 +94,20 @@ impl View {
     /// Time has passed.
     pub(super) fn turn(&mut self, deployment: &Deployment, output: &Output) {
         if let Self::Screen(screen) = self {
-            screen.draw(deployment, &output.look_err());
+            screen.draw(deployment, output.look_err());
         }
     }
 }
 
 impl Screen {
-    fn draw(&mut self, deployment: &Deployment, look: &Look) {
-        let mut lines = render::deployment::live(deployment, look);
+    fn draw(&mut self, deployment: &Deployment, look: Look) {
+        // A line that wraps takes two rows, and the block would not be drawn over itself. Where nobody
+        // knows how wide the screen is, there is nothing to cut at.
+        let look = Look {
+            cuts: look.height.is_some(),
+            ..look
+        };
+        let mut lines = render::deployment::live(deployment, &look);
         // What has scrolled off cannot be drawn again: the last lines are the ones that move.
         let room = look.height.unwrap_or(24).saturating_sub(2).max(1);
         lines.drain(..lines.len().saturating_sub(room));

@@ -84,6 +84,54 @@ fn a_token_that_the_api_does_not_know_is_not_kept() {
 }
 
 #[test]
+fn who_is_not_known_is_told_which_variable_is_used_whatever_a_login_keeps() {
+    let server = Server::start();
+    let cli = Cli::new(&server.url());
+    let run = |line: &str, token: &str| {
+        let mut command = cli.command(line);
+        command.env("CANDLEFISH_TOKEN", token);
+        done(command.output().unwrap())
+    };
+    // An empty one is none.
+    run("whoami", "")
+        .code(5)
+        .says("CANDLEFISH_API of this shell is used, and CANDLEFISH_TOKEN is not set.");
+    run("whoami", "cft_old")
+        .code(5)
+        .says("Set CANDLEFISH_TOKEN to a token that works; or unset both");
+    run("login", "cft_old")
+        .code(5)
+        .says("CANDLEFISH_TOKEN of this shell is used.");
+    run("login", "cft_test")
+        .code(0)
+        .says("CANDLEFISH_API and CANDLEFISH_TOKEN are set and are used instead");
+}
+
+#[test]
+fn a_context_whose_token_works_no_more_is_the_one_to_log_in_to() {
+    let server = Server::start();
+    let cli = Cli::new("http://127.0.0.1:1");
+    fs::create_dir_all(cli.config()).unwrap();
+    let file = cli.config().join("contexts.toml");
+    let url = server.url();
+    let contexts =
+        format!("current = \"dev\"\n[contexts.dev]\napi = \"{url}\"\ntoken = \"cft_old\"\n");
+    fs::write(&file, contexts).unwrap();
+    let mut current = cli.command("whoami");
+    current
+        .env_remove("CANDLEFISH_API")
+        .env_remove("CANDLEFISH_TOKEN");
+    let advice = "Log in: candlefish login --context dev\n";
+    done(current.output().unwrap()).code(5).says(advice);
+    cli.run("whoami --context dev").code(5).says(advice);
+    // Its API is the context's own, whatever the shell says.
+    cli.run("login --context dev").code(0);
+    let kept = fs::read_to_string(&file).unwrap();
+    assert!(kept.contains(&url) && !kept.contains("default"), "{kept}");
+    cli.run("whoami --context dev").code(0);
+}
+
+#[test]
 fn a_context_that_nobody_named_does_not_go_to_another_api_unless_that_is_meant() {
     let (one, other) = (Server::start(), Server::start());
     let cli = Cli::new("");

@@ -318,6 +318,22 @@ fn a_named_commit_is_not_left_out_where_git_refuses_the_tree() {
 }
 
 #[test]
+fn a_named_commit_that_is_wrong_is_told_before_the_folder_is_read() {
+    let server = Server::start();
+    let cli = Cli::new(&server.url());
+    cli.commit();
+    let done = cli
+        .run(&format!("{DEPLOY} --commit 4ac21e0"))
+        .code(2)
+        .says("\"4ac21e0\" is neither a commit of this tree nor a whole hash");
+    assert!(!done.err.contains("hashing"), "{done:#?}");
+    let done = cli
+        .run(&format!("{DEPLOY} --commit HEAD --dry-run"))
+        .code(0);
+    assert!(done.err.contains("hashing"), "{done:#?}");
+}
+
+#[test]
 fn a_dry_run_sends_nothing() {
     let server = Server::start();
     let done = Cli::new(&server.url())

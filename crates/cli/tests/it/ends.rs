@@ -98,7 +98,7 @@ fn what_is_not_allowed_is_5() {
     other.env("CANDLEFISH_TOKEN", "cft_other");
     done(other.output().unwrap())
         .code(5)
-        .says("Log in: candlefish login");
+        .says("CANDLEFISH_API and CANDLEFISH_TOKEN of this shell are used.");
 }
 
 #[test]
@@ -133,6 +133,8 @@ fn watching_as_json_writes_one_object_per_line() {
     let server = Server::start();
     server.world.lock().streams =
         [vec![deployment(State::Running, 2), live(State::Waiting, 3)]].into();
+    // What is watched is the same after a lost connection, and is no object of its own.
+    server.world.lock().lost.insert("watch_deployment", 2);
     let done = Cli::new(&server.url())
         .run(&format!("watch {DEP} --json"))
         .code(0);

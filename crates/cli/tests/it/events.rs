@@ -3,6 +3,8 @@ use candlefish_proto::{
     event::{Envelope, WatchEventsResponse},
 };
 use prost::Message as _;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
     cli::{Cli, done},
@@ -86,6 +88,63 @@ fn a_cursor_that_moved_alone_is_gone_on_after_and_is_a_line_for_programs_alone()
             assert_eq!(out.lines().last(), Some(r#"{"cursor":"c9"}"#));
         }
     }
+}
+
+/// Runs until so many streams were made; answers the cursors that they were asked after, and what was
+/// said besides.
+fn watched(server: &Server, streams: usize) -> (Vec<String>, String) {
+    let cli = Cli::new(&server.url());
+    let mut child = cli.start("events");
+    server
+        .world
+        .wait_until("the last stream", |world| world.cursors.len() == streams);
+    child.kill().unwrap();
+    let output = child.wait_with_output().unwrap();
+    let cursors = server.world.lock().cursors.clone();
+    (cursors, String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn a_stream_that_is_lost_before_its_first_event_goes_on_where_it_began() {
+    let server = Server::start();
+    server.world.lock().events = [vec![]].into();
+    server.world.lock().breaks = [Status::unavailable("the gateway stops")].into();
+    let (cursors, _) = watched(&server, 2);
+    assert_eq!(cursors, ["", "c0"]);
+}
+
+#[test]
+fn who_does_not_keep_up_goes_on_after_the_last_cursor() {
+    let server = Server::start();
+    let mut details = ErrorDetails::new();
+    details.set_error_info(
+        "watcher-lagged",
+        "candlefish",
+        std::collections::HashMap::new(),
+    );
+    let lagged = Status::with_error_details(Code::Aborted, "you are too far behind", details);
+    server.world.lock().events = [vec![event("c1", "accepted")]].into();
+    server.world.lock().breaks = [lagged].into();
+    let (cursors, said) = watched(&server, 2);
+    assert_eq!(cursors, ["", "c1"]);
+    assert_eq!(said, "");
+}
+
+#[test]
+fn an_outage_is_told_once() {
+    let server = Server::start();
+    let lost = || Status::unavailable("the gateway is away");
+    server.world.lock().events = [
+        vec![event("c1", "accepted")],
+        vec![],
+        vec![],
+        vec![event("c2", "succeeded")],
+    ]
+    .into();
+    server.world.lock().breaks = [lost(), lost(), lost()].into();
+    let (cursors, said) = watched(&server, 5);
+    assert_eq!(cursors, ["", "c1", "c1", "c1", "c2"]);
+    assert_eq!(said.matches("Lost the connection").count(), 1, "{said}");
 }
 
 #[test]

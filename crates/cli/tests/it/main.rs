@@ -13,6 +13,8 @@ mod deploys;
 mod dry_runs;
 mod ends;
 mod events;
+mod lists;
+mod logs;
 mod opens;
 mod pushes;
 mod queues;

@@ -16,8 +16,8 @@ use axum::{
 use candlefish_proto::{
     access::access_service_server::AccessServiceServer,
     deploy::{
-        Blocker, Deployment, Hold, Lane, ListBlockersResponse, PushRule, QueueItem, ReleaseLimits,
-        Rollback, Stop, Trigger, deployment::State as DeploymentState,
+        Blocker, Deployment, Hold, Lane, ListBlockersResponse, LogLine, PushRule, QueueItem,
+        Release, ReleaseLimits, Rollback, Stop, Trigger, deployment::State as DeploymentState,
         deployment_service_server::DeploymentServiceServer,
         queue_service_server::QueueServiceServer, release_service_server::ReleaseServiceServer,
         site_service_server::SiteServiceServer, stop_service_server::StopServiceServer,
@@ -78,6 +78,8 @@ pub(crate) struct World {
     pub(crate) watched: Vec<i32>,
     /// What an event stream sends before it ends; the last one stays open.
     pub(crate) events: VecDeque<Vec<WatchEventsResponse>>,
+    /// What these streams end with after what they send; the others end well.
+    pub(crate) breaks: VecDeque<Status>,
     /// Event streams do not say where they begin: the source of events was not reached yet.
     pub(crate) unbegun: bool,
     /// After which cursor each event stream was asked.
@@ -86,6 +88,8 @@ pub(crate) struct World {
     pub(crate) deployment: Deployment,
     /// What keeps and kept it, oldest first.
     pub(crate) blockers: Vec<Blocker>,
+    /// What was written of it, oldest first.
+    pub(crate) log: Vec<LogLine>,
     /// The sums over all of that; nothing as of a server that does not tell.
     pub(crate) sums: ListBlockersResponse,
     /// All others, newest first.
@@ -106,6 +110,8 @@ pub(crate) struct World {
     pub(crate) silent: bool,
     /// The deployment that is live everywhere, by its id; that of [`DEP`] unless it is said.
     pub(crate) live: Option<String>,
+    /// The releases of every site, newest first.
+    pub(crate) releases: Vec<Release>,
     /// What is stopped.
     pub(crate) stops: Vec<Stop>,
     /// What waits for a person.

@@ -313,8 +313,31 @@ impl ReleaseService for Shared {
         Ok(self.answer("ban_release", banned))
     }
 
+    async fn list_releases(
+        &self,
+        request: Request<pb::ListReleasesRequest>,
+    ) -> Answer<pb::ListReleasesResponse> {
+        self.take("list_releases", &request)?;
+        let pb::ListReleasesRequest {
+            commit, page_size, ..
+        } = request.into_inner();
+        let world = self.lock();
+        let fits = |one: &&pb::Release| commit.is_empty() || one.commit == commit;
+        let mut releases: Vec<_> = world.releases.iter().filter(fits).cloned().collect();
+        let size = usize::try_from(page_size).unwrap();
+        let next_page_token = if releases.len() > size {
+            size.to_string()
+        } else {
+            String::new()
+        };
+        releases.truncate(size);
+        Ok(Response::new(pb::ListReleasesResponse {
+            releases,
+            next_page_token,
+        }))
+    }
+
     absent! {
-        list_releases(pb::ListReleasesRequest) -> ListReleasesResponse;
         clear_release(pb::ClearReleaseRequest) -> Release;
     }
 }
@@ -406,6 +429,23 @@ impl DeploymentService for Shared {
                 String::new()
             },
             ..sums
+        }))
+    }
+
+    async fn list_logs(
+        &self,
+        request: Request<pb::ListLogsRequest>,
+    ) -> Answer<pb::ListLogsResponse> {
+        self.take("list_logs", &request)?;
+        let begin = request.get_ref().page_token.parse().unwrap_or(0);
+        let world = self.lock();
+        // One on each page.
+        let lines: Vec<_> = world.log.iter().skip(begin).take(1).cloned().collect();
+        let end = begin + lines.len();
+        Ok(Response::new(pb::ListLogsResponse {
+            lines,
+            next_page_token: end.to_string(),
+            more: end < world.log.len(),
         }))
     }
 
@@ -503,7 +543,6 @@ impl DeploymentService for Shared {
 
     absent! {
         list_steps(pb::ListStepsRequest) -> ListStepsResponse;
-        list_logs(pb::ListLogsRequest) -> ListLogsResponse;
     }
 }
 
@@ -668,7 +707,10 @@ impl EventService for Shared {
         let mut world = self.lock();
         world.cursors.push(request.into_inner().cursor);
         let stream: Events = match world.events.pop_front() {
-            Some(script) => Box::pin(tokio_stream::iter(script.into_iter().map(Ok))),
+            Some(script) => {
+                let end = world.breaks.pop_front().map(Err);
+                Box::pin(tokio_stream::iter(script.into_iter().map(Ok).chain(end)))
+            }
             None => Box::pin(tokio_stream::pending()),
         };
         let mut answer = Response::new(stream);

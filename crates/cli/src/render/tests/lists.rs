@@ -139,7 +139,7 @@ fn releases_say_what_they_are_and_where_they_were_rejected() {
         releases,
         ..Default::default()
     };
-    assert_snapshot!(release::list(&list, &look(120)));
+    assert_snapshot!(release::list(&list, true, &look(120)));
 }
 
 #[test]
@@ -239,6 +239,10 @@ fn who_calls_is_named_with_what_the_token_may_do() {
         sites: Vec::new(),
         ..token.clone()
     };
+    let expired = Token {
+        expires_at: at(-2 * 24 * 3600),
+        ..token.clone()
+    };
     let principal = Principal {
         name: "ci-docs".to_owned(),
         ..Principal::default()
@@ -248,12 +252,12 @@ fn who_calls_is_named_with_what_the_token_may_do() {
         token: Some(token.clone()),
     };
     let tokens = ListTokensResponse {
-        tokens: vec![token, revoked],
+        tokens: vec![token, revoked, expired],
         ..Default::default()
     };
     let texts = [
         access::whoami(&who, "http://127.0.0.1:8090", Some("dev"), &look(0)),
-        access::tokens(&tokens, &look(0)),
+        access::tokens(&tokens, true, &look(0)),
     ];
     assert_snapshot!(texts.join("\n\n"));
 }
@@ -367,7 +371,7 @@ fn a_history_says_who_did_what_when_and_why() {
     let texts = [
         history::list(&told(), &look(120)),
         history::list(&ListHistoryResponse::default(), &look(120)),
-        release::list(&releases, &look(120)),
+        release::list(&releases, true, &look(120)),
         release::banned(&banned),
         release::unbanned(&release()),
     ];

@@ -66,6 +66,7 @@ fn a_narrow_screen_cuts_what_was_found_and_keeps_how_long_it_took() {
     let narrow = Look {
         width: 60,
         height: Some(24),
+        cuts: true,
         ..look(19)
     };
     let lines = deployment::live(&analysing(), &narrow);
@@ -74,6 +75,32 @@ fn a_narrow_screen_cuts_what_was_found_and_keeps_how_long_it_took() {
         "{lines:#?}"
     );
     assert_snapshot!(lines.join("\n"));
+}
+
+#[test]
+fn a_result_at_a_terminal_is_whole_however_narrow_it_is() {
+    let narrow = Look {
+        width: 80,
+        height: Some(24),
+        ..look(19)
+    };
+    let mut deployment = live();
+    deployment.reason =
+        "the fix for the search that is broken since the last release, see #12".to_owned();
+    let text = deployment::full(&deployment, &Kept::default(), &narrow);
+    assert!(text.contains(&deployment.reason), "{text}");
+    assert!(text.contains(&deployment.preview_url), "{text}");
+    // What has room is put to the right end all the same.
+    let line = narrow.line("  Hashing      1,124 files", "0.3 s");
+    assert_eq!(measure_text_width(&line), 80, "{line}");
+    let long = "x".repeat(90);
+    assert_eq!(narrow.line(&long, ""), long);
+    assert_eq!(narrow.line(&long, "0.3 s"), format!("{long}  0.3 s"));
+    let cut = Look {
+        cuts: true,
+        ..narrow
+    };
+    assert_eq!(measure_text_width(&cut.line(&long, "0.3 s")), 80);
 }
 
 #[test]
