@@ -1,9 +1,13 @@
 //! Applies events: a batch in one transaction, or one by one when the batch holds a bad one. What
 //! failed before is never in a batch: it would fail all of it again.
 
+use std::panic::AssertUnwindSafe;
+
 use async_nats::jetstream::Message as BusMessage;
 use candlefish_proto::event::Envelope;
+use futures_util::FutureExt;
 use prost::Message;
+use sqlx::PgConnection;
 
 use super::{Consumer, Failure, Handler, Owner};
 use crate::{
@@ -135,7 +139,7 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
         for Incoming { event, .. } in batch {
             let new = event.epoch == place.epoch && event.seq > place.upto;
             if new && known.insert(event.seq) {
-                self.handler.apply(&mut tx, event).await?;
+                try_apply(&self.handler, &mut tx, event).await?;
                 applied.push(event.seq);
             }
         }
@@ -323,6 +327,23 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
         }
         tx.commit().await
     }
+}
+
+/// Applies one event. A handler that panics at it failed with it: otherwise the process would stop, and
+/// so would the next one that is brought it, for as long as it is brought.
+pub(super) async fn try_apply<H: Handler>(
+    handler: &H,
+    conn: &mut PgConnection,
+    event: &Envelope,
+) -> Result<(), Failure> {
+    // What the handler left half done is the database's to undo: the caller rolls back.
+    let applied = AssertUnwindSafe(handler.apply(conn, event)).catch_unwind();
+    applied.await.unwrap_or_else(|panic| {
+        let words = panic.downcast_ref::<&str>().copied();
+        let words = words.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let words = words.unwrap_or("without words");
+        Err(Failure::Retry(format!("its handler panicked: {words}")))
+    })
 }
 
 /// Who waits too long for the place waits for another replica that has it: no event is to blame.

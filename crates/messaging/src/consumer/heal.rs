@@ -6,7 +6,10 @@ use sqlx::{Connection, PgConnection};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Consumer, Failure, Handler, Owner, OwnerError, apply::Incoming, gap::Look, tries::Tries,
+    Consumer, Failure, Handler, Owner, OwnerError,
+    apply::{Incoming, try_apply},
+    gap::Look,
+    tries::Tries,
 };
 use crate::{
     dead_letter,
@@ -222,7 +225,7 @@ impl<H: Handler, O: Owner> Consumer<H, O> {
     /// between nobody else tries it.
     async fn try_letter(&self, tx: &mut PgConnection, event: &Envelope) -> Result<(), Failure> {
         let mut inner = tx.begin().await?;
-        let end = self.handler.apply(&mut inner, event).await;
+        let end = try_apply(&self.handler, &mut inner, event).await;
         if end.is_ok() {
             inner.commit().await?;
         } else {

@@ -460,6 +460,38 @@ async fn a_person_replays_a_dead_letter_and_it_is_parked_again_until_it_can_be_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_at_which_its_handler_panics_is_parked_and_stops_nobody() {
+    let world = World::new().await;
+    let effects = Effects::default();
+    effects.panics.store(true, Ordering::SeqCst);
+    let relay = world.start_relay();
+    let (consumer, letter) = with_a_dead_letter(&world, &effects).await;
+    assert_eq!(
+        (letter.seq, letter.error.as_str()),
+        (4, "its handler panicked: on purpose, at thing_bad")
+    );
+    wait_until(SOON, "the others", async || {
+        world.number("SELECT upto FROM inbox_upto").await == 7
+    })
+    .await;
+    assert_eq!(world.number("SELECT count(*) FROM effect").await, 6);
+    // Nor does it stop whom a person sends it back to.
+    let mut conn = world.pool.acquire().await.unwrap();
+    let at = now(&mut conn).await;
+    let sent = dead_letter::decide(&mut conn, at, letter.id, Decision::Replay, "erin", "again");
+    assert!(sent.await.unwrap().is_some());
+    wait_until(SOON, "parked again", async || {
+        let parked = "SELECT count(*) FROM dead_letter WHERE state = 'parked'";
+        world.number(parked).await == 1
+    })
+    .await;
+    assert_eq!(world.number("SELECT count(*) FROM effect").await, 6);
+    world.stopping.cancel();
+    consumer.await.unwrap();
+    relay.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_read_is_parked_at_once() {
     let world = World::new().await;
     let (effects, feed) = (Effects::default(), Feed::of(&world));

@@ -2,7 +2,7 @@ use std::{
     collections::HashSet,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -178,6 +178,8 @@ pub(crate) fn spawn<T: Send + 'static>(
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Effects {
     pub(crate) refused: Arc<Mutex<HashSet<String>>>,
+    /// What is refused makes it panic.
+    pub(crate) panics: Arc<AtomicBool>,
     pub(crate) rebuilt: Arc<AtomicUsize>,
     /// At so many tries the database is away.
     pub(crate) away: Arc<AtomicUsize>,
@@ -202,7 +204,13 @@ impl Handler for Effects {
         .execute(conn)
         .await?;
         // After the effect: what fails must leave none behind.
-        if self.refused.lock().unwrap().contains(&event.entity) {
+        let is_refused = self.refused.lock().unwrap().contains(&event.entity);
+        assert!(
+            !(is_refused && self.panics.load(Ordering::SeqCst)),
+            "on purpose, at {}",
+            event.entity
+        );
+        if is_refused {
             return Err(Failure::Retry(format!("{} is refused", event.entity)));
         }
         Ok(())
