@@ -42,7 +42,12 @@ livenessProbe:
 {{- end }}
 
 {{- define "candlefish.commonEnv" -}}
+{{- with .Values.secrets.nats }}
+- name: CANDLEFISH_NATS_URL
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: url}}
+{{- else }}
 - {name: CANDLEFISH_NATS_URL, value: {{ .Values.nats.url | quote }}}
+{{- end }}
 - {name: CANDLEFISH_LOG_FORMAT, value: {{ .Values.logFormat | quote }}}
 {{- with .Values.otlpEndpoint }}
 - {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ . | quote }}}
@@ -55,6 +60,25 @@ livenessProbe:
 {{- with .Values.s3.endpoint }}
 - {name: CANDLEFISH_S3_ENDPOINT, value: {{ . | quote }}}
 {{- end }}
+{{- with .Values.secrets.s3 }}
+- name: AWS_ACCESS_KEY_ID
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: access-key-id}}
+- name: AWS_SECRET_ACCESS_KEY
+  valueFrom: {secretKeyRef: {name: {{ . }}, key: secret-access-key}}
+{{- end }}
+{{- end }}
+
+{{/* What a process is told besides, by name. */}}
+{{- define "candlefish.env" -}}
+{{- range $name, $value := . }}
+- {name: {{ $name }}, value: {{ $value | quote }}}
+{{- end }}
+{{- end }}
+
+{{/* What routes to a pod learns a little after the signal that it ends. */}}
+{{- define "candlefish.leaving" -}}
+lifecycle:
+  preStop: {exec: {command: [sleep, "5"]}}
 {{- end }}
 
 {{- define "candlefish.deployEnv" -}}
@@ -69,9 +93,7 @@ livenessProbe:
 - {name: CANDLEFISH_DOMAIN, value: {{ .Values.domain | quote }}}
 - {name: CANDLEFISH_SITE_PORT, value: {{ .Values.sitePort | quote }}}
 - {name: CANDLEFISH_LEASE_MS, value: {{ .Values.orchestrator.leaseMs | int | quote }}}
-{{- range $name, $value := .Values.orchestrator.env }}
-- {name: {{ $name }}, value: {{ $value | quote }}}
-{{- end }}
+{{- include "candlefish.env" .Values.orchestrator.env }}
 - name: CANDLEFISH_DATABASE_URL
   valueFrom: {secretKeyRef: {name: {{ .Values.secrets.databases }}, key: deploy}}
 {{- with .Values.publicUrl }}
@@ -98,6 +120,7 @@ livenessProbe:
 - {name: CANDLEFISH_IDENTITY_KEY, value: /identity/key.pem}
 - {name: CANDLEFISH_TRUSTED_KEYS, value: /trusted}
 - {name: CANDLEFISH_ORCHESTRATOR_URL, value: "http://{{ .Release.Name }}-deploy-orchestrator:7201"}
+{{- include "candlefish.env" .Values.gateway.env }}
 - name: CANDLEFISH_DATABASE_URL
   valueFrom: {secretKeyRef: {name: {{ .Values.secrets.databases }}, key: gateway}}
 - name: CANDLEFISH_BOOTSTRAP_TOKEN

@@ -41,6 +41,10 @@ pub(super) fn check(workspace: &Workspace) -> Outcome {
         "github.appId=7",
         "nats.replicas=5",
         "orchestrator.env.CANDLEFISH_RELEASE_FILES=9",
+        "gateway.env.CANDLEFISH_CALLS=7",
+        "edge.env.CANDLEFISH_EDGE_MEMORY_MIB=5",
+        "secrets.s3=keys",
+        "secrets.nats=bus",
     ];
     let adjusted: Vec<&str> = adjusted.iter().flat_map(|set| ["--set", *set]).collect();
     let adjusted = helm(&[&template[..], &adjusted[..]].concat())?;
@@ -81,9 +85,25 @@ fn reach_the_services(plain: &str, adjusted: &str, unsaid: &str) -> Result<()> {
         copies(plain, "3") && copies(adjusted, "5") && copies(unsaid, "1"),
         "nats.replicas is not used"
     );
+    for (values, line) in [
+        (
+            "orchestrator",
+            "{name: CANDLEFISH_RELEASE_FILES, value: \"9\"}",
+        ),
+        ("gateway", "{name: CANDLEFISH_CALLS, value: \"7\"}"),
+        ("edge", "{name: CANDLEFISH_EDGE_MEMORY_MIB, value: \"5\"}"),
+    ] {
+        ensure!(adjusted.contains(line), "{values}.env is not used");
+    }
+    let secrets = [
+        "{name: keys, key: secret-access-key}",
+        "{name: bus, key: url}",
+    ];
     ensure!(
-        adjusted.contains("{name: CANDLEFISH_RELEASE_FILES, value: \"9\"}"),
-        "orchestrator.env is not used"
+        secrets.iter().all(|one| adjusted.contains(one))
+            && !adjusted.contains("nats://")
+            && !plain.contains("AWS_SECRET_ACCESS_KEY"),
+        "the secrets of S3 and NATS are not taken from where they are"
     );
     Ok(())
 }
