@@ -66,10 +66,12 @@ if candlefish sites show "$site" >/dev/null 2>&1; then
     fail "there is a site $site already: name another, tests/real-tree.sh NAME"
 fi
 
-step "fetch and unpack postgresql-doc-15"
-(cd "$work" && apt-get download postgresql-doc-15 >&2)
-dpkg-deb -x "$work"/postgresql-doc-15_*.deb "$work/package"
-first=$work/package/usr/share/doc/postgresql-doc-15/html
+# Of the server that `up` installed: each release of Debian and Ubuntu has another.
+manual=postgresql-doc-$(ls /usr/lib/postgresql | sort -n | tail -n 1)
+step "fetch and unpack $manual"
+(cd "$work" && apt-get download "$manual" >&2)
+dpkg-deb -x "$work/$manual"_*.deb "$work/package"
+first=$work/package/usr/share/doc/$manual/html
 # Two links of the manual lead nowhere, one of them on every page; visitors follow links.
 find "$first" -name '*.html' -exec sed -i \
     's/href="pgsql-docs@/href="mailto:pgsql-docs@/; s/href="dictionaries\.html/href="textsearch-dictionaries.html/' {} +

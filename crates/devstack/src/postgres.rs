@@ -138,7 +138,12 @@ impl Postgres {
     pub async fn sql(&self, database: &str, script: &str) -> Result<()> {
         let mut child = tokio::process::Command::new(self.programs.join("psql"))
             .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", "-"])
-            .arg(self.superuser_url(database))
+            .arg(format!(
+                "postgres://{SUPERUSER}@127.0.0.1:{}/{database}",
+                self.port.number()
+            ))
+            // Everybody may read what a process was started with.
+            .env("PGPASSWORD", &self.password)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -5,7 +5,7 @@
 //! true code goes first and must pass: a checker that cries wolf would catch every bug.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -71,6 +71,8 @@ struct Scratch {
     tree: PathBuf,
     target: PathBuf,
     logs: PathBuf,
+    /// Another run would build its bugs into our tree.
+    _alone: File,
 }
 
 pub(crate) async fn run(workspace: &Workspace, options: &Options) -> Result<()> {
@@ -189,7 +191,7 @@ async fn one(
 
 /// One run under fire. Its output is kept in `log`.
 async fn fire(mut command: Command, log: PathBuf) -> Result<Outcome> {
-    let out = fs::File::create(&log)?;
+    let out = File::create(&log)?;
     command.stdin(Stdio::null());
     command.stdout(out.try_clone()?).stderr(out);
     let mut child = tokio::process::Command::from(command)
@@ -222,7 +224,13 @@ fn verdict(passed: bool, said: &str) -> Outcome {
 impl Scratch {
     fn make() -> Result<Self> {
         let folder = tools::cache()?.join("bugs");
+        fs::create_dir_all(&folder)?;
+        let alone = File::create(folder.join("lock"))?;
+        alone.try_lock().context(
+            "another `cargo xtask bugs` of this user runs, in this clone or in another: wait for its end",
+        )?;
         let scratch = Self {
+            _alone: alone,
             tree: folder.join("tree"),
             target: folder.join("target"),
             logs: folder.join("logs"),

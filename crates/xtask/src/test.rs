@@ -228,6 +228,21 @@ fn packages(command: &mut Command, options: &Options) {
 fn with(command: &mut Command, instances: &Instances) {
     let variables = instances.variables.iter();
     command.envs(variables.map(|(key, value)| (*key, value)));
+    // The services of a test are on this machine, where no proxy leads.
+    for key in ["NO_PROXY", "no_proxy"] {
+        let said = std::env::var_os(key).unwrap_or_default();
+        command.env(key, unproxied(&said.to_string_lossy()));
+    }
+}
+
+/// What is reached without a proxy, and this machine.
+fn unproxied(said: &str) -> String {
+    let said = said.split(',').map(str::trim);
+    let said = said.filter(|host| !host.is_empty());
+    let hosts: Vec<&str> = said
+        .chain(["127.0.0.1", "localhost", ".localhost"])
+        .collect();
+    hosts.join(",")
 }
 
 #[cfg(test)]
@@ -256,5 +271,15 @@ mod tests {
         assert!(all_well(vec![Ok(true), Ok(false)]).is_ok());
         assert!(all_well(vec![Ok(false), Ok(false)]).is_err());
         assert!(all_well(vec![Ok(true), Err(anyhow!("one failed"))]).is_err());
+    }
+
+    #[test]
+    fn no_proxy_leads_to_this_machine_whatever_was_said() {
+        let ours = "127.0.0.1,localhost,.localhost";
+        assert_eq!(unproxied(""), ours);
+        assert_eq!(
+            unproxied("example.org, 10.0.0.1,"),
+            format!("example.org,10.0.0.1,{ours}")
+        );
     }
 }

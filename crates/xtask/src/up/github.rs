@@ -53,8 +53,9 @@ pub(super) fn settings() -> [(&'static str, String); 5] {
 pub(super) fn start(stack: &mut Stack) -> Result<StandIn> {
     let mut launch = Launch::new(cargo::programs()?.join("examples").join(PROGRAM));
     let hook = format!("{}/v1/webhooks/github", stack.gateway_url());
-    let secret = stack.github_webhook_secret();
-    launch.args = [ADDRESS, &hook, secret].map(str::to_owned).to_vec();
+    launch.args = [ADDRESS, &hook].map(str::to_owned).to_vec();
+    let secret = stack.github_webhook_secret().to_owned();
+    launch.env = vec![("HOOK_SECRET".to_owned(), secret)];
     let stand_in = StandIn::start(launch, PORT, &stack.folder().join("logs"))
         .context("starting the stand-in for GitHub")?;
     stack.accompany(Arc::clone(&stand_in.process), stand_in.port.address());
