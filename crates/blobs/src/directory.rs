@@ -1,14 +1,18 @@
 //! Blobs as files: `ab/cdef…` below a root, which edges on the same machine read.
 //!
 //! A blob appears under its name by a rename after its content was checked and flushed, so a
-//! reader or a crash never meets half of one. The flush of the folder comes before the answer:
-//! what was acknowledged survives a loss of power.
+//! reader or a crash never meets half of one. The flush of its folder and of the root comes before
+//! the answer, whoever wrote it: what was acknowledged survives a loss of power.
 
 use std::{
+    collections::HashMap,
     ffi::OsString,
     io,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -33,20 +37,44 @@ const LOOK_EVERY: u64 = 1000;
 /// Keeps temporary names of one process apart.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
+/// Held by the put that writes a blob.
+type Turn = tokio::sync::Mutex<()>;
+
+/// Makes the names in a folder stay.
+type Flush = fn(&Path) -> Result<(), Error>;
+
 #[derive(Debug)]
 pub(crate) struct Directory {
     root: PathBuf,
     key: Option<UploadKey>,
     puts: AtomicU64,
+    /// Of the blobs that are being put.
+    turns: Mutex<HashMap<Digest, Weak<Turn>>>,
+    flush: Flush,
 }
 
 impl Directory {
-    pub(crate) const fn new(root: PathBuf, key: Option<UploadKey>) -> Self {
+    pub(crate) fn new(root: PathBuf, key: Option<UploadKey>) -> Self {
         Self {
             root,
             key,
             puts: AtomicU64::new(0),
+            turns: Mutex::default(),
+            flush: flush_folder,
         }
+    }
+
+    /// One put of a blob writes at a time: or who has one signed URL could fill the disk with temporary
+    /// files, as many as there are connections.
+    fn turn(&self, digest: &Digest) -> Arc<Turn> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        let known = turns.entry(*digest).or_default();
+        known.upgrade().unwrap_or_else(|| {
+            let turn = Arc::new(Turn::new(()));
+            *known = Arc::downgrade(&turn);
+            turn
+        })
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
@@ -105,8 +133,12 @@ impl Store for Directory {
     }
 
     async fn put(&self, digest: &Digest, size: u64, body: Body) -> Result<Put, Error> {
+        let _turn = self.turn(digest).lock_owned().await;
+        let (to, flush) = (self.path(digest), self.flush);
         // A file of another size is what a failing disk left: it is replaced.
         if self.size(digest).await? == Some(size) {
+            // Another process may have given it its name just now, and not have flushed it yet.
+            blocking(move || flush_name(&to, flush)).await?;
             return Ok(Put::Existed);
         }
         let scratch = self.root.join("tmp");
@@ -124,8 +156,7 @@ impl Store for Directory {
             .await?;
         }
         fill(file, &temporary.path, Verifier::new(*digest, size), body).await?;
-        let to = self.path(digest);
-        blocking(move || temporary.place(&to)).await?;
+        blocking(move || temporary.place(&to, flush)).await?;
         Ok(Put::Stored)
     }
 
@@ -149,9 +180,7 @@ impl Store for Directory {
     }
 
     async fn verify(&self, digest: &Digest) -> Result<u64, Error> {
-        let (path, digest) = (self.path(digest), *digest);
-        // One hop to a blocking thread a blob, not one a piece.
-        blocking(move || verify_file(&path, digest)).await
+        verify_copy(digest, &self.path(digest)).await
     }
 
     fn local_path(&self, digest: &Digest) -> Option<PathBuf> {
@@ -195,6 +224,13 @@ fn remove(path: &Path) -> Result<(), Error> {
     }
 }
 
+/// Proves that a file holds a blob; answers its bytes.
+pub async fn verify_copy(digest: &Digest, path: &Path) -> Result<u64, Error> {
+    let (path, digest) = (path.to_owned(), *digest);
+    // One hop to a blocking thread a blob, not one a piece.
+    blocking(move || verify_file(&path, digest)).await
+}
+
 fn verify_file(path: &Path, digest: Digest) -> Result<u64, Error> {
     use std::io::Read as _;
 
@@ -234,15 +270,12 @@ struct Temporary {
 
 impl Temporary {
     /// Gives a flushed file its name, for good.
-    fn place(mut self, to: &Path) -> Result<(), Error> {
+    fn place(mut self, to: &Path, flush: Flush) -> Result<(), Error> {
         let folder = to.parent().unwrap_or(to);
-        if !folder.is_dir() {
-            std::fs::create_dir_all(folder).map_err(|e| failed("create", folder, e))?;
-            flush_folder(folder.parent().unwrap_or(folder))?;
-        }
+        std::fs::create_dir_all(folder).map_err(|e| failed("create", folder, e))?;
         std::fs::rename(&self.path, to).map_err(|e| failed("rename", &self.path, e))?;
         self.placed = true;
-        flush_folder(folder)
+        flush_name(to, flush)
     }
 }
 
@@ -321,6 +354,14 @@ async fn fill(
     verifier.finish()?;
     file.flush().await.map_err(|e| failed("write", path, e))?;
     file.sync_all().await.map_err(|e| failed("flush", path, e))
+}
+
+/// The name of a blob stays: in its folder, and the folder in the root. Also where the folder was there
+/// before, as another put may have made it just now.
+fn flush_name(path: &Path, flush: Flush) -> Result<(), Error> {
+    let folder = path.parent().unwrap_or(path);
+    flush(folder.parent().unwrap_or(folder))?;
+    flush(folder)
 }
 
 fn flush_folder(folder: &Path) -> Result<(), Error> {

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::put,
 };
-use candlefish_blobs::{Error, Put};
+use candlefish_blobs::{Error, Put, Refused};
 use futures_util::{StreamExt, TryStreamExt};
 
 use crate::{ctx::Ctx, step::worker::chain};
@@ -32,6 +32,11 @@ async fn upload(
         let words = "this platform keeps blobs in S3: upload to the URL that `:missing` gives";
         return problem(StatusCode::NOT_FOUND, "no-uploads-here", words);
     };
+    // Before the database is asked for the time: a stranger does not cost it a call.
+    let signed = match key.read(&digest, query.as_deref().unwrap_or_default()) {
+        Ok(signed) => signed,
+        Err(refused) => return not_allowed(&refused),
+    };
     let now = match ctx.now().await {
         Ok(now) => now,
         Err(error) => {
@@ -45,13 +50,9 @@ async fn upload(
         }
     };
     let seconds = u64::try_from(now.timestamp().as_second()).unwrap_or(0);
-    let allowed = key.verify(&digest, query.as_deref().unwrap_or_default(), seconds);
-    let (digest, size) = match allowed {
+    let (digest, size) = match signed.at(seconds) {
         Ok(allowed) => allowed,
-        Err(refused) => {
-            let words = refused.to_string();
-            return problem(StatusCode::FORBIDDEN, "upload-not-allowed", &words);
-        }
+        Err(refused) => return not_allowed(&refused),
     };
     let pieces = body
         .into_data_stream()
@@ -62,6 +63,11 @@ async fn upload(
         Ok(Put::Existed) => StatusCode::OK.into_response(),
         Err(error) => refused(&error),
     }
+}
+
+fn not_allowed(why: &Refused) -> Response {
+    let words = why.to_string();
+    problem(StatusCode::FORBIDDEN, "upload-not-allowed", &words)
 }
 
 fn refused(error: &Error) -> Response {
@@ -102,4 +108,52 @@ fn problem(status: StatusCode, reason: &str, words: &str) -> Response {
     let kind = HeaderValue::from_static("application/problem+json");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use candlefish_blobs::{Options, open};
+    use candlefish_runtime::config::Env;
+    use sqlx::PgPool;
+
+    use super::*;
+    use crate::{Config, ctx::Nudges};
+
+    /// The database is away.
+    async fn ctx(dir: &tempfile::TempDir) -> Ctx {
+        let blobs = format!("dir:{}", dir.path().display());
+        let key = "5a".repeat(32);
+        let pairs = [
+            ("CANDLEFISH_LISTEN", "127.0.0.1:0"),
+            ("CANDLEFISH_OPS_LISTEN", "127.0.0.1:0"),
+            ("CANDLEFISH_DATABASE_URL", "unused"),
+            ("CANDLEFISH_NATS_URL", "unused"),
+            ("CANDLEFISH_IDENTITY_KEY", "unused"),
+            ("CANDLEFISH_TRUSTED_KEYS", "unused"),
+            ("CANDLEFISH_BLOBS", &blobs),
+            ("CANDLEFISH_BLOB_SIGNING_KEY", &key),
+        ];
+        let pairs = pairs.map(|(name, value)| (name, value.to_owned()));
+        Ctx {
+            pool: PgPool::connect_lazy("postgres://nobody@127.0.0.1:9/nothing").unwrap(),
+            config: Arc::new(Config::read(Env::from_pairs(pairs)).unwrap()),
+            blobs: open(&blobs, Options::default()).await.unwrap(),
+            nudges: Nudges::default(),
+            rehearses: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_url_that_was_not_signed_here_is_refused_without_the_database() {
+        let dir = tempfile::tempdir().unwrap();
+        let ctx = ctx(&dir).await;
+        for query in ["", "size=5&expires=99999999999&signature=00"] {
+            let digest = Path("ab".repeat(32));
+            let query = RawQuery(Some(query.to_owned()));
+            let answer = upload(State(ctx.clone()), digest, query, Body::empty()).await;
+            assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+        }
+    }
 }

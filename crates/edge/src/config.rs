@@ -13,6 +13,7 @@ use crate::stream;
 /// A stream says every report period that it stands, on a busy machine a few of them late. One that
 /// stands must not count as silent meanwhile.
 const BEATS: u32 = 5;
+const ADVERTISE: &str = "CANDLEFISH_ADVERTISE";
 
 /// An edge's configuration.
 #[derive(Debug, Clone)]
@@ -82,7 +83,7 @@ impl Config {
         let config = Self {
             listen: env.parse_or("CANDLEFISH_LISTEN", loopback(8080)),
             ops_listen: env.parse_or("CANDLEFISH_OPS_LISTEN", loopback(7390)),
-            advertise: env.optional("CANDLEFISH_ADVERTISE"),
+            advertise: env.optional(ADVERTISE),
             edge_id,
             orchestrators,
             blobs: env.required("CANDLEFISH_BLOBS"),
@@ -98,6 +99,20 @@ impl Config {
             report_period,
             telemetry: TelemetryConfig::from_env(&mut env),
         };
+        match &config.advertise {
+            Some(address) if !is_address(address) => {
+                env.fault(
+                    ADVERTISE,
+                    "is not an address such as edge-1.example.org:8080",
+                );
+            }
+            None if config.listen.ip().is_unspecified() => {
+                let words = "must be set where CANDLEFISH_LISTEN is on all interfaces: orchestrators fetch \
+                             from it";
+                env.fault(ADVERTISE, words);
+            }
+            Some(_) | None => {}
+        }
         env.finish()?;
         Ok(config)
     }
@@ -122,7 +137,7 @@ impl Config {
         [
             ("CANDLEFISH_LISTEN", self.listen.to_string()),
             ("CANDLEFISH_OPS_LISTEN", self.ops_listen.to_string()),
-            ("CANDLEFISH_ADVERTISE", or_unset(&self.advertise)),
+            (ADVERTISE, or_unset(&self.advertise)),
             ("CANDLEFISH_EDGE_ID", or_unset(&self.edge_id)),
             ("CANDLEFISH_ORCHESTRATOR_URL", orchestrators.join(",")),
             ("CANDLEFISH_BLOBS", self.blobs.clone()),
@@ -151,11 +166,23 @@ impl Config {
                 "CANDLEFISH_EDGE_REPORT_MS",
                 self.report_period.as_millis().to_string(),
             ),
-            ("CANDLEFISH_LOG", self.telemetry.filter.clone()),
         ]
+        .into_iter()
+        .chain(self.telemetry.shown())
         .map(|(name, value)| format!("{name}={value}\n"))
+        .collect::<Vec<_>>()
         .concat()
     }
+}
+
+/// `host:port`, as it is put into a URL.
+fn is_address(text: &str) -> bool {
+    let authority = text.parse::<http::uri::Authority>();
+    authority.is_ok_and(|parsed| {
+        parsed.port_u16().is_some_and(|port| port > 0)
+            && !parsed.host().is_empty()
+            && !text.contains('@')
+    })
 }
 
 fn is_id(id: &str) -> bool {
@@ -230,5 +257,33 @@ mod tests {
             shown.contains("http://127.0.0.1:7201/,http://127.0.0.1:7202/\n"),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn who_fetches_from_an_edge_is_told_where() {
+        let read = |listen: &str, advertise: &str| {
+            Config::read(Env::from_pairs([
+                ("CANDLEFISH_ORCHESTRATOR_URL", "http://127.0.0.1:7201"),
+                ("CANDLEFISH_BLOBS", "dir:/blobs"),
+                ("CANDLEFISH_STATE_DIR", "/state"),
+                ("CANDLEFISH_LISTEN", listen),
+                (ADVERTISE, advertise),
+            ]))
+        };
+        for (listen, advertise, good) in [
+            ("127.0.0.1:8080", "", true),
+            ("0.0.0.0:8080", "", false),
+            ("[::]:8080", "", false),
+            ("0.0.0.0:8080", "edge-1:8080", true),
+            ("0.0.0.0:8080", "[::1]:8080", true),
+            ("127.0.0.1:8080", "edge-1", false),
+            ("127.0.0.1:8080", "edge-1:0", false),
+            ("127.0.0.1:8080", "http://edge-1:8080", false),
+            ("127.0.0.1:8080", "me@edge-1:8080", false),
+        ] {
+            let config = read(listen, advertise);
+            let is_read = config.is_ok();
+            assert_eq!(is_read, good, "{listen} {advertise} {config:?}");
+        }
     }
 }

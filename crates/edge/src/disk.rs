@@ -132,6 +132,21 @@ impl Disk {
         write(&self.staged(release), manifest)
     }
 
+    /// The releases that are noted, by whichever run.
+    pub(crate) fn noted(&self) -> Result<Vec<ReleaseId>, Error> {
+        let folder = self.root.join("releases");
+        let mut releases = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(failed("list", &folder))? {
+            let name = entry.map_err(failed("list", &folder))?.file_name();
+            // A note that was not written to its end has another name.
+            let release = name
+                .to_str()
+                .and_then(|name| name.parse::<ReleaseId>().ok());
+            releases.extend(release);
+        }
+        Ok(releases)
+    }
+
     /// Forgets that a release was staged.
     pub(crate) fn forget_staged(&self, release: ReleaseId) -> Result<(), Error> {
         remove(&self.staged(release))
@@ -150,8 +165,7 @@ impl Disk {
                     let name = format!("{}{}", start.to_string_lossy(), name.to_string_lossy());
                     let digest = name.get(..64).and_then(|name| name.parse().ok());
                     if digest.is_none_or(|digest| !held.contains(&digest)) {
-                        let path = file.path();
-                        fs::remove_file(&path).map_err(failed("remove", &path))?;
+                        remove(&file.path())?;
                         count += 1;
                     }
                 }
@@ -310,8 +324,12 @@ mod tests {
         disk.forget_staged(release).unwrap();
         disk.write_staged(release, b"manifest").unwrap();
         assert!(disk.read_staged(release).unwrap().is_some());
+        let cut = format!("releases/{}.new", ReleaseId::new());
+        fs::write(dir.path().join(cut), "mani").unwrap();
+        assert_eq!(disk.noted().unwrap(), [release]);
         disk.forget_staged(release).unwrap();
         assert_eq!(disk.read_staged(release).unwrap(), None);
+        assert!(disk.noted().unwrap().is_empty());
         let old = dir.path().join("variants/of-an-earlier-boot");
         fs::create_dir(&old).unwrap();
         let kept = disk.variant(&Digest::from_bytes([1; 32]), ".br");

@@ -25,5 +25,6 @@ pub(crate) fn is_file(path: &str) -> bool {
     path == header::FILE || path == redirect::FILE
 }
 
-/// Rules of one file; more would make every request slow.
+/// Rules of one file, and headers of all its paths together; more would make every request slow. One
+/// answer may have all of these headers, and takes some 24,000.
 const MAX_RULES: usize = 2_000;

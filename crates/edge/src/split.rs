@@ -33,13 +33,14 @@ pub(crate) struct Cookie {
 }
 
 impl Cookie {
-    /// Reads the value of a `cookie` header; one that is not ours is none.
+    /// Reads the value of a `cookie` header; one that is not ours is none. Another site of the same domain
+    /// may have set one of this name, and it may come first.
     pub(crate) fn read(header: &str) -> Option<Self> {
         header
             .split(';')
             .filter_map(|pair| pair.split_once('='))
-            .find(|(name, _)| name.trim() == COOKIE)
-            .and_then(|(_, value)| Self::parse(value.trim()))
+            .filter(|(name, _)| name.trim() == COOKIE)
+            .find_map(|(_, value)| Self::parse(value.trim()))
     }
 
     fn parse(value: &str) -> Option<Self> {

@@ -121,8 +121,7 @@ pub async fn run(config: Config, tasks: &Tasks, readiness: Readiness) -> Result<
         let told = publish::run(rooms.traffic, nats, teller, stopping);
         drop(tasks.spawn("traffic", Policy::StopProcess, told));
     }
-    let variants = rooms.shelf.prepare_variants();
-    spawn("variants", Policy::StopProcess, tasks, variants);
+    spawn("shelf", Policy::StopProcess, tasks, rooms.shelf.tend());
     tracing::info!(
         edge = rooms.edge, listen = %address, ops = %ops_address, routes = restored, "serving"
     );

@@ -11,7 +11,7 @@ fn digest(bytes: &[u8]) -> Digest {
 
 struct Fixture {
     dir: tempfile::TempDir,
-    store: std::sync::Arc<dyn Store>,
+    store: Arc<dyn Store>,
 }
 
 async fn fixture() -> Fixture {
@@ -208,6 +208,70 @@ async fn many_writers_of_one_blob_all_succeed() {
 }
 
 #[tokio::test]
+async fn one_put_of_a_blob_writes_and_who_comes_later_finds_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Directory::new(dir.path().to_owned(), None);
+    let name = digest(b"hello");
+    let (go, may_go) = tokio::sync::oneshot::channel::<()>();
+    let slow = stream::once(async move {
+        may_go.await.unwrap();
+        Ok(Bytes::from("hello"))
+    });
+    let first = store.put(&name, 5, Box::pin(slow));
+    let later = store.put(&name, 5, body_of("hello"));
+    let both_came = async {
+        // The one that writes, the one that waits, and this look.
+        while Arc::strong_count(&store.turn(&name)) < 3 {
+            tokio::task::yield_now().await;
+        }
+        go.send(()).unwrap();
+    };
+    let both_came = tokio::time::timeout(Duration::from_secs(20), both_came);
+    let (first, later, both_came) = tokio::join!(first, later, both_came);
+    assert!(both_came.is_ok(), "both write, or neither");
+    let puts = (first.unwrap(), later.unwrap());
+    assert_eq!(puts, (Put::Stored, Put::Existed));
+    // Nobody's turn is kept once it is over.
+    drop(store.turn(&digest(b"other")));
+    assert_eq!(store.turns.lock().unwrap().len(), 1);
+}
+
+fn on_a_lost_disk(folder: &Path) -> Result<(), Error> {
+    Err(failed("flush", folder, io::Error::other("it is lost")))
+}
+
+/// Takes what a folder of blobs holds, not what the root does.
+fn but_for_the_root(folder: &Path) -> Result<(), Error> {
+    let name = folder.file_name().unwrap_or_default();
+    if name.len() == 2 {
+        flush_folder(folder)
+    } else {
+        on_a_lost_disk(folder)
+    }
+}
+
+#[tokio::test]
+async fn no_put_is_acknowledged_before_its_name_is_flushed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Directory::new(dir.path().to_owned(), None);
+    let name = digest(b"hello");
+    let refused = |put: Result<Put, Error>| matches!(put, Err(Error::Io { act: "flush", .. }));
+    // Another put made the folder just now, and has not flushed the root.
+    let folder = store.path(&name);
+    std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
+    store.flush = but_for_the_root;
+    assert!(refused(store.put(&name, 5, body_of("hello")).await));
+    // It has its name now, which is not enough to say that it is there for good.
+    for lost in [on_a_lost_disk, but_for_the_root] {
+        store.flush = lost;
+        assert!(refused(store.put(&name, 5, body_of("hello")).await));
+    }
+    store.flush = flush_folder;
+    let existed = store.put(&name, 5, body_of("hello")).await.unwrap();
+    assert_eq!(existed, Put::Existed);
+}
+
+#[tokio::test]
 async fn an_upload_url_is_signed_for_its_time() {
     let f = fixture().await;
     let name = digest(b"hello");
@@ -219,8 +283,9 @@ async fn an_upload_url_is_signed_for_its_time() {
     let (path, query) = upload.url.split_once('?').unwrap();
     assert_eq!(path, format!("/blobs/{name}"));
     let key = UploadKey::from_hex(&"ab".repeat(32)).unwrap();
-    assert_eq!(key.verify(&name.to_string(), query, 1_900), Ok((name, 5)));
-    assert!(key.verify(&name.to_string(), query, 1_901).is_err());
+    let signed = key.read(&name.to_string(), query).unwrap();
+    assert_eq!(signed.at(1_900), Ok((name, 5)));
+    assert!(signed.at(1_901).is_err());
     let mute = open(
         &format!("dir:{}", f.dir.path().display()),
         Options::default(),

@@ -1,5 +1,7 @@
 //! All releases that are staged here, and how they come to be.
 
+mod mend;
+
 use std::{
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
@@ -8,12 +10,13 @@ use std::{
     time::SystemTime,
 };
 
-use candlefish_blobs::Store;
+use candlefish_blobs::{Store, verify_copy};
 use candlefish_ids::{Digest, ReleaseId};
 use candlefish_manifest::{Limits, Manifest};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::Notify;
 
+use self::mend::Damaged;
 use super::{
     Release,
     content::{Content, Encoding},
@@ -64,6 +67,8 @@ pub(crate) enum Error {
     Disk(#[from] disk::Error),
     #[error("staging was interrupted")]
     Interrupted,
+    #[error("staging it panicked: the log of this edge has more")]
+    Panicked,
 }
 
 /// What a file looked like when its content was verified: another look means another content.
@@ -79,6 +84,8 @@ pub(crate) struct Shelf {
     disk: Disk,
     limits: Limits,
     releases: RwLock<HashMap<ReleaseId, Arc<Release>>>,
+    /// All that are noted on disk: those, and what the last run had.
+    noted: Mutex<HashSet<ReleaseId>>,
     /// One value for each blob, whoever holds it: what is not found here is swept.
     contents: Mutex<HashMap<Digest, Held>>,
     pub(crate) memory: Memory,
@@ -86,6 +93,7 @@ pub(crate) struct Shelf {
     staging: tokio::sync::RwLock<()>,
     /// A release came: its compressed forms are to be made.
     came: Notify,
+    damaged: Damaged,
 }
 
 impl Shelf {
@@ -95,10 +103,12 @@ impl Shelf {
             disk,
             limits: Limits::of_sealed(),
             releases: RwLock::default(),
+            noted: Mutex::default(),
             contents: Mutex::default(),
             memory: Memory::new(memory_bytes),
             staging: tokio::sync::RwLock::default(),
             came: Notify::new(),
+            damaged: Damaged::default(),
         }
     }
 
@@ -150,6 +160,9 @@ impl Shelf {
             .unwrap_or_else(PoisonError::into_inner);
         releases.insert(wanted.id, Arc::clone(&release));
         drop(releases);
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.insert(wanted.id);
+        drop(noted);
         self.came.notify_one();
         Ok(release)
     }
@@ -208,8 +221,9 @@ impl Shelf {
             return Ok(shared);
         }
         let whole = before.is_some_and(|(found, _)| found == size);
-        // A copy of ours got its name after it was verified.
-        if !(whole && (trusted || local.is_none())) {
+        let is_known = whole
+            && (trusted || (local.is_none() && self.is_good_copy(&digest, before, &file).await));
+        if !is_known {
             let verified = match &local {
                 Some(_) => self.store.verify(&digest).await,
                 None => self.store.read_to(&digest, &file).await,
@@ -233,6 +247,18 @@ impl Shelf {
             stamp(file.clone()).await
         };
         Ok(self.verified(Content::new(digest, size, file), after))
+    }
+
+    /// Whether a copy of ours that no note speaks of is what it should be. It got its name after it was
+    /// verified, but was not flushed: a loss of power since may have cut it. What this run saw is not read
+    /// again.
+    async fn is_good_copy(&self, digest: &Digest, now: Option<Stamp>, file: &Path) -> bool {
+        let is_seen = {
+            let contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+            let then = contents.get(digest).and_then(|(_, then)| *then);
+            now.is_some() && now == then
+        };
+        is_seen || verify_copy(digest, file).await.is_ok()
     }
 
     fn shared(&self, digest: &Digest, now: Option<Stamp>) -> Option<Arc<Content>> {
@@ -286,17 +312,29 @@ impl Shelf {
         }
     }
 
-    /// Forgets all releases but these; answers which it forgot. Requests in hand finish with them.
+    /// Finds what the last run noted, so that what no route names is forgotten: it may have died before
+    /// it could.
+    pub(crate) fn take_up_notes(&self) {
+        match self.disk.noted() {
+            Ok(found) => {
+                let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+                noted.extend(found);
+            }
+            Err(error) => tracing::warn!(%error, "what the last run staged is not known"),
+        }
+    }
+
+    /// Forgets all releases but these, also what the last run noted of others; answers which it forgot.
+    /// Requests in hand finish with them.
     pub(crate) fn keep_only(&self, wanted: &HashSet<ReleaseId>) -> Vec<ReleaseId> {
+        let gone: Vec<_> = {
+            let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+            noted.extract_if(|id| !wanted.contains(id)).collect()
+        };
         let mut releases = self
             .releases
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        let gone: Vec<_> = releases
-            .keys()
-            .copied()
-            .filter(|id| !wanted.contains(id))
-            .collect();
         for id in &gone {
             releases.remove(id);
             if let Err(error) = self.disk.forget_staged(*id) {
@@ -311,29 +349,54 @@ impl Shelf {
         gone
     }
 
-    /// Removes copies and compressed forms of content that no release holds any more. Answers how many
-    /// files went; nothing when something is being staged, and it is to be tried again.
+    /// Removes copies and compressed forms of content that no release holds any more, nor one that is
+    /// noted and could not be taken up yet. Answers how many files went; nothing when something is being
+    /// staged or the disk did not do it, and it is to be tried again.
     pub(crate) async fn sweep(&self) -> Option<usize> {
         let _alone = self.staging.try_write().ok()?;
-        let held: HashSet<Digest> = {
+        let mut held: HashSet<Digest> = {
             let contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
             let live = contents.iter().filter(|(_, (c, _))| c.strong_count() > 0);
             live.map(|(digest, _)| *digest).collect()
         };
-        let disk = self.disk.clone();
-        let swept = tokio::task::spawn_blocking(move || disk.sweep(&held)).await;
-        Some(match swept {
-            Ok(Ok(count)) => count,
+        let absent = self.noted_alone();
+        let (disk, limits) = (self.disk.clone(), self.limits.clone());
+        let sweeping = move || {
+            for release in absent {
+                let note = disk.read_staged(release)?;
+                let manifest = note.and_then(|bytes| Manifest::decode(&bytes, &limits).ok());
+                let entries = manifest.iter().flat_map(Manifest::entries);
+                held.extend(entries.map(|entry| entry.digest));
+            }
+            disk.sweep(&held)
+        };
+        match tokio::task::spawn_blocking(sweeping).await {
+            Ok(Ok(count)) => Some(count),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "what no release holds was not removed");
-                0
+                None
             }
-            Err(_) => 0,
-        })
+            Err(error) => {
+                tracing::warn!(%error, "what no release holds was not removed");
+                None
+            }
+        }
+    }
+
+    /// What is noted and not here.
+    fn noted_alone(&self) -> Vec<ReleaseId> {
+        let noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let absent = noted.iter().copied().filter(|id| self.get(*id).is_none());
+        absent.collect()
+    }
+
+    /// Makes compressed forms of what came, and fetches damaged copies again; never returns.
+    pub(crate) async fn tend(self: Arc<Self>) {
+        tokio::join!(self.prepare_variants(), self.mend_copies());
     }
 
     /// Makes compressed forms whenever a release came; never returns.
-    pub(crate) async fn prepare_variants(self: Arc<Self>) {
+    async fn prepare_variants(&self) {
         loop {
             for content in self.unprepared() {
                 let disk = self.disk.clone();
@@ -376,4 +439,4 @@ async fn read_copy(path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

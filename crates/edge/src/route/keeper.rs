@@ -3,38 +3,37 @@
 //! Level-triggered: it knows the newest route of each host that it was told, and after every event
 //! does what can be done: stage what is named, apply what is staged, forget what is no longer named.
 
+mod kept;
 mod named;
+mod pause;
 mod read;
+mod restore;
 mod settling;
+mod sweeping;
 
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    time::Duration,
 };
 
 use candlefish_ids::ReleaseId;
 use candlefish_proto::deploy as pb;
-use futures_util::{StreamExt as _, stream};
-use prost::Message as _;
 use tokio::{
     sync::{mpsc, oneshot},
-    task::JoinSet,
-    time::{Instant, sleep_until, timeout},
+    task::{self, JoinError, JoinSet},
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    named::Named,
-    read::{newest, read_all},
-    settling::Settling,
+    kept::Kept, named::Named, pause::Pause, read::read_all, settling::Settling, sweeping::Sweeping,
 };
 use super::{
     ReleaseRef, Route,
     table::{Host, Table},
 };
 use crate::{
-    disk::{self, Disk},
+    disk::Disk,
     release::{Release, Shelf, shelf},
     report::Report,
     traffic::Traffic,
@@ -42,18 +41,6 @@ use crate::{
 
 /// Releases staged at a time: a large one must not keep a small one waiting.
 const STAGING: usize = 4;
-/// The first pause after a failure; it doubles up to the second.
-const RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_secs(15);
-/// What a release may take at the start, when content that should be here must come from a store
-/// that may be down.
-const RESTORE: Duration = Duration::from_secs(5);
-
-/// How often files are looked for that no release holds any more.
-const SWEEP: Duration = Duration::from_mins(10);
-
-/// So many bytes are added before all routes are written again, however few they are.
-const LATER_BYTES: usize = 64 * 1024;
 
 /// What came of a stream in one message.
 #[derive(Debug)]
@@ -83,32 +70,17 @@ struct State {
     waiting: HashMap<String, Route>,
     /// By the routes of both.
     named: Named,
-    failed: HashMap<ReleaseId, Failed>,
-    in_hand: HashSet<ReleaseId>,
-    swept_at: Option<Instant>,
+    failed: HashMap<ReleaseId, Pause>,
+    /// By the tasks that stage them.
+    in_hand: HashMap<task::Id, ReleaseRef>,
     kept: Kept,
     settling: Vec<Settling>,
-    staging: JoinSet<(ReleaseRef, Result<Arc<Release>, shelf::Error>)>,
+    staging: JoinSet<Staged>,
+    sweeping: Sweeping,
 }
 
-/// What is on disk, in bytes.
-///
-/// A host is never forgotten, so there are many more than change: those that come are added, and all
-/// are written when as much was added as all of them take.
-#[derive(Debug, Default)]
-struct Kept {
-    /// When all were written last; none when nobody knows what is there.
-    whole: Option<usize>,
-    /// What was added since.
-    later: usize,
-}
-
-impl Kept {
-    fn takes_more(&self) -> bool {
-        let most = |whole: usize| whole.max(LATER_BYTES);
-        self.whole.is_some_and(|whole| self.later < most(whole))
-    }
-}
+/// What came of staging a release.
+type Staged = Result<Arc<Release>, shelf::Error>;
 
 impl State {
     fn hold(&mut self, route: Route) {
@@ -135,18 +107,6 @@ impl State {
     }
 }
 
-#[derive(Debug)]
-struct Failed {
-    pause: Duration,
-    again_at: Instant,
-}
-
-impl Failed {
-    fn is_over(&self) -> bool {
-        self.again_at <= Instant::now()
-    }
-}
-
 impl Keeper {
     pub(crate) fn new(
         edge: String,
@@ -167,53 +127,6 @@ impl Keeper {
         }
     }
 
-    /// Takes up the routes of the last run; answers how many. What cannot be staged from the disk
-    /// is tried again later, and its host says so until then.
-    pub(crate) async fn restore(&mut self) -> Result<usize, disk::Error> {
-        let Some(bytes) = self.disk.read_routes()? else {
-            return Ok(0);
-        };
-        let kept = pb::WatchRoutesResponse::decode(bytes.as_slice()).unwrap_or_else(|error| {
-            tracing::error!(%error, "the routes on disk cannot be read: waiting for the orchestrator");
-            pb::WatchRoutesResponse::default()
-        });
-        let later = self.disk.read_later_routes()?;
-        let later = later.iter().filter_map(|bytes| {
-            let route = pb::Route::decode(bytes.as_slice());
-            route
-                .inspect_err(|error| tracing::error!(%error, "a route on disk cannot be read"))
-                .ok()
-        });
-        let routes = newest(read_all(kept.routes.into_iter().chain(later)));
-        let named: HashMap<ReleaseId, ReleaseRef> = routes
-            .iter()
-            .flat_map(Route::named)
-            .map(|release| (release.id, release))
-            .collect();
-        let shelf = &self.shelf;
-        let staged: Vec<_> = stream::iter(named.into_values())
-            .map(|release| async move { (release, timeout(RESTORE, shelf.stage(release)).await) })
-            .buffer_unordered(STAGING)
-            .collect()
-            .await;
-        for (release, outcome) in staged {
-            let outcome = outcome.unwrap_or(Err(shelf::Error::Interrupted));
-            self.note(release, outcome);
-        }
-        let count = routes.len();
-        self.put(&routes);
-        for route in routes {
-            let here = route.awaited(&self.edge).iter().all(|r| self.is_here(*r));
-            if here {
-                self.report.hold([(route.host.as_str(), route.known())]);
-                self.state.hold(route);
-            } else {
-                self.state.wait(route);
-            }
-        }
-        Ok(count)
-    }
-
     /// Works until `stopping`.
     pub(crate) async fn run(
         mut self,
@@ -222,17 +135,16 @@ impl Keeper {
     ) {
         let mut listeners: Vec<oneshot::Sender<()>> = Vec::new();
         loop {
+            let since = Instant::now();
             self.begin_staging();
-            let has_forgotten = self.apply().await;
+            self.apply().await;
             for listener in listeners.drain(..) {
                 // A stream that ended meanwhile does not listen.
                 let _ended = listener.send(());
             }
             self.settle();
-            if has_forgotten {
-                self.sweep().await;
-            }
-            let again_at = self.next_retry();
+            self.tidy().await;
+            let again_at = self.next_retry(since);
             tokio::select! {
                 () = stopping.cancelled() => return,
                 told = incoming.recv() => match told {
@@ -245,24 +157,22 @@ impl Keeper {
                     }
                     None => return,
                 },
-                Some(done) = self.state.staging.join_next() => match done {
-                    Ok((release, outcome)) => self.staged(release, outcome),
-                    Err(error) => {
-                        tracing::error!(%error, "staging a release panicked");
-                        self.state.in_hand.clear();
-                    }
-                },
+                Some(done) = self.state.staging.join_next_with_id() => self.ended(done),
+                Some(swept) = self.state.sweeping.end() => self.state.sweeping.ended(swept),
                 () = sleep_until(again_at.unwrap_or_else(Instant::now)), if again_at.is_some() => {}
             }
         }
     }
 
-    /// When the next release is to be tried again. Those whose time has come were begun just now,
-    /// or nobody names them, or the end of another one will lead here again.
-    fn next_retry(&self) -> Option<Instant> {
-        let now = Instant::now();
-        let failed = self.state.failed.values().map(|failed| failed.again_at);
-        failed.filter(|again_at| *again_at > now).min()
+    /// When something is to be tried again. What was to be until `since`, when this turn began, was begun
+    /// in it, or nobody names it, or the end of something else will lead here again.
+    fn next_retry(&self, since: Instant) -> Option<Instant> {
+        let releases = self.state.failed.values().map(Pause::again_at);
+        let disk = [self.state.kept.again_at(), self.state.sweeping.again_at()];
+        releases
+            .chain(disk.into_iter().flatten())
+            .filter(|again_at| *again_at > since)
+            .min()
     }
 
     /// Takes in a message; answers who wants to know when what needs no staging is served.
@@ -325,7 +235,7 @@ impl Keeper {
             waiting
                 .chain(named)
                 .chain(state.named.all())
-                .filter(|release| state.failed.get(&release.id).is_none_or(Failed::is_over))
+                .filter(|release| state.failed.get(&release.id).is_none_or(Pause::is_over))
                 .filter(|release| self.shelf.get(release.id).is_none())
                 .collect()
         };
@@ -333,17 +243,31 @@ impl Keeper {
             if self.state.in_hand.len() >= STAGING {
                 return;
             }
-            if self.state.in_hand.insert(release.id) {
-                let shelf = Arc::clone(&self.shelf);
-                self.state
-                    .staging
-                    .spawn(async move { (release, shelf.stage(release).await) });
+            let mut in_hand = self.state.in_hand.values();
+            if in_hand.any(|other| other.id == release.id) {
+                continue;
             }
+            let shelf = Arc::clone(&self.shelf);
+            let task = self
+                .state
+                .staging
+                .spawn(async move { shelf.stage(release).await });
+            self.state.in_hand.insert(task.id(), release);
         }
     }
 
-    fn staged(&mut self, release: ReleaseRef, outcome: Result<Arc<Release>, shelf::Error>) {
-        self.state.in_hand.remove(&release.id);
+    /// A task that staged a release has ended, be it in a panic: then this release failed, and no other.
+    fn ended(&mut self, done: Result<(task::Id, Staged), JoinError>) {
+        let (task, outcome) = done.unwrap_or_else(|error| {
+            tracing::error!(%error, "staging a release panicked");
+            (error.id(), Err(shelf::Error::Panicked))
+        });
+        if let Some(release) = self.state.in_hand.remove(&task) {
+            self.staged(release, outcome);
+        }
+    }
+
+    fn staged(&mut self, release: ReleaseRef, outcome: Staged) {
         self.state.named.came(release);
         self.note(release, outcome);
         // Held routes that name it get it now: as assets to fall back on, or at last. So do those of the
@@ -365,7 +289,7 @@ impl Keeper {
         self.put(&routes);
     }
 
-    fn note(&mut self, release: ReleaseRef, outcome: Result<Arc<Release>, shelf::Error>) {
+    fn note(&mut self, release: ReleaseRef, outcome: Staged) {
         match outcome {
             Ok(_) => {
                 self.state.failed.remove(&release.id);
@@ -375,19 +299,14 @@ impl Keeper {
             Err(error) => {
                 tracing::warn!(%error, release.id = %release.id, "a release could not be staged");
                 self.report.failed(release.id, &error.to_string());
-                let before = self.state.failed.get(&release.id);
-                let pause = before.map_or(RETRY, |f| (f.pause * 2).min(LONGEST_RETRY));
-                let again_at = Instant::now() + pause;
-                self.state
-                    .failed
-                    .insert(release.id, Failed { pause, again_at });
+                let pause = Pause::after(self.state.failed.get(&release.id));
+                self.state.failed.insert(release.id, pause);
             }
         }
     }
 
-    /// Applies what can be served: table first, then disk, then the word that it is held. True when
-    /// releases were let go of, whose files may go.
-    async fn apply(&mut self) -> bool {
+    /// Applies what can be served: table first, then disk, then the word that it is held.
+    async fn apply(&mut self) {
         let ready: Vec<String> = self
             .state
             .waiting
@@ -396,7 +315,7 @@ impl Keeper {
             .map(|route| route.host.clone())
             .collect();
         if ready.is_empty() {
-            return false;
+            return;
         }
         let routes: Vec<Route> = ready
             .iter()
@@ -411,14 +330,23 @@ impl Keeper {
             .iter()
             .map(|route| (route.host.as_str(), route.known()));
         self.report.hold(held);
-        self.forget_unnamed()
     }
 
-    async fn sweep(&mut self) {
-        let recently = self.state.swept_at.is_some_and(|at| at.elapsed() < SWEEP);
-        if !recently && let Some(files) = self.shelf.sweep().await {
-            tracing::debug!(files, "removed files that no release holds");
-            self.state.swept_at = Some(Instant::now());
+    /// Does what is due on disk: writes routes that could not be written, lets go of releases that no
+    /// route names, and has files removed that no release holds.
+    async fn tidy(&mut self) {
+        if self.state.kept.is_due() {
+            self.persist(&[]).await;
+        }
+        if self.forget_unnamed() {
+            self.state.sweeping.ask();
+        }
+        let sweeps_at = self.state.sweeping.again_at();
+        if sweeps_at.is_some_and(|at| at <= Instant::now()) {
+            let shelf = Arc::clone(&self.shelf);
+            self.state
+                .sweeping
+                .begin(async move { shelf.sweep().await });
         }
     }
 
@@ -437,48 +365,6 @@ impl Keeper {
             })
             .collect();
         self.table.put(changed);
-    }
-
-    /// Keeps what came. An edge that cannot write still serves what it was told: it would only start
-    /// with older routes, should the orchestrator be down as well.
-    async fn persist(&mut self, came: &[Route]) {
-        let disk = self.disk.clone();
-        let written = if self.state.kept.takes_more() {
-            let came: Vec<_> = came
-                .iter()
-                .map(|route| route.write().encode_to_vec())
-                .collect();
-            tokio::task::spawn_blocking(move || disk.add_routes(&came)).await
-        } else {
-            // What is only waited for is known as well: after a start its host says so.
-            let held = &self.state.held;
-            let waiting = self.state.waiting.values();
-            let waiting = waiting.filter(|route| !held.contains_key(&route.host));
-            let all = pb::WatchRoutesResponse {
-                routes: held.values().chain(waiting).map(Route::write).collect(),
-                caught_up: false,
-            };
-            // Nothing is known of the disk until this is done.
-            self.state.kept = Kept::default();
-            tokio::task::spawn_blocking(move || {
-                let bytes = all.encode_to_vec();
-                disk.write_routes(&bytes).map(|()| bytes.len())
-            })
-            .await
-        };
-        let kept = &mut self.state.kept;
-        match written {
-            Ok(Ok(bytes)) if kept.whole.is_some() => kept.later += bytes,
-            Ok(Ok(bytes)) => kept.whole = Some(bytes),
-            Ok(Err(error)) => {
-                *kept = Kept::default();
-                tracing::error!(%error, "the routes were not kept on disk");
-            }
-            Err(error) => {
-                *kept = Kept::default();
-                tracing::error!(%error, "the routes were not kept on disk");
-            }
-        }
     }
 
     /// Lets go of releases that no route names; answers whether there were any.

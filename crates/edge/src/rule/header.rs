@@ -5,6 +5,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use super::{Error, MAX_RULES, pattern::Pattern};
 
 pub(super) const FILE: &str = "_headers";
+/// Headers of one path: many more than anybody needs.
+const MAX_OF_PATH: usize = 100;
 /// What shared caches heed before `cache-control`.
 pub(crate) const FOR_SHARED_CACHES: [&str; 2] = ["cdn-cache-control", "surrogate-control"];
 
@@ -23,6 +25,7 @@ struct Block {
 impl Headers {
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         let mut all = Self::default();
+        let mut count = 0;
         for (index, line) in text.lines().enumerate() {
             let fault = |why: String| Error {
                 file: FILE,
@@ -48,6 +51,13 @@ impl Headers {
             let header = parse_header(line).map_err(fault)?;
             let block = all.blocks.last_mut();
             let block = block.ok_or_else(|| fault("a header needs a path above it".to_owned()))?;
+            if block.headers.len() == MAX_OF_PATH {
+                return Err(fault(format!("more than {MAX_OF_PATH} headers for a path")));
+            }
+            if count == MAX_RULES {
+                return Err(fault(format!("more than {MAX_RULES} headers")));
+            }
+            count += 1;
             block.headers.push(header);
         }
         Ok(all)
@@ -61,17 +71,16 @@ impl Headers {
     pub(crate) fn apply(&self, path: &str, status: StatusCode, headers: &mut HeaderMap) {
         let is_file = status.is_success() || status == StatusCode::NOT_MODIFIED;
         let matching = self.blocks.iter().filter(|b| b.path.covers(path));
-        let mut set: Vec<&HeaderName> = Vec::new();
-        for (name, value) in matching.flat_map(|block| &block.headers) {
-            if !is_file && is_of_files(name) {
-                continue;
-            }
-            if set.contains(&name) {
-                headers.append(name, value.clone());
-            } else {
-                headers.insert(name, value.clone());
-                set.push(name);
-            }
+        let set: Vec<_> = matching
+            .flat_map(|block| &block.headers)
+            .filter(|(name, _)| is_file || !is_of_files(name))
+            .collect();
+        // Ours go first: to look for each name among those before it takes too long for many.
+        for (name, _) in &set {
+            headers.remove(name);
+        }
+        for (name, value) in set {
+            headers.append(name, value.clone());
         }
     }
 }
@@ -163,6 +172,35 @@ mod tests {
                 (kept, true),
                 "{status}"
             );
+        }
+    }
+
+    /// So many paths that match everything, each with so many headers of its own.
+    fn many(paths: usize, each: usize) -> String {
+        let block = |path: usize| {
+            let headers = (0..each).map(move |header| format!("  X-{path}-{header}: a\n"));
+            std::iter::once("/*\n".to_owned()).chain(headers)
+        };
+        (0..paths).flat_map(block).collect()
+    }
+
+    #[test]
+    fn no_answer_has_more_headers_than_it_can_hold() {
+        let most = Headers::parse(&many(MAX_RULES / MAX_OF_PATH, MAX_OF_PATH)).unwrap();
+        let mut headers = HeaderMap::new();
+        most.apply("any", StatusCode::OK, &mut headers);
+        assert_eq!(headers.len(), MAX_RULES);
+        for (rules, fault) in [
+            (
+                many(1, 101),
+                "line 102 of _headers: more than 100 headers for a path",
+            ),
+            (
+                many(21, 100),
+                "line 2022 of _headers: more than 2000 headers",
+            ),
+        ] {
+            assert_eq!(Headers::parse(&rules).unwrap_err().to_string(), fault);
         }
     }
 

@@ -11,6 +11,13 @@ use super::{
 use crate::percent;
 
 pub(super) const FILE: &str = "_redirects";
+/// Characters of a target as it is written: browsers and servers take longer URLs, but nobody writes them.
+const MAX_TARGET: usize = 2_048;
+/// Placeholders of one target.
+const MAX_PLACEHOLDERS: usize = 16;
+/// Bytes of a target that is filled in: each placeholder may stand for all that a visitor sent, and many
+/// visitors come at once.
+const MAX_FILLED: usize = 8 * 1024;
 
 /// All rules of a release, in their order.
 #[derive(Debug, Default)]
@@ -79,32 +86,42 @@ impl Redirects {
 
     /// What the first matching rule asks for. `path` is decoded and without its first slash; where
     /// a file is, only a forced rule counts, and only if no other matches before it. A rule that would
-    /// send a visitor to where it is counts for nothing.
+    /// send a visitor to where it is counts for nothing, and so does one whose target becomes too long.
     pub(crate) fn find(&self, path: &str, query: Option<&str>, file: bool) -> Option<Action> {
-        let (rule, bindings) = self.rules.iter().find_map(|rule| {
-            let bindings = rule.from.matches(path)?;
-            (!rule.leads_back(path, &bindings)).then_some((rule, bindings))
-        })?;
+        let (rule, target) = self
+            .rules
+            .iter()
+            .find_map(|rule| Some((rule, rule.target(path)?)))?;
         if file && !rule.force {
             return None;
         }
         Some(match rule.status {
-            Status::Rewrite => Action::Rewrite(target_path(&rule.to, &bindings)),
-            Status::NotFound => Action::NotFound(target_path(&rule.to, &bindings)),
-            Status::Moved(status) => {
-                Action::Redirect(status, location(&rule.to, &bindings, query)?)
-            }
+            Status::Rewrite => Action::Rewrite(target),
+            Status::NotFound => Action::NotFound(target),
+            Status::Moved(status) => Action::Redirect(status, location(target, query)?),
         })
     }
 }
 
 impl Rule {
+    /// Where it leads from `path`, if it counts there: a path of the release, or what `location` begins
+    /// with.
+    fn target(&self, path: &str) -> Option<String> {
+        let bindings = self.from.matches(path)?;
+        match self.status {
+            Status::Rewrite | Status::NotFound => target_path(&self.to, &bindings),
+            Status::Moved(_) => {
+                let filled = fill(&self.to, &bindings, encode)?;
+                (!self.leads_back(path, &bindings)).then_some(filled)
+            }
+        }
+    }
+
     /// Whether it sends a visitor of `path` to the same path again, and so for ever: a slash at the end
     /// makes no difference to any rule.
     fn leads_back(&self, path: &str, bindings: &Bindings<'_>) -> bool {
-        matches!(self.status, Status::Moved(_))
-            && self.to.starts_with('/')
-            && target_path(&self.to, bindings).trim_end_matches('/') == path.trim_end_matches('/')
+        let is_back = |to: String| to.trim_end_matches('/') == path.trim_end_matches('/');
+        self.to.starts_with('/') && target_path(&self.to, bindings).is_some_and(is_back)
     }
 }
 
@@ -153,6 +170,15 @@ fn unsupported(word: &str) -> String {
 }
 
 fn check_target(to: &str, status: Status, from: &Pattern) -> Result<(), String> {
+    if to.chars().count() > MAX_TARGET {
+        return Err(format!("the target has more than {MAX_TARGET} characters"));
+    }
+    let bound = placeholders(to).filter(|(name, _)| from.binds(name));
+    if bound.count() > MAX_PLACEHOLDERS {
+        return Err(format!(
+            "the target has more than {MAX_PLACEHOLDERS} placeholders"
+        ));
+    }
     let elsewhere = to.starts_with("https://") || to.starts_with("http://");
     if !to.starts_with('/') && !elsewhere {
         return Err(format!("the target {to:?} is neither a path nor a URL"));
@@ -186,35 +212,40 @@ fn placeholders(text: &str) -> impl Iterator<Item = (&str, usize)> {
     })
 }
 
-/// The target with its placeholders filled in by `write`.
-fn fill(to: &str, bindings: &Bindings<'_>, write: impl Fn(&mut String, &str)) -> String {
+/// The target with its placeholders filled in by `write`; nothing when it becomes too long, which is
+/// seen before it takes the memory.
+fn fill(to: &str, bindings: &Bindings<'_>, write: impl Fn(&mut String, &str)) -> Option<String> {
     let mut out = String::with_capacity(to.len() + 32);
     let mut done = 0;
     for (name, at) in placeholders(to) {
         let value = bindings.iter().find(|(bound, _)| *bound == name);
         if let Some((_, value)) = value {
             out.push_str(to.get(done..at).unwrap_or_default());
+            if out.len() + value.len() > MAX_FILLED {
+                return None;
+            }
             write(&mut out, value);
             done = at + 1 + name.len();
         }
     }
     out.push_str(to.get(done..).unwrap_or_default());
-    out
+    (out.len() <= MAX_FILLED).then_some(out)
 }
 
 /// A path of the release. Rules are percent-encoded; a percent sign that encodes nothing stands for
 /// itself.
-fn target_path(to: &str, bindings: &Bindings<'_>) -> String {
+fn target_path(to: &str, bindings: &Bindings<'_>) -> Option<String> {
     let path = to.split(['?', '#']).next().unwrap_or_default();
-    let filled = percent::decode(&fill(path, bindings, encode))
-        .unwrap_or_else(|_| fill(path, bindings, String::push_str));
-    filled.trim_start_matches('/').to_owned()
+    let filled = match percent::decode(&fill(path, bindings, encode)?) {
+        Ok(decoded) => decoded,
+        Err(_) => fill(path, bindings, String::push_str)?,
+    };
+    Some(filled.trim_start_matches('/').to_owned())
 }
 
 /// A `location` header. What the visitor sent is encoded, and cannot turn a path into a host.
-fn location(to: &str, bindings: &Bindings<'_>, query: Option<&str>) -> Option<HeaderValue> {
-    let mut filled = fill(to, bindings, encode);
-    if to.starts_with('/') {
+fn location(mut filled: String, query: Option<&str>) -> Option<HeaderValue> {
+    if filled.starts_with('/') {
         // `//host` and `/\host` are other servers to a browser.
         let path = filled.trim_start_matches(['/', '\\']);
         filled = format!("/{path}");
@@ -368,6 +399,27 @@ mod tests {
     }
 
     #[test]
+    fn a_target_that_becomes_too_long_is_no_match() {
+        let rules = "/a/* /:splat:splat:splat:splat 200\n\
+            /b/* /:splat:splat:splat:splat 302\n\
+            /* /rest 200";
+        let rest = Some(Action::Rewrite("rest".to_owned()));
+        let (fits, long) = ("x".repeat(2_047), "x".repeat(2_048));
+        let four = fits.repeat(4);
+        let found = find(rules, &format!("a/{fits}"));
+        assert_eq!(found, Some(Action::Rewrite(four.clone())));
+        let location = HeaderValue::try_from(format!("/{four}")).unwrap();
+        let found = find(rules, &format!("b/{fits}"));
+        assert_eq!(found, Some(Action::Redirect(302, location)));
+        // As it is sent: of these each character is six.
+        let encoded = "ü".repeat(350);
+        for sent in [long, encoded] {
+            assert_eq!(find(rules, &format!("a/{sent}")), rest);
+            assert_eq!(find(rules, &format!("b/{sent}")), rest);
+        }
+    }
+
+    #[test]
     fn a_port_is_no_placeholder() {
         assert_eq!(
             find("/x http://localhost:8080/y", "x"),
@@ -398,5 +450,27 @@ mod tests {
         }
         let many = "/a /b\n".repeat(MAX_RULES + 1);
         assert!(Redirects::parse(&many).is_err());
+    }
+
+    #[test]
+    fn a_target_that_would_grow_without_bound_is_refused_with_its_line() {
+        let rule = |to: String| format!("/a /b\n/* /{to}\n");
+        for (most, more, why) in [
+            (
+                "x".repeat(2_047),
+                "x".repeat(2_048),
+                "more than 2048 characters",
+            ),
+            (
+                ":splat".repeat(16),
+                ":splat".repeat(17),
+                "more than 16 placeholders",
+            ),
+        ] {
+            assert!(Redirects::parse(&rule(most)).is_ok());
+            let refused = Redirects::parse(&rule(more)).unwrap_err().to_string();
+            let expected = format!("line 2 of _redirects: the target has {why}");
+            assert_eq!(refused, expected);
+        }
     }
 }

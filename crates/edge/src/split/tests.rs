@@ -68,6 +68,8 @@ fn a_cookie_reads_back_among_others() {
     };
     let header = format!("a=b; {COOKIE}={cookie}; xcandlefish=1");
     assert_eq!(Cookie::read(&header), Some(cookie));
+    let after_a_foreign_one = format!("{COOKIE}=x; {COOKIE}={cookie}");
+    assert_eq!(Cookie::read(&after_a_foreign_one), Some(cookie));
     for bad in [
         "",
         "candlefish=",

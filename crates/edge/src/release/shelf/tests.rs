@@ -3,20 +3,26 @@ use candlefish_manifest::{Entry, digest_of, guess_content_type};
 
 use super::*;
 
-struct Fixture {
+pub(crate) struct Fixture {
     dir: tempfile::TempDir,
     store: Arc<dyn Store>,
 }
 
 impl Fixture {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let location = format!("dir:{}", dir.path().join("store").display());
         let store = open(&location, Options::default()).await.unwrap();
         Self { dir, store }
     }
 
-    fn shelf(&self) -> Shelf {
+    /// The same store as one without files of its own.
+    pub(crate) fn distant(mut self) -> Self {
+        self.store = Arc::new(Remote(Arc::clone(&self.store)));
+        self
+    }
+
+    pub(crate) fn shelf(&self) -> Shelf {
         let disk = Disk::open(&self.dir.path().join("state")).unwrap();
         Shelf::new(Arc::clone(&self.store), disk, 1 << 20)
     }
@@ -31,7 +37,7 @@ impl Fixture {
         digest
     }
 
-    async fn release(&self, files: &[(&str, &str)]) -> ReleaseRef {
+    pub(crate) async fn release(&self, files: &[(&str, &str)]) -> ReleaseRef {
         let mut entries = Vec::new();
         for (path, text) in files {
             entries.push(Entry {
@@ -146,6 +152,33 @@ async fn a_staged_release_is_taken_up_again_without_reading_its_content() {
     assert!(f.shelf().stage(release).await.is_err(), "no longer noted");
 }
 
+#[tokio::test]
+async fn what_the_last_run_noted_and_no_route_names_is_forgotten() {
+    let f = Fixture::new().await.distant();
+    let named = f.release(&[("a.html", "named")]).await;
+    let left = f.release(&[("b.html", "left")]).await;
+    let before = f.shelf();
+    before.stage(named).await.unwrap();
+    before.stage(left).await.unwrap();
+    let shelf = f.shelf();
+    shelf.take_up_notes();
+    // Its content could not be taken up yet, and is not to be fetched again.
+    assert_eq!(shelf.sweep().await, Some(0));
+    assert_eq!(shelf.keep_only(&HashSet::from([named.id])), [left.id]);
+    assert_eq!(shelf.disk.noted().unwrap(), [named.id]);
+    assert_eq!(shelf.sweep().await, Some(1));
+    let there = |text: &str| shelf.disk.blob(&digest_of(text.as_bytes())).exists();
+    assert!(there("named") && !there("left"));
+}
+
+#[tokio::test]
+async fn a_sweep_that_the_disk_did_not_do_was_none() {
+    let f = Fixture::new().await;
+    let shelf = f.shelf();
+    std::fs::remove_dir(f.dir.path().join("state/blobs")).unwrap();
+    assert_eq!(shelf.sweep().await, None);
+}
+
 /// A store without files of its own, as S3 is.
 #[derive(Debug)]
 struct Remote(Arc<dyn Store>);
@@ -207,6 +240,75 @@ async fn content_of_a_distant_store_is_copied_and_then_independent_of_it() {
     let body = crate::release::content::body(&home, Encoding::Identity, &again.memory).await;
     assert_eq!(body.unwrap(), "home");
     assert!(!staged.redirects.is_empty());
+}
+
+async fn body(shelf: &Shelf, content: &Arc<Content>) -> Option<bytes::Bytes> {
+    let body = crate::release::content::body(content, Encoding::Identity, &shelf.memory);
+    body.await.ok()
+}
+
+#[tokio::test]
+async fn a_copy_that_nobody_noted_is_read_before_it_is_served() {
+    let f = Fixture::new().await.distant();
+    let release = f.release(&[("index.html", "home")]).await;
+    let shelf = f.shelf();
+    // The power went while it was fetched.
+    let copy = shelf.disk.blob(&digest_of(b"home"));
+    std::fs::create_dir(copy.parent().unwrap()).unwrap();
+    std::fs::write(&copy, "\0\0\0\0").unwrap();
+    let staged = shelf.stage(release).await.unwrap();
+    let home = &staged.file("").unwrap().content;
+    assert_eq!(body(&shelf, home).await.unwrap(), "home");
+}
+
+#[tokio::test]
+async fn a_copy_that_rotted_is_fetched_again() {
+    let f = Fixture::new().await.distant();
+    let shelf = f.shelf();
+    let staged = shelf
+        .stage(f.release(&[("index.html", "home")]).await)
+        .await
+        .unwrap();
+    let home = &staged.file("").unwrap().content;
+    let store = f.dir.path().join("store");
+    let away = f.dir.path().join("away");
+    std::fs::write(&home.identity().path, "hole").unwrap();
+    assert!(shelf.found_unreadable(home));
+    std::fs::rename(&store, &away).unwrap();
+    assert_eq!(shelf.mend_round().await, Some(mend::LONG_PAUSE));
+    assert!(home.identity().path.exists(), "one bad file is one page");
+    assert_eq!(body(&shelf, home).await, None);
+    std::fs::rename(&away, &store).unwrap();
+    assert_eq!(shelf.mend_round().await, Some(mend::PAUSE));
+    assert_eq!(body(&shelf, home).await.unwrap(), "home");
+    assert_eq!(shelf.mend_round().await, None);
+    // It comes while nothing is to be mended, as mostly.
+    std::fs::remove_file(&home.identity().path).unwrap();
+    assert!(shelf.found_unreadable(home));
+    let mended = async {
+        while !home.identity().path.exists() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = shelf.mend_copies() => panic!("it never returns"),
+        mended = tokio::time::timeout(std::time::Duration::from_secs(20), mended) => {
+            assert!(mended.is_ok());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_rots_in_the_store_itself_is_left_to_it() {
+    let f = Fixture::new().await;
+    let shelf = f.shelf();
+    let staged = shelf
+        .stage(f.release(&[("index.html", "home")]).await)
+        .await
+        .unwrap();
+    f.damage("home", "hole");
+    assert!(!shelf.found_unreadable(&staged.file("").unwrap().content));
+    assert_eq!(shelf.mend_round().await, None);
 }
 
 #[tokio::test]
@@ -271,7 +373,7 @@ async fn rules_that_are_too_long_are_refused_wherever_they_lie() {
 #[tokio::test]
 async fn compressed_forms_come_after_the_release() {
     let f = Fixture::new().await;
-    let shelf = Arc::new(f.shelf());
+    let shelf = f.shelf();
     let text = "candlefish ".repeat(500);
     let release = shelf
         .stage(f.release(&[("index.html", &text)]).await)
@@ -279,7 +381,7 @@ async fn compressed_forms_come_after_the_release() {
         .unwrap();
     let content = &release.file("").unwrap().content;
     assert!(!content.is_prepared());
-    let preparing = Arc::clone(&shelf).prepare_variants();
+    let preparing = shelf.prepare_variants();
     let prepared = async {
         while !content.is_prepared() {
             tokio::task::yield_now().await;
