@@ -59,8 +59,8 @@ const OPENED: u32 = 4;
 pub enum Error {
     #[error("connect to the database")]
     Database(#[from] database::Error),
-    #[error("migrate the schema")]
-    Migrate(#[source] sqlx::migrate::MigrateError),
+    #[error(transparent)]
+    Migrate(#[from] database::MigrateError),
     #[error("the schema is behind: run `deploy-orchestrator migrate` first")]
     Behind,
     #[error("reach the database")]
@@ -85,9 +85,7 @@ pub enum Error {
 
 /// Applies the migrations, under the migrator's advisory lock.
 pub async fn migrate(config: &Config) -> Result<(), Error> {
-    let pool = database::connect(&config.database_url, 2).await?;
-    database::open(&pool, 1).await.map_err(Error::Unreached)?;
-    migrator().run(&pool).await.map_err(Error::Migrate)
+    Ok(database::migrate(&config.database_url, &migrator()).await?)
 }
 
 fn migrator() -> sqlx::migrate::Migrator {

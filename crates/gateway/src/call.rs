@@ -11,7 +11,7 @@ use candlefish_runtime::{
     refusal::{Code, Refusal},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Response, uri::PathAndQuery};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use prost_reflect::DynamicMessage;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, body::Body, service::Routes};
@@ -20,6 +20,7 @@ use tower::ServiceExt;
 use crate::{
     auth::{self, Auth, Verified},
     backend::{self, Backend},
+    budget::Budget,
     contract::{Contract, Method, Owner},
     memory::Memory,
     rehearsal::{self, Rehearsal},
@@ -27,8 +28,10 @@ use crate::{
 
 mod answer;
 pub(crate) mod ending;
+mod place;
 
 pub(crate) use answer::{Answer, Whole};
+pub(crate) use place::{BODIES_KIB, Place, Unread};
 
 /// The largest request message in bytes.
 pub(crate) const MOST_BYTES: usize = 4 * 1024 * 1024;
@@ -36,6 +39,8 @@ pub(crate) const MOST_BYTES: usize = 4 * 1024 * 1024;
 pub(crate) const ORCHESTRATOR: &str = "deploy-orchestrator";
 /// What a service finds wrong besides is only more to say: a person who waits for the rest is told it without.
 const JUDGED_WITHIN: Duration = Duration::from_secs(2);
+pub(crate) const TOO_MANY_STREAMS: &str = "too many streams at a time; try again";
+pub(crate) const TOO_MUCH_SENT: &str = "too much is sent at a time; try again";
 /// What a caller's own headers may carry to a service.
 const FORWARDED: [HeaderName; 4] = [
     HeaderName::from_static("idempotency-key"),
@@ -59,6 +64,8 @@ pub(crate) struct Calls {
     pub(crate) at_a_time: Arc<Semaphore>,
     /// Streams live long: they have places of their own, so that watchers keep no call out.
     pub(crate) streams: Arc<Semaphore>,
+    /// What the bodies of both may weigh together.
+    pub(crate) bodies: Budget,
     pub(crate) timeout: Duration,
 }
 
@@ -123,15 +130,15 @@ impl Calls {
         Err(refusal.into())
     }
 
-    /// Makes the call; the answer is gRPC, as the service gave it.
+    /// Makes the call in its place; the answer is gRPC, as the service gave it.
     pub(crate) async fn make(
         &self,
         admitted: &Admitted,
         headers: &HeaderMap,
         body: Bytes,
+        place: Place,
     ) -> Result<Answer, Status> {
         let method = &admitted.method;
-        let permit = self.permit(method.streams)?;
         let lapse = method.streams.then(|| self.auth.lapse(headers));
         let headers = self.forwarded(admitted, headers)?;
         // Both before the service is asked: what it reads may be changed while it answers, and what
@@ -173,7 +180,7 @@ impl Calls {
                 if let Some(lapse) = lapse {
                     answer = ending::until(answer, lapse);
                 }
-                Answer::Stream(holding(answer, permit))
+                Answer::Stream(holding(answer, place.permit))
             }
             Answer::Whole(whole) => {
                 if let Some(write) = &mut write {
@@ -184,19 +191,19 @@ impl Calls {
         })
     }
 
-    /// What the service has against a request that could not be read whole. It judges there and acts on
-    /// nothing; nothing is known where it cannot be asked, or finds no fault in the rest.
+    /// What the service has against a request that could not be read whole, in the place of that. It judges
+    /// there and acts on nothing; nothing is known where it cannot be asked, or finds no fault in the rest.
     pub(crate) async fn judge(
         &self,
         admitted: &Admitted,
         headers: &HeaderMap,
         body: Bytes,
+        _place: &Place,
     ) -> Option<Status> {
         let method = &admitted.method;
         if method.streams {
             return None;
         }
-        let _place = self.permit(false).ok()?;
         let path = match method.owner {
             Owner::Orchestrator => format!("{JUDGED}{}", method.path).parse().ok()?,
             Owner::Gateway => method.path.clone(),
@@ -220,30 +227,28 @@ impl Calls {
         answered.ok()?.refusal()
     }
 
-    /// A place for one more call, or one more stream.
-    fn permit(&self, stream: bool) -> Result<OwnedSemaphorePermit, Refusal> {
-        let (places, words) = if stream {
-            (&self.streams, "too many streams at a time; try again")
+    /// A place for one more call of a method, or one more stream. Its body is read in there.
+    pub(crate) fn enter(&self, method: &Method) -> Result<Place, Refusal> {
+        let (places, words) = if method.streams {
+            (&self.streams, TOO_MANY_STREAMS)
         } else {
             (&self.at_a_time, "too many calls at a time; try again")
         };
-        Arc::clone(places).try_acquire_owned().map_err(|_full| {
-            Refusal::new(Code::Unavailable, "busy", words).retry_after(Duration::from_secs(1))
-        })
+        let permit = Arc::clone(places).try_acquire_owned();
+        let permit = permit.map_err(|_full| busy(words))?;
+        Ok(Place::new(permit, &self.bodies))
     }
 
     /// The whole request body, of at most `most` bytes. Whoever sends it a byte at a time is given
     /// as long as a call.
-    pub(crate) async fn whole(&self, body: Body, most: usize) -> Result<Bytes, Unread> {
-        let reading = Limited::new(body, most).collect();
-        match tokio::time::timeout(self.timeout, reading).await {
-            Ok(Ok(collected)) => Ok(collected.to_bytes()),
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-                Err(Unread::TooLarge)
-            }
-            Ok(Err(_broken)) => Err(Unread::Broken),
-            Err(_elapsed) => Err(Unread::TooSlow),
-        }
+    pub(crate) async fn whole(
+        &self,
+        place: &mut Place,
+        body: Body,
+        most: usize,
+    ) -> Result<Bytes, Unread> {
+        let read = tokio::time::timeout(self.timeout, place.read(body, most)).await;
+        read.unwrap_or(Err(Unread::TooSlow))
     }
 
     /// The headers that a service gets: who calls, as we sign it, and nothing that a caller made up.
@@ -308,16 +313,13 @@ async fn call_own(
     }
 }
 
-/// Why a request's body was not read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unread {
-    TooLarge,
-    TooSlow,
-    Broken,
+/// Too much is in hand.
+pub(crate) fn busy(words: &'static str) -> Refusal {
+    Refusal::new(Code::Unavailable, "busy", words).retry_after(Duration::from_secs(1))
 }
 
 /// The answer, with a permit that is given back when its body ended or was dropped.
-fn holding(answer: Response<Body>, permit: OwnedSemaphorePermit) -> Response<Body> {
+pub(crate) fn holding(answer: Response<Body>, permit: OwnedSemaphorePermit) -> Response<Body> {
     answer.map(|body| {
         // The closure lives as long as the body that it is part of.
         Body::new(body.map_frame(move |frame| {

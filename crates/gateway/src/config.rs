@@ -15,6 +15,12 @@ use crate::{delivery::Secrets, internal::Internal, memory, token::Presented};
 /// The platform's promise for what is served from memory.
 const MOST_REMEMBERED: Duration = Duration::from_mins(5);
 
+/// A replica that is frozen, or gone without a word, is noticed within the sum of these: its calls end then,
+/// and go to another one where that is safe.
+const PING: Duration = Duration::from_secs(2);
+/// A busy one answers late.
+const PING_ANSWER: Duration = Duration::from_secs(3);
+
 /// Everything that can be set, validated.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -134,8 +140,8 @@ impl Config {
                     .tcp_nodelay(true)
                     .initial_stream_window_size(1024 * 1024)
                     .initial_connection_window_size(8 * 1024 * 1024)
-                    .http2_keep_alive_interval(Duration::from_secs(10))
-                    .keep_alive_timeout(Duration::from_secs(5))
+                    .http2_keep_alive_interval(PING)
+                    .keep_alive_timeout(PING_ANSWER)
                     .keep_alive_while_idle(true)
             })
             .collect()

@@ -22,6 +22,7 @@ use jiff::Timestamp;
 mod event;
 pub(crate) mod forget;
 pub(crate) mod github;
+mod intake;
 mod receive;
 pub(crate) mod rpc;
 pub(crate) mod signature;

@@ -1,5 +1,7 @@
 //! The one port: looks at what a request is, and hands it to the surface that answers it.
 
+use std::sync::Arc;
+
 use candlefish_ids::RequestId;
 use candlefish_runtime::{
     identity,
@@ -9,13 +11,14 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
 };
 use http_body_util::Full;
-use tonic::{body::Body, service::Routes};
+use tokio::sync::Semaphore;
+use tonic::{Status, body::Body, service::Routes};
 use tonic_web::GrpcWebLayer;
 use tower::{Layer, ServiceExt};
 use tracing::Span;
 
 use crate::{
-    call::ending,
+    call::{self, ending},
     contract::Lookup,
     deadline,
     delivery::github::{self, Webhooks},
@@ -29,6 +32,13 @@ use crate::{
 
 /// As much as the HTTP/2 side takes; the longest address of ours has a thousand.
 const MOST_HEAD_BYTES: usize = 32 * 1024;
+/// Streams of reflection and health at a time. They need no token: whoever comes may hold one as long as
+/// they like.
+pub(crate) const WATCHERS: usize = 64;
+/// The largest request to those: a name, or a few.
+pub(crate) const MOST_ASKED_BYTES: usize = 16 * 1024;
+/// The one call of theirs that is no stream. A probe asks it, and nobody who watches keeps it out.
+const CHECK: &str = "/grpc.health.v1.Health/Check";
 /// What gRPC-Web calls itself. Anything else that begins so is none of its library's, which answers it bare.
 const GRPC_WEB: [&[u8]; 4] = [
     b"application/grpc-web",
@@ -47,6 +57,8 @@ pub(crate) struct Front {
     pub(crate) pages: Pages,
     /// gRPC reflection and health.
     pub(crate) described: Routes,
+    /// Places for the streams of those.
+    pub(crate) watchers: Arc<Semaphore>,
 }
 
 /// What a request is, by its method and its content type: every call of gRPC is a POST.
@@ -112,15 +124,44 @@ impl Front {
     async fn grpc(&self, request: Request<Body>) -> Response<Body> {
         let path = request.uri().path();
         if path.starts_with("/grpc.reflection.") || path.starts_with("/grpc.health.") {
-            return match self.described.clone().oneshot(request).await {
-                // Whoever watches our health would hold up the stop.
-                Ok(response) => {
-                    ending::in_words(response.map(Body::new), self.grpc.stopping.clone())
-                }
-                Err(never) => match never {},
-            };
+            return self.describe(request).await;
         }
         self.grpc.answer(request).await
+    }
+
+    /// Reflection and health.
+    async fn describe(&self, request: Request<Body>) -> Response<Body> {
+        let request_id = problem::request_id(request.extensions());
+        let path = request.uri().path().to_owned();
+        let told = self.tell(&path, request).await;
+        told.unwrap_or_else(|status| {
+            problem::log(&Problem::from(&status), request_id, "gRPC", &path);
+            status.into_http()
+        })
+    }
+
+    /// A stream of theirs holds a place until it ends.
+    async fn tell(&self, path: &str, request: Request<Body>) -> Result<Response<Body>, Status> {
+        let place = if path == CHECK {
+            None
+        } else {
+            let place = Arc::clone(&self.watchers).try_acquire_owned();
+            Some(place.map_err(|_full| call::busy(call::TOO_MANY_STREAMS))?)
+        };
+        let answering = self.described.clone().oneshot(request);
+        let answered = tokio::time::timeout(self.grpc.calls.timeout, answering).await;
+        let answered =
+            answered.map_err(|_elapsed| Status::cancelled("the request did not arrive in time"))?;
+        let answer = match answered {
+            Ok(response) => response.map(Body::new),
+            Err(never) => match never {},
+        };
+        let answer = match place {
+            Some(place) => call::holding(answer, place),
+            None => answer,
+        };
+        // Whoever watches our health would hold up the stop.
+        Ok(ending::in_words(answer, self.grpc.stopping.clone()))
     }
 
     /// What is no gRPC, in the time that the caller gives it.

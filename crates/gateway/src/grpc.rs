@@ -15,7 +15,7 @@ use tonic::{Code, Status, body::Body};
 use tower::Service;
 
 use crate::{
-    call::{Admitted, Answer, Calls, MOST_BYTES, Unread, Whole, ending, unframe},
+    call::{self, Admitted, Answer, Calls, MOST_BYTES, Unread, Whole, ending, unframe},
     contract::Method,
     deadline, memory,
     problem::{self, Problem},
@@ -77,11 +77,9 @@ impl Grpc {
         headers: &HeaderMap,
         body: Body,
     ) -> Result<Response<Body>, Status> {
-        let body = self
-            .calls
-            .whole(body, MOST_BYTES + 5)
-            .await
-            .map_err(unread)?;
+        let mut place = self.calls.enter(&admitted.method)?;
+        let body = self.calls.whole(&mut place, body, MOST_BYTES + 5).await;
+        let body = body.map_err(unread)?;
         // What is none the library calls an internal error of the service.
         let message = one_message(&body).ok_or_else(|| {
             Status::invalid_argument("the request is not one whole gRPC message, uncompressed")
@@ -90,7 +88,7 @@ impl Grpc {
         if let Some(kept) = self.kept(admitted, message).await {
             return Ok(kept.into_response());
         }
-        let answer = self.calls.make(admitted, headers, body).await?;
+        let answer = self.calls.make(admitted, headers, body, place).await?;
         Ok(match answer {
             Answer::Stream(answer) => {
                 ending::in_words(callers_fault(answer), self.stopping.clone())
@@ -159,6 +157,7 @@ fn unread(why: Unread) -> Status {
         }
         Unread::TooSlow => Status::cancelled("the request did not arrive in time"),
         Unread::Broken => Status::cancelled("the request broke off"),
+        Unread::Busy => call::busy(call::TOO_MUCH_SENT).into(),
     }
 }
 

@@ -3,9 +3,9 @@
 //!
 //! Modules in reading order: what the contract says ([`contract`], [`transcode`], [`problem`]), who
 //! calls ([`auth`], [`token`], [`principal`], [`access`]), the way of a call ([`front`], [`grpc`],
-//! [`rest`], [`sse`], [`uploads`], [`call`], [`rehearsal`], [`memory`], [`backend`]), what others tell us
-//! ([`delivery`]), and what answers without a token ([`open`]); beside them, the port for our own
-//! processes ([`internal`]).
+//! [`rest`], [`sse`], [`uploads`], [`call`], [`budget`], [`rehearsal`], [`memory`], [`backend`]), what
+//! others tell us ([`delivery`]), and what answers without a token ([`open`]); beside them, the port for
+//! our own processes ([`internal`]).
 
 mod config;
 mod wiring;
@@ -31,6 +31,7 @@ mod openapi;
 mod pages;
 
 mod backend;
+mod budget;
 mod call;
 mod deadline;
 mod feed;

@@ -11,7 +11,7 @@ use crate::{
     auth::Auth,
     contract::Contract,
     front::text,
-    openapi::{self, sample},
+    openapi::{self, example, sample},
     overview::{Asker, Overview},
     pages,
     problem::{self, Kind, Problem, kinds},
@@ -24,7 +24,7 @@ const POLICY: HeaderName = header::CONTENT_SECURITY_POLICY;
 const ADDRESS: &str = "http://candlefish.invalid";
 
 /// The pages. Those about the API are made once and kept: everybody may ask for them, as often as
-/// they like, and only our address in them differs.
+/// they like, and only our address in them differs, and the day.
 #[derive(Debug)]
 pub(crate) struct Pages {
     contract: Arc<Contract>,
@@ -76,11 +76,11 @@ impl Pages {
         match page {
             Page::OpenApi => {
                 let make = || openapi::document(&self.contract, ADDRESS).to_string();
-                text(JSON, self.openapi.get_or_init(make).replace(ADDRESS, &base))
+                text(JSON, shown(self.openapi.get_or_init(make), &base))
             }
             Page::Docs => {
                 let make = || pages::docs(&self.contract, ADDRESS);
-                let page = self.docs.get_or_init(make).replace(ADDRESS, &base);
+                let page = shown(self.docs.get_or_init(make), &base);
                 html(page, &pages::docs_policy())
             }
             Page::Problem(kind) => html(pages::problem(kind), &pages::policy()),
@@ -109,6 +109,19 @@ impl Pages {
         page.headers_mut().insert(header::CACHE_CONTROL, no_store);
         page
     }
+}
+
+/// A kept text for who reached us by this address, today.
+fn shown(kept: &str, base: &str) -> String {
+    let text = kept.replace(ADDRESS, base);
+    text.replace(example::UNTIL, &tomorrow())
+}
+
+/// A time to come, for who tries an example: the begun hour, a day later.
+#[expect(clippy::disallowed_methods, reason = "nothing is decided by it")]
+fn tomorrow() -> String {
+    let then = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24);
+    then.strftime("%FT%H:00:00Z").to_string()
 }
 
 /// Whether the asker has a token to show. A login at a proxy before us is none.

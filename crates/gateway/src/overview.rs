@@ -14,6 +14,7 @@ use candlefish_runtime::{
     identity::{Caller, IDENTITY, Signer},
     trace,
 };
+use futures_util::{StreamExt, TryStreamExt, stream};
 use http::Uri;
 use jiff::Timestamp;
 use moka::future::Cache;
@@ -36,6 +37,10 @@ use crate::{
 const FRESH: Duration = Duration::from_secs(1);
 /// The front page is a glance: whoever has more sites uses the API.
 const SITES: i32 = 30;
+/// Of one site. Each that is shown may take two more questions.
+const ENVIRONMENTS: i32 = 20;
+/// Questions that are asked at the same time, for sites and for the environments of each.
+const TOGETHER: usize = 4;
 /// The largest page of edges there is: all of them are shown.
 const EDGES: i32 = 200;
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -190,26 +195,25 @@ impl Asking<'_> {
             ..Default::default()
         };
         let page = ask!(self, SiteServiceClient, list_sites, first.clone())?;
-        let mut shown = Vec::with_capacity(page.sites.len());
-        for site in page.sites {
-            let of = pb::ListEnvironmentsRequest {
-                site: site.slug.clone(),
-                ..Default::default()
-            };
-            let listed = ask!(self, SiteServiceClient, list_environments, of.clone())?;
-            let more = !listed.next_page_token.is_empty();
-            let mut environments = Vec::with_capacity(listed.environments.len());
-            for environment in listed.environments {
-                environments.push(self.environment(environment).await?);
-            }
-            shown.push(Site {
-                slug: site.slug,
-                name: site.name,
-                environments,
-                more,
-            });
-        }
+        let shown = stream::iter(page.sites).map(|site| self.site(site));
+        let shown = shown.buffered(TOGETHER).try_collect().await?;
         Ok((shown, !page.next_page_token.is_empty()))
+    }
+
+    async fn site(&self, site: pb::Site) -> Result<Site, Status> {
+        let of = pb::ListEnvironmentsRequest {
+            site: site.slug.clone(),
+            page_size: ENVIRONMENTS,
+            ..Default::default()
+        };
+        let listed = ask!(self, SiteServiceClient, list_environments, of.clone())?;
+        let environments = stream::iter(listed.environments).map(|one| self.environment(one));
+        Ok(Site {
+            slug: site.slug,
+            name: site.name,
+            environments: environments.buffered(TOGETHER).try_collect().await?,
+            more: !listed.next_page_token.is_empty(),
+        })
     }
 
     async fn environment(&self, one: pb::Environment) -> Result<Environment, Status> {

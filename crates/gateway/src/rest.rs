@@ -11,7 +11,7 @@ use prost_reflect::{DynamicMessage, Value};
 use tonic::{Status, body::Body};
 
 use crate::{
-    call::{Admitted, Answer, Calls, MOST_BYTES, Unread, Whole, frame, unframe},
+    call::{self, Admitted, Answer, Calls, MOST_BYTES, Place, Unread, Whole, frame, unframe},
     contract::{Hit, Lookup},
     idempotency, memory,
     problem::{self, Problem, kinds},
@@ -81,8 +81,11 @@ impl Rest {
         if let Some(kept) = self.kept(admitted, hit, parts.uri.query()).await {
             return Ok(json(kept));
         }
+        let entered = self.calls.enter(&admitted.method);
+        let mut place = entered.map_err(|refusal| Problem::from(&Status::from(refusal)))?;
         let bytes = if hit.route.body {
-            Some(self.read_body(&parts.headers, body).await?)
+            let read = self.read_body(&mut place, &parts.headers, body).await;
+            Some(read?)
         } else {
             None
         };
@@ -93,12 +96,13 @@ impl Rest {
         };
         let mut message = match transcode::read(&hit.method.input, &input) {
             Ok(message) => message,
-            Err(half) => return Err(self.judged(admitted, &parts.headers, half).await),
+            Err(half) => return Err(self.judged(admitted, &parts.headers, half, &place).await),
         };
         resume(admitted, &parts.headers, &mut message)?;
         Calls::check_fields(admitted, &message).map_err(|status| Problem::from(&status))?;
         let framed = frame(&message.encode_to_vec());
-        let answer = self.calls.make(admitted, &parts.headers, framed).await;
+        let headers = &parts.headers;
+        let answer = self.calls.make(admitted, headers, framed, place).await;
         let answer = answer.map_err(|status| Problem::from(&status))?;
         match answer {
             Answer::Stream(answer) => sse::stream(admitted, answer, self.tasks.stopping()).await,
@@ -107,14 +111,20 @@ impl Rest {
     }
 
     /// What could not be read of a request, and what the service finds wrong with the rest: all at once.
-    async fn judged(&self, admitted: &Admitted, headers: &HeaderMap, half: Half) -> Problem {
+    async fn judged(
+        &self,
+        admitted: &Admitted,
+        headers: &HeaderMap,
+        half: Half,
+        place: &Place,
+    ) -> Problem {
         let is_something = half.is_something();
         let unread = Problem::bad_fields(half.faults);
         if !is_something {
             return unread;
         }
         let framed = frame(&half.message.encode_to_vec());
-        match self.calls.judge(admitted, headers, framed).await {
+        match self.calls.judge(admitted, headers, framed, place).await {
             Some(status) => unread.besides(Problem::from(&status)),
             None => unread,
         }
@@ -176,7 +186,12 @@ impl Rest {
         Ok(response)
     }
 
-    async fn read_body(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    async fn read_body(
+        &self,
+        place: &mut Place,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Bytes, Problem> {
         let kind = headers
             .get(header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok());
@@ -184,7 +199,8 @@ impl Rest {
             let essence = kind.split(';').next().unwrap_or_default().trim();
             essence.eq_ignore_ascii_case("application/json") || essence.ends_with("+json")
         });
-        let bytes = self.calls.whole(body, MOST_BYTES).await.map_err(unread)?;
+        let bytes = self.calls.whole(place, body, MOST_BYTES).await;
+        let bytes = bytes.map_err(unread)?;
         if is_json || bytes.is_empty() {
             return Ok(bytes);
         }
@@ -210,6 +226,7 @@ fn unread(why: Unread) -> Problem {
             "body-broken",
             "the body broke off".to_owned(),
         ),
+        Unread::Busy => return Problem::from(&Status::from(call::busy(call::TOO_MUCH_SENT))),
     };
     Problem::new(kind, reason, "").field("", words)
 }

@@ -115,8 +115,13 @@ fn refuse_query(query: &str, faults: &mut Faults) {
 struct Faults(Vec<Fault>);
 
 impl Faults {
+    /// Nothing more is noted.
+    fn are_full(&self) -> bool {
+        self.0.len() >= MOST_FAULTS
+    }
+
     fn add(&mut self, field: &str, message: impl Into<String>) {
-        if self.0.len() < MOST_FAULTS {
+        if !self.are_full() {
             self.0.push(Fault {
                 field: field.to_owned(),
                 message: message.into(),

@@ -25,11 +25,12 @@ use tonic::{body::Body, service::Routes};
 use crate::{
     Config, access, auth,
     backend::Backend,
-    call::Calls,
+    budget::Budget,
+    call::{BODIES_KIB, Calls},
     contract::{self, Contract},
     delivery::{self, github::Webhooks},
     events, feed,
-    front::Front,
+    front::{self, Front},
     grpc::Grpc,
     health::Health,
     idempotency,
@@ -52,8 +53,8 @@ const OPENED: u32 = 4;
 pub enum Error {
     #[error("connect to the database")]
     Database(#[from] database::Error),
-    #[error("migrate the schema")]
-    Migrate(#[source] sqlx::migrate::MigrateError),
+    #[error(transparent)]
+    Migrate(#[from] database::MigrateError),
     #[error("the schema is behind: run `gateway migrate` first")]
     Behind,
     #[error("reach the database")]
@@ -86,9 +87,7 @@ impl From<contract::Error> for Error {
 
 /// Applies the migrations, under the migrator's advisory lock.
 pub async fn migrate(config: &Config) -> Result<(), Error> {
-    let pool = database::connect(&config.database_url, 2).await?;
-    database::open(&pool, 1).await.map_err(Error::Unreached)?;
-    migrator().run(&pool).await.map_err(Error::Migrate)
+    Ok(database::migrate(&config.database_url, &migrator()).await?)
 }
 
 fn migrator() -> sqlx::migrate::Migrator {
@@ -203,6 +202,7 @@ async fn build(
         signer,
         at_a_time: Arc::new(Semaphore::new(config.calls)),
         streams: Arc::new(Semaphore::new(config.streams)),
+        bodies: Budget::of_kib(BODIES_KIB),
         timeout: config.call_timeout,
     };
     Ok(Front {
@@ -217,6 +217,7 @@ async fn build(
         webhooks,
         uploads: Uploads::new(&config.orchestrators).map_err(Error::Uploads)?,
         described: described(&contract, readiness, tasks).await?,
+        watchers: Arc::new(Semaphore::new(front::WATCHERS)),
         pages,
     })
 }
@@ -305,8 +306,10 @@ async fn described(
     let reflection = tonic_reflection::server::Builder::configure()
         .register_file_descriptor_set(contract.public_descriptors())
         .build_v1()
-        .map_err(Error::Reflection)?;
+        .map_err(Error::Reflection)?
+        .max_decoding_message_size(front::MOST_ASKED_BYTES);
     let (reporter, health) = tonic_health::server::health_reporter();
+    let health = health.max_decoding_message_size(front::MOST_ASKED_BYTES);
     let methods = contract.methods().iter();
     let told = Health {
         reporter,

@@ -8,12 +8,16 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use crate::{
-    ops::Readiness,
-    refusal::{Code, Refusal},
-};
+use crate::refusal::{Code, Refusal};
+
+mod begin;
+mod migrate;
+mod watch;
+
+pub use begin::begin;
+pub use migrate::{MigrateError, migrate};
+pub use watch::watch;
 
 /// An exhausted pool answers after this: within a second, with what the call does besides. It bounds the
 /// making of a connection too, and no more can be had for that: the driver knows one limit for both. On
@@ -29,11 +33,19 @@ const MAX_LIFETIME: Duration = Duration::from_mins(2);
 /// A connection used a moment ago is taken as alive; one that rested is asked first.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
+/// Of every session, on the server's side: a client that gives up in the middle of the driver's own `begin`
+/// would leave the connection inside a transaction ([`begin()`] does not).
+const LIMITS: [(&str, &str); 4] = [
+    ("statement_timeout", "5s"),
+    ("lock_timeout", "2s"),
+    ("idle_in_transaction_session_timeout", "10s"),
+    // Every statement of ours is short. Compiling one for the machine takes longer than running it,
+    // and the planner chooses that by an estimate which is high for tables that nobody analysed yet.
+    ("jit", "off"),
+];
+
 /// Prepared statements that a connection keeps: more than any service has.
 const STATEMENTS: usize = 400;
-
-/// Failed looks after which a database counts as silent.
-const SILENT_AFTER: u32 = 3;
 
 /// The server is going, coming or full.
 const GOING: [&str; 7] = [
@@ -64,19 +76,7 @@ pub enum Error {
     reason = "callers should not care that connecting comes later"
 )]
 pub async fn connect(url: &str, max: u32) -> Result<PgPool, Error> {
-    // Limits live on the server's side: a client that gives up in the middle of `begin` would
-    // leave the connection inside a transaction.
-    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-        return Err(Error::Scheme);
-    }
-    let options: PgConnectOptions = url.parse().map_err(Error::Parse)?;
-    let options = options.statement_cache_capacity(STATEMENTS).options([
-        ("statement_timeout", "5s"),
-        ("lock_timeout", "2s"),
-        ("idle_in_transaction_session_timeout", "10s"),
-        // Every statement of ours is short. Compiling one for the machine takes longer than running it,
-        // and the planner chooses that by an estimate which is high for tables that nobody analysed yet.
-        ("jit", "off"),
+    let options = parse(url)?.options(LIMITS).options([
         // A plan is kept for as long as its session lives or its tables keep their statistics: one that
         // was made while a table was small would read the whole of it when it is large.
         ("enable_seqscan", "off"),
@@ -95,6 +95,14 @@ pub async fn connect(url: &str, max: u32) -> Result<PgPool, Error> {
             })
         })
         .connect_lazy_with(options))
+}
+
+fn parse(url: &str) -> Result<PgConnectOptions, Error> {
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err(Error::Scheme);
+    }
+    let options: PgConnectOptions = url.parse().map_err(Error::Parse)?;
+    Ok(options.statement_cache_capacity(STATEMENTS))
 }
 
 /// Opens the first `connections` of a pool before its process serves: waits for the database, and
@@ -138,37 +146,6 @@ fn kind(error: &sqlx::Error) -> &'static str {
         sqlx::Error::Io(_) => "the connection is refused or breaks",
         sqlx::Error::Database(_) => "the server refuses",
         _ => "it does not answer",
-    }
-}
-
-/// Says in `readiness`, as `database`, whether the database answers; until `stopping`.
-///
-/// A pool that is busy for a moment is no fault: a replica that is taken out of traffic for it
-/// would leave its load to the others.
-pub async fn watch(
-    pool: PgPool,
-    readiness: Readiness,
-    every: Duration,
-    stopping: CancellationToken,
-) {
-    let mut failed = 0;
-    loop {
-        match sqlx::query("SELECT 1").execute(&pool).await {
-            Ok(_) => {
-                failed = 0;
-                readiness.set("database", Ok(()));
-            }
-            Err(error) => {
-                failed += 1;
-                if failed >= SILENT_AFTER {
-                    readiness.set("database", Err(kind(&error).to_owned()));
-                }
-            }
-        }
-        let pause = tokio::time::sleep(every);
-        if stopping.run_until_cancelled(pause).await.is_none() {
-            return;
-        }
     }
 }
 
@@ -328,7 +305,7 @@ mod tests {
     }
 
     /// A fresh database, and how to reach it through a proxy that can be cut.
-    async fn behind_a_proxy() -> (candlefish_testkit::Proxy, PgConnectOptions) {
+    pub(super) async fn behind_a_proxy() -> (candlefish_testkit::Proxy, PgConnectOptions) {
         let database = candlefish_testkit::Database::fresh(&[]).await;
         let options = database.options();
         let upstream = format!("{}:{}", options.get_host(), options.get_port());
@@ -336,33 +313,5 @@ mod tests {
         let through = proxy.addr();
         let through = options.host(&through.ip().to_string()).port(through.port());
         (proxy, through)
-    }
-
-    #[tokio::test]
-    async fn a_database_that_goes_and_comes_back_is_seen() {
-        let (proxy, through) = behind_a_proxy().await;
-        let pool = PgPoolOptions::new()
-            .acquire_timeout(Duration::from_millis(100))
-            .connect_lazy_with(through);
-        let (readiness, stopping) = (Readiness::new(), CancellationToken::new());
-        let every = Duration::from_millis(10);
-        let tasks = crate::tasks::Tasks::new();
-        let watched = watch(pool, readiness.clone(), every, stopping.clone());
-        let watching = tasks.spawn("watch", crate::tasks::Policy::StopProcess, watched);
-        let soon = Duration::from_secs(20);
-        let ready = async || readiness.waiting().is_empty();
-        candlefish_testkit::wait_until(soon, "a ready database", ready).await;
-        proxy.cut();
-        candlefish_testkit::wait_until(soon, "a silent database", async || {
-            readiness
-                .waiting()
-                .iter()
-                .any(|part| part.name == "database")
-        })
-        .await;
-        proxy.mend();
-        candlefish_testkit::wait_until(soon, "a ready database again", ready).await;
-        stopping.cancel();
-        watching.await.unwrap();
     }
 }

@@ -8,13 +8,12 @@ use std::{net::SocketAddr, time::Duration};
 
 use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    service::Routes,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::{service::Routes, transport::Server};
 
+use incoming::incoming;
 use request::{Peers, RequestLayer};
 
+mod incoming;
 pub mod request;
 
 /// The largest message, for `max_decoding_message_size` and `max_encoding_message_size` of each
@@ -99,7 +98,6 @@ async fn serve_peers(
     routes: Routes,
     stopping: CancellationToken,
 ) -> Result<(), Error> {
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()
         .accept_http1(true)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
@@ -108,7 +106,7 @@ async fn serve_peers(
         .http2_max_header_list_size(HEADER_LIST_BYTES)
         .layer(RequestLayer::new(peers))
         .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming, stopping.cancelled_owned())
+        .serve_with_incoming_shutdown(incoming(listener), stopping.cancelled_owned())
         .await?;
     Ok(())
 }

@@ -17,7 +17,10 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::{config::Env, metrics};
+use crate::{
+    config::{Env, without_secrets},
+    metrics,
+};
 
 /// The exporter's own stack: traced, it would trace itself for ever.
 const EXPORTER_STACK: [&str; 6] = [
@@ -34,6 +37,8 @@ pub const LOG_ONLY: &str = "candlefish_log";
 
 /// What traces have: a task's span lasts as long as the process.
 const TRACED: &str = "info,candlefish_runtime::tasks=off,candlefish_log=off";
+
+const OTLP_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 /// A collector that does not answer costs spans, not the process.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -101,9 +106,35 @@ impl TelemetryConfig {
         Self {
             filter,
             format: env.parse_or("CANDLEFISH_LOG_FORMAT", usual),
-            otlp_endpoint: env.optional("OTEL_EXPORTER_OTLP_ENDPOINT"),
+            otlp_endpoint: otlp_endpoint(env),
         }
     }
+
+    /// What `--check-config` prints of it, by variable.
+    pub fn shown(&self) -> [(&'static str, String); 3] {
+        let endpoint = self.otlp_endpoint.as_deref();
+        let endpoint = endpoint.map_or("(unset)", without_secrets);
+        [
+            ("CANDLEFISH_LOG", self.filter.clone()),
+            ("CANDLEFISH_LOG_FORMAT", self.format.to_string()),
+            (OTLP_ENDPOINT, endpoint.to_owned()),
+        ]
+    }
+}
+
+fn otlp_endpoint(env: &mut Env) -> Option<String> {
+    let endpoint = env.optional(OTLP_ENDPOINT)?;
+    let parsed = endpoint.parse::<http::Uri>().ok();
+    let is_address = parsed.is_some_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some()
+    });
+    if !is_address {
+        env.fault(
+            OTLP_ENDPOINT,
+            "is not an address such as http://127.0.0.1:4317",
+        );
+    }
+    Some(endpoint)
 }
 
 /// Why telemetry cannot start.

@@ -3,19 +3,19 @@
 //! The body is signed as bytes, so it is taken as bytes, whatever content type it has: GitHub sends JSON, or
 //! a form that holds it. It never becomes JSON here.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use candlefish_messaging::Nudge;
 use candlefish_runtime::metrics::DELIVERIES;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use serde_json::json;
 use sqlx::PgPool;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::body::Body;
 
+pub(crate) use super::intake::MOST_BYTES;
 use super::{
+    intake::{Intake, Unread},
     receive::{self, Receive, Received, receive},
     signature::{Secrets, Signature},
 };
@@ -31,14 +31,6 @@ pub(crate) const DELIVERY: &str = "x-github-delivery";
 pub(crate) const SIGNATURE: &str = "x-hub-signature-256";
 
 const SOURCE: &str = "github";
-/// GitHub sends nothing larger.
-pub(crate) const MOST_BYTES: usize = 25 * 1024 * 1024;
-/// What deliveries in hand may weigh together: nobody has proved anything before the body is read.
-const BUDGET_KIB: usize = 64 * 1024;
-/// GitHub waits 10 s for an answer and does not come again by itself.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// The longest that a body may stand still while it comes.
-const QUIET: Duration = Duration::from_secs(3);
 const LONGEST_WORD: usize = 100;
 
 /// Takes deliveries; cheap to clone.
@@ -47,7 +39,7 @@ pub(crate) struct Webhooks {
     pool: PgPool,
     secrets: Option<Secrets>,
     nudge: Nudge,
-    budget: Arc<Semaphore>,
+    intake: Intake,
     /// The longest a body may take to arrive.
     timeout: Duration,
 }
@@ -68,12 +60,11 @@ impl Webhooks {
         nudge: Nudge,
         timeout: Duration,
     ) -> Self {
-        let budget = Arc::new(Semaphore::new(BUDGET_KIB));
         Self {
             pool,
             secrets,
             nudge,
-            budget,
+            intake: Intake::new(),
             timeout,
         }
     }
@@ -102,8 +93,9 @@ impl Webhooks {
         if announced(&parts.headers).is_some_and(|bytes| bytes > MOST_BYTES) {
             return Err(too_large());
         }
-        let reading = tokio::time::timeout(self.timeout, self.read(body)).await;
-        let (body, weighed) = reading.unwrap_or_else(|_elapsed| Err(not_whole()))?;
+        let reading = tokio::time::timeout(self.timeout, self.intake.read(body)).await;
+        let read = reading.unwrap_or(Err(Unread::NotWhole));
+        let (body, share) = read.map_err(unread)?;
         if !secrets.verify(&head.signature, &body) {
             return Err(forged(
                 "signature-wrong",
@@ -111,55 +103,8 @@ impl Webhooks {
             ));
         }
         let received = self.store(&head, &body).await?;
-        drop(weighed);
+        drop(share);
         Ok(accepted(head.event, received))
-    }
-
-    /// The body, and its share of the budget. That is taken as the bytes come: what is only announced
-    /// weighs nothing, for nobody has proved anything yet.
-    async fn read(&self, body: Body) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Problem> {
-        let mut body = Limited::new(body, MOST_BYTES);
-        let mut bytes = BytesMut::new();
-        let mut weighed: Option<OwnedSemaphorePermit> = None;
-        while let Ok(frame) = tokio::time::timeout(QUIET, body.frame()).await {
-            let Some(frame) = frame else {
-                return Ok((bytes.freeze(), weighed));
-            };
-            let frame = frame.map_err(|error| {
-                if error.is::<http_body_util::LengthLimitError>() {
-                    too_large()
-                } else {
-                    not_whole()
-                }
-            })?;
-            bytes.extend_from_slice(frame.data_ref().map_or(&[][..], |data| &data[..]));
-            let held = weighed
-                .as_ref()
-                .map_or(0, OwnedSemaphorePermit::num_permits);
-            let more = bytes.len().div_ceil(1024).saturating_sub(held);
-            if more > 0 {
-                let more = self.weigh(more, weighed.is_some()).await?;
-                match &mut weighed {
-                    Some(held) => held.merge(more),
-                    none => *none = Some(more),
-                }
-            }
-        }
-        Err(not_whole())
-    }
-
-    /// Waits only for a first share: who has one and waited for more would keep it from others who do
-    /// the same.
-    async fn weigh(&self, kib: usize, has_some: bool) -> Result<OwnedSemaphorePermit, Problem> {
-        let share = u32::try_from(kib).unwrap_or(u32::MAX);
-        let budget = Arc::clone(&self.budget);
-        let taken = if has_some {
-            budget.try_acquire_many_owned(share).ok()
-        } else {
-            let waiting = tokio::time::timeout(PATIENCE, budget.acquire_many_owned(share));
-            waiting.await.ok().and_then(Result::ok)
-        };
-        taken.ok_or_else(|| not_now("busy", "too many deliveries at a time"))
     }
 
     async fn store(&self, head: &Head<'_>, body: &[u8]) -> Result<Received, Problem> {
@@ -243,11 +188,15 @@ fn announced(headers: &HeaderMap) -> Option<usize> {
     said.to_str().ok()?.parse().ok()
 }
 
-fn not_whole() -> Problem {
-    not_now(
-        "body-not-whole",
-        "the body did not arrive whole; nothing is stored",
-    )
+fn unread(why: Unread) -> Problem {
+    match why {
+        Unread::TooLarge => too_large(),
+        Unread::NotWhole => not_now(
+            "body-not-whole",
+            "the body did not arrive whole; nothing is stored",
+        ),
+        Unread::Busy => not_now("busy", "too many deliveries at a time"),
+    }
 }
 
 fn accepted(event: &str, received: Received) -> Response<Body> {

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 /// The end of an id, as it could be.
 const SUFFIX: &str = "01k8qw3v7hf6b9t2m4n5p6q7r8";
 
-/// A time to come. Whoever shows it to be sent puts one instead that still is: JSON can only name a date.
-pub(crate) const UNTIL: &str = "2026-12-01T18:00:00Z";
+/// Stands for a time to come, which who shows the example puts there: JSON can only name a date.
+pub(crate) const UNTIL: &str = "2000-01-01T18:00:00Z";
 
 /// The JSON body of a call, by the method's name.
 pub(crate) fn body(method: &str) -> Option<Value> {

@@ -1,11 +1,13 @@
-//! JSON as it was written: fields in order, those given twice kept twice, no deeper than a limit.
+//! JSON as it was written: fields in order, those given twice kept twice, no deeper and no more than a limit.
 
-use std::fmt;
+use std::{cell::Cell, fmt};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 /// Deeper than any message of ours, and far from what a stack minds.
 const DEEPEST: usize = 32;
+/// More than any request of ours has. A value of two bytes takes some fifty times as much memory here.
+const MOST_VALUES: usize = 100_000;
 
 /// A JSON value that hides nothing.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,33 +54,50 @@ impl Json {
 /// Parses one value and nothing after it.
 pub(super) fn parse(bytes: &[u8]) -> Result<Json, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = Depth(DEEPEST).deserialize(&mut deserializer)?;
+    let left = Left {
+        levels: DEEPEST,
+        values: &Cell::new(MOST_VALUES),
+    };
+    let value = left.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)
 }
 
-/// How many levels are left.
+/// How many levels are left below, and how many values in all.
 #[derive(Clone, Copy)]
-struct Depth(usize);
+struct Left<'a> {
+    levels: usize,
+    values: &'a Cell<usize>,
+}
 
-impl Depth {
+impl Left<'_> {
     fn inner<E: Error>(self) -> Result<Self, E> {
-        self.0
-            .checked_sub(1)
-            .map(Self)
-            .ok_or_else(|| E::custom(format_args!("more than {DEEPEST} levels deep")))
+        let levels = self.levels.checked_sub(1);
+        let levels =
+            levels.ok_or_else(|| E::custom(format_args!("more than {DEEPEST} levels deep")))?;
+        Ok(Self { levels, ..self })
+    }
+
+    /// Takes one value.
+    fn one<E: Error>(self) -> Result<(), E> {
+        let values = self.values.get().checked_sub(1);
+        let values =
+            values.ok_or_else(|| E::custom(format_args!("more than {MOST_VALUES} values")))?;
+        self.values.set(values);
+        Ok(())
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Depth {
+impl<'de> DeserializeSeed<'de> for Left<'_> {
     type Value = Json;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
+        self.one::<D::Error>()?;
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Depth {
+impl<'de> Visitor<'de> for Left<'_> {
     type Value = Json;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -262,6 +262,32 @@ fn a_body_nested_too_deep_is_refused_and_not_followed() {
 }
 
 #[test]
+fn a_body_of_too_many_values_is_refused_and_says_so() {
+    let weights = |count: usize| {
+        let ones = vec!["1"; count].join(",");
+        let text = format!(r#"{{"strategy":{{"canary":{{"weights":[{ones}]}}}}}}"#);
+        body("CreateDeploymentRequest", &text)
+    };
+    // With the list and what it lies in.
+    assert!(weights(100_000 - 4).is_ok());
+    let faults = weights(100_000 - 3).unwrap_err();
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(
+        faults[0].1.contains("more than 100000 values"),
+        "{faults:?}"
+    );
+}
+
+#[test]
+fn of_many_faults_the_first_are_named() {
+    let unknown: Vec<String> = (0..1_000).map(|one| format!("\"x{one}\":1")).collect();
+    let text = format!("{{{}}}", unknown.join(","));
+    let named = fields(body("CreateDeploymentRequest", &text));
+    assert_eq!(named.len(), 50);
+    assert_eq!((named[0].as_str(), named[49].as_str()), ("x0", "x49"));
+}
+
+#[test]
 fn an_empty_body_is_an_empty_request() {
     assert_eq!(body("SealReleaseRequest", " \n"), Ok(json!({})));
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::indexing_slicing, reason = "tests")]
 
 mod backend;
+mod bodies;
 mod events;
 mod identity;
 mod inputs;

@@ -32,6 +32,21 @@ async fn the_description_of_the_api_needs_no_token() {
 }
 
 #[tokio::test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an example is tried by this machine's clock"
+)]
+async fn an_example_that_names_a_time_names_one_to_come() {
+    let stand = Stand::start().await;
+    let answer = stand.get("/openapi.json", "").await;
+    let call = &answer.body["paths"]["/v1/stops"]["post"]["requestBody"];
+    let until = &call["content"]["application/json"]["example"]["until"];
+    let until: jiff::Timestamp = until.as_str().unwrap().parse().unwrap();
+    let ahead = until.duration_since(jiff::Timestamp::now());
+    assert!((1..=24).contains(&ahead.as_hours()), "{until}");
+}
+
+#[tokio::test]
 async fn over_http_2_too_the_description_names_the_address_that_was_asked() {
     let stand = Stand::start().await;
     let client = reqwest::Client::builder().http2_prior_knowledge();

@@ -313,3 +313,29 @@ async fn health_and_reflection_answer_without_a_token() {
         "{names:?}"
     );
 }
+
+#[tokio::test]
+async fn watchers_of_health_are_bounded_and_keep_no_probe_out() {
+    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+    let stand = Stand::start().await;
+    let mut health = HealthClient::new(stand.channel());
+    let asked = HealthCheckRequest::default;
+    let mut watching = Vec::new();
+    let status = loop {
+        match health.watch(asked()).await {
+            Ok(stream) => watching.push(stream),
+            Err(status) => break status,
+        }
+        assert!(watching.len() <= 64, "more than there are places");
+    };
+    assert_eq!(watching.len(), 64);
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    let details = status.get_error_details();
+    assert_eq!(details.error_info().unwrap().reason, "busy");
+    health.check(asked()).await.unwrap();
+    watching.clear();
+    wait_until(SOON, "a place", async || {
+        health.clone().watch(asked()).await.is_ok()
+    })
+    .await;
+}

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue};
 use prost::Message;
 use reqwest::Method;
 use serde_json::json;
+use tokio::net::TcpListener;
 use tonic::Status;
 
 use crate::{
@@ -182,6 +183,27 @@ async fn a_replica_that_is_down_costs_nothing() {
     let calls = (0..8).map(|_| other.get("/v1/sites", &other.admin));
     for answer in futures_util::future::join_all(calls).await {
         answer.is_problem(401);
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_is_frozen_holds_up_a_few_calls_and_then_none() {
+    // Nobody accepts: the system takes the connections, as it does for a process that is frozen.
+    let frozen = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let replicas = format!("http://{},BACKEND", frozen.local_addr().unwrap());
+    let stand = Stand::start_with(&[("CANDLEFISH_ORCHESTRATOR_URL", &*replicas)]).await;
+    let body = json!({});
+    let make = || stand.post("/v1/deployments", &stand.admin, &body);
+    // What changes something is not sent again, so it tells where it went. One call finds each of the two
+    // connections to the frozen one silent.
+    let mut failed = 0;
+    while failed < 2 {
+        let answer = make().await;
+        failed += usize::from(answer.status == 503);
+    }
+    let answers = futures_util::future::join_all((0..16).map(|_| make())).await;
+    for answer in answers {
+        assert_eq!(answer.status, 201, "{answer:?}");
     }
 }
 

@@ -360,6 +360,44 @@ async fn what_is_announced_and_does_not_come_keeps_nobody_out() {
     }
 }
 
+#[tokio::test]
+async fn a_delivery_that_trickles_in_is_given_up() {
+    let stand = start().await;
+    let address = stand.api.strip_prefix("http://").unwrap();
+    let mut sender = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+         content-length: {MOST_BYTES}\r\nx-github-event: push\r\nx-github-delivery: slow\r\n\
+         x-hub-signature-256: {}\r\n\r\n",
+        github::sign(SECRET, b"")
+    );
+    sender.write_all(head.as_bytes()).await.unwrap();
+    // Much at first, which earns it nothing.
+    sender.write_all(&vec![b' '; MOST_BYTES / 2]).await.unwrap();
+    let (mut answers, mut body) = sender.split();
+    let trickling = async {
+        let mut beat = tokio::time::interval(Duration::from_millis(100));
+        while body.write_all(b" ").await.is_ok() {
+            beat.tick().await;
+        }
+        // It is answered, and nobody reads on.
+        std::future::pending::<()>().await;
+    };
+    let mut answer = Vec::new();
+    let answering = async {
+        while !String::from_utf8_lossy(&answer).contains("body-not-whole") {
+            let read = answers.read_buf(&mut answer).await.unwrap();
+            assert!(read > 0, "{}", String::from_utf8_lossy(&answer));
+        }
+    };
+    // A call may take thirty seconds.
+    let answering = tokio::time::timeout(Duration::from_secs(15), answering);
+    tokio::select! {
+        () = trickling => {}
+        answered = answering => answered.expect("an answer long before"),
+    }
+}
+
 /// How many deliveries are stored, and how many are told of.
 async fn kept(pool: &PgPool) -> (i64, i64) {
     let told = pool.fetch_one("SELECT count(*) FROM outbox");

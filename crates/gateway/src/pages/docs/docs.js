@@ -74,12 +74,6 @@
     }
   }
 
-  // An example can only name a date; what is sent has to be to come.
-  const soon = new Date(Date.now() + 2 * 3600 * 1000).toISOString().slice(0, 19) + "Z";
-  for (const body of document.querySelectorAll("[data-in=body]")) {
-    body.value = body.value.replace(/("until": ")[^"]*/, (_, before) => before + soon);
-  }
-
   document.addEventListener("submit", (event) => {
     event.preventDefault();
     send(event.target);
