@@ -7,18 +7,24 @@
 //! A release names its manifest and every file in it *before* it asks the store what is there, and
 //! stays counted until it is collected. Whoever takes a blob out of the store holds its row, which
 //! nothing names; whoever would name it meanwhile waits for that row, and asks the store afterwards.
-//! So what a release found in the store stays there for as long as it is counted.
+//! So what a release found in the store stays there for as long as it is counted. A row is held by a session:
+//! while the store is waited for, that is asked again and again whether it lives ([`while_held`]), and when it
+//! does not, nothing more is taken out.
 //!
 //! Rows are locked in the order of their digests, always.
 
 pub(crate) mod store;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, pin::pin, time::Duration};
 
 use candlefish_ids::{Digest, ReleaseId};
 use candlefish_manifest::Manifest;
+use tokio::time::timeout;
 
-use crate::ctx::{CommitError, Ctx};
+use crate::ctx::{CommitError, Ctx, Tx};
+
+/// Well within the ten seconds after which the server ends a session that asks nothing in a transaction.
+const ASKED_EVERY: Duration = Duration::from_secs(2);
 
 /// Why blobs were not named.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +41,21 @@ pub(crate) fn of(manifest_digest: Digest, manifest: &Manifest) -> Vec<(Digest, u
     let mut all: BTreeMap<Digest, u64> = manifest.blobs().into_iter().collect();
     all.insert(manifest_digest, encoded);
     all.into_iter().collect()
+}
+
+/// Waits for what is asked of the store with rows held: nothing is asked before it is sure that they are. An
+/// error as soon as the session is gone that held them; what was asked of the store by then may happen yet.
+pub(crate) async fn while_held<T>(
+    tx: &mut Tx,
+    at_the_store: impl Future<Output = T> + Send,
+) -> Result<T, sqlx::Error> {
+    let mut at_the_store = pin!(at_the_store);
+    loop {
+        tx.prove().await?;
+        if let Ok(done) = timeout(ASKED_EVERY, &mut at_the_store).await {
+            return Ok(done);
+        }
+    }
 }
 
 /// Counts a release that is not collected; once it is counted, only notes that somebody works on it.

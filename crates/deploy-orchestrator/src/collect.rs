@@ -28,7 +28,8 @@ use candlefish_manifest::{Limits, Manifest};
 use candlefish_runtime::metrics::{
     BLOB_BYTES_COLLECTED, BLOBS_COLLECTED, COLLECTED_AT, RELEASES_COLLECTED,
 };
-use futures_util::{StreamExt as _, stream};
+use futures_util::future::join_all;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -45,6 +46,8 @@ const RELEASES_AT_ONCE: i64 = 20;
 const BLOBS_AT_ONCE: i64 = 64;
 /// Deletions under way at a time; S3 answers each in 10 to 50 ms.
 const DELETIONS: usize = 16;
+/// After some that took longer no more are begun with the same rows held.
+const SLOW: Duration = Duration::from_secs(5);
 
 /// Why a round ended early; the next one goes on.
 #[derive(Debug, thiserror::Error)]
@@ -180,28 +183,32 @@ pub(super) async fn collect_some_blobs(ctx: &Ctx) -> Result<usize, Error> {
     let mut tx = ctx.begin().await?;
     let unnamed =
         blob::store::lock_unnamed(&mut tx, ctx.config.collect_after, BLOBS_AT_ONCE).await?;
-    if unnamed.is_empty() {
+    let mut gone = Vec::with_capacity(unnamed.len());
+    for some in unnamed.chunks(DELETIONS) {
+        let begun = Instant::now();
+        let deletions = some.iter().map(|(digest, _)| ctx.blobs.delete(digest));
+        let deletions: Vec<_> = deletions.collect();
+        // One that fails lets go of no row that another is still deleted for.
+        for deleted in blob::while_held(&mut tx, join_all(deletions)).await? {
+            deleted.map_err(Error::Blobs)?;
+        }
+        gone.extend_from_slice(some);
+        if begun.elapsed() > SLOW {
+            break;
+        }
+    }
+    if gone.is_empty() {
         return Ok(0);
     }
-    // Collected first: a closure inside the stream would borrow for any lifetime.
-    let deletions: Vec<_> = unnamed
-        .iter()
-        .map(|(digest, _)| ctx.blobs.delete(digest))
-        .collect();
-    let mut deleted = stream::iter(deletions).buffer_unordered(DELETIONS);
-    while let Some(done) = deleted.next().await {
-        done.map_err(Error::Blobs)?;
-    }
-    drop(deleted);
-    blob::store::remove(&mut tx, &unnamed).await?;
+    blob::store::remove(&mut tx, &gone).await?;
     ctx.commit(tx).await?;
-    let bytes: u64 = unnamed.iter().map(|(_, size)| size).sum();
-    metrics::counter!(BLOBS_COLLECTED).increment(u64::try_from(unnamed.len()).unwrap_or(0));
+    let bytes: u64 = gone.iter().map(|(_, size)| size).sum();
+    metrics::counter!(BLOBS_COLLECTED).increment(u64::try_from(gone.len()).unwrap_or(0));
     metrics::counter!(BLOB_BYTES_COLLECTED).increment(bytes);
     tracing::info!(
-        blobs = unnamed.len(),
+        blobs = gone.len(),
         bytes,
         "blobs that nothing names are gone"
     );
-    Ok(unnamed.len())
+    Ok(gone.len())
 }

@@ -11,7 +11,10 @@ use candlefish_runtime::{
 };
 use tonic::transport::Uri;
 
-use crate::github::{Credentials, Settings};
+use crate::{
+    github::{Credentials, Settings},
+    site::host,
+};
 
 /// Bytes of a path that fit into what edges take as a URL's (4,096), each written as three after a slash.
 const LONGEST_PATH: usize = (4_096 - 1) / 3;
@@ -53,7 +56,7 @@ pub struct Config {
     pub limits: Limits,
     /// Below which sites have their host names.
     pub domain: String,
-    /// Where people reach the edges; 80 and 443 are left out of URLs.
+    /// Where people reach the edges: 80, 443 through TLS, or another without it.
     pub site_port: u16,
     /// How long a claim of a step holds without a sign of life.
     pub lease: Duration,
@@ -128,9 +131,7 @@ impl Config {
             s3_endpoint: env.optional("CANDLEFISH_S3_ENDPOINT"),
             upload_key,
             limits: limits(&mut env),
-            domain: env
-                .optional("CANDLEFISH_DOMAIN")
-                .unwrap_or_else(|| "localhost".to_owned()),
+            domain: domain(&mut env),
             site_port: env.parse_or("CANDLEFISH_SITE_PORT", 80),
             lease: env.duration_ms_or("CANDLEFISH_LEASE_MS", 15_000),
             poll: env.duration_ms_or("CANDLEFISH_POLL_MS", 250),
@@ -176,16 +177,11 @@ impl Config {
         let address = |uri: &Uri| without_secrets(&uri.to_string()).to_owned();
         let gateways: Vec<String> = self.gateways.iter().map(address).collect();
         let gateways = gateways.join(", ");
-        let github = self.github.as_ref().map_or_else(
-            || "off".to_owned(),
-            |github| {
-                format!(
-                    "{}, as {:?}",
-                    without_secrets(&github.api),
-                    github.credentials
-                )
-            },
-        );
+        let github = self.github.as_ref();
+        let github = github.map_or_else(|| "off".to_owned(), shown);
+        let telemetry = self.telemetry.shown();
+        let telemetry = telemetry.map(|(name, value)| format!("{name}={value}\n"));
+        let telemetry = telemetry.concat();
         let database = without_secrets(&self.database_url);
         let s3_endpoint = self.s3_endpoint.as_deref().map_or("AWS", without_secrets);
         format!(
@@ -193,7 +189,8 @@ impl Config {
              gateways {gateways}\ngithub {github}\nblobs {}\ns3_endpoint {s3_endpoint}\nrelease {}\ndomain {}\nsite_port {}\nlease {:?}\npoll {:?}\nsweep {:?}\nheal {:?}\nreconcile {:?}\n\
              restorable {:?}\nforget {:?}\ncollect {:?}\ncollect_after {:?}\n\
              workers {}\nattempts {}\nquarantine_after {}\nmax_waiting {}\nedge_patience {:?}\n\
-             edge_patience_hurried {:?}\nkeep_addresses {:?}\nfetch_timeout {:?}\n",
+             edge_patience_hurried {:?}\nkeep_addresses {:?}\nfetch_timeout {:?}\n\
+             identity_key {}\ntrusted_keys {}\n{telemetry}",
             self.listen,
             self.ops_listen,
             self.database_connections,
@@ -220,8 +217,20 @@ impl Config {
             self.edge_patience_hurried,
             self.keep_addresses,
             self.silence(),
+            self.identity_key.display(),
+            self.trusted_keys.display(),
         )
     }
+}
+
+fn domain(env: &mut Env) -> String {
+    const NAME: &str = "CANDLEFISH_DOMAIN";
+    let domain = env.optional(NAME);
+    let domain = domain.unwrap_or_else(|| "localhost".to_owned());
+    if let Err(why) = host::check_domain(&domain) {
+        env.fault(NAME, why);
+    }
+    domain
 }
 
 fn collect_after(env: &mut Env) -> Duration {
@@ -364,6 +373,22 @@ where
     limit
 }
 
+fn shown(github: &Settings) -> String {
+    format!(
+        "{}, as {:?}, timeout {:?}, write_pause {:?}, rest {:?}, sweep {:?}, head_start {:?}, \
+         archive {:?}, public_url {}",
+        without_secrets(&github.api),
+        github.credentials,
+        github.timeout,
+        github.write_pause,
+        github.rest,
+        github.sweep,
+        github.head_start,
+        github.archive,
+        github.public_url.as_deref().map_or("none", without_secrets),
+    )
+}
+
 fn described(limits: &Limits) -> String {
     format!(
         "{} files, {} bytes, {} a file, paths of {} bytes, {} deep",
@@ -372,123 +397,4 @@ fn described(limits: &Limits) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_the_documents_tell_to_set_is_shown() {
-        let config = Config::read(Env::from_pairs([
-            ("CANDLEFISH_LISTEN", "127.0.0.1:7201"),
-            ("CANDLEFISH_OPS_LISTEN", "127.0.0.1:7290"),
-            (
-                "CANDLEFISH_DATABASE_URL",
-                "postgres://deploy:secret@db/main",
-            ),
-            ("CANDLEFISH_NATS_URL", "nats://nats:4222"),
-            ("CANDLEFISH_IDENTITY_KEY", "/key.pem"),
-            ("CANDLEFISH_TRUSTED_KEYS", "/trusted"),
-            ("CANDLEFISH_BLOBS", "s3://candlefish"),
-            ("CANDLEFISH_S3_ENDPOINT", "http://s3:9000"),
-            ("CANDLEFISH_KEEP_ADDRESSES_MS", "7000"),
-            ("CANDLEFISH_MAX_WAITING", "70"),
-            ("CANDLEFISH_NATS_REPLICAS", "3"),
-        ]));
-        let shown = config.unwrap().describe();
-        for line in [
-            "s3_endpoint http://s3:9000\n",
-            "keep_addresses 7s\n",
-            "max_waiting 70\n",
-            "nats_replicas 3\n",
-        ] {
-            assert!(shown.contains(line), "{shown}");
-        }
-        assert!(!shown.contains("secret"), "{shown}");
-    }
-
-    #[test]
-    fn no_fetch_outlasts_a_third_of_a_lease_but_each_has_a_second() {
-        for (lease, timeout, silence) in [
-            ("15000", "5000", 5_000),
-            ("15000", "60000", 5_000),
-            ("15000", "200", 200),
-            ("6000", "5000", 2_000),
-            ("1000", "5000", 1_000),
-        ] {
-            let config = Config::read(Env::from_pairs([
-                ("CANDLEFISH_LISTEN", "127.0.0.1:7201"),
-                ("CANDLEFISH_OPS_LISTEN", "127.0.0.1:7290"),
-                ("CANDLEFISH_DATABASE_URL", "postgres://deploy@db/main"),
-                ("CANDLEFISH_NATS_URL", "nats://nats:4222"),
-                ("CANDLEFISH_IDENTITY_KEY", "/key.pem"),
-                ("CANDLEFISH_TRUSTED_KEYS", "/trusted"),
-                ("CANDLEFISH_BLOBS", "s3://candlefish"),
-                ("CANDLEFISH_LEASE_MS", lease),
-                ("CANDLEFISH_FETCH_TIMEOUT_MS", timeout),
-            ]));
-            let config = config.unwrap();
-            assert_eq!(
-                config.silence(),
-                Duration::from_millis(silence),
-                "{lease} {timeout}"
-            );
-        }
-    }
-
-    /// Reads what is set besides what must be.
-    fn with(set: &[(&str, &str)]) -> Result<Config, candlefish_runtime::config::Error> {
-        let needed = [
-            ("CANDLEFISH_LISTEN", "127.0.0.1:7201"),
-            ("CANDLEFISH_OPS_LISTEN", "127.0.0.1:7290"),
-            ("CANDLEFISH_DATABASE_URL", "postgres://db/main"),
-            ("CANDLEFISH_NATS_URL", "nats://nats:4222"),
-            ("CANDLEFISH_IDENTITY_KEY", "/key.pem"),
-            ("CANDLEFISH_TRUSTED_KEYS", "/trusted"),
-            ("CANDLEFISH_BLOBS", "s3://candlefish"),
-        ];
-        Config::read(Env::from_pairs(needed.iter().chain(set).copied()))
-    }
-
-    #[test]
-    fn each_limit_of_releases_has_a_variable_of_its_own() {
-        let usual = Limits::default();
-        for (name, expected) in [
-            ("CANDLEFISH_RELEASE_FILES", Limits { files: 5, ..usual }),
-            (
-                "CANDLEFISH_RELEASE_BYTES",
-                Limits {
-                    total_bytes: 5,
-                    ..usual
-                },
-            ),
-            (
-                "CANDLEFISH_RELEASE_FILE_BYTES",
-                Limits {
-                    file_bytes: 5,
-                    ..usual
-                },
-            ),
-            (
-                "CANDLEFISH_RELEASE_PATH_BYTES",
-                Limits {
-                    path_bytes: 5,
-                    ..usual
-                },
-            ),
-            ("CANDLEFISH_RELEASE_DEPTH", Limits { depth: 5, ..usual }),
-        ] {
-            let limits = with(&[(name, "5")]).unwrap().limits;
-            assert_eq!(described(&limits), described(&expected), "{name}");
-            let refused = with(&[(name, "0")]).unwrap_err();
-            let named: Vec<_> = refused.faults.iter().map(|f| f.variable.as_str()).collect();
-            assert_eq!(named, [name]);
-        }
-    }
-
-    #[test]
-    fn a_path_that_no_edge_would_serve_is_no_limit() {
-        let path = "CANDLEFISH_RELEASE_PATH_BYTES";
-        assert_eq!(with(&[(path, "1365")]).unwrap().limits.path_bytes, 1365);
-        let refused = with(&[(path, "1366")]).unwrap_err();
-        assert!(refused.to_string().contains("at most 1365"), "{refused}");
-    }
-}
+mod tests;

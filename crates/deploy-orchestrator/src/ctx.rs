@@ -91,7 +91,7 @@ impl Ctx {
     /// Opens a transaction.
     pub(crate) async fn begin(&self) -> Result<Tx, sqlx::Error> {
         Ok(Tx {
-            inner: self.pool.begin().await?,
+            inner: database::begin(&self.pool).await?,
             begun: Instant::now(),
             now: None,
             observed: Vec::new(),
@@ -286,6 +286,13 @@ impl Tx {
     /// What turns that share it keep in memory; none where there is nothing to keep of this deployment.
     pub(crate) fn shared_of(&mut self, deployment: DeploymentId) -> Option<&mut Shared> {
         self.shared.as_mut().filter(|shared| shared.has(deployment))
+    }
+
+    /// Shows that its session lives, and with that what it has locked. The server ends a session that asks
+    /// nothing in a transaction for ten seconds: this counts as a question.
+    pub(crate) async fn prove(&mut self) -> Result<(), sqlx::Error> {
+        sqlx::query("SELECT 1").execute(&mut *self.inner).await?;
+        Ok(())
     }
 
     /// Ends it at once, as if nothing had been done in it.

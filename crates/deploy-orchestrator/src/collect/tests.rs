@@ -16,7 +16,10 @@ use candlefish_runtime::{
     identity::{Caller, Kind, Role},
 };
 use candlefish_testkit::{Database, OFFSET_CLOCK, wait_until};
-use sqlx::AssertSqlSafe;
+use sqlx::{
+    AssertSqlSafe,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
 use tokio::sync::{Notify, Semaphore};
 
 use super::*;
@@ -446,6 +449,56 @@ async fn a_collection_cut_short_is_repeated_and_what_was_gone_is_uploaded() {
 }
 
 #[tokio::test]
+async fn rows_are_held_for_as_long_as_the_store_takes() {
+    let world = World::new().await;
+    world.collected(&["old"]).await;
+    let options = PgConnectOptions::clone(&world.ctx.pool.connect_options());
+    let ends_idle = [("idle_in_transaction_session_timeout", "5s")];
+    let pool = PgPoolOptions::new()
+        .acquire_timeout(SOON)
+        .connect_lazy_with(options.options(ends_idle));
+    let ctx = Ctx {
+        pool,
+        ..world.ctx.clone()
+    };
+    let opening = async {
+        let held = "SELECT count(*) FROM pg_stat_activity
+                    WHERE datname = current_database() AND state = 'idle in transaction'
+                      AND xact_start < clock_timestamp() - interval '6 seconds'";
+        wait_until(SOON, "a transaction that lasts", async || {
+            world.number(held).await == 1
+        })
+        .await;
+        world.open();
+    };
+    let (gone, ()) = tokio::join!(collect_some_blobs(&ctx), opening);
+    assert_eq!(gone.unwrap(), 2, "a file and a manifest");
+}
+
+#[tokio::test]
+async fn nothing_more_is_deleted_once_nobody_holds_the_rows() {
+    let world = World::new().await;
+    let words: Vec<String> = (0..DELETIONS + 3)
+        .map(|page| format!("page {page}"))
+        .collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    world.collected(&words).await;
+    let ending = async {
+        world.gate.begun.notified().await;
+        let end = "SELECT pg_terminate_backend(pid, 10000)::int::bigint FROM pg_stat_activity
+                   WHERE datname = current_database() AND state = 'idle in transaction'";
+        assert_eq!(world.number(end).await, 1);
+        world.open();
+    };
+    let (gone, ()) = tokio::join!(collect_some_blobs(&world.ctx), ending);
+    gone.unwrap_err();
+    // Those that had begun by then may be gone: all of them are there to be looked for.
+    assert!(world.files().len() >= words.len() + 1 - DELETIONS);
+    let rows = world.number("SELECT count(*) FROM blob").await;
+    assert_eq!(usize::try_from(rows).unwrap(), words.len() + 1);
+}
+
+#[tokio::test]
 async fn a_draft_keeps_what_it_lists_for_a_day_after_somebody_worked_on_it() {
     let world = World::new().await;
     world.open();
@@ -678,7 +731,7 @@ async fn whatever_races_a_release_that_can_be_deployed_has_all_its_content() {
         // Until something was collected: without that there is no race.
         for round in 0..MOST_ROUNDS {
             let all = (0..4).map(|number| work(&world, Dice(seed + 4 * round + number)));
-            futures_util::future::join_all(all).await;
+            join_all(all).await;
             if gone.load(Ordering::Relaxed) > 0 {
                 break;
             }

@@ -9,6 +9,7 @@ use std::{pin::pin, sync::Arc};
 use candlefish_ids::ReleaseId;
 use candlefish_messaging::epoch;
 use candlefish_proto::deploy as pb;
+use candlefish_runtime::database;
 use sqlx::PgPool;
 use tokio::sync::{mpsc, watch};
 use tonic::{Status, Streaming};
@@ -68,17 +69,22 @@ impl Serving {
             let look = tokio::select! {
                 biased;
                 () = self.sender.closed() => return,
-                message = reports.message() => match message {
-                    Ok(Some(message)) => match self.take(&mut known, message).await {
+                message = reports.message() => {
+                    let Ok(Some(message)) = message else {
+                        return;
+                    };
+                    if self.send_changes(&mut known, &mut looked).await.is_err() {
+                        return;
+                    }
+                    match self.take(&mut known, message).await {
                         Ok(true) => Look::AtAll,
                         Ok(false) => continue,
                         Err(status) => {
                             self.end(status).await;
                             return;
                         }
-                    },
-                    Ok(None) | Err(_) => return,
-                },
+                    }
+                }
                 changed = self.routes.changed() => {
                     if changed.is_err() {
                         return;
@@ -238,7 +244,7 @@ impl Serving {
                 }
                 return store::save(&mut conn, row).await.map(Some);
             }
-            let mut tx = self.pool.begin().await?;
+            let mut tx = database::begin(&self.pool).await?;
             if self.sender.is_closed() {
                 return Ok(None);
             }
@@ -294,6 +300,16 @@ impl Serving {
         self.nudges.routes.notify_waiters();
         self.nudges.poke.notify_one();
         Ok(Some(epoch))
+    }
+
+    /// Sends what changed before one more report is written: where reports come faster than that, nothing
+    /// else would come between them.
+    async fn send_changes(&mut self, known: &mut Known, looked: &mut u64) -> Result<(), ()> {
+        if known.edge.is_empty() || !matches!(self.routes.has_changed(), Ok(true)) {
+            return Ok(());
+        }
+        let lacking = self.lacking(Look::AtChanges, known, looked);
+        self.send(known, &lacking).await
     }
 
     /// What an edge lacks of the table, of which `looked` changes were looked at until now.

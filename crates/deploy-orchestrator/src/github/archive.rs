@@ -25,7 +25,7 @@ use candlefish_manifest::{
     Limits, Manifest,
     archive::{self, Reading},
 };
-use candlefish_runtime::identity::Caller;
+use candlefish_runtime::{database, identity::Caller};
 use futures_util::StreamExt as _;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -266,7 +266,7 @@ async fn turn(ctx: &Ctx, github: &GitHub, wanted: &Wanted) -> Result<(), Unfinis
         error = %words, "the content of a pushed commit is not there yet"
     );
     let pause = error.pause(wanted.attempts, wanted.refusals);
-    let mut tx = ctx.pool.begin().await?;
+    let mut tx = database::begin(&ctx.pool).await?;
     let (weight, outage) = (error.weight(), error.is_outage());
     store::put_archive_off(&mut tx, wanted, pause, &words, (weight, outage)).await?;
     if outage {

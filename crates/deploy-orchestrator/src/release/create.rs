@@ -67,6 +67,7 @@ fn teller(begun: Begun) -> Option<Tell> {
     let tell: Tell = match begun {
         Begun::New => event::created,
         Begun::Revived => event::revived,
+        Begun::Vouched => event::vouched,
         Begun::Branched => event::branched,
         Begun::Same => return None,
     };

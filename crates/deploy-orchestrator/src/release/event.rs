@@ -40,6 +40,11 @@ pub(super) fn revived(release: &pb::Release, version: i32, actor: &str) -> Fact 
     changed(release, version, "deploy.release.revived.v1", actor)
 }
 
+/// The release was begun from a tree with changes of its own, and is its commit's now.
+pub(super) fn vouched(release: &pb::Release, version: i32, actor: &str) -> Fact {
+    changed(release, version, "deploy.release.vouched.v1", actor)
+}
+
 /// A rejection or a ban was cleared.
 pub(super) fn cleared(release: &pb::Release, version: i32, actor: &str) -> Fact {
     changed(release, version, "deploy.release.cleared.v1", actor)

@@ -46,11 +46,13 @@ pub(super) const fn is_corrupt(error: &BlobError) -> bool {
 pub(super) async fn remove(ctx: &Ctx, digest: &Digest) -> Result<bool, Error> {
     let mut tx = ctx.begin().await?;
     blob::store::lock(&mut tx, digest).await?;
-    let whole = match ctx.blobs.verify(digest).await {
+    let found = blob::while_held(&mut tx, ctx.blobs.verify(digest)).await?;
+    let whole = match found {
         Ok(_bytes) => true,
         Err(BlobError::NotFound { .. }) => false,
         Err(error) if is_corrupt(&error) => {
-            ctx.blobs.delete(digest).await.map_err(Error::Blobs)?;
+            let deleted = blob::while_held(&mut tx, ctx.blobs.delete(digest)).await?;
+            deleted.map_err(Error::Blobs)?;
             tracing::error!(
                 %digest, %error,
                 "a blob that was not what its name says is removed: upload its release again"

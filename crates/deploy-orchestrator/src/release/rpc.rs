@@ -104,9 +104,12 @@ impl ReleaseService for Rpc {
         let id = faults.finish_with(id)?;
         let why = "ListMissingBlobs takes what is corrupt out of the store";
         self.ctx.refuse_rehearsal(why)?;
-        Ok(Response::new(
-            missing::list(&self.ctx, &caller, id, &page).await?,
-        ))
+        let ctx = self.ctx.clone();
+        // Carried to its end: who takes something out of the store holds its row until that has answered.
+        let found = self.tasks.command("missing blobs", async move {
+            missing::list(&ctx, &caller, id, &page).await
+        });
+        Ok(Response::new(found.await?))
     }
 
     async fn seal_release(

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use sqlx::{PgConnection, types::Json};
 use uuid::Uuid;
 
+mod again;
 mod content;
 
 pub(crate) use content::suspect;
@@ -38,6 +39,8 @@ pub(super) enum Begun {
     New,
     /// It exists, and its content was collected: it is a draft again.
     Revived,
+    /// It exists, begun from a tree with changes of its own; what it holds is its commit's all the same.
+    Vouched,
     /// It exists; now on one branch more.
     Branched,
     /// It exists, as it is.
@@ -55,7 +58,8 @@ pub(super) async fn upsert(
     by: &str,
 ) -> Result<(ReleaseId, Begun), sqlx::Error> {
     let filled = expected::fill(conn, site, cmd).await?;
-    let revived = revive(conn, site, cmd).await?;
+    let revived = again::revive(conn, site, cmd).await?;
+    let vouched = again::vouch(conn, now, site, cmd).await?;
     let id = ReleaseId::new();
     let row = sqlx::query!(
         r#"INSERT INTO release (id, site_id, manifest_digest, manifest_size, state, commit, message,
@@ -85,6 +89,8 @@ pub(super) async fn upsert(
         Begun::New
     } else if revived {
         Begun::Revived
+    } else if vouched {
+        Begun::Vouched
     } else {
         Begun::Same
     };
@@ -106,21 +112,6 @@ pub(super) async fn upsert(
         save_ancestry(conn, site, cmd).await?;
     }
     Ok((found, begun))
-}
-
-/// Makes a collected release a draft again, whose content is to be uploaded.
-async fn revive(conn: &mut PgConnection, site: SiteId, cmd: &Create) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query!(
-        "UPDATE release SET state = 'draft', sealed_at = NULL, collected_at = NULL,
-             revivals = revivals + 1
-         WHERE site_id = $1 AND manifest_digest = $2 AND commit = $3 AND collected_at IS NOT NULL",
-        site.uuid(),
-        cmd.manifest.as_bytes().as_slice(),
-        cmd.commit
-    )
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected() == 1)
 }
 
 /// The longer list of ancestors stays.
@@ -335,6 +326,7 @@ pub(super) async fn version(conn: &mut PgConnection, id: ReleaseId) -> Result<i3
     lock(conn, id).await?;
     let count = sqlx::query_scalar!(
         r#"SELECT 1 + 3 * r.revivals + (r.state = 'sealed')::int + (r.collected_at IS NOT NULL)::int
+                  + (r.vouched_at IS NOT NULL)::int
                   + (SELECT count(*) FROM release_branch b WHERE b.release_id = r.id)
                   + (SELECT count(*) + count(j.cleared_at) FROM rejection j
                      WHERE j.release_id = r.id)

@@ -15,6 +15,8 @@ pub(crate) const PRODUCTION: &str = "production";
 /// Of all labels and dots, as DNS limits it.
 const HOST_MAX: usize = 253;
 const LABEL_MAX: usize = 63;
+/// A label and more are put before it.
+const DOMAIN_MAX: usize = 150;
 
 /// The platform's host for an environment.
 pub(crate) fn of_environment(site: &str, environment: &str, domain: &str) -> String {
@@ -53,12 +55,13 @@ pub(crate) fn deployment(host: &str) -> Option<DeploymentId> {
     DeploymentId::from_suffix(suffix).ok()
 }
 
-/// Where people see a host; `port` is the edges', 80 stays unsaid.
+/// Where people see a host; `port` is where they reach the edges. By 443 that is through TLS, which ends
+/// before them.
 pub(crate) fn url(host: &str, port: u16) -> String {
-    if port == 80 {
-        format!("http://{host}")
-    } else {
-        format!("http://{host}:{port}")
+    match port {
+        80 => format!("http://{host}"),
+        443 => format!("https://{host}"),
+        port => format!("http://{host}:{port}"),
     }
 }
 
@@ -87,6 +90,20 @@ pub(super) fn check(host: &str, domain: &str) -> Result<(), &'static str> {
         .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
     if below {
         return Err("is below the platform's own domain, which names its hosts itself");
+    }
+    Ok(())
+}
+
+/// What a text lacks to be the platform's own domain: names of sites are put before it.
+pub(crate) fn check_domain(domain: &str) -> Result<(), &'static str> {
+    if domain.len() > DOMAIN_MAX {
+        return Err("must have at most 150 characters: host names are put before it");
+    }
+    if !domain.split('.').all(is_label) {
+        return Err(
+            "must be labels of a-z, 0-9 and -, 1 to 63 characters each, with dots between, in lower \
+             case, without a port",
+        );
     }
     Ok(())
 }
@@ -151,6 +168,7 @@ mod tests {
     fn a_url_says_its_port_unless_it_is_the_usual_one() {
         assert_eq!(url("docs.localhost", 8080), "http://docs.localhost:8080");
         assert_eq!(url("docs.example.com", 80), "http://docs.example.com");
+        assert_eq!(url("docs.example.com", 443), "https://docs.example.com");
     }
 
     #[test]

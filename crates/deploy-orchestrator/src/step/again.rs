@@ -14,7 +14,7 @@ use tokio::{
 use tracing::Instrument as _;
 
 use super::{
-    drive::{self, Asked, Claimed, Done, Unheard},
+    drive::{self, Asked, Claimed, Done, Taken, Unheard},
     store,
     turns::{Answer, Turns},
     worker::chain,
@@ -26,13 +26,14 @@ const KEPT: Duration = Duration::from_millis(50);
 /// A database that is back is noticed within this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Waits for a turn that was asked for, and takes it alone where it is to be.
+/// Waits for a turn that was asked for, and takes it alone where it is to be. None when there was none to
+/// take, or when it was taken with others and claimed nothing.
 pub(crate) async fn turn(
     ctx: &Ctx,
     worker: &str,
     turns: &Turns,
     answered: oneshot::Receiver<Answer>,
-) -> Result<Option<Claimed>, Error> {
+) -> Result<Option<Taken>, Error> {
     let Some(answer) = turns.wait(ctx, worker, answered).await else {
         return Ok(None);
     };
@@ -42,7 +43,7 @@ pub(crate) async fn turn(
         _ => None,
     };
     match answer {
-        Answer::Taken(claimed) => Ok(claimed.map(|claimed| *claimed)),
+        Answer::Taken(claimed) => Ok(claimed.map(|claimed| Taken(Some(*claimed)))),
         Answer::Alone(Asked::Due(due), place) => {
             let about = trace::about(due.deployment_id);
             alone(place, Box::pin(begin(ctx, worker, due).instrument(about))).await
@@ -80,7 +81,7 @@ async fn alone<T>(
 
 /// Takes a due step's turn alone. A claim whose commit was not answered is looked for: if it stands, the
 /// step is worked on now, not when the lease has run out. Whatever else failed is due yet.
-async fn begin(ctx: &Ctx, worker: &str, due: store::Due) -> Result<Option<Claimed>, Error> {
+async fn begin(ctx: &Ctx, worker: &str, due: store::Due) -> Result<Option<Taken>, Error> {
     let mut unheard = None;
     let error = match drive::turn(ctx, worker, due, &mut unheard).await {
         Err(error) => error,
@@ -96,11 +97,11 @@ async fn begin(ctx: &Ctx, worker: &str, due: store::Due) -> Result<Option<Claime
 }
 
 /// Looks for a claim whose commit was not answered, for as long as it would hold.
-async fn find(ctx: &Ctx, worker: &str, claimed: Claimed) -> Result<Option<Claimed>, Error> {
+async fn find(ctx: &Ctx, worker: &str, claimed: Claimed) -> Result<Option<Taken>, Error> {
     let mut tries = Tries::until(claimed.held_until);
     loop {
         let error = match drive::is_claimed(ctx, worker, &claimed).await {
-            Ok(stands) => return Ok(stands.then(|| claimed.unseen())),
+            Ok(stands) => return Ok(stands.then(|| Taken(Some(claimed.unseen())))),
             Err(error) => error,
         };
         if !tries.goes_on_after(&error).await {
@@ -116,7 +117,7 @@ async fn record(
     worker: &str,
     done: &Done,
     mut unheard: Option<Unheard>,
-) -> Result<Option<Claimed>, Error> {
+) -> Result<Option<Taken>, Error> {
     let mut tries = Tries::until(done.held_until);
     let outcome = (&done.claimed, &done.outcome);
     loop {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 pub(crate) use self::{
     begin::{Begun, begin, begin_each},
-    record::{Unheard, is_claimed, record_outside},
+    record::{Taken, Unheard, is_claimed, record_outside},
     together::{Asked, Done, Share, together},
 };
 use super::{
@@ -71,28 +71,26 @@ struct Hands<'a> {
     worker: Option<&'a str>,
 }
 
-/// Takes a due step's turn, and those that follow. Answers a claim when the deployment has come to a
-/// step whose work is outside. `unheard` is set when it failed and may have committed all the same.
+/// Takes a due step's turn, and those that follow; with a claim when the deployment has come to a step
+/// whose work is outside. None when it is not due any more, or not ours; nothing is written then.
+/// `unheard` is set when it failed and may have committed all the same.
 pub(crate) async fn turn(
     ctx: &Ctx,
     worker: &str,
     due: store::Due,
     unheard: &mut Option<Unheard>,
-) -> Result<Option<Claimed>, Error> {
+) -> Result<Option<Taken>, Error> {
     let mut tx = ctx.begin().await.map_err(Error::Begin)?;
     match taken(ctx, &mut tx, worker, due).await {
         Ok(Some(Taken(claimed))) => record::commit(ctx, tx, claimed, unheard).await,
         other => {
             record::let_go(tx).await;
-            other.map(|_| None)
+            other
         }
     }
 }
 
-/// A turn that was taken and is to be committed, with what it claimed.
-struct Taken(Option<Claimed>);
-
-/// None when it is not due any more, or not ours; nothing is written then.
+/// A turn that is to be committed.
 async fn taken(
     ctx: &Ctx,
     tx: &mut Tx,

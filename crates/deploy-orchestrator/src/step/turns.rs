@@ -6,12 +6,12 @@
 //!
 //! One bad turn must not cost the others more than itself. A transaction that fails, or in which a turn
 //! panics, is taken back, and each goes alone; one that takes long gives its place to the next; a
-//! deployment whose turn fails also alone goes alone until one succeeds.
+//! deployment whose turn fails also alone goes alone until one is committed.
 //!
 //! Invariants: whoever asks is answered once; no two turns of a transaction are of one lane.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -20,10 +20,13 @@ use std::{
 use candlefish_ids::DeploymentId;
 use candlefish_runtime::metrics::QUEUE_DEPTH;
 use futures_util::FutureExt as _;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
+    time::Instant,
+};
 
 use super::{
-    drive::{self, Asked, Claimed, Share},
+    drive::{self, Asked, Claimed, Share, Taken},
     worker::chain,
 };
 use crate::{ctx::Ctx, deployment::Error, noun};
@@ -36,6 +39,8 @@ const MOST: usize = 128;
 const KEPT: Duration = Duration::from_secs(1);
 /// Turns alone at the same time: each has a connection, and there are others who need one.
 const LONE: usize = 12;
+/// A deployment that did not fail for so long has ended otherwise, or another process carries it.
+const FORGOTTEN: Duration = Duration::from_mins(10);
 
 /// How a turn ends for who asked for it.
 #[derive(Debug)]
@@ -55,8 +60,8 @@ pub(crate) struct Turns {
     places: Arc<Semaphore>,
     drained: Arc<Notify>,
     lone: Arc<Semaphore>,
-    /// Deployments whose turns failed alone.
-    failing: Arc<Mutex<HashSet<DeploymentId>>>,
+    /// Deployments whose turns failed alone, and when one did last.
+    failing: Arc<Mutex<HashMap<DeploymentId, Instant>>>,
 }
 
 #[derive(Debug)]
@@ -79,7 +84,7 @@ impl Turns {
     /// Asks for a turn, which somebody takes as soon as [`Turns::wait`] is waited for.
     pub(crate) fn ask(&self, asked: Asked) -> oneshot::Receiver<Answer> {
         let (answer, answered) = oneshot::channel();
-        if asked.is_lone() || self.failing().contains(&asked.deployment_id()) {
+        if asked.is_lone() || self.failing().contains_key(&asked.deployment_id()) {
             tell(answer, Answer::Alone(asked, None));
             return answered;
         }
@@ -118,14 +123,23 @@ impl Turns {
         Arc::clone(&self.lone).acquire_owned().await.ok()
     }
 
-    /// A turn of this deployment failed alone, as it would have failed any transaction; or did not.
-    pub(crate) fn note(&self, deployment: DeploymentId, fails: bool) {
-        let mut failing = self.failing();
-        if fails {
-            failing.insert(deployment);
-        } else {
-            failing.remove(&deployment);
+    /// What a turn of this deployment came to. One that found its lane locked, or that another transaction
+    /// broke off, has not shown that the next one will not fail.
+    pub(crate) fn note(&self, deployment: DeploymentId, turn: &Result<Option<Taken>, Error>) {
+        match turn {
+            Ok(Some(_taken)) => {
+                self.failing().remove(&deployment);
+            }
+            Err(error) if !error.is_contention() => self.failed(deployment, Instant::now()),
+            Ok(None) | Err(_) => {}
         }
+    }
+
+    /// A turn of this deployment failed alone, as it would have failed any transaction.
+    pub(crate) fn failed(&self, deployment: DeploymentId, now: Instant) {
+        let mut failing = self.failing();
+        failing.retain(|_id, at| now.saturating_duration_since(*at) < FORGOTTEN);
+        failing.insert(deployment, now);
     }
 
     /// Returns once nobody waits for a place.
@@ -165,7 +179,7 @@ impl Turns {
         taken
     }
 
-    fn failing(&self) -> MutexGuard<'_, HashSet<DeploymentId>> {
+    fn failing(&self) -> MutexGuard<'_, HashMap<DeploymentId, Instant>> {
         self.failing
             .lock()
             .expect("nothing panics while it holds this lock")
@@ -280,12 +294,12 @@ mod tests {
         let turns = Turns::new();
         let fine = due(EnvironmentId::new());
         let id = fine.deployment_id();
-        turns.note(id, true);
+        turns.failed(id, Instant::now());
         let told = turns.ask(fine).await.unwrap();
         let Answer::Alone(fine, None) = told else {
             panic!("{told:?}");
         };
-        turns.note(id, false);
+        turns.note(id, &Ok(Some(Taken(None))));
         let _waits = turns.ask(fine);
         let gone = turns.ask(due(EnvironmentId::new()));
         drop(gone);
@@ -296,6 +310,23 @@ mod tests {
         }
         let told = turns.ask(undoes).await.unwrap();
         assert!(matches!(told, Answer::Alone(..)), "{told:?}");
+    }
+
+    #[test]
+    fn one_that_failed_shares_again_once_a_turn_is_committed_or_long_after() {
+        let turns = Turns::new();
+        let now = Instant::now();
+        let (one, other) = (DeploymentId::new(), DeploymentId::new());
+        turns.failed(one, now);
+        turns.note(one, &Ok(None));
+        turns.note(one, &Err(Error::Begin(sqlx::Error::PoolTimedOut)));
+        assert!(turns.failing().contains_key(&one));
+        turns.note(one, &Ok(Some(Taken(None))));
+        assert!(turns.failing().is_empty());
+        turns.note(one, &Err(Error::Sql(sqlx::Error::RowNotFound)));
+        assert!(turns.failing().contains_key(&one));
+        turns.failed(other, now + FORGOTTEN + Duration::from_mins(1));
+        assert_eq!(turns.failing().keys().collect::<Vec<_>>(), [&other]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod suspect;
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
+    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -21,6 +22,7 @@ use candlefish_runtime::{
     metrics::STEPS_DUE,
     tasks::{Policy, Tasks},
 };
+use futures_util::FutureExt as _;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot},
     time::Instant,
@@ -31,7 +33,7 @@ use tracing::Instrument as _;
 use self::suspect::{Hands, part};
 use super::{
     again,
-    drive::{Asked, Claimed, Done},
+    drive::{Asked, Claimed, Done, Taken},
     outcome::Outcome,
     store::{self, Due},
     turns::{Answer, Turns},
@@ -48,6 +50,8 @@ use crate::{
 const LOOK: i64 = 256;
 /// Looks are at least this far from each other.
 const GATHER: Duration = Duration::from_millis(2);
+/// What panicked is left alone for so long: it is due yet, and most likely panics again.
+pub(crate) const REST: Duration = Duration::from_secs(1);
 
 /// One process's worker; cheap to clone.
 #[derive(Debug, Clone)]
@@ -268,7 +272,11 @@ impl Worker {
     ) {
         let worker = self.clone();
         self.tasks.spawn("step", Policy::Ignore, async move {
-            worker.carry(deployment, answered).await;
+            let carried = AssertUnwindSafe(worker.carry(deployment, answered)).catch_unwind();
+            let mut permit = permit;
+            if carried.await.is_err() {
+                worker.rest(deployment, permit.take()).await;
+            }
             let was = worker.busy().remove(&deployment);
             drop(permit);
             // Not before: until its turn is over a look would only find it in hand again.
@@ -280,6 +288,25 @@ impl Worker {
                 worker.ctx.nudges.steps.notify_waiters();
             }
         });
+    }
+
+    /// A turn that panicked has failed: it goes alone from now on, and is in hand for a while longer, so that
+    /// no look takes it at once. It keeps nobody else meanwhile.
+    async fn rest(&self, deployment: DeploymentId, permit: Option<OwnedSemaphorePermit>) {
+        self.turns.failed(deployment, Instant::now());
+        tracing::error!(deployment.id = %deployment, "a turn panicked; it is taken again");
+        if let Some(turn) = self.busy().get_mut(&deployment) {
+            turn.alone_until = None;
+        }
+        drop(permit);
+        if self.full.swap(false, Ordering::AcqRel) {
+            self.ctx.nudges.steps.notify_waiters();
+        }
+        let stopping = self.tasks.stopping();
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = tokio::time::sleep(REST) => {}
+        }
     }
 
     /// A place for one more turn; without one, the next turn that ends makes another look.
@@ -349,11 +376,10 @@ impl Worker {
     async fn carry(&self, deployment: DeploymentId, mut answered: oneshot::Receiver<Answer>) {
         loop {
             let turn = again::turn(&self.ctx, &self.name, &self.turns, answered).await;
-            let fails = turn.as_ref().is_err_and(|error| !error.is_contention());
-            self.turns.note(deployment, fails);
+            self.turns.note(deployment, &turn);
             match turn {
-                Ok(None) => return,
-                Ok(Some(claimed)) => {
+                Ok(None | Some(Taken(None))) => return,
+                Ok(Some(Taken(Some(claimed)))) => {
                     let about = trace::about(deployment);
                     let worked = self.work(&claimed).instrument(about).await;
                     let Some((outcome, held_until)) = worked else {

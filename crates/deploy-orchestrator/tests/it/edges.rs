@@ -626,6 +626,45 @@ async fn an_edge_is_sent_away_while_its_report_is_written_to_a_database_that_ans
 }
 
 #[tokio::test]
+async fn a_changed_route_is_sent_before_the_reports_that_wait_to_be_written() {
+    let (sandbox, _orchestrator, edge, api) = Sandbox::started().await;
+    api.create_environment("production", policy()).await;
+    let release = sandbox.release(&api, "one").await;
+    api.deploy_whole("production", &release).await;
+    // Ten come in a second, and three are written.
+    sandbox
+        .act(
+            "CREATE SEQUENCE written;
+             CREATE FUNCTION write_slowly() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 PERFORM nextval('written'), pg_sleep(0.3);
+                 RETURN NEW;
+             END $$;
+             CREATE TRIGGER write_slowly BEFORE UPDATE ON edge
+                 FOR EACH ROW EXECUTE FUNCTION write_slowly();",
+        )
+        .await;
+    let written = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM written";
+    wait_until(SOON, "reports to wait", async || {
+        sandbox.number(written).await > 5
+    })
+    .await;
+    sandbox
+        .act(
+            "UPDATE route SET version = version + 1, changed_in = pg_current_xact_id()
+             WHERE host = 'docs.localhost'",
+        )
+        .await;
+    let versions = "SELECT version FROM route WHERE host = 'docs.localhost'";
+    let version = sandbox.number(versions).await;
+    // The reconciler would send it half a minute later.
+    let soon = Duration::from_secs(15);
+    wait_until(soon, "the changed route to be sent", async || {
+        edge.route(HOST).unwrap().version == version
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_report_that_no_edge_can_give_is_refused_and_moves_no_epoch() {
     let (sandbox, _orchestrator, [first, _second], api) = started(&[], policy()).await;
     let release = sandbox.release(&api, "old").await;

@@ -182,3 +182,36 @@ async fn what_a_call_made_of_content_that_never_came_whole_ends_and_says_how_it_
     }
     assert_eq!(api.deployment(&held).await.state(), State::Pending);
 }
+
+/// Somebody looked at what they built before they committed all of it; then it is built again, the same.
+#[tokio::test]
+async fn content_that_was_begun_from_an_unclean_tree_is_the_pushs_once_ci_names_the_commit() {
+    let stage = Stage::new().await;
+    let content = async || stage.sandbox.put_content(&[("index.html", "built")]).await;
+    let tried = stage
+        .api
+        .create_release(content().await, &commit(1), &[])
+        .await;
+    stage.api.seal(&tried).await;
+    stage.sandbox.act("UPDATE release SET dirty = true").await;
+    let pushed = stage.pushed(&push(0, 1)).await.deployment;
+    let waits = stage.api.deployment(&pushed).await;
+    assert_eq!(blockers(&waits), [pb::blocker::Kind::Content]);
+    let built = stage
+        .api
+        .create_release(content().await, &commit(1), &[])
+        .await;
+    assert_eq!(built, tried);
+    let told = "SELECT count(*) FROM outbox WHERE event_type = 'deploy.release.vouched.v1'";
+    assert_eq!(stage.sandbox.number(told).await, 1);
+    let asked = stage.api.deploy("production", &built).await;
+    assert_eq!(asked, pushed);
+    stage.api.wait_for(&pushed, &[State::Succeeded]).await;
+    is_live_by(&stage, &commit(1), &pushed, &pushed).await;
+    // Once more is nothing new.
+    stage
+        .api
+        .create_release(content().await, &commit(1), &[])
+        .await;
+    assert_eq!(stage.sandbox.number(told).await, 1);
+}

@@ -458,7 +458,7 @@ async fn a_stop_says_what_is_wrong_with_it_and_comes_once_under_a_key() {
     for until in [
         None,
         Some(ahead(&sandbox, -1).await),
-        Some(ahead(&sandbox, 8 * 24 * HOUR).await),
+        Some(ahead(&sandbox, 7 * 24 * HOUR + 300).await),
     ] {
         let refused = set_until(&api, SITE, false, until).await.unwrap_err();
         assert_eq!(
@@ -488,4 +488,12 @@ async fn a_stop_says_what_is_wrong_with_it_and_comes_once_under_a_key() {
     short.unwrap();
     sandbox.database.advance(Duration::from_mins(2)).await;
     set(&sandbox, &api, SITE, false).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_longest_stop_is_taken_from_whoever_s_clock_is_a_little_ahead() {
+    let (sandbox, _orchestrator, _edge, api) = started().await;
+    let until = Some(ahead(&sandbox, 7 * 24 * HOUR + 45).await);
+    let stop = set_until(&api, SITE, false, until).await.unwrap();
+    assert_eq!(stop.until, until);
 }

@@ -5,7 +5,7 @@ use candlefish_runtime::refusal::Refusal;
 
 use super::{
     PLACE, SITE,
-    work::Edge,
+    work::{Edge, record_outside, turn},
     world::{World, broken},
 };
 use crate::{
@@ -14,10 +14,7 @@ use crate::{
         roll_back::{self, RollBack},
     },
     site::policy::Order,
-    step::{
-        drive::{record_outside, turn},
-        outcome::Outcome,
-    },
+    step::outcome::Outcome,
 };
 
 const STEPS: &str = "

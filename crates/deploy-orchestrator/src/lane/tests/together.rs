@@ -1,15 +1,19 @@
 //! Turns of several lanes in one transaction come to what each comes to alone.
 
-use std::panic::AssertUnwindSafe;
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId};
-use candlefish_runtime::refusal::Refusal;
+use candlefish_runtime::{
+    refusal::Refusal,
+    tasks::{Policy, Tasks},
+};
+use candlefish_testkit::wait_until;
 use futures_util::{FutureExt as _, future::join_all};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     SITE,
-    work::came_to,
+    work::{came_to, claim_of, record_outside, turn},
     world::{World, broken, policy},
 };
 use crate::{
@@ -22,15 +26,29 @@ use crate::{
     site::{policy::Order, strategy::Strategy},
     step::{
         again,
-        drive::{Asked, Claimed, Share, record_outside, together, turn},
+        drive::{Asked, Claimed, Share, together},
         outcome::Outcome,
         store::Due,
         turns::{Answer, Turns},
+        worker::{REST, Worker},
     },
 };
 
 /// Rounds of turns after each deployment: more than any needs that waits for nobody.
 const ROUNDS: usize = 16;
+const SOON: Duration = Duration::from_secs(40);
+
+/// Counts what lane 1 tries to write to its address, also where nothing of it is committed.
+const COUNT_TRIES: &str = "
+    CREATE SEQUENCE tries;
+    CREATE FUNCTION count_try() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF (SELECT e.slug = 'lane-1' FROM deployment d JOIN environment e ON e.id = d.environment_id
+            WHERE d.id = NEW.deployment_id) THEN
+            PERFORM nextval('tries');
+        END IF;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER count_try AFTER UPDATE ON route FOR EACH ROW EXECUTE FUNCTION count_try();";
 
 /// What commands and turns write, without what names a row or tells the time.
 const WRITTEN: &str = "
@@ -81,7 +99,6 @@ const WRITTEN: &str = "
 
 /// How each lane's releases go live, in this order.
 fn strategies() -> [Strategy; 5] {
-    use std::time::Duration;
     let second = Duration::from_secs(1);
     [
         Strategy::Recreate,
@@ -184,7 +201,7 @@ impl World {
             let mut done = Vec::new();
             for taken in join_all(taken).await {
                 match taken {
-                    Ok(Ok(claimed)) => done.extend(claimed),
+                    Ok(Ok(taken)) => done.extend(claim_of(taken)),
                     Ok(Err(_)) | Err(_) => failed += 1,
                 }
             }
@@ -366,6 +383,67 @@ async fn a_turn_that_panics_takes_no_other_with_it() {
 }
 
 #[tokio::test]
+async fn a_deployment_whose_turn_panics_is_taken_again_by_the_same_process_but_not_at_once() {
+    let world = World::of_lanes(Order::Latest).await;
+    world.deploy_to_all(world.releases[0]).await;
+    let stage = "kind = 'stage' AND deployment_id IN (
+                     SELECT d.id FROM deployment d JOIN environment e ON e.id = d.environment_id
+                     WHERE e.slug = 'lane-1')";
+    world.act(COUNT_TRIES).await;
+    world
+        .act(&format!("UPDATE step SET detail = '[]' WHERE {stage}"))
+        .await;
+    assert!(world.next_due().await.len() > 1);
+    let (tasks, begun) = (Tasks::new(), Instant::now());
+    let worker = Worker::new(world.ctx.clone(), "worker", Arc::default(), tasks.clone());
+    let stops = Policy::StopProcess;
+    let working = tasks.spawn("worker", stops, worker.run(tasks.stopping()));
+    wait_until(SOON, "a third try", async || {
+        let tried = "SELECT (last_value >= 3)::text FROM tries";
+        world.texts(tried).await == ["true"]
+    })
+    .await;
+    assert!(begun.elapsed() >= 2 * REST, "{:?}", begun.elapsed());
+    world
+        .act(&format!("UPDATE step SET detail = '{{}}' WHERE {stage}"))
+        .await;
+    wait_until(SOON, "the lane to be staged", async || {
+        world.next_due().await;
+        let staged = format!("SELECT state FROM step WHERE {stage}");
+        world.texts(&staged).await == ["done"]
+    })
+    .await;
+    assert!(tasks.drain(SOON).await);
+    working.await.unwrap();
+}
+
+#[tokio::test]
+async fn one_that_failed_goes_alone_until_a_turn_of_it_is_committed() {
+    let world = World::of_lanes(Order::Latest).await;
+    world.deploy_to_all(world.releases[0]).await;
+    let due = world.next_due().await[0];
+    let (turns, id) = (Turns::new(), due.deployment_id);
+    let goes_alone = || {
+        let told = turns.ask(Asked::Due(due)).try_recv();
+        matches!(told, Ok(Answer::Alone(..)))
+    };
+    let take = async || {
+        let answered = turns.ask(Asked::Due(due));
+        let turn = Box::pin(again::turn(&world.ctx, "worker", &turns, answered)).await;
+        turns.note(id, &turn);
+        turn.map_err(broken).unwrap()
+    };
+    turns.failed(id, Instant::now());
+    let mut held = world.ctx.begin().await.unwrap();
+    store::lock(&mut held, due.environment_id).await.unwrap();
+    assert!(take().await.is_none());
+    held.abandon().await.unwrap();
+    assert!(goes_alone());
+    assert!(take().await.is_some());
+    assert!(!goes_alone());
+}
+
+#[tokio::test]
 async fn a_stop_that_pauses_another_site_lets_turns_share() {
     let world = World::of_lanes(Order::Latest).await;
     world.deploy_to_all(world.releases[0]).await;
@@ -428,7 +506,7 @@ async fn what_a_commit_without_an_answer_did_is_found_and_not_done_again() {
             let (told, answered) = oneshot::channel();
             told.send(Answer::Unheard(one, claimed)).unwrap();
             let found = again::turn(&world.ctx, "worker", &turns, answered).await;
-            let found = found.map_err(broken).unwrap();
+            let found = claim_of(found.map_err(broken).unwrap());
             assert_eq!(found.as_ref().map(id), drawn);
             next.extend(found.map(|claimed| came_to(claimed, Ok(Outcome::done("")))));
         }

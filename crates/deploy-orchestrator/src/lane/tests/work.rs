@@ -6,14 +6,16 @@ use candlefish_runtime::refusal::Refusal;
 
 use super::world::{World, broken};
 use crate::{
+    ctx::Ctx,
     deployment::{
+        self,
         plan::{Kind, StepKind},
         state::Cause,
     },
     preview,
     step::{
         self,
-        drive::{Asked, Claimed, Done, Share, record_outside, together, turn},
+        drive::{self, Asked, Claimed, Done, Share, Taken, Unheard, together},
         outcome::Outcome,
         verify::{self, Trouble},
     },
@@ -198,6 +200,33 @@ impl World {
             _ => None,
         }
     }
+}
+
+/// Takes a due step's turn alone; answers what it claimed.
+pub(super) async fn turn(
+    ctx: &Ctx,
+    worker: &str,
+    due: step::store::Due,
+    unheard: &mut Option<Unheard>,
+) -> Result<Option<Claimed>, deployment::Error> {
+    let taken = Box::pin(drive::turn(ctx, worker, due, unheard)).await;
+    Ok(claim_of(taken?))
+}
+
+/// Records what a claimed step came to alone; answers what is claimed next.
+pub(super) async fn record_outside(
+    ctx: &Ctx,
+    worker: &str,
+    done: (&Claimed, &Result<Outcome, Trouble>),
+    unheard: &mut Option<Unheard>,
+) -> Result<Option<Claimed>, deployment::Error> {
+    let taken = Box::pin(drive::record_outside(ctx, worker, done, unheard)).await;
+    Ok(claim_of(taken?))
+}
+
+/// What a turn claimed that was taken.
+pub(super) fn claim_of(taken: Option<Taken>) -> Option<Claimed> {
+    taken.and_then(|Taken(claimed)| claimed)
 }
 
 /// What a claimed step came to, to be recorded.

@@ -13,6 +13,10 @@ use crate::{
     step::{Step, outcome::Outcome, store, verify::Trouble},
 };
 
+/// A turn that was taken, with what it claimed.
+#[derive(Debug)]
+pub(crate) struct Taken(pub(crate) Option<Claimed>);
+
 /// A commit whose answer did not come.
 #[derive(Debug)]
 pub(crate) struct Unheard {
@@ -20,15 +24,15 @@ pub(crate) struct Unheard {
     pub(crate) claimed: Option<Claimed>,
 }
 
-/// Commits what ends a turn; answers what it claimed.
+/// Commits what ends a turn.
 pub(super) async fn commit(
     ctx: &Ctx,
     tx: Tx,
     claimed: Option<Claimed>,
     unheard: &mut Option<Unheard>,
-) -> Result<Option<Claimed>, Error> {
+) -> Result<Option<Taken>, Error> {
     let Err(error) = ctx.commit(tx).await else {
-        return Ok(claimed);
+        return Ok(Some(Taken(claimed)));
     };
     if matches!(error, CommitError::Commit(_)) {
         *unheard = Some(Unheard { claimed });
@@ -64,13 +68,13 @@ pub(crate) async fn record_outside(
     worker: &str,
     (claimed, outcome): (&Claimed, &Result<Outcome, Trouble>),
     unheard: &mut Option<Unheard>,
-) -> Result<Option<Claimed>, Error> {
+) -> Result<Option<Taken>, Error> {
     let mut tx = ctx.begin().await.map_err(Error::Begin)?;
     match recorded(ctx, &mut tx, worker, (claimed, outcome), unheard).await {
         Ok(Recorded::New(next)) => commit(ctx, tx, next, unheard).await,
         Ok(Recorded::Before(found)) => {
             let_go(tx).await;
-            Ok(found)
+            Ok(found.map(|found| Taken(Some(found))))
         }
         Err(error) => {
             let_go(tx).await;
