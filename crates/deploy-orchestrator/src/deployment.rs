@@ -83,6 +83,7 @@ impl Deployment {
     pub(crate) fn facts(&self) -> Facts {
         Facts {
             can_return: self.previous_release_id.is_some(),
+            stays: self.previous_release_id == Some(self.release_id),
             is_rollback: self.kind == Kind::Rollback,
         }
     }

@@ -1,6 +1,8 @@
 //! What a rollback tells before it is made, besides where it goes: what will not come back, when
 //! visitors last had what does, and who went back just before.
 
+use std::time::Duration;
+
 use candlefish_ids::{DeploymentId, EnvironmentId, ReleaseId};
 use candlefish_manifest::{Limits, Manifest};
 use candlefish_proto::deploy::rollback as pb;
@@ -14,6 +16,8 @@ use crate::{
 
 /// At most this many lost paths are named.
 const NAMED: usize = 20;
+/// Two manifests are read within this, or visitors go back without a word of what is lost.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// What visitors lose by going back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,9 +27,14 @@ pub(super) struct Lost {
     pub(super) paths: Vec<String>,
 }
 
-/// The paths of `from` that the release `to` lacks; none when a manifest cannot be read: going back must
-/// not wait for a store.
+/// The paths of `from` that the release `to` lacks; none when a manifest cannot be read, or not at once:
+/// going back must not wait for a store.
 pub(super) async fn find_lost(ctx: &Ctx, from: ReleaseId, to: ReleaseId) -> Option<Lost> {
+    let found = tokio::time::timeout(PATIENCE, compare(ctx, from, to));
+    found.await.ok().flatten()
+}
+
+async fn compare(ctx: &Ctx, from: ReleaseId, to: ReleaseId) -> Option<Lost> {
     let (from, to) = (load(ctx, from).await?, load(ctx, to).await?);
     let lost: Vec<&str> = from
         .entries()

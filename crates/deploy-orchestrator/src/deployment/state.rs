@@ -137,6 +137,8 @@ pub(crate) struct InvalidTransition {
 pub(crate) struct Facts {
     /// There is a release to send traffic back to.
     pub(crate) can_return: bool,
+    /// What there is to return to is its own release.
+    pub(crate) stays: bool,
     /// A rollback: it is never rolled back by itself.
     pub(crate) is_rollback: bool,
 }
@@ -315,10 +317,17 @@ impl State {
             let first = vec![Consequence::RecordFailure, Consequence::HandOver];
             return Self::end(now, Outcome::Failed, acting, first);
         }
-        let recorded = Self::recorded(cause, pivoted);
+        let recorded = match Self::recorded(cause, pivoted) {
+            // A rejection would be its line.
+            None if facts.stays && matches!(cause, Cause::Verification | Cause::Verdict) => {
+                Some(Consequence::RecordReturn)
+            }
+            recorded => recorded,
+        };
         let mut consequences: Vec<_> = recorded.into_iter().collect();
         consequences.push(Consequence::Undo);
-        if blames && pivoted {
+        // What stays live is not rejected.
+        if blames && pivoted && !facts.stays {
             consequences.push(Consequence::Reject);
         }
         (Self::Cancelling { acting, ends }, consequences)

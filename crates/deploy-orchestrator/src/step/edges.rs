@@ -159,7 +159,7 @@ pub(super) async fn await_followers(
             // An undo ends by its deadline, whoever followed; the record says that not all did.
             if step.detail.get(FETCHES).is_some() {
                 let patience = Patience::of(config.edge_patience, None);
-                let stalled = stalled(&not.behind, waits_since(step), patience, now);
+                let stalled = given_up(&not, waits_since(step), patience, now);
                 set_aside(tx, deployment, &stalled, patience).await?;
             }
             let (confirmed, absent) = confirmed(&followers);
@@ -281,11 +281,11 @@ async fn still_waiting(
     let now = tx.now();
     let waited = waited(step, now);
     let patience = patience(config, deployment, step, &not);
-    if let Some(error) = not.refused.filter(|_| !step.is_undo) {
+    if let Some(error) = not.refused.as_ref().filter(|_| !step.is_undo) {
         return Ok(Outcome::failed(Cause::Verification, error));
     }
     let since = waits_since(step);
-    let stalled = stalled(&not.behind, since, patience, now);
+    let stalled = given_up(&not, since, patience, now);
     set_aside(tx, deployment, &stalled, patience).await?;
     let blocker = if not.live < not.needed {
         few(not.live, not.needed, deployment, step)
@@ -294,7 +294,8 @@ async fn still_waiting(
         let message = format!("waiting for {}", names.join(", "));
         // Then those that are behind are set aside, and nobody waits for them any more.
         let ends = |one| Some(counts_from(since?, one, patience).plus(patience.idle));
-        let until = not.behind.iter().filter_map(ends).max();
+        let ends = not.behind.iter().filter_map(ends).max();
+        let until = ends.filter(|_end| not.behind.len() < not.live);
         Blocker {
             until: until.filter(|at| *at > now),
             ..behind(message)
@@ -356,6 +357,22 @@ fn counts_from(written_at: Moment, one: &Follower, patience: Patience) -> Moment
     one.moved_at
         .filter(|_| one.error.is_empty())
         .map_or(written_at, |moved| moved.clamp(written_at, latest))
+}
+
+/// Those that are waited for no more: none where that is every live edge. Without one no lane would move,
+/// and no visitor would go back, though all of them may do all but this.
+fn given_up(
+    not: &NotYet,
+    waits_since: Option<Moment>,
+    patience: Patience,
+    now: Moment,
+) -> Vec<String> {
+    let stalled = stalled(&not.behind, waits_since, patience, now);
+    if stalled.len() < not.live {
+        stalled
+    } else {
+        Vec::new()
+    }
 }
 
 /// Of those that are behind, who made no progress for as long as the patience lasts.

@@ -34,6 +34,22 @@ async fn without_the_store_nobody_is_told_that_nothing_is_lost() {
 }
 
 #[tokio::test]
+async fn a_store_that_hangs_keeps_nobody_from_going_back() {
+    let (sandbox, _orchestrator, _edge, api, _releases) = started(&[]).await;
+    let digest = told(&api, "").await.to.unwrap().manifest_digest;
+    let (folder, rest) = digest.split_at(2);
+    let manifest = sandbox.blobs().join(folder).join(rest);
+    std::fs::remove_file(&manifest).unwrap();
+    // Who opens it waits for a writer.
+    let made = std::process::Command::new("mkfifo").arg(&manifest).status();
+    assert!(made.unwrap().success());
+    let told = tokio::time::timeout(Duration::from_secs(20), told(&api, "")).await;
+    // Whoever waits goes on.
+    std::fs::write(&manifest, "").unwrap();
+    assert!(told.expect("it waits for the store").loss_unknown);
+}
+
+#[tokio::test]
 async fn who_went_back_just_before_is_told_to_whoever_is_next() {
     let (sandbox, _orchestrator, _edge, api, [_one, two, three]) = started(&[]).await;
     assert_eq!(told(&api, "").await.earlier, None);

@@ -5,6 +5,7 @@ use super::*;
 
 const PLAIN: Facts = Facts {
     can_return: true,
+    stays: false,
     is_rollback: false,
 };
 const CAUSES: [Cause; 11] = [
@@ -84,6 +85,33 @@ fn with_no_release_to_go_back_to_it_ends_failed() {
         ..PLAIN
     };
     assert_eq!(ends_in(running(true), Cause::Cancelled, facts), "failed");
+}
+
+#[test]
+fn a_release_that_stays_live_is_not_rejected_and_the_history_says_that_it_failed() {
+    for (cause, stays, follows) in [
+        (Cause::Aborted, false, Consequence::Reject),
+        (Cause::Verdict, false, Consequence::Reject),
+        (Cause::Verdict, true, Consequence::RecordReturn),
+        (Cause::Verification, true, Consequence::RecordReturn),
+    ] {
+        let facts = Facts { stays, ..PLAIN };
+        let stopped = Event::Stops(cause);
+        let (_, consequences) = running(true).decide(now(), stopped, facts).unwrap();
+        assert!(
+            consequences.contains(&follows),
+            "{cause:?} {consequences:?}"
+        );
+        let rejects = consequences.contains(&Consequence::Reject);
+        assert_eq!(rejects, !stays, "{cause:?}");
+    }
+    let facts = Facts {
+        stays: true,
+        ..PLAIN
+    };
+    let stopped = Event::Stops(Cause::Aborted);
+    let (_, consequences) = running(true).decide(now(), stopped, facts).unwrap();
+    assert_eq!(consequences, [Consequence::Undo]);
 }
 
 #[test]
@@ -212,9 +240,10 @@ proptest! {
     fn terminal_stays_terminal_and_ends_exactly_once(
         events in prop::collection::vec(any_event(), 0..40),
         can_return: bool,
+        stays: bool,
         is_rollback: bool,
     ) {
-        let facts = Facts { can_return, is_rollback };
+        let facts = Facts { can_return, stays, is_rollback };
         let mut state = State::Pending;
         let mut ended = 0;
         let mut pivoted = false;

@@ -47,6 +47,25 @@ fn who_follows_others_is_given_its_time_anew_for_a_while() {
 }
 
 #[test]
+fn the_last_live_edges_are_not_given_up() {
+    let patience = Patience::of(Duration::from_secs(30), None);
+    let second = |number: i64| ManualClock::at_second(number).now();
+    let given_up_of = |live: usize| {
+        let not = NotYet {
+            live,
+            needed: 1,
+            behind: ["one", "two"]
+                .map(|id| follower(id, true, false, ""))
+                .to_vec(),
+            refused: None,
+        };
+        given_up(&not, Some(second(1000)), patience, second(1030))
+    };
+    assert_eq!(given_up_of(3), ["one", "two"]);
+    assert!(given_up_of(2).is_empty());
+}
+
+#[test]
 fn a_rollback_waits_no_longer_than_for_one_that_rests_once_enough_edges_followed() {
     let seconds = Duration::from_secs;
     let not = |live: usize, behind: usize| NotYet {
