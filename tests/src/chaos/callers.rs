@@ -14,6 +14,7 @@ use std::{
 use anyhow::{Result, bail};
 use candlefish_devstack::Stack;
 use candlefish_proto::deploy::{self as pb, strategy::Kind};
+use futures_util::future::join_all;
 use tokio::time::Instant;
 use tonic::{Request, Status};
 
@@ -22,6 +23,8 @@ use crate::{
     api::{Commit, summary},
 };
 
+/// Calls with one key at the same time.
+const AT_ONCE: usize = 5;
 /// A call that is not answered within this time is lost.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(90);
 /// A deployment that has not moved within this time is stuck.
@@ -185,17 +188,16 @@ impl Callers {
         .await
     }
 
-    /// Accepts a deployment three times at the same time, as a caller does who gave up waiting too
+    /// Accepts a deployment five times at the same time, as a caller does who gave up waiting too
     /// soon: all are answered with the one deployment. Of two, which of them waits for the other's lock
-    /// is left to chance; of three, one does nearly always.
+    /// is left to chance; of three, sometimes none does.
     pub(super) async fn deploy_at_once(
         &self,
         wish: &Wish<'_>,
     ) -> Result<Result<pb::Deployment, Status>> {
-        let (first, second, third) =
-            tokio::join!(self.deploy(wish), self.deploy(wish), self.deploy(wish));
-        let mut made: Vec<String> = [&first, &second, &third]
-            .into_iter()
+        let mut answers = join_all((0..AT_ONCE).map(|_| self.deploy(wish))).await;
+        let mut made: Vec<String> = answers
+            .iter()
             .filter_map(|one| Some(one.as_ref().ok()?.as_ref().ok()?.id.clone()))
             .collect();
         made.sort_unstable();
@@ -207,7 +209,7 @@ impl Callers {
             };
             return Err(violation.into());
         }
-        first
+        answers.swap_remove(0)
     }
 
     /// Goes back to the release before; the inner error is a refusal.

@@ -153,7 +153,7 @@ impl Lane {
         Ok(())
     }
 
-    /// A release of this content, and a deployment of it; every second one is asked three times at once.
+    /// A release of this content, and a deployment of it; every second one is asked five times at once.
     async fn deploy(
         &mut self,
         content: &Content,
