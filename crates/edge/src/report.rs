@@ -56,7 +56,15 @@ pub(crate) struct Sent {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Held {
     routes: HashMap<String, Known>,
-    releases: HashMap<ReleaseId, Option<String>>,
+    releases: HashMap<ReleaseId, Option<Reason>>,
+}
+
+/// Why a release is not staged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Reason {
+    words: String,
+    /// It may pass, and says nothing of the release.
+    passes: bool,
 }
 
 impl Report {
@@ -93,9 +101,10 @@ impl Report {
         self.changed.send_replace(());
     }
 
-    /// A release cannot be staged, and why.
-    pub(crate) fn failed(&self, release: ReleaseId, why: &str) {
-        let why = Some(why.to_owned());
+    /// A release cannot be staged, and why; `passes` says that this is no fault of the release.
+    pub(crate) fn failed(&self, release: ReleaseId, why: &str, passes: bool) {
+        let words = why.to_owned();
+        let why = Some(Reason { words, passes });
         self.lock().held.releases.insert(release, why);
         self.changed.send_replace(());
     }
@@ -147,13 +156,16 @@ impl Report {
         }
         told.count = state.count;
         let mut releases = Vec::new();
-        for (id, error) in &now.releases {
-            if sent.releases.get(id) != Some(error) {
-                sent.releases.insert(*id, error.clone());
+        for (id, reason) in &now.releases {
+            if sent.releases.get(id) != Some(reason) {
+                sent.releases.insert(*id, reason.clone());
                 releases.push(pb::StagedRelease {
                     release_id: id.to_string(),
-                    staged: error.is_none(),
-                    error: error.clone().unwrap_or_default(),
+                    staged: reason.is_none(),
+                    transient: reason.as_ref().is_some_and(|reason| reason.passes),
+                    error: reason
+                        .as_ref()
+                        .map_or_else(String::new, |one| one.words.clone()),
                 });
             }
         }
@@ -162,8 +174,7 @@ impl Report {
             if !stays {
                 releases.push(pb::StagedRelease {
                     release_id: id.to_string(),
-                    staged: false,
-                    error: String::new(),
+                    ..pb::StagedRelease::default()
                 });
             }
             stays
@@ -193,13 +204,13 @@ mod tests {
         };
         report.hold([("a", known(1, false)), ("b", known(1, false))]);
         report.staged(first);
-        report.failed(second, "index.html: corrupt");
+        report.failed(second, "index.html: corrupt", true);
         let (routes, releases) = report.difference(&mut sent);
         assert_eq!((routes.len(), releases.len()), (2, 2));
         assert!(
             releases
                 .iter()
-                .any(|r| !r.staged && r.error == "index.html: corrupt")
+                .any(|r| !r.staged && r.transient && r.error == "index.html: corrupt")
         );
         assert_eq!(report.difference(&mut sent), (vec![], vec![]));
         report.hold([("b", known(2, false))]);

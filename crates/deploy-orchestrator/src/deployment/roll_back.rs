@@ -66,7 +66,7 @@ pub(crate) async fn roll_back(
     // What will be lost is told from manifests, which are not read inside the transaction.
     let told = tell(ctx, caller, &cmd).await?;
     if cmd.validate_only {
-        return Ok(Reply::new(told));
+        return Ok(Reply::new(told.answer));
     }
     let id = DeploymentId::new();
     let mut tx = ctx.begin().await.map_err(Error::Begin)?;
@@ -80,6 +80,7 @@ pub(crate) async fn roll_back(
     // Read again: the lane is ours only now.
     let environment = reload(&mut tx, &found).await?;
     let choice = target::choose(&mut tx, caller, &environment, cmd.leaves, &cmd.to).await?;
+    let told = told.of(&mut tx, &environment, choice).await?;
     if let Some(already) = choice.already {
         let deployment = Some(view::load(ctx, &mut tx, already).await?);
         let answer = answer(told, deployment, true);
@@ -158,28 +159,42 @@ async fn answered(
     Ok(idempotency::replay(&mut tx, key).await?)
 }
 
+/// What was told, and of which choice.
+#[derive(Debug)]
+struct Told {
+    choice: target::Choice,
+    answer: pb::Rollback,
+}
+
+impl Told {
+    /// What is told of this choice, made with the lane locked. Of another one than before nobody knows what
+    /// will be lost: no store is asked meanwhile.
+    async fn of(
+        self,
+        tx: &mut Tx,
+        environment: &Environment,
+        choice: target::Choice,
+    ) -> Result<pb::Rollback, Error> {
+        if (self.choice.leaves, self.choice.to) == (choice.leaves, choice.to) {
+            return Ok(self.answer);
+        }
+        Ok(pb::Rollback {
+            loss_unknown: true,
+            ..describe(tx, environment, choice).await?
+        })
+    }
+}
+
 /// What will not come back, and from where to where.
-async fn tell(ctx: &Ctx, caller: &Caller, cmd: &RollBack) -> Result<pb::Rollback, Error> {
+async fn tell(ctx: &Ctx, caller: &Caller, cmd: &RollBack) -> Result<Told, Error> {
     let mut tx = ctx.begin().await.map_err(Error::Begin)?;
     tx.read_clock().await?;
     let environment = find(&mut tx, caller, cmd).await?;
     let choice = target::choose(&mut tx, caller, &environment, cmd.leaves, &cmd.to).await?;
-    let mut shown = release::view::load_many(&mut tx, &[choice.leaves, choice.to]).await?;
-    let last_live = forecast::find_last_live(&mut tx, environment.id, choice.to).await?;
-    let (leaves, already) = (choice.leaves, choice.already);
-    let earlier = forecast::find_earlier(&mut tx, environment.id, leaves, already).await?;
+    let told = describe(&mut tx, &environment, choice).await?;
     drop(tx);
-    let told = pb::Rollback {
-        deployment: None,
-        from: shown.get(&choice.leaves).cloned(),
-        to: shown.remove(&choice.to),
-        already: choice.already.is_some(),
-        last_live,
-        earlier,
-        ..pb::Rollback::default()
-    };
     let lost = forecast::find_lost(ctx, choice.leaves, choice.to).await;
-    Ok(match lost {
+    let answer = match lost {
         Some(lost) => pb::Rollback {
             lost_path_count: lost.count,
             lost_paths: lost.paths,
@@ -189,6 +204,28 @@ async fn tell(ctx: &Ctx, caller: &Caller, cmd: &RollBack) -> Result<pb::Rollback
             loss_unknown: true,
             ..told
         },
+    };
+    Ok(Told { choice, answer })
+}
+
+/// From where to where, without what will not come back. The clock is read.
+async fn describe(
+    tx: &mut Tx,
+    environment: &Environment,
+    choice: target::Choice,
+) -> Result<pb::Rollback, Error> {
+    let mut shown = release::view::load_many(tx, &[choice.leaves, choice.to]).await?;
+    let last_live = forecast::find_last_live(tx, environment.id, choice.to).await?;
+    let (leaves, already) = (choice.leaves, choice.already);
+    let earlier = forecast::find_earlier(tx, environment.id, leaves, already).await?;
+    Ok(pb::Rollback {
+        deployment: None,
+        from: shown.get(&choice.leaves).cloned(),
+        to: shown.remove(&choice.to),
+        already: choice.already.is_some(),
+        last_live,
+        earlier,
+        ..pb::Rollback::default()
     })
 }
 

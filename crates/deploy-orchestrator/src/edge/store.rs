@@ -35,11 +35,20 @@ pub(crate) struct Report<'a> {
     /// A stream begins: what the edge held before is forgotten and told anew.
     pub(crate) first: bool,
     pub(crate) held: &'a [pb::HeldRoute],
-    pub(crate) staged: &'a [(ReleaseId, bool, String)],
+    pub(crate) staged: &'a [OfRelease],
     /// It staged or applied something since the report before.
     pub(crate) moved: bool,
     /// It applied everything that it had to, to join.
     pub(crate) joins: bool,
+}
+
+/// What an edge tells of a release.
+#[derive(Debug)]
+pub(crate) struct OfRelease {
+    pub(crate) release: ReleaseId,
+    pub(crate) staged: bool,
+    pub(crate) error: String,
+    pub(crate) transient: bool,
 }
 
 /// A stream begins: what the edge held before is forgotten, in one transaction with its first report.
@@ -110,6 +119,7 @@ struct Told<'a> {
     release: Uuid,
     staged: bool,
     error: &'a str,
+    transient: bool,
 }
 
 async fn save_whole(conn: &mut PgConnection, report: &Report<'_>) -> Result<Asked, sqlx::Error> {
@@ -119,11 +129,12 @@ async fn save_whole(conn: &mut PgConnection, report: &Report<'_>) -> Result<Aske
         version: held.version,
     });
     let told = report.staged.iter().enumerate();
-    let told = told.map(|(place, (release, staged, error))| Told {
+    let told = told.map(|(place, one)| Told {
         place,
-        release: release.uuid(),
-        staged: *staged,
-        error,
+        release: one.release.uuid(),
+        staged: one.staged,
+        error: &one.error,
+        transient: one.transient,
     });
     // The edge's own row is written first, for the others are read from it: of two reports of one edge
     // the later waits there. Not arrays: for those Postgres makes a new plan each time.
@@ -142,13 +153,15 @@ async fn save_whole(conn: &mut PgConnection, report: &Report<'_>) -> Result<Aske
                WHERE (edge_route.epoch, edge_route.version)
                      < (excluded.epoch, excluded.version)),
            staged AS (
-               INSERT INTO edge_release (edge_id, release_id, staged, error, at)
-               SELECT DISTINCT ON (n.release) heard.id, n.release, n.staged, n.error, clock()
+               INSERT INTO edge_release (edge_id, release_id, staged, error, transient, at)
+               SELECT DISTINCT ON (n.release) heard.id, n.release, n.staged, n.error,
+                      COALESCE(n.transient, false), clock()
                FROM heard CROSS JOIN jsonb_to_recordset($7::jsonb)
-                    AS n(place bigint, release uuid, staged bool, error text)
+                    AS n(place bigint, release uuid, staged bool, error text, transient bool)
                ORDER BY n.release, n.place DESC
                ON CONFLICT (edge_id, release_id) DO UPDATE
-               SET staged = excluded.staged, error = excluded.error, at = excluded.at)
+               SET staged = excluded.staged, error = excluded.error, transient = excluded.transient,
+                   at = excluded.at)
            SELECT aside AS "aside!", resend_at AS "resend_at?: Timestamp" FROM heard"#,
         report.edge,
         report.boot,
@@ -182,6 +195,8 @@ pub(crate) struct Follower {
     pub(crate) staged: bool,
     /// Why it could not stage the asked release.
     pub(crate) error: String,
+    /// That may pass, and says nothing of the release.
+    pub(crate) passes: bool,
     /// When it last staged or applied anything.
     pub(crate) moved_at: Option<Moment>,
 }
@@ -208,7 +223,8 @@ pub(crate) async fn list_followers(
                        WHERE o.edge_id = e.id AND o.host = t.host LIMIT 1) r
                    WHERE (r.epoch, r.version) >= (t.epoch, t.version)
                      AND r.epoch >= (SELECT epoch FROM relay)) AS "applied!",
-                  COALESCE(s.staged, false) AS "staged!", COALESCE(s.error, '') AS "error!"
+                  COALESCE(s.staged, false) AS "staged!", COALESCE(s.error, '') AS "error!",
+                  COALESCE(s.transient, false) AS "passes!"
            FROM edge e LEFT JOIN edge_release s ON s.edge_id = e.id AND s.release_id = $2
            ORDER BY e.id"#,
         // Not arrays: for those Postgres makes a new plan each time.
@@ -229,6 +245,7 @@ pub(crate) async fn list_followers(
             applied: row.applied == wanted,
             staged: row.staged,
             error: row.error,
+            passes: row.passes,
             moved_at: row.moved_at.map(read),
         })
         .collect())

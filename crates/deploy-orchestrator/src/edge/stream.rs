@@ -6,7 +6,6 @@
 
 use std::{pin::pin, sync::Arc};
 
-use candlefish_ids::ReleaseId;
 use candlefish_messaging::epoch;
 use candlefish_proto::deploy as pb;
 use candlefish_runtime::database;
@@ -15,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tonic::{Status, Streaming};
 
 use self::known::Known;
-use super::store::{self, Asked, Report};
+use super::store::{self, Asked, OfRelease, Report};
 use crate::{
     ctx::Nudges,
     deployment::Error,
@@ -133,14 +132,17 @@ impl Serving {
             known.learn(epoch);
         }
         let joins = !known.joined && known.joins(&self.routes.borrow(), false);
-        let staged: Vec<(ReleaseId, bool, String)> = report
-            .staged
-            .iter()
-            .filter_map(|one| Some((one.release_id.parse().ok()?, one.staged, one.error.clone())))
-            .collect();
+        let staged = report.staged.iter().filter_map(|one| {
+            Some(OfRelease {
+                release: one.release_id.parse().ok()?,
+                staged: one.staged,
+                error: one.error.clone(),
+                transient: one.transient,
+            })
+        });
+        let staged: Vec<OfRelease> = staged.collect();
         let mut news = self.concerned(&report.held);
-        news.releases
-            .extend(staged.iter().map(|(release, ..)| *release));
+        news.releases.extend(staged.iter().map(|one| one.release));
         let row = Report {
             edge: &known.edge,
             boot: &known.boot,
@@ -149,7 +151,8 @@ impl Serving {
             held: &report.held,
             staged: &staged,
             // What a stream begins with may have been told on the one before.
-            moved: !report.first && (!report.held.is_empty() || staged.iter().any(|one| one.1)),
+            moved: !report.first
+                && (!report.held.is_empty() || staged.iter().any(|one| one.staged)),
             joins,
         };
         let asked = self.save(&row).await?;

@@ -60,7 +60,7 @@ pub(crate) struct NotYet {
     pub(crate) needed: usize,
     /// Live edges that have not followed.
     pub(crate) behind: Vec<Follower>,
-    /// The first reason of an edge that cannot, when all that are behind cannot.
+    /// The first reason of an edge that cannot, when all that are behind cannot, and will not be able to.
     pub(crate) refused: Option<String>,
 }
 
@@ -82,7 +82,9 @@ pub(crate) fn judge(followers: &[Follower], needed: usize) -> Standing {
     }
     let all_refuse = !behind.is_empty()
         && behind.len() == live.len()
-        && behind.iter().all(|one| !one.error.is_empty());
+        && behind
+            .iter()
+            .all(|one| !one.error.is_empty() && !one.passes);
     Standing::Not(Box::new(NotYet {
         live: live.len(),
         needed,
@@ -290,12 +292,16 @@ async fn still_waiting(
     let blocker = if not.live < not.needed {
         few(not.live, not.needed, deployment, step)
     } else {
-        let names: Vec<&str> = not.behind.iter().map(|one| one.id.as_str()).collect();
+        let names: Vec<String> = not.behind.iter().map(named).collect();
         let message = format!("waiting for {}", names.join(", "));
-        // Then those that are behind are set aside, and nobody waits for them any more.
+        // Then those that are behind are set aside, and nobody waits for them any more; or, where that would
+        // be all, the deployment ends.
         let ends = |one| Some(counts_from(since?, one, patience).plus(patience.idle));
-        let ends = not.behind.iter().filter_map(ends).max();
-        let until = ends.filter(|_end| not.behind.len() < not.live);
+        let until = if step.is_undo || not.behind.len() < not.live {
+            not.behind.iter().filter_map(ends).max()
+        } else {
+            deployment.deadline_at
+        };
         Blocker {
             until: until.filter(|at| *at > now),
             ..behind(message)
@@ -312,6 +318,15 @@ async fn still_waiting(
         blocker,
         detail: step.detail.clone(),
     }))
+}
+
+/// An edge that is behind, with what it waits for itself.
+fn named(one: &Follower) -> String {
+    if one.passes {
+        format!("{} ({})", one.id, one.error)
+    } else {
+        one.id.clone()
+    }
 }
 
 /// How long live edges are waited for before they are set aside.

@@ -42,6 +42,8 @@ use crate::{
 const ALL_UP_TO: usize = 200;
 /// A look at what is live already, for the second look after settling.
 const SECOND_LOOK: usize = 20;
+/// Before a store that did not answer is asked again.
+const STORE_AGAIN: Duration = Duration::from_secs(2);
 /// Fetches at a time for one edge.
 const AT_A_TIME: usize = 8;
 
@@ -57,6 +59,8 @@ pub(crate) enum Trouble {
         release: candlefish_ids::ReleaseId,
         words: String,
     },
+    #[error("the store did not give the manifest: {words}")]
+    Store { words: String },
     #[error("{edge} did not answer for {path}: {words}")]
     Edge {
         edge: String,
@@ -118,7 +122,10 @@ pub(super) async fn run(
     claimed: &Claimed,
 ) -> Result<Outcome, Trouble> {
     let (deployment, step, seen) = (&claimed.deployment, &claimed.step, claimed.seen.as_ref());
-    let manifest = Arc::new(load_manifest(ctx, deployment, seen).await?);
+    let manifest = match load_manifest(ctx, deployment, seen).await {
+        Err(trouble @ Trouble::Store { .. }) => return Ok(store_is_away(&trouble, step)),
+        loaded => Arc::new(loaded?),
+    };
     let passed_before = step.detail.get("passed").is_some();
     let limit = if passed_before {
         SECOND_LOOK
@@ -167,6 +174,25 @@ pub(super) async fn run(
         .and_then(Value::as_str)
         .map_or(words, str::to_owned);
     Ok(Outcome::done(words))
+}
+
+/// The wait for a store that says nothing of the release, which only the deployment's deadline ends: nobody
+/// who sees the pages needs it.
+fn store_is_away(trouble: &Trouble, step: &Step) -> Outcome {
+    let blocker = Blocker {
+        kind: blocker::Kind::Provider,
+        until: None,
+        owner: "platform",
+        message: format!("{trouble}; asked again"),
+        action: format!("candlefish cancel {} (gives it up)", step.deployment_id),
+    };
+    Outcome::Wait(Wait {
+        again_in: STORE_AGAIN,
+        on_edges: false,
+        message: blocker.message.clone(),
+        blocker: Some(blocker),
+        detail: step.detail.clone(),
+    })
 }
 
 /// The live edges; of what is live, those that serve it, and what to wait for when others do not yet.
@@ -253,8 +279,18 @@ async fn load_manifest(
         .blobs
         .read(&digest, most)
         .await
-        .map_err(|error| unreadable(error.to_string()))?;
+        .map_err(|error| unread(release, &error))?;
     Manifest::decode(&bytes, &limits).map_err(|error| unreadable(error.to_string()))
+}
+
+/// A manifest that was not read, for which the release may be to blame, or the store alone.
+fn unread(release: candlefish_ids::ReleaseId, error: &candlefish_blobs::Error) -> Trouble {
+    let words = error.to_string();
+    if error.is_transient() {
+        Trouble::Store { words }
+    } else {
+        Trouble::Manifest { release, words }
+    }
 }
 
 /// The files that visitors can get: all but the rules.

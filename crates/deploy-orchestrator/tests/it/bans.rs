@@ -589,6 +589,7 @@ async fn what_a_rollback_takes_back_does_not_go_to_what_no_edge_could_stage() {
             release_id: two,
             staged: false,
             error: "/a.css is corrupt".to_owned(),
+            ..StagedRelease::default()
         }],
         ..WatchRoutesRequest::default()
     });

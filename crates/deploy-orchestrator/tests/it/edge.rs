@@ -51,6 +51,8 @@ pub(crate) struct Script {
     pub(crate) silent: bool,
     /// Cannot stage anything new, for this reason.
     pub(crate) refuses: String,
+    /// That may pass: it tries on.
+    pub(crate) refusal_passes: bool,
     /// Applies no environment's route beyond this version.
     pub(crate) up_to: Option<i64>,
     /// Answers that it cannot serve now on hosts that begin so.
@@ -346,9 +348,13 @@ fn apply(shared: &Shared, script: &Script) -> WatchRoutesRequest {
             release_id: release.release_id.clone(),
             staged: script.refuses.is_empty(),
             error: script.refuses.clone(),
+            transient: script.refusal_passes && !script.refuses.is_empty(),
         });
         report.staged.extend(staged);
-        if script.refuses.is_empty() || route.releases.is_empty() {
+        let refuses = !script.refuses.is_empty() && !route.releases.is_empty();
+        if refuses && script.refusal_passes {
+            sent.push(route);
+        } else if !refuses {
             report.held.push(held(&route));
             shared.applied.lock().unwrap().push(route.clone());
             serves.insert(route.host.clone(), route);

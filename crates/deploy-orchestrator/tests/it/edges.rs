@@ -11,7 +11,7 @@ use candlefish_testkit::{poll_until, wait_until};
 use tonic::{Code, Response};
 
 use crate::{
-    api::{Api, baking, blockers, policy},
+    api::{Api, baking, blockers, policy, shown},
     edge::{Edge, Script},
     sandbox::{Orchestrator, SOON, Sandbox},
 };
@@ -159,7 +159,7 @@ async fn an_edge_that_stages_something_else_is_not_set_aside() {
             staged: vec![StagedRelease {
                 release_id: ReleaseId::new().to_string(),
                 staged: true,
-                error: String::new(),
+                ..StagedRelease::default()
             }],
             ..WatchRoutesRequest::default()
         });
@@ -186,6 +186,30 @@ async fn an_edge_that_refuses_alone_is_set_aside() {
     second.act(|script| "/a.css is corrupt".clone_into(&mut script.refuses));
     let release = sandbox.release(&api, "new").await;
     let id = api.deploy("production", &release).await;
+    api.wait_for(&id, &[State::Succeeded]).await;
+}
+
+#[tokio::test]
+async fn edges_whose_store_is_away_are_waited_for_and_named_with_it() {
+    let (sandbox, _orchestrator, edges, api) = started(&[], policy()).await;
+    for edge in &edges {
+        edge.act(|script| {
+            "the store is away".clone_into(&mut script.refuses);
+            script.refusal_passes = true;
+        });
+    }
+    let release = sandbox.release(&api, "new").await;
+    let id = api.deploy("production", &release).await;
+    let words = "waiting for edge-1 (the store is away), edge-2 (the store is away)";
+    poll_until(SOON, "the edges to be named", async || {
+        let one = api.deployment(&id).await;
+        let said = one.blockers.iter().any(|blocker| blocker.message == words);
+        if said { Ok(()) } else { Err(shown(&one)) }
+    })
+    .await;
+    for edge in &edges {
+        edge.act(|script| script.refuses.clear());
+    }
     api.wait_for(&id, &[State::Succeeded]).await;
 }
 
@@ -364,12 +388,13 @@ async fn reports_that_come_twice_or_late_take_nothing_back() {
     let staged = |staged: bool| StagedRelease {
         release_id: release.clone(),
         staged,
-        error: String::new(),
+        ..StagedRelease::default()
     };
     let marker = StagedRelease {
         release_id: ReleaseId::new().to_string(),
         staged: true,
         error: "the last report".to_owned(),
+        ..StagedRelease::default()
     };
     first.tell(WatchRoutesRequest {
         held: vec![held(HOST, route.version), held(HOST, route.version - 1)],

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use candlefish_ids::ReleaseId;
 use candlefish_proto::deploy::{self as pb, deployment::State};
+use candlefish_testkit::wait_until;
 
 use crate::{
     api::{Api, baking},
     rollbacks::{rolled_back, started},
+    sandbox::SOON,
 };
 
 /// What a rollback to a release, or to the one before, would be.
@@ -103,4 +106,37 @@ async fn what_was_live_stays_so_when_it_is_deployed_again_and_taken_back() {
     let told = told(&api, "").await;
     assert_eq!(told.to.unwrap().id, three);
     assert_eq!(told.last_live.unwrap().replaced_by, four);
+}
+
+#[tokio::test]
+async fn what_is_chosen_anew_once_the_lane_is_ours_is_what_the_answer_tells() {
+    let (sandbox, _orchestrator, _edge, api, [one, two, three]) = started(&[]).await;
+    assert_eq!(told(&api, "").await.to.unwrap().id, two);
+    let mut lane = sandbox.pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM lane FOR UPDATE")
+        .execute(&mut *lane)
+        .await
+        .unwrap();
+    let goes_back = rolled_back(&api, |_| {});
+    let banned = async {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                       AND wait_event_type = 'Lock' AND query LIKE '%FROM lane WHERE environment_id = $1 FOR UPDATE%'";
+        wait_until(SOON, "the call to wait for the lane", async || {
+            sandbox.number(waiting).await > 0
+        })
+        .await;
+        // What was to come back is banned meanwhile.
+        let two = two.parse::<ReleaseId>().unwrap().uuid();
+        let ban = format!(
+            "INSERT INTO ban (release_id, at, by, reason) VALUES ('{two}', clock(), 'erin', 'it leaks')"
+        );
+        sandbox.act(&ban).await;
+        lane.commit().await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(goes_back, banned);
+    let deployment = answer.deployment.unwrap();
+    assert_eq!(deployment.release_id, one);
+    assert_eq!(answer.to.unwrap().id, one);
+    assert_eq!(answer.from.unwrap().id, three);
+    assert!(answer.loss_unknown);
 }

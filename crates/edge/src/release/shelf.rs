@@ -71,6 +71,21 @@ pub(crate) enum Error {
     Panicked,
 }
 
+impl Error {
+    /// Whether staging may succeed later, with nothing said of the release.
+    pub(crate) const fn is_transient(&self) -> bool {
+        match self {
+            Self::Manifest { source, .. } | Self::Blob { source, .. } => source.is_transient(),
+            Self::Disk(_) | Self::Interrupted => true,
+            Self::Refused { .. }
+            | Self::Size { .. }
+            | Self::RuleText { .. }
+            | Self::Rule(_)
+            | Self::Panicked => false,
+        }
+    }
+}
+
 /// What a file looked like when its content was verified: another look means another content.
 type Stamp = (u64, Option<SystemTime>);
 

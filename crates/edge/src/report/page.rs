@@ -74,8 +74,8 @@ mod tests {
     fn release(error: &str) -> pb::StagedRelease {
         pb::StagedRelease {
             release_id: "rel_x".to_owned(),
-            staged: false,
             error: error.to_owned(),
+            ..pb::StagedRelease::default()
         }
     }
 

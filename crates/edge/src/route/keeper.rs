@@ -298,7 +298,8 @@ impl Keeper {
             }
             Err(error) => {
                 tracing::warn!(%error, release.id = %release.id, "a release could not be staged");
-                self.report.failed(release.id, &error.to_string());
+                let passes = error.is_transient();
+                self.report.failed(release.id, &error.to_string(), passes);
                 let pause = Pause::after(self.state.failed.get(&release.id));
                 self.state.failed.insert(release.id, pause);
             }

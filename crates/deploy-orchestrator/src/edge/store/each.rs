@@ -32,8 +32,8 @@ struct Edge {
     epoch: i32,
     /// By host: the epoch and the version that it applied.
     held: HashMap<String, (i32, i64)>,
-    /// By release: whether it is staged, and why it cannot be.
-    told: HashMap<ReleaseId, (bool, String)>,
+    /// By release.
+    told: HashMap<ReleaseId, Told>,
 }
 
 /// What an edge told of a release, as JSON among others.
@@ -42,6 +42,7 @@ struct Told {
     release: Uuid,
     staged: bool,
     error: String,
+    transient: bool,
 }
 
 impl Following {
@@ -56,8 +57,9 @@ impl Following {
                 live: edge.live,
                 lately: edge.lately,
                 applied: routes.iter().all(|route| edge.applied(route)),
-                staged: told.is_some_and(|(staged, _)| *staged),
-                error: told.map(|(_, error)| error.clone()).unwrap_or_default(),
+                staged: told.is_some_and(|told| told.staged),
+                error: told.map(|told| told.error.clone()).unwrap_or_default(),
+                passes: told.is_some_and(|told| told.transient),
                 moved_at: edge.moved_at,
             }
         };
@@ -96,10 +98,11 @@ pub(crate) async fn list_following(
                        WHERE r.edge_id = e.id AND r.host = t.host LIMIT 1) o)
                       AS "held!: Json<Vec<Written>>",
                   (SELECT COALESCE(jsonb_agg(jsonb_build_object(
-                              'release', o.release_id, 'staged', o.staged, 'error', o.error)), '[]')
+                              'release', o.release_id, 'staged', o.staged, 'error', o.error,
+                              'transient', o.transient)), '[]')
                    FROM jsonb_array_elements_text($2::jsonb) AS t(release)
                    CROSS JOIN LATERAL (
-                       SELECT x.release_id, x.staged, x.error FROM edge_release x
+                       SELECT x.release_id, x.staged, x.error, x.transient FROM edge_release x
                        WHERE x.edge_id = e.id AND x.release_id = t.release::uuid LIMIT 1) o)
                       AS "told!: Json<Vec<Told>>"
            FROM edge e ORDER BY e.id"#,
@@ -128,7 +131,7 @@ pub(crate) async fn list_following(
             .told
             .0
             .into_iter()
-            .map(|one| (ReleaseId::from_uuid(one.release), (one.staged, one.error)))
+            .map(|one| (ReleaseId::from_uuid(one.release), one))
             .collect(),
     });
     Ok(Following {
@@ -166,9 +169,10 @@ mod tests {
              INSERT INTO edge_route (edge_id, host, epoch, version) VALUES
                  ('a', 'one', 2, 7), ('a', 'two', 2, 1), ('b', 'one', 2, 6), ('c', 'one', 1, 9),
                  ('d', 'one', 3, 1), ('d', 'two', 2, 2);
-             INSERT INTO edge_release (edge_id, release_id, staged, error, at) VALUES
-                 ('a', '{release}', true, '', clock()),
-                 ('b', '{release}', false, '/a.css is corrupt', clock());"
+             INSERT INTO edge_release (edge_id, release_id, staged, error, transient, at) VALUES
+                 ('a', '{release}', true, '', false, clock()),
+                 ('b', '{release}', false, '/a.css is corrupt', false, clock()),
+                 ('c', '{release}', false, 'the store is away', true, clock());"
         );
         database.run(&[&rows]).await;
     }

@@ -11,6 +11,7 @@ fn follower(id: &str, live: bool, applied: bool, error: &str) -> Follower {
         applied,
         staged: applied,
         error: error.to_owned(),
+        passes: false,
         moved_at: None,
     }
 }
@@ -154,6 +155,12 @@ fn a_refusal_counts_when_no_live_edge_could() {
         None
     );
     assert_eq!(refused(&[bad, follower("edge-2", true, false, "")]), None);
+    let away = Follower {
+        passes: true,
+        ..follower("edge-1", true, false, "the store is away")
+    };
+    assert_eq!(named(&away), "edge-1 (the store is away)");
+    assert_eq!(refused(&[away]), None, "it may pass");
 }
 
 #[test]

@@ -30,6 +30,19 @@ fn files(sample: &[Wanted]) -> BTreeSet<&str> {
 }
 
 #[test]
+fn only_a_store_that_is_away_is_waited_for() {
+    let release = candlefish_ids::ReleaseId::new();
+    let away = candlefish_blobs::Error::NoBucket {
+        bucket: "candlefish".to_owned(),
+    };
+    assert!(matches!(unread(release, &away), Trouble::Store { .. }));
+    let lost = candlefish_blobs::Error::NotFound {
+        digest: digest_of(b"a manifest"),
+    };
+    assert!(matches!(unread(release, &lost), Trouble::Manifest { .. }));
+}
+
+#[test]
 fn the_first_page_is_in_every_sample_by_its_short_address() {
     for count in [1, 2, 500] {
         let release = pages(count);
