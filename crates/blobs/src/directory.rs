@@ -37,8 +37,11 @@ const LOOK_EVERY: u64 = 1000;
 /// Keeps temporary names of one process apart.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-/// Held by the put that writes a blob.
-type Turn = tokio::sync::Mutex<()>;
+/// Puts of one blob that write at a time. More than one, so that a slow sender keeps nobody else's away.
+const WRITERS: usize = 4;
+
+/// Its places are held by the puts that write a blob.
+type Turns = tokio::sync::Semaphore;
 
 /// Makes the names in a folder stay.
 type Flush = fn(&Path) -> Result<(), Error>;
@@ -49,7 +52,7 @@ pub(crate) struct Directory {
     key: Option<UploadKey>,
     puts: AtomicU64,
     /// Of the blobs that are being put.
-    turns: Mutex<HashMap<Digest, Weak<Turn>>>,
+    turns: Mutex<HashMap<Digest, Weak<Turns>>>,
     flush: Flush,
 }
 
@@ -64,14 +67,14 @@ impl Directory {
         }
     }
 
-    /// One put of a blob writes at a time: or who has one signed URL could fill the disk with temporary
+    /// Few puts of a blob write at a time: or who has one signed URL could fill the disk with temporary
     /// files, as many as there are connections.
-    fn turn(&self, digest: &Digest) -> Arc<Turn> {
+    fn turns(&self, digest: &Digest) -> Arc<Turns> {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         turns.retain(|_, turn| turn.strong_count() > 0);
         let known = turns.entry(*digest).or_default();
         known.upgrade().unwrap_or_else(|| {
-            let turn = Arc::new(Turn::new(()));
+            let turn = Arc::new(Turns::new(WRITERS));
             *known = Arc::downgrade(&turn);
             turn
         })
@@ -133,7 +136,8 @@ impl Store for Directory {
     }
 
     async fn put(&self, digest: &Digest, size: u64, body: Body) -> Result<Put, Error> {
-        let _turn = self.turn(digest).lock_owned().await;
+        let turn = self.turns(digest).acquire_owned().await;
+        let _turn = turn.expect("nobody closes the turns");
         let (to, flush) = (self.path(digest), self.flush);
         // A file of another size is what a failing disk left: it is replaced.
         if self.size(digest).await? == Some(size) {

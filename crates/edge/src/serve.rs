@@ -331,13 +331,14 @@ impl Server {
                 tracing::error!(%error, path = %asked.path, "a file could not be served");
                 // Our verification tries again where a server is not ready, and fails a release for what
                 // else is not its page.
-                let response = if self.shelf.found_unreadable(&file.content) {
+                let own_fault = self.shelf.found_unreadable(&file.content);
+                let response = if own_fault {
                     page::unstaged(asked.method, "this page")
                 } else {
                     page::unreadable(asked.method)
                 };
                 Answer {
-                    own_fault: true,
+                    own_fault,
                     ..response.into()
                 }
             }

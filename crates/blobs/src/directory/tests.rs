@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{future::join_all, stream};
 use sha2::Digest as _;
 
 use super::*;
@@ -202,37 +202,40 @@ async fn many_writers_of_one_blob_all_succeed() {
     let f = fixture().await;
     let name = digest(b"hello");
     let puts = (0..20).map(|_| f.store.put(&name, 5, body_of("hello")));
-    let done = futures_util::future::join_all(puts).await;
+    let done = join_all(puts).await;
     assert!(done.iter().all(Result::is_ok), "{done:?}");
     assert_eq!(f.files().len(), 1);
 }
 
 #[tokio::test]
-async fn one_put_of_a_blob_writes_and_who_comes_later_finds_it() {
+async fn few_puts_of_a_blob_write_and_who_comes_later_finds_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = Directory::new(dir.path().to_owned(), None);
     let name = digest(b"hello");
-    let (go, may_go) = tokio::sync::oneshot::channel::<()>();
-    let slow = stream::once(async move {
-        may_go.await.unwrap();
-        Ok(Bytes::from("hello"))
-    });
-    let first = store.put(&name, 5, Box::pin(slow));
+    let (go, may_go) = tokio::sync::watch::channel(false);
+    let slow = || {
+        let mut may_go = may_go.clone();
+        stream::once(async move {
+            may_go.wait_for(|may| *may).await.unwrap();
+            Ok(Bytes::from("hello"))
+        })
+    };
+    let first = join_all((0..WRITERS).map(|_| store.put(&name, 5, Box::pin(slow()))));
     let later = store.put(&name, 5, body_of("hello"));
-    let both_came = async {
-        // The one that writes, the one that waits, and this look.
-        while Arc::strong_count(&store.turn(&name)) < 3 {
+    let all_came = async {
+        // Those that write, the one that waits, and this look.
+        while Arc::strong_count(&store.turns(&name)) < WRITERS + 2 {
             tokio::task::yield_now().await;
         }
-        go.send(()).unwrap();
+        go.send(true).unwrap();
     };
-    let both_came = tokio::time::timeout(Duration::from_secs(20), both_came);
-    let (first, later, both_came) = tokio::join!(first, later, both_came);
-    assert!(both_came.is_ok(), "both write, or neither");
-    let puts = (first.unwrap(), later.unwrap());
-    assert_eq!(puts, (Put::Stored, Put::Existed));
+    let all_came = tokio::time::timeout(Duration::from_secs(20), all_came);
+    let (first, later, all_came) = tokio::join!(first, later, all_came);
+    assert!(all_came.is_ok(), "all write, or none");
+    assert!(first.into_iter().all(|put| put.is_ok()));
+    assert_eq!(later.unwrap(), Put::Existed);
     // Nobody's turn is kept once it is over.
-    drop(store.turn(&digest(b"other")));
+    drop(store.turns(&digest(b"other")));
     assert_eq!(store.turns.lock().unwrap().len(), 1);
 }
 

@@ -149,9 +149,8 @@ async fn forecast(
     Ok((api.read(request).await?, environment))
 }
 
-/// Says what would happen and asks, then why. The request then names the releases that the person saw:
-/// the one that is live, so that of two people who ask at once the second is shown the first one's
-/// rollback, and the one that comes back, so that visitors go to no other.
+/// Says what would happen and asks, then why. The request then names the release that the person saw
+/// live: of two people who ask at once, the second is shown the first one's rollback.
 async fn confirm(
     app: &App,
     api: &Api,
@@ -175,13 +174,8 @@ async fn confirm(
         .output
         .reason(asked.reason.clone(), yes || forecast.already);
     let leaves_release_id = forecast.from.map(|from| from.id).unwrap_or_default();
-    let to_release_id = match forecast.to {
-        Some(to) if asked.to_commit.is_empty() => to.id,
-        _ => asked.to_release_id.clone(),
-    };
     Ok(Some(CreateRollbackRequest {
         leaves_release_id,
-        to_release_id,
         reason,
         ..asked.clone()
     }))

@@ -368,7 +368,8 @@ impl Keeper {
         self.table.put(changed);
     }
 
-    /// Lets go of releases that no route names; answers whether there were any.
+    /// Lets go of releases that no route names; answers whether there may be any, also such that were never
+    /// staged whole.
     fn forget_unnamed(&mut self) -> bool {
         let state = &mut self.state;
         if !state.named.take_let_go() {
@@ -377,7 +378,8 @@ impl Keeper {
         let named: HashSet<ReleaseId> = state.named.all().map(|release| release.id).collect();
         state.failed.retain(|id, _| named.contains(id));
         self.report.keep_only(&named);
-        !self.shelf.keep_only(&named).is_empty()
+        self.shelf.keep_only(&named);
+        true
     }
 }
 

@@ -36,9 +36,12 @@ impl Body {
         Self::Whole(Some(bytes))
     }
 
-    /// A stretch of a file.
+    /// A stretch of a file, which has all of it.
     pub(crate) async fn file(path: &Path, range: Range<u64>) -> io::Result<Self> {
         let mut file = File::open(path).await?;
+        if file.metadata().await?.len() < range.end {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         if range.start > 0 {
             file.seek(io::SeekFrom::Start(range.start)).await?;
         }

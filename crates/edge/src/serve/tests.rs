@@ -12,7 +12,10 @@ use crate::{
 #[tokio::test]
 async fn what_this_edge_cannot_read_is_fetched_again_and_no_fault_of_the_release() {
     let f = Fixture::new().await.distant();
-    let release = f.release(&[("index.html", "home")]).await;
+    let large = "large ".repeat(50_000);
+    let release = f
+        .release(&[("index.html", "home"), ("large.bin", &large)])
+        .await;
     let shelf = Arc::new(f.shelf());
     let staged = shelf.stage(release).await.unwrap();
     let route = Route {
@@ -25,8 +28,11 @@ async fn what_this_edge_cannot_read_is_fetched_again_and_no_fault_of_the_release
     table.put(vec![("docs.localhost".into(), host)]);
     let contact = Arc::new(Contact::new(Duration::from_mins(5)));
     let server = Server::new(table, Arc::clone(&shelf), contact);
-    let request = Request::get("/").header(header::HOST, "docs.localhost");
-    let request = request.body(()).unwrap().into_parts().0;
+    let get = |path: &str| {
+        let request = Request::get(path).header(header::HOST, "docs.localhost");
+        request.body(()).unwrap().into_parts().0
+    };
+    let request = get("/");
 
     std::fs::write(&staged.file("").unwrap().content.identity().path, "hole").unwrap();
     assert_eq!(server.answer(&request).await.status(), 503);
@@ -36,4 +42,11 @@ async fn what_this_edge_cannot_read_is_fetched_again_and_no_fault_of_the_release
     assert_eq!(server.answer(&request).await.status(), 200);
     let told = traffic.sample(0).remove(0);
     assert_eq!((told.requests, told.server_errors), (1, 0));
+
+    // One that is not held in memory is cut.
+    let copy = &staged.file("large.bin").unwrap().content;
+    std::fs::write(&copy.identity().path, "large").unwrap();
+    assert_eq!(server.answer(&get("/large.bin")).await.status(), 503);
+    assert!(shelf.mend_round().await.is_some());
+    assert_eq!(server.answer(&get("/large.bin")).await.status(), 200);
 }
